@@ -1,0 +1,64 @@
+# make run    everything set up, the worker on an embedded Redis and simulated services, until all is in sync
+# make test   every check: format, lint, types, import contracts, all tests
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The first Python of 3.11 or later; 3.12 and 3.11 first, because the embedded Redis comes as a wheel for those.
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3 python3.13 python3.14,\
+  $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+SOURCES := config jobs worker sandbox tests
+
+.PHONY: help
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+$(READY): requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with venv is needed: install it, or say make PYTHON=/its/path"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(READY) ## Set up the virtual environment from the hashed lock
+
+.PHONY: run
+run: $(READY) ## Run the worker against the sandbox until both sides agree
+	@$(BIN)/python -m sandbox.demo
+
+.PHONY: sandbox
+sandbox: $(READY) ## Start Redis and both simulators, print the environment to use, and stay
+	@$(BIN)/python -m sandbox
+
+.PHONY: test
+test: $(READY) ## Run every check and every test
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+.PHONY: format
+format: $(READY) ## Format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: schema
+schema: $(READY) ## Write docs/customer-update.schema.json from the model
+	$(BIN)/python -m jobs.schema > docs/customer-update.schema.json
+
+.PHONY: lock
+lock: $(READY) ## Compile the locks anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links --constraints requirements.txt --extra dev \
+	  pyproject.toml --output-file requirements-dev.txt
+
+.PHONY: clean
+clean: ## Remove what was set up
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

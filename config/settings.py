@@ -1,0 +1,153 @@
+"""Every setting of the worker, read once from the environment and `.env`, checked, and handed on.
+
+Nothing else in the project reads the environment. No setting is read at import.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Mode = Literal["live", "test"]
+
+AUTUMN_KEY_PREFIXES: dict[str, Mode] = {"am_sk_live_": "live", "am_sk_test_": "test"}
+STRIPE_KEY_PREFIXES: dict[str, Mode] = {
+    "sk_live_": "live",
+    "rk_live_": "live",
+    "sk_test_": "test",
+    "rk_test_": "test",
+}
+STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
+
+
+class SettingsError(Exception):
+    """The environment is not usable as it is; the text says which variables and what to do."""
+
+
+def _setting(name: str, default: Any = ..., **bounds: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(name), **bounds)
+
+
+class RedisPlace(BaseSettings):
+    """Where our keys are. The field's alias is the name of the environment variable."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    redis_url: SecretStr = _setting("REDIS_URL")
+    """Where Redis is; a secret because the URL may hold a password."""
+    inbox_stream: str = _setting("INBOX_STREAM", "customer-updates", min_length=1)
+    """The stream that apps add their changes to."""
+    key_prefix: str = _setting("KEY_PREFIX", "customer-sync", min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
+    """Begins every key of ours in Redis."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("has to begin with redis://, rediss:// or unix://")
+        return value
+
+
+class Settings(RedisPlace):
+    """All the settings of the worker."""
+
+    autumn_secret_key: SecretStr = _setting("AUTUMN_SECRET_KEY")
+    """`am_sk_test_…` or `am_sk_live_…`; the key decides Autumn's environment."""
+    autumn_api_url: str = _setting("AUTUMN_API_URL", "https://api.useautumn.com")
+    autumn_api_version: str = _setting("AUTUMN_API_VERSION", "2.3.0")
+    """Pinned on every call, because the answer's shape depends on it."""
+    autumn_updates_per_second: float = _setting("AUTUMN_UPDATES_PER_SECOND", 20.0, gt=0, le=1000)
+    """Over all workers. Autumn allows 25 for an organisation's environment, shared with its other callers."""
+    autumn_max_in_flight: int = _setting("AUTUMN_MAX_IN_FLIGHT", 6, ge=1, le=100)
+    """Updates at a time over all workers. Autumn's database pool locks up at 10 to 14."""
+    stripe_api_key: SecretStr = _setting("STRIPE_API_KEY")
+    """A secret or restricted key, live or test; its mode has to be that of Autumn's key."""
+    stripe_api_base: str = _setting("STRIPE_API_BASE", "https://api.stripe.com")
+    stripe_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] | None = _setting(
+        "STRIPE_REQUESTS_PER_SECOND", None
+    )
+    """Over all workers; unset means 80 in live mode (of Stripe's 100) and 20 in test mode (of 25)."""
+    stripe_endpoint_requests_per_second: float = _setting("STRIPE_ENDPOINT_REQUESTS_PER_SECOND", 20.0, gt=0, le=10_000)
+    """For each endpoint, over all workers. Stripe allows 25."""
+    retry_for_seconds: float = _setting("RETRY_FOR", 86_400.0, ge=0, le=7 * 86_400)
+    """How long a change that fails is tried again before it becomes a dead letter."""
+    log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
+
+    @field_validator("autumn_secret_key")
+    @classmethod
+    def _autumn_prefix(cls, value: SecretStr) -> SecretStr:
+        mode_of(value, AUTUMN_KEY_PREFIXES)
+        return value
+
+    @field_validator("stripe_api_key")
+    @classmethod
+    def _stripe_prefix(cls, value: SecretStr) -> SecretStr:
+        mode_of(value, STRIPE_KEY_PREFIXES)
+        return value
+
+    @field_validator("autumn_api_url", "stripe_api_base")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("has to begin with http:// or https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> "Settings":
+        autumn = mode_of(self.autumn_secret_key, AUTUMN_KEY_PREFIXES)
+        if autumn != self.mode:
+            raise ValueError(
+                f"AUTUMN_SECRET_KEY is a {autumn} key and STRIPE_API_KEY a {self.mode} key: use two of the same mode"
+            )
+        return self
+
+    @property
+    def mode(self) -> Mode:
+        """The mode both keys are of."""
+        return mode_of(self.stripe_api_key, STRIPE_KEY_PREFIXES)
+
+    @property
+    def stripe_rate(self) -> float:
+        """Requests to Stripe a second, over all workers and endpoints."""
+        return self.stripe_requests_per_second or STRIPE_DEFAULT_RATE[self.mode]
+
+
+def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
+    """The mode that a key's prefix tells. Raises ValueError, without the key, for any other prefix."""
+    for prefix, mode in prefixes.items():
+        if key.get_secret_value().startswith(prefix):
+            return mode
+    raise ValueError("has to begin with one of " + ", ".join(prefixes))
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; `given` ones, by the variable's name, win over the environment.
+
+    Raises SettingsError with a line for each variable that is missing or wrong.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error))) from None
+
+
+def load_place() -> RedisPlace:
+    """Read only where our keys are, for tools that need no key of a service. Raises SettingsError."""
+    try:
+        return RedisPlace()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error))) from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            text = "is not set; put it into the environment or into .env"
+        lines.append(f"{name}: {text}" if name else text)
+    return lines

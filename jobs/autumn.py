@@ -1,0 +1,171 @@
+"""The door to Autumn: its customers, over HTTP.
+
+The only file that imports httpx. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
+rate limit, no retry and no decision in here: the caller knows what else is going on.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from jobs.autumn_errors import error_from
+from jobs.autumn_models import CustomerPage, UpdateCustomerResponse, explain
+from jobs.errors import GiveUp, TryAgain
+
+KEEP_ALIVE_SECONDS: Final = 4.0
+"""How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
+the closing is lost, and nobody knows whether its update was applied."""
+
+_UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""Failures of opening a connection, so that nothing was sent."""
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class AutumnClient:
+    """Autumn's customers. One key, hence one organisation and environment.
+
+    Each method raises:
+        TryAgain: no answer, an answer that cannot be read, a limit, or a server's error. `maybe_applied` is
+            True where an update may have been done all the same.
+        GiveUp: the request will never be accepted, as with `customer_not_found`; or Autumn answered about
+            another customer, `other_customer`.
+        Halt: the key, its scopes, the version or Autumn's link to Stripe need mending.
+        Absent: `stripe_customer_missing`, the customer's `stripe_id` (old or new) is not at Stripe.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, *, timeout_seconds: float) -> None:
+        """`http` knows the address, key and version; `timeout_seconds` is for a call from start to end."""
+        self._http = http
+        self._timeout_seconds = timeout_seconds
+
+    async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
+        """Change the named fields of the customer and return it as it is then. The class says what it raises.
+
+        One call at a time per customer: Autumn reads, merges and writes without a lock.
+        """
+        # No Idempotency-Key: Autumn keeps no answer, it says 409 to a second request whatever the first did.
+        # A retry after a lost answer could never get through, while to set the same values again is harmless.
+        body = {**changes, "customer_id": customer_id}
+        customer = await self._call("/v1/customers.update", body, UpdateCustomerResponse, writing=True)
+        return _asked_for(customer, customer_id)
+
+    async def get(self, customer_id: str) -> UpdateCustomerResponse:
+        """The customer as Autumn's database has it now, past the cache. The class says what it raises."""
+        customer = await self._call(
+            "/v1/customers.get",
+            {"customer_id": customer_id},
+            UpdateCustomerResponse,
+            headers={"x-skip-cache": "true"},
+        )
+        return _asked_for(customer, customer_id)
+
+    async def list_page(self, cursor: str = "", limit: int = 1000) -> CustomerPage:
+        """Up to `limit` (1 to 1000) customers from `cursor` on, newest first; "" begins.
+
+        Read from a replica that may lag: confirm with `get` what matters. The class says what it raises.
+        """
+        return await self._call("/v1/customers.list", {"start_cursor": cursor, "limit": limit}, CustomerPage)
+
+    async def _call(
+        self,
+        path: str,
+        body: Mapping[str, JsonValue],
+        answer_type: type[Answer],
+        *,
+        headers: Mapping[str, str] | None = None,
+        writing: bool = False,
+    ) -> Answer:
+        answer = await self._post(path, _encoded(body), headers or {}, writing=writing)
+        if answer.status_code != HTTPStatus.OK:
+            raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
+        try:
+            return answer_type.model_validate_json(answer.content)
+        except ValidationError as error:
+            # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
+            # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
+            raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
+
+    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> httpx.Response:
+        try:
+            # httpx's time-outs are for each step: a body that trickles in would never meet one.
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._http.post(path, content=content, headers=dict(headers))
+        # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
+        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+            raise _unanswered(error, writing=writing) from error
+
+
+@asynccontextmanager
+async def open_autumn(
+    *,
+    base_url: str,
+    secret_key: str,
+    api_version: str = "2.3.0",
+    max_connections: int = 20,
+    timeout_seconds: float = 30.0,
+) -> AsyncIterator[AutumnClient]:
+    """Yield a client of Autumn at `base_url`, with at most `max_connections` at once, all closed at the end.
+
+    `timeout_seconds` is for a whole call, a third of it for getting a connection. The version is always sent:
+    without it the answer's shape depends on when the organisation was created. Proxies of the environment
+    are not used.
+    """
+    transport = AiohttpTransport(
+        trust_env=False,
+        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_SECONDS),
+    )
+    headers = {
+        "Authorization": f"Bearer {secret_key}",
+        "x-api-version": api_version,
+        "Content-Type": "application/json",
+    }
+    # Less time for a connection than for the call, so that it can be told that nothing was sent.
+    timeout = httpx.Timeout(timeout_seconds, connect=timeout_seconds / 3, pool=timeout_seconds / 3)
+    async with httpx.AsyncClient(
+        base_url=base_url, headers=headers, timeout=timeout, transport=transport, trust_env=False
+    ) as http:
+        yield AutumnClient(http, timeout_seconds=timeout_seconds)
+
+
+def _encoded(body: Mapping[str, JsonValue]) -> bytes:
+    # In ASCII, so that half a surrogate pair is sent as its escape; UTF-8 has no form for it.
+    try:
+        return json.dumps(body, allow_nan=False).encode("ascii")
+    except ValueError as error:
+        raise GiveUp("event", "not_json", "The changes hold a number that JSON cannot express.") from error
+
+
+def _asked_for(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCustomerResponse:
+    """The customer, if it is the one asked for.
+
+    Autumn also finds customers by its internal id: then the answer is about one with another id or none.
+    """
+    if customer.id == customer_id:
+        return customer
+    raise GiveUp(
+        "autumn",
+        "other_customer",
+        f"Asked for the customer {customer_id!r}, Autumn answered with {customer.id!r}. "
+        "Use the customer's own id, not Autumn's internal one.",
+    )
+
+
+def _unanswered(error: Exception, *, writing: bool) -> TryAgain:
+    """The error of a call without a (whole) answer.
+
+    Judged by the cause, because the transport calls a refused and a lost connection the same: ConnectTimeout.
+    """
+    cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
+    if isinstance(cause, _UNSENT):
+        return TryAgain("autumn", "no_connection", str(cause))
+    code = "timeout" if isinstance(cause, TimeoutError) else "connection_lost"
+    return TryAgain("autumn", code, f"{type(cause).__name__}: {cause}", maybe_applied=writing)

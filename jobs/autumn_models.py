@@ -1,0 +1,293 @@
+"""What Autumn answers: the twelve fields of `UpdateCustomerResponse` and what lies below them.
+
+Here so that an answer is looked at once, where it comes in, and is believed afterwards. No HTTP, no decision,
+nothing about Stripe.
+
+The types are those of Autumn's JSON schema for `POST /v1/customers.update`. Fields beyond them are ignored at
+every level, because today's server sends more. What the schema calls an enum is a `str` here, with its values
+beside it: a status that Autumn invents tomorrow must not stop a sync. For the same reason a field that may be
+absent may also be null, and `remaining` may be negative. A `float` is exact for whole numbers below 2**53.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+EXPLAINED_MAX = 20
+"""Faults that `explain` names before it only counts: a page of 1000 customers can hold very many."""
+
+Milliseconds = float
+"""A time, since the epoch."""
+
+
+class _Part(BaseModel):
+    """A part of an answer. Strict: "true" is not a boolean, "1" and true are no numbers, 1 is one."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class UpdateCustomerDisplay(_Part):
+    """Words for a price or an item, as pricing pages show it."""
+
+    primary_text: str
+    secondary_text: str | None = None
+
+
+class UpdateCustomerPlanPrice(_Part):
+    """A plan's base price."""
+
+    amount: float  # in units of the currency, not in cents
+    interval: str  # one_off, week, month, quarter, semi_annual or year
+    interval_count: float | None = None
+    display: UpdateCustomerDisplay | None = None
+
+
+class UpdateCustomerCreditCost(_Part):
+    """What one unit of a metered feature costs in credits."""
+
+    metered_feature_id: str
+    credit_cost: float
+
+
+class UpdateCustomerPlanFeatureDisplay(_Part):
+    """The name of a plan's feature."""
+
+    singular: str
+    plural: str
+
+
+class UpdateCustomerPlanFeature(_Part):
+    """A plan's feature, present where the caller expanded it."""
+
+    id: str
+    name: str | None = None
+    type: str  # static, boolean, single_use, continuous_use or credit_system
+    display: UpdateCustomerPlanFeatureDisplay | None = None
+    credit_schema: list[UpdateCustomerCreditCost] | None = None
+    archived: bool | None = None
+
+
+class UpdateCustomerItemReset(_Part):
+    """When an item's included units come back."""
+
+    interval: str  # one_off, minute, hour, day, week, month, quarter, semi_annual or year
+    interval_count: float | None = None
+
+
+class UpdateCustomerTier(_Part):
+    """One step of a tiered price."""
+
+    to: float | Literal["inf"]
+    amount: float
+
+
+class UpdateCustomerBreakdownPrice(_Part):
+    """The price of units beyond the included ones, in a part of a balance."""
+
+    amount: float | None = None
+    tiers: list[UpdateCustomerTier] | None = None
+    billing_units: float
+    billing_method: str  # prepaid or usage_based
+    max_purchase: float | None
+
+
+class UpdateCustomerItemPrice(UpdateCustomerBreakdownPrice):
+    """The same in a plan, where it has an interval."""
+
+    interval: str  # one_off, week, month, quarter, semi_annual or year
+    interval_count: float | None = None
+
+
+class UpdateCustomerItemRollover(_Part):
+    """How unused units go over into the next period."""
+
+    max: float | None
+    expiry_duration_type: str  # month or forever
+    expiry_duration_length: float | None = None
+
+
+class UpdateCustomerPlanItem(_Part):
+    """What a plan includes of one feature."""
+
+    feature_id: str
+    feature: UpdateCustomerPlanFeature | None = None
+    included: float
+    unlimited: bool
+    reset: UpdateCustomerItemReset | None
+    price: UpdateCustomerItemPrice | None
+    display: UpdateCustomerDisplay | None = None
+    rollover: UpdateCustomerItemRollover | None = None
+
+
+class UpdateCustomerFreeTrial(_Part):
+    """A plan's trial."""
+
+    duration_length: float
+    duration_type: str  # day, month or year
+    card_required: bool
+
+
+class UpdateCustomerPlan(_Part):
+    """A plan, present where the caller expanded it."""
+
+    id: str
+    name: str
+    description: str | None
+    group: str | None
+    version: float
+    add_on: bool
+    auto_enable: bool
+    price: UpdateCustomerPlanPrice | None
+    items: list[UpdateCustomerPlanItem]
+    free_trial: UpdateCustomerFreeTrial | None = None
+    created_at: Milliseconds
+    env: str  # sandbox or live
+    archived: bool
+    base_variant_id: str | None
+
+
+class UpdateCustomerSubscription(_Part):
+    """A plan that the customer has and that renews."""
+
+    plan: UpdateCustomerPlan | None = None
+    plan_id: str
+    auto_enable: bool
+    add_on: bool
+    status: str  # active or scheduled
+    past_due: bool
+    canceled_at: Milliseconds | None
+    expires_at: Milliseconds | None
+    trial_ends_at: Milliseconds | None
+    started_at: Milliseconds
+    current_period_start: Milliseconds | None
+    current_period_end: Milliseconds | None
+    quantity: float
+
+
+class UpdateCustomerPurchase(_Part):
+    """A plan that the customer bought once."""
+
+    plan: UpdateCustomerPlan | None = None
+    plan_id: str
+    expires_at: Milliseconds | None
+    started_at: Milliseconds
+    quantity: float
+
+
+class UpdateCustomerFeatureDisplay(_Part):
+    """The name of a balance's feature."""
+
+    singular: str | None = None
+    plural: str | None = None
+
+
+class UpdateCustomerFeature(_Part):
+    """A balance's feature, present where the caller expanded it."""
+
+    id: str
+    name: str
+    type: str  # boolean, metered or credit_system
+    consumable: bool
+    event_names: list[str] | None = None
+    credit_schema: list[UpdateCustomerCreditCost] | None = None
+    display: UpdateCustomerFeatureDisplay | None = None
+    archived: bool
+
+
+class UpdateCustomerBreakdownReset(UpdateCustomerItemReset):
+    """When a part of a balance resets; its interval may also be multiple."""
+
+    resets_at: Milliseconds | None
+
+
+class UpdateCustomerBreakdown(_Part):
+    """The part of a balance that one plan or grant gave."""
+
+    id: str | None = ""
+    plan_id: str | None
+    included_grant: float
+    prepaid_grant: float
+    remaining: float
+    usage: float
+    unlimited: bool
+    reset: UpdateCustomerBreakdownReset | None
+    price: UpdateCustomerBreakdownPrice | None
+    expires_at: Milliseconds | None
+
+
+class UpdateCustomerRollover(_Part):
+    """Units of an earlier period."""
+
+    balance: float
+    expires_at: Milliseconds
+
+
+class UpdateCustomerBalances(_Part):
+    """What the customer has of one feature. It may trail live usage."""
+
+    feature_id: str
+    feature: UpdateCustomerFeature | None = None
+    granted: float
+    remaining: float
+    usage: float
+    unlimited: bool
+    overage_allowed: bool
+    max_purchase: float | None
+    next_reset_at: Milliseconds | None
+    breakdown: list[UpdateCustomerBreakdown] | None = None
+    rollovers: list[UpdateCustomerRollover] | None = None
+
+
+class UpdateCustomerResponse(_Part):
+    """A customer, as Autumn's `customers.update`, `.get` and `.list` answer at versions 2.1 to 2.3.
+
+    All twelve fields are required. Personal ones are left out of the `repr`.
+    """
+
+    id: str | None
+    """The app's own id; null where the customer was made with an e-mail address only."""
+    name: str | None = Field(repr=False)
+    email: str | None = Field(repr=False)
+    created_at: Milliseconds
+    fingerprint: str | None = Field(repr=False)
+    stripe_id: str | None
+    env: str  # sandbox or live
+    metadata: dict[str, JsonValue] = Field(repr=False)
+    send_email_receipts: bool
+    subscriptions: list[UpdateCustomerSubscription]
+    purchases: list[UpdateCustomerPurchase]
+    balances: dict[str, UpdateCustomerBalances]
+    """By the feature's id."""
+
+
+class CustomerPage(_Part):
+    """A page of `customers.list` at version 2.3; older versions page by offset and are refused here."""
+
+    list: list[UpdateCustomerResponse]
+    next_cursor: str | None
+    """The `start_cursor` of the next page; null on the last one."""
+
+
+_SAID = {
+    "missing": "field required",
+    "string_type": "should be a string",
+    "bool_type": "should be true or false",
+    "float_type": "should be a number",
+    "dict_type": "should be an object",
+    "model_type": "should be an object",
+    "list_type": "should be a list",
+    "json_invalid": "should be JSON",
+}
+
+
+def explain(error: ValidationError) -> str:
+    """Name each faulty field and what is wrong with it, as in "email: should be a string".
+
+    Repeats no value of the input, since those are personal data.
+    """
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(str(step) for step in fault["loc"]) or "the answer"
+        faults.append(f"{place}: {_SAID.get(fault['type'], fault['type'].replace('_', ' '))}")
+    more = len(faults) - EXPLAINED_MAX
+    return "; ".join(faults[:EXPLAINED_MAX]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,60 @@
+"""The errors a job can meet, each translated once, where it comes from.
+
+SyncError
+  TryAgain   the same thing may work later: time-outs, 429, 5xx, a lost connection
+  GiveUp     it will never work as asked: a refused value, an unknown customer
+  Halt       nothing will work until a person mends a key, a scope or a mode
+  Absent     what was looked for is not there: a finding, not a failure
+
+`code` is a short word that may be logged and counted. `message` may quote what a service said, so it may hold personal
+data: it goes into dead letters, never into a log.
+"""
+
+from typing import Literal
+
+Service = Literal["autumn", "stripe", "redis", "event"]
+
+
+class SyncError(Exception):
+    """An error of a service, in our words."""
+
+    def __init__(self, service: Service, code: str, message: str = "") -> None:
+        """`service` it came from, `code` to count it by, `message` for a person to read."""
+        super().__init__(f"{service}: {code}" + (f": {message}" if message else ""))
+        self.service = service
+        self.code = code
+        self.message = message
+
+
+class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the design
+    """It may work later.
+
+    `after_seconds` is what the service asked for, None if it did not say. `maybe_applied` is True where the service may
+    have done its work although no answer came.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        code: str,
+        message: str = "",
+        *,
+        after_seconds: float | None = None,
+        maybe_applied: bool = False,
+    ) -> None:
+        """See the class."""
+        super().__init__(service, code, message)
+        self.after_seconds = after_seconds
+        self.maybe_applied = maybe_applied
+
+
+class GiveUp(SyncError):  # noqa: N818
+    """It will never work as it was asked."""
+
+
+class Halt(SyncError):  # noqa: N818
+    """Nothing will work until a person mends something; `message` says what."""
+
+
+class Absent(SyncError):  # noqa: N818
+    """What was looked for is not there."""

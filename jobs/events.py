@@ -1,0 +1,162 @@
+"""The event that apps send: its model, and reading it back from the fields of a stream entry.
+
+The one place that says what a valid customer update is. Needs pydantic and nothing else of ours, because apps import
+it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+CUSTOMER_ID_MAX = 500
+"""Autumn sets no limit; a Stripe metadata value, where the id is written as `autumn_id`, holds 500 characters."""
+EVENT_ID_MAX = 200
+CHANGES_MAX_BYTES = 256 * 1024
+EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
+
+
+class EventError(ValueError):
+    """An event that is not valid. The text names the fields and never repeats their values."""
+
+
+def _broken_text(value: JsonValue, path: str) -> Iterator[str]:
+    """The paths below `value` whose text Autumn cannot store: NUL bytes and halves of surrogate pairs."""
+    if isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            yield path
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _broken_text(item, f"{path}.{index}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _broken_text(key, f"{path}: a key")
+            yield from _broken_text(item, f"{path}.{key}")
+
+
+def _whole(value: Any) -> Any:
+    for path in _broken_text(value, ""):
+        raise ValueError(f"holds a NUL byte or half a surrogate pair{' at ' + path if path else ''}")
+    return value
+
+
+def _address(value: str) -> str:
+    if not EMAIL.fullmatch(value):
+        raise ValueError("is not a valid e-mail address")
+    return value
+
+
+Text = Annotated[StrictStr, AfterValidator(_whole)]
+Email = Annotated[Text, AfterValidator(_address)]
+Metadata = Annotated[dict[StrictStr, JsonValue], AfterValidator(_whole)]
+
+
+class Changes(BaseModel):
+    """What changed. A field that is left out stays as it is; null clears it.
+
+    The names and their meaning are those of Autumn's `POST /v1/customers.update`. Metadata merges by key, and a
+    key's null deletes it; `stripe_id` null unlinks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: Text | None = None
+    email: Email | None = None
+    fingerprint: Text | None = None
+    metadata: Metadata | None = None
+    stripe_id: Text | None = None
+    send_email_receipts: StrictBool = False
+
+    def said(self) -> dict[str, Any]:
+        """The fields that were said, nulls among them, and no others."""
+        return self.model_dump(exclude_unset=True)
+
+
+class CustomerUpdate(BaseModel):
+    """A customer changed (`customer.updated`), or should be looked at (`customer.reconcile`).
+
+    `event_id` is the app's own id for the event: the same id twice is one event.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    customer_id: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_:-]+$", max_length=CUSTOMER_ID_MAX)]
+    type: Literal["customer.updated", "customer.reconcile"] = "customer.updated"
+    changes: Changes | None = None
+    event_id: Annotated[Text, Field(min_length=1, max_length=EVENT_ID_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _changes_go_with_updated(self) -> "CustomerUpdate":
+        said = self.changes.said() if self.changes is not None else {}
+        if self.type == "customer.updated" and not said:
+            raise ValueError("changes: has to name at least one field for customer.updated")
+        if self.type == "customer.reconcile" and said:
+            raise ValueError("changes: has to be left out for customer.reconcile")
+        return self
+
+    def fields(self) -> dict[str, str]:
+        """The fields of the stream entry, as strings."""
+        fields = {"customer_id": self.customer_id, "type": self.type}
+        if self.changes is not None:
+            fields["changes"] = json.dumps(self.changes.said(), ensure_ascii=False, separators=(",", ":"))
+        if self.event_id is not None:
+            fields["event_id"] = self.event_id
+        return fields
+
+
+def new_update(**fields: Any) -> CustomerUpdate:
+    """A CustomerUpdate of these fields. Raises EventError that names each wrong field."""
+    try:
+        return CustomerUpdate.model_validate(fields)
+    except ValidationError as error:
+        raise EventError("; ".join(_explain(error))) from None
+
+
+def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
+    """The event in a stream entry's fields. Raises EventError that names each wrong field."""
+    values: dict[str, Any] = {}
+    for key, raw in fields.items():
+        name = key.decode("utf-8", "replace")[:64]
+        values[name] = _read_changes(raw) if name == "changes" else _read_text(name, raw)
+    return new_update(**values)
+
+
+def _read_text(name: str, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise EventError(f"{name}: is not UTF-8 text") from None
+
+
+def _read_changes(raw: bytes) -> JsonValue:
+    if len(raw) > CHANGES_MAX_BYTES:
+        raise EventError(f"changes: is {len(raw)} bytes long, {CHANGES_MAX_BYTES} are allowed")
+    try:
+        parsed: JsonValue = pydantic_core.from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        raise EventError("changes: is not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise EventError("changes: has to be a JSON object")
+    return parsed
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False):
+        path = ".".join(str(part)[:64] for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            text = "is no field of an event"
+        yield f"{path}: {text}" if path else text

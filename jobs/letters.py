@@ -1,0 +1,46 @@
+"""A mailbox's entries as events, and what becomes of each. Purely computational, no I/O here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jobs.events import EVENT_ID_MAX, CustomerUpdate, EventError, read_entry
+from jobs.mailbox import Entry, Settled
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A valid entry of a mailbox."""
+
+    entry: str
+    update: CustomerUpdate
+
+    @property
+    def event(self) -> str:
+        """The id the event is known by: the app's own, or else its entry's."""
+        return self.update.event_id or self.entry
+
+    def applied(self) -> Settled:
+        """Its end, where it was applied."""
+        return Settled(self.entry, self.event)
+
+    def dead(self, reason: str, message: str, record: Mapping[str, str]) -> Settled:
+        """Its end, where it will never be applied; `record` is the customer's, with the tries before this one."""
+        attempts = int(record.get("attempts") or 0) + 1
+        return _dead(self.entry, self.event, reason, message, attempts, record.get("failing_since", ""))
+
+
+def open_entries(entries: Sequence[Entry]) -> tuple[list[Letter], list[Settled]]:
+    """The valid entries as letters, and the ends of the others, each naming the fields that are wrong."""
+    letters, refused = [], []
+    for entry in entries:
+        try:
+            letters.append(Letter(entry.id, read_entry(entry.fields)))
+        except EventError as error:
+            event = entry.fields.get(b"event_id", b"").decode(errors="replace")[:EVENT_ID_MAX] or entry.id
+            refused.append(_dead(entry.id, event, "invalid_event", str(error), 0, ""))
+    return letters, refused
+
+
+def _dead(entry: str, event: str, reason: str, message: str, attempts: int, since: str) -> Settled:
+    fields = {"reason": reason, "message": message, "attempts": str(attempts), "since": since}
+    return Settled(entry, event, fields)

@@ -1,0 +1,26 @@
+-- Reserves the next free moment under several rates at once (GCRA, on Redis' own clock), and a place among those in flight.
+--
+-- KEYS: places, then one key for each rate
+-- ARGV: token, places there are (0: none is needed), milliseconds a place is held at most, then for each rate: microseconds
+--       between two calls, calls
+--       that may come at once
+-- Returns microseconds to wait before the call, or -1 if no place is free and nothing was reserved
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local places = KEYS[1]
+
+if tonumber(ARGV[2]) > 0 then
+  redis.call('ZREMRANGEBYSCORE', places, '-inf', now)
+  if redis.call('ZCARD', places) >= tonumber(ARGV[2]) then return -1 end
+  redis.call('ZADD', places, now + ARGV[3] * 1000, ARGV[1])
+  redis.call('PEXPIRE', places, ARGV[3])
+end
+
+local wait = 0
+for i = 2, #KEYS do
+  local interval, burst = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
+  local free = math.max(tonumber(redis.call('GET', KEYS[i]) or 0), now) + interval
+  redis.call('SET', KEYS[i], string.format('%.0f', free), 'PX', math.ceil((free - now) / 1000) + 1000)
+  wait = math.max(wait, free - burst * interval - now)
+end
+return math.ceil(wait)

@@ -1,0 +1,75 @@
+-- Moves entries from the head of the inbox into their customers' mailboxes, in the order of the stream, and deletes them
+-- from the inbox: one atomic step, so nothing is pending, claimed or seen twice.
+--
+-- KEYS: inbox, waiting, called, totals, dead
+-- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id may have
+-- Returns {entries moved, 1 if it stopped because too many customers wait}
+local inbox, waiting, called, totals, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local prefix, count, max_waiting, max_id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
+local HALF_DAY = 43200
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local bucket = math.floor(time[1] / HALF_DAY)
+local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
+
+local function seen_before(event_id)
+  for back = 0, 2 do
+    if redis.call('HEXISTS', events_key(back), event_id) == 1 then return true end
+  end
+  return false
+end
+
+local function bury(entry_id, fields, reason, message)
+  local letter = {'entry', entry_id, 'reason', reason, 'message', message, 'attempts', '0'}
+  for i = 1, math.min(#fields, FIELDS_KEPT) do
+    letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. fields[i]) or fields[i]
+  end
+  redis.call('XADD', dead, '*', unpack(letter))
+  redis.call('HINCRBY', totals, 'dead', 1)
+end
+
+local function deliver(customer, entry_id, fields)
+  local mailbox = prefix .. ':mailbox:' .. customer
+  local added = redis.pcall('XADD', mailbox, entry_id, unpack(fields))
+  if type(added) == 'table' and added.err then
+    -- A new inbox whose clock is behind the one that Redis had before: the order of arrival still holds.
+    redis.call('XADD', mailbox, '*', unpack(fields))
+  end
+end
+
+local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
+local moved, full = 0, 0
+for _, entry in ipairs(redis.call('XRANGE', inbox, '-', '+', 'COUNT', count)) do
+  local entry_id, fields = entry[1], entry[2]
+  local customer, event_id
+  for i = 1, #fields, 2 do
+    if fields[i] == 'customer_id' then customer = fields[i + 1] end
+    if fields[i] == 'event_id' then event_id = fields[i + 1] end
+  end
+  if not customer or #customer > max_id or not string.find(customer, '^[%w_:%-]+$') then
+    bury(entry_id, fields, 'invalid_event', 'customer_id: has to match ^[a-zA-Z0-9_:-]+$')
+  elseif #fields > FIELDS_KEPT then
+    bury(entry_id, fields, 'invalid_event', 'the entry has too many fields')
+  elseif event_id and event_id ~= '' and seen_before(event_id) then
+    redis.call('HINCRBY', totals, 'duplicates', 1)
+  else
+    local known = redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer)
+    if not known then
+      if room <= 0 then full = 1; break end
+      room = room - 1
+      redis.call('ZADD', waiting, now_ms, customer)
+    end
+    deliver(customer, entry_id, fields)
+    if event_id and event_id ~= '' and #event_id <= 200 then
+      local note = cjson.encode({status = 'waiting', customer = customer, entry = entry_id})
+      redis.call('HSET', events_key(0), event_id, note)
+      redis.call('EXPIRE', events_key(0), 3 * HALF_DAY)
+    end
+  end
+  redis.call('XDEL', inbox, entry_id)
+  moved = moved + 1
+end
+if moved > 0 then redis.call('HINCRBY', totals, 'received', moved) end
+return {moved, full}

@@ -1,0 +1,31 @@
+"""Merging the changes that wait for one customer into one update. Purely computational, no I/O here.
+
+After Autumn's own semantics, so that one merged update is the same as the updates one by one: a later value wins,
+metadata merges by its top-level keys, a null deletes, metadata that is null changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import JsonValue
+
+Said = Mapping[str, JsonValue]
+
+
+def merge(changes: Iterable[Said]) -> dict[str, JsonValue]:
+    """One update for all `changes`, the earliest first."""
+    merged: dict[str, JsonValue] = {}
+    metadata: dict[str, JsonValue] = {}
+    for said in changes:
+        for name, value in said.items():
+            if name != "metadata":
+                merged[name] = value
+            elif isinstance(value, dict):
+                metadata |= value
+    if metadata:
+        merged["metadata"] = metadata
+    return merged
+
+
+def cleared(merged: Said) -> frozenset[str]:
+    """The fields that an update clears: null was said, or the empty text, which Autumn stores as null."""
+    return frozenset(name for name in ("name", "email", "stripe_id") if name in merged and merged[name] in (None, ""))

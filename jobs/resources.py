@@ -1,0 +1,26 @@
+"""What a job is handed: every door it may use, opened in one place and closed there again."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.autumn import AutumnClient
+from jobs.customer import Mode
+from jobs.mailbox import Mailbox
+from jobs.rate_limit import Limits
+from jobs.stripe_gateway import StripeGateway
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The doors and the few settings of a sync. `mode` is that of the keys; times are in seconds."""
+
+    mailbox: Mailbox
+    autumn: AutumnClient
+    stripe: StripeGateway
+    limits: Limits
+    mode: Mode
+    retry_for_seconds: float
+    random: random.Random
+    now: Callable[[], float]
+    """Seconds since the epoch."""

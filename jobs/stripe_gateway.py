@@ -1,0 +1,216 @@
+"""The door to Stripe: the few requests a sync makes, and every error of the SDK translated into one of ours.
+
+The only file that imports stripe. Requests go through the SDK's raw call and their bodies into models of our own,
+because the SDK's objects check nothing and building them is half the cost of a call. The SDK retries nothing:
+retries are decided with the customer's whole history in hand, and each begins with a new look.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import stripe
+from pydantic import BaseModel, ConfigDict, ValidationError
+from stripe.params import CustomerCreateParams, CustomerListParams, CustomerSearchParams, CustomerUpdateParams
+
+from jobs.customer import StripeCustomer
+from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
+from jobs.plan import AUTUMN_ID, UpdateStripe
+
+LIST = "GET /v1/customers"
+SEARCH = "GET /v1/customers/search"
+CREATE = "POST /v1/customers"
+RETRIEVE = "GET /v1/customers/{id}"
+UPDATE = "POST /v1/customers/{id}"
+LIST_LIMIT = 100
+
+
+class _Customer(BaseModel):
+    """A customer object, as far as it is read here. Source: Stripe's API reference, the customer object."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    deleted: bool = False
+    name: str | None = None
+    email: str | None = None
+    livemode: bool = False
+    metadata: dict[str, str] = {}
+
+    def as_ours(self) -> StripeCustomer:
+        return StripeCustomer(self.id, self.name, self.email, "live" if self.livemode else "test", self.metadata)
+
+
+class _Page(BaseModel):
+    """A page of a list or of a search."""
+
+    data: list[_Customer]
+    has_more: bool
+
+
+Model = TypeVar("Model", _Customer, _Page)
+
+
+def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> str:
+    """The key of one write: the same customer, entries and step give the same key, anything else another.
+
+    It begins with `autumn:`, because Autumn takes every other customer.updated for an edit by hand and copies it
+    back. The rest is a digest, because a key may have 255 characters and a hundred entries' ids have more.
+    """
+    digest = hashlib.sha256("\n".join([customer_id, step, *entry_ids]).encode()).hexdigest()[:40]
+    return f"autumn:{step}:{digest}"
+
+
+class StripeGateway:
+    """Stripe's customers, as a sync needs them. Every request waits for its turn under the shared rates first."""
+
+    def __init__(self, client: stripe.StripeClient, admit: Callable[[str], Awaitable[None]]) -> None:
+        """`admit` waits until one request to the named endpoint may go out."""
+        self._client = client
+        self._admit = admit
+
+    async def retrieve(self, stripe_id: str) -> StripeCustomer | None:
+        """The customer, or None if it is missing or deleted. Raises SyncError for anything else."""
+        try:
+            body = await self._get(RETRIEVE, stripe_id=stripe_id)
+        except Absent:
+            return None
+        customer = _parse(_Customer, body)
+        return None if customer.deleted else customer.as_ours()
+
+    async def find_ours(self, autumn_id: str, email: str | None) -> tuple[StripeCustomer, ...]:
+        """Every customer that carries this `metadata.autumn_id`, by e-mail list (exact, at once) and by search (lags).
+
+        Raises SyncError if one of the two looks fails: then nothing may be created.
+        """
+        found: dict[str, StripeCustomer] = {}
+        if email:
+            listed: CustomerListParams = {"email": email, "limit": LIST_LIMIT}
+            pages = self._pages(LIST, dict(listed))
+            found |= {each.id: each async for each in pages if each.metadata.get(AUTUMN_ID) == autumn_id}
+        search: CustomerSearchParams = {
+            "query": f"metadata['{AUTUMN_ID}']:'{autumn_id}'",
+            "limit": LIST_LIMIT,
+        }
+        page = _parse(_Page, await self._get(SEARCH, dict(search)))
+        found |= {each.id: each.as_ours() for each in page.data if each.metadata.get(AUTUMN_ID) == autumn_id}
+        return tuple(found.values())
+
+    async def create(self, autumn_id: str, still_ours: Callable[[], None]) -> StripeCustomer:
+        """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers with the same one.
+
+        `still_ours` raises where the right to write is lost; it is asked when the request's turn has come. The body
+        is constant and the key depends on the id alone, so that no retry and no race makes a second customer.
+        """
+        params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
+        key = idempotency_key(autumn_id, (), "create")
+        return _parse(_Customer, await self._post(CREATE, key, still_ours, dict(params))).as_ours()
+
+    async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
+        """Write a step's fields under the idempotency key; the customer as it is afterwards. See `create`."""
+        params: CustomerUpdateParams = {}
+        if step.name is not None:
+            params["name"] = step.name
+        if step.email is not None:
+            params["email"] = step.email
+        if step.metadata:
+            params["metadata"] = dict(step.metadata)
+        body = await self._post(UPDATE, key, still_ours, dict(params), stripe_id=step.stripe_id)
+        return _parse(_Customer, body).as_ours()
+
+    async def _pages(self, endpoint: str, params: dict[str, Any]) -> AsyncIterator[StripeCustomer]:
+        while True:
+            page = _parse(_Page, await self._get(endpoint, params))
+            for customer in page.data:
+                yield customer.as_ours()
+            if not page.has_more or not page.data:
+                return
+            params["starting_after"] = page.data[-1].id
+
+    async def _get(self, endpoint: str, params: Mapping[str, Any] | None = None, *, stripe_id: str = "") -> object:
+        await self._admit(endpoint)
+        return await self._send(endpoint, stripe_id, params or {})
+
+    async def _post(
+        self, endpoint: str, key: str, still_ours: Callable[[], None], params: Mapping[str, Any], *, stripe_id: str = ""
+    ) -> object:
+        await self._admit(endpoint)
+        still_ours()
+        return await self._send(endpoint, stripe_id, {**params, "idempotency_key": key})
+
+    async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> object:
+        method, route = endpoint.split(" ")
+        try:
+            path = route.replace("{id}", quote(stripe_id, safe=""))
+            answer = await self._client.raw_request_async(method.lower(), path, **params)
+        except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
+            raise as_sync_error(error) from error
+        data: object = answer.data
+        return data
+
+
+def _parse(model: type[Model], body: object) -> Model:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        fields = ", ".join(".".join(str(part) for part in each["loc"]) for each in error.errors(include_input=False))
+        raise TryAgain("stripe", "unexpected_response", f"wrong fields: {fields}", maybe_applied=True) from None
+
+
+def as_sync_error(error: Exception) -> SyncError:
+    """An error of the SDK, or of aiohttp below it, in our words."""
+    if not isinstance(error, stripe.StripeError):
+        # The SDK lets a body that was cut short, or a time-out while reading it, through as it is.
+        return TryAgain("stripe", "connection", type(error).__name__, maybe_applied=True)
+    code, message = _code(error), error.user_message or ""
+    match error:
+        case stripe.AuthenticationError():
+            return Halt("stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
+        case stripe.PermissionError():
+            return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {message}")
+        case stripe.RateLimitError():
+            reason = (error.headers or {}).get("Stripe-Rate-Limited-Reason")
+            return TryAgain("stripe", code or "rate_limit", reason or message)
+        case stripe.IdempotencyError():
+            # The key was used with other values: the next try looks again and writes what is missing under a new key.
+            return TryAgain("stripe", "idempotency_error", message)
+        case stripe.InvalidRequestError():
+            if code == "resource_missing":
+                return Absent("stripe", code, message)
+            return GiveUp("stripe", code or "invalid_request", message)
+        case stripe.APIConnectionError():
+            return TryAgain("stripe", "connection", message, maybe_applied=True)
+        case _:
+            return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
+
+
+def _code(error: stripe.StripeError) -> str | None:
+    # RateLimitError and others leave `.code` None; the error object in the body has it.
+    code = error.code or (error.error.code if error.error is not None and "code" in error.error else None)
+    return str(code) if code else None
+
+
+@asynccontextmanager
+async def open_stripe(
+    *,
+    api_key: str,
+    base_url: str,
+    admit: Callable[[str], Awaitable[None]],
+    max_connections: int = 50,
+    timeout_seconds: float = 30.0,
+) -> AsyncIterator[StripeGateway]:
+    """Open the connections to Stripe and close them at the end; `admit` as StripeGateway takes it."""
+    stripe.enable_telemetry = False  # a switch of the SDK's module; there is none per client
+    connector = aiohttp.TCPConnector(limit=max_connections)
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=10.0)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
+        client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": base_url},
+            max_network_retries=0,
+            http_client=stripe.AIOHTTPClient(session=session, timeout=timeout),
+        )
+        yield StripeGateway(client, admit)

@@ -1,0 +1,253 @@
+"""A stateful simulator of Autumn's customers API over HTTP, for tests, chaos runs and trying things out by hand.
+
+It answers as the recordings of the real service say, also where that is unpleasant: it shares Autumn's lack of
+locks, its order of writes, its errors and its echoes. It must import nothing of jobs, worker or config: what checks
+the worker cannot be built from the worker. REST routes, `expand`, setting billing controls and shapes before 2.0
+are left out.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from sandbox import autumn_customers as customers
+from sandbox.autumn_limits import Headers, Limiter, limit_headers
+from sandbox.autumn_lists import list_customers
+from sandbox.autumn_rows import RefusedError, Row, spoken_version
+from sandbox.autumn_stripe import Form, StripeCaller
+from sandbox.faults import Switches
+
+_UPDATE = "/v1/customers.update"
+_ENDPOINTS = {
+    _UPDATE: customers.update,
+    "/v1/customers.get": customers.get,
+    "/v1/customers.get_or_create": customers.get_or_create,
+    "/v1/customers.list": list_customers,
+    "/v1/customers.delete": customers.delete,
+}
+_SHOWN_OF_A_KEY = 15
+_MAX_BODY_BYTES = 256 * 1024 * 1024
+_TOO_MANY = "Too many requests, please try again later."
+_UNAVAILABLE = "Service is temporarily unavailable, please retry shortly."
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that was served.
+
+    `status` is 0 where the client got no answer; `started` and `ended` are times of the simulator's clock.
+    """
+
+    method: str
+    path: str
+    body: dict[str, Any]
+    status: int
+    started: float
+    ended: float
+
+
+class AutumnSimulator:
+    """One organisation in one environment; `app()` serves it, and what it holds outlives the app.
+
+    `key` and `stripe.key` may be changed while it serves. `stripe_key=None` is an organisation without Stripe,
+    `updates_per_second=None` one without limits. With `echo_after_seconds`, each Stripe write of an update comes
+    back as Stripe's webhook would bring it. `database_seconds` stretches the time between an update's read and its
+    write.
+    """
+
+    def __init__(
+        self,
+        *,
+        stripe_url: str,
+        key: str = "am_sk_test_sandbox",
+        env: str = "sandbox",
+        stripe_key: str | None = "sk_test_sandbox",
+        updates_per_second: int | None = 25,
+        clock: Callable[[], float] = time.time,
+        echo_after_seconds: float | None = None,
+        forwards_metadata: bool = False,
+        database_seconds: float = 0.0,
+    ) -> None:
+        """Set the organisation up; nothing is opened before the app starts."""
+        self.key = key
+        self.env = env
+        self.clock = clock
+        self.echo_after_seconds = echo_after_seconds
+        self.stripe = StripeCaller(stripe_url, stripe_key, env)
+        self.limiter = Limiter(updates_per_second, clock)
+        self.organisation = customers.Organisation(
+            env=env,
+            clock=clock,
+            stripe=self.stripe,
+            wrote_to_stripe=self._echo_later,
+            forwards_metadata=forwards_metadata,
+            database_seconds=database_seconds,
+        )
+        self.customers = self.organisation.customers
+        self.calls: list[Call] = []
+        self.switches = Switches()
+        self.max_parallel_updates: dict[str, int] = {}
+        self.max_updates_in_flight = 0
+        self._updating: list[tuple[str, web.Request]] = []
+        self._idempotency_keys: set[str] = set()
+        self._echoes: set[asyncio.Task[None]] = set()
+
+    def app(self) -> web.Application:
+        """An application that serves this organisation; a new one may follow when it has stopped."""
+        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        app.cleanup_ctx.append(self._lifespan)
+        app.router.add_post("/webhooks/stripe/{organisation}/{env}", self._webhook)
+        app.router.add_route("*", "/v1/{path:.*}", self._serve)
+        return app
+
+    def seed(self, customer_id: str | None, **fields: Any) -> Row:
+        """Plant a customer without HTTP; `fields` are those of the answer, and `internal_id`.
+
+        Raises:
+            ValueError: a field that a customer does not have.
+        """
+        row = self.organisation.blank(customer_id)
+        unknown = fields.keys() - row.keys()
+        if unknown:
+            raise ValueError(f"a customer has no {sorted(unknown)}")
+        row.update(fields)
+        self.organisation.keep(row)
+        return row
+
+    async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
+        async with self.stripe.open():
+            yield
+        for echo in self._echoes:
+            echo.cancel()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        body = _parsed(await request.read())
+        started, status = self.clock(), 0
+        try:
+            with self._counted(request, body):
+                response = await self._answer(request, body)
+            status = 0 if _gone(request) else response.status
+            return response
+        finally:
+            self.calls.append(Call(request.method, request.path, body, status, started, self.clock()))
+
+    @contextmanager
+    def _counted(self, request: web.Request, body: Mapping[str, Any]) -> Iterator[None]:
+        """Count the updates that run at once; one whose client has gone away no longer counts."""
+        if request.path != _UPDATE:
+            yield
+            return
+        customer_id = str(body.get("customer_id"))
+        self._updating = [(of, other) for of, other in self._updating if not _gone(other)]
+        self._updating.append((customer_id, request))
+        of_this_one = sum(of == customer_id for of, _ in self._updating)
+        self.max_parallel_updates[customer_id] = max(self.max_parallel_updates.get(customer_id, 0), of_this_one)
+        self.max_updates_in_flight = max(self.max_updates_in_flight, len(self._updating))
+        try:
+            yield
+        finally:
+            self._updating = [(of, other) for of, other in self._updating if other is not request]
+
+    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        try:
+            self._authenticate(request)
+            version = spoken_version(request.headers.get("x-api-version"))
+        except RefusedError as refused:
+            return self._refused(refused)
+        taken = self.limiter.take(request.path, version, body.get("customer_id"))
+        if not taken.allowed:
+            return _too_many(taken.headers)
+        response = await self.switches.serve(request, partial(self._run, body, version), self._fault)
+        for name, value in taken.headers.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    async def _run(self, body: dict[str, Any], version: str, request: web.Request) -> web.Response:
+        try:
+            return _json(200, await self._endpoint(request, body, version))
+        except RefusedError as refused:
+            return self._refused(refused)
+
+    async def _endpoint(self, request: web.Request, body: dict[str, Any], version: str) -> Row:
+        endpoint = _ENDPOINTS.get(request.path) if request.method == "POST" else None
+        if endpoint is None:
+            raise RefusedError(401, "no_auth_header", "Unauthorized - no session found")
+        key = request.headers.get("Idempotency-Key")
+        if key in self._idempotency_keys:
+            message = f"Another request with idempotency key {key} has already been received"
+            raise RefusedError(409, "duplicate_idempotency_key", message)
+        if key:
+            self._idempotency_keys.add(key)
+        return await endpoint(self.organisation, body, version)
+
+    def _authenticate(self, request: web.Request) -> None:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind != "Bearer" or not token:
+            raise RefusedError(401, "no_secret_key", "Secret key not found in Authorization header")
+        if not token.startswith("am_sk_"):
+            raise RefusedError(401, "invalid_request", "Invalid authorization token prefix")
+        if token != self.key:
+            masked = token[:_SHOWN_OF_A_KEY] + "*" * len(token[_SHOWN_OF_A_KEY:])
+            raise RefusedError(401, "invalid_secret_key", f"Invalid secret key: {masked}")
+
+    async def _webhook(self, request: web.Request) -> web.Response:
+        event = await request.json()
+        if event["type"] != "customer.updated":
+            return _json(200, {"received": True})
+        customers.copy_from_stripe(self.organisation, event)
+        return _json(200, {"success": True})
+
+    def _echo_later(self, stripe_id: str, form: Form, answer: Mapping[str, Any]) -> None:
+        """Stripe announces a write with the whole customer, as the customer was right after that write."""
+        if self.echo_after_seconds is None or not form:
+            return
+        event = {"data": {"object": {**form, **answer, "id": stripe_id}}}
+        echo = asyncio.create_task(self._echo(event, self.echo_after_seconds))
+        self._echoes.add(echo)
+        echo.add_done_callback(self._echoes.discard)
+
+    async def _echo(self, event: Mapping[str, Any], after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
+        customers.copy_from_stripe(self.organisation, event)
+
+    def _fault(self, status: int, _: web.Request) -> web.Response:
+        if status == 429:
+            return _too_many(limit_headers(self.limiter.updates_per_second or 0, remaining=0))
+        if status == 503:
+            response = self._refused(RefusedError(503, "service_unavailable", _UNAVAILABLE))
+            response.headers["Retry-After"] = "1"
+            return response
+        return self._refused(RefusedError(status, "internal_error", "Internal server error"))
+
+    def _refused(self, refused: RefusedError) -> web.Response:
+        return _json(refused.status, {"message": refused.message, "code": refused.code, "env": self.env})
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """The body as Autumn reads it: broken JSON is an empty object, a lone surrogate a replacement character."""
+    try:
+        body = json.loads(raw)
+        whole = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    except ValueError:
+        return {}
+    return json.loads(whole) if isinstance(body, dict) else {}
+
+
+def _gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _json(status: int, answer: Mapping[str, Any]) -> web.Response:
+    return web.Response(status=status, body=json.dumps(answer).encode(), content_type="application/json")
+
+
+def _too_many(headers: Headers) -> web.Response:
+    plain = {"Content-Type": "text/plain; charset=UTF-8", "retry-after": "1"}
+    return web.Response(status=429, body=_TOO_MANY.encode(), headers={**headers, **plain})

@@ -1,0 +1,94 @@
+"""What the Autumn simulator keeps of a customer, and how a customer is shown at each API version.
+
+Pure: no HTTP, no Stripe, no clock. The endpoints decide what happens to a row, this module what a row is.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+Row = dict[str, Any]
+
+DEFAULT_VERSION = "2.3"
+_SPOKEN = ("2.0", "2.1", "2.2", "2.3")
+_BY_DATE = {"2026-05-13": "2.3", "2026-03-18": "2.2", "2026-03-17": "2.1", "2026-03-16": "2.0"}
+_TOO_OLD_DATES = ("2025-05-05", "2025-04-17", "2025-04-01", "2025-02-01")
+_TOO_OLD = re.compile(r"beta|[01]\.\d")
+_NUMBERED = re.compile(r"(\d)(?:\.(\d))?(?:\.0)?")
+_GONE_AT_2_0 = ("purchases", "licenses", "flags", "config")
+
+
+class RefusedError(Exception):
+    """Autumn's own "no": the status, the code and the message of the answer."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        """Hold what the answer will say."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def spoken_version(header: str | None) -> str:
+    """The version that an `x-api-version` header means, as "2.3".
+
+    Raises:
+        RefusedError: 400 for a version Autumn does not know; 501 for an old one that Autumn still speaks.
+    """
+    if not header:
+        return DEFAULT_VERSION
+    numbered = _NUMBERED.fullmatch(header)
+    version = _BY_DATE.get(header) or (f"{numbered[1]}.{numbered[2] or 0}" if numbered else header)
+    if version in _SPOKEN:
+        return version
+    if header in _TOO_OLD_DATES or _TOO_OLD.fullmatch(version):
+        raise RefusedError(501, "not_simulated", f"This simulator does not speak version {header}")
+    raise RefusedError(400, "invalid_api_version", f'"{header}" is not a valid API version')
+
+
+def new_row(customer_id: str | None, internal_id: str, created_at: int, env: str) -> Row:
+    """An empty customer, its fields in the order of Autumn's answers; `created_at` is in milliseconds."""
+    return {
+        "internal_id": internal_id,
+        "id": customer_id,
+        "name": None,
+        "email": None,
+        "created_at": created_at,
+        "fingerprint": None,
+        "stripe_id": None,
+        "env": env,
+        "metadata": {},
+        "send_email_receipts": False,
+        "billing_controls": {},
+        "subscriptions": [],
+        "purchases": [],
+        "licenses": [],
+        "balances": {},
+        "flags": {},
+        "config": {},
+    }
+
+
+def shown(row: Row, version: str) -> Row:
+    """The row as an answer at this version.
+
+    Raises:
+        RefusedError: 501 for what version 2.0 shows in another shape than the later ones.
+    """
+    answer = {name: value for name, value in row.items() if name != "internal_id"}
+    if version == "2.0":
+        if row["subscriptions"] or row["purchases"] or row["balances"] or row["flags"]:
+            raise RefusedError(501, "not_simulated", "This simulator shows no plans or balances at version 2.0")
+        balances = answer.pop("balances")
+        for name in _GONE_AT_2_0:
+            del answer[name]
+        return answer | {"scheduled_subscriptions": [], "balances": balances}
+    if row["stripe_id"]:
+        answer["processors"] = {"stripe": {"id": row["stripe_id"]}}
+    return answer
+
+
+def merged_metadata(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata after a change: by top-level key, a null deletes its key, and what is nested is replaced whole."""
+    kept = {key: value for key, value in old.items() if key not in change or change[key] is not None}
+    return kept | {key: value for key, value in change.items() if value is not None}

@@ -1,0 +1,102 @@
+"""Switching a running simulator's faults from outside, with curl.
+
+The routes stand beside the simulated service, not behind it: no key, no limit and no fault is in their way.
+"""
+
+from collections.abc import Sized
+from dataclasses import asdict
+from typing import Any, Protocol, get_args
+
+from aiohttp import web
+
+from sandbox.faults import Fault, Kind, Switches
+
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Simulator(Protocol):
+    """What the control routes need of a simulator."""
+
+    @property
+    def switches(self) -> Switches:
+        """The faults that are switched on."""
+
+    @property
+    def customers(self) -> Sized:
+        """The customers it holds."""
+
+
+def control_routes(simulator: Simulator) -> list[web.RouteDef]:
+    """`GET /_sandbox` tells, `POST /_sandbox/faults` switches one on, `DELETE /_sandbox/faults` all off."""
+
+    async def tell(_request: web.Request) -> web.Response:
+        return web.json_response(_state(simulator))
+
+    async def switch_on(request: web.Request) -> web.Response:
+        try:
+            simulator.switches.add(_fault(await _json(request)))
+        except _BadFieldError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response(_state(simulator))
+
+    async def switch_off(_request: web.Request) -> web.Response:
+        simulator.switches.clear()
+        return web.json_response(_state(simulator))
+
+    return [
+        web.get("/_sandbox", tell),
+        web.post("/_sandbox/faults", switch_on),
+        web.delete("/_sandbox/faults", switch_off),
+    ]
+
+
+class _BadFieldError(Exception):
+    """The sentence for whoever sent it."""
+
+
+def _state(simulator: Simulator) -> dict[str, Any]:
+    switches = simulator.switches
+    return {
+        "customers": len(simulator.customers),
+        "faults": [asdict(fault) for fault in switches.faults],
+        "fired": switches.fired,
+        "latency_seconds": switches.latency_seconds,
+    }
+
+
+async def _json(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise _BadFieldError("The body has to be a JSON object with a kind.")
+    return body
+
+
+def _fault(body: dict[str, Any]) -> Fault:
+    unknown = body.keys() - {"kind", "route", "times", "probability", "seconds"}
+    if unknown:
+        raise _BadFieldError(f"There is no field {', '.join(sorted(unknown))}.")
+    if body.get("kind") not in _KINDS:
+        raise _BadFieldError(f"kind has to be one of {', '.join(_KINDS)}.")
+    route = body.get("route", "")
+    if not isinstance(route, str):
+        raise _BadFieldError('route has to be a string, a part of "METHOD /path".')
+    times = body.get("times")
+    if times is not None and (type(times) is not int or times < 1):
+        raise _BadFieldError("times has to be a whole number from 1, or null for until it is switched off.")
+    return Fault(
+        kind=body["kind"],
+        route=route,
+        times=times,
+        probability=_number(body, "probability", 1.0, most=1.0),
+        seconds=_number(body, "seconds", 30.0, most=3600.0),
+    )
+
+
+def _number(body: dict[str, Any], name: str, default: float, *, most: float) -> float:
+    value = body.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise _BadFieldError(f"{name} has to be a number from 0 to {most:g}.")
+    return float(value)

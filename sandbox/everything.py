@@ -1,0 +1,59 @@
+"""The whole outside world at once: Redis, Stripe, and an Autumn that is connected to that Stripe.
+
+What it yields is what the worker's environment has to say. It must not start anything of ours.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sandbox.autumn import AutumnSimulator
+from sandbox.control import control_routes
+from sandbox.redis import EmbeddedRedis, embedded_redis
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Everything that runs, and how a worker finds it."""
+
+    redis: EmbeddedRedis
+    stripe: StripeSimulator
+    autumn: AutumnSimulator
+    environment: dict[str, str]
+    """REDIS_URL, AUTUMN_SECRET_KEY, AUTUMN_API_URL, STRIPE_API_KEY and STRIPE_API_BASE."""
+
+
+@asynccontextmanager
+async def sandbox(
+    *,
+    stripe: StripeSimulator | None = None,
+    autumn: Callable[..., AutumnSimulator] = AutumnSimulator,
+    aof: bool = True,
+) -> AsyncIterator[Sandbox]:
+    """Run all three on free ports of the loopback interface for the length of the block.
+
+    A `stripe` of one's own brings its own limits and mode. `autumn` is called with `stripe_url` and
+    `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits.
+
+    Raises: RedisUnavailableError when there is no redis-server or it does not start.
+    """
+    stripe = StripeSimulator() if stripe is None else stripe
+    async with AsyncExitStack() as running:
+        redis = running.enter_context(embedded_redis(aof=aof))
+        stripe_app = stripe.app()
+        stripe_app.add_routes(control_routes(stripe))
+        stripe_url = await running.enter_async_context(serving(stripe_app))
+        connected = autumn(stripe_url=stripe_url, stripe_key=stripe.key)
+        autumn_app = connected.app()
+        autumn_app.add_routes(control_routes(connected))
+        autumn_url = await running.enter_async_context(serving(autumn_app))
+        environment = {
+            "REDIS_URL": redis.url,
+            "AUTUMN_SECRET_KEY": connected.key,
+            "AUTUMN_API_URL": autumn_url,
+            "STRIPE_API_KEY": stripe.key,
+            "STRIPE_API_BASE": stripe_url,
+        }
+        yield Sandbox(redis=redis, stripe=stripe, autumn=connected, environment=environment)

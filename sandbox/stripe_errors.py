@@ -1,0 +1,122 @@
+"""How Stripe says no: its error bodies, under the names by which the simulator raises them.
+
+Only what an answer looks like belongs in here, not when it is given.
+"""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class StripeError(Exception):
+    """An answer that is no success; the simulator raises it, the client sees `status` and `body`."""
+
+    def __init__(self, status: int, message: str, *, headers: dict[str, str] | None = None, **fields: str) -> None:
+        """`fields` are further fields of the error: code, param, and type if not invalid_request_error."""
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+        error = {"message": message, "type": "invalid_request_error", **fields}
+        if "code" in error:
+            error["doc_url"] = f"https://stripe.com/docs/error-codes/{error['code'].replace('_', '-')}"
+        self.body: Json = {"error": error}
+
+
+def invalid(param: str, message: str, code: str = "parameter_invalid") -> StripeError:
+    """A parameter that does not pass validation."""
+    return StripeError(400, message, code=code, param=param)
+
+
+def unknown_parameter(param: str) -> StripeError:
+    """A parameter that the endpoint does not have, or that this simulator does not play."""
+    return invalid(param, f"Received unknown parameter: {param}", "parameter_unknown")
+
+
+def missing(kind: str, object_id: str, *, param: str = "id", status: int = 404) -> StripeError:
+    """No such object; 404 when the path or a filter names it, 400 when the body does."""
+    return StripeError(status, f"No such {kind}: '{object_id}'", code="resource_missing", param=param)
+
+
+def rate_limited(reason: str) -> StripeError:
+    """One of the limiters refuses. Stripe names which one and never says when to come back."""
+    return StripeError(
+        429,
+        "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.",
+        code="rate_limit",
+        headers={"Stripe-Rate-Limited-Reason": reason},
+    )
+
+
+def locked() -> StripeError:
+    """Another request is writing to the object at this moment."""
+    return StripeError(
+        429,
+        "This object cannot be accessed right now because another API request or Stripe process is currently "
+        "accessing it. If you see this error intermittently, retry the request.",
+        code="lock_timeout",
+        headers={"Stripe-Rate-Limited-Reason": "resource-specific"},
+    )
+
+
+def unauthorized(key: str) -> StripeError:
+    """No key, or one that this account does not have; only the end of it is shown."""
+    if not key:
+        return StripeError(
+            401,
+            "You did not provide an API key. You need to provide your API key in the Authorization header, "
+            "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+        )
+    return StripeError(401, f"Invalid API Key provided: {_masked(key)}")
+
+
+def forbidden(key: str, account: str, permission: str) -> StripeError:
+    """A restricted key that lacks the permission."""
+    return StripeError(
+        403,
+        f"The provided key '{_masked(key)}' does not have the required permissions for this endpoint on "
+        f"account '{account}'. Having the '{permission}' permission would allow this request to continue.",
+    )
+
+
+def broken(status: int) -> StripeError:
+    """Stripe itself has a problem: 500, 503."""
+    message = "An unknown error occurred" if status == 500 else "Stripe is temporarily unavailable."
+    return StripeError(status, message, type="api_error")
+
+
+def key_too_long() -> StripeError:
+    """An idempotency key of more than 255 characters."""
+    return StripeError(400, "Idempotency keys must be 255 characters or less.")
+
+
+def key_in_use(key: str) -> StripeError:
+    """The first request with this idempotency key has not been answered yet."""
+    return StripeError(
+        409,
+        "There is currently another in-progress request using this Idempotent Key (that probably means you "
+        f"submitted twice, and the other request is still going through): {key}. Please try again later.",
+        code="idempotency_key_in_use",
+    )
+
+
+def key_reused(key: str, first: str, now: str) -> StripeError:
+    """An idempotency key that was first used for something else; `first` and `now` are paths."""
+    if first == now:
+        what = "with the same parameters they were first used with."
+    else:
+        what = f"for the same endpoint they were first used for ('{now}' vs '{first}')."
+    return StripeError(
+        400,
+        f"Keys for idempotent requests can only be used {what} Try using a key other than '{key}' if you "
+        "meant to execute a different request.",
+        type="idempotency_error",
+    )
+
+
+def no_such_url(method: str, path: str) -> StripeError:
+    """A path or method that Stripe does not have, or that this simulator does not play."""
+    return StripeError(404, f"Unrecognized request URL ({method}: {path}).")
+
+
+def _masked(key: str) -> str:
+    return f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * len(key)

@@ -1,0 +1,108 @@
+"""What tests share: a real Redis, both simulators over HTTP, and the doors of a job onto them."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.autumn import open_autumn
+from jobs.mailbox import Mailbox
+from jobs.rate_limit import Limits
+from jobs.resources import Resources
+from jobs.stripe_gateway import open_stripe
+from jobs.sync import sync_customer
+from sandbox.autumn import AutumnSimulator
+from sandbox.redis import EmbeddedRedis, embedded_redis
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+
+INBOX = "customer-updates"
+PREFIX = "customer-sync"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """One redis-server for the whole run; each test begins with an empty one."""
+    with embedded_redis(aof=False) as server:
+        yield server
+
+
+@pytest.fixture
+async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
+    """A client of an empty Redis."""
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+        yield client
+
+
+@dataclass(frozen=True)
+class World:
+    """Both services and one worker's doors, with the worker's loops taken by hand, so that a test sees each step."""
+
+    redis: Redis
+    stripe: StripeSimulator
+    autumn: AutumnSimulator
+    resources: Resources
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The mailbox door."""
+        return self.resources.mailbox
+
+    async def run(self, rounds: int = 20) -> None:
+        """Take in, call and sync until nothing is due any more."""
+        for _ in range(rounds):
+            await self.mailbox.move()
+            _, called = await self.mailbox.call(1000)
+            if not called:
+                return
+            for customer in called:
+                await sync_customer(self.resources, customer)
+        raise AssertionError(f"still customers due after {rounds} rounds")
+
+
+@asynccontextmanager
+async def doors(
+    redis: Redis, autumn_url: str, autumn_key: str, stripe_url: str, stripe_key: str, *, rate: float = 1000
+) -> AsyncIterator[Resources]:
+    """The doors of a job, with rates that do not slow a test down."""
+    limits = Limits(
+        redis,
+        prefix=PREFIX,
+        autumn_updates=rate,
+        autumn_max_in_flight=6,
+        stripe_requests=rate,
+        stripe_endpoint_requests=rate,
+    )
+    async with (
+        open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=5) as autumn,
+        open_stripe(api_key=stripe_key, base_url=stripe_url, admit=limits.stripe, timeout_seconds=5) as stripe,
+    ):
+        yield Resources(
+            mailbox=Mailbox(redis, inbox=INBOX, prefix=PREFIX),
+            autumn=autumn,
+            stripe=stripe,
+            limits=limits,
+            mode="live" if "_live_" in stripe_key else "test",
+            retry_for_seconds=3600,
+            random=random.Random(0),
+            now=time.time,
+        )
+
+
+@pytest.fixture
+async def world(redis: Redis) -> AsyncIterator[World]:
+    """Both simulators without limits, and a job's doors onto them."""
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with serving(stripe.app()) as stripe_url:
+        autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)
+        async with (
+            serving(autumn.app()) as autumn_url,
+            doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
+        ):
+            yield World(redis, stripe, autumn, resources)

@@ -1,0 +1,219 @@
+"""The recordings of the real Autumn, and what must have been the case before each of them.
+
+A recording is one request, its answer, and the calls to Stripe in between. The state before it is derived from the
+recording and its neighbours, by rules that hold for all of them; no rule may name a recording. Nothing here knows the
+simulator.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+CUSTOMER_FIELDS = (
+    "name",
+    "email",
+    "created_at",
+    "fingerprint",
+    "stripe_id",
+    "env",
+    "metadata",
+    "send_email_receipts",
+    "billing_controls",
+    "subscriptions",
+    "purchases",
+    "licenses",
+    "balances",
+    "flags",
+    "config",
+)
+_ANOTHER: Row = {"name": "Before", "email": "before@example.com", "fingerprint": "before", "stripe_id": None}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recorded request. `file` is its name: the number tells the order."""
+
+    file: str
+    request: dict[str, Any]
+    response: dict[str, Any]
+    stripe_calls: list[dict[str, Any]]
+
+    @property
+    def path(self) -> str:
+        """The path without the host."""
+        return str(self.request["path"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The request's headers; a recording that kept none had these."""
+        plain = {"Authorization": "Bearer am_sk_test_***", "x-api-version": "2.3"}
+        return dict(self.request.get("headers", plain))
+
+    @cached_property
+    def body(self) -> Row:
+        """The request's body; one that is no JSON reads as empty."""
+        raw = self.request.get("raw_body")
+        if raw is None:
+            return self.request.get("body") or {}
+        try:
+            return dict(json.loads(raw))
+        except ValueError:
+            return {}
+
+    @property
+    def sent(self) -> bytes:
+        """The bytes that were the request's body."""
+        raw = self.request.get("raw_body")
+        return (json.dumps(self.body) if raw is None else str(raw)).encode()
+
+    @property
+    def status(self) -> int:
+        """The answer's status."""
+        return int(self.response["status"])
+
+    @property
+    def answer(self) -> Row:
+        """The answer as JSON, empty if it was none."""
+        return self.response.get("json") or {}
+
+    def header(self, name: str) -> str | None:
+        """One of the answer's headers."""
+        headers: dict[str, str] = self.response.get("headers", {})
+        return next((value for key, value in headers.items() if key.lower() == name), None)
+
+    @property
+    def env(self) -> str:
+        """The environment of the key."""
+        shown = self.answer.get("env") or next((row["env"] for row in self.rows), "sandbox")
+        return str(shown)
+
+    @property
+    def endpoint(self) -> str:
+        """What comes after `customers.`, or "webhook"."""
+        return "webhook" if self.path.startswith("/webhooks/") else self.path.rpartition(".")[2]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The customers that the answer shows."""
+        if "list" in self.answer:
+            return list(self.answer["list"])
+        return [self.answer] if "created_at" in self.answer else []
+
+
+def folder() -> Path | None:
+    """Where the recordings are, if the environment says so."""
+    data = os.environ.get("CONTRACT_DATA")
+    return Path(data) / "recordings" / "autumn" if data else None
+
+
+def load(where: Path) -> list[Recording]:
+    """All recordings, in their order."""
+    found = []
+    for file in sorted(where.glob("*.json")):
+        kept = json.loads(file.read_text())
+        found.append(Recording(file.stem, kept["request"], kept["response"], kept.get("stripe_calls") or []))
+    return found
+
+
+class History:
+    """The recordings in their order, and the questions to ask about what was before and after one of them."""
+
+    def __init__(self, recordings: list[Recording]) -> None:
+        """Keep the order."""
+        self._recordings = recordings
+
+    def before(self, recording: Recording) -> list[Row]:
+        """The customers that must have been there."""
+        if recording.endpoint == "list":
+            return self._listed(recording)
+        if recording.endpoint == "webhook":
+            return [self._before_event(recording)]
+        if recording.status == 404:
+            return []
+        if recording.status != 200 or not recording.rows:
+            known = self._known(recording)
+            given = recording.body.get("customer_id")
+            plain = [{"id": given}] if recording.status == 200 else []
+            return [known] if known else plain
+        if recording.endpoint == "get":
+            return recording.rows
+        if recording.endpoint == "get_or_create":
+            return self._before_create(recording)
+        return [self._before_update(recording)]
+
+    def look_after(self, recording: Recording) -> Recording | None:
+        """The recorded `get` that comes next and shows what became of this recording's customer."""
+        place = self._recordings.index(recording)
+        look = next(iter(self._recordings[place + 1 :]), None)
+        if look is None or look.endpoint != "get" or look.status != 200 or look.env != recording.env:
+            return None
+        if recording.endpoint == "webhook":
+            same = look.answer["stripe_id"] == recording.body["data"]["object"]["id"]
+        else:
+            writes = recording.endpoint in ("update", "get_or_create")
+            same = writes and look.body["customer_id"] == recording.body.get("customer_id")
+        return look if same else None
+
+    def with_the_same_key(self, recording: Recording) -> list[Recording]:
+        """The earlier requests that carried the same Idempotency-Key."""
+        key = recording.headers.get("Idempotency-Key")
+        earlier = self._recordings[: self._recordings.index(recording)]
+        return [one for one in earlier if key and one.headers.get("Idempotency-Key") == key]
+
+    def _known(self, recording: Recording) -> Row:
+        """The customer of a request as it was last shown before."""
+        wanted = recording.body.get("customer_id")
+        known: Row = {}
+        for earlier in self._recordings[: self._recordings.index(recording)]:
+            for row in earlier.rows:
+                if row.get("id") == wanted and row.get("env") == recording.env and "flags" in row:
+                    known = row
+        return known
+
+    def _before_update(self, recording: Recording) -> Row:
+        """What the answer shows, but with the fields that the request named as they were before."""
+        known, body = self._known(recording), recording.body
+        row = {**known, **recording.answer, "id": body["customer_id"]}
+        for name in body.keys() & {*_ANOTHER, "send_email_receipts"}:
+            another = _ANOTHER.get(name, not recording.answer[name])
+            row[name] = known.get(name, another)
+        metadata = dict(row["metadata"])
+        for key, value in (body.get("metadata") or {}).items():
+            metadata.pop(key, None)
+            if key in known.get("metadata", {}) or value is None:
+                metadata[key] = known.get("metadata", {}).get(key, "before")
+        return {**row, "metadata": metadata}
+
+    def _before_create(self, recording: Recording) -> list[Row]:
+        """The customer was there if it is known, or if the answer shows what nobody said."""
+        known, answer, body = self._known(recording), recording.answer, recording.body
+        created_in_stripe = any(call["path"] == "/v1/customers" for call in recording.stripe_calls)
+        unsaid = any(answer[name] and answer[name] != body.get(name) for name in ("name", "email", "fingerprint"))
+        linked = answer["stripe_id"] and answer["stripe_id"] != body.get("stripe_id") and not created_in_stripe
+        return [known or answer] if known or unsaid or linked else []
+
+    def _before_event(self, recording: Recording) -> Row:
+        """What the next `get` shows, but with another name and email where an update brought these."""
+        look = self.look_after(recording)
+        if look is None:
+            raise LookupError(f"no get follows {recording.file}")
+        event = recording.body["data"]["object"]
+        copied = ("name", "email") if recording.body["type"] == "customer.updated" else ()
+        brought = {name: _ANOTHER[name] for name in copied if event[name] == look.answer[name]}
+        return {**look.answer, **brought}
+
+    def _listed(self, recording: Recording) -> list[Row]:
+        """Everything that lists of the same customers show, and as many more as the total says."""
+        lists = [one for one in self._recordings if one.endpoint == "list" and one.status == 200]
+        ids = {row["id"] for row in recording.rows}
+        related = [one for one in lists if ids & {row["id"] for row in one.rows}] or lists
+        rows = {(row["id"], row["email"]): row for one in (*related, recording) for row in one.rows if "flags" in row}
+        oldest = min(row["created_at"] for row in rows.values())
+        total = max(one.answer.get("total_count", 0) for one in related)
+        missing = range(1, total - len(rows) + 1)
+        return [*rows.values(), *({"id": f"older-{age}", "created_at": oldest - age} for age in missing)]

@@ -1,0 +1,1 @@
+"""The simulated Stripe over HTTP, as any client would see it."""

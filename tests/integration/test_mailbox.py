@@ -1,0 +1,244 @@
+"""The mailbox on a real Redis: order, one at a time, settling, calling again, and what is no event."""
+
+import json
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.mailbox import Ending, LeaseLostError, Mail, Mailbox, Settled
+from jobs.record import read_dead, read_outcome, read_totals
+from tests.conftest import INBOX, PREFIX
+
+
+@pytest.fixture
+def mailbox(redis: Redis) -> Mailbox:
+    return Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+
+
+async def add(redis: Redis, customer: str, name: str = "x", **fields: str) -> str:
+    entry = {"customer_id": customer, "changes": json.dumps({"name": name}), **fields}
+    return str((await redis.xadd(INBOX, dict(entry.items()))).decode())
+
+
+async def take(mailbox: Mailbox, customer: str) -> Mail:
+    await mailbox.move()
+    await mailbox.call(100)
+    mail = await mailbox.take(customer)
+    assert mail is not None
+    return mail
+
+
+def applied(mail: Mail) -> Ending:
+    return Ending([Settled(entry.id, entry.id) for entry in mail.entries], {}, {})
+
+
+async def test_a_move_keeps_the_order_of_the_stream_and_empties_it(redis: Redis, mailbox: Mailbox) -> None:
+    sent = [await add(redis, "ann" if index % 3 else "bob", str(index)) for index in range(30)]
+    assert await mailbox.move() == (30, False)
+    assert await redis.xlen(INBOX) == 0
+    await mailbox.call(100)
+    ann, bob = await mailbox.take("ann"), await mailbox.take("bob")
+    assert ann is not None
+    assert bob is not None
+    assert [entry.id for entry in ann.entries] == [each for index, each in enumerate(sent) if index % 3]
+    assert [entry.id for entry in bob.entries] == [each for index, each in enumerate(sent) if not index % 3]
+
+
+async def test_a_customer_is_taken_by_one_only(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann")
+    await take(mailbox, "ann")
+    assert await mailbox.take("ann") is None
+    assert await Mailbox(redis, inbox=INBOX, prefix=PREFIX).take("ann") is None
+
+
+async def test_a_customer_that_was_not_called_is_not_taken(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann")
+    await mailbox.move()
+    assert await mailbox.take("ann") is None
+
+
+async def test_settling_takes_out_exactly_the_settled_entries_and_the_rest_is_the_next_round(
+    redis: Redis, mailbox: Mailbox
+) -> None:
+    first = await add(redis, "ann", "1")
+    mail = await take(mailbox, "ann")
+    second = await add(redis, "ann", "2")
+    await mailbox.move()
+    assert (await mailbox.call(100))[1] == []
+    assert await mailbox.settle(mail.lease, applied(mail))
+    assert [entry.id for entry in (await take(mailbox, "ann")).entries] == [second]
+    outcome = await read_outcome(redis, PREFIX, first)
+    assert outcome is not None
+    assert (outcome.status, outcome.customer_id, outcome.entry_id) == ("applied", "ann", first)
+
+
+async def test_nothing_is_left_behind_when_all_is_settled(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann")
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, applied(mail))
+    left = {key.decode() for key in await redis.keys("*")}
+    kept = {f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:customer:ann", INBOX}
+    assert {key for key in left if ":events:" not in key} == kept
+    for key in left - {f"{PREFIX}:totals", f"{PREFIX}-outcomes", INBOX}:
+        assert await redis.ttl(key) > 0, f"{key} would stay for ever"
+
+
+async def test_who_lost_the_lease_settles_nothing(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann")
+    mail = await take(mailbox, "ann")
+    await redis.delete(f"{PREFIX}:lease:ann")
+    other = await mailbox.take("ann")
+    assert other is not None
+    assert not await mailbox.settle(mail.lease, applied(mail))
+    assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 1
+    assert await mailbox.settle(other.lease, applied(other))
+
+
+async def test_a_call_that_nobody_answers_is_made_again(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, call_ms=1)
+    await add(redis, "ann")
+    await mailbox.move()
+    first_at, first = await mailbox.call(100)
+    second_at, second = first_at, list[str]()
+    while not second:
+        second_at, second = await mailbox.call(100)
+    assert (first, second) == (["ann"], ["ann"])
+    assert second_at > first_at
+    assert (await read_totals(redis, PREFIX))["called_again"] == 1
+
+
+async def test_a_lease_that_runs_out_frees_the_customer_and_forbids_to_write(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, lease_seconds=0.02)
+    await add(redis, "ann")
+    mail = await take(mailbox, "ann")
+    again: Mail | None = None
+    while again is None:
+        await mailbox.call(100)
+        again = await mailbox.take("ann")
+    with pytest.raises(LeaseLostError):
+        mail.lease.check()
+    assert again.entries == mail.entries
+
+
+async def test_a_renewed_lease_stays(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann")
+    mail = await take(mailbox, "ann")
+    deadline = mail.lease.deadline
+    await redis.pexpire(f"{PREFIX}:lease:ann", 50)
+    await mailbox.renew()
+    assert mail.lease.deadline > deadline
+    assert await redis.pttl(f"{PREFIX}:lease:ann") > 10_000
+    assert await mailbox.settle(mail.lease, applied(mail))
+    assert mailbox.held == {}
+
+
+async def test_a_lease_that_was_lost_is_not_renewed(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann")
+    mail = await take(mailbox, "ann")
+    await redis.set(f"{PREFIX}:lease:ann", "somebody else")
+    await mailbox.renew()
+    assert mailbox.held == {}
+    assert not await mailbox.settle(mail.lease, applied(mail))
+
+
+async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_comes(
+    redis: Redis, mailbox: Mailbox
+) -> None:
+    first = await add(redis, "ann", "1")
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, Ending([], {"attempts": "1"}, {}, again_after_ms=60_000))
+    await add(redis, "ann", "2")
+    await mailbox.move()
+    assert (await mailbox.call(100))[1] == []
+    assert await mailbox.take("ann") is None
+    await redis.zadd(f"{PREFIX}:waiting", {"ann": 0})
+    mail = await take(mailbox, "ann")
+    assert mail.entries[0].id == first
+    assert len(mail.entries) == 2
+    assert mail.record["attempts"] == "1"
+
+
+async def test_the_same_event_id_twice_is_one_event(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann", "1", event_id="e1")
+    await add(redis, "ann", "1", event_id="e1")
+    mail = await take(mailbox, "ann")
+    assert len(mail.entries) == 1
+    await mailbox.settle(mail.lease, Ending([Settled(mail.entries[0].id, "e1")], {}, {}))
+    await add(redis, "ann", "1", event_id="e1")
+    await mailbox.move()
+    assert (await mailbox.call(100))[1] == []
+    assert (await read_totals(redis, PREFIX))["duplicates"] == 2
+
+
+async def test_the_inbox_keeps_what_comes_while_too_many_customers_wait(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, max_waiting=2)
+    for customer in ("ann", "bob", "cid", "ann"):
+        await add(redis, customer)
+    assert await mailbox.move() == (2, True)
+    assert await redis.xlen(INBOX) == 2
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, applied(mail))
+    assert await mailbox.move() == (1, True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"foo": "bar"},
+        {"customer_id": "a b", "changes": "{}"},
+        {"customer_id": b"\xff\x00\xfe", "changes": b"\x00" * 1000},
+        {"customer_id": "x" * 501},
+        {f"field{index}": "x" for index in range(5000)},
+        {"customer_id": "ann", **{f"field{index}": "x" for index in range(5000)}},
+    ],
+)
+async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_goes_on(
+    redis: Redis, mailbox: Mailbox, fields: dict[str, str | bytes]
+) -> None:
+    entry = (await redis.xadd(INBOX, dict(fields.items()))).decode()
+    good = await add(redis, "bob")
+    assert await mailbox.move() == (2, False)
+    letters = await read_dead(redis, PREFIX)
+    assert [(letter["entry"], letter["reason"]) for letter in letters] == [(entry, "invalid_event")]
+    mail = await take(mailbox, "bob")
+    assert [each.id for each in mail.entries] == [good]
+
+
+async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Redis, mailbox: Mailbox) -> None:
+    await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "1"}'}, id="9999999999999-0")
+    await mailbox.move()
+    await redis.delete(INBOX)
+    await add(redis, "ann", "2")
+    mail = await take(mailbox, "ann")
+    assert [json.loads(entry.fields[b"changes"])["name"] for entry in mail.entries] == ["1", "2"]
+    await mailbox.settle(mail.lease, applied(mail))
+    assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 0
+
+
+async def test_calls_stay_below_their_number_and_the_longest_waiting_come_first(redis: Redis, mailbox: Mailbox) -> None:
+    for index in range(10):
+        await add(redis, f"user_{index}")
+        await mailbox.move()
+    await redis.zadd(f"{PREFIX}:waiting", {"user_7": 1, "user_3": 2})
+    assert (await mailbox.call(2))[1] == ["user_7", "user_3"]
+    assert (await mailbox.call(2))[1] == []
+
+
+async def test_a_dead_letter_holds_everything_that_was_sent(redis: Redis, mailbox: Mailbox) -> None:
+    entry = await add(redis, "ann", "1", event_id="e1")
+    mail = await take(mailbox, "ann")
+    fields = {"reason": "refused", "message": "no", "attempts": "3", "since": "12.5"}
+    await mailbox.settle(mail.lease, Ending([Settled(entry, "e1", fields)], {}, {}))
+    (letter,) = await read_dead(redis, PREFIX)
+    assert letter == {
+        "id": letter["id"],
+        "entry": entry,
+        "customer": "ann",
+        **fields,
+        "sent.customer_id": "ann",
+        "sent.changes": '{"name": "1"}',
+        "sent.event_id": "e1",
+    }
+    outcome = await read_outcome(redis, PREFIX, "e1")
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == ("dead", "refused")

@@ -1,0 +1,72 @@
+"""Merged changes are the same as the changes one by one, after Autumn's own semantics."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.merge import cleared, merge
+
+KEYS = st.sampled_from(["plan", "seats", "note"])
+VALUES = st.none() | st.integers(0, 3) | st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=2)
+NAMES = st.sampled_from(["Ann", "Bob", ""])
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": NAMES | st.none(),
+        "email": st.sampled_from(["ann@example.com", "bob@example.com"]) | st.none(),
+        "fingerprint": NAMES | st.none(),
+        "stripe_id": st.sampled_from(["cus_a", "cus_b", ""]) | st.none(),
+        "metadata": st.dictionaries(KEYS, VALUES, max_size=3) | st.none(),
+        "send_email_receipts": st.booleans(),
+    },
+)
+
+
+def applied(customer: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """Autumn's customers.update, as its documentation and recordings have it."""
+    after = {**customer, "metadata": dict(customer["metadata"])}
+    for name, value in said.items():
+        if name != "metadata":
+            after[name] = None if value == "" else value
+            continue
+        for key, item in (value or {}).items():
+            if item is None:
+                after["metadata"].pop(key, None)
+            else:
+                after["metadata"][key] = item
+    return after
+
+
+@given(st.lists(SAID, max_size=8), st.dictionaries(KEYS, st.integers(0, 3)))
+def test_one_merged_update_is_the_same_as_the_updates_one_by_one(
+    changes: list[dict[str, Any]], metadata: dict[str, int]
+) -> None:
+    customer = {
+        "name": "Old",
+        "email": None,
+        "fingerprint": None,
+        "stripe_id": None,
+        "metadata": metadata,
+        "send_email_receipts": False,
+    }
+    one_by_one = customer
+    for said in changes:
+        one_by_one = applied(one_by_one, said)
+    assert applied(customer, merge(changes)) == one_by_one
+
+
+@given(st.lists(SAID, max_size=6), st.lists(SAID, max_size=6))
+def test_merging_in_two_parts_is_the_same_as_merging_at_once(
+    first: list[dict[str, Any]], second: list[dict[str, Any]]
+) -> None:
+    assert merge([merge(first), merge(second)]) == merge([*first, *second])
+
+
+def test_metadata_that_changes_nothing_is_not_sent() -> None:
+    assert merge([{"metadata": None}, {"metadata": {}}]) == {}
+
+
+def test_only_what_is_null_at_the_end_counts_as_cleared() -> None:
+    merged = merge([{"email": None, "name": None}, {"name": "Ann", "stripe_id": ""}])
+    assert cleared(merged) == {"email", "stripe_id"}

@@ -1,0 +1,72 @@
+"""What holds for the repository as a whole: sizes, the generated schema, no address of a registry."""
+
+import ast
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jobs.schema import event_schema
+
+ROOT = Path(__file__).parents[2]
+FILE_LINES, FUNCTION_LINES = 300, 40
+TRACKED = [
+    ROOT / name
+    for name in subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+]
+PYTHON = [path for path in TRACKED if path.suffix == ".py"]
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and len(body) > 1:
+        body = body[1:]
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(PYTHON) > 40
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small_and_modules_say_why_they_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= FILE_LINES
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert body_lines(node) <= FUNCTION_LINES, f"{node.name} has {body_lines(node)} lines"
+    assert not text or ast.get_docstring(tree), "the module has no docstring"
+    if path.name == "__init__.py":
+        assert len(tree.body) <= 1, "an __init__ is a docstring and nothing else"
+
+
+def test_the_event_schema_in_the_docs_is_the_model() -> None:
+    written = json.loads((ROOT / "docs" / "customer-update.schema.json").read_text(encoding="utf-8"))
+    assert written == event_schema(), "run: make schema"
+
+
+def test_nothing_names_a_package_registry_or_a_path_of_one_machine() -> None:
+    registry = re.compile(
+        r"pypi\.org|pythonhosted|registry\.npm|(?<!emit-)index-url|(?<![\w.])/(?:home|root|mnt|tmp)/\w", re.IGNORECASE
+    )
+    for path in TRACKED:
+        if path == Path(__file__).resolve() or path.suffix == ".png":
+            continue
+        found = registry.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)} says {found.group() if found else ''}"
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        packages = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
+        assert len(packages) > 20
+        assert all("--hash=sha256:" in package for package in packages)

@@ -1,0 +1,73 @@
+"""Settings: what is missing or wrong is said by its name, and no secret is ever shown."""
+
+from pathlib import Path
+
+import pytest
+
+from config.settings import SettingsError, load_settings
+
+GOOD = {
+    "REDIS_URL": "redis://:hunter2@localhost:6379/0",
+    "AUTUMN_SECRET_KEY": "am_sk_test_verysecret",
+    "STRIPE_API_KEY": "sk_test_alsosecret",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in GOOD:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_three_settings_are_enough_and_the_rates_follow_the_mode() -> None:
+    settings = load_settings(**GOOD)
+    assert (settings.mode, settings.stripe_rate, settings.autumn_updates_per_second) == ("test", 20, 20)
+    live = load_settings(**GOOD | {"AUTUMN_SECRET_KEY": "am_sk_live_x", "STRIPE_API_KEY": "rk_live_x"})
+    assert (live.mode, live.stripe_rate) == ("live", 80)
+
+
+def test_the_environment_and_a_env_file_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in GOOD.items()))
+    monkeypatch.setenv("AUTUMN_UPDATES_PER_SECOND", "12.5")
+    assert load_settings().autumn_updates_per_second == 12.5
+
+
+def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    lines = str(refusal.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == list(GOOD)
+    assert all(".env" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "localhost:6379"),
+        ("AUTUMN_SECRET_KEY", "sk_test_oops"),
+        ("STRIPE_API_KEY", "pk_test_oops"),
+        ("AUTUMN_API_URL", "api.useautumn.com"),
+        ("AUTUMN_UPDATES_PER_SECOND", "-7"),
+        ("AUTUMN_MAX_IN_FLIGHT", "many"),
+        ("STRIPE_REQUESTS_PER_SECOND", "-7"),
+        ("RETRY_FOR", "-5"),
+        ("KEY_PREFIX", "a b"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {name: value})
+    assert str(refusal.value).startswith(f"{name}")
+    assert value not in str(refusal.value)
+
+
+def test_keys_of_two_modes_are_refused() -> None:
+    with pytest.raises(SettingsError, match="same mode"):
+        load_settings(**GOOD | {"STRIPE_API_KEY": "sk_live_x"})
+
+
+def test_no_secret_shows() -> None:
+    shown = repr(load_settings(**GOOD)) + str(load_settings(**GOOD))
+    assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret"))

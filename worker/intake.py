@@ -1,0 +1,27 @@
+"""Taking in: from the inbox to the mailboxes, as soon as something arrives."""
+
+import asyncio
+from collections.abc import Callable
+
+from jobs.mailbox import Mailbox
+
+BLOCK_MS = 2_000
+"""How long one blocking read waits; short enough to end soon when the process is told to stop."""
+PAUSE_WHEN_FULL_SECONDS = 0.25
+
+
+async def take_in(mailbox: Mailbox, look_now: Callable[[], None]) -> None:
+    """Wait for arrivals and move them until the inbox is empty; `look_now` is told after each move.
+
+    While too many customers wait, the inbox is left alone for a moment: what comes stays there in order.
+    """
+    if not await mailbox.arrival(BLOCK_MS):
+        return
+    full = False
+    moved = 1
+    while moved and not full:
+        moved, full = await mailbox.move()
+        if moved:
+            look_now()
+    if full:
+        await asyncio.sleep(PAUSE_WHEN_FULL_SECONDS)

@@ -1,0 +1,101 @@
+"""What a worker process holds open from its start to its end: connections, doors, and the loops beside the jobs."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+
+from config.logs import configure_logs
+from config.settings import Settings
+from jobs.autumn import open_autumn
+from jobs.mailbox import Mailbox
+from jobs.rate_limit import Limits
+from jobs.resources import Resources
+from jobs.stripe_gateway import open_stripe
+from worker.intake import take_in
+from worker.supervise import Supervisor
+
+log = structlog.get_logger(__name__)
+
+PAUSE_AFTER_ERROR_SECONDS = 1.0
+RENEWALS_PER_LEASE = 3
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, redis: ArqRedis) -> AsyncIterator[Resources]:
+    """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
+    limits = Limits(
+        redis,
+        prefix=settings.key_prefix,
+        autumn_updates=settings.autumn_updates_per_second,
+        autumn_max_in_flight=settings.autumn_max_in_flight,
+        stripe_requests=settings.stripe_rate,
+        stripe_endpoint_requests=settings.stripe_endpoint_requests_per_second,
+    )
+    async with AsyncExitStack() as stack:
+        autumn = await stack.enter_async_context(
+            open_autumn(
+                base_url=settings.autumn_api_url,
+                secret_key=settings.autumn_secret_key.get_secret_value(),
+                api_version=settings.autumn_api_version,
+            )
+        )
+        stripe = await stack.enter_async_context(
+            open_stripe(
+                api_key=settings.stripe_api_key.get_secret_value(),
+                base_url=settings.stripe_api_base,
+                admit=limits.stripe,
+            )
+        )
+        yield Resources(
+            mailbox=Mailbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix),
+            autumn=autumn,
+            stripe=stripe,
+            limits=limits,
+            mode=settings.mode,
+            retry_for_seconds=settings.retry_for_seconds,
+            random=random.Random(),
+            now=time.time,
+        )
+
+
+@asynccontextmanager
+async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Resources, Supervisor]]:
+    """Resources with the loops of a worker running beside them: taking in, calling, renewing leases."""
+    configure_logs(settings.log_format, settings.log_level)
+    async with open_resources(settings, redis) as resources:
+        mailbox = resources.mailbox
+        supervisor = Supervisor(mailbox, redis)
+        loops = [
+            asyncio.create_task(_for_ever("intake", lambda: take_in(mailbox, supervisor.look_now))),
+            asyncio.create_task(_for_ever("supervise", supervisor.call_who_is_due)),
+            asyncio.create_task(_for_ever("renew", lambda: _renew(mailbox))),
+        ]
+        log.info("started", mode=resources.mode)
+        try:
+            yield resources, supervisor
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            log.info("stopped")
+
+
+async def _renew(mailbox: Mailbox) -> None:
+    await asyncio.sleep(mailbox.lease_seconds / RENEWALS_PER_LEASE)
+    await mailbox.renew()
+
+
+async def _for_ever(name: str, turn: Callable[[], Awaitable[Any]]) -> None:
+    """Take turns until cancelled. A turn that fails is logged, and the next one comes after a pause."""
+    while True:
+        try:
+            await turn()
+        except Exception as error:
+            log.error("loop_failed", loop=name, error=type(error).__name__)
+            await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)

@@ -1,0 +1,104 @@
+"""The process type `worker`, as arq starts it: `arq worker.main.WorkerSettings`.
+
+The settings class is made when arq asks for it, so that importing this module reads no environment and opens nothing.
+"""
+
+import asyncio
+import json
+import sys
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvloop
+from arq import func
+from arq.connections import ArqRedis
+from arq.worker import Function
+from redis.asyncio.connection import ConnectionPool
+
+from config.settings import Settings, SettingsError, load_settings
+from jobs.sync import sync_customer as sync
+from worker.lifespan import working
+from worker.supervise import SYNC_JOB
+
+JOB_SECONDS = 120
+MAX_JOBS = 50
+POLL_SECONDS = 0.03
+WAIT_FOR_JOBS_SECONDS = 18
+"""Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
+EX_CONFIG = 78
+WIRE_FIELDS = ("customer_id", "type", "event_id")
+
+
+async def sync_customer(ctx: dict[str, Any], customer_id: str) -> None:
+    """A wake-up for one customer. What is to be done is in the mailbox, so this may be lost, late or doubled."""
+    try:
+        await sync(ctx["resources"], customer_id)
+    finally:
+        ctx["supervisor"].look_now()
+
+
+async def customer_updated(ctx: dict[str, Any], **event: Any) -> None:  # the shape is checked in the mailbox
+    """The way in for apps that speak arq: the fields of an event, `changes` as an object, put into the inbox.
+
+    A wrong event becomes a dead letter like one that came by XADD. arq may run a job twice: without an `event_id`, the
+    job's own id makes it one event.
+    """
+    fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in event.items()}
+    fields.setdefault("event_id", f"arq-{ctx['job_id']}")
+    await ctx["redis"].xadd(ctx["settings"].inbox_stream, fields)
+
+
+def open_redis(settings: Settings) -> ArqRedis:
+    """A client that opens its connections when they are needed, speaks JSON and never waits for ever."""
+    pool = ConnectionPool.from_url(
+        settings.redis_url.get_secret_value(), socket_timeout=10, socket_connect_timeout=5, health_check_interval=15
+    )
+    return ArqRedis(pool, job_serializer=_to_json, job_deserializer=json.loads)
+
+
+def _to_json(job: dict[str, Any]) -> bytes:
+    return json.dumps(job).encode()
+
+
+async def _start(ctx: dict[str, Any]) -> None:
+    ctx["stack"] = AsyncExitStack()
+    ctx["resources"], ctx["supervisor"] = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"]))
+
+
+async def _stop(ctx: dict[str, Any]) -> None:
+    await ctx["stack"].aclose()
+
+
+def worker_settings(settings: Settings) -> type:
+    """The class of settings that arq reads, made of ours."""
+    functions: list[Function] = [
+        func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
+        func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
+    ]
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    attributes = {
+        "functions": functions,
+        "redis_pool": open_redis(settings),
+        "ctx": {"settings": settings},
+        "on_startup": _start,
+        "on_shutdown": _stop,
+        "max_jobs": MAX_JOBS,
+        "poll_delay": POLL_SECONDS,
+        "queue_read_limit": 4 * MAX_JOBS,
+        "job_completion_wait": WAIT_FOR_JOBS_SECONDS,
+        "job_serializer": _to_json,
+        "job_deserializer": json.loads,
+        "log_results": False,
+    }
+    return type("WorkerSettings", (), attributes)
+
+
+def __getattr__(name: str) -> type:
+    """`WorkerSettings`, when arq asks for it. Ends the process with a sentence where the environment is not usable."""
+    if name != "WorkerSettings":
+        raise AttributeError(name)
+    try:
+        return worker_settings(load_settings())
+    except SettingsError as error:
+        sys.stderr.write(f"The worker cannot start:\n{error}\n")
+        raise SystemExit(EX_CONFIG) from None

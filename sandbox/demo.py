@@ -2,9 +2,9 @@
 
 Starts Redis, both simulators and the worker, sends the traffic as an app would, waits until every event has ended, and
 then compares every customer in both simulators itself: what the worker says of its own work is shown, never believed.
-The last line is `in sync: <customers> customers, <events> events, <dead> dead letters`, where the events are all that were
-sent less the dead letters; duplicates that were dropped count as events. Any difference, any other dead letter than the
-expected ones, or a worker that does not end in order makes it `NOT in sync: …` and the exit code 1.
+The last line is `in sync: <customers> customers, <events> events, <dead> dead letters`, where the events are all that
+were sent less the dead letters; duplicates that were dropped count as events. Any difference, another dead letter than
+the expected ones, or a worker that does not end in order makes it `NOT in sync: …` and the exit code 1.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from rich.console import Console
 from sandbox.demo_comparison import Difference, differences, wrong_endings
 from sandbox.demo_progress import INBOX, PREFIX, Progress
 from sandbox.demo_traffic import Traffic, make_traffic
-from sandbox.demo_view import Calls, Endpoint, Moment, Report, View, final_table
+from sandbox.demo_view import RECENT, Calls, Ended, Endpoint, Moment, Report, View, final_table
 from sandbox.demo_worker import WorkerProcess, worker_process
 from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import RedisUnavailableError
@@ -40,16 +40,18 @@ AUTUMNS_OWN_KEY: Final = "stripe-node-retry-"
 def main() -> int:
     """Run the demo; the exit code: 0 in sync, 1 not, 128 and the signal's number if it was asked to end."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-demo-"))
-    code = 1
+    in_use = False
     try:
         code = asyncio.run(_until_asked_to_end(_demo(Console(), folder)))
+        # Whoever was shown the log's path may want to read it.
+        in_use = code == 1
+        return code
     except RedisUnavailableError as error:
         print(error)
+        return 1
     finally:
-        # A log is worth keeping only where something failed.
-        if code != 1:
+        if not in_use:
             shutil.rmtree(folder, ignore_errors=True)
-    return code
 
 
 async def _until_asked_to_end(work: Coroutine[Any, Any, int]) -> int:
@@ -76,7 +78,10 @@ async def _demo(console: Console, folder: Path) -> int:
     started = time.monotonic()
     traffic = make_traffic(SEED)
     console.print(
-        f"{len(traffic.customers)} customers and {len(traffic.entries)} events; starting Redis, Autumn, Stripe and the worker"
+        f"{len(traffic.customers)} customers and {len(traffic.entries)} events: "
+        "starting Redis, Autumn, Stripe and the worker",
+        highlight=False,
+        soft_wrap=True,
     )
     async with sandbox() as running:
         plant(running, traffic)
@@ -94,9 +99,10 @@ async def _demo(console: Console, folder: Path) -> int:
             progress = Progress(redis)
             await _send_and_wait(View(console), running, traffic, progress, worker)
             exit_code = await worker.stop()
-        found = _judge(running, traffic, progress, exit_code)
+        unequal = differences(traffic.expected, running.autumn.customers, running.stripe.customers, traffic.untouched)
+        found = _judge(running, traffic, progress, exit_code, unequal)
         console.print()
-        console.print(final_table(_report(running, traffic, progress, found, time.monotonic() - started)))
+        console.print(final_table(_report(running, traffic, progress, unequal, time.monotonic() - started)))
     _explain(console, found, worker)
     dead = len(progress.dead)
     if found:
@@ -157,20 +163,25 @@ def _moment(running: Sandbox, traffic: Traffic, progress: Progress, seconds: flo
         working=progress.working,
         autumn=Calls(len(autumn), sum(call.started > a_second_ago for call in autumn)),
         stripe=Calls(len(stripe), sum(call.at > a_second_ago for call in stripe)),
-        recent=tuple(progress.recent),
+        recent=[
+            Ended(progress.sent[entry].customer_id, progress.sent[entry].about, end)
+            for entry, end in list(progress.endings.items())[-RECENT:]
+            if entry in progress.sent
+        ],
     )
 
 
-def _judge(running: Sandbox, traffic: Traffic, progress: Progress, exit_code: int) -> list[Difference]:
-    found = progress.missing()
-    if exit_code:
-        found.append(Difference("the worker", f"ended with exit code {exit_code}"))
+def _judge(
+    running: Sandbox, traffic: Traffic, progress: Progress, exit_code: int, unequal: Sequence[Difference]
+) -> list[Difference]:
+    """All that is wrong; `unequal` is what the comparison of both sides found."""
+    found = [Difference("the worker", f"ended with exit code {exit_code}")] if exit_code else []
+    found += progress.missing()
     if not progress.all_ended or len(progress.sent) < len(traffic.entries):
         # What is still on its way would only hide in a list of everything that is not yet equal.
         return found or [Difference("the events", "have not all come to an end")]
     found += wrong_endings({entry: sent.end for entry, sent in progress.sent.items()}, progress.endings)
-    found += differences(traffic.expected, running.autumn.customers, running.stripe.customers, traffic.untouched)
-    return found + [
+    return [*found, *unequal] + [
         Difference(customer_id, f"had {most} updates at a time")
         for customer_id, most in running.autumn.max_parallel_updates.items()
         if most > 1
@@ -178,10 +189,10 @@ def _judge(running: Sandbox, traffic: Traffic, progress: Progress, exit_code: in
 
 
 def _report(
-    running: Sandbox, traffic: Traffic, progress: Progress, found: Sequence[Difference], seconds: float
+    running: Sandbox, traffic: Traffic, progress: Progress, unequal: Sequence[Difference], seconds: float
 ) -> Report:
     return Report(
-        in_sync=len(traffic.expected.keys() - {difference.about for difference in found}),
+        in_sync=len(traffic.expected.keys() - {difference.about for difference in unequal}),
         customers=len(traffic.customers),
         sent=len(progress.sent),
         applied=progress.applied,

@@ -3,12 +3,12 @@
 Sends with plain XADD and knows the public names of streams and keys only; nothing of the worker is imported.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.typing import EncodableT, FieldT, KeyT, StreamIdT
 
 from sandbox.demo_comparison import APPLIED, DUPLICATE, Difference
 from sandbox.demo_traffic import Entry
@@ -17,17 +17,7 @@ INBOX: Final = "customer-updates"
 PREFIX: Final = "customer-sync"
 OUTCOMES: Final = f"{PREFIX}-outcomes"
 DEAD: Final = f"{PREFIX}:dead"
-RECENT: Final = 8
 READ_AT_A_TIME: Final = 1000
-
-
-@dataclass(frozen=True)
-class Ended:
-    """One entry's end: whose, what it was, and `APPLIED` or the reason of its dead letter."""
-
-    customer_id: str
-    about: str
-    end: str
 
 
 class Progress:
@@ -37,12 +27,11 @@ class Progress:
         """`redis` answers in text."""
         self.sent: dict[str, Entry] = {}
         self.endings: dict[str, str] = {}
-        """Entry id to `APPLIED` or the reason of its dead letter; a duplicate has none."""
+        """Entry id to `APPLIED` or the reason of its dead letter, the latest last; a duplicate has none."""
         self.dead: dict[str, Mapping[str, str]] = {}
         """Dead letters by the id of their entry."""
         self.totals: dict[str, int] = {}
         self.inbox = self.waiting = self.working = 0
-        self.recent: deque[Ended] = deque(maxlen=RECENT)
         self._redis = redis
         self._seen = {OUTCOMES: "0", DEAD: "0"}
 
@@ -50,13 +39,15 @@ class Progress:
         """Add entries to the inbox in their order, in one round trip."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for entry in entries:
-                pipe.xadd(INBOX, dict(entry.fields))
+                fields: dict[FieldT, EncodableT] = {name: value for name, value in entry.fields.items()}
+                pipe.xadd(INBOX, fields)
             self.sent |= zip(await pipe.execute(), entries, strict=True)
 
     async def read(self) -> None:
         """Catch up with what the worker did, in one round trip."""
+        streams: dict[KeyT, StreamIdT] = {OUTCOMES: self._seen[OUTCOMES], DEAD: self._seen[DEAD]}
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xread(dict(self._seen), count=READ_AT_A_TIME)
+            pipe.xread(streams, count=READ_AT_A_TIME)
             pipe.hgetall(f"{PREFIX}:totals")
             pipe.xlen(INBOX)
             pipe.zcard(f"{PREFIX}:waiting")
@@ -92,20 +83,19 @@ class Progress:
         ]
 
     def dead_by_reason(self) -> Counter[tuple[str, str]]:
-        """Dead letters counted by reason and message, customers' ids left out of the messages."""
-        return Counter(
-            (letter["reason"], letter["message"].replace(letter.get("customer", "\0"), "…"))
-            for letter in self.dead.values()
-        )
+        """Dead letters counted by reason and message, without what differs from customer to customer."""
+        return Counter((letter["reason"], _alike(letter)) for letter in self.dead.values())
 
     def _note(self, stream: str, fields: Mapping[str, Any]) -> None:
         """A dead letter of the sync is in both streams, one of the intake only among the dead."""
         entry_id, reason = fields["entry"], fields.get("reason", "")
         if stream == DEAD:
             self.dead[entry_id] = fields
-        if entry_id in self.endings:
-            return
         self.endings[entry_id] = reason or APPLIED
-        entry = self.sent.get(entry_id)
-        if entry is not None:
-            self.recent.append(Ended(entry.customer_id, entry.about, self.endings[entry_id]))
+
+
+def _alike(letter: Mapping[str, str]) -> str:
+    """A dead letter's message without the reason that it may repeat and without the customer's id."""
+    message, reason, customer = letter["message"], letter["reason"], letter.get("customer")
+    short = message.rpartition(f"{reason}: ")[2]
+    return short.replace(customer, "<id>") if customer else short

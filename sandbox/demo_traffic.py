@@ -123,7 +123,7 @@ def _moments(random: Random, customers: tuple[Planted, ...]) -> list[tuple[float
         known = "reconcile" if number % 5 == 0 else random.choice(_MANY)
         moments.append((random.uniform(0.0, 4.0), planted.customer_id, known if planted.stripe else "joined"))
     for _ in range(FURTHER):
-        customer_id = customers[int(len(customers) * random.random() ** 2)].customer_id
+        customer_id = customers[int(len(customers) * random.random() ** 3)].customer_id
         moments.append((random.uniform(1.0, TRAFFIC_SECONDS), customer_id, random.choice(_MANY)))
     for number in range(BURST):
         at_seconds = BURST_AT_SECONDS + BURST_SECONDS * number / BURST

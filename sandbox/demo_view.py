@@ -17,10 +17,20 @@ from rich.table import Table
 from rich.text import Text
 
 from sandbox.demo_comparison import APPLIED
-from sandbox.demo_progress import RECENT, Ended
 
 LINE_EVERY_SECONDS: Final = 2.0
 WIDEST: Final = 100
+RECENT: Final = 8
+"""The endings that are shown."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One entry's end: whose, what it was, and `APPLIED` or the reason of its dead letter."""
+
+    customer_id: str
+    about: str
+    end: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ def line(moment: Moment) -> str:
     totals = moment.totals
     return (
         f"{moment.seconds:5.1f} s  sent {moment.sent}/{moment.planned}  applied {totals.get('applied', 0)}  "
-        f"dead {totals.get('dead', 0)}  waiting {moment.waiting}  "
+        f"dead {totals.get('dead', 0)}  "
+        f"customers waiting {moment.waiting}, in work {moment.working}  "
         f"calls: Autumn {moment.autumn.total}, Stripe {moment.stripe.total}"
     )
 

@@ -1,4 +1,4 @@
-"""The worker as the demo runs it: a process of its own, started as the Procfile says, known only by its exit code and log.
+"""The worker as the demo runs it: a process started as the Procfile says, known only by its exit code and its log.
 
 Nothing of the worker may be imported here: the demo is an app like any other.
 """
@@ -16,7 +16,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PROCESS_TYPE: Final = "worker"
 STOP_SECONDS: Final = 25.0
 """What the worker may take to end in order; platforms kill after 30."""
-STOP_AT_ONCE_SECONDS: Final = 5.0
+STOP_AT_ONCE_SECONDS: Final = 2.0
+KEPT: Final = ("HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
+"""All that it gets of our environment: settings that somebody exported for a real worker are not for this one."""
 
 
 class WorkerProcess:
@@ -50,7 +52,7 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(environment: Mapping[str, str], folder: Path) -> AsyncIterator[WorkerProcess]:
-    """Run the Procfile's worker with `environment` added to ours, for the length of the block; its log is in `folder`.
+    """Run the Procfile's worker for the length of the block, told by `environment` alone; its log is in `folder`.
 
     It runs in `folder` too, so that no `.env` of this checkout has a say.
 
@@ -62,7 +64,7 @@ async def worker_process(environment: Mapping[str, str], folder: Path) -> AsyncI
         # A session of its own: a Ctrl-C in the terminal is for us, who then stop the worker in order.
         process = await asyncio.create_subprocess_exec(
             *command,
-            env={**os.environ, **environment, "PATH": _path(), "PYTHONPATH": str(ROOT)},
+            env=_environment(environment),
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
@@ -82,6 +84,8 @@ def _command(procfile: str) -> list[str]:
     return shlex.split(commands[PROCESS_TYPE])
 
 
-def _path() -> str:
-    """The PATH with this Python's folder first, where an unactivated virtual environment has its commands."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+def _environment(told: Mapping[str, str]) -> dict[str, str]:
+    """What the worker is told; its PATH begins where an unactivated virtual environment has its commands."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), **told}

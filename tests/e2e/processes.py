@@ -1,0 +1,83 @@
+"""Our processes as a platform starts them: the Procfile's command lines, in an environment of their own."""
+
+import asyncio
+import os
+import shlex
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def command_of(process_type: str) -> list[str]:
+    """The command line that the Procfile has for a process type."""
+    for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines():
+        name, _, command = line.partition(":")
+        if name == process_type:
+            return shlex.split(command)
+    raise LookupError(f"the Procfile has no {process_type}")
+
+
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """This environment without settings of its own, with the commands of this Python first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "HOME": os.environ.get("HOME", ""), **more}
+
+
+@dataclass
+class Running:
+    """A process that runs, and the lines it has written to standard error so far."""
+
+    process: Process
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    async def read(self) -> None:
+        """Gather its lines until it ends."""
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log.append(line.decode())
+
+    async def says(self, text: str) -> None:
+        """Wait until a line holds `text`."""
+        await wait_until(lambda: _now(any(text in line for line in self.log)), what=f"{text!r} in {self.log}")
+
+
+async def _now(value: bool) -> bool:
+    return value
+
+
+async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30.0, what: str = "it") -> None:
+    """Wait until `holds`, looking often; fails with `what` was waited for."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await holds():  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"waited {seconds} s for {what}") from None
+
+
+@asynccontextmanager
+async def worker(environment: Mapping[str, str]) -> AsyncIterator[Running]:
+    """A worker as the Procfile starts it, ready to work; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *command_of("worker"), cwd=ROOT, env=environment_with(environment), stderr=PIPE
+    )
+    running = Running(process)
+    reading = asyncio.create_task(running.read())
+    try:
+        await running.says('"started"')
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading

@@ -1,0 +1,119 @@
+"""The command line, as a person types it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from sandbox.redis import EmbeddedRedis
+from tests.conftest import INBOX, PREFIX, World
+from tests.e2e.processes import environment_with
+
+
+class Terminal:
+    """Runs `python -m worker` in an empty folder and an environment with nothing but Redis."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        self._environment = environment_with({"REDIS_URL": redis_url, "PYTHONPATH": str(Path(__file__).parents[2])})
+        self._folder = folder
+
+    async def run(self, *words: str, **environment: str) -> tuple[int, str, str]:
+        """The exit code, the output and the errors of `customer-sync` with these words."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "worker",
+            *words,
+            cwd=self._folder,
+            env=self._environment | environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode(), errors.decode()
+
+
+@pytest.fixture
+async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Terminal:
+    assert await redis.dbsize() == 0
+    return Terminal(redis_server.url, tmp_path)
+
+
+async def test_send_puts_an_event_into_the_inbox_and_says_its_id(terminal: Terminal, redis: Redis) -> None:
+    code, output, _ = await terminal.run("send", "user_42", '{"email": "ann@example.com"}', "--event-id", "e1")
+    assert (code, output) == (0, "event: e1\n")
+    ((_, fields),) = await redis.xrange(INBOX)
+    assert fields == {
+        b"customer_id": b"user_42",
+        b"type": b"customer.updated",
+        b"changes": b'{"email":"ann@example.com"}',
+        b"event_id": b"e1",
+    }
+
+
+async def test_send_without_changes_asks_for_a_reconcile(terminal: Terminal, redis: Redis) -> None:
+    assert (await terminal.run("send", "user_42"))[0] == 0
+    ((_, fields),) = await redis.xrange(INBOX)
+    assert fields == {b"customer_id": b"user_42", b"type": b"customer.reconcile"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["user_42", '{"emial": "ann@example.com"}'], "changes.emial: is no field of an event"),
+        (["user_42", '{"email": '], "changes: is not valid JSON"),
+        (["user 42", '{"name": "Ann"}'], "customer_id: "),
+        (["user_42", "[]"], "changes: "),
+    ],
+)
+async def test_send_refuses_a_wrong_event_and_names_the_field(
+    terminal: Terminal, redis: Redis, words: list[str], says: str
+) -> None:
+    code, _, errors = await terminal.run("send", *words)
+    assert code == 64
+    assert errors.startswith(says)
+    assert "ann@example.com" not in errors
+    assert await redis.xlen(INBOX) == 0
+
+
+async def test_status_tells_where_a_customer_and_an_event_stand(terminal: Terminal, world: World) -> None:
+    world.autumn.seed("ann")
+    await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}', "event_id": "e1"})
+    await world.mailbox.move()
+    assert "waiting events: 1" in (await terminal.run("status", "ann"))[1]
+    assert "status: waiting" in (await terminal.run("status", "--event", "e1"))[1]
+    await world.run()
+    stripe_id = world.autumn.customers["ann"]["stripe_id"]
+    assert (await terminal.run("status", "ann"))[1] == f"state: idle\nlink: linked\nStripe customer: {stripe_id}\n"
+    code, output, _ = await terminal.run("status", "--event", "e1")
+    assert code == 0
+    assert output.startswith("status: applied\ncustomer: ann\nentry: ")
+    assert "total applied: 1" in (await terminal.run("status"))[1]
+
+
+async def test_status_says_what_it_does_not_know(terminal: Terminal) -> None:
+    code, _, errors = await terminal.run("status", "--event", "nothing")
+    assert code == 1
+    assert "not known" in errors
+    code, output, _ = await terminal.run("status", "nobody")
+    assert code == 0
+    assert "nothing is known" in output
+
+
+async def test_a_dead_event_has_its_reason(terminal: Terminal, world: World) -> None:
+    await world.redis.xadd(INBOX, {"customer_id": "nobody", "changes": '{"name": "x"}', "event_id": "e1"})
+    await world.run()
+    assert "status: dead (customer_not_found)" in (await terminal.run("status", "--event", "e1"))[1]
+    assert await world.redis.xlen(f"{PREFIX}:dead") == 1
+
+
+async def test_without_redis_every_command_says_so_in_a_sentence(terminal: Terminal) -> None:
+    code, _, errors = await terminal.run("status", REDIS_URL="redis://127.0.0.1:1/0")
+    assert code == 69
+    assert errors.startswith("Redis does not answer")
+    code, _, errors = await terminal.run("status", REDIS_URL="")
+    assert code == 78
+    assert errors.startswith("REDIS_URL")

@@ -1,0 +1,121 @@
+"""The README's own commands and samples, run as they stand where they can run here."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.events import new_update, read_entry
+from sandbox.everything import Sandbox, sandbox
+from sandbox.redis import find_redis_server
+from tests.conftest import INBOX
+from tests.e2e.processes import ROOT, environment_with, worker
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EVENT = new_update(customer_id="user_42", changes={"email": "ann@example.com", "send_email_receipts": True})
+
+
+def samples(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    async with sandbox() as everything:
+        yield everything
+
+
+async def shell(command: str, box: Sandbox) -> str:
+    """Run a line as a person types it, with redis-cli pointed at the sandbox's Redis."""
+    tools = f"{Path(find_redis_server()).parent}{os.pathsep}"
+    environment = environment_with({**box.environment, "PYTHONPATH": str(ROOT)})
+    environment["PATH"] = tools + environment["PATH"]
+    line = command.replace("redis-cli ", f"redis-cli -u {box.redis.url} ")
+    process = await asyncio.create_subprocess_shell(
+        line, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def test_the_redis_cli_sample_sends_the_event(box: Sandbox) -> None:
+    (line,) = [line for block in samples("sh") for line in block.splitlines() if line.startswith("redis-cli")]
+    await shell(line, box)
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        ((_, fields),) = await redis.xrange(INBOX)
+    assert read_entry(fields) == EVENT
+
+
+async def test_the_python_sample_sends_the_event_and_prints_its_outcome(box: Sandbox) -> None:
+    box.autumn.seed("user_42")
+    (sample,) = samples("python")
+    async with worker(box.environment):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            sample,
+            cwd=ROOT,
+            env=environment_with({**box.environment, "PYTHONPATH": str(ROOT)}),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+    assert "Outcome(status='applied', customer_id='user_42'" in output.decode()
+    assert box.autumn.customers["user_42"]["email"] == "ann@example.com"
+
+
+async def test_the_operating_commands_run(box: Sandbox) -> None:
+    box.autumn.seed("user_42")
+    lines = [line for block in samples("sh") for line in block.splitlines() if line.startswith("customer-sync")]
+    assert len(lines) == 5
+    async with worker(box.environment):
+        sent = await shell('python -m worker send user_42 \'{"name": "Ann"}\' --wait 20', box)
+        event = sent.split()[1]
+        for line in lines:
+            command = (
+                line.split("  #")[0]
+                .replace("customer-sync", "python -m worker")
+                .replace("--event ID", f"--event {event}")
+            )
+            assert await shell(command, box)
+
+
+@pytest.mark.parametrize("language", ["js", "ruby"])
+def test_the_samples_that_cannot_run_here_say_the_same_fields(language: str) -> None:
+    (sample,) = samples(language)
+    assert '"customer-updates"' in sample
+    found = re.search(r"\{ (email: .*?) \}", sample)
+    assert found is not None
+    changes = json.loads("{" + re.sub(r"(\w+): ", r'"\1": ', found.group(1)) + "}")
+    assert new_update(customer_id="user_42", changes=changes) == EVENT
+    assert re.search(r'customer_id"?(:| =>) "user_42"', sample)
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README, re.MULTILINE))
+    assert named
+    assert {one or other for one, other in named} <= targets
+
+
+def test_every_file_and_test_that_the_readme_names_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)]+)\)", README)
+    tests = re.findall(r"`((?:unit|integration|e2e|contract)/\w+\.py)`", README)
+    code = re.findall(r"`((?:jobs|worker|config)/[\w./]+)`", README)
+    assert links
+    assert tests
+    for name in [*links, *(f"tests/{test}" for test in tests), *code]:
+        assert (ROOT / name).exists(), name
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    settings = (ROOT / "config" / "settings.py").read_text(encoding="utf-8")
+    names = re.findall(r'_setting\(\s*"([A-Z_]+)"', settings)
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in README] == []

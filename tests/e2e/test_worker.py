@@ -1,0 +1,217 @@
+"""The worker as the Procfile starts it, against real Redis and both services over HTTP."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import psutil
+import pytest
+from arq.connections import ArqRedis
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send, send_sync
+from jobs.events import new_update
+from jobs.record import read_dead, read_totals
+from sandbox.autumn import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.stripe import StripeSimulator
+from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import ROOT, command_of, environment_with, wait_until, worker
+
+FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
+    "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
+}
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    """Everything outside, without limits, so that only the worker sets the pace."""
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        everything.environment.update(FAST)
+        yield everything
+
+
+@pytest.fixture
+async def redis(box: Sandbox) -> AsyncIterator[Redis]:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as client:
+        yield client
+
+
+def seed(box: Sandbox, count: int) -> list[str]:
+    customers = [f"user_{index}" for index in range(count)]
+    for customer in customers:
+        stripe = box.stripe.seed_customer(metadata={"autumn_id": customer})
+        box.autumn.seed(customer, stripe_id=stripe["id"])
+    return customers
+
+
+async def send_names(redis: Redis, customers: list[str], rounds: range) -> None:
+    for index in rounds:
+        for customer in customers:
+            await send(redis, new_update(customer_id=customer, changes={"name": f"Name {index}"}))
+
+
+async def all_settled(redis: Redis) -> bool:
+    left = await asyncio.gather(redis.xlen(INBOX), redis.zcard(f"{PREFIX}:waiting"), redis.zcard(f"{PREFIX}:called"))
+    return not any(left)
+
+
+def names(box: Sandbox) -> set[tuple[Any, Any]]:
+    """The name of each customer in Autumn and in Stripe."""
+    return {
+        (customer["name"], box.stripe.customers[customer["stripe_id"]]["name"])
+        for customer in box.autumn.customers.values()
+    }
+
+
+async def test_an_event_of_each_way_in_reaches_both_services(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 4)
+    queue = ArqRedis(redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode())
+    async with worker(box.environment):
+        sent = await send(redis, new_update(customer_id=customers[0], changes={"name": "Name"}))
+        entry = (await redis.xadd(INBOX, {"customer_id": customers[1], "changes": '{"name": "Name"}'})).decode()
+        await queue.enqueue_job(
+            "customer_updated", customer_id=customers[2], changes={"name": "Name"}, event_id="by arq"
+        )
+        from redis import Redis as SyncRedis  # noqa: PLC0415 - only this way in is without an event loop
+
+        with SyncRedis.from_url(box.environment["REDIS_URL"]) as client:
+            synced = send_sync(client, new_update(customer_id=customers[3], changes={"name": "Name"}))
+        for event in (sent, entry, "by arq", synced):
+            outcome = await outcome_of(redis, event, wait_seconds=20)
+            assert outcome is not None
+            assert outcome.status == "applied"
+    assert names(box) == {("Name", "Name")}
+
+
+async def test_a_wrong_event_by_arq_is_a_dead_letter_and_not_a_lost_job(box: Sandbox, redis: Redis) -> None:
+    queue = ArqRedis(redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode())
+    async with worker(box.environment):
+        await queue.enqueue_job("customer_updated", customer_id="ann", changes={"emial": "x"}, _job_id="j1")
+        outcome = await outcome_of(redis, "arq-j1", wait_seconds=20)
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
+
+
+async def test_two_workers_never_overlap_on_a_customer_and_the_last_value_wins(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 30)
+    box.autumn.switches.latency_seconds = 0.01
+    async with worker(box.environment), worker(box.environment):
+        await send_names(redis, customers, range(10))
+        await send_names(redis, customers[:2], range(10, 100))
+        await send_names(redis, customers, range(100, 103))
+        await wait_until(lambda: all_settled(redis))
+    assert names(box) == {("Name 102", "Name 102")}
+    assert max(box.autumn.max_parallel_updates.values()) == 1
+    assert box.autumn.max_updates_in_flight <= 6
+    totals = await read_totals(redis, PREFIX)
+    assert (totals["applied"], totals.get("dead", 0)) == (30 * 13 + 180, 0)
+    assert all(call.status == 200 for call in box.autumn.calls)
+
+
+async def test_losing_every_wake_up_loses_no_event(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 40)
+    box.autumn.switches.latency_seconds = 0.02
+    deleted = 0
+    async with worker(box.environment):
+        for index in range(5):
+            await send_names(redis, customers, range(index, index + 1))
+            keys = await redis.keys("arq:*")
+            deleted += await redis.delete(*keys) if keys else 0
+        await wait_until(lambda: all_settled(redis))
+    assert deleted > 0
+    assert names(box) == {("Name 4", "Name 4")}
+
+
+async def test_a_killed_workers_customers_are_worked_on_by_another(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 10)
+    box.autumn.switches.latency_seconds = 0.2
+    async with worker(box.environment) as first:
+        await send_names(redis, customers, range(1))
+        await wait_until(lambda: _has_called(redis))
+        first.process.kill()
+        await first.process.wait()
+    async with worker(box.environment):
+        await wait_until(lambda: all_settled(redis), seconds=60)
+    assert names(box) == {("Name 0", "Name 0")}
+
+
+async def _passed(begin: float, seconds: float) -> bool:
+    return time.monotonic() - begin > seconds
+
+
+async def _has_called(redis: Redis) -> bool:
+    return bool(await redis.keys(f"{PREFIX}:lease:*"))
+
+
+async def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_rest(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 60)
+    box.autumn.switches.latency_seconds = 0.3
+    async with worker(box.environment) as first:
+        await send_names(redis, customers, range(1))
+        await wait_until(lambda: _has_called(redis))
+        begin = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+        assert await first.process.wait() == 0
+        assert time.monotonic() - begin < 20
+    assert not await redis.keys(f"{PREFIX}:lease:*")
+    box.autumn.switches.clear()
+    async with worker(box.environment):
+        await wait_until(lambda: all_settled(redis))
+    assert names(box) == {("Name 0", "Name 0")}
+    assert (await read_totals(redis, PREFIX))["applied"] == 60
+    assert await read_dead(redis, PREFIX) == []
+
+
+async def test_an_idle_worker_picks_up_an_event_at_once_and_costs_little(box: Sandbox, redis: Redis) -> None:
+    (customer,) = seed(box, 1)
+    waits = []
+    async with worker(box.environment) as running:
+        for index in range(12):
+            sent = time.time()
+            event = await send(redis, new_update(customer_id=customer, changes={"name": f"{index}"}))
+            await outcome_of(redis, event, wait_seconds=10)
+            waits.append(box.autumn.calls[-1].started - sent)
+        process = psutil.Process(running.pid)
+        before, begin = sum(process.cpu_times()[:2]), time.monotonic()
+        await wait_until(lambda: _passed(begin, 3))
+        share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - begin)
+    # The better quarter, since the machine may be busy; a poll of half a second would miss it by far.
+    assert sorted(waits)[3] < 0.05
+    assert share < 0.1
+
+
+async def test_the_log_holds_no_address_and_no_key(box: Sandbox, redis: Redis) -> None:
+    (customer,) = seed(box, 1)
+    changes = {"name": "Ann Secretname", "email": "ann@example.com", "metadata": {"note": "private"}}
+    async with worker(box.environment | {"LOG_LEVEL": "DEBUG"}) as running:
+        for update in (changes, changes | {"name": "Ann Other"}, {"stripe_id": "cus_doesnotexist"}):
+            event = await send(redis, new_update(customer_id=customer, changes=update))
+            await outcome_of(redis, event, wait_seconds=20)
+        await redis.xadd(INBOX, {"customer_id": customer, "changes": '{"email": "ann#example.com"}'})
+        await wait_until(lambda: all_settled(redis))
+        await running.says('"dead": 1')
+    log = "".join(running.log)
+    for private in ("example.com", "Secretname", "private", box.autumn.key, box.stripe.key):
+        assert private not in log
+    assert all(json.loads(line)["event"] for line in running.log if line.startswith("{"))
+
+
+async def test_a_worker_without_settings_says_which_and_ends(box: Sandbox) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command_of("worker"),
+        cwd=ROOT,
+        env=environment_with({"REDIS_URL": box.environment["REDIS_URL"], "STRIPE_API_KEY": "pk_test_visible"}),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 78
+    assert "AUTUMN_SECRET_KEY: is not set" in errors.decode()
+    assert "STRIPE_API_KEY: has to begin with" in errors.decode()
+    assert "visible" not in errors.decode()
+    assert "Traceback" not in errors.decode()

@@ -1,0 +1,59 @@
+"""Sending and asking: the ways in for apps."""
+
+import asyncio
+import subprocess
+import sys
+
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send, send_sync
+from jobs.events import new_update, read_entry
+from sandbox.redis import EmbeddedRedis
+from tests.conftest import INBOX, World
+
+ANN = new_update(customer_id="ann", changes={"name": "Ann", "metadata": {"k": None}}, event_id="e1")
+
+
+async def test_both_ways_to_send_write_the_same_entry(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    assert await send(redis, ANN) == "e1"
+    with SyncRedis.from_url(redis_server.url) as client:
+        assert send_sync(client, ANN) == "e1"
+    entries = [read_entry(fields) for _, fields in await redis.xrange(INBOX)]
+    assert entries == [ANN, ANN]
+
+
+async def test_an_event_without_an_id_is_known_by_its_entry(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    update = new_update(customer_id="ann", type="customer.reconcile")
+    sent = await send(redis, update)
+    async with Redis.from_url(redis_server.url, decode_responses=True) as client:
+        also = await send(client, update)
+    assert [entry.decode() for entry, _ in await redis.xrange(INBOX)] == [sent, also]
+
+
+async def test_the_outcome_is_unknown_then_waiting_then_applied(world: World) -> None:
+    world.autumn.seed("ann")
+    assert await outcome_of(world.redis, "e1") is None
+    await send(world.redis, ANN)
+    assert await outcome_of(world.redis, "e1") is None
+    await world.mailbox.move()
+    waiting = await outcome_of(world.redis, "e1")
+    assert waiting is not None
+    assert (waiting.status, waiting.customer_id, waiting.at) == ("waiting", "ann", None)
+    asked = asyncio.create_task(outcome_of(world.redis, "e1", wait_seconds=10))
+    await world.run()
+    applied = await asked
+    assert applied is not None
+    assert applied.status == "applied"
+    assert applied.at is not None
+
+
+async def test_a_wait_that_is_over_returns_what_is_known(redis: Redis) -> None:
+    assert await outcome_of(redis, "never sent", wait_seconds=0.05) is None
+
+
+def test_apps_need_nothing_but_pydantic_and_redis() -> None:
+    code = "import sys, jobs.enqueue; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"pydantic", "redis"} <= set(loaded)
+    assert not {"arq", "httpx", "aiohttp", "stripe", "structlog", "typer", "worker", "config"} & set(loaded)

@@ -1,0 +1,218 @@
+"""The gateway against the simulated Stripe: what it sends, and every error in our words."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+import stripe
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
+from jobs.plan import UpdateStripe
+from jobs.stripe_gateway import StripeGateway, as_sync_error, idempotency_key, open_stripe
+from sandbox.faults import Fault, Kind
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+
+
+def ours() -> None:
+    """The lease is held."""
+
+
+@pytest.fixture
+def simulator() -> StripeSimulator:
+    return StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+
+
+@asynccontextmanager
+async def gateway_to(
+    simulator: StripeSimulator, *, timeout_seconds: float = 5.0, admitted: list[str] | None = None
+) -> AsyncIterator[StripeGateway]:
+    async def admit(endpoint: str) -> None:
+        if admitted is not None:
+            admitted.append(endpoint)
+
+    async with (
+        serving(simulator.app()) as url,
+        open_stripe(api_key=simulator.key, base_url=url, admit=admit, timeout_seconds=timeout_seconds) as gateway,
+    ):
+        yield gateway
+
+
+async def test_a_customer_is_read_with_what_a_sync_compares(simulator: StripeSimulator) -> None:
+    seeded = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"autumn_id": "ann"})
+    async with gateway_to(simulator) as gateway:
+        customer = await gateway.retrieve(seeded["id"])
+    assert customer is not None
+    assert (customer.id, customer.name, customer.email) == (seeded["id"], "Ann", "ann@example.com")
+    assert (customer.mode, customer.metadata) == ("test", {"autumn_id": "ann"})
+
+
+async def test_a_missing_and_a_deleted_customer_are_none(simulator: StripeSimulator) -> None:
+    deleted = simulator.seed_customer(deleted=True)
+    async with gateway_to(simulator) as gateway:
+        assert await gateway.retrieve(deleted["id"]) is None
+        assert await gateway.retrieve("cus_missing") is None
+
+
+async def test_an_id_cannot_leave_its_place_in_the_path(simulator: StripeSimulator) -> None:
+    async with gateway_to(simulator) as gateway:
+        assert await gateway.retrieve("../payment_intents?x=") is None
+    assert [call.endpoint for call in simulator.calls] == ["customers.retrieve"]
+
+
+async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: StripeSimulator) -> None:
+    mine = simulator.seed_customer(email="ann@example.com", metadata={"autumn_id": "ann"})
+    for _ in range(120):
+        simulator.seed_customer(email="ann@example.com")
+    other_address = simulator.seed_customer(email="Ann@example.com", metadata={"autumn_id": "ann"})
+    async with gateway_to(simulator) as gateway:
+        found = await gateway.find_ours("ann", "ann@example.com")
+    assert {customer.id for customer in found} == {mine["id"], other_address["id"]}
+
+
+async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags(simulator: StripeSimulator) -> None:
+    simulator.search_lag_seconds = 3600
+    async with gateway_to(simulator) as gateway:
+        created = await gateway.create("ann", ours)
+        await gateway.update(UpdateStripe(created.id, email="ann@example.com"), "autumn:1", ours)
+        assert await gateway.find_ours("ann", None) == ()
+        assert [customer.id for customer in await gateway.find_ours("ann", "ann@example.com")] == [created.id]
+
+
+async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator) -> None:
+    async with gateway_to(simulator) as gateway:
+        first, second = await gateway.create("ann", ours), await gateway.create("ann", ours)
+        other = await gateway.create("bob", ours)
+    assert first == second
+    assert other.id != first.id
+    assert len(simulator.customers) == 2
+
+
+async def test_an_update_writes_what_is_said_and_nothing_else(simulator: StripeSimulator) -> None:
+    seeded = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"theirs": "1"})
+    async with gateway_to(simulator) as gateway:
+        step = UpdateStripe(seeded["id"], email="", metadata=(("autumn_id", "ann"),))
+        after = await gateway.update(step, "autumn:1", ours)
+    assert (after.name, after.email, after.metadata) == ("Ann", None, {"theirs": "1", "autumn_id": "ann"})
+    assert simulator.calls[-1].idempotency_key == "autumn:1"
+
+
+async def test_each_request_waits_for_its_turn_under_the_name_of_its_endpoint(simulator: StripeSimulator) -> None:
+    admitted: list[str] = []
+    async with gateway_to(simulator, admitted=admitted) as gateway:
+        created = await gateway.create("ann", ours)
+        await gateway.update(UpdateStripe(created.id, name="Ann"), "autumn:1", ours)
+        await gateway.retrieve(created.id)
+        await gateway.find_ours("ann", "ann@example.com")
+    assert admitted == [
+        "POST /v1/customers",
+        "POST /v1/customers/{id}",
+        "GET /v1/customers/{id}",
+        "GET /v1/customers",
+        "GET /v1/customers/search",
+    ]
+
+
+async def test_nothing_is_written_when_the_right_to_write_is_lost_while_waiting(simulator: StripeSimulator) -> None:
+    def lost() -> None:
+        raise PermissionError
+
+    async with gateway_to(simulator) as gateway:
+        with pytest.raises(PermissionError):
+            await gateway.create("ann", lost)
+    assert simulator.calls == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("429", "rate_limit"),
+        ("500", "http_500"),
+        ("503", "http_503"),
+        ("cut", "connection"),
+        ("lost", "connection"),
+        ("garbage", "http_200"),
+        ("hang", "connection"),
+    ],
+)
+async def test_each_fault_is_to_be_tried_again(simulator: StripeSimulator, kind: Kind, code: str) -> None:
+    simulator.switches.add(Fault(kind, seconds=2))
+    async with gateway_to(simulator, timeout_seconds=0.2) as gateway:
+        with pytest.raises(TryAgain) as raised:
+            await gateway.create("ann", ours)
+    assert raised.value.code == code
+    assert raised.value.maybe_applied == (kind != "429")
+    assert len(simulator.calls) == 1, "the SDK retried by itself"
+
+
+async def test_a_wrong_key_and_a_missing_permission_halt(simulator: StripeSimulator) -> None:
+    async with gateway_to(simulator) as gateway:
+        simulator.key = "sk_test_other"
+        with pytest.raises(Halt, match="STRIPE_API_KEY"):
+            await gateway.retrieve("cus_1")
+    simulator.key = simulator.restricted_key
+    simulator.missing_permissions.add("rak_customer_write")
+    async with gateway_to(simulator) as gateway:
+        with pytest.raises(Halt, match="rak_customer_write"):
+            await gateway.create("ann", ours)
+
+
+async def test_a_refused_value_and_a_missing_customer_are_told_apart(simulator: StripeSimulator) -> None:
+    seeded = simulator.seed_customer()
+    async with gateway_to(simulator) as gateway:
+        with pytest.raises(GiveUp):
+            await gateway.update(UpdateStripe(seeded["id"], name="x" * 300), "autumn:1", ours)
+        with pytest.raises(Absent):
+            await gateway.update(UpdateStripe("cus_missing", name="x"), "autumn:2", ours)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (stripe.IdempotencyError("used", http_status=400), TryAgain),
+        (stripe.APIError("oops", http_status=409), TryAgain),
+        (aiohttp.ClientPayloadError("cut short"), TryAgain),
+        (TimeoutError(), TryAgain),
+        (stripe.StripeError("new kind"), TryAgain),
+    ],
+)
+def test_errors_that_no_simulator_plays(error: Exception, expected: type[SyncError]) -> None:
+    assert isinstance(as_sync_error(error), expected)
+
+
+def test_a_key_depends_on_customer_entries_and_step_and_nothing_else() -> None:
+    keys = [
+        idempotency_key("ann", ["1-0", "2-0"], "update-1"),
+        idempotency_key("bob", ["1-0", "2-0"], "update-1"),
+        idempotency_key("ann", ["1-0"], "update-1"),
+        idempotency_key("ann", ["1-0", "2-0"], "update-2"),
+    ]
+    assert len(set(keys)) == 4
+    assert keys[0] == idempotency_key("ann", ["1-0", "2-0"], "update-1")
+    assert all(re.fullmatch(r"autumn:[a-z0-9-]+:[0-9a-f]{40}", key) for key in keys)
+
+
+async def test_fifty_calls_at_a_time_share_their_connections(simulator: StripeSimulator) -> None:
+    seeded = simulator.seed_customer()
+    connections: set[int] = set()
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        connections.add(id(request.transport))
+        return await handler(request)
+
+    app = simulator.app()
+    app.middlewares.insert(0, count)
+
+    async def admit(_: str) -> None:
+        """No limit."""
+
+    async with serving(app) as url, open_stripe(api_key=simulator.key, base_url=url, admit=admit) as gateway:
+        for _ in range(4):
+            await asyncio.gather(*(gateway.retrieve(seeded["id"]) for _ in range(50)))
+    assert len(connections) <= 50

@@ -1,0 +1,244 @@
+"""The demo's judge sees each kind of difference, and its traffic says what has to be true in the end."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sandbox.demo_comparison import APPLIED, DUPLICATE, Profile, Stranger, differences, wrong_endings
+from sandbox.demo_traffic import Entry, Traffic, make_traffic
+
+Rows = dict[str, dict[str, Any]]
+
+ANN = Profile("Ann", "ann@example.com", send_email_receipts=True, metadata={"plan": "pro"})
+BOB = Profile(None, "bob@example.com", send_email_receipts=False)
+EXPECTED = {"ann": ANN, "bob": BOB}
+STRANGERS = {"cus_other": Stranger("Somebody Else", "ann@example.com")}
+
+
+def autumn_row(profile: Profile, stripe_id: str | None) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "email": profile.email,
+        "send_email_receipts": profile.send_email_receipts,
+        "metadata": dict(profile.metadata),
+        "stripe_id": stripe_id,
+    }
+
+
+def stripe_customer(name: str | None, email: str | None, **metadata: str) -> dict[str, Any]:
+    return {"name": name, "email": email, "metadata": metadata}
+
+
+@pytest.fixture
+def autumn() -> Rows:
+    return {"ann": autumn_row(ANN, "cus_a"), "bob": autumn_row(BOB, "cus_b")}
+
+
+@pytest.fixture
+def stripe() -> Rows:
+    return {
+        "cus_a": stripe_customer("Ann", "ann@example.com", autumn_id="ann", autumn_send_email_receipts="true"),
+        "cus_b": stripe_customer(None, "bob@example.com", autumn_id="bob", autumn_send_email_receipts="false"),
+        "cus_other": stripe_customer("Somebody Else", "ann@example.com"),
+        "cus_gone": {"id": "cus_gone", "object": "customer", "deleted": True},
+    }
+
+
+def found(autumn: Rows, stripe: Rows) -> list[str]:
+    return [str(difference) for difference in differences(EXPECTED, autumn, stripe, STRANGERS)]
+
+
+def test_nothing_is_found_where_all_is_equal(autumn: Rows, stripe: Rows) -> None:
+    assert found(autumn, stripe) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "stale", "what"),
+    [
+        ("name", "An", "the name in Autumn is 'An', should be 'Ann'"),
+        ("email", "old@example.com", "the e-mail in Autumn is 'old@example.com', should be 'ann@example.com'"),
+        ("send_email_receipts", False, "send_email_receipts in Autumn is False, should be True"),
+        ("metadata", {"plan": "free"}, "the metadata in Autumn is {'plan': 'free'}, should be {'plan': 'pro'}"),
+    ],
+)
+def test_a_stale_value_in_autumn_is_found(autumn: Rows, stripe: Rows, field: str, stale: Any, what: str) -> None:
+    autumn["ann"][field] = stale
+
+    assert found(autumn, stripe) == [f"ann: {what}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "stale", "what"),
+    [
+        ("name", None, "the name in Stripe is None, should be 'Ann'"),
+        ("email", "old@example.com", "the e-mail in Stripe is 'old@example.com', should be 'ann@example.com'"),
+    ],
+)
+def test_a_stale_profile_in_stripe_is_found(autumn: Rows, stripe: Rows, field: str, stale: Any, what: str) -> None:
+    stripe["cus_a"][field] = stale
+
+    assert found(autumn, stripe) == [f"ann: {what}"]
+
+
+def test_a_value_that_was_to_be_cleared_is_found(autumn: Rows, stripe: Rows) -> None:
+    stripe["cus_b"]["name"] = "Bob"
+
+    assert found(autumn, stripe) == ["bob: the name in Stripe is 'Bob', should be None"]
+
+
+def test_values_that_are_equal_on_both_sides_and_still_stale_are_found(autumn: Rows, stripe: Rows) -> None:
+    autumn["ann"]["email"] = stripe["cus_a"]["email"] = "old@example.com"
+
+    assert found(autumn, stripe) == [
+        "ann: the e-mail in Autumn is 'old@example.com', should be 'ann@example.com'",
+        "ann: the e-mail in Stripe is 'old@example.com', should be 'ann@example.com'",
+    ]
+
+
+@pytest.mark.parametrize("flag", ["false", None])
+def test_a_wrong_or_missing_flag_in_stripe_is_found(autumn: Rows, stripe: Rows, flag: str | None) -> None:
+    stripe["cus_a"]["metadata"]["autumn_send_email_receipts"] = flag
+
+    what = f"metadata.autumn_send_email_receipts in Stripe is {flag!r}, should be 'true'"
+    assert found(autumn, stripe) == [f"ann: {what}"]
+
+
+def test_a_stripe_customer_that_is_not_claimed_is_found(autumn: Rows, stripe: Rows) -> None:
+    del stripe["cus_a"]["metadata"]["autumn_id"]
+
+    assert found(autumn, stripe) == ["ann: metadata.autumn_id in Stripe is None, should be 'ann'"]
+
+
+def test_a_missing_link_is_found_and_the_stripe_customer_that_it_leaves_alone(autumn: Rows, stripe: Rows) -> None:
+    autumn["ann"]["stripe_id"] = None
+
+    assert found(autumn, stripe) == [
+        "ann: is not linked to a Stripe customer",
+        "cus_a: is in Stripe, and no customer in Autumn is linked to it",
+    ]
+
+
+@pytest.mark.parametrize("stripe_id", ["cus_gone", "cus_never_was"])
+def test_a_link_to_no_living_customer_is_found(autumn: Rows, stripe: Rows, stripe_id: str) -> None:
+    del stripe["cus_a"]
+    autumn["ann"]["stripe_id"] = stripe_id
+
+    assert found(autumn, stripe) == [f"ann: is linked to {stripe_id}, which does not live in Stripe"]
+
+
+def test_a_second_stripe_customer_with_the_same_autumn_id_is_found(autumn: Rows, stripe: Rows) -> None:
+    stripe["cus_second"] = stripe_customer("Ann", "ann@example.com", autumn_id="ann")
+
+    assert found(autumn, stripe) == [
+        "ann: 2 Stripe customers carry this autumn_id",
+        "cus_second: is in Stripe, and no customer in Autumn is linked to it",
+    ]
+
+
+def test_a_deleted_second_stripe_customer_is_no_difference(autumn: Rows, stripe: Rows) -> None:
+    stripe["cus_second"] = {"id": "cus_second", "object": "customer", "deleted": True}
+
+    assert found(autumn, stripe) == []
+
+
+def test_two_customers_with_one_stripe_customer_are_found(autumn: Rows, stripe: Rows) -> None:
+    del stripe["cus_b"]
+    autumn["bob"]["stripe_id"] = "cus_a"
+
+    assert "bob: metadata.autumn_id in Stripe is 'ann', should be 'bob'" in found(autumn, stripe)
+
+
+def test_a_customer_that_is_missing_or_too_many_in_autumn_is_found(autumn: Rows, stripe: Rows) -> None:
+    autumn["eve"] = autumn.pop("ann")
+
+    assert found(autumn, stripe) == ["ann: is not in Autumn", "eve: is in Autumn, and nobody created it"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("name", "Ann"), ("email", None), ("metadata", {"autumn_id": "ann2"})])
+def test_a_stranger_that_was_touched_is_found(autumn: Rows, stripe: Rows, field: str, value: Any) -> None:
+    stripe["cus_other"][field] = value
+
+    assert found(autumn, stripe) == ["cus_other: is no customer of Autumn's, and was changed in Stripe"]
+
+
+def test_a_stranger_that_was_deleted_is_found(autumn: Rows, stripe: Rows) -> None:
+    stripe["cus_other"] = {"id": "cus_other", "object": "customer", "deleted": True}
+
+    assert found(autumn, stripe) == ["cus_other: is no customer of Autumn's, and is gone from Stripe"]
+
+
+def test_endings_as_they_should_be_are_no_difference() -> None:
+    expected = {"1-0": APPLIED, "2-0": "invalid_event", "3-0": DUPLICATE}
+
+    assert wrong_endings(expected, {"1-0": APPLIED, "2-0": "invalid_event"}) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "end", "what"),
+    [
+        (APPLIED, {"1-0": "not_taken"}, "should have been applied, was not_taken"),
+        ("invalid_event", {"1-0": APPLIED}, "should have been invalid_event, was applied"),
+        ("invalid_event", {"1-0": "unexpected"}, "should have been invalid_event, was unexpected"),
+        (DUPLICATE, {"1-0": APPLIED}, "should have been dropped as a duplicate, was applied"),
+        (APPLIED, {}, "should have been applied, was dropped as a duplicate"),
+    ],
+)
+def test_an_entry_that_ended_otherwise_is_found(expected: str, end: dict[str, str], what: str) -> None:
+    assert [str(wrong) for wrong in wrong_endings({"1-0": expected}, end)] == [f"event 1-0: {what}"]
+
+
+def test_an_ending_of_what_nobody_sent_is_found() -> None:
+    assert [str(wrong) for wrong in wrong_endings({}, {"9-0": APPLIED})] == ["event 9-0: nobody sent it"]
+
+
+@pytest.fixture(scope="module")
+def traffic() -> Traffic:
+    return make_traffic(42)
+
+
+def sent_changes(entries: list[Entry], customer_id: str) -> list[dict[str, Any]]:
+    of_this_one = [entry for entry in entries if entry.end == APPLIED and entry.customer_id == customer_id]
+    return [json.loads(entry.fields.get("changes", "{}")) for entry in of_this_one]
+
+
+def test_one_seed_gives_one_traffic(traffic: Traffic) -> None:
+    assert make_traffic(42) == traffic
+    assert make_traffic(43) != traffic
+
+
+def test_the_last_valid_value_sent_is_the_expected_one(traffic: Traffic) -> None:
+    for planted in traffic.customers:
+        profile = planted.profile
+        for changes in sent_changes(list(traffic.entries), planted.customer_id):
+            metadata = {**profile.metadata, **changes.pop("metadata", {})}
+            kept = {key: value for key, value in metadata.items() if value is not None}
+            profile = replace(profile, **changes, metadata=kept)
+        assert traffic.expected[planted.customer_id] == profile
+
+
+def test_every_customer_has_an_event_and_one_has_a_burst(traffic: Traffic) -> None:
+    per_customer = Counter(entry.customer_id for entry in traffic.entries if entry.end == APPLIED)
+
+    assert all(per_customer[planted.customer_id] for planted in traffic.customers)
+    assert per_customer.most_common(1)[0][1] >= 100
+
+
+def test_a_duplicate_repeats_an_earlier_entry_to_the_letter(traffic: Traffic) -> None:
+    for place, entry in enumerate(traffic.entries):
+        if entry.end == DUPLICATE:
+            assert entry.fields in [earlier.fields for earlier in traffic.entries[:place] if earlier.end == APPLIED]
+
+
+def test_each_kind_of_ending_is_in_the_traffic(traffic: Traffic) -> None:
+    endings = Counter(entry.end for entry in traffic.entries)
+
+    assert endings.keys() == {APPLIED, DUPLICATE, "invalid_event", "customer_not_found"}
+
+
+def test_entries_are_in_the_order_of_their_times(traffic: Traffic) -> None:
+    times = [entry.at_seconds for entry in traffic.entries]
+
+    assert times == sorted(times)

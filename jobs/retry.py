@@ -53,7 +53,7 @@ def decide(error: Exception, history: History, retry_for_seconds: float, jitter:
             return Bury(error.code, f"still failing after {history.failing_seconds:.0f} s: {error}")
         return Again(_wait(error.after_seconds or 0.0, history.attempts, jitter))
     if isinstance(error, SyncError):
-        return Bury(error.code, str(error))
+        return Bury(error.code, error.message)
     if history.attempts + 1 >= UNEXPECTED_ATTEMPTS:
         return Bury("unexpected", describe(error))
     return Again(_wait(0.0, history.attempts, jitter))

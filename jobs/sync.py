@@ -59,8 +59,8 @@ async def _work_on(resources: Resources, mail: Mail) -> Ending:
         raise
     except Exception as error:
         return _after_failure(work, letters, refused, error)
-    dead = sum(end.is_dead for end in [*refused, *settled])
-    log.info("synced", entries=len(mail.entries), dead=dead, link=work.record.get("link"))
+    applied = sum(not end.is_dead for end in settled)
+    log.info("settled", applied=applied, dead=len(mail.entries) - applied, link=work.record.get("link"))
     record = {"attempts": "0", "failing_since": "", "last_error": "", **work.record}
     return Ending([*refused, *settled], record, work.totals)
 
@@ -102,7 +102,7 @@ class _Work:
                 half = len(letters) // 2
                 return [*await self.apply(letters[:half]), *await self.apply(letters[half:])]
             log.error("refused", entries=len(letters), reason=refusal.code)
-            return [letter.dead(refusal.code, str(refusal), self.mail.record) for letter in letters]
+            return [letter.dead(refusal.code, refusal.message, self.mail.record) for letter in letters]
         self.totals["merged"] += len(letters) - 1
         return [letter.applied() for letter in letters]
 

@@ -21,7 +21,9 @@ from worker.lifespan import working
 from worker.supervise import SYNC_JOB
 
 JOB_SECONDS = 120
-MAX_JOBS = 50
+MAX_JOBS = 24
+"""Enough to use up the rates at a second for each sync. More would take mail out early and wait with it for their turn,
+while it could still have been merged with what comes next."""
 POLL_SECONDS = 0.03
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""

@@ -42,7 +42,7 @@ def test_what_fails_too_long_is_buried() -> None:
 
 @pytest.mark.parametrize("error", [GiveUp("autumn", "customer_not_found"), Absent("autumn", "stripe_customer_missing")])
 def test_a_refusal_for_good_is_buried_at_once(error: GiveUp | Absent) -> None:
-    assert fate(error) == Bury(error.code, str(error))
+    assert fate(error) == Bury(error.code, error.message)
 
 
 def test_a_halt_buries_nothing_however_long_it_takes_and_counts_no_try() -> None:

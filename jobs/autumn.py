@@ -18,11 +18,14 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from jobs.autumn_errors import error_from
 from jobs.autumn_models import CustomerPage, UpdateCustomerResponse, explain
-from jobs.errors import GiveUp, TryAgain
+from jobs.errors import GiveUp, TimedOut, TryAgain
 
 KEEP_ALIVE_SECONDS: Final = 4.0
 """How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
 the closing is lost, and nobody knows whether its update was applied."""
+
+LATE_SECONDS: Final = 60.0
+"""How long after it was sent an update may still be applied: the longest that Autumn waits for its database."""
 
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """Failures of opening a connection, so that nothing was sent."""
@@ -101,7 +104,7 @@ class AutumnClient:
                 return await self._http.post(path, content=content, headers=dict(headers))
         # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
         except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
-            raise _unanswered(error, writing=writing) from error
+            raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
 
 
 @asynccontextmanager
@@ -159,7 +162,7 @@ def _asked_for(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCust
     )
 
 
-def _unanswered(error: Exception, *, writing: bool) -> TryAgain:
+def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> TryAgain:
     """The error of a call without a (whole) answer.
 
     Judged by the cause, because the transport calls a refused and a lost connection the same: ConnectTimeout.
@@ -167,5 +170,9 @@ def _unanswered(error: Exception, *, writing: bool) -> TryAgain:
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, _UNSENT):
         return TryAgain("autumn", "no_connection", str(cause))
-    code = "timeout" if isinstance(cause, TimeoutError) else "connection_lost"
-    return TryAgain("autumn", code, f"{type(cause).__name__}: {cause}", maybe_applied=writing)
+    message = f"{type(cause).__name__}: {cause}"
+    if not isinstance(cause, TimeoutError):
+        return TryAgain("autumn", "connection_lost", message, maybe_applied=writing)
+    # The next update of this customer waits until this one can no longer land on it.
+    after_seconds = max(0.0, LATE_SECONDS - timeout_seconds) if writing else None
+    return TimedOut("autumn", "timeout", message, after_seconds=after_seconds, maybe_applied=writing)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
+from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
 
 RETRY_AFTER_MAX_SECONDS: Final = 300.0
 """The longest wait that is believed: more than our own longest is a mistake and would hold up a customer."""
@@ -23,6 +23,7 @@ _REFUSALS: Final = frozenset(range(400, 500)) - {
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
+_KEY = re.compile(r"am_sk_\S+")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NO_STRIPE = "There is no Stripe account linked"
 _STRIPE_GONE = "No such customer"
@@ -68,8 +69,15 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes, *, writing:
     no_autumn = status == HTTPStatus.NOT_FOUND and not code
     if status in _REFUSALS and not no_autumn:
         return GiveUp("autumn", _code(answer), message)
-    # 429 is Autumn's own limiter (plain text) or Stripe's, passed on: both before Autumn changes anything.
-    return _try_again(answer, maybe_applied=writing and status != HTTPStatus.TOO_MANY_REQUESTS)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _limited(answer)
+    return _try_again(answer, maybe_applied=writing)
+
+
+def _limited(answer: _Answer) -> Limited:
+    """Autumn's own limiter (plain text) or Stripe's, passed on: both before Autumn changes anything."""
+    limit: Limit = "stripe" if answer.code.startswith("stripe") else "autumn"
+    return Limited("autumn", _code(answer), answer.message, limit=limit, after_seconds=answer.after_seconds)
 
 
 def _bad_request(answer: _Answer, *, writing: bool) -> SyncError:
@@ -105,7 +113,9 @@ def _try_again(answer: _Answer, *, maybe_applied: bool) -> TryAgain:
 
 
 def _halt(answer: _Answer, what_to_mend: str) -> Halt:
-    return Halt("autumn", _code(answer), f"{what_to_mend} It said: {answer.message}")
+    # Autumn repeats the beginning of a wrong key.
+    said = _KEY.sub("am_sk_…", answer.message)
+    return Halt("autumn", _code(answer), f"{what_to_mend} It said: {said}")
 
 
 def _code(answer: _Answer) -> str:

@@ -1,7 +1,9 @@
 """The errors a job can meet, each translated once, where it comes from.
 
 SyncError
-  TryAgain   the same thing may work later: time-outs, 429, 5xx, a lost connection
+  TryAgain   the same thing may work later: time-outs, 5xx, a lost connection
+    Limited  a 429: it works, only not so fast
+    TimedOut no answer in time: a write may still be on its way
   GiveUp     it will never work as asked: a refused value, an unknown customer
   Halt       nothing will work until a person mends a key, a scope or a mode
   Absent     what was looked for is not there: a finding, not a failure
@@ -46,6 +48,24 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
         super().__init__(service, code, message)
         self.after_seconds = after_seconds
         self.maybe_applied = maybe_applied
+
+
+class TimedOut(TryAgain):
+    """No answer in time. The service may still be at it, so that its place counts as taken for a while."""
+
+
+Limit = Literal["autumn", "stripe", "stripe-endpoint", "customer"]
+
+
+class Limited(TryAgain):
+    """A rate limit was met; nothing was applied. `limit` says whose, as far as the answer told."""
+
+    def __init__(
+        self, service: Service, code: str, message: str = "", *, limit: Limit, after_seconds: float | None = None
+    ) -> None:
+        """See the class."""
+        super().__init__(service, code, message, after_seconds=after_seconds)
+        self.limit = limit
 
 
 class GiveUp(SyncError):  # noqa: N818

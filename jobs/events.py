@@ -5,6 +5,7 @@ it.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -26,6 +27,8 @@ CUSTOMER_ID_MAX = 500
 """Autumn sets no limit; a Stripe metadata value, where the id is written as `autumn_id`, holds 500 characters."""
 EVENT_ID_MAX = 200
 CHANGES_MAX_BYTES = 256 * 1024
+EVENT_ID_MAX_BYTES = 4 * EVENT_ID_MAX
+UNFIT_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
 
 
@@ -33,23 +36,27 @@ class EventError(ValueError):
     """An event that is not valid. The text names the fields and never repeats their values."""
 
 
-def _broken_text(value: JsonValue, path: str) -> Iterator[str]:
-    """The paths below `value` whose text Autumn cannot store: NUL bytes and halves of surrogate pairs."""
+def _unfit(value: JsonValue, path: str) -> Iterator[str]:
+    """The paths below `value` that Autumn cannot store or JSON cannot say, each with what is wrong there."""
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            yield path
+        if UNFIT_TEXT.search(value):
+            yield f"{path}: holds a NUL byte or half a surrogate pair"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{path}: is not a finite number"
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _broken_text(item, f"{path}.{index}")
+            yield from _unfit(item, f"{path}.{index}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _broken_text(key, f"{path}: a key")
-            yield from _broken_text(item, f"{path}.{key}")
+            yield from _unfit(key, f"{path}, a key")
+            yield from _unfit(item, f"{path}.{key}")
 
 
 def _whole(value: Any) -> Any:
-    for path in _broken_text(value, ""):
-        raise ValueError(f"holds a NUL byte or half a surrogate pair{' at ' + path if path else ''}")
+    for problem in _unfit(value, ""):
+        path, _, text = problem.rpartition(": ")
+        raise ValueError(f"{text} at {path.lstrip('.')[:64]!a}" if path else text)
     return value
 
 
@@ -120,9 +127,11 @@ class CustomerUpdate(BaseModel):
 def new_update(**fields: Any) -> CustomerUpdate:
     """A CustomerUpdate of these fields. Raises EventError that names each wrong field."""
     try:
-        return CustomerUpdate.model_validate(fields)
+        update = CustomerUpdate.model_validate(fields)
     except ValidationError as error:
         raise EventError("; ".join(_explain(error))) from None
+    _check_size(len(update.fields().get("changes", "").encode()))
+    return update
 
 
 def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
@@ -142,8 +151,7 @@ def _read_text(name: str, raw: bytes) -> str:
 
 
 def _read_changes(raw: bytes) -> JsonValue:
-    if len(raw) > CHANGES_MAX_BYTES:
-        raise EventError(f"changes: is {len(raw)} bytes long, {CHANGES_MAX_BYTES} are allowed")
+    _check_size(len(raw))
     try:
         parsed: JsonValue = pydantic_core.from_json(raw, allow_inf_nan=False)
     except ValueError:
@@ -151,6 +159,11 @@ def _read_changes(raw: bytes) -> JsonValue:
     if not isinstance(parsed, dict):
         raise EventError("changes: has to be a JSON object")
     return parsed
+
+
+def _check_size(size: int) -> None:
+    if size > CHANGES_MAX_BYTES:
+        raise EventError(f"changes: is {size} bytes long, {CHANGES_MAX_BYTES} are allowed")
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

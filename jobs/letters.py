@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.events import EVENT_ID_MAX, CustomerUpdate, EventError, read_entry
-from jobs.mailbox import Entry, Settled
+from jobs.mail import Entry, Settled
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class Letter:
     def event(self) -> str:
         """The id the event is known by: the app's own, or else its entry's."""
         return self.update.event_id or self.entry
+
+    @property
+    def sent_at_seconds(self) -> float:
+        """When it reached the inbox, since the epoch: the first part of its entry's id, which is in milliseconds."""
+        return int(self.entry.split("-")[0]) / 1000
 
     def applied(self) -> Settled:
         """Its end, where it was applied."""

@@ -8,13 +8,15 @@ job, any worker or any reply delays a customer and loses nothing. arq never hold
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
-from jobs.events import CUSTOMER_ID_MAX
+from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
+from jobs.line import line_key
+from jobs.mail import OUTCOMES_KEPT, Ending, Entry, Lease, Mail
 from jobs.record import RecordKeys, as_text
 from jobs.scripts import load_scripts
 
@@ -23,82 +25,15 @@ MAX_WAITING = 10_000
 CALL_MS = 10_000
 """How long a wake-up may take to reach a worker before the customer is called again."""
 LEASE_SECONDS = 15.0
+SAID_SECONDS = 3600
+"""How long it is remembered what was said of a customer last, to put it back where a late write undid it."""
 BATCH = 100
 """Entries that one update may merge."""
-OUTCOMES_KEPT = 10_000
-RECORD_SECONDS = 30 * 86_400
-
-
-class LeaseLostError(Exception):
-    """Another worker may have the customer by now: write nothing, settle nothing."""
-
-
-@dataclass
-class Lease:
-    """The right to write for one customer, until `deadline` on this process' monotonic clock, in seconds."""
-
-    customer_id: str
-    token: str
-    deadline: float
-
-    def check(self) -> None:
-        """Raise LeaseLostError if the time is over. To be called before every write."""
-        if time.monotonic() >= self.deadline:
-            raise LeaseLostError(self.customer_id)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a mailbox: the id it had in the inbox, and its fields as they were sent."""
-
-    id: str
-    fields: Mapping[bytes, bytes]
-
-
-@dataclass(frozen=True)
-class Mail:
-    """A customer's mailbox, taken under a lease. `record` is what the last syncs left behind."""
-
-    lease: Lease
-    entries: tuple[Entry, ...]
-    record: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What became of one entry. `event` is the id it is known by; `dead` holds a dead letter's fields."""
-
-    entry: str
-    event: str
-    dead: Mapping[str, str] | None = None
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it ends as a dead letter."""
-        return self.dead is not None
-
-    def as_json(self) -> dict[str, str]:
-        """The form that the settling script reads."""
-        status = "dead" if self.is_dead else "applied"
-        return {"entry": self.entry, "event": self.event, "status": status, **(self.dead or {})}
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a round ends: what became of which entries, what is noted of the customer, counters to raise.
-
-    What is left in the mailbox waits for `again_after_ms`.
-    """
-
-    settled: Sequence[Settled]
-    record: Mapping[str, str]
-    totals: Mapping[str, int]
-    again_after_ms: int = 0
 
 
 @dataclass(frozen=True)
 class MailboxKeys:
-    """The keys in Redis of what waits. All are gone when nothing waits, leases after seconds."""
+    """The keys in Redis of what waits. All are gone when nothing waits, leases and what was said after a time."""
 
     prefix: str
 
@@ -111,6 +46,15 @@ class MailboxKeys:
     def called(self) -> str:
         """Sorted set: customer by when its call or its lease is over, in milliseconds."""
         return f"{self.prefix}:called"
+
+    @property
+    def looks(self) -> str:
+        """Sorted set: customer by when it is looked at a second time, in milliseconds."""
+        return f"{self.prefix}:looks"
+
+    def said(self, customer_id: str) -> str:
+        """What was said of a customer lately, merged, as JSON."""
+        return f"{self.prefix}:said:{customer_id}"
 
     def mailbox(self, customer_id: str) -> str:
         """The stream of a customer's entries."""
@@ -144,7 +88,7 @@ class Mailbox:
         self._max_waiting = max_waiting
         self.lease_seconds = lease_seconds
         self._call_ms = call_ms
-        self._scripts = load_scripts(redis, "move", "call", "take", "renew", "settle")
+        self._scripts = load_scripts(redis, "move", "call", "take", "renew", "settle", "look")
 
     async def arrival(self, block_ms: int) -> bool:
         """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
@@ -152,20 +96,16 @@ class Mailbox:
 
     async def move(self, count: int = 500) -> tuple[int, bool]:
         """Move at most `count` entries into the mailboxes; how many, and whether too many customers wait."""
-        keys = [
-            self._inbox,
-            self.keys.waiting,
-            self.keys.called,
-            self.record_keys.totals,
-            self.record_keys.dead,
-        ]
-        moved, full = await self._run("move", keys, [self._prefix, count, self._max_waiting, CUSTOMER_ID_MAX])
+        records = self.record_keys
+        keys = [self._inbox, self.keys.waiting, self.keys.called, records.totals, records.dead, records.outcomes]
+        bounds = [CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT]
+        moved, full = await self._run("move", keys, [self._prefix, count, self._max_waiting, *bounds])
         return int(moved), bool(full)
 
     async def call(self, at_most: int) -> tuple[int, list[str]]:
         """Call customers whose time has come, so that `at_most` are called; Redis' milliseconds, and who was called."""
-        keys = [self.keys.waiting, self.keys.called, self.record_keys.totals]
-        now_ms, customers = await self._run("call", keys, [at_most, self._call_ms])
+        keys = [self.keys.waiting, self.keys.called, self.keys.looks, line_key(self._prefix), self.record_keys.totals]
+        now_ms, customers = await self._run("call", keys, [self._prefix, at_most, self._call_ms])
         return int(now_ms), [customer.decode() for customer in customers]
 
     async def take(self, customer_id: str) -> Mail | None:
@@ -175,16 +115,19 @@ class Mailbox:
         keys = [
             self.keys.lease(customer_id),
             self.keys.called,
+            self.keys.waiting,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
+            self.keys.said(customer_id),
+            line_key(self._prefix),
         ]
         taken = await self._run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
         if taken is None:
             return None
-        raw_entries, raw_record = taken
+        raw_entries, raw_record, said, is_probe = taken
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
-        return Mail(lease, entries, as_text(_pairs(raw_record)))
+        return Mail(lease, entries, as_text(_pairs(raw_record)), json.loads(said), bool(is_probe))
 
     async def renew(self) -> None:
         """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
@@ -206,26 +149,22 @@ class Mailbox:
             self.keys.lease(customer_id),
             self.keys.called,
             self.keys.waiting,
+            self.keys.looks,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
+            self.keys.said(customer_id),
+            line_key(self._prefix),
             self.record_keys.totals,
             self.record_keys.outcomes,
             self.record_keys.dead,
         ]
-        arguments = [
-            self._prefix,
-            customer_id,
-            lease.token,
-            ending.again_after_ms,
-            OUTCOMES_KEPT,
-            RECORD_SECONDS,
-            json.dumps([settled.as_json() for settled in ending.settled]),
-            json.dumps(dict(ending.record)),
-            json.dumps(dict(ending.totals)),
-        ]
-        done = await self._run("settle", keys, arguments)
+        done = await self._run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
         self.forget(lease)
         return bool(done)
+
+    async def ask_for_a_look(self, customer_id: str, after_ms: int) -> None:
+        """Have a customer looked at a second time, although nothing came for it."""
+        await self._run("look", [self.keys.looks], [customer_id, after_ms])
 
     def forget(self, lease: Lease) -> None:
         """Renew this lease no more."""

@@ -26,6 +26,31 @@ def merge(changes: Iterable[Said]) -> dict[str, JsonValue]:
     return merged
 
 
+def undone(now: Said, said: Said) -> dict[str, JsonValue]:
+    """The part of what was `said` that a customer does not show `now`, as an update that says it again."""
+    again: dict[str, JsonValue] = {}
+    for name, value in said.items():
+        if name != "metadata":
+            if (now.get(name) or None) != (value or None):
+                again[name] = value
+        elif isinstance(value, dict):
+            shown = now.get("metadata")
+            metadata = shown if isinstance(shown, dict) else {}
+            lost = {key: item for key, item in value.items() if metadata.get(key) != item}
+            if lost:
+                again["metadata"] = lost
+    return again
+
+
+def without(said: Said, later: Said) -> dict[str, JsonValue]:
+    """What was `said`, less the fields and metadata keys that `later` says anew."""
+    left = {name: value for name, value in said.items() if name not in later or name == "metadata"}
+    metadata, newer = left.get("metadata"), later.get("metadata")
+    if isinstance(metadata, dict) and isinstance(newer, dict):
+        left["metadata"] = {key: item for key, item in metadata.items() if key not in newer}
+    return left
+
+
 def cleared(merged: Said) -> frozenset[str]:
     """The fields that an update clears: null was said, or the empty text, which Autumn stores as null."""
     return frozenset(name for name in ("name", "email", "stripe_id") if name in merged and merged[name] in (None, ""))

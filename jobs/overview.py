@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from jobs.line import Line, read_line
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys, read_customer, read_totals
 
@@ -33,6 +34,8 @@ class Overview:
     working: int
     dead: int
     totals: dict[str, int]
+    line: Line | None
+    """Why nothing but a probe goes out; None while all is well."""
 
 
 async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing:
@@ -62,4 +65,5 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
         pipe.zcard(keys.called)
         pipe.xlen(RecordKeys(prefix).dead)
         in_inbox, waiting, working, dead = await pipe.execute()
-    return Overview(in_inbox, waiting, working, dead, await read_totals(redis, prefix))
+    totals, line = await read_totals(redis, prefix), await read_line(redis, prefix)
+    return Overview(in_inbox, waiting, working, dead, totals, line)

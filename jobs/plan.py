@@ -11,6 +11,8 @@ from enum import StrEnum
 from jobs.customer import AutumnCustomer, Mode, StripeCustomer, StripeView
 
 AUTUMN_ID = "autumn_id"
+NAME_MAX, EMAIL_MAX = 256, 512
+"""Characters that Stripe takes."""
 SEND_EMAIL_RECEIPTS = "autumn_send_email_receipts"
 
 
@@ -119,10 +121,13 @@ def _repair(autumn: AutumnCustomer, view: StripeView, cleared: frozenset[str]) -
     if stripe is None:
         return ()
     metadata = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: str(autumn.send_email_receipts).lower()}
+    # What Stripe would refuse must not hold up everything else: a long name is cut, a long address is left alone.
+    name = autumn.name[:NAME_MAX] if autumn.name else autumn.name
+    email = autumn.email if len(autumn.email or "") <= EMAIL_MAX else stripe.email
     update = UpdateStripe(
         stripe.id,
-        name=_difference(autumn.name, stripe.name, "name" in cleared),
-        email=_difference(autumn.email, stripe.email, "email" in cleared),
+        name=_difference(name, stripe.name, "name" in cleared),
+        email=_difference(email, stripe.email, "email" in cleared),
         metadata=tuple((key, value) for key, value in metadata.items() if stripe.metadata.get(key) != value),
     )
     return (update,) if update != UpdateStripe(stripe.id) else ()

@@ -2,7 +2,8 @@
 wait.
 
 A caller is told how long to wait for its turn and waits here; nothing is sent before. Updates of Autumn also need
-one of `max_in_flight` places, because more of them at a time lock up Autumn's database pool.
+one of `max_in_flight` places, because more of them at a time lock up Autumn's database pool. A 429 that comes all
+the same, because others use the same account, slows the rate it is about down for everybody.
 """
 
 import asyncio
@@ -14,23 +15,37 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from jobs.errors import Limited, TimedOut
 from jobs.scripts import load_scripts
 
-PLACE_HELD_MS = 90_000
-"""Longer than an update can take; a place whose worker was killed is free again after it."""
+PLACE_HELD_MS = 60_000
+"""The longest that an update takes at Autumn. A place is free again with its answer, or after this time."""
 LOOK_AGAIN_SECONDS = 0.02
+RECOVER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Calls per second over all workers, and how many updates of Autumn may be in flight."""
+
+    autumn_updates: float
+    autumn_max_in_flight: int
+    stripe_requests: float
+    stripe_endpoint_requests: float
+    autumn_lists: float = 4.0
+    """Autumn allows 50 lists a second at version 2.3 and 5 at the versions below."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """`per_second` calls over all workers; `burst` of them may come at once."""
+    """`per_second` calls over all workers."""
 
     name: str
     per_second: float
 
     @property
     def burst(self) -> int:
-        """A tenth of a second's calls: small enough that a fixed window of one second never holds too many."""
+        """Calls that may come at once: so few that a fixed window of one second never holds too many."""
         return max(1, int(self.per_second / 10))
 
 
@@ -40,51 +55,84 @@ class Limits:
     def __init__(
         self,
         redis: Redis,
+        rates: Rates,
         *,
         prefix: str,
-        autumn_updates: float,
-        autumn_max_in_flight: int,
-        stripe_requests: float,
-        stripe_endpoint_requests: float,
+        share: float | None = None,
+        recover_seconds: float = RECOVER_SECONDS,
     ) -> None:
-        """Rates are calls per second; opens nothing."""
-        self._admit = load_scripts(redis, "admit")["admit"]
-        self._redis = redis
-        self._prefix = f"{prefix}:limit:"
-        self._autumn_updates = Rate("autumn-updates", autumn_updates)
-        self._stripe = Rate("stripe", stripe_requests)
-        self._stripe_endpoint_requests = stripe_endpoint_requests
-        self._max_in_flight = autumn_max_in_flight
-        # First in line here, so that at most this many of a process ask Redis for a place again and again.
-        self._line = asyncio.Semaphore(autumn_max_in_flight)
+        """Opens nothing. With a `share` (above 0, at most 1), calls here use at most that part of each rate.
 
-    async def stripe(self, endpoint: str) -> None:
-        """Wait for the turn of one request to a Stripe endpoint, named "METHOD /path/{id}"."""
-        await self._wait([self._stripe, self._endpoint(endpoint)])
+        That is for the scan: what it may not use is kept for events, which have no such bound.
+        """
+        scripts = load_scripts(redis, "admit", "slow")
+        self._admit, self._slow = scripts["admit"], scripts["slow"]
+        self._redis = redis
+        self._rates = rates
+        self._share = share
+        self._prefix = f"{prefix}:limit:"
+        self._recover_us = int(recover_seconds * 1_000_000)
+        # First in line here, so that at most this many of a process ask Redis for a place again and again.
+        self._line = asyncio.Semaphore(rates.autumn_max_in_flight)
+
+    @asynccontextmanager
+    async def stripe(self, endpoint: str) -> AsyncIterator[None]:
+        """Wait for the turn of one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
+        await self._wait(self._stripe(endpoint))
+        async with self._slowing(endpoint):
+            yield
+
+    @asynccontextmanager
+    async def autumn_list(self) -> AsyncIterator[None]:
+        """Wait for the turn of one `customers.list`, and see how it ends."""
+        await self._wait([Rate("autumn-lists", self._rates.autumn_lists)])
+        async with self._slowing():
+            yield
 
     @asynccontextmanager
     async def autumn_update(self, *, stripe_endpoints: Sequence[str]) -> AsyncIterator[None]:
-        """Wait for the turn of one `customers.update`, and hold its place while it runs.
+        """Wait for the turn of one `customers.update`, hold its place while it may run, and see how it ends.
 
         `stripe_endpoints`: the requests that Autumn itself will make to Stripe for it, out of the same budget.
         """
-        rates = [self._autumn_updates]
+        rates = [Rate("autumn-updates", self._rates.autumn_updates)]
         for endpoint in stripe_endpoints:
-            rates += [self._stripe, self._endpoint(endpoint)]
-        token = secrets.token_hex(8)
+            rates += self._stripe(endpoint)
+        token, may_still_run = secrets.token_hex(8), False
         async with self._line:
             try:
                 await self._wait(rates, token=token)
-                yield
+                async with self._slowing():
+                    yield
+            except (TimedOut, asyncio.CancelledError):
+                may_still_run = True
+                raise
             finally:
-                await self._redis.zrem(self._prefix + "autumn-places", token)
+                if not may_still_run:
+                    await self._redis.zrem(self._prefix + "autumn-places", token)
 
-    def _endpoint(self, endpoint: str) -> Rate:
-        return Rate(f"stripe:{endpoint}", self._stripe_endpoint_requests)
+    def _stripe(self, endpoint: str) -> list[Rate]:
+        one = Rate(f"stripe:{endpoint}", self._rates.stripe_endpoint_requests)
+        return [Rate("stripe", self._rates.stripe_requests), one]
+
+    @asynccontextmanager
+    async def _slowing(self, endpoint: str = "") -> AsyncIterator[None]:
+        """Slow the rate that a 429 is about down; one about a single customer says nothing about the others."""
+        try:
+            yield
+        except Limited as limited:
+            names = {"autumn": "autumn-updates", "stripe": "stripe", "stripe-endpoint": f"stripe:{endpoint}"}
+            if limited.limit in names:
+                await self._slow(keys=[self._prefix + names[limited.limit]], args=[self._recover_us])
+            raise
 
     async def _wait(self, rates: Sequence[Rate], token: str | None = None) -> None:
+        if self._share is not None:
+            share = self._share
+            rates = [*rates, *(Rate(f"share:{rate.name}", rate.per_second * share) for rate in rates)]
         keys = [self._prefix + "autumn-places", *(self._prefix + rate.name for rate in rates)]
-        arguments: list[str | int] = [token or "", self._max_in_flight if token else 0, PLACE_HELD_MS]
+        places = self._rates.autumn_max_in_flight if token else 0
+        arguments: list[str | int] = [token or "", places, PLACE_HELD_MS, self._recover_us]
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
         while (wait_us := int(await self._admit(keys=keys, args=arguments))) < 0:  # noqa: ASYNC110 - it happens in Redis

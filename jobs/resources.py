@@ -21,6 +21,8 @@ class Resources:
     limits: Limits
     mode: Mode
     retry_for_seconds: float
+    look_after_seconds: float
+    """How long after a write of unknown fate a customer is looked at a second time."""
     random: random.Random
     now: Callable[[], float]
     """Seconds since the epoch."""

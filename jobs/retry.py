@@ -13,24 +13,29 @@ from jobs.errors import Halt, SyncError, TryAgain
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
 HALT_WAIT_SECONDS = 30.0
-UNEXPECTED_ATTEMPTS = 5
+UNEXPECTED_TRIES = 5
+POISON_ATTEMPTS = 8
 FRAMES_KEPT = 3
 
 
 @dataclass(frozen=True)
 class History:
-    """How often a customer's changes failed in a row, and for how many seconds, before this failure."""
+    """What a customer's changes went through before this failure, all in a row.
+
+    `attempts` that failed as services do, for `failing_seconds`, and `unexpected` errors, which are counted apart.
+    """
 
     attempts: int
     failing_seconds: float
+    unexpected: int = 0
 
 
 @dataclass(frozen=True)
 class Again:
-    """Try again after so many seconds. `counts`: whether it was a try that failed, or nothing could be tried."""
+    """Try again after so many seconds, of which `at_least_seconds` hold whatever else is known."""
 
     after_seconds: float
-    counts: bool = True
+    at_least_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,27 +46,37 @@ class Bury:
     message: str
 
 
-def decide(error: Exception, history: History, retry_for_seconds: float, jitter: random.Random) -> Again | Bury:
+def is_permanent(error: Exception, attempts: int, *, others_work: bool) -> bool:
+    """Whether a failure that claims to be passing has shown by now that it is not.
+
+    Autumn's `internal_error` is mostly transient and sometimes permanent, without saying so: after some tries, while
+    other customers get through, it is about the change.
+    """
+    passing = isinstance(error, TryAgain) and error.code == "internal_error"
+    return passing and others_work and attempts >= POISON_ATTEMPTS
+
+
+def decide(error: Exception, history: History, jitter: random.Random) -> Again | Bury:
     """What becomes of the changes whose sync ended with `error`.
 
-    Waits grow exponentially with full jitter, never shorter than the service asked for.
+    Waits grow exponentially with full jitter, never shorter than the service asked for. How long changes are tried
+    at all is up to their age, and not decided here.
     """
     if isinstance(error, Halt):
-        return Again(HALT_WAIT_SECONDS, counts=False)
+        return Again(HALT_WAIT_SECONDS)
     if isinstance(error, TryAgain):
-        if history.failing_seconds >= retry_for_seconds:
-            return Bury(error.code, f"still failing after {history.failing_seconds:.0f} s: {error}")
-        return Again(_wait(error.after_seconds or 0.0, history.attempts, jitter))
+        asked = error.after_seconds or 0.0
+        return Again(asked + _wait(history.attempts, jitter), asked)
     if isinstance(error, SyncError):
         return Bury(error.code, error.message)
-    if history.attempts + 1 >= UNEXPECTED_ATTEMPTS:
+    if history.unexpected + 1 >= UNEXPECTED_TRIES:
         return Bury("unexpected", describe(error))
-    return Again(_wait(0.0, history.attempts, jitter))
+    return Again(_wait(history.unexpected, jitter))
 
 
-def _wait(asked_seconds: float, attempts: int, jitter: random.Random) -> float:
+def _wait(attempts: int, jitter: random.Random) -> float:
     longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempts, 20))
-    return asked_seconds + jitter.uniform(0.0, longest)
+    return jitter.uniform(0.0, longest)
 
 
 def describe(error: Exception) -> str:

@@ -6,8 +6,8 @@ retries are decided with the customer's whole history in hand, and each begins w
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stripe.params import CustomerCreateParams, CustomerListParams, CustomerSearchParams, CustomerUpdateParams
 
 from jobs.customer import StripeCustomer
-from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
+from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
 from jobs.plan import AUTUMN_ID, UpdateStripe
 
 LIST = "GET /v1/customers"
@@ -37,10 +37,13 @@ class _Customer(BaseModel):
     deleted: bool = False
     name: str | None = None
     email: str | None = None
-    livemode: bool = False
+    livemode: bool | None = None
+    """Only a deleted customer has none."""
     metadata: dict[str, str] = {}
 
     def as_ours(self) -> StripeCustomer:
+        if self.livemode is None:
+            raise TryAgain("stripe", "unexpected_response", "wrong fields: livemode", maybe_applied=True)
         return StripeCustomer(self.id, self.name, self.email, "live" if self.livemode else "test", self.metadata)
 
 
@@ -51,6 +54,8 @@ class _Page(BaseModel):
     has_more: bool
 
 
+Turn = Callable[[str], AbstractAsyncContextManager[None]]
+"""Waits until one request to the endpoint, named "METHOD /path/{id}", may go out, and sees how it ends."""
 Model = TypeVar("Model", _Customer, _Page)
 
 
@@ -67,10 +72,10 @@ def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> st
 class StripeGateway:
     """Stripe's customers, as a sync needs them. Every request waits for its turn under the shared rates first."""
 
-    def __init__(self, client: stripe.StripeClient, admit: Callable[[str], Awaitable[None]]) -> None:
-        """`admit` waits until one request to the named endpoint may go out."""
+    def __init__(self, client: stripe.StripeClient, turn: Turn) -> None:
+        """`turn` waits until one request to the named endpoint may go out, and sees how it ends."""
         self._client = client
-        self._admit = admit
+        self._turn = turn
 
     async def retrieve(self, stripe_id: str) -> StripeCustomer | None:
         """The customer, or None if it is missing or deleted. Raises SyncError for anything else."""
@@ -99,14 +104,16 @@ class StripeGateway:
         found |= {each.id: each.as_ours() for each in page.data if each.metadata.get(AUTUMN_ID) == autumn_id}
         return tuple(found.values())
 
-    async def create(self, autumn_id: str, still_ours: Callable[[], None]) -> StripeCustomer:
-        """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers with the same one.
+    async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> StripeCustomer:
+        """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers as it did the first time.
 
-        `still_ours` raises where the right to write is lost; it is asked when the request's turn has come. The body
-        is constant and the key depends on the id alone, so that no retry and no race makes a second customer.
+        The body is constant and the key depends on the id and the `generation` alone, so that no retry and no race
+        makes a second customer. A failure that Stripe stored is repeated too: the next generation gets past it, and
+        may be used only when a search would have found what the failed one left behind. `still_ours` raises where
+        the right to write is lost; it is asked when the request's turn has come.
         """
         params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
-        key = idempotency_key(autumn_id, (), "create")
+        key = idempotency_key(autumn_id, (), f"create-{generation}")
         return _parse(_Customer, await self._post(CREATE, key, still_ours, dict(params))).as_ours()
 
     async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
@@ -131,15 +138,15 @@ class StripeGateway:
             params["starting_after"] = page.data[-1].id
 
     async def _get(self, endpoint: str, params: Mapping[str, Any] | None = None, *, stripe_id: str = "") -> object:
-        await self._admit(endpoint)
-        return await self._send(endpoint, stripe_id, params or {})
+        async with self._turn(endpoint):
+            return await self._send(endpoint, stripe_id, params or {})
 
     async def _post(
         self, endpoint: str, key: str, still_ours: Callable[[], None], params: Mapping[str, Any], *, stripe_id: str = ""
     ) -> object:
-        await self._admit(endpoint)
-        still_ours()
-        return await self._send(endpoint, stripe_id, {**params, "idempotency_key": key})
+        async with self._turn(endpoint):
+            still_ours()
+            return await self._send(endpoint, stripe_id, {**params, "idempotency_key": key})
 
     async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> object:
         method, route = endpoint.split(" ")
@@ -172,8 +179,7 @@ def as_sync_error(error: Exception) -> SyncError:
         case stripe.PermissionError():
             return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {message}")
         case stripe.RateLimitError():
-            reason = (error.headers or {}).get("Stripe-Rate-Limited-Reason")
-            return TryAgain("stripe", code or "rate_limit", reason or message)
+            return _limited(error, code or "rate_limit")
         case stripe.IdempotencyError():
             # The key was used with other values: the next try looks again and writes what is missing under a new key.
             return TryAgain("stripe", "idempotency_error", message)
@@ -187,6 +193,19 @@ def as_sync_error(error: Exception) -> SyncError:
             return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
 
 
+def _limited(error: stripe.RateLimitError, code: str) -> Limited:
+    """Which limit was met: Stripe says so in a header, except for an object that another request has locked."""
+    reason = {name.lower(): value for name, value in (error.headers or {}).items()}.get(
+        "stripe-rate-limited-reason", ""
+    )
+    limit: Limit = "stripe"
+    if code == "lock_timeout" or reason == "resource-specific":
+        limit = "customer"
+    elif reason.startswith("endpoint"):
+        limit = "stripe-endpoint"
+    return Limited("stripe", code, reason or error.user_message or "", limit=limit)
+
+
 def _code(error: stripe.StripeError) -> str | None:
     # RateLimitError and others leave `.code` None; the error object in the body has it.
     code = error.code or (error.error.code if error.error is not None and "code" in error.error else None)
@@ -198,11 +217,11 @@ async def open_stripe(
     *,
     api_key: str,
     base_url: str,
-    admit: Callable[[str], Awaitable[None]],
+    turn: Turn,
     max_connections: int = 50,
     timeout_seconds: float = 30.0,
 ) -> AsyncIterator[StripeGateway]:
-    """Open the connections to Stripe and close them at the end; `admit` as StripeGateway takes it."""
+    """Open the connections to Stripe and close them at the end; `turn` as StripeGateway takes it."""
     stripe.enable_telemetry = False  # a switch of the SDK's module; there is none per client
     connector = aiohttp.TCPConnector(limit=max_connections)
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=10.0)
@@ -213,4 +232,4 @@ async def open_stripe(
             max_network_retries=0,
             http_client=stripe.AIOHTTPClient(session=session, timeout=timeout),
         )
-        yield StripeGateway(client, admit)
+        yield StripeGateway(client, turn)

@@ -140,12 +140,11 @@ class AutumnSimulator:
 
     @contextmanager
     def _counted(self, request: web.Request, body: Mapping[str, Any]) -> Iterator[None]:
-        """Count the updates that run at once; one whose client has gone away no longer counts."""
+        """Count the updates that run at once; one whose client has gone away runs on, and counts until it ends."""
         if request.path != _UPDATE:
             yield
             return
         customer_id = str(body.get("customer_id"))
-        self._updating = [(of, other) for of, other in self._updating if not _gone(other)]
         self._updating.append((customer_id, request))
         of_this_one = sum(of == customer_id for of, _ in self._updating)
         self.max_parallel_updates[customer_id] = max(self.max_parallel_updates.get(customer_id, 0), of_this_one)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from jobs.autumn import open_autumn
 from jobs.mailbox import Mailbox
-from jobs.rate_limit import Limits
+from jobs.rate_limit import Limits, Rates
 from jobs.resources import Resources
 from jobs.stripe_gateway import open_stripe
 from jobs.sync import sync_customer
@@ -71,17 +71,11 @@ async def doors(
     redis: Redis, autumn_url: str, autumn_key: str, stripe_url: str, stripe_key: str, *, rate: float = 1000
 ) -> AsyncIterator[Resources]:
     """The doors of a job, with rates that do not slow a test down."""
-    limits = Limits(
-        redis,
-        prefix=PREFIX,
-        autumn_updates=rate,
-        autumn_max_in_flight=6,
-        stripe_requests=rate,
-        stripe_endpoint_requests=rate,
-    )
+    rates = Rates(autumn_updates=rate, autumn_max_in_flight=6, stripe_requests=rate, stripe_endpoint_requests=rate)
+    limits = Limits(redis, rates, prefix=PREFIX)
     async with (
         open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=5) as autumn,
-        open_stripe(api_key=stripe_key, base_url=stripe_url, admit=limits.stripe, timeout_seconds=5) as stripe,
+        open_stripe(api_key=stripe_key, base_url=stripe_url, turn=limits.stripe, timeout_seconds=5) as stripe,
     ):
         yield Resources(
             mailbox=Mailbox(redis, inbox=INBOX, prefix=PREFIX),
@@ -90,6 +84,7 @@ async def doors(
             limits=limits,
             mode="live" if "_live_" in stripe_key else "test",
             retry_for_seconds=3600,
+            look_after_seconds=60,
             random=random.Random(0),
             now=time.time,
         )

@@ -1,26 +1,19 @@
 """The command line, `customer-sync` or `python -m worker`: send an event, ask what became of it, see what waits."""
 
-import asyncio
 import json
-import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from config.settings import RedisPlace, SettingsError, load_place
+from config.settings import RedisPlace
 from jobs.enqueue import outcome_of
 from jobs.enqueue import send as send_update
 from jobs.events import EventError, new_update
 from jobs.overview import Overview, Standing, read_overview, read_standing
 from jobs.record import Outcome
-
-EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
-NOT_FOUND = 1
-Answer = TypeVar("Answer")
+from worker.console import EX_USAGE, NOT_FOUND, fail, time_text, with_redis
+from worker.dead_letters import dead_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +21,7 @@ app = typer.Typer(
     help="Keep customers the same in Autumn and in Stripe.",
     rich_markup_mode=None,
 )
+app.add_typer(dead_app, name="dead", help="Look at what was given up, and send it again or drop it.")
 
 
 @app.command()
@@ -45,9 +39,9 @@ def send(
         kind = "customer.reconcile" if changes is None else "customer.updated"
         update = new_update(customer_id=customer_id, type=kind, changes=said, event_id=event_id)
     except json.JSONDecodeError as error:
-        _fail(EX_USAGE, f"changes: is not valid JSON ({error.msg} at character {error.pos})")
+        fail(EX_USAGE, f"changes: is not valid JSON ({error.msg} at character {error.pos})")
     except EventError as error:
-        _fail(EX_USAGE, str(error))
+        fail(EX_USAGE, str(error))
 
     async def act(redis: Redis, place: RedisPlace) -> tuple[str, Outcome | None]:
         sent = await send_update(redis, update, stream=place.inbox_stream)
@@ -56,7 +50,7 @@ def send(
             outcome = await outcome_of(redis, sent, wait_seconds=wait_seconds, prefix=place.key_prefix)
         return sent, outcome
 
-    sent, outcome = _with_redis(act)
+    sent, outcome = with_redis(act)
     typer.echo(f"event: {sent}")
     if wait_seconds > 0:
         _show_outcome(outcome)
@@ -70,29 +64,29 @@ def status(
     """Tell where a customer, an event or everything stands."""
     if event_id is not None:
         asked = event_id
-        _show_outcome(_with_redis(lambda redis, place: outcome_of(redis, asked, prefix=place.key_prefix)))
+        _show_outcome(with_redis(lambda redis, place: outcome_of(redis, asked, prefix=place.key_prefix)))
     elif customer_id is not None:
         customer = customer_id
-        _show_standing(_with_redis(lambda redis, place: read_standing(redis, place.key_prefix, customer)))
+        _show_standing(with_redis(lambda redis, place: read_standing(redis, place.key_prefix, customer)))
     else:
-        _show_overview(_with_redis(lambda redis, place: read_overview(redis, place.key_prefix, place.inbox_stream)))
+        _show_overview(with_redis(lambda redis, place: read_overview(redis, place.key_prefix, place.inbox_stream)))
 
 
 def _show_outcome(outcome: Outcome | None) -> None:
     if outcome is None:
-        _fail(NOT_FOUND, "not known: it was not sent in the last 24 hours, or is still in the inbox")
+        fail(NOT_FOUND, "not known: it was not sent in the last 24 hours, or is still in the inbox")
     typer.echo(f"status: {outcome.status}" + (f" ({outcome.reason})" if outcome.reason else ""))
     typer.echo(f"customer: {outcome.customer_id}")
     typer.echo(f"entry: {outcome.entry_id}")
     if outcome.at is not None:
-        typer.echo(f"at: {_time(outcome.at)}")
+        typer.echo(f"at: {time_text(outcome.at)}")
 
 
 def _show_standing(standing: Standing) -> None:
-    until = f" until {_time(standing.due_ms)}" if standing.due_ms is not None else ""
+    until = f" until {time_text(standing.due_ms)}" if standing.due_ms is not None else ""
     typer.echo(f"state: {standing.state}{until}")
     if standing.oldest_entry is not None:
-        since = _time(int(standing.oldest_entry.split("-")[0]))
+        since = time_text(int(standing.oldest_entry.split("-")[0]))
         typer.echo(f"waiting events: {standing.entries}, the oldest sent {since}")
     for name, label in (
         ("link", "link"),
@@ -112,32 +106,12 @@ def _show_overview(overview: Overview) -> None:
     typer.echo(f"in the inbox: {overview.inbox} events")
     typer.echo(f"waiting: {overview.waiting} customers, being worked on: {overview.working}")
     typer.echo(f"dead letters: {overview.dead}")
+    if overview.line is not None:
+        line = overview.line
+        typer.echo(f"{line.kind} since {time_text(line.since_ms)}: {line.service} {line.reason}")
+        typer.echo(line.message or "one customer at a time is tried; the others go on when one gets through")
     for name, value in sorted(overview.totals.items()):
         typer.echo(f"total {name}: {value}")
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
-
-
-def _with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
-    async def run() -> Answer:
-        place = load_place()
-        url = place.redis_url.get_secret_value()
-        async with Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5) as redis:
-            return await act(redis, place)
-
-    try:
-        return asyncio.run(run())
-    except SettingsError as error:
-        _fail(EX_CONFIG, str(error))
-    except RedisError as error:
-        _fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
-
-
-def _fail(code: int, text: str) -> NoReturn:
-    sys.stderr.write(text + "\n")
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -7,18 +7,18 @@ import asyncio
 import json
 import sys
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
-from arq import func
-from arq.connections import ArqRedis
+from arq import Retry, func
 from arq.worker import Function
-from redis.asyncio.connection import ConnectionPool
 
 from config.settings import Settings, SettingsError, load_settings
 from jobs.sync import sync_customer as sync
+from worker.connection import open_redis, queue_name, to_json
 from worker.lifespan import working
 from worker.supervise import SYNC_JOB
+from worker.watchdog import RedisUnfitError
 
 JOB_SECONDS = 120
 MAX_JOBS = 24
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.03
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
 EX_CONFIG = 78
-WIRE_FIELDS = ("customer_id", "type", "event_id")
+RETRY_ARQ_SECONDS = 5
 
 
 async def sync_customer(ctx: dict[str, Any], customer_id: str) -> None:
@@ -39,32 +39,30 @@ async def sync_customer(ctx: dict[str, Any], customer_id: str) -> None:
         ctx["supervisor"].look_now()
 
 
-async def customer_updated(ctx: dict[str, Any], **event: Any) -> None:  # the shape is checked in the mailbox
-    """The way in for apps that speak arq: the fields of an event, `changes` as an object, put into the inbox.
+async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> None:
+    """The way in for apps that speak arq: the fields of an event by name, `changes` as an object, put into the inbox.
 
     A wrong event becomes a dead letter like one that came by XADD. arq may run a job twice: without an `event_id`, the
-    job's own id makes it one event.
+    job's own id makes it one event. Raises Retry for any failure, because arq forgets a job that raises anything else.
     """
-    fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in event.items()}
+    if unnamed:
+        event["unnamed arguments"] = list(unnamed)
+    said = {name: value for name, value in event.items() if value is not None}
+    fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
     fields.setdefault("event_id", f"arq-{ctx['job_id']}")
-    await ctx["redis"].xadd(ctx["settings"].inbox_stream, fields)
-
-
-def open_redis(settings: Settings) -> ArqRedis:
-    """A client that opens its connections when they are needed, speaks JSON and never waits for ever."""
-    pool = ConnectionPool.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=10, socket_connect_timeout=5, health_check_interval=15
-    )
-    return ArqRedis(pool, job_serializer=_to_json, job_deserializer=json.loads)
-
-
-def _to_json(job: dict[str, Any]) -> bytes:
-    return json.dumps(job).encode()
+    try:
+        await ctx["redis"].xadd(ctx["settings"].inbox_stream, fields)
+    except Exception as error:
+        raise Retry(defer=RETRY_ARQ_SECONDS) from error
 
 
 async def _start(ctx: dict[str, Any]) -> None:
     ctx["stack"] = AsyncExitStack()
-    ctx["resources"], ctx["supervisor"] = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"]))
+    try:
+        opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"]))
+    except RedisUnfitError as error:
+        _refuse_to_start(error)
+    ctx["resources"], ctx["supervisor"] = opened
 
 
 async def _stop(ctx: dict[str, Any]) -> None:
@@ -80,7 +78,8 @@ def worker_settings(settings: Settings) -> type:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     attributes = {
         "functions": functions,
-        "redis_pool": open_redis(settings),
+        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "queue_name": queue_name(settings.key_prefix),
         "ctx": {"settings": settings},
         "on_startup": _start,
         "on_shutdown": _stop,
@@ -88,7 +87,7 @@ def worker_settings(settings: Settings) -> type:
         "poll_delay": POLL_SECONDS,
         "queue_read_limit": 4 * MAX_JOBS,
         "job_completion_wait": WAIT_FOR_JOBS_SECONDS,
-        "job_serializer": _to_json,
+        "job_serializer": to_json,
         "job_deserializer": json.loads,
         "log_results": False,
     }
@@ -102,5 +101,9 @@ def __getattr__(name: str) -> type:
     try:
         return worker_settings(load_settings())
     except SettingsError as error:
-        sys.stderr.write(f"The worker cannot start:\n{error}\n")
-        raise SystemExit(EX_CONFIG) from None
+        _refuse_to_start(error)
+
+
+def _refuse_to_start(why: Exception) -> NoReturn:
+    sys.stderr.write(f"The worker cannot start:\n{why}\n")
+    raise SystemExit(EX_CONFIG) from None

@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from jobs.mailbox import Mailbox
 
 SYNC_JOB = "sync_customer"
-CALLED_AT_MOST = 200
+CALLED_AT_MOST = 100
 """Customers called at a time, over all workers: to keep a few workers busy and arq's queue short."""
 LOOK_SECONDS = 1.0
 ENQUEUED_AT_A_TIME = 20

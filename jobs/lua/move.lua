@@ -1,11 +1,13 @@
 -- Moves entries from the head of the inbox into their customers' mailboxes, in the order of the stream, and deletes them
 -- from the inbox: one atomic step, so nothing is pending, claimed or seen twice.
 --
--- KEYS: inbox, waiting, called, totals, dead
--- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id may have
+-- KEYS: inbox, waiting, called, totals, dead, outcomes
+-- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
+--       outcomes kept
 -- Returns {entries moved, 1 if it stopped because too many customers wait}
-local inbox, waiting, called, totals, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local prefix, count, max_waiting, max_id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local inbox, waiting, called, totals, dead, outcomes = unpack(KEYS)
+local prefix, count, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
 local HALF_DAY = 43200
 
@@ -14,14 +16,25 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local bucket = math.floor(time[1] / HALF_DAY)
 local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
 
+local function note(event_id, said)
+  redis.call('HSET', events_key(0), event_id, cjson.encode(said))
+  redis.call('EXPIRE', events_key(0), 3 * HALF_DAY)
+end
+
+-- An event that ended as a dead letter may be sent again: what was wrong may be right by now.
 local function seen_before(event_id)
   for back = 0, 2 do
-    if redis.call('HEXISTS', events_key(back), event_id) == 1 then return true end
+    local before = redis.call('HGET', events_key(back), event_id)
+    if before then return cjson.decode(before).status ~= 'dead' end
   end
   return false
 end
 
-local function bury(entry_id, fields, reason, message)
+local function bury(entry_id, event_id, fields, message)
+  local reason = 'invalid_event'
+  note(event_id, {status = 'dead', customer = '', entry = entry_id, reason = reason, at = now_ms})
+  redis.call('XADD', outcomes, 'MAXLEN', '~', ARGV[6], '*', 'customer', '', 'entry', entry_id, 'event', event_id,
+             'status', 'dead', 'reason', reason)
   local letter = {'entry', entry_id, 'reason', reason, 'message', message, 'attempts', '0'}
   for i = 1, math.min(#fields, FIELDS_KEPT) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. fields[i]) or fields[i]
@@ -48,11 +61,13 @@ for _, entry in ipairs(redis.call('XRANGE', inbox, '-', '+', 'COUNT', count)) do
     if fields[i] == 'customer_id' then customer = fields[i + 1] end
     if fields[i] == 'event_id' then event_id = fields[i + 1] end
   end
-  if not customer or #customer > max_id or not string.find(customer, '^[%w_:%-]+$') then
-    bury(entry_id, fields, 'invalid_event', 'customer_id: has to match ^[a-zA-Z0-9_:-]+$')
+  local usable = event_id and event_id ~= '' and #event_id <= max_event_id
+  local known_by = usable and event_id or entry_id
+  if not customer or #customer > max_customer_id or not string.find(customer, '^[%w_:%-]+$') then
+    bury(entry_id, known_by, fields, 'customer_id: has to match ^[a-zA-Z0-9_:-]+$')
   elseif #fields > FIELDS_KEPT then
-    bury(entry_id, fields, 'invalid_event', 'the entry has too many fields')
-  elseif event_id and event_id ~= '' and seen_before(event_id) then
+    bury(entry_id, known_by, fields, 'the entry has too many fields')
+  elseif usable and seen_before(event_id) then
     redis.call('HINCRBY', totals, 'duplicates', 1)
   else
     local known = redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer)
@@ -62,11 +77,7 @@ for _, entry in ipairs(redis.call('XRANGE', inbox, '-', '+', 'COUNT', count)) do
       redis.call('ZADD', waiting, now_ms, customer)
     end
     deliver(customer, entry_id, fields)
-    if event_id and event_id ~= '' and #event_id <= 200 then
-      local note = cjson.encode({status = 'waiting', customer = customer, entry = entry_id})
-      redis.call('HSET', events_key(0), event_id, note)
-      redis.call('EXPIRE', events_key(0), 3 * HALF_DAY)
-    end
+    note(known_by, {status = 'waiting', customer = customer, entry = entry_id})
   end
   redis.call('XDEL', inbox, entry_id)
   moved = moved + 1

@@ -1,51 +1,81 @@
 -- Ends a lease: takes the settled entries out of the mailbox and records what became of each, in one step. What is still
--- in the mailbox waits for the next round.
+-- in the mailbox waits for the next round. Also tells the line whether the services work.
 --
--- KEYS: lease, called, waiting, mailbox, record, totals, outcomes, dead
--- ARGV: key prefix, customer, token, milliseconds until the next round, outcomes kept, seconds a record is kept,
---       outcomes as JSON, the record's new fields as JSON, counters to raise as JSON
--- An outcome: {entry, event, status, and for a dead letter reason, message, attempts, since}
+-- KEYS: lease, called, waiting, looks, mailbox, record, said, line, totals, outcomes, dead
+-- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
+--       look_after_ms, said,
+--       line: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, said_seconds,
+--       failures_to_close, longest_probe_wait_ms, halt_wait_ms}
+-- A settled entry: {entry, event, status, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost and nothing was settled
-local lease, called, waiting, mailbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local record, totals, outcomes, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local prefix, customer = ARGV[1], ARGV[2]
+local lease, called, waiting, looks, mailbox, record, said, line, totals, outcomes, dead = unpack(KEYS)
+local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
+local ending = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
 
-if redis.call('GET', lease) ~= ARGV[3] then return 0 end
+if redis.call('GET', lease) ~= token then return 0 end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local events = prefix .. ':events:' .. math.floor(time[1] / HALF_DAY)
 
-local function bury(outcome)
-  local sent = redis.call('XRANGE', mailbox, outcome.entry, outcome.entry)[1]
-  local letter = {'entry', outcome.entry, 'customer', customer, 'reason', outcome.reason, 'message', outcome.message,
-                  'attempts', outcome.attempts, 'since', outcome.since}
+local function bury(one)
+  local sent = redis.call('XRANGE', mailbox, one.entry, one.entry)[1]
+  local letter = {'entry', one.entry, 'customer', customer, 'reason', one.reason, 'message', one.message,
+                  'attempts', one.attempts, 'since', one.since}
   for i, part in ipairs(sent and sent[2] or {}) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. part) or part
   end
   redis.call('XADD', dead, '*', unpack(letter))
 end
 
-local settled = cjson.decode(ARGV[7])
-for _, outcome in ipairs(settled) do
-  if outcome.status == 'dead' then bury(outcome) end
-  redis.call('XDEL', mailbox, outcome.entry)
-  local note = {status = outcome.status, customer = customer, entry = outcome.entry, reason = outcome.reason, at = now_ms}
-  redis.call('HSET', events, outcome.event or outcome.entry, cjson.encode(note))
-  redis.call('XADD', outcomes, 'MAXLEN', '~', ARGV[5], '*', 'customer', customer, 'entry', outcome.entry,
-             'event', outcome.event or outcome.entry, 'status', outcome.status, 'reason', outcome.reason or '')
-  redis.call('HINCRBY', totals, outcome.status, 1)
+local function close_line(kind, wait_ms)
+  redis.call('HSETNX', line, 'since', now_ms)
+  redis.call('HSET', line, 'closed', 1, 'kind', kind, 'wait_ms', wait_ms, 'probe_at', now_ms + wait_ms,
+             'service', ending.line.service, 'reason', ending.line.reason, 'message', ending.line.message)
+  redis.call('HDEL', line, 'probe')
 end
-if #settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
-for name, value in pairs(cjson.decode(ARGV[9])) do redis.call('HINCRBY', totals, name, value) end
-for name, value in pairs(cjson.decode(ARGV[8])) do redis.call('HSET', record, name, value) end
+
+local function tell_the_line()
+  local verdict = ending.line.verdict
+  if verdict == 'works' then
+    redis.call('DEL', line)
+  elseif verdict == 'halt' then
+    close_line('halt', ending.halt_wait_ms)
+  elseif verdict == 'down' then
+    local failures = redis.call('HINCRBY', line, 'failures', 1)
+    local closed, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'wait_ms'))
+    if closed or failures >= ending.failures_to_close then
+      close_line('outage', math.min(2 * (tonumber(wait_ms or 500)), ending.longest_probe_wait_ms))
+    end
+  end
+end
+
+for _, one in ipairs(ending.settled) do
+  if one.status == 'dead' then bury(one) end
+  redis.call('XDEL', mailbox, one.entry)
+  local note = {status = one.status, customer = customer, entry = one.entry, reason = one.reason, at = now_ms}
+  redis.call('HSET', events, one.event, cjson.encode(note))
+  redis.call('XADD', outcomes, 'MAXLEN', '~', ending.outcomes_kept, '*', 'customer', customer, 'entry', one.entry,
+             'event', one.event, 'status', one.status, 'reason', one.reason or '')
+  redis.call('HINCRBY', totals, one.status, 1)
+end
+if #ending.settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
+for name, value in pairs(ending.totals) do redis.call('HINCRBY', totals, name, value) end
+for name, value in pairs(ending.record) do redis.call('HSET', record, name, value) end
+redis.call('HDEL', record, 'open')
+if ending.said ~= '' then redis.call('SET', said, ending.said, 'EX', ending.said_seconds) end
+if ending.look_after_ms > 0 then redis.call('ZADD', looks, now_ms + ending.look_after_ms, customer) end
+tell_the_line()
 
 redis.call('ZREM', called, customer)
-if redis.call('XLEN', mailbox) == 0 then
-  redis.call('DEL', mailbox)
-  redis.call('EXPIRE', record, ARGV[6])
+if redis.call('XLEN', mailbox) > 0 then
+  local again_ms = ending.again_after_ms
+  local closed, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'wait_ms'))
+  if closed then again_ms = math.max(math.min(again_ms, tonumber(wait_ms)), ending.at_least_ms) end
+  redis.call('ZADD', waiting, now_ms + again_ms, customer)
 else
-  redis.call('ZADD', waiting, now_ms + ARGV[4], customer)
+  redis.call('DEL', mailbox)
+  redis.call('EXPIRE', record, ending.record_seconds)
 end
 redis.call('DEL', lease)
 return 1

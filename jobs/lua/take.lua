@@ -1,21 +1,31 @@
--- Takes a called customer's mailbox under a lease, so that only one worker has it.
+-- Takes a called customer's mailbox under a lease, so that only one worker has it. While the line is closed, only the
+-- probe is taken; the others go back to waiting.
 --
--- KEYS: lease, called, mailbox, record
+-- KEYS: lease, called, waiting, mailbox, record, said, line
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
--- Returns nil if there is nothing to take (not called, or another has it), else {entries, record}
-local lease, called, mailbox, record = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- Returns nil if there is nothing to take (not called, another has it, no probe), else {entries, the record as the last
+-- round left it, what was said lately as JSON, 1 if the line is closed}
+local lease, called, waiting, mailbox, record, said, line = unpack(KEYS)
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-if not redis.call('ZSCORE', called, customer) then return nil end
-if not redis.call('SET', lease, token, 'NX', 'PX', lease_ms) then return nil end
-local entries = redis.call('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4])
-if #entries == 0 then
+if not redis.call('ZSCORE', called, customer) or redis.call('EXISTS', lease) == 1 then return nil end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local closed, probe = unpack(redis.call('HMGET', line, 'closed', 'probe'))
+if closed and probe ~= customer then
   redis.call('ZREM', called, customer)
-  redis.call('DEL', lease)
+  redis.call('ZADD', waiting, now_ms, customer)
   return nil
 end
-local time = redis.call('TIME')
-redis.call('ZADD', called, time[1] * 1000 + math.floor(time[2] / 1000) + lease_ms, customer)
+local entries = redis.call('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4])
+if #entries == 0 and redis.call('HGET', record, 'look') ~= '1' then
+  redis.call('ZREM', called, customer)
+  return nil
+end
+redis.call('SET', lease, token, 'PX', lease_ms)
+redis.call('ZADD', called, now_ms + lease_ms, customer)
 redis.call('HINCRBY', record, 'takes', 1)
+local before = redis.call('HGETALL', record)
+redis.call('HSET', record, 'open', token)
 redis.call('PERSIST', record)
-return {entries, redis.call('HGETALL', record)}
+return {entries, before, redis.call('GET', said) or '{}', closed and 1 or 0}

@@ -70,20 +70,36 @@ async def test_the_python_sample_sends_the_event_and_prints_its_outcome(box: San
     assert box.autumn.customers["user_42"]["email"] == "ann@example.com"
 
 
+def commands(beginning: str) -> list[str]:
+    """The README's lines of `customer-sync` that begin so, as they are run here."""
+    lines = [line for block in samples("sh") for line in block.splitlines() if line.startswith("customer-sync")]
+    return [
+        line.split("  #")[0].replace("customer-sync", "python -m worker")
+        for line in lines
+        if line.startswith(f"customer-sync {beginning}")
+    ]
+
+
 async def test_the_operating_commands_run(box: Sandbox) -> None:
     box.autumn.seed("user_42")
-    lines = [line for block in samples("sh") for line in block.splitlines() if line.startswith("customer-sync")]
+    lines = [line for line in commands("") if line not in commands("dead")]
     assert len(lines) == 5
     async with worker(box.environment):
         sent = await shell('python -m worker send user_42 \'{"name": "Ann"}\' --wait 20', box)
         event = sent.split()[1]
         for line in lines:
-            command = (
-                line.split("  #")[0]
-                .replace("customer-sync", "python -m worker")
-                .replace("--event ID", f"--event {event}")
-            )
-            assert await shell(command, box)
+            assert await shell(line.replace("--event ID", f"--event {event}"), box)
+
+
+async def test_the_commands_about_dead_letters_run(box: Sandbox) -> None:
+    lines = commands("dead")
+    assert len(lines) == 5
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        for line in lines:
+            letter = {"entry": "5-0", "reason": "customer_not_found", "attempts": "1", "sent.customer_id": "user_42"}
+            letter_id = await redis.xadd("customer-sync:dead", dict(letter.items()))
+            assert await shell(line.replace(" ID", f" {letter_id.decode()}"), box)
+        assert await redis.xlen("customer-sync:dead") == 0
 
 
 @pytest.mark.parametrize("language", ["js", "ruby"])

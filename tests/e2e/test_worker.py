@@ -42,6 +42,13 @@ async def redis(box: Sandbox) -> AsyncIterator[Redis]:
         yield client
 
 
+def app_queue(redis: Redis) -> ArqRedis:
+    """arq as an app uses it: JSON, and the worker's queue."""
+    return ArqRedis(
+        redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode(), default_queue_name=f"{PREFIX}:queue"
+    )
+
+
 def seed(box: Sandbox, count: int) -> list[str]:
     customers = [f"user_{index}" for index in range(count)]
     for customer in customers:
@@ -71,7 +78,7 @@ def names(box: Sandbox) -> set[tuple[Any, Any]]:
 
 async def test_an_event_of_each_way_in_reaches_both_services(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 4)
-    queue = ArqRedis(redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode())
+    queue = app_queue(redis)
     async with worker(box.environment):
         sent = await send(redis, new_update(customer_id=customers[0], changes={"name": "Name"}))
         entry = (await redis.xadd(INBOX, {"customer_id": customers[1], "changes": '{"name": "Name"}'})).decode()
@@ -90,12 +97,38 @@ async def test_an_event_of_each_way_in_reaches_both_services(box: Sandbox, redis
 
 
 async def test_a_wrong_event_by_arq_is_a_dead_letter_and_not_a_lost_job(box: Sandbox, redis: Redis) -> None:
-    queue = ArqRedis(redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode())
+    queue = app_queue(redis)
     async with worker(box.environment):
         await queue.enqueue_job("customer_updated", customer_id="ann", changes={"emial": "x"}, _job_id="j1")
-        outcome = await outcome_of(redis, "arq-j1", wait_seconds=20)
-    assert outcome is not None
-    assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
+        await queue.enqueue_job("customer_updated", "ann", {"name": "Ann"}, _job_id="j2")
+        for event in ("arq-j1", "arq-j2"):
+            outcome = await outcome_of(redis, event, wait_seconds=20)
+            assert outcome is not None
+            assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
+
+
+async def test_events_by_arq_without_an_event_id_are_events_of_their_own(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 2)
+    queue = app_queue(redis)
+    async with worker(box.environment):
+        for index, customer in enumerate([*customers, customers[0]]):
+            changes = {"name": f"Name {index}"}
+            await queue.enqueue_job("customer_updated", customer_id=customer, changes=changes, event_id=None)
+        await wait_until(lambda: _all_named(box))
+    assert (await read_totals(redis, PREFIX)).get("duplicates", 0) == 0
+
+
+async def _all_named(box: Sandbox) -> bool:
+    return names(box) == {("Name 1", "Name 1"), ("Name 2", "Name 2")}
+
+
+async def test_jobs_of_other_apps_on_the_same_redis_are_left_alone(box: Sandbox, redis: Redis) -> None:
+    (customer,) = seed(box, 1)
+    await ArqRedis(redis.connection_pool).enqueue_job("send_mail", "ann")
+    async with worker(box.environment):
+        event = await send(redis, new_update(customer_id=customer, changes={"name": "Name"}))
+        await outcome_of(redis, event, wait_seconds=20)
+    assert await redis.zcard("arq:queue") == 1
 
 
 async def test_two_workers_never_overlap_on_a_customer_and_the_last_value_wins(box: Sandbox, redis: Redis) -> None:
@@ -121,7 +154,7 @@ async def test_losing_every_wake_up_loses_no_event(box: Sandbox, redis: Redis) -
     async with worker(box.environment):
         for index in range(5):
             await send_names(redis, customers, range(index, index + 1))
-            keys = await redis.keys("arq:*")
+            keys = [*await redis.keys("arq:*"), *await redis.keys(f"{PREFIX}:queue*")]
             deleted += await redis.delete(*keys) if keys else 0
         await wait_until(lambda: all_settled(redis))
     assert deleted > 0

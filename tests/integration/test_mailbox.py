@@ -5,7 +5,8 @@ import json
 import pytest
 from redis.asyncio import Redis
 
-from jobs.mailbox import Ending, LeaseLostError, Mail, Mailbox, Settled
+from jobs.mail import Ending, LeaseLostError, Mail, Settled
+from jobs.mailbox import Mailbox
 from jobs.record import read_dead, read_outcome, read_totals
 from tests.conftest import INBOX, PREFIX
 

@@ -6,27 +6,40 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from jobs.rate_limit import Limits
+from jobs.errors import Limit, Limited
+from jobs.rate_limit import Limits, Rates
 from tests.conftest import PREFIX
 
 
 def limits(
-    redis: Redis, *, updates: float = 1000, stripe: float = 1000, endpoint: float = 1000, places: int = 6
+    redis: Redis,
+    *,
+    updates: float = 1000,
+    stripe: float = 1000,
+    endpoint: float = 1000,
+    places: int = 6,
+    share: float | None = None,
+    recover_seconds: float = 10,
 ) -> Limits:
-    return Limits(
-        redis,
-        prefix=PREFIX,
+    rates = Rates(
         autumn_updates=updates,
         autumn_max_in_flight=places,
         stripe_requests=stripe,
         stripe_endpoint_requests=endpoint,
     )
+    return Limits(redis, rates, prefix=PREFIX, share=share, recover_seconds=recover_seconds)
+
+
+async def request(one: Limits, endpoint: str, limit: Limit | None = None) -> None:
+    async with one.stripe(endpoint):
+        if limit is not None:
+            raise Limited("stripe", "rate_limit", limit=limit)
 
 
 async def test_two_workers_together_stay_within_a_rate(redis: Redis) -> None:
     workers = [limits(redis, stripe=100), limits(redis, stripe=100)]
     begin = time.monotonic()
-    await asyncio.gather(*(workers[index % 2].stripe(f"GET /{index}") for index in range(60)))
+    await asyncio.gather(*(request(workers[index % 2], f"GET /{index}") for index in range(60)))
     # 60 calls at 100 a second, ten of which may come at once.
     assert time.monotonic() - begin >= 0.49
 
@@ -34,10 +47,10 @@ async def test_two_workers_together_stay_within_a_rate(redis: Redis) -> None:
 async def test_an_endpoint_has_a_rate_of_its_own(redis: Redis) -> None:
     one = limits(redis, endpoint=20)
     begin = time.monotonic()
-    await asyncio.gather(*(one.stripe("GET /a") for _ in range(7)))
+    await asyncio.gather(*(request(one, "GET /a") for _ in range(7)))
     slow = time.monotonic() - begin
     assert slow >= 0.24
-    await asyncio.gather(*(one.stripe(f"GET /{index}") for index in range(7)))
+    await asyncio.gather(*(request(one, f"GET /{index}") for index in range(7)))
 
 
 async def test_requests_that_autumn_makes_itself_come_out_of_stripes_rate(redis: Redis) -> None:
@@ -81,7 +94,58 @@ async def test_a_place_is_given_back_when_the_update_fails(redis: Redis) -> None
 
 async def test_every_key_of_a_rate_is_gone_when_it_is_not_used(redis: Redis) -> None:
     one = limits(redis)
-    await one.stripe("GET /a")
+    await request(one, "GET /a")
     async with one.autumn_update(stripe_endpoints=["GET /a"]):
         for key in await redis.keys("*"):
             assert 0 < await redis.pttl(key) <= 90_000
+
+
+async def test_a_429_slows_the_rate_it_is_about_down_for_all_workers(redis: Redis) -> None:
+    one, other = limits(redis, stripe=100, endpoint=100), limits(redis, stripe=100, endpoint=100)
+    with pytest.raises(Limited):
+        await request(one, "GET /a", "stripe-endpoint")
+    begin = time.monotonic()
+    await asyncio.gather(*(request(other, "GET /a") for _ in range(20)))
+    # 20 calls at half of 100 a second, less the burst of ten.
+    assert time.monotonic() - begin >= 0.19
+    assert await redis.exists(f"{PREFIX}:limit:stripe:slow") == 0
+    begin = time.monotonic()
+    await asyncio.gather(*(request(other, "GET /b") for _ in range(10)))
+    assert await redis.exists(f"{PREFIX}:limit:stripe:GET /b:slow") == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "slowed"), [("stripe", "stripe"), ("stripe-endpoint", "stripe:GET /a"), ("autumn", "autumn-updates")]
+)
+async def test_each_reason_slows_its_own_rate(redis: Redis, limit: Limit, slowed: str) -> None:
+    with pytest.raises(Limited):
+        await request(limits(redis), "GET /a", limit)
+    assert [key.decode() for key in await redis.keys("*:slow")] == [f"{PREFIX}:limit:{slowed}:slow"]
+
+
+async def test_a_lock_on_one_object_slows_nothing(redis: Redis) -> None:
+    with pytest.raises(Limited):
+        await request(limits(redis), "GET /a", "customer")
+    assert await redis.keys("*:slow") == []
+
+
+async def test_many_429_at_once_are_one_step_and_the_speed_comes_back_by_steps(redis: Redis) -> None:
+    one = limits(redis, recover_seconds=0.1)
+    for _ in range(5):
+        with pytest.raises(Limited):
+            await request(one, "GET /a", "stripe")
+    slow = f"{PREFIX}:limit:stripe:slow"
+    assert await redis.hmget(slow, ["steps"]) == [b"1"]  # type: ignore[misc]  # redis-py types both clients as one
+    assert 0 < await redis.pttl(slow) <= 400
+
+
+async def test_a_scan_uses_no_more_than_its_share(redis: Redis) -> None:
+    scan, events = limits(redis, stripe=100, share=0.5), limits(redis, stripe=100)
+    begin = time.monotonic()
+    await asyncio.gather(*(request(scan, f"GET /{index}") for index in range(25)))
+    # 25 calls at half of 100 a second, less the burst of five.
+    assert time.monotonic() - begin >= 0.39
+    begin = time.monotonic()
+    await request(events, "GET /event")
+    async with scan.autumn_list():
+        assert await redis.exists(f"{PREFIX}:limit:autumn-lists") == 1

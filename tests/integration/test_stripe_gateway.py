@@ -32,13 +32,15 @@ def simulator() -> StripeSimulator:
 async def gateway_to(
     simulator: StripeSimulator, *, timeout_seconds: float = 5.0, admitted: list[str] | None = None
 ) -> AsyncIterator[StripeGateway]:
-    async def admit(endpoint: str) -> None:
+    @asynccontextmanager
+    async def turn(endpoint: str) -> AsyncIterator[None]:
         if admitted is not None:
             admitted.append(endpoint)
+        yield
 
     async with (
         serving(simulator.app()) as url,
-        open_stripe(api_key=simulator.key, base_url=url, admit=admit, timeout_seconds=timeout_seconds) as gateway,
+        open_stripe(api_key=simulator.key, base_url=url, turn=turn, timeout_seconds=timeout_seconds) as gateway,
     ):
         yield gateway
 
@@ -78,7 +80,7 @@ async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: Str
 async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags(simulator: StripeSimulator) -> None:
     simulator.search_lag_seconds = 3600
     async with gateway_to(simulator) as gateway:
-        created = await gateway.create("ann", ours)
+        created = await gateway.create("ann", 0, ours)
         await gateway.update(UpdateStripe(created.id, email="ann@example.com"), "autumn:1", ours)
         assert await gateway.find_ours("ann", None) == ()
         assert [customer.id for customer in await gateway.find_ours("ann", "ann@example.com")] == [created.id]
@@ -86,11 +88,21 @@ async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags
 
 async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator) -> None:
     async with gateway_to(simulator) as gateway:
-        first, second = await gateway.create("ann", ours), await gateway.create("ann", ours)
-        other = await gateway.create("bob", ours)
+        first, second = await gateway.create("ann", 0, ours), await gateway.create("ann", 0, ours)
+        other = await gateway.create("bob", 0, ours)
     assert first == second
     assert other.id != first.id
     assert len(simulator.customers) == 2
+
+
+async def test_a_stored_failure_is_repeated_and_the_next_generation_gets_past_it(simulator: StripeSimulator) -> None:
+    simulator.switches.add(Fault("500", route="POST /v1/customers", times=1))
+    async with gateway_to(simulator) as gateway:
+        for _ in range(3):
+            with pytest.raises(TryAgain):
+                await gateway.create("ann", 0, ours)
+        created = await gateway.create("ann", 1, ours)
+    assert list(simulator.customers) == [created.id]
 
 
 async def test_an_update_writes_what_is_said_and_nothing_else(simulator: StripeSimulator) -> None:
@@ -105,7 +117,7 @@ async def test_an_update_writes_what_is_said_and_nothing_else(simulator: StripeS
 async def test_each_request_waits_for_its_turn_under_the_name_of_its_endpoint(simulator: StripeSimulator) -> None:
     admitted: list[str] = []
     async with gateway_to(simulator, admitted=admitted) as gateway:
-        created = await gateway.create("ann", ours)
+        created = await gateway.create("ann", 0, ours)
         await gateway.update(UpdateStripe(created.id, name="Ann"), "autumn:1", ours)
         await gateway.retrieve(created.id)
         await gateway.find_ours("ann", "ann@example.com")
@@ -124,7 +136,7 @@ async def test_nothing_is_written_when_the_right_to_write_is_lost_while_waiting(
 
     async with gateway_to(simulator) as gateway:
         with pytest.raises(PermissionError):
-            await gateway.create("ann", lost)
+            await gateway.create("ann", 0, lost)
     assert simulator.calls == []
 
 
@@ -144,7 +156,7 @@ async def test_each_fault_is_to_be_tried_again(simulator: StripeSimulator, kind:
     simulator.switches.add(Fault(kind, seconds=2))
     async with gateway_to(simulator, timeout_seconds=0.2) as gateway:
         with pytest.raises(TryAgain) as raised:
-            await gateway.create("ann", ours)
+            await gateway.create("ann", 0, ours)
     assert raised.value.code == code
     assert raised.value.maybe_applied == (kind != "429")
     assert len(simulator.calls) == 1, "the SDK retried by itself"
@@ -159,7 +171,7 @@ async def test_a_wrong_key_and_a_missing_permission_halt(simulator: StripeSimula
     simulator.missing_permissions.add("rak_customer_write")
     async with gateway_to(simulator) as gateway:
         with pytest.raises(Halt, match="rak_customer_write"):
-            await gateway.create("ann", ours)
+            await gateway.create("ann", 0, ours)
 
 
 async def test_a_refused_value_and_a_missing_customer_are_told_apart(simulator: StripeSimulator) -> None:
@@ -209,10 +221,11 @@ async def test_fifty_calls_at_a_time_share_their_connections(simulator: StripeSi
     app = simulator.app()
     app.middlewares.insert(0, count)
 
-    async def admit(_: str) -> None:
-        """No limit."""
+    @asynccontextmanager
+    async def turn(_: str) -> AsyncIterator[None]:
+        yield
 
-    async with serving(app) as url, open_stripe(api_key=simulator.key, base_url=url, admit=admit) as gateway:
+    async with serving(app) as url, open_stripe(api_key=simulator.key, base_url=url, turn=turn) as gateway:
         for _ in range(4):
             await asyncio.gather(*(gateway.retrieve(seeded["id"]) for _ in range(50)))
     assert len(connections) <= 50

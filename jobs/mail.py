@@ -1,0 +1,129 @@
+"""What passes between a mailbox and whoever works on it: mail under a lease going out, an ending coming back."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from pydantic import JsonValue
+
+from jobs.line import FAILURES_TO_CLOSE, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, LineReport
+
+OUTCOMES_KEPT = 10_000
+RECORD_SECONDS = 30 * 86_400
+SAID_SECONDS = 3600
+"""How long it is remembered what was said of a customer last, to put it back where a late write undid it."""
+
+
+class LeaseLostError(Exception):
+    """Another worker may have the customer by now: write nothing, settle nothing."""
+
+
+@dataclass
+class Lease:
+    """The right to write for one customer, until `deadline` on this process' monotonic clock, in seconds."""
+
+    customer_id: str
+    token: str
+    deadline: float
+
+    def check(self) -> None:
+        """Raise LeaseLostError if the time is over. To be called before every write."""
+        if time.monotonic() >= self.deadline:
+            raise LeaseLostError(self.customer_id)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a mailbox: the id it had in the inbox, and its fields as they were sent."""
+
+    id: str
+    fields: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A customer's mailbox, taken under a lease.
+
+    `record` is what the last rounds left behind, `said` what they said lately, merged. `is_probe`: the line is
+    closed and this round finds out whether it may open.
+    """
+
+    lease: Lease
+    entries: tuple[Entry, ...]
+    record: Mapping[str, str]
+    said: Mapping[str, JsonValue]
+    is_probe: bool
+
+    def number(self, name: str) -> int:
+        """A number of the record, 0 where there is none."""
+        return int(self.record.get(name) or 0)
+
+    @property
+    def wants_a_look(self) -> bool:
+        """Whether this round was asked for because a write may have landed late."""
+        return self.record.get("look") == "1"
+
+    @property
+    def was_abandoned(self) -> bool:
+        """Whether the round before this one never ended: its worker died, or stands still with a write on its way."""
+        return bool(self.record.get("open"))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of one entry. `event` is the id it is known by; `dead` holds a dead letter's fields."""
+
+    entry: str
+    event: str
+    dead: Mapping[str, str] | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it ends as a dead letter."""
+        return self.dead is not None
+
+    def as_json(self) -> dict[str, str]:
+        """The form that the settling script reads."""
+        status = "dead" if self.is_dead else "applied"
+        return {"entry": self.entry, "event": self.event, "status": status, **(self.dead or {})}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a round ends: what became of which entries, what is noted of the customer, counters to raise.
+
+    What is left in the mailbox waits for `again_after_ms`; while the line is closed for less, but for `at_least_ms`. A
+    second look comes after `look_after_ms`, none for 0. `said` is remembered for it, None leaves what was. `line` is
+    what was learned about the services.
+    """
+
+    settled: Sequence[Settled]
+    record: Mapping[str, str] = field(default_factory=dict)
+    totals: Mapping[str, int] = field(default_factory=dict)
+    again_after_ms: int = 0
+    at_least_ms: int = 0
+    look_after_ms: int = 0
+    said: Mapping[str, JsonValue] | None = None
+    line: LineReport = NOTHING_LEARNED
+
+    def as_json(self) -> str:
+        """The form that the settling script reads."""
+        return json.dumps(
+            {
+                "settled": [settled.as_json() for settled in self.settled],
+                "record": dict(self.record),
+                "totals": dict(self.totals),
+                "again_after_ms": self.again_after_ms,
+                "at_least_ms": self.at_least_ms,
+                "look_after_ms": self.look_after_ms,
+                "said": "" if self.said is None else json.dumps(self.said),
+                "line": asdict(self.line),
+                "outcomes_kept": OUTCOMES_KEPT,
+                "record_seconds": RECORD_SECONDS,
+                "said_seconds": SAID_SECONDS,
+                "failures_to_close": FAILURES_TO_CLOSE,
+                "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,
+                "halt_wait_ms": HALT_WAIT_MS,
+            }
+        )

@@ -1,0 +1,197 @@
+"""What a worker process survives: Redis gone or read-only, a wrong key, standing still beyond its lease."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from jobs.record import read_dead
+from sandbox.autumn import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.stripe import StripeSimulator
+from tests.conftest import PREFIX
+from tests.e2e.processes import ROOT, Running, command_of, environment_with, wait_until, worker
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        yield everything
+
+
+def seed(box: Sandbox, *customers: str) -> None:
+    for customer in customers:
+        stripe = box.stripe.seed_customer(metadata={"autumn_id": customer})
+        box.autumn.seed(customer, stripe_id=stripe["id"])
+
+
+async def say(box: Sandbox, customer: str, name: str) -> str:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        return await send(redis, new_update(customer_id=customer, changes={"name": name}))
+
+
+async def shows(box: Sandbox, customer: str, name: str) -> bool:
+    autumn = box.autumn.customers[customer]
+    return bool(autumn["name"] == name == box.stripe.customers[autumn["stripe_id"]]["name"])
+
+
+async def end_of(running: Running) -> int:
+    async with asyncio.timeout(30):
+        return await running.process.wait()
+
+
+@pytest.mark.parametrize("away_seconds", [0, 12])
+async def test_a_worker_survives_in_place_while_redis_restarts_or_is_away(box: Sandbox, away_seconds: float) -> None:
+    seed(box, "ann", "bob")
+    async with worker(box.environment) as running:
+        await say(box, "ann", "Before")
+        await wait_until(lambda: shows(box, "ann", "Before"))
+        box.redis.stop()
+        begin = time.monotonic()
+        await wait_until(lambda: _passed(begin, away_seconds))
+        box.redis.start()
+        await say(box, "bob", "After")
+        await wait_until(lambda: shows(box, "bob", "After"))
+        assert running.process.returncode is None
+
+
+async def _passed(begin: float, seconds: float) -> bool:
+    return time.monotonic() - begin >= seconds
+
+
+async def test_a_redis_that_was_killed_loses_no_change_that_it_accepted(box: Sandbox) -> None:
+    customers = [f"user_{index}" for index in range(20)]
+    seed(box, *customers)
+    box.autumn.switches.latency_seconds = 0.1
+    async with worker(box.environment) as running:
+        for customer in customers:
+            await say(box, customer, "Name")
+        await wait_until(lambda: shows(box, customers[0], "Name"))
+        box.redis.kill()
+        box.redis.start()
+        for customer in customers:
+            await wait_until(partial(shows, box, customer, "Name"))
+        assert running.process.returncode is None
+
+
+async def test_a_redis_that_turned_read_only_ends_the_worker_with_75(box: Sandbox) -> None:
+    async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.replicaof("127.0.0.1", "1")
+        begin = time.monotonic()
+        assert await end_of(running) == 75
+        assert time.monotonic() - begin < 10
+    assert any("redis_read_only" in line for line in running.log)
+
+
+async def test_a_redis_that_may_evict_is_refused_with_a_sentence(box: Sandbox) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.config_set("maxmemory", "100mb")
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+    process = await asyncio.create_subprocess_exec(
+        *command_of("worker"), cwd=ROOT, env=environment_with(box.environment), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 78
+    assert "maxmemory-policy is allkeys-lru: set it to noeviction" in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+async def test_a_redis_without_aof_is_worth_a_warning(box: Sandbox) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.config_set("appendonly", "no")
+    async with worker(box.environment) as running:
+        assert any("redis_at_risk" in line and "appendonly is off" in line for line in running.log)
+
+
+async def test_a_wrong_key_halts_shows_in_status_and_the_right_key_goes_on(box: Sandbox) -> None:
+    seed(box, "ann", "bob")
+    async with worker(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}) as running:
+        events = [await say(box, customer, "Name") for customer in ("ann", "bob")]
+        await running.says("invalid_secret_key")
+        status = await _status(box)
+        assert "halt since" in status
+        assert "autumn invalid_secret_key" in status
+        assert "AUTUMN_SECRET_KEY" in status
+        assert "am_sk_test_wrong" not in status + "".join(running.log)
+        running.process.send_signal(signal.SIGTERM)
+        assert await end_of(running) == 0
+    async with worker(box.environment), Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        for event in events:
+            outcome = await outcome_of(redis, event, wait_seconds=60)
+            assert outcome is not None
+            assert outcome.status == "applied"
+        assert await read_dead(redis, PREFIX) == []
+    assert "halt" not in await _status(box)
+
+
+async def _status(box: Sandbox) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "worker", "status"],
+        cwd=ROOT,
+        env=environment_with(box.environment | {"PYTHONPATH": str(ROOT)}),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
+
+
+async def test_a_worker_that_stood_still_beyond_its_lease_neither_writes_nor_settles(box: Sandbox) -> None:
+    seed(box, "ann")
+    async with worker(box.environment) as still:
+        box.autumn.switches.latency_seconds = 1.0
+        await say(box, "ann", "Old")
+        await wait_until(lambda: _updating(box))
+        os.kill(still.pid, signal.SIGSTOP)
+        try:
+            async with worker(box.environment):
+                event = await say(box, "ann", "New")
+                box.autumn.switches.clear()
+                async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+                    assert await outcome_of(redis, event, wait_seconds=60)
+                assert await shows(box, "ann", "New")
+                writes = len(box.stripe.calls)
+                os.kill(still.pid, signal.SIGCONT)
+                await still.says("lease_lost")
+                await wait_until(lambda: _looked(box))
+        finally:
+            os.kill(still.pid, signal.SIGCONT)
+    assert await shows(box, "ann", "New")
+    assert [call for call in box.stripe.calls[writes:] if call.method == "POST"] == []
+
+
+async def _updating(box: Sandbox) -> bool:
+    return bool(box.autumn.max_parallel_updates)
+
+
+async def _looked(box: Sandbox) -> bool:
+    """Whether the second look that the worker asked for has been taken."""
+    return box.autumn.calls[-1].path == "/v1/customers.get"
+
+
+async def test_a_worker_told_to_stop_while_a_service_hangs_ends_in_time_and_loses_nothing(box: Sandbox) -> None:
+    seed(box, "ann")
+    async with worker(box.environment) as running:
+        box.autumn.switches.latency_seconds = 40.0
+        await say(box, "ann", "Name")
+        await wait_until(lambda: _leased(box))
+        begin = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        assert await end_of(running) == 0
+        assert time.monotonic() - begin < 22
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 1
+
+
+async def _leased(box: Sandbox) -> bool:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        return bool(await redis.exists(f"{PREFIX}:lease:ann"))

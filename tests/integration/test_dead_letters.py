@@ -1,0 +1,218 @@
+"""Dead letters on a real Redis: reading them page by page, sending them again exactly once, dropping them."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from jobs.dead_letters import NO_LETTER, PAGE, DeadLetter, DeadLetters, Replayed, Wanted
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from jobs.mailbox import Mailbox
+from jobs.record import read_totals
+from sandbox.redis import EmbeddedRedis
+from tests.conftest import INBOX, PREFIX, World
+
+DEAD = f"{PREFIX}:dead"
+RECORD = f"{PREFIX}:customer:ann"
+
+
+@pytest.fixture
+def door(redis: Redis) -> DeadLetters:
+    return DeadLetters(redis, inbox=INBOX, prefix=PREFIX)
+
+
+async def bury(
+    redis: Redis,
+    customer: str = "ann",
+    reason: str = "not_taken",
+    entry: str = "5-0",
+    letter_id: str = "*",
+    name: str = "",
+) -> str:
+    """A letter as the settling script writes it."""
+    letter = {
+        "entry": entry,
+        "customer": customer,
+        "reason": reason,
+        "message": "no",
+        "attempts": "1",
+        "since": "",
+        "sent.customer_id": customer,
+        "sent.changes": f'{{"name":"{name}"}}',
+    }
+    return str((await redis.xadd(DEAD, dict(letter.items()), id=letter_id)).decode())
+
+
+async def everything(door: DeadLetters, wanted: Wanted, *, newest_first: bool = False) -> list[DeadLetter]:
+    return [letter async for page in door.pages(wanted, newest_first=newest_first) for letter in page]
+
+
+async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_event(
+    world: World, door: DeadLetters
+) -> None:
+    update = new_update(customer_id="ann", changes={"name": "Ann"}, event_id="e1")
+    await send(world.redis, update)
+    await world.run()
+    ((letter,),) = [page async for page in door.pages()]
+    assert (letter.customer, letter.reason, letter.attempts) == ("ann", "customer_not_found", 1)
+    assert letter.sent == {name.encode(): value.encode() for name, value in update.fields().items()}
+    assert letter == await door.find(letter.id)
+
+    world.autumn.seed("ann")
+    (replayed,) = await door.replay([letter.id])
+    assert replayed == Replayed(letter.id, f"replay-{letter.id}", "ann", outdated=False)
+    ((_, fields),) = await world.redis.xrange(INBOX)
+    assert fields == {**letter.sent, b"event_id": replayed.event_id.encode()}
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+    outcome = await outcome_of(world.redis, replayed.event_id)
+    assert outcome is not None
+    assert outcome.status == "applied"
+    assert await door.find(letter.id) is None
+    assert (await read_totals(world.redis, PREFIX))["replayed"] == 1
+
+
+async def test_a_letter_that_is_refused_again_is_a_new_letter(world: World, door: DeadLetters) -> None:
+    await send(world.redis, new_update(customer_id="ann", changes={"name": "Ann"}))
+    await world.run()
+    first = await door.newest()
+    (replayed,) = await door.replay([first])
+    await world.run()
+    (letter,) = await everything(door, Wanted())
+    assert letter.id != first
+    assert letter.sent[b"event_id"].decode() == replayed.event_id
+
+
+async def test_binary_garbage_goes_back_byte_by_byte(redis: Redis, door: DeadLetters) -> None:
+    garbage = {b"customer_id": b"\xff\xfe\x00", b"\x00\xff": b"\r\n\x80", b"": b""}
+    entry = await redis.xadd(INBOX, dict(garbage.items()))
+    await Mailbox(redis, inbox=INBOX, prefix=PREFIX).move()
+    (letter,) = await everything(door, Wanted(reason="invalid_event"))
+    assert (letter.entry, letter.customer, letter.since, letter.sent) == (entry.decode(), None, None, garbage)
+    assert letter.as_json()["sent"] == {"customer_id": "\\xff\\xfe\x00", "\x00\\xff": "\r\n\\x80", "": ""}
+    assert "sent" not in letter.summary()
+    (replayed,) = await door.replay([letter.id])
+    assert replayed == Replayed(letter.id, f"replay-{letter.id}", None, outdated=False)
+    ((_, fields),) = await redis.xrange(INBOX)
+    assert fields == {**garbage, b"event_id": replayed.event_id.encode()}
+
+
+@pytest.mark.parametrize(
+    ("last_applied", "outdated"),
+    [("4-9", False), ("5-9", False), ("5-11", True), ("10-0", True), ("", False)],
+    ids=["older", "itself", "later in the same millisecond", "newer", "none"],
+)
+async def test_a_newer_change_that_was_applied_makes_a_letter_outdated(
+    redis: Redis, door: DeadLetters, last_applied: str, outdated: bool
+) -> None:
+    letter = await bury(redis, entry="5-9")
+    await redis.hset(RECORD, "last_applied", last_applied)  # type: ignore[misc]  # redis-py types its two clients' answers as one
+    assert [each.outdated for each in await door.replay([letter])] == [outdated]
+
+
+@pytest.mark.parametrize(("waiting", "outdated"), [("4-9", False), ("10-0", True)], ids=["older", "newer"])
+async def test_a_newer_change_that_waits_makes_a_letter_outdated(
+    redis: Redis, door: DeadLetters, waiting: str, outdated: bool
+) -> None:
+    letter = await bury(redis, entry="5-9")
+    await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name":"Ann"}'}, id=waiting)
+    await Mailbox(redis, inbox=INBOX, prefix=PREFIX).move()
+    assert [each.outdated for each in await door.replay([letter])] == [outdated]
+
+
+async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(redis: Redis, door: DeadLetters) -> None:
+    third = await bury(redis, entry="10-0", name="third")
+    first = await bury(redis, entry="9-2", name="first")
+    second = await bury(redis, entry="9-10", name="second")
+    assert [each.id for each in await door.replay([third, second, first])] == [first, second, third]
+    entries = await redis.xrange(INBOX)
+    assert [fields[b"changes"] for _, fields in entries] == [
+        b'{"name":"first"}',
+        b'{"name":"second"}',
+        b'{"name":"third"}',
+    ]
+
+
+async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, door: DeadLetters) -> None:
+    ids = [
+        await bury(redis, customer, reason)
+        for customer, reason in (("ann", "not_taken"), ("ann", "needs_review"), ("bob", "not_taken"))
+    ]
+    for wanted, expected in (
+        (Wanted(), ids),
+        (Wanted(reason="not_taken"), [ids[0], ids[2]]),
+        (Wanted(customer="ann"), ids[:2]),
+        (Wanted(reason="needs_review", customer="ann"), [ids[1]]),
+        (Wanted(reason="needs_review", customer="bob"), []),
+    ):
+        assert [letter.id for letter in await everything(door, wanted)] == expected
+        assert [letter.id for letter in await everything(door, wanted, newest_first=True)] == expected[::-1]
+
+
+async def test_more_than_a_thousand_letters_are_read_page_by_page_while_they_are_replayed(
+    redis: Redis, door: DeadLetters
+) -> None:
+    ids = [await bury(redis, letter_id=f"1-{number + 1}") for number in range(1_050)]
+    assert [letter.id for letter in await everything(door, Wanted(), newest_first=True)] == ids[::-1]
+    until = await door.newest()
+    assert until == ids[-1]
+    replayed: list[str] = []
+    async for page in door.pages(until=until):
+        assert len(page) <= PAGE
+        replayed += [each.id for each in await door.replay([letter.id for letter in page])]
+        await bury(redis)
+    assert replayed == ids
+    assert await redis.xlen(INBOX) == len(ids)
+    assert {letter.id for letter in await everything(door, Wanted())}.isdisjoint(ids)
+
+
+async def test_two_replays_of_one_letter_at_the_same_time_are_one_event(
+    redis: Redis, redis_server: EmbeddedRedis, door: DeadLetters
+) -> None:
+    letter = await bury(redis)
+    async with Redis.from_url(redis_server.url) as another:
+        doors = [door, DeadLetters(another, inbox=INBOX, prefix=PREFIX)] * 5
+        answers = await asyncio.gather(*(each.replay([letter]) for each in doors))
+    assert sum(len(answer) for answer in answers) == 1
+    assert await redis.xlen(INBOX) == 1
+
+
+async def test_a_letter_named_twice_is_replayed_once(redis: Redis, door: DeadLetters) -> None:
+    letter = await bury(redis, letter_id="7-1")
+    assert [each.id for each in await door.replay([letter, letter, "007-1"])] == [letter]
+    assert await redis.xlen(INBOX) == 1
+
+
+async def test_a_letter_stays_where_the_inbox_does_not_take_it(redis: Redis, door: DeadLetters) -> None:
+    letter = await bury(redis)
+    await redis.set(INBOX, "no stream")
+    with pytest.raises(ResponseError):
+        await door.replay([letter])
+    assert await door.find(letter) is not None
+
+
+@pytest.mark.parametrize("unknown", ["1-1", "no id", "1", "-", "99999999999999999999-0", ""])
+async def test_an_id_that_is_not_there_changes_nothing_for_the_others(
+    redis: Redis, door: DeadLetters, unknown: str
+) -> None:
+    replayed, dropped = await bury(redis), await bury(redis)
+    assert await door.find(unknown) is None
+    assert [each.id for each in await door.replay([unknown, replayed])] == [replayed]
+    assert await door.drop([unknown, dropped]) == [dropped]
+    assert await door.replay([unknown]) == []
+    assert await door.drop([unknown]) == []
+
+
+async def test_a_dropped_letter_is_gone_and_sent_nowhere(redis: Redis, door: DeadLetters) -> None:
+    dropped, kept = await bury(redis), await bury(redis)
+    assert await door.drop([dropped, dropped]) == [dropped]
+    assert [letter.id for letter in await everything(door, Wanted())] == [kept]
+    assert await redis.exists(INBOX) == 0
+
+
+async def test_without_letters_there_is_nothing_to_read(door: DeadLetters) -> None:
+    assert await door.newest() == NO_LETTER
+    assert await everything(door, Wanted()) == []
+    assert [page async for page in door.pages(until=NO_LETTER)] == []

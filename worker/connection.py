@@ -1,0 +1,95 @@
+"""The connection to Redis of a worker: it survives a Redis that restarts or is away for a while.
+
+redis-py retries a command whose connection broke, but gives up at once where connecting is refused, and arq ends
+with it. Here connecting itself waits, so that every command, arq's own among them, goes on when Redis is back.
+"""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from arq.connections import ArqRedis
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
+
+PATIENCE_SECONDS = 120.0
+"""How long connecting waits before it gives up and the process ends, for the platform to start it anew."""
+PAUSE_SECONDS = 0.25
+COMMAND_RETRIES = 3
+
+
+class _Patient:
+    """Connects again and again while Redis is away or still loads its data."""
+
+    async def connect(self) -> None:
+        """Connect, waiting PATIENCE_SECONDS at most. Raises ConnectionError after that, AuthenticationError at once."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                await self._connect_and_ask()
+            except AuthenticationError:
+                raise
+            except (ConnectionError, TimeoutError):
+                if time.monotonic() >= give_up:
+                    raise
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+    async def _connect_and_ask(self) -> None:
+        if self.is_connected:  # type: ignore[attr-defined]  # of the connection this is mixed into
+            return
+        await super().connect()  # type: ignore[misc]
+        try:
+            # A Redis that still loads its file accepts connections and refuses commands.
+            await self.send_command("PING", check_health=False)  # type: ignore[attr-defined]
+            await self.read_response()  # type: ignore[attr-defined]
+        except (ConnectionError, TimeoutError):
+            await self.disconnect()  # type: ignore[attr-defined]
+            raise
+
+
+class PatientConnection(_Patient, Connection):
+    """By TCP."""
+
+
+class PatientSSLConnection(_Patient, SSLConnection):
+    """By TLS."""
+
+
+class PatientUnixConnection(_Patient, UnixDomainSocketConnection):
+    """By a socket of the file system."""
+
+
+PATIENT = {
+    Connection: PatientConnection,
+    SSLConnection: PatientSSLConnection,
+    UnixDomainSocketConnection: PatientUnixConnection,
+}
+
+
+def queue_name(prefix: str) -> str:
+    """The queue of our own in arq: workers of other apps on the same Redis would take our jobs, and we theirs."""
+    return f"{prefix}:queue"
+
+
+def open_redis(url: str, prefix: str) -> ArqRedis:
+    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq."""
+    pool = ConnectionPool.from_url(
+        url,
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        health_check_interval=15,
+        retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
+        retry_on_error=[ConnectionError, TimeoutError],
+    )
+    pool.connection_class = PATIENT[pool.connection_class]
+    return ArqRedis(pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix))
+
+
+def to_json(job: dict[str, Any]) -> bytes:
+    """How a job is written for arq: JSON, because whoever may write a pickle to Redis may run code here."""
+    return json.dumps(job).encode()

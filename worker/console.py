@@ -1,0 +1,56 @@
+"""What every command needs: a Redis for as long as it runs, and a way to end with a sentence.
+
+No command belongs in here, and nothing that only one of them needs.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import NoReturn, TypeVar
+
+import typer
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.settings import RedisPlace, SettingsError, load_place
+
+EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
+NOT_FOUND = 1
+Answer = TypeVar("Answer")
+
+
+def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
+    """What `act` answers, given the Redis of the settings.
+
+    Raises: typer.Exit, after a sentence on standard error, where the settings are wrong or Redis does not answer.
+    """
+
+    async def run() -> Answer:
+        place = load_place()
+        url = place.redis_url.get_secret_value()
+        async with Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5) as redis:
+            return await act(redis, place)
+
+    try:
+        return asyncio.run(run())
+    except SettingsError as error:
+        fail(EX_CONFIG, str(error))
+    except RedisError as error:
+        fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
+
+
+def fail(code: int, text: str) -> NoReturn:
+    """End with a sentence on standard error and this exit code. Raises: typer.Exit."""
+    warn(text)
+    raise typer.Exit(code)
+
+
+def warn(text: str) -> None:
+    """Say a sentence on standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def time_text(milliseconds: int) -> str:
+    """A time in milliseconds since the epoch as ISO 8601, to the second, in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,165 @@
+"""What is refused costs little, harms nobody else, and keeps what was applied before it."""
+
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from jobs.line import read_line
+from jobs.record import read_customer, read_dead
+from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
+from sandbox.faults import Fault
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+from tests.conftest import INBOX, PREFIX, World, doors
+
+
+async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:
+    return await send(world.redis, new_update(customer_id=customer, changes=changes, event_id=event_id))
+
+
+def linked(world: World, customer: str, **fields: Any) -> dict[str, Any]:
+    stripe = world.stripe.seed_customer(metadata={"autumn_id": customer}, **fields)
+    world.autumn.seed(customer, stripe_id=stripe["id"], **fields)
+    return stripe
+
+
+async def one_round(world: World, customer: str) -> int:
+    """Take the customer's mail once; how many updates that cost."""
+    before = len(world.autumn.calls)
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    await sync_customer(world.resources, customer)
+    return len(world.autumn.calls) - before
+
+
+async def test_a_gone_customer_costs_one_update_for_all_its_events(world: World) -> None:
+    stripe = world.stripe.seed_customer(deleted=True)
+    world.autumn.seed("ann", stripe_id=stripe["id"])
+    for index in range(100):
+        await change(world, "ann", name=f"Ann {index}")
+    assert await one_round(world, "ann") == 1
+    letters = await read_dead(world.redis, PREFIX)
+    assert [letter["reason"] for letter in letters] == ["stripe_customer_missing"] * 100
+
+
+async def test_many_bad_changes_are_taken_apart_over_several_rounds(world: World) -> None:
+    linked(world, "ann")
+    for index in range(60):
+        await change(world, "ann", stripe_id=f"cus_missing{index}")
+    await change(world, "ann", name="Good")
+    assert await one_round(world, "ann") <= 2 * REFUSALS_AT_A_TIME
+    assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") > 0
+    await world.run(rounds=40)
+    assert world.autumn.customers["ann"]["name"] == "Good"
+    assert len(await read_dead(world.redis, PREFIX)) == 60
+
+
+async def test_what_was_applied_before_a_failure_stays_applied(world: World) -> None:
+    linked(world, "ann")
+    events = [
+        await change(world, "ann", name="Good"),
+        await change(world, "ann", stripe_id="cus_missing"),
+        await change(world, "ann", metadata={"k": 1}),
+    ]
+    # All three are refused, the first is applied, the others and the second are refused; the third meets a failure.
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=4, seconds=0))
+    world.autumn.switches.add(Fault("503", route="customers.update", times=1))
+    assert await one_round(world, "ann") == 5
+    outcomes = [await outcome_of(world.redis, event) for event in events]
+    assert [outcome.status for outcome in outcomes if outcome is not None] == ["applied", "dead", "waiting"]
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
+    assert world.autumn.customers["ann"]["metadata"] == {"k": 1}
+    applied = [call.body for call in world.autumn.calls if call.status == 200 and "name" in call.body]
+    assert len(applied) == 1, "what was applied is not applied again"
+
+
+async def test_a_name_that_stripe_finds_too_long_is_cut_and_holds_nothing_up(world: World) -> None:
+    world.autumn.seed("ann", name="x" * 300)
+    await change(world, "ann", send_email_receipts=True)
+    await world.run()
+    (stripe,) = world.stripe.customers.values()
+    assert stripe["name"] == "x" * 256
+    assert await read_dead(world.redis, PREFIX) == []
+
+
+async def test_a_key_of_another_account_halts_and_buries_nothing(world: World) -> None:
+    linked(world, "ann")
+    elsewhere = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with (
+        serving(elsewhere.app()) as other_url,
+        serving(world.autumn.app()) as autumn_url,
+        doors(world.redis, autumn_url, world.autumn.key, other_url, elsewhere.key) as resources,
+    ):
+        await change(world, "ann", name="Ann")
+        await world.mailbox.move()
+        await world.mailbox.call(100)
+        await sync_customer(resources, "ann")
+    line = await read_line(world.redis, PREFIX)
+    assert line is not None
+    assert (line.kind, line.reason) == ("halt", "other_account")
+    assert await read_dead(world.redis, PREFIX) == []
+    assert [call for call in elsewhere.calls if call.method == "POST"] == []
+
+
+async def test_what_the_search_shows_is_asked_for_once_more_before_it_is_linked(world: World) -> None:
+    ours = world.stripe.seed_customer(name="Old", metadata={"autumn_id": "ann"})
+    world.autumn.seed("ann", name="Ann")
+    await change(world, "ann", metadata={"k": 1})
+    await world.run()
+    paths = [
+        (call.method, call.endpoint) for call in world.stripe.calls if "stripe-node" not in (call.idempotency_key or "")
+    ]
+    assert paths.index(("GET", "customers.retrieve")) > paths.index(("GET", "customers.search"))
+    assert world.stripe.customers[ours["id"]]["name"] == "Ann"
+
+
+async def test_an_event_without_a_usable_customer_has_an_outcome_too(world: World) -> None:
+    entry = (await world.redis.xadd(INBOX, {"customer_id": "a b", "changes": "{}"})).decode()
+    await world.redis.xadd(INBOX, {"changes": "{}", "event_id": "e1"})
+    await world.run()
+    for event in (entry, "e1"):
+        outcome = await outcome_of(world.redis, event)
+        assert outcome is not None
+        assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
+    assert await world.redis.xlen(f"{PREFIX}-outcomes") == 2
+
+
+async def test_an_event_that_ended_dead_may_be_sent_again_under_its_id(world: World) -> None:
+    await change(world, "ann", event_id="e1", name="Ann")
+    await world.run()
+    world.autumn.seed("ann")
+    await change(world, "ann", event_id="e1", name="Ann")
+    await world.run()
+    outcome = await outcome_of(world.redis, "e1")
+    assert outcome is not None
+    assert outcome.status == "applied"
+
+
+async def test_an_error_of_redis_is_raised_and_counts_for_nobody(world: World) -> None:
+    linked(world, "ann")
+    await change(world, "ann", name="Ann")
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    await world.redis.set(f"{PREFIX}:limit:autumn-places", "not a sorted set")
+    with pytest.raises(RedisError):
+        await sync_customer(world.resources, "ann")
+    assert (await read_customer(world.redis, PREFIX, "ann")).get("unexpected", "0") == "0"
+    assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
+
+
+async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(world: World) -> None:
+    linked(world, "ann")
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=8))
+    await change(world, "ann", name="Old")
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    await sync_customer(world.resources, "ann")
+    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1
+    due = await world.redis.zscore(f"{PREFIX}:waiting", "ann")
+    now_ms, _ = await world.mailbox.call(100)
+    assert due is not None
+    assert due - now_ms > 50_000

@@ -41,6 +41,10 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
+.PHONY: chaos
+chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check that nothing was lost or stale
+	@$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)
+
 .PHONY: format
 format: $(READY) ## Format the code
 	$(BIN)/ruff format $(SOURCES)

@@ -74,7 +74,7 @@ class Settings(RedisPlace):
     retry_for_seconds: float = _setting("RETRY_FOR", 86_400.0, ge=0, le=7 * 86_400)
     """How long a change that fails is tried again before it becomes a dead letter."""
     request_timeout_seconds: float = _setting("REQUEST_TIMEOUT", 30.0, gt=0, le=60)
-    """For one call of either service, from its start to its end. A place among Autumn's updates is held for 90 s."""
+    """For one call of either service, from its start to its end."""
     echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=3600)
     """How long after a write of unknown fate a customer is looked at again; 0 turns it off. Autumn may take 60 s."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")

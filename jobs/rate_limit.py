@@ -18,8 +18,11 @@ from redis.asyncio import Redis
 from jobs.errors import Limited, TimedOut
 from jobs.scripts import load_scripts
 
-PLACE_HELD_MS = 60_000
-"""The longest that an update takes at Autumn. A place is free again with its answer, or after this time."""
+HOLD_MS = 4_000
+"""How long a place is held at a time: one whose worker was killed is free again so soon."""
+RENEW_SECONDS = 1.0
+STILL_RUNNING_MS = 60_000
+"""How long a place stays taken when no answer came: the longest that an update takes at Autumn."""
 LOOK_AGAIN_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
 
@@ -65,12 +68,14 @@ class Limits:
 
         That is for the scan: what it may not use is kept for events, which have no such bound.
         """
-        scripts = load_scripts(redis, "admit", "slow")
-        self._admit, self._slow = scripts["admit"], scripts["slow"]
+        scripts = load_scripts(redis, "admit", "slow", "hold")
+        self._admit, self._slow, self._hold = scripts["admit"], scripts["slow"], scripts["hold"]
+        self._held: set[str] = set()
         self._redis = redis
         self._rates = rates
         self._share = share
         self._prefix = f"{prefix}:limit:"
+        self._places = self._prefix + "autumn-places"
         self._recover_us = int(recover_seconds * 1_000_000)
         # First in line here, so that at most this many of a process ask Redis for a place again and again.
         self._line = asyncio.Semaphore(rates.autumn_max_in_flight)
@@ -98,18 +103,28 @@ class Limits:
         rates = [Rate("autumn-updates", self._rates.autumn_updates)]
         for endpoint in stripe_endpoints:
             rates += self._stripe(endpoint)
-        token, may_still_run = secrets.token_hex(8), False
+        token = secrets.token_hex(8)
         async with self._line:
+            self._held.add(token)
             try:
                 await self._wait(rates, token=token)
                 async with self._slowing():
                     yield
             except (TimedOut, asyncio.CancelledError):
-                may_still_run = True
+                await self._hold(keys=[self._places], args=[STILL_RUNNING_MS, "NX", token])
                 raise
+            except Exception:
+                await self._redis.zrem(self._places, token)
+                raise
+            else:
+                await self._redis.zrem(self._places, token)
             finally:
-                if not may_still_run:
-                    await self._redis.zrem(self._prefix + "autumn-places", token)
+                self._held.discard(token)
+
+    async def renew(self) -> None:
+        """Hold the places of this process' updates for a while longer. To be called every RENEW_SECONDS."""
+        if self._held:
+            await self._hold(keys=[self._places], args=[HOLD_MS, "XX", *self._held])
 
     def _stripe(self, endpoint: str) -> list[Rate]:
         one = Rate(f"stripe:{endpoint}", self._rates.stripe_endpoint_requests)
@@ -130,9 +145,9 @@ class Limits:
         if self._share is not None:
             share = self._share
             rates = [*rates, *(Rate(f"share:{rate.name}", rate.per_second * share) for rate in rates)]
-        keys = [self._prefix + "autumn-places", *(self._prefix + rate.name for rate in rates)]
+        keys = [self._places, *(self._prefix + rate.name for rate in rates)]
         places = self._rates.autumn_max_in_flight if token else 0
-        arguments: list[str | int] = [token or "", places, PLACE_HELD_MS, self._recover_us]
+        arguments: list[str | int] = [token or "", places, HOLD_MS, self._recover_us]
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
         while (wait_us := int(await self._admit(keys=keys, args=arguments))) < 0:  # noqa: ASYNC110 - it happens in Redis

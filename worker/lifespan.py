@@ -14,7 +14,7 @@ from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn import open_autumn
 from jobs.mailbox import Mailbox
-from jobs.rate_limit import Limits, Rates
+from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.resources import Resources
 from jobs.stripe_gateway import open_stripe
 from worker.intake import take_in
@@ -80,6 +80,7 @@ async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Re
             asyncio.create_task(_for_ever("intake", lambda: take_in(mailbox, supervisor.look_now))),
             asyncio.create_task(_for_ever("supervise", supervisor.call_who_is_due)),
             asyncio.create_task(_for_ever("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE)),
+            asyncio.create_task(_for_ever("places", resources.limits.renew, RENEW_SECONDS)),
             asyncio.create_task(_for_ever("watchdog", Watchdog(redis, settings.key_prefix).look, CANARY_SECONDS)),
         ]
         log.info("started", mode=resources.mode)

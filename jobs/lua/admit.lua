@@ -13,7 +13,7 @@ if tonumber(ARGV[2]) > 0 then
   redis.call('ZREMRANGEBYSCORE', places, '-inf', now)
   if redis.call('ZCARD', places) >= tonumber(ARGV[2]) then return -1 end
   redis.call('ZADD', places, now + ARGV[3] * 1000, ARGV[1])
-  redis.call('PEXPIRE', places, ARGV[3])
+  redis.call('PEXPIRE', places, math.max(ARGV[3], redis.call('PTTL', places)))
 end
 
 local function slowness(rate)

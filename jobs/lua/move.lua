@@ -10,6 +10,8 @@ local prefix, count, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
 local HALF_DAY = 43200
+local ENTRY_BYTES = 512 * 1024 -- twice what the changes of an event may have
+local AT_A_TIME, MOVED_BYTES = 16, 4 * 1024 * 1024
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -52,35 +54,65 @@ local function deliver(customer, entry_id, fields)
   end
 end
 
-local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
-local moved, full = 0, 0
-for _, entry in ipairs(redis.call('XRANGE', inbox, '-', '+', 'COUNT', count)) do
-  local entry_id, fields = entry[1], entry[2]
+local function bytes_of(fields)
+  local sum = 0
+  for i = 1, #fields do sum = sum + #fields[i] end
+  return sum
+end
+
+local function read(fields)
   local customer, event_id
   for i = 1, #fields, 2 do
     if fields[i] == 'customer_id' then customer = fields[i + 1] end
     if fields[i] == 'event_id' then event_id = fields[i + 1] end
   end
   local usable = event_id and event_id ~= '' and #event_id <= max_event_id
-  local known_by = usable and event_id or entry_id
+  return customer, usable and event_id or nil
+end
+
+local function unfit(customer, fields, bytes)
   if not customer or #customer > max_customer_id or not string.find(customer, '^[%w_:%-]+$') then
-    bury(entry_id, known_by, fields, 'customer_id: has to match ^[a-zA-Z0-9_:-]+$')
-  elseif #fields > FIELDS_KEPT then
-    bury(entry_id, known_by, fields, 'the entry has too many fields')
-  elseif usable and seen_before(event_id) then
+    return 'customer_id: has to match ^[a-zA-Z0-9_:-]+$'
+  end
+  if #fields > FIELDS_KEPT then return 'the entry has too many fields' end
+  if bytes > ENTRY_BYTES then return 'the entry has ' .. bytes .. ' bytes, ' .. ENTRY_BYTES .. ' are allowed' end
+end
+
+local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
+local moved, full, moved_bytes = 0, 0, 0
+
+-- Moves one entry; false if it has to stay because too many customers wait.
+local function move(entry_id, fields)
+  local customer, event_id = read(fields)
+  local bytes = bytes_of(fields)
+  local refusal = unfit(customer, fields, bytes)
+  if refusal then
+    bury(entry_id, event_id or entry_id, fields, refusal)
+  elseif event_id and seen_before(event_id) then
     redis.call('HINCRBY', totals, 'duplicates', 1)
   else
-    local known = redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer)
-    if not known then
-      if room <= 0 then full = 1; break end
+    if not (redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer)) then
+      if room <= 0 then return false end
       room = room - 1
       redis.call('ZADD', waiting, now_ms, customer)
     end
     deliver(customer, entry_id, fields)
-    note(known_by, {status = 'waiting', customer = customer, entry = entry_id})
+    note(event_id or entry_id, {status = 'waiting', customer = customer, entry = entry_id})
   end
   redis.call('XDEL', inbox, entry_id)
-  moved = moved + 1
+  moved, moved_bytes = moved + 1, moved_bytes + bytes
+  return true
 end
+
+-- A few at a time and a few megabytes at most, so that huge entries cannot fill Redis' memory from in here.
+repeat
+  local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', math.min(count - moved, AT_A_TIME))
+  for _, entry in ipairs(entries) do
+    if not move(entry[1], entry[2]) then
+      full = 1
+      break
+    end
+  end
+until full == 1 or #entries == 0 or moved >= count or moved_bytes > MOVED_BYTES
 if moved > 0 then redis.call('HINCRBY', totals, 'received', moved) end
 return {moved, full}

@@ -122,7 +122,7 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 
 def test_every_file_and_test_that_the_readme_names_exists() -> None:
     links = re.findall(r"\]\((?!http)([^)]+)\)", README)
-    tests = re.findall(r"`((?:unit|integration|e2e|contract)/\w+\.py)`", README)
+    tests = re.findall(r"`((?:unit|integration|e2e|contract|chaos)/\w+\.py)`", README)
     code = re.findall(r"`((?:jobs|worker|config)/[\w./]+)`", README)
     assert links
     assert tests

@@ -6,7 +6,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from jobs.errors import Limit, Limited
+from jobs.errors import Limit, Limited, TimedOut
 from jobs.rate_limit import Limits, Rates
 from tests.conftest import PREFIX
 
@@ -97,7 +97,30 @@ async def test_every_key_of_a_rate_is_gone_when_it_is_not_used(redis: Redis) -> 
     await request(one, "GET /a")
     async with one.autumn_update(stripe_endpoints=["GET /a"]):
         for key in await redis.keys("*"):
-            assert 0 < await redis.pttl(key) <= 90_000
+            assert 0 < await redis.pttl(key) <= 10_000
+
+
+async def test_a_place_is_held_as_long_as_its_worker_lives_and_a_minute_without_an_answer(redis: Redis) -> None:
+    one = limits(redis)
+    places = f"{PREFIX}:limit:autumn-places"
+
+    async def left_seconds() -> float:
+        ((_, until_us),) = await redis.zrange(places, 0, -1, withscores=True)
+        seconds, _ = await redis.time()
+        return float(until_us) / 1_000_000 - float(seconds)
+
+    async def time_out() -> None:
+        async with one.autumn_update(stripe_endpoints=[]):
+            assert await left_seconds() < 6
+            await redis.zadd(places, {(await redis.zrange(places, 0, 0))[0]: 0})
+            await one.renew()
+            assert 2 < await left_seconds() < 6
+            raise TimedOut("autumn", "timeout")
+
+    with pytest.raises(TimedOut):
+        await time_out()
+    await one.renew()
+    assert await left_seconds() > 50
 
 
 async def test_a_429_slows_the_rate_it_is_about_down_for_all_workers(redis: Redis) -> None:

@@ -34,6 +34,8 @@ end
 
 local function bury(entry_id, event_id, fields, message)
   local reason = 'invalid_event'
+  -- What is no event must not make an event that was seen look dead.
+  if not event_id or seen_before(event_id) then event_id = entry_id end
   note(event_id, {status = 'dead', customer = '', entry = entry_id, reason = reason, at = now_ms})
   redis.call('XADD', outcomes, 'MAXLEN', '~', ARGV[6], '*', 'customer', '', 'entry', entry_id, 'event', event_id,
              'status', 'dead', 'reason', reason)
@@ -87,7 +89,7 @@ local function move(entry_id, fields)
   local bytes = bytes_of(fields)
   local refusal = unfit(customer, fields, bytes)
   if refusal then
-    bury(entry_id, event_id or entry_id, fields, refusal)
+    bury(entry_id, event_id, fields, refusal)
   elseif event_id and seen_before(event_id) then
     redis.call('HINCRBY', totals, 'duplicates', 1)
   else

@@ -1,0 +1,73 @@
+"""`python -m tests.chaos`: the full length unless told otherwise; `--short` is the form the tests run.
+
+The seed is printed first: the same options replay the same plan. The exit code is 0 only if nothing at all was found.
+"""
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sandbox.redis import RedisUnavailableError
+from tests.chaos.options import SHORT, Options
+from tests.chaos.report import show, write_json
+from tests.chaos.runner import run
+
+FULL = Options()
+Int = Annotated[int | None, typer.Option()]
+Float = Annotated[float | None, typer.Option()]
+
+
+def main(
+    short: Annotated[bool, typer.Option("--short", help="The form of less than 90 s.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed is the same plan.")] = FULL.seed,
+    events: Int = None,
+    customers: Int = None,
+    kills: Annotated[int | None, typer.Option(help="SIGKILLs and SIGTERMs together.")] = None,
+    stops: Annotated[int | None, typer.Option(help="SIGSTOPs, every other longer than the lease.")] = None,
+    redis_restarts: Int = None,
+    faults: Annotated[float | None, typer.Option(help="Stretches the probabilities of faults; 0 is none.")] = None,
+    hang_seconds: Float = None,
+    doubled_wakeups: Int = None,
+    max_in_flight: Int = None,
+    workers: Int = None,
+    seconds: Annotated[float | None, typer.Option(help="How long events are sent and blows fall.")] = None,
+    settle_seconds: Annotated[float | None, typer.Option(help="How long to wait for the end of all work.")] = None,
+    receipts: Annotated[str | None, typer.Option(help="The workers' RECEIPTS.")] = None,
+    worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to a file, too.")] = None,
+) -> None:
+    """Kill, stop and break everything on a schedule, then check that every promise was kept."""
+    given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
+    known = {each.name for each in fields(Options)}
+    options = replace(SHORT if short else FULL, **{name: value for name, value in given.items() if name in known})
+    print(options, flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    # Asked to end is ended in order: as by Ctrl-C, so that all that runs is stopped first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = asyncio.run(run(options, folder))
+    except RedisUnavailableError as error:
+        print(error)
+        raise typer.Exit(1) from None
+    except BaseException:
+        print(f"The workers' logs are in {folder}")
+        raise
+    show(result, Console(width=110))
+    if json_file is not None:
+        write_json(result, json_file)
+    if not result.is_clean:
+        print(f"The workers' logs are in {folder}; replay with --seed {options.seed} and the same options")
+        sys.exit(1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

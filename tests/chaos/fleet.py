@@ -1,0 +1,179 @@
+"""Worker processes as a platform keeps them: started again a moment after they ended, however that came about.
+
+Knows processes and their logs only. All of them die with whoever started them, also when that one is killed.
+"""
+
+import asyncio
+import json
+import os
+import random
+import shlex
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+STOP_SECONDS: Final = 25.0
+READY_SECONDS: Final = 60.0
+RESTART_SECONDS: Final = (0.2, 0.8)
+_LONGEST_LINE: Final = 2**20
+# A shell in whose process group the workers are: the end of its input is the end of us, and then of all of them.
+_OUTLIVE_NOBODY: Final = "read -r _; kill -9 -$$"
+
+
+def command_of(worker_settings: str) -> list[str]:
+    """The Procfile's command line of a worker, with other arq settings where some are named."""
+    for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines():
+        name, _, command = line.partition(":")
+        if name == "worker":
+            parts = shlex.split(command)
+            return [*parts[:-1], worker_settings] if worker_settings else parts
+    raise LookupError("the Procfile has no worker")
+
+
+@dataclass
+class Slot:
+    """One place in the fleet, and the process that is in it now."""
+
+    number: int
+    log: Path
+    process: Process | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def send(self, which: signal.Signals) -> bool:
+        """Send the process a signal; whether there was one."""
+        if self.process is None or self.process.returncode is not None:
+            return False
+        self.process.send_signal(which)
+        return True
+
+
+@dataclass
+class Fleet:
+    """All workers. `exits` counts how they ended, `said` what they logged; `killed_at` in seconds of the epoch.
+
+    `deaf` are those that did not end when they were asked to at the end of the run.
+    """
+
+    slots: Sequence[Slot]
+    starts: int = 0
+    exits: Counter[str] = field(default_factory=Counter)
+    said: Counter[str] = field(default_factory=Counter)
+    signals: Counter[str] = field(default_factory=Counter)
+    killed_at: list[float] = field(default_factory=list)
+    ending: bool = False
+    deaf: int = 0
+
+    async def strike(self, which: signal.Signals, number: int | None) -> None:
+        """Send a signal to the worker in a slot, or to all of them."""
+        for slot in self.slots if number is None else [self.slots[number]]:
+            if slot.send(which):
+                self.signals[which.name] += 1
+                if which is signal.SIGKILL:
+                    self.killed_at.append(time.time())
+
+    async def all_ready(self) -> None:
+        """Wait until every slot has a worker that says it has started. Raises TimeoutError."""
+        async with asyncio.timeout(READY_SECONDS):
+            for slot in self.slots:
+                await slot.ready.wait()
+
+    async def stop(self) -> None:
+        """Ask all to end in order; who does not is killed."""
+        self.ending = True
+        processes = [slot.process for slot in self.slots if slot.process is not None]
+        for slot in self.slots:
+            slot.send(signal.SIGCONT)
+            slot.send(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*(process.wait() for process in processes))
+        for slot in self.slots:
+            self.deaf += slot.send(signal.SIGKILL)
+
+
+@asynccontextmanager
+async def fleet(
+    command: Sequence[str], environment: Mapping[str, str], *, workers: int, folder: Path, rng: random.Random
+) -> AsyncIterator[Fleet]:
+    """Keep `workers` of them running for the length of the block; their logs are in `folder`."""
+    running = Fleet([Slot(number, folder / f"worker-{number}.log") for number in range(workers)])
+    guard = await asyncio.create_subprocess_exec("/bin/sh", "-c", _OUTLIVE_NOBODY, stdin=PIPE, process_group=0)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    full = {"PATH": path, "HOME": os.environ.get("HOME", ""), "PYTHONPATH": str(ROOT), **environment}
+    keepers = [
+        asyncio.create_task(_keep(running, slot, command, full, guard.pid, rng.random())) for slot in running.slots
+    ]
+    try:
+        yield running
+    finally:
+        running.ending = True
+        for slot in running.slots:
+            slot.send(signal.SIGKILL)
+        for keeper in keepers:
+            keeper.cancel()
+        endings = await asyncio.gather(*keepers, return_exceptions=True)
+        await guard.communicate(b"")
+    for failure in (ending for ending in endings if isinstance(ending, Exception)):
+        raise failure
+
+
+async def _keep(
+    running: Fleet, slot: Slot, command: Sequence[str], environment: Mapping[str, str], group: int, chance: float
+) -> None:
+    least, most = RESTART_SECONDS
+    while not running.ending:
+        slot.ready.clear()
+        # In a folder of its own, so that no .env of this checkout has a say.
+        slot.process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environment,
+            cwd=slot.log.parent,
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            limit=_LONGEST_LINE,
+            process_group=group,
+        )
+        running.starts += 1
+        try:
+            await _read(running, slot, slot.process)
+            running.exits[_ending(await slot.process.wait())] += 1
+        finally:
+            slot.send(signal.SIGKILL)
+        await asyncio.sleep(least + chance * (most - least))
+
+
+async def _read(running: Fleet, slot: Slot, process: Process) -> None:
+    """Write its lines to the log, and count what it says."""
+    assert process.stderr is not None
+    with slot.log.open("ab") as log:
+        log.write(f"--- {time.time():.3f} process {process.pid}\n".encode())
+        async for line in process.stderr:
+            log.write(line)
+            log.flush()
+            event = _event(line)
+            running.said[event] += 1
+            if event == "started":
+                slot.ready.set()
+
+
+def _event(line: bytes) -> str:
+    if not line.startswith(b"{"):
+        return "other"
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return "other"
+    return str(said.get("event")) if isinstance(said, dict) else "other"
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"

@@ -1,0 +1,42 @@
+"""Numbers that tell how well a run went, where nothing is right or wrong. Pure."""
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+
+from sandbox.autumn import Call
+
+WINDOW_SECONDS = 1.0
+
+
+def over_limit(times: Sequence[float], per_second: int) -> int:
+    """How many of the requests at these times came when their last second was full already."""
+    window: deque[float] = deque()
+    over = 0
+    for at in sorted(times):
+        while window and window[0] <= at - WINDOW_SECONDS:
+            window.popleft()
+        if len(window) >= per_second:
+            over += 1
+        else:
+            window.append(at)
+    return over
+
+
+def recoveries(killed_at: Sequence[float], calls: Sequence[Call]) -> list[float]:
+    """Seconds from each kill until each customer whose call it cut off was called about again, the shortest first.
+
+    A call was cut off by a kill if it ran at that moment and its client got no answer.
+    """
+    by_customer: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        by_customer[str(call.body.get("customer_id"))].append(call)
+    found = []
+    for of_one in by_customer.values():
+        for cut_off in of_one:
+            kill = next(
+                (at for at in killed_at if cut_off.status == 0 and cut_off.started <= at <= cut_off.ended), None
+            )
+            later = [call.started for call in of_one if kill is not None and call.started > kill]
+            if kill is not None and later:
+                found.append(min(later) - kill)
+    return sorted(found)

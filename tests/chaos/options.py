@@ -1,0 +1,41 @@
+"""How long and how rough a run is. All that a plan is made of, so that the same options give the same plan."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """The size of a run; the defaults are the full length.
+
+    `kills` are SIGKILLs and SIGTERMs together, `stops` are SIGSTOPs with the SIGCONT that follows. `faults` stretches
+    the probabilities of the services' faults: 0 is none. `worker` names other arq settings than the Procfile's.
+    """
+
+    seed: int = 42
+    events: int = 20_000
+    customers: int = 1_000
+    kills: int = 200
+    stops: int = 20
+    redis_restarts: int = 8
+    faults: float = 1.0
+    hang_seconds: float = 2.5
+    doubled_wakeups: int = 200
+    max_in_flight: int = 6
+    workers: int = 3
+    seconds: float = 600.0
+    settle_seconds: float = 180.0
+    receipts: str = "mirror"
+    worker: str = ""
+
+
+SHORT = Options(
+    events=2_400,
+    customers=120,
+    kills=18,
+    stops=3,
+    redis_restarts=2,
+    doubled_wakeups=40,
+    seconds=32.0,
+    settle_seconds=45.0,
+)
+"""The form that every run of the tests can afford: less than 90 s with all that goes around it."""

@@ -1,0 +1,211 @@
+"""The whole schedule of a run, made of a seed before anything runs: what is sent when, and what is broken when.
+
+Pure: no clock, no I/O, no randomness but the seed's, so that a run that found something can be asked for again.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from sandbox.faults import Kind
+from tests.chaos.options import Options
+
+SeedState = Literal["linked", "unclaimed", "unlinked", "lost-link"]
+Strike = Literal["kill", "term", "stop", "redis-stop", "redis-kill", "wake"]
+Service = Literal["autumn", "stripe"]
+
+LEASE_SECONDS: Final = 15.0
+METADATA_KEYS: Final = 5
+HOT_SHARE, HOT_TRAFFIC = 0.05, 0.6
+"""So many of the customers get so much of the events."""
+KINDS: Final[tuple[Kind, ...]] = ("429", "500", "503", "hang", "cut", "lost", "garbage")
+PROBABILITY: Final[dict[Kind, float]] = {
+    "429": 0.08,
+    "500": 0.06,
+    "503": 0.06,
+    "hang": 0.03,
+    "cut": 0.05,
+    "lost": 0.06,
+    "garbage": 0.03,
+}
+ALL_BUT_CREATES: Final = ("GET ", "POST /v1/customers/")
+"""The routes of Stripe that may answer 500. It stores a 500 under the key of a create, and the worker may use another
+key only when the slowest search would show what the first one left behind: an hour, which no run has."""
+OUTAGE_EVERY_SECONDS, OUTAGE_SECONDS = 60.0, 2.0
+PHASE_SECONDS: Final = 5.0
+GARBAGE: Final[tuple[dict[str, str], ...]] = (
+    {"changes": '{"name": "nobody"}'},
+    {"customer_id": "not a customer", "changes": '{"name": "nobody"}'},
+    {"customer_id": "{customer}", "changes": '{"name": '},
+    {"customer_id": "{customer}", "changes": '{"nmae": "typo"}'},
+    {"customer_id": "{customer}", "changes": '{"email": "no address"}'},
+    {"customer_id": "{customer}", "changes": '{"name": "x"}', "colour": "blue"},
+)
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A customer that is there before the run, and how it is linked to Stripe."""
+
+    customer: str
+    state: SeedState
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry for the inbox. `changes` is what it says, None for a reconcile; garbage has to become a dead letter."""
+
+    at_seconds: float
+    customer: str
+    event_id: str
+    fields: dict[str, str]
+    changes: dict[str, Any] | None = None
+    garbage: bool = False
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One blow. `worker` is the slot that is struck (None: all); `seconds` is how long it lasts."""
+
+    at_seconds: float
+    strike: Strike
+    worker: int | None = None
+    seconds: float = 0.0
+    customer: str = ""
+
+
+@dataclass(frozen=True)
+class FaultPhase:
+    """A time in which a service goes wrong in one way."""
+
+    at_seconds: float
+    seconds: float
+    service: Service
+    kind: Kind
+    probability: float
+    hang_seconds: float = 0.0
+    route: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will happen, each list by its time."""
+
+    customers: tuple[Seeded, ...]
+    entries: tuple[Entry, ...]
+    disturbances: tuple[Disturbance, ...]
+    phases: tuple[FaultPhase, ...]
+
+
+def make_plan(options: Options) -> Plan:
+    """The plan of these options: the same ones give the same plan."""
+    # One source for each part, so that fewer kills do not change what is sent.
+    rngs = [random.Random(f"{options.seed} {part}") for part in ("customers", "entries", "disturbances", "faults")]
+    names = [f"c{index}" for index in range(options.customers)]
+    states: Sequence[SeedState] = ("linked", "unclaimed", "unlinked", "lost-link")
+    customers = tuple(Seeded(name, rngs[0].choices(states, (70, 5, 20, 5))[0]) for name in names)
+    return Plan(
+        customers=customers,
+        entries=tuple(_Traffic(options, names, rngs[1]).entries()),
+        disturbances=_disturbances(options, names, rngs[2]),
+        phases=tuple(_phases(options, rngs[3])),
+    )
+
+
+@dataclass
+class _Traffic:
+    """The events as they are thought up, one after the other."""
+
+    options: Options
+    names: list[str]
+    rng: random.Random
+    said: list[Entry] = field(default_factory=list)
+    sequence: dict[str, int] = field(default_factory=dict)
+
+    def entries(self) -> Iterator[Entry]:
+        """Entries by time; events of one customer often come in bursts."""
+        times = sorted(self.rng.uniform(0, self.options.seconds) for _ in range(self.options.events))
+        hot = self.names[: max(1, int(len(self.names) * HOT_SHARE))]
+        burst, customer, at_seconds = 0, "", 0.0
+        for index, planned_seconds in enumerate(times):
+            if not burst:
+                customer = self.rng.choice(hot if self.rng.random() < HOT_TRAFFIC else self.names)
+                burst = self.rng.choices((1, self.rng.randint(2, 12)), (0.9, 0.1))[0]
+                at_seconds = planned_seconds
+            burst -= 1
+            yield self._entry(index, at_seconds, customer)
+
+    def _entry(self, index: int, at_seconds: float, customer: str) -> Entry:
+        event_id = f"e{index}"
+        chance = self.rng.random()
+        if chance < 0.03 and self.said:
+            again = self.rng.choice(self.said[-200:])
+            return Entry(at_seconds, again.customer, again.event_id, again.fields, again.changes)
+        if chance < 0.06:
+            reconcile = {"customer_id": customer, "type": "customer.reconcile", "event_id": event_id}
+            return Entry(at_seconds, customer, event_id, reconcile)
+        if chance < 0.08:
+            raw = {name: value.replace("{customer}", customer) for name, value in self.rng.choice(GARBAGE).items()}
+            return Entry(at_seconds, customer, event_id, {**raw, "event_id": event_id}, garbage=True)
+        changes = self._changes(customer)
+        fields = {"customer_id": customer, "event_id": event_id, "changes": json.dumps(changes)}
+        self.said.append(Entry(at_seconds, customer, event_id, fields, changes))
+        return self.said[-1]
+
+    def _changes(self, customer: str) -> dict[str, Any]:
+        number = self.sequence[customer] = self.sequence.get(customer, 0) + 1
+        changes: dict[str, Any] = {
+            "name": f"{customer} {number}",
+            "metadata": {f"k{number % METADATA_KEYS}": number},
+        }
+        if self.rng.random() < 0.15:
+            changes["email"] = None if self.rng.random() < 0.15 else f"{customer}-{number}@example.com"
+        if self.rng.random() < 0.1:
+            changes["send_email_receipts"] = self.rng.random() < 0.5
+        return changes
+
+
+def _disturbances(options: Options, names: Sequence[str], rng: random.Random) -> tuple[Disturbance, ...]:
+    def moment(first: float = 0.03) -> float:
+        return rng.uniform(first, 0.97) * options.seconds
+
+    def slot() -> int:
+        return rng.randrange(options.workers)
+
+    planned = []
+    for index in range(options.kills):
+        # Every eighth blow hits all at once, as a platform that goes down does.
+        whom = None if index % 8 == 7 else slot()
+        planned.append(Disturbance(moment(), "term" if index % 3 == 2 else "kill", whom))
+    for index in range(options.stops):
+        # Longer than the lease, so that the one who sleeps wakes up without it; or short, and wakes up with it.
+        seconds = LEASE_SECONDS + rng.uniform(0.5, 5.0) if index % 2 == 0 else rng.uniform(0.5, 4.0)
+        latest = max(0.1 * options.seconds, 0.97 * options.seconds - seconds)
+        planned.append(Disturbance(rng.uniform(0.03 * options.seconds, latest), "stop", slot(), seconds))
+    for index in range(options.redis_restarts):
+        strike: Strike = "redis-kill" if index % 2 == 0 else "redis-stop"
+        planned.append(Disturbance(moment(0.1), strike, seconds=rng.uniform(0.1, 2.0)))
+    hot = names[: max(1, int(len(names) * HOT_SHARE))]
+    planned += [Disturbance(moment(), "wake", customer=rng.choice(hot)) for _ in range(options.doubled_wakeups)]
+    return tuple(sorted(planned, key=lambda blow: blow.at_seconds))
+
+
+def _phases(options: Options, rng: random.Random) -> Iterator[FaultPhase]:
+    if not options.faults:
+        return
+    services: tuple[Service, ...] = ("autumn", "stripe")
+    count = max(len(KINDS), int(options.seconds / PHASE_SECONDS))
+    length = options.seconds / count
+    for index in range(count):
+        for place, service in enumerate(services):
+            # Never both hang at a time: Autumn waits for Stripe, and the two together would outlast the worker.
+            for kind in (KINDS[(index + 3 * place) % len(KINDS)], KINDS[(index + 3 * place + 2) % len(KINDS)]):
+                probability = min(1.0, PROBABILITY[kind] * options.faults * rng.uniform(0.3, 1.0))
+                hang = rng.uniform(0.4, 1.0) * options.hang_seconds
+                for route in ALL_BUT_CREATES if (service, kind) == ("stripe", "500") else ("",):
+                    yield FaultPhase(index * length, length, service, kind, probability, hang, route)
+    for index in range(max(1, int(options.seconds / OUTAGE_EVERY_SECONDS))):
+        begin = (index + rng.uniform(0.2, 0.8)) * min(OUTAGE_EVERY_SECONDS, options.seconds)
+        yield FaultPhase(begin, OUTAGE_SECONDS, services[index % 2], rng.choice(("503", "cut")), 1.0)

@@ -1,0 +1,79 @@
+"""What a run says at its end, as a table for people and as JSON for machines."""
+
+import json
+import statistics
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.runner import Result
+
+FINDINGS_SHOWN = 40
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Everything in the result, with the findings as lines."""
+    recovery = result.recovery_seconds
+    return {
+        "clean": result.is_clean,
+        "options": asdict(result.options),
+        "counts": result.verdict.counts,
+        "findings": [str(finding) for finding in result.verdict.findings],
+        "stuck": result.stuck,
+        "events": {"sent": result.sent, "applied": result.applied, "dead letters": result.dead},
+        "disturbances": {**result.signals, **result.done},
+        "workers": {"starts": result.starts, "endings": result.exits, "said": result.said, "deaf": result.deaf},
+        "faults": result.faults,
+        "calls": result.calls,
+        "calls over the services' limits": result.over_limit,
+        "seconds": {
+            "all": round(result.seconds, 1),
+            "last disturbance to all settled": result.settled_seconds,
+            "kill to next call, median": statistics.median(recovery) if recovery else None,
+            "kill to next call, longest": max(recovery, default=None),
+        },
+    }
+
+
+def write_json(result: Result, path: Path) -> None:
+    """Write it to a file."""
+    path.write_text(json.dumps(as_json(result), indent=2) + "\n", encoding="utf-8")
+
+
+def show(result: Result, console: Console) -> None:
+    """Print the table, and below it what was found."""
+    said = as_json(result)
+    table = Table(title=f"chaos, seed {result.options.seed}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name in ("events", "disturbances"):
+        for what, count in said[name].items():
+            table.add_row(what if name == "disturbances" else f"events {what}", str(count))
+    table.add_row("worker starts", f"{result.starts} ({_listed(result.exits)})")
+    for service, fired in result.faults.items():
+        table.add_row(f"faults of {service} ({result.calls[service]} calls)", _listed(fired))
+    table.add_row("calls over the services' limits", _listed(result.over_limit))
+    table.add_section()
+    for damage, count in result.verdict.counts.items():
+        table.add_row(damage, f"[{'red' if count else 'green'}]{count}")
+    table.add_section()
+    table.add_row("workers that did not end when asked to", f"[{'red' if result.deaf else 'green'}]{result.deaf}")
+    settled = result.settled_seconds
+    table.add_row("last disturbance to all settled", f"{settled:.1f} s" if settled is not None else "[red]never")
+    recovery = said["seconds"]
+    if recovery["kill to next call, median"] is not None:
+        between = f"{recovery['kill to next call, median']:.1f} s / {recovery['kill to next call, longest']:.1f} s"
+        table.add_row(f"kill to next call ({len(result.recovery_seconds)}), median / longest", between)
+    table.add_row("all in all", f"{result.seconds:.0f} s")
+    console.print(table)
+    for line in [*map(str, result.verdict.findings[:FINDINGS_SHOWN]), *result.stuck]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(result.verdict.findings) > FINDINGS_SHOWN:
+        console.print(f"and {len(result.verdict.findings) - FINDINGS_SHOWN} more")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"

@@ -1,0 +1,46 @@
+"""The run fails workers that are wrong, each for what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.subprocesses import chaos
+
+SMALL = (
+    *("--short", "--events", "400", "--customers", "12", "--seconds", "6", "--settle-seconds", "6", "--workers", "2"),
+    *("--kills", "0", "--stops", "0", "--redis-restarts", "0", "--faults", "0"),
+)
+BROKEN = "tests.chaos.broken.{}.WorkerSettings"
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_settles_before_it_applies_loses_events(tmp_path: Path) -> None:
+    worker = BROKEN.format("settles_first")
+    code, report = chaos(tmp_path, *SMALL, "--faults", "3", "--worker", worker)
+    assert code == 1
+    assert report["counts"]["lost"] > 0
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("merges_backwards"))
+    assert code == 1
+    assert report["counts"]["stale"] > 0
+    assert report["counts"]["lost"] == 0
+    assert report["counts"]["overlapping updates"] == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
+    worker = BROKEN.format("locks_nobody_out")
+    code, report = chaos(tmp_path, *SMALL, "--doubled-wakeups", "300", "--worker", worker)
+    assert code == 1
+    assert report["counts"]["overlapping updates"] > 0
+    assert report["counts"]["lost"] == 0
+
+
+@pytest.mark.timeout(60)
+def test_the_right_worker_passes_the_runs_that_the_broken_ones_fail(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, "--faults", "1", "--doubled-wakeups", "300")
+    assert report["findings"] == []
+    assert code == 0

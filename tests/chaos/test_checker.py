@@ -1,0 +1,177 @@
+"""The checker finds each kind of damage where it was planted, and nothing where there is none."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sandbox.autumn import Call as AutumnCall
+from sandbox.stripe import Call as StripeCall
+from sandbox.stripe_account import Mail
+from tests.chaos.checker import check, expected_profiles
+from tests.chaos.evidence import Damage, Evidence, Profile, Sent
+from tests.chaos.measures import over_limit, recoveries
+from tests.chaos.options import SHORT, Options
+from tests.chaos.plan import make_plan
+
+SEED = Profile("ann 0", "ann-0@example.com", send_email_receipts=False)
+SENT = (
+    Sent("ann", "e1", {"name": "ann 1", "metadata": {"k1": 1}, "send_email_receipts": True}),
+    Sent("ann", "e2", {"name": "ann 2", "metadata": {"k2": 2}, "email": "ann-2@example.com"}),
+    Sent("ann", "e3"),
+    Sent("ann", "e4", garbage=True),
+    Sent("ann", "e1", {"name": "ann 1", "metadata": {"k1": 1}, "send_email_receipts": True}),
+)
+IN_AUTUMN: dict[str, Any] = {
+    "name": "ann 2",
+    "email": "ann-2@example.com",
+    "send_email_receipts": True,
+    "stripe_id": "cus_1",
+    "metadata": {"k1": 1, "k2": 2},
+}
+IN_STRIPE: dict[str, Any] = {
+    "name": "ann 2",
+    "email": "ann-2@example.com",
+    "metadata": {"autumn_id": "ann", "autumn_send_email_receipts": "true"},
+}
+
+
+def to_autumn(number: int, started: float, *, status: int = 200, ended: float | None = None) -> AutumnCall:
+    body = {"customer_id": "ann", "name": f"ann {number}"}
+    return AutumnCall("POST", "/v1/customers.update", body, status, started, started if ended is None else ended)
+
+
+def to_stripe(number: int, at: float, *, key: str = "autumn:x", replayed: bool = False) -> StripeCall:
+    return StripeCall(
+        at=at,
+        request_id="",
+        method="POST",
+        path="/v1/customers/cus_1",
+        endpoint="customers.update",
+        idempotency_key=key,
+        user_agent="",
+        stripe_version=None,
+        params={"name": f"ann {number}"},
+        replayed=replayed,
+    )
+
+
+CLEAN = Evidence(
+    seeds={"ann": SEED, "bob": SEED},
+    sent=SENT,
+    outcomes={"e1": "applied", "e2": "applied", "e3": "applied", "e4": "dead"},
+    dead=({"sent.event_id": "e4", "reason": "invalid_event"},),
+    autumn={"ann": IN_AUTUMN},
+    stripe={"cus_1": IN_STRIPE, "cus_0": {"id": "cus_0", "deleted": True}, "cus_2": {"metadata": {}}},
+    autumn_calls=(to_autumn(1, 1.0), to_autumn(1, 2.0), to_autumn(2, 3.0)),
+    stripe_calls=(to_stripe(1, 1.0), to_stripe(2, 3.0)),
+    mails=(Mail("pi_1", "ann@example.com"), Mail("pi_2", "ann@example.com")),
+    max_parallel_updates={"ann": 1},
+    max_updates_in_flight=6,
+    allowed_in_flight=6,
+)
+
+
+def changed(side: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**side, **fields}
+
+
+def with_autumn(**fields: Any) -> Evidence:
+    return replace(CLEAN, autumn={"ann": changed(IN_AUTUMN, **fields)})
+
+
+def with_stripe(**fields: Any) -> Evidence:
+    return replace(CLEAN, stripe={"cus_1": changed(IN_STRIPE, **fields)})
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert check(CLEAN).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("damage", "evidence"),
+    [
+        ("lost", replace(CLEAN, outcomes={**CLEAN.outcomes, "e2": "waiting"})),
+        ("lost", replace(CLEAN, outcomes={"e1": "applied", "e2": "applied"})),
+        ("lost", replace(CLEAN, dead=(*CLEAN.dead, {"sent.event_id": "e2", "reason": "unexpected"}))),
+        ("lost", replace(CLEAN, dead=())),
+        ("stale", with_autumn(name="ann 1")),
+        ("stale", with_autumn(email="ann-0@example.com")),
+        ("stale", with_autumn(send_email_receipts=False)),
+        ("stale", with_autumn(metadata={"k1": 1})),
+        ("stale", with_autumn(stripe_id=None)),
+        ("stale", with_autumn(stripe_id="cus_0")),
+        ("stale", replace(CLEAN, autumn={})),
+        ("stale", with_stripe(name="ann 1")),
+        ("stale", with_stripe(email=None)),
+        ("stale", with_stripe(metadata={"autumn_id": "ann", "autumn_send_email_receipts": "false"})),
+        ("stale", with_stripe(metadata={"autumn_send_email_receipts": "true"})),
+        ("duplicate Stripe customers", replace(CLEAN, stripe={**CLEAN.stripe, "cus_3": IN_STRIPE})),
+        ("overlapping updates", replace(CLEAN, max_parallel_updates={"ann": 2})),
+        ("duplicate receipts", replace(CLEAN, mails=(*CLEAN.mails, CLEAN.mails[0]))),
+        ("out-of-order effects", replace(CLEAN, autumn_calls=(*CLEAN.autumn_calls, to_autumn(1, 4.0)))),
+        ("out-of-order effects", replace(CLEAN, stripe_calls=(*CLEAN.stripe_calls, to_stripe(1, 4.0)))),
+        ("too many in flight", replace(CLEAN, max_updates_in_flight=7)),
+    ],
+)
+def test_each_damage_is_found_for_what_it_is(damage: Damage, evidence: Evidence) -> None:
+    assert [finding.damage for finding in check(evidence).findings] == [damage]
+
+
+@pytest.mark.parametrize("call", [to_stripe(1, 4.0, replayed=True), to_stripe(1, 4.0, key="stripe-node-retry-1")])
+def test_a_replay_and_a_write_of_autumns_own_are_not_out_of_order(call: StripeCall) -> None:
+    assert check(replace(CLEAN, stripe_calls=(*CLEAN.stripe_calls, call))).findings == ()
+
+
+def test_a_value_said_to_be_null_has_to_be_gone_on_both_sides() -> None:
+    sent = (*SENT, Sent("ann", "e5", {"name": "ann 3", "email": None}))
+    assert expected_profiles(CLEAN.seeds, sent)["ann"].email is None
+    outcomes = {**CLEAN.outcomes, "e5": "applied"}
+    evidence = replace(
+        CLEAN, sent=sent, outcomes=outcomes, autumn={"ann": changed(IN_AUTUMN, name="ann 3", email=None)}
+    )
+    findings = check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3")})).findings
+    assert [finding.text for finding in findings] == [
+        "Stripe has email 'ann-2@example.com', said last was None",
+    ]
+    assert check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3", email="")})).findings == ()
+
+
+def test_the_same_options_are_the_same_plan_and_another_seed_is_another() -> None:
+    assert make_plan(SHORT) == make_plan(SHORT)
+    assert make_plan(SHORT) != make_plan(replace(SHORT, seed=SHORT.seed + 1))
+    assert make_plan(SHORT).entries == make_plan(replace(SHORT, kills=0, faults=0.0)).entries
+
+
+@pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
+def test_a_plan_holds_what_was_asked_for(options: Options) -> None:
+    plan = make_plan(options)
+    strikes = [blow.strike for blow in plan.disturbances]
+    assert len(plan.entries) == options.events
+    assert strikes.count("kill") + strikes.count("term") == options.kills
+    assert strikes.count("stop") == options.stops
+    assert any(blow.strike == "stop" and blow.seconds > 15 for blow in plan.disturbances)
+    assert {phase.kind for phase in plan.phases} == {"429", "500", "503", "hang", "cut", "lost", "garbage"}
+    numbers: dict[str, int] = {}
+    seen: set[str] = set()
+    for entry in plan.entries:
+        if entry.changes is None or entry.event_id in seen:
+            continue
+        seen.add(entry.event_id)
+        assert entry.changes == json.loads(entry.fields["changes"])
+        number = int(entry.changes["name"].split(" ")[1])
+        assert number == numbers.get(entry.customer, 0) + 1
+        numbers[entry.customer] = number
+
+
+def test_calls_over_a_limit_are_counted_by_the_second() -> None:
+    assert over_limit([0.0, 0.5, 0.9, 1.1], 3) == 0
+    assert over_limit([0.0, 0.5, 0.9, 0.95], 3) == 1
+
+
+def test_recovery_is_the_time_from_a_kill_to_the_next_call_about_a_customer_it_cut_off() -> None:
+    calls = [to_autumn(1, 1.0, status=0, ended=2.0), to_autumn(1, 6.5), to_autumn(2, 9.0)]
+    assert recoveries([1.5], calls) == [5.0]
+    assert recoveries([3.0], calls) == []

@@ -87,12 +87,6 @@ async def read_customer(redis: Redis, prefix: str, customer_id: str) -> dict[str
     return as_text(await _hash(redis, RecordKeys(prefix).customer(customer_id)))
 
 
-async def read_dead(redis: Redis, prefix: str, count: int = 100) -> list[dict[str, str]]:
-    """The newest dead letters, newest first, each as its fields and its `id`."""
-    letters = await redis.xrevrange(RecordKeys(prefix).dead, count=count)
-    return [{"id": letter_id.decode(), **as_text(fields)} for letter_id, fields in letters]
-
-
 def as_text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     """Fields of Redis as text; bytes that are no UTF-8 are shown as replacement characters."""
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in fields.items()}

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from jobs.autumn import open_autumn
 from jobs.mailbox import Mailbox
 from jobs.rate_limit import Limits, Rates
+from jobs.record import as_text
 from jobs.resources import Resources
 from jobs.stripe_gateway import open_stripe
 from jobs.sync import sync_customer
@@ -101,3 +102,9 @@ async def world(redis: Redis) -> AsyncIterator[World]:
             doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
         ):
             yield World(redis, stripe, autumn, resources)
+
+
+async def read_dead(redis: Redis, prefix: str = PREFIX) -> list[dict[str, str]]:
+    """The dead letters, newest first, each as its fields and its `id`, straight from Redis."""
+    letters = await redis.xrevrange(f"{prefix}:dead")
+    return [{"id": letter_id.decode(), **as_text(fields)} for letter_id, fields in letters]

@@ -13,11 +13,10 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.record import read_dead
 from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
-from tests.conftest import PREFIX
+from tests.conftest import PREFIX, read_dead
 from tests.e2e.processes import ROOT, Running, command_of, environment_with, wait_until, worker
 
 

@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send, send_sync
 from jobs.events import new_update
-from jobs.record import read_dead, read_totals
+from jobs.record import read_totals
 from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
-from tests.conftest import INBOX, PREFIX
+from tests.conftest import INBOX, PREFIX, read_dead
 from tests.e2e.processes import ROOT, command_of, environment_with, wait_until, worker
 
 FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {

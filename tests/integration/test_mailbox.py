@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
 from jobs.mailbox import Mailbox
-from jobs.record import read_dead, read_outcome, read_totals
-from tests.conftest import INBOX, PREFIX
+from jobs.record import read_outcome, read_totals
+from tests.conftest import INBOX, PREFIX, read_dead
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from redis.exceptions import RedisError
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.line import read_line
-from jobs.record import read_customer, read_dead
+from jobs.record import read_customer
 from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
-from tests.conftest import INBOX, PREFIX, World, doors
+from tests.conftest import INBOX, PREFIX, World, doors, read_dead
 
 
 async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:

@@ -7,9 +7,9 @@ import pytest
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.record import read_customer, read_dead, read_totals
+from jobs.record import read_customer, read_totals
 from sandbox.faults import Fault
-from tests.conftest import INBOX, PREFIX, World
+from tests.conftest import INBOX, PREFIX, World, read_dead
 
 RECEIPTS = "autumn_send_email_receipts"
 

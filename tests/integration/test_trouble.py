@@ -9,10 +9,10 @@ import pytest
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.line import read_line
-from jobs.record import read_customer, read_dead, read_totals
+from jobs.record import read_customer, read_totals
 from jobs.sync import sync_customer
 from sandbox.faults import Fault, Kind
-from tests.conftest import INBOX, PREFIX, World
+from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.processes import wait_until
 
 

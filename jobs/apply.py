@@ -24,6 +24,7 @@ from jobs.stripe_gateway import RETRIEVE, UPDATE, idempotency_key
 log = structlog.get_logger(__name__)
 
 AUTUMN_MODES: Final[dict[str, Mode]] = {"live": "live", "sandbox": "test"}
+CREATE_TRIES: Final = 5
 SEARCH_LAG_SECONDS: Final = 3600.0
 """The longest that Stripe's search is said to trail behind."""
 OTHER_ACCOUNT: Final = "Autumn and STRIPE_API_KEY are connected to different Stripe accounts: use a key of Autumn's"
@@ -37,6 +38,8 @@ class Round:
     mail: Mail
     record: dict[str, str] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
+    has_agreed: bool = False
+    """Whether both services answered to the end, so that they are known to work."""
 
     @property
     def has_written(self) -> bool:
@@ -68,7 +71,9 @@ class Round:
         """
         self.totals["looks"] += 1
         answer = await self.resources.autumn.get(self.mail.lease.customer_id)
-        lost = undone(answer.model_dump(), without(self.mail.said, later))
+        # The link is left alone: whether it is right, the plan finds out from Stripe.
+        said = {name: value for name, value in self.mail.said.items() if name != "stripe_id"}
+        lost = undone(answer.model_dump(), without(said, later))
         autumn = as_autumn_customer(answer)
         if lost:
             log.warning("put_back", fields=sorted(lost))
@@ -91,6 +96,7 @@ class Round:
             _stop_where_needed(plan, autumn)
             self.record.update(link=plan.link, stripe_id=autumn.stripe_id or "", receipts=plan.receipts or "")
             if not plan.steps:
+                self.has_agreed = True
                 return
             for step in plan.steps:
                 if step in taken:
@@ -110,9 +116,8 @@ class Round:
         stripe, still_ours = self.resources.stripe, self.mail.lease.check
         match step:
             case CreateInStripe(autumn_id):
+                generation = self._generation()
                 self.totals["stripe_creates"] += 1
-                # Only when a search would have found what a failed create left behind may another key be used.
-                generation = int(self.failing_seconds // SEARCH_LAG_SECONDS)
                 return autumn, StripeView(ours=(await stripe.create(autumn_id, generation, still_ours),))
             case LinkInAutumn(stripe_id):
                 return await self._link(autumn, stripe_id)
@@ -122,6 +127,22 @@ class Round:
                 # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
                 key = idempotency_key(autumn.id, entries, f"update-{self.mail.record['takes']}")
                 return autumn, StripeView(linked=await stripe.update(step, key, still_ours))
+
+    def _generation(self) -> int:
+        """Which key to create under. Raises TryAgain while a create that failed may still be unknown to a search.
+
+        Stripe keeps a failure under its key for a day. After some tries nothing is created for as long as a search may
+        trail behind; had one of them made a customer, the look before this would have found it by then.
+        """
+        number, now = self.mail.number, self.resources.now()
+        generation, tries = number("create_generation"), number("create_tries")
+        if tries >= CREATE_TRIES:
+            left_seconds = float(self.mail.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
+            if left_seconds > 0:
+                raise TryAgain("stripe", "create_failed_before", after_seconds=left_seconds)
+            generation, tries = generation + 1, 0
+        self.record.update(create_generation=str(generation), create_tries=str(tries + 1), created_at=f"{now:.3f}")
+        return generation
 
     async def _link(self, autumn: AutumnCustomer, stripe_id: str) -> tuple[AutumnCustomer, StripeView]:
         """Link the two. A search lags and a repeated create answers as at first, so Stripe is asked once more."""

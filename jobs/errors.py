@@ -22,6 +22,8 @@ class SyncError(Exception):
 
     def __init__(self, service: Service, code: str, message: str = "") -> None:
         """`service` it came from, `code` to count it by, `message` for a person to read."""
+        # A service may cut a text in the middle of a character; what cannot be written down must not stop us.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(f"{service}: {code}" + (f": {message}" if message else ""))
         self.service = service
         self.code = code

@@ -15,7 +15,9 @@ FAILURES_TO_CLOSE = 5
 """Syncs in a row, over all workers, that failed for want of a service."""
 LONGEST_PROBE_WAIT_MS = 5_000
 HALT_WAIT_MS = 15_000
-NOT_THE_SERVICE = frozenset({"idempotency_error", "unexpected_response", "stale_look_up", "round_too_long"})
+NOT_THE_SERVICE = frozenset(
+    {"idempotency_error", "unexpected_response", "stale_look_up", "round_too_long", "create_failed_before"}
+)
 """Reasons to try again that say nothing about a service being down."""
 
 Verdict = Literal["works", "down", "halt", "unknown"]
@@ -54,7 +56,9 @@ def report_of(error: Exception) -> LineReport:
     """What a failed round says about the services. A halt's message is our own text and holds no personal data."""
     if isinstance(error, Halt):
         return LineReport("halt", error.service, error.code, error.message)
-    if isinstance(error, Limited) or not isinstance(error, TryAgain) or error.code in NOT_THE_SERVICE:
+    if isinstance(error, Limited):
+        return LineReport("works")
+    if not isinstance(error, TryAgain) or error.code in NOT_THE_SERVICE:
         return NOTHING_LEARNED
     return LineReport("down", error.service, error.code)
 

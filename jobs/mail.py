@@ -12,7 +12,9 @@ from jobs.line import FAILURES_TO_CLOSE, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NO
 OUTCOMES_KEPT = 10_000
 RECORD_SECONDS = 30 * 86_400
 SAID_SECONDS = 3600
-"""How long it is remembered what was said of a customer last, to put it back where a late write undid it."""
+"""How long what is said of a customer is gathered, to put it back where a late write undid it; then it begins anew."""
+SAID_KEPT_SECONDS = 86_400
+"""How long it is kept at most: a second look may have to wait for the end of an outage."""
 
 
 class LeaseLostError(Exception):
@@ -45,7 +47,8 @@ class Entry:
 class Mail:
     """A customer's mailbox, taken under a lease.
 
-    `record` is what the last rounds left behind, `said` what they said lately, merged. `is_probe`: the line is
+    `record` is what the last rounds left behind, `said` what they said lately, merged, and `said_since` when that
+    was begun (seconds since the epoch). `is_probe`: the line is
     closed and this round finds out whether it may open.
     """
 
@@ -53,6 +56,7 @@ class Mail:
     entries: tuple[Entry, ...]
     record: Mapping[str, str]
     said: Mapping[str, JsonValue]
+    said_since: float
     is_probe: bool
 
     def number(self, name: str) -> int:
@@ -105,6 +109,7 @@ class Ending:
     at_least_ms: int = 0
     look_after_ms: int = 0
     said: Mapping[str, JsonValue] | None = None
+    said_since: float = 0.0
     line: LineReport = NOTHING_LEARNED
 
     def as_json(self) -> str:
@@ -117,11 +122,11 @@ class Ending:
                 "again_after_ms": self.again_after_ms,
                 "at_least_ms": self.at_least_ms,
                 "look_after_ms": self.look_after_ms,
-                "said": "" if self.said is None else json.dumps(self.said),
+                "said": "" if self.said is None else json.dumps({"since": self.said_since, "fields": self.said}),
                 "line": asdict(self.line),
                 "outcomes_kept": OUTCOMES_KEPT,
                 "record_seconds": RECORD_SECONDS,
-                "said_seconds": SAID_SECONDS,
+                "said_seconds": SAID_KEPT_SECONDS,
                 "failures_to_close": FAILURES_TO_CLOSE,
                 "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,
                 "halt_wait_ms": HALT_WAIT_MS,

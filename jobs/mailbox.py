@@ -25,8 +25,6 @@ MAX_WAITING = 10_000
 CALL_MS = 10_000
 """How long a wake-up may take to reach a worker before the customer is called again."""
 LEASE_SECONDS = 15.0
-SAID_SECONDS = 3600
-"""How long it is remembered what was said of a customer last, to put it back where a late write undid it."""
 BATCH = 100
 """Entries that one update may merge."""
 
@@ -127,7 +125,7 @@ class Mailbox:
         raw_entries, raw_record, said, is_probe = taken
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
-        return Mail(lease, entries, as_text(_pairs(raw_record)), json.loads(said), bool(is_probe))
+        return Mail(lease, entries, as_text(_pairs(raw_record)), *_said(said), bool(is_probe))
 
     async def renew(self) -> None:
         """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
@@ -177,6 +175,12 @@ class Mailbox:
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         return await self._scripts[name](keys=list(keys), args=list(arguments))
+
+
+def _said(raw: bytes) -> tuple[dict[str, Any], float]:
+    """What was said lately, and since when; nothing where nothing is kept."""
+    kept = json.loads(raw)
+    return kept.get("fields", {}), kept.get("since", 0.0)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

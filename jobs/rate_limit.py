@@ -9,6 +9,7 @@ the same, because others use the same account, slows the rate it is about down f
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ HOLD_MS = 4_000
 """How long a place is held at a time: one whose worker was killed is free again so soon."""
 RENEW_SECONDS = 1.0
 STILL_RUNNING_MS = 60_000
-"""How long a place stays taken when no answer came: the longest that an update takes at Autumn."""
+"""How long after it was sent an update without an answer may still run: the longest that Autumn takes for one."""
 LOOK_AGAIN_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
 
@@ -84,14 +85,14 @@ class Limits:
     async def stripe(self, endpoint: str) -> AsyncIterator[None]:
         """Wait for the turn of one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
         await self._wait(self._stripe(endpoint))
-        async with self._slowing(endpoint):
+        async with self._slowing(endpoint=endpoint):
             yield
 
     @asynccontextmanager
     async def autumn_list(self) -> AsyncIterator[None]:
         """Wait for the turn of one `customers.list`, and see how it ends."""
         await self._wait([Rate("autumn-lists", self._rates.autumn_lists)])
-        async with self._slowing():
+        async with self._slowing(autumn="autumn-lists"):
             yield
 
     @asynccontextmanager
@@ -105,38 +106,47 @@ class Limits:
             rates += self._stripe(endpoint)
         token = secrets.token_hex(8)
         async with self._line:
-            self._held.add(token)
+            sent_at: float | None = None
+            free_at_once = True
             try:
                 await self._wait(rates, token=token)
+                self._held.add(token)
+                sent_at = time.monotonic()
                 async with self._slowing():
                     yield
             except (TimedOut, asyncio.CancelledError):
-                await self._hold(keys=[self._places], args=[STILL_RUNNING_MS, "NX", token])
+                free_at_once = not await self._keep_place(token, sent_at)
                 raise
-            except Exception:
-                await self._redis.zrem(self._places, token)
-                raise
-            else:
-                await self._redis.zrem(self._places, token)
             finally:
                 self._held.discard(token)
+                if free_at_once:
+                    await self._redis.zrem(self._places, token)
+
+    async def _keep_place(self, token: str, sent_at: float | None) -> bool:
+        """Keep the place of an update that nobody waits for any more while it may still run; whether it may."""
+        if sent_at is None:
+            return False
+        left_ms = STILL_RUNNING_MS - int((time.monotonic() - sent_at) * 1000)
+        if left_ms > 0:
+            await self._hold(keys=[self._places], args=[left_ms, token])
+        return left_ms > 0
 
     async def renew(self) -> None:
         """Hold the places of this process' updates for a while longer. To be called every RENEW_SECONDS."""
         if self._held:
-            await self._hold(keys=[self._places], args=[HOLD_MS, "XX", *self._held])
+            await self._hold(keys=[self._places], args=[HOLD_MS, *self._held])
 
     def _stripe(self, endpoint: str) -> list[Rate]:
         one = Rate(f"stripe:{endpoint}", self._rates.stripe_endpoint_requests)
         return [Rate("stripe", self._rates.stripe_requests), one]
 
     @asynccontextmanager
-    async def _slowing(self, endpoint: str = "") -> AsyncIterator[None]:
+    async def _slowing(self, *, endpoint: str = "", autumn: str = "autumn-updates") -> AsyncIterator[None]:
         """Slow the rate that a 429 is about down; one about a single customer says nothing about the others."""
         try:
             yield
         except Limited as limited:
-            names = {"autumn": "autumn-updates", "stripe": "stripe", "stripe-endpoint": f"stripe:{endpoint}"}
+            names = {"autumn": autumn, "stripe": "stripe", "stripe-endpoint": f"stripe:{endpoint}"}
             if limited.limit in names:
                 await self._slow(keys=[self._prefix + names[limited.limit]], args=[self._recover_us])
             raise

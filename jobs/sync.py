@@ -17,10 +17,10 @@ from jobs.apply import Round
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
 from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of
-from jobs.mail import Ending, LeaseLostError, Settled
+from jobs.mail import SAID_SECONDS, Ending, LeaseLostError, Settled
 from jobs.merge import merge
 from jobs.resources import Resources
-from jobs.retry import Bury, History, decide, is_permanent
+from jobs.retry import Again, Bury, History, decide, is_permanent
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,8 @@ ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "
 REFUSALS_AT_A_TIME: Final = 20
 """After so many, what is known is settled, and the rest is the next round: nobody's bad changes use up the rates."""
 ROUND_SECONDS: Final = 100.0
+EXPIRE_ATTEMPTS: Final = 5
+"""Tries of its own that a customer gets at least, since most of the time may have been an outage's or a halt's."""
 LOOK_AFTER_LOST_LEASE_MS: Final = 1_000
 
 
@@ -40,6 +42,7 @@ class _Progress:
     left: list[Letter]
     settled: list[Settled]
     said: dict[str, JsonValue]
+    said_since: float
     refusals: int = 0
     record: dict[str, str] = field(default_factory=dict)
 
@@ -70,11 +73,11 @@ async def sync_customer(resources: Resources, customer_id: str) -> None:
 
 async def _work_on(this_round: Round) -> Ending:
     letters, refused = open_entries(this_round.mail.entries)
-    progress = _Progress(this_round, letters, refused, dict(this_round.mail.said))
+    progress = _Progress(this_round, letters, refused, *_remembered(this_round))
     try:
         async with asyncio.timeout(ROUND_SECONDS):
             if this_round.mail.wants_a_look:
-                await this_round.look_again(_merged(letters))
+                await _look(progress)
             await _apply(progress)
     except (LeaseLostError, RedisError):
         raise
@@ -83,17 +86,44 @@ async def _work_on(this_round: Round) -> Ending:
     except Exception as error:
         return _after_failure(progress, error)
     _log_settled(progress)
-    # A worker that died here before us may have left a write on its way.
-    look_after_seconds = this_round.resources.look_after_seconds if this_round.mail.was_abandoned else 0
-    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": ""}
+    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": "", "create_tries": "0"}
     return Ending(
         progress.settled,
-        {**fresh, **this_round.record, **progress.record},
+        {**this_round.record, **progress.record, **fresh},
         this_round.totals,
-        look_after_ms=int(look_after_seconds * 1000),
+        look_after_ms=_look_after_ms(progress, unsure=False),
         said=progress.said,
-        line=LineReport("works") if this_round.totals else NOTHING_LEARNED,
+        said_since=progress.said_since,
+        line=LineReport("works") if this_round.has_agreed else NOTHING_LEARNED,
     )
+
+
+def _remembered(this_round: Round) -> tuple[dict[str, JsonValue], float]:
+    """What was said lately and since when; begun anew after a while, except where a second look still needs it."""
+    mail, now = this_round.mail, this_round.resources.now()
+    if now - mail.said_since > SAID_SECONDS and not (mail.wants_a_look or mail.was_abandoned):
+        return {}, now
+    return dict(mail.said), mail.said_since or now
+
+
+def _look_after_ms(progress: _Progress, *, unsure: bool) -> int:
+    """When a second look is needed: after a write of unknown fate, or again where the last one left something out.
+
+    A worker that died here before us may have left a write on its way. What a look left to a waiting change is open
+    again where that change was refused.
+    """
+    mail = progress.round.mail
+    left_out = mail.wants_a_look and any(end.is_dead for end in progress.settled)
+    needed = unsure or mail.was_abandoned or left_out
+    return int(progress.round.resources.look_after_seconds * 1000) if needed else 0
+
+
+async def _look(progress: _Progress) -> None:
+    """The second look. Where it is refused there is nothing to put back, and what waits has its own turn."""
+    try:
+        await progress.round.look_again(_merged(progress.left))
+    except (GiveUp, Absent) as refusal:
+        log.warning("look_refused", reason=refusal.code)
 
 
 async def _apply(progress: _Progress) -> None:
@@ -142,45 +172,59 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
     history = History(mail.number("attempts"), this_round.failing_seconds, mail.number("unexpected"))
     fate = decide(error, history, resources.random)
     code = error.code if isinstance(error, SyncError) else "unexpected"
-    record = {"last_error": code, **progress.record}
-    unsure = mail.was_abandoned or (this_round.has_written and isinstance(error, TryAgain) and error.maybe_applied)
+    record = {**this_round.record, **progress.record, "last_error": code}
+    unsure = this_round.has_written and isinstance(error, TryAgain) and error.maybe_applied
     again_ms, at_least_ms = 0, 0
     if isinstance(fate, Bury):
         _bury(progress, progress.left, fate.reason, fate.message)
         record |= {"attempts": "0", "unexpected": "0", "failing_since": ""}
     else:
-        _bury_expired(progress, history, code)
-        record |= _counted(error, history, mail.record.get("failing_since") or f"{resources.now():.3f}")
+        if not isinstance(error, Halt):
+            _bury_expired(progress, history, code)
+        record |= _counted(progress, error, history)
         again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
         this_round.totals["retries"] += 1
-        fix = error.message if isinstance(error, Halt) else None
-        say = log.error if isinstance(error, Halt) else log.warning
-        say("again_later", error=code, after_seconds=round(fate.after_seconds, 1), attempts=history.attempts, fix=fix)
+        _log_again(error, code, fate, history)
     return Ending(
         progress.settled,
         record,
         this_round.totals,
         again_after_ms=again_ms,
         at_least_ms=at_least_ms,
-        look_after_ms=int(resources.look_after_seconds * 1000) if unsure else 0,
+        look_after_ms=_look_after_ms(progress, unsure=unsure),
         said=progress.said,
+        said_since=progress.said_since,
         line=report_of(error),
     )
 
 
-def _counted(error: Exception, history: History, since: str) -> dict[str, str]:
-    """What the record says after another failed try. A halt is nobody's try, and its time counts for nobody."""
+def _log_again(error: Exception, code: str, fate: Again, history: History) -> None:
+    wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
-        return {"failing_since": ""}
-    if isinstance(error, SyncError):
-        return {"attempts": str(history.attempts + 1), "failing_since": since}
-    return {"unexpected": str(history.unexpected + 1), "failing_since": since}
+        # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
+        log.error("halted", error=code, fix=error.message.split(" It said: ", maxsplit=1)[0], **wait)
+    else:
+        log.warning("again_later", error=code, **wait)
+
+
+def _counted(progress: _Progress, error: Exception, history: History) -> dict[str, str]:
+    """What the record says after another failed try.
+
+    A halt is nobody's try, and its time counts for nobody. What a probe meets is about the service, not the customer.
+    """
+    mail = progress.round.mail
+    since = mail.record.get("failing_since") or f"{progress.round.resources.now():.3f}"
+    if isinstance(error, Halt) or not progress.left:
+        return {"failing_since": "", "attempts": "0"}
+    if not isinstance(error, SyncError):
+        return {"unexpected": str(history.unexpected + 1), "failing_since": since}
+    return {"attempts": str(history.attempts + (not mail.is_probe)), "failing_since": since}
 
 
 def _bury_expired(progress: _Progress, history: History, code: str) -> None:
-    """Bury what has waited too long itself, where the customer has failed for so long too."""
+    """Bury what has waited too long itself, where the customer has failed for so long and some times, too."""
     resources = progress.round.resources
-    if history.failing_seconds < resources.retry_for_seconds:
+    if history.failing_seconds < resources.retry_for_seconds or history.attempts < EXPIRE_ATTEMPTS:
         return
     oldest_kept = resources.now() - resources.retry_for_seconds
     expired = [letter for letter in progress.left if letter.sent_at_seconds <= oldest_kept]

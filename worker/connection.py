@@ -5,20 +5,23 @@ with it. Here connecting itself waits, so that every command, arq's own among th
 """
 
 import asyncio
+import builtins
 import json
 import time
 from typing import Any
 
 from arq.connections import ArqRedis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
-from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
+from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
 
 PATIENCE_SECONDS = 120.0
 """How long connecting waits before it gives up and the process ends, for the platform to start it anew."""
 PAUSE_SECONDS = 0.25
 COMMAND_RETRIES = 3
+READ_SECONDS = 10.0
 
 
 class _Patient:
@@ -46,10 +49,23 @@ class _Patient:
         try:
             # A Redis that still loads its file accepts connections and refuses commands.
             await self.send_command("PING", check_health=False)  # type: ignore[attr-defined]
-            await self.read_response()  # type: ignore[attr-defined]
+            await self.read_response()
         except (ConnectionError, TimeoutError):
             await self.disconnect()  # type: ignore[attr-defined]
             raise
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """The response, within READ_SECONDS.
+
+        redis-py's own `socket_timeout` would do the same for reading, but sends through asyncio.wait_for, which on
+        Python 3.11 may swallow a cancellation: a worker that was told to stop would go on.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await super().read_response(*args, **options)  # type: ignore[misc]
+        except builtins.TimeoutError:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise TimeoutError(f"no answer within {READ_SECONDS} s") from None
 
 
 class PatientConnection(_Patient, Connection):
@@ -71,6 +87,39 @@ PATIENT = {
 }
 
 
+class PatientPipeline(Pipeline):
+    """A pipeline whose WATCH is lost with its connection says so when it is executed, where arq expects it.
+
+    redis-py says so at the next command, where arq does not, and ends with it.
+    """
+
+    _watch_lost = False
+
+    async def _disconnect_reset_raise(self, conn: Connection, error: Exception) -> None:
+        if not self.watching:
+            await super()._disconnect_reset_raise(conn, error)  # type: ignore[no-untyped-call]
+            return
+        await conn.disconnect()
+        self._watch_lost = True
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Execute what was queued. Raises WatchError where the connection broke since WATCH."""
+        if self._watch_lost:
+            self._watch_lost = False
+            await self.reset()  # type: ignore[no-untyped-call]
+            raise WatchError("the connection broke while keys were watched")
+        answers: list[Any] = await super().execute(raise_on_error)
+        return answers
+
+
+class PatientRedis(ArqRedis):
+    """arq's client with that pipeline."""
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PatientPipeline:
+        """A new pipeline."""
+        return PatientPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
 def queue_name(prefix: str) -> str:
     """The queue of our own in arq: workers of other apps on the same Redis would take our jobs, and we theirs."""
     return f"{prefix}:queue"
@@ -80,14 +129,15 @@ def open_redis(url: str, prefix: str) -> ArqRedis:
     """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq."""
     pool = ConnectionPool.from_url(
         url,
-        socket_timeout=10,
         socket_connect_timeout=5,
         health_check_interval=15,
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
     )
     pool.connection_class = PATIENT[pool.connection_class]
-    return ArqRedis(pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix))
+    return PatientRedis(
+        pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix)
+    )
 
 
 def to_json(job: dict[str, Any]) -> bytes:

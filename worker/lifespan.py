@@ -87,10 +87,17 @@ async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Re
         try:
             yield resources, supervisor
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await _end(loops)
             log.info("stopped")
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a cancellation may meet code that takes it for its own time-out."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
 async def _for_ever(name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float = 0.0) -> None:

@@ -48,10 +48,12 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
     if unnamed:
         event["unnamed arguments"] = list(unnamed)
     said = {name: value for name, value in event.items() if value is not None}
-    fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
-    fields.setdefault("event_id", f"arq-{ctx['job_id']}")
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+    texts.setdefault("event_id", f"arq-{ctx['job_id']}")
+    # Half a surrogate pair becomes bytes that are no UTF-8, and the event a dead letter that says so.
+    fields = {name: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
     try:
-        await ctx["redis"].xadd(ctx["settings"].inbox_stream, fields)
+        await ctx["redis"].xadd(ctx["settings"].inbox_stream, dict(fields.items()))
     except Exception as error:
         raise Retry(defer=RETRY_ARQ_SECONDS) from error
 

@@ -11,6 +11,8 @@ local places, recover_us = KEYS[1], tonumber(ARGV[4])
 
 if tonumber(ARGV[2]) > 0 then
   redis.call('ZREMRANGEBYSCORE', places, '-inf', now)
+  -- Not counting its own, which it has already where the answer of the first call was lost.
+  redis.call('ZREM', places, ARGV[1])
   if redis.call('ZCARD', places) >= tonumber(ARGV[2]) then return -1 end
   redis.call('ZADD', places, now + ARGV[3] * 1000, ARGV[1])
   redis.call('PEXPIRE', places, math.max(ARGV[3], redis.call('PTTL', places)))

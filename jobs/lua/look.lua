@@ -1,7 +1,8 @@
--- Asks for a second look at a customer. For who lost the lease while a write was on its way.
+-- Asks for a second look at a customer, or leaves a later one as it is. For who lost the lease while a write was on its
+-- way.
 --
 -- KEYS: looks
 -- ARGV: customer, milliseconds until then
 local time = redis.call('TIME')
-redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[1], 'GT', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
 return 1

@@ -28,25 +28,34 @@ local function bury(one)
   redis.call('XADD', dead, '*', unpack(letter))
 end
 
-local function close_line(kind, wait_ms)
+local closed, probe, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'probe', 'wait_ms'))
+
+local function close_line(kind, until_probe_ms)
   redis.call('HSETNX', line, 'since', now_ms)
-  redis.call('HSET', line, 'closed', 1, 'kind', kind, 'wait_ms', wait_ms, 'probe_at', now_ms + wait_ms,
+  redis.call('HSET', line, 'closed', 1, 'kind', kind, 'wait_ms', until_probe_ms, 'probe_at', now_ms + until_probe_ms,
              'service', ending.line.service, 'reason', ending.line.reason, 'message', ending.line.message)
   redis.call('HDEL', line, 'probe')
+  closed, wait_ms = '1', until_probe_ms
 end
 
+-- Once the line is closed only the probe tells: what others learn began before.
 local function tell_the_line()
   local verdict = ending.line.verdict
+  if closed and probe ~= customer then return end
   if verdict == 'works' then
     redis.call('DEL', line)
+    closed = nil
   elseif verdict == 'halt' then
     close_line('halt', ending.halt_wait_ms)
   elseif verdict == 'down' then
     local failures = redis.call('HINCRBY', line, 'failures', 1)
-    local closed, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'wait_ms'))
+    redis.call('EXPIRE', line, 86400)
     if closed or failures >= ending.failures_to_close then
-      close_line('outage', math.min(2 * (tonumber(wait_ms or 500)), ending.longest_probe_wait_ms))
+      close_line('outage', math.min(2 * tonumber(wait_ms or 500), ending.longest_probe_wait_ms))
     end
+  elseif closed then
+    redis.call('HSET', line, 'probe_at', now_ms + tonumber(wait_ms))
+    redis.call('HDEL', line, 'probe')
   end
 end
 
@@ -64,13 +73,12 @@ for name, value in pairs(ending.totals) do redis.call('HINCRBY', totals, name, v
 for name, value in pairs(ending.record) do redis.call('HSET', record, name, value) end
 redis.call('HDEL', record, 'open')
 if ending.said ~= '' then redis.call('SET', said, ending.said, 'EX', ending.said_seconds) end
-if ending.look_after_ms > 0 then redis.call('ZADD', looks, now_ms + ending.look_after_ms, customer) end
+if ending.look_after_ms > 0 then redis.call('ZADD', looks, 'GT', now_ms + ending.look_after_ms, customer) end
 tell_the_line()
 
 redis.call('ZREM', called, customer)
-if redis.call('XLEN', mailbox) > 0 then
+if redis.call('XLEN', mailbox) > 0 or redis.call('HGET', record, 'look') == '1' then
   local again_ms = ending.again_after_ms
-  local closed, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'wait_ms'))
   if closed then again_ms = math.max(math.min(again_ms, tonumber(wait_ms)), ending.at_least_ms) end
   redis.call('ZADD', waiting, now_ms + again_ms, customer)
 else

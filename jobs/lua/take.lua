@@ -6,6 +6,7 @@
 -- Returns nil if there is nothing to take (not called, another has it, no probe), else {entries, the record as the last
 -- round left it, what was said lately as JSON, 1 if the line is closed}
 local lease, called, waiting, mailbox, record, said, line = unpack(KEYS)
+local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 if not redis.call('ZSCORE', called, customer) or redis.call('EXISTS', lease) == 1 then return nil end
@@ -22,10 +23,17 @@ if #entries == 0 and redis.call('HGET', record, 'look') ~= '1' then
   redis.call('ZREM', called, customer)
   return nil
 end
+-- No more than a few megabytes at a time, however large the entries are; one at least.
+local bytes, fitting = 0, {}
+for _, entry in ipairs(entries) do
+  for _, part in ipairs(entry[2]) do bytes = bytes + #part end
+  if bytes > TAKEN_BYTES and #fitting > 0 then break end
+  fitting[#fitting + 1] = entry
+end
 redis.call('SET', lease, token, 'PX', lease_ms)
 redis.call('ZADD', called, now_ms + lease_ms, customer)
 redis.call('HINCRBY', record, 'takes', 1)
 local before = redis.call('HGETALL', record)
 redis.call('HSET', record, 'open', token)
 redis.call('PERSIST', record)
-return {entries, before, redis.call('GET', said) or '{}', closed and 1 or 0}
+return {fitting, before, redis.call('GET', said) or '{}', closed and 1 or 0}

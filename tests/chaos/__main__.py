@@ -40,7 +40,6 @@ def main(
     workers: Int = None,
     seconds: Annotated[float | None, typer.Option(help="How long events are sent and blows fall.")] = None,
     settle_seconds: Annotated[float | None, typer.Option(help="How long to wait for the end of all work.")] = None,
-    receipts: Annotated[str | None, typer.Option(help="The workers' RECEIPTS.")] = None,
     worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to a file, too.")] = None,
 ) -> None:

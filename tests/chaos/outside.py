@@ -60,7 +60,7 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
         for name, simulator in (("autumn", box.autumn), ("stripe", box.stripe)):
             simulator.switches.random = random.Random(f"{options.seed} {name}")
             simulator.switches.latency_seconds = LATENCY_SECONDS
-        chosen = {"RECEIPTS": options.receipts, "AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight)}
+        chosen = {"AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight)}
         box.environment.update({**WORKER_ENVIRONMENT, **chosen})
         yield box
 

@@ -60,8 +60,9 @@ class Result:
 
     @property
     def is_clean(self) -> bool:
-        """Whether no promise was broken, and everything came to an end: the work, and the workers when asked to."""
-        return not self.verdict.findings and self.settled_seconds is not None and not self.deaf
+        """Whether no promise and no limit was broken, and all came to an end: the work, and the workers when asked to."""
+        kept = not self.verdict.findings and not any(self.over_limit.values())
+        return kept and self.settled_seconds is not None and not self.deaf
 
 
 async def run(options: Options, folder: Path) -> Result:

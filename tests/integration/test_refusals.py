@@ -163,3 +163,21 @@ async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(
     now_ms, _ = await world.mailbox.call(100)
     assert due is not None
     assert due - now_ms > 50_000
+
+
+async def test_a_create_that_stripe_keeps_failing_waits_out_the_search_and_makes_one_customer(world: World) -> None:
+    world.autumn.seed("ann")
+    world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
+    await change(world, "ann", name="Ann")
+    for _ in range(8):
+        await one_round(world, "ann")
+        await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+        await world.redis.delete(f"{PREFIX}:line")
+    creates = [call for call in world.stripe.calls if call.endpoint == "customers.create"]
+    assert (len(creates), len({call.idempotency_key for call in creates})) == (5, 1)
+    record = await read_customer(world.redis, PREFIX, "ann")
+    assert record["last_error"] == "create_failed_before"
+    await world.redis.hset(f"{PREFIX}:customer:ann", "created_at", "1.0")  # type: ignore[misc]  # one type for both
+    await world.run()
+    (stripe,) = world.stripe.customers.values()
+    assert (world.autumn.customers["ann"]["stripe_id"], stripe["name"]) == (stripe["id"], "Ann")

@@ -168,14 +168,15 @@ async def test_what_fails_too_long_becomes_a_dead_letter_with_its_history(world:
     event = old.decode()
     young = await change(world, "ann", name="Young")
     await world.run()
-    await world.redis.hset(f"{PREFIX}:customer:ann", "failing_since", "1000.000")  # type: ignore[misc]  # see above
+    history = {"failing_since": "1000.000", "attempts": "5"}
+    await world.redis.hset(f"{PREFIX}:customer:ann", mapping=history)  # type: ignore[misc]  # see above
     await time_passes(world)
     await world.run()
     waiting = await outcome_of(world.redis, young)
     assert waiting is not None
     assert waiting.status == "waiting", "what came later has its own time"
     (letter,) = await read_dead(world.redis, PREFIX)
-    assert (letter["reason"], letter["attempts"], letter["since"]) == ("service_unavailable", "2", "1000.000")
+    assert (letter["reason"], letter["attempts"], letter["since"]) == ("service_unavailable", "6", "1000.000")
     assert json.loads(letter["sent.changes"]) == {"name": "Ann"}
     outcome = await outcome_of(world.redis, event)
     assert outcome is not None

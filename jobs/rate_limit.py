@@ -110,7 +110,6 @@ class Limits:
             free_at_once = True
             try:
                 await self._wait(rates, token=token)
-                self._held.add(token)
                 sent_at = time.monotonic()
                 async with self._slowing():
                     yield
@@ -153,8 +152,11 @@ class Limits:
 
     async def _wait(self, rates: Sequence[Rate], token: str | None = None) -> None:
         if self._share is not None:
-            share = self._share
-            rates = [*rates, *(Rate(f"share:{rate.name}", rate.per_second * share) for rate in rates)]
+            # First its own turn, and only then a place in the line of all: a scan never reserves ahead of an event.
+            await self._reserve([Rate(f"share:{rate.name}", rate.per_second * self._share) for rate in rates])
+        await self._reserve(rates, token)
+
+    async def _reserve(self, rates: Sequence[Rate], token: str | None = None) -> None:
         keys = [self._places, *(self._prefix + rate.name for rate in rates)]
         places = self._rates.autumn_max_in_flight if token else 0
         arguments: list[str | int] = [token or "", places, HOLD_MS, self._recover_us]
@@ -162,5 +164,7 @@ class Limits:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
         while (wait_us := int(await self._admit(keys=keys, args=arguments))) < 0:  # noqa: ASYNC110 - it happens in Redis
             await asyncio.sleep(LOOK_AGAIN_SECONDS * (0.5 + random.random()))
+        if token is not None:
+            self._held.add(token)
         if wait_us:
             await asyncio.sleep(wait_us / 1_000_000)

@@ -60,7 +60,7 @@ class Result:
 
     @property
     def is_clean(self) -> bool:
-        """Whether no promise and no limit was broken, and all came to an end: the work, and the workers when asked to."""
+        """Whether no promise or limit was broken, and all came to an end: the work, and the workers when asked."""
         kept = not self.verdict.findings and not any(self.over_limit.values())
         return kept and self.settled_seconds is not None and not self.deaf
 

@@ -24,6 +24,7 @@ class Ledger:
         self.sent: dict[str, Sent] = {}
         self.moved: list[str] = []
         self.ended: dict[str, str] = {}
+        self.replayed: list[str] = []
         self.unsettled: set[str] = set()
         self.service: dict[str, Said] = {name: {} for name in NAMES}
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from jobs.dead_letters import DeadLetters
 from jobs.mail import Ending, Mail, Settled
 from jobs.mailbox import Mailbox
 from jobs.merge import merge
@@ -80,7 +81,9 @@ class Machine(RuleBasedStateMachine):
         for name in NAMES:
             pipe.xrange(f"{PREFIX}:mailbox:{name}").get(f"{PREFIX}:lease:{name}")
         waiting, called, totals, inbox, ends, dead, *rest = pipe.execute()
-        seen = SimpleNamespace(waiting=dict(waiting), called=dict(called), dead=[letter for _, letter in dead])
+        seen = SimpleNamespace(
+            waiting=dict(waiting), called=dict(called), dead=[{"id": letter_id, **letter} for letter_id, letter in dead]
+        )
         seen.totals = {name: int(value) for name, value in totals.items()}
         seen.inbox = [entry for entry, _ in inbox]
         seen.ends = sorted((end["entry"], end["status"]) for _, end in ends)
@@ -101,9 +104,13 @@ class Machine(RuleBasedStateMachine):
     @step("seen.dead", pick=PICKS)
     def replay_a_dead_letter(self, pick: int) -> None:
         letter = self.seen.dead[pick % len(self.seen.dead)]
-        fields: dict[Any, Any] = {name[5:]: value for name, value in letter.items() if name.startswith("sent.")}
-        fields["event_id"] = f"replay-{len(self.ledger.sent)}"
-        self.ledger.accept(str(self.redis.xadd(INBOX, fields)), fields)
+        dead_letters = DeadLetters(self.doors, inbox=INBOX, prefix=PREFIX)
+        (replayed,) = self.run.run(dead_letters.replay([letter["id"]]))
+        assert self.run.run(dead_letters.replay([letter["id"]])) == [], "replayed twice"
+        ((entry, fields),) = cast(Any, self.redis.xrevrange(INBOX, count=1))
+        assert fields["event_id"] == replayed.event_id
+        self.ledger.replayed.append(letter["entry"])
+        self.ledger.accept(entry, fields)
 
     def move(self, worker: int, count: int) -> None:
         before = self.look()
@@ -190,7 +197,8 @@ class Machine(RuleBasedStateMachine):
         assert [*ledger.moved, *seen.inbox] == list(ledger.sent), "not in order"
         assert seen.mail == {name: ledger.mail(name, None) for name in NAMES}
         assert seen.ends == sorted((entry, end) for entry, end in ledger.ended.items() if end != "duplicates")
-        assert sorted(letter["entry"] for letter in seen.dead) == [entry for entry, end in seen.ends if end == "dead"]
+        buried = [entry for entry, end in seen.ends if end == "dead" and entry not in ledger.replayed]
+        assert sorted(letter["entry"] for letter in seen.dead) == buried
         ends = list(ledger.ended.values())
         totals = {name: ends.count(name) for name in ("applied", "dead", "duplicates")}
         totals["received"] = len(ends) + sum(map(len, seen.mail.values()))

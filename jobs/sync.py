@@ -28,7 +28,8 @@ ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "
 """Refusals of the customer as a whole: taken apart, every part of a merged update would be refused again."""
 REFUSALS_AT_A_TIME: Final = 20
 """After so many, what is known is settled, and the rest is the next round: nobody's bad changes use up the rates."""
-ROUND_SECONDS: Final = 100.0
+ROUND_SECONDS: Final = 40.0
+"""Longer than one call of a service may take; what is not done by then is another round."""
 EXPIRE_ATTEMPTS: Final = 5
 """Tries of its own that a customer gets at least, since most of the time may have been an outage's or a halt's."""
 LOOK_AFTER_LOST_LEASE_MS: Final = 1_000

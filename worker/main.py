@@ -20,7 +20,10 @@ from worker.lifespan import working
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
-JOB_SECONDS = 120
+JOB_SECONDS = 45
+"""Longer than a round. arq shows the jobs of a killed worker as running for this time and 10 s more."""
+QUEUE_READ_LIMIT = 1000
+"""Wake-ups that arq looks at: more than killed workers leave behind at its head, or a new one would not be seen."""
 MAX_JOBS = 24
 """Enough to use up the rates at a second for each sync. More would take mail out early and wait with it for their turn,
 while it could still have been merged with what comes next."""
@@ -87,7 +90,7 @@ def worker_settings(settings: Settings) -> type:
         "on_shutdown": _stop,
         "max_jobs": MAX_JOBS,
         "poll_delay": POLL_SECONDS,
-        "queue_read_limit": 4 * MAX_JOBS,
+        "queue_read_limit": QUEUE_READ_LIMIT,
         "job_completion_wait": WAIT_FOR_JOBS_SECONDS,
         "job_serializer": to_json,
         "job_deserializer": json.loads,

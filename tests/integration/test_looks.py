@@ -5,32 +5,13 @@ from typing import Any
 
 import pytest
 
-from jobs.enqueue import send
 from jobs.errors import Limited, TimedOut
-from jobs.events import new_update
 from jobs.line import read_line
 from jobs.rate_limit import Limits, Rates
 from jobs.sync import sync_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
-
-
-async def change(world: World, customer: str, **changes: Any) -> str:
-    return await send(world.redis, new_update(customer_id=customer, changes=changes))
-
-
-def seed(world: World, *customers: str) -> None:
-    for customer in customers:
-        stripe = world.stripe.seed_customer(metadata={"autumn_id": customer})
-        world.autumn.seed(customer, stripe_id=stripe["id"])
-
-
-async def time_passes(world: World) -> None:
-    for key in (f"{PREFIX}:waiting", f"{PREFIX}:looks"):
-        for customer in await world.redis.zrange(key, 0, -1):
-            await world.redis.zadd(key, {customer: 1})
-    if await world.redis.exists(f"{PREFIX}:line"):
-        await world.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+from tests.integration.steps import change, seed, time_passes
 
 
 async def lose_an_answer(world: World, **changes: Any) -> None:

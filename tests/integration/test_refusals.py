@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from jobs.enqueue import outcome_of, send
-from jobs.events import new_update
+from jobs.enqueue import outcome_of
 from jobs.line import read_line
 from jobs.record import read_customer
 from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
@@ -14,10 +13,7 @@ from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, doors, read_dead
-
-
-async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:
-    return await send(world.redis, new_update(customer_id=customer, changes=changes, event_id=event_id))
+from tests.integration.steps import change
 
 
 def linked(world: World, customer: str, **fields: Any) -> dict[str, Any]:

@@ -6,33 +6,14 @@ from typing import Any
 
 import pytest
 
-from jobs.enqueue import outcome_of, send
-from jobs.events import new_update
+from jobs.enqueue import outcome_of
 from jobs.line import read_line
 from jobs.record import read_customer, read_totals
 from jobs.sync import sync_customer
 from sandbox.faults import Fault, Kind
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.processes import wait_until
-
-
-async def change(world: World, customer: str, **changes: Any) -> str:
-    return await send(world.redis, new_update(customer_id=customer, changes=changes))
-
-
-def seed(world: World, *customers: str) -> None:
-    for customer in customers:
-        stripe = world.stripe.seed_customer(metadata={"autumn_id": customer})
-        world.autumn.seed(customer, stripe_id=stripe["id"])
-
-
-async def time_passes(world: World) -> None:
-    """Whoever waits for a later time is due now, the next probe and the second looks too."""
-    for key in (f"{PREFIX}:waiting", f"{PREFIX}:looks"):
-        for customer in await world.redis.zrange(key, 0, -1):
-            await world.redis.zadd(key, {customer: 1})
-    if await world.redis.exists(f"{PREFIX}:line"):
-        await world.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+from tests.integration.steps import change, seed, time_passes
 
 
 def names(world: World, customer: str) -> tuple[Any, Any]:

@@ -1,0 +1,28 @@
+"""What the tests of trouble do again and again: a change comes, customers are planted, time passes."""
+
+from typing import Any
+
+from jobs.enqueue import send
+from jobs.events import new_update
+from tests.conftest import PREFIX, World
+
+
+async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:
+    """An app says that a customer changed; the event's id."""
+    return await send(world.redis, new_update(customer_id=customer, changes=changes, event_id=event_id))
+
+
+def seed(world: World, *customers: str) -> None:
+    """Plant customers that are linked and claimed."""
+    for customer in customers:
+        stripe = world.stripe.seed_customer(metadata={"autumn_id": customer})
+        world.autumn.seed(customer, stripe_id=stripe["id"])
+
+
+async def time_passes(world: World) -> None:
+    """Whoever waits for a later time is due now, the next probe and the second looks too."""
+    for key in (f"{PREFIX}:waiting", f"{PREFIX}:looks"):
+        for customer in await world.redis.zrange(key, 0, -1):
+            await world.redis.zadd(key, {customer: 1})
+    if await world.redis.exists(f"{PREFIX}:line"):
+        await world.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients

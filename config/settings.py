@@ -73,7 +73,7 @@ class Settings(RedisPlace):
     """For each endpoint, over all workers. Stripe allows 25."""
     retry_for_seconds: float = _setting("RETRY_FOR", 86_400.0, ge=0, le=7 * 86_400)
     """How long a change that fails is tried again before it becomes a dead letter."""
-    request_timeout_seconds: float = _setting("REQUEST_TIMEOUT", 30.0, gt=0, le=60)
+    request_timeout_seconds: float = _setting("REQUEST_TIMEOUT", 30.0, gt=0, le=30)
     """For one call of either service, from its start to its end."""
     echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=3600)
     """How long after a write of unknown fate a customer is looked at again; 0 turns it off. Autumn may take 60 s."""

@@ -30,6 +30,7 @@ REFUSALS_AT_A_TIME: Final = 20
 """After so many, what is known is settled, and the rest is the next round: nobody's bad changes use up the rates."""
 ROUND_SECONDS: Final = 40.0
 """Longer than one call of a service may take; what is not done by then is another round."""
+AFTER_A_CUT_SECONDS: Final = 30.0
 EXPIRE_ATTEMPTS: Final = 5
 """Tries of its own that a customer gets at least, since most of the time may have been an outage's or a halt's."""
 LOOK_AFTER_LOST_LEASE_MS: Final = 1_000
@@ -83,7 +84,7 @@ async def _work_on(this_round: Round) -> Ending:
     except (LeaseLostError, RedisError):
         raise
     except TimeoutError:
-        return _after_failure(progress, TryAgain("event", "round_too_long", maybe_applied=True))
+        return _after_failure(progress, _too_long())
     except Exception as error:
         return _after_failure(progress, error)
     _log_settled(progress)
@@ -97,6 +98,11 @@ async def _work_on(this_round: Round) -> Ending:
         said_since=progress.said_since,
         line=LineReport("works") if this_round.has_agreed else NOTHING_LEARNED,
     )
+
+
+def _too_long() -> TryAgain:
+    """The round was cut short, perhaps with an update on its way: the next one gives that some time to land."""
+    return TryAgain("event", "round_too_long", after_seconds=AFTER_A_CUT_SECONDS, maybe_applied=True)
 
 
 def _remembered(this_round: Round) -> tuple[dict[str, JsonValue], float]:

@@ -27,7 +27,8 @@ QUEUE_READ_LIMIT = 1000
 MAX_JOBS = 24
 """Enough to use up the rates at a second for each sync. More would take mail out early and wait with it for their turn,
 while it could still have been merged with what comes next."""
-POLL_SECONDS = 0.03
+POLL_SECONDS = 0.042
+"""How often arq looks at its queue: often enough that an event is picked up within 50 ms, seldom enough to idle below 2 %."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
 EX_CONFIG = 78

@@ -28,7 +28,7 @@ MAX_JOBS = 24
 """Enough to use up the rates at a second for each sync. More would take mail out early and wait with it for their turn,
 while it could still have been merged with what comes next."""
 POLL_SECONDS = 0.042
-"""How often arq looks at its queue: often enough that an event is picked up within 50 ms, seldom enough to idle below 2 %."""
+"""How often arq looks at its queue: an event is picked up within 50 ms, and idling costs less than 2 % of a core."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
 EX_CONFIG = 78

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from jobs.autumn_errors import error_from
 from jobs.autumn_models import UpdateCustomerResponse, explain
-from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
+from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 
 FOLDER: Final = os.environ.get("CONTRACT_DATA", "")
 pytestmark = pytest.mark.skipif(
@@ -52,8 +52,8 @@ EXPECTED: Final[dict[tuple[int, str | None], set[type[SyncError]]]] = {
     (401, "no_secret_key"): {Halt},
     (404, "customer_not_found"): {GiveUp},
     (409, "duplicate_idempotency_key"): {GiveUp},
-    (429, "stripe_rate_limit_exceeded"): {TryAgain},
-    (429, None): {TryAgain},
+    (429, "stripe_rate_limit_exceeded"): {Limited},
+    (429, None): {Limited},
     (500, "internal_error"): {TryAgain},
     (503, "service_unavailable"): {TryAgain},
 }

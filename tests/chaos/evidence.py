@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from sandbox.autumn import Call as AutumnCall
 from sandbox.stripe import Call as StripeCall
@@ -18,15 +18,7 @@ Damage = Literal[
     "out-of-order effects",
     "too many in flight",
 ]
-DAMAGES: Final[tuple[Damage, ...]] = (
-    "lost",
-    "stale",
-    "duplicate Stripe customers",
-    "overlapping updates",
-    "duplicate receipts",
-    "out-of-order effects",
-    "too many in flight",
-)
+DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage)
 
 
 @dataclass(frozen=True)

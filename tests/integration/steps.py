@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs.enqueue import send
 from jobs.events import new_update
+from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 
 
@@ -26,3 +27,12 @@ async def time_passes(world: World) -> None:
             await world.redis.zadd(key, {customer: 1})
     if await world.redis.exists(f"{PREFIX}:line"):
         await world.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+
+
+async def autumn_goes_down(world: World) -> None:
+    """Autumn answers 503 from now on, and the line closes over it."""
+    world.autumn.switches.add(Fault("503"))
+    for _ in range(5):
+        await change(world, "ann", name="Ann")
+        await world.run()
+        await time_passes(world)

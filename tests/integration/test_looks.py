@@ -11,7 +11,7 @@ from jobs.rate_limit import Limits, Rates
 from jobs.sync import sync_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
-from tests.integration.steps import change, seed, time_passes
+from tests.integration.steps import autumn_goes_down, change, seed, time_passes
 
 
 async def lose_an_answer(world: World, **changes: Any) -> None:
@@ -110,11 +110,7 @@ async def test_a_refused_event_does_not_open_the_line_for_a_service_that_is_down
 
 async def test_a_probe_that_learns_nothing_is_followed_by_a_pause(world: World) -> None:
     seed(world, "ann", "bob")
-    world.autumn.switches.add(Fault("503"))
-    for _ in range(5):
-        await change(world, "ann", name="Ann")
-        await world.run()
-        await time_passes(world)
+    await autumn_goes_down(world)
     assert await read_line(world.redis, PREFIX) is not None
     world.autumn.switches.clear()
     world.autumn.switches.add(Fault("garbage"))

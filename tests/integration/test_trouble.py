@@ -13,7 +13,7 @@ from jobs.sync import sync_customer
 from sandbox.faults import Fault, Kind
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.processes import wait_until
-from tests.integration.steps import change, seed, time_passes
+from tests.integration.steps import autumn_goes_down, change, seed, time_passes
 
 
 def names(world: World, customer: str) -> tuple[Any, Any]:
@@ -86,11 +86,7 @@ async def test_during_an_outage_one_probe_at_a_time_goes_out_and_the_return_open
 
 async def test_a_probe_whose_worker_dies_is_followed_by_another(world: World) -> None:
     seed(world, "ann", "bob")
-    world.autumn.switches.add(Fault("503"))
-    for _ in range(5):
-        await change(world, "ann", name="Ann")
-        await world.run()
-        await time_passes(world)
+    await autumn_goes_down(world)
     await change(world, "bob", name="Bob")
     await time_passes(world)
     await world.mailbox.move()

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.faults import Switches
-from sandbox.stripe_account import Account, Mail
+from sandbox.stripe_account import Account
 from sandbox.stripe_errors import (
     Json,
     StripeError,
@@ -28,6 +28,7 @@ from sandbox.stripe_errors import (
     unauthorized,
 )
 from sandbox.stripe_limits import IdempotencyKeys, Locks, Outcome, RateLimits
+from sandbox.stripe_payments import Mail
 from sandbox.stripe_requests import ENDPOINTS, Endpoint, parse_form, validate
 
 
@@ -92,53 +93,53 @@ class StripeSimulator:
     @property
     def customers(self) -> dict[str, Json]:
         """The stored customers by id; of a deleted one only its id, object and deleted are left."""
-        return self.account.customers
+        return self.account.customers.stored
 
     @property
     def payment_intents(self) -> dict[str, Json]:
         """The stored payment intents by id."""
-        return self.account.payment_intents
+        return self.account.payments.intents
 
     @property
     def mails(self) -> list[Mail]:
         """Each receipt that Stripe would have mailed, in order."""
-        return self.account.mails
+        return self.account.payments.mails
 
     @property
     def search_lag_seconds(self) -> float:
         """How far the search trails behind, an hour at most; what was seeded is always found. May be set."""
-        return self.account.search_lag_seconds
+        return self.account.customers.search_lag_seconds
 
     @search_lag_seconds.setter
     def search_lag_seconds(self, seconds: float) -> None:
-        self.account.search_lag_seconds = seconds
+        self.account.customers.search_lag_seconds = seconds
 
     @property
     def search_available(self) -> bool:
         """Whether there is a search at all: in India there is none. May be set."""
-        return self.account.search_available
+        return self.account.customers.search_available
 
     @search_available.setter
     def search_available(self, available: bool) -> None:
-        self.account.search_available = available
+        self.account.customers.search_available = available
 
     def seed_customer(self, **fields: Any) -> Json:
         """Put a customer in place that has long been there; `deleted=True` for one that is gone.
 
         Raises: ValueError for a field that a customer does not have.
         """
-        return self.account.seed_customer(**fields)
+        return self.account.customers.seed(**fields)
 
     def seed_payment_intent(self, **fields: Any) -> Json:
         """Put a payment intent in place; it mails nothing.
 
         Raises: ValueError for a field that a payment intent does not have.
         """
-        return self.account.seed_payment_intent(**fields)
+        return self.account.payments.seed(**fields)
 
     def succeed(self, payment_intent_id: str) -> Json:
         """Let a payment intent be paid. Raises: KeyError when there is no such payment intent."""
-        return self.account.succeed(payment_intent_id)
+        return self.account.payments.succeed(payment_intent_id)
 
     def app(self) -> web.Application:
         """The server's routes, as a fresh application over this same account."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from sandbox.stripe_errors import Json, StripeError, invalid, missing
@@ -21,6 +22,18 @@ class _Clause(NamedTuple):
     value: str
 
 
+def newest_first(stored: dict[str, Json], params: Json, filter_by: str = "") -> list[Json]:
+    """What is not deleted and passes the filters: `created`, and one field that has to be equal."""
+    # Of the same second, the later one first: sorting keeps the order of equals.
+    chosen = [item for item in reversed(stored.values()) if "deleted" not in item]
+    if filter_by in params:
+        chosen = [item for item in chosen if item[filter_by] == params[filter_by]]
+    if "created" in params:
+        chosen = [item for item in chosen if _within(item["created"], params["created"])]
+    chosen.sort(key=itemgetter("created"), reverse=True)
+    return chosen
+
+
 def page(newest_first: Sequence[Json], params: Json, *, url: str, kind: str) -> Json:
     """The page that `limit`, `starting_after` and `ending_before` ask for.
 
@@ -36,16 +49,6 @@ def page(newest_first: Sequence[Json], params: Json, *, url: str, kind: str) -> 
             start = _position(newest_first, params["starting_after"], "starting_after", kind) + 1
         chosen, left = newest_first[start : start + limit], len(newest_first) - start - limit
     return {"object": "list", "url": url, "has_more": left > 0, "data": list(chosen)}
-
-
-def within(moment: int, bounds: dict[str, int]) -> bool:
-    """Whether a time in seconds is inside all of gt, gte, lt and lte that are given."""
-    return (
-        moment > bounds.get("gt", moment - 1)
-        and moment >= bounds.get("gte", moment)
-        and moment < bounds.get("lt", moment + 1)
-        and moment <= bounds.get("lte", moment)
-    )
 
 
 def found(newest_first: Sequence[Json], params: Json, *, url: str) -> Json:
@@ -64,6 +67,16 @@ def found(newest_first: Sequence[Json], params: Json, *, url: str) -> Json:
         "next_page": str(start + limit) if more else None,
         "data": hits[start : start + limit],
     }
+
+
+def _within(moment: int, bounds: dict[str, int]) -> bool:
+    """Whether a time in seconds is inside all of gt, gte, lt and lte that are given."""
+    return (
+        moment > bounds.get("gt", moment - 1)
+        and moment >= bounds.get("gte", moment)
+        and moment < bounds.get("lt", moment + 1)
+        and moment <= bounds.get("lte", moment)
+    )
 
 
 def _limit(params: Json) -> int:

@@ -106,6 +106,14 @@ def account(account_id: str) -> Json:
     }
 
 
+def with_fields(blank: Json, fields: Json) -> Json:
+    """The blank object with these fields. Raises: ValueError for a field that such an object does not have."""
+    unknown = fields.keys() - blank.keys()
+    if unknown:
+        raise ValueError(f"A {blank['object']} has no {', '.join(sorted(unknown))}.")
+    return {**blank, **fields}
+
+
 def with_changes(before: Json, changes: Json) -> Json:
     """The object after an update with validated parameters: metadata merges, an empty value unsets.
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args
 
 from sandbox.autumn import Call as AutumnCall
 from sandbox.stripe import Call as StripeCall
-from sandbox.stripe_account import Mail
+from sandbox.stripe_payments import Mail
 
 Damage = Literal[
     "lost",

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.autumn import Call as AutumnCall
 from sandbox.stripe import Call as StripeCall
-from sandbox.stripe_account import Mail
+from sandbox.stripe_payments import Mail
 from tests.chaos.checker import check, expected_profiles
 from tests.chaos.evidence import Damage, Evidence, Profile, Sent
 from tests.chaos.measures import over_limit, recoveries

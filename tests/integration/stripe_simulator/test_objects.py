@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from sandbox.stripe import StripeSimulator
-from sandbox.stripe_account import Mail
+from sandbox.stripe_payments import Mail
 from tests.integration.stripe_simulator.client import Client, Clock
 
 # Customers

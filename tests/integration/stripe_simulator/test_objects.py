@@ -1,11 +1,10 @@
-"""Customers, payment intents, keys and the control routes of the simulated Stripe."""
+"""Customers, keys and the control routes of the simulated Stripe."""
 
 import base64
 
 import pytest
 
 from sandbox.stripe import StripeSimulator
-from sandbox.stripe_payments import Mail
 from tests.integration.stripe_simulator.client import Client, Clock
 
 # Customers
@@ -123,43 +122,7 @@ async def test_the_search_may_be_missing_as_in_india(client: Client, simulator: 
     assert (await client.get("/v1/customers/search", query="email:'a@example.com'")).status == 400
 
 
-# Payment intents and receipts
-
-
-async def test_an_address_mails_when_the_payment_succeeds(client: Client, simulator: StripeSimulator) -> None:
-    intent = simulator.seed_payment_intent()["id"]
-    await client.post(f"/v1/payment_intents/{intent}", receipt_email="ann@example.com")
-    assert not simulator.mails
-    simulator.succeed(intent)
-    simulator.succeed(intent)
-    assert simulator.mails == [Mail(intent, "ann@example.com")]
-
-
-async def test_an_address_that_was_taken_back_mails_nothing(client: Client, simulator: StripeSimulator) -> None:
-    intent = simulator.seed_payment_intent(receipt_email="ann@example.com")["id"]
-    cleared = await client.post(f"/v1/payment_intents/{intent}", receipt_email="")
-    assert cleared.body["receipt_email"] is None
-    simulator.succeed(intent)
-    assert not simulator.mails
-
-
-async def test_an_address_after_the_success_mails_at_once_and_again_when_it_changes(
-    client: Client, simulator: StripeSimulator
-) -> None:
-    intent = simulator.seed_payment_intent(status="succeeded")["id"]
-    for address in ("ann@example.com", "ann@example.com", "bob@example.com"):
-        await client.post(f"/v1/payment_intents/{intent}", receipt_email=address)
-    assert [mail.address for mail in simulator.mails] == ["ann@example.com", "bob@example.com"]
-
-
-async def test_a_payment_intent_belongs_to_a_customer_who_exists(client: Client, simulator: StripeSimulator) -> None:
-    ann = simulator.seed_customer()["id"]
-    made = await client.post("/v1/payment_intents", amount="500", currency="usd", customer=ann)
-    listed = await client.get("/v1/payment_intents", customer=ann)
-    assert [each["id"] for each in listed.body["data"]] == [made.body["id"]]
-    refused = await client.post("/v1/payment_intents", amount="500", currency="usd", customer="cus_none")
-    assert (refused.status, refused.error["param"]) == (400, "customer")
-    assert (await client.post("/v1/payment_intents", currency="usd")).error["code"] == "parameter_missing"
+# Autumn's lists, keys, other paths and the control routes
 
 
 async def test_the_lists_autumn_asks_for_are_empty_or_404(client: Client, simulator: StripeSimulator) -> None:
@@ -168,9 +131,6 @@ async def test_the_lists_autumn_asks_for_are_empty_or_404(client: Client, simula
         assert (await client.get(path, customer=ann, limit="100", **more)).body["data"] == []
         assert (await client.get(path, customer=gone)).status == 200
         assert (await client.get(path, customer="cus_none")).status == 404
-
-
-# Keys, other paths and the control routes
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer sk_test_other", "Basic !", "Basic c2s6"])

@@ -101,6 +101,11 @@ class StripeSimulator:
         return self.account.payments.intents
 
     @property
+    def charges(self) -> dict[str, Json]:
+        """The charges of the payment intents that succeeded, by id."""
+        return self.account.payments.charges
+
+    @property
     def mails(self) -> list[Mail]:
         """Each receipt that Stripe would have mailed, in order."""
         return self.account.payments.mails
@@ -133,7 +138,10 @@ class StripeSimulator:
     def seed_payment_intent(self, **fields: Any) -> Json:
         """Put a payment intent in place; it mails nothing.
 
-        Raises: ValueError for a field that a payment intent does not have.
+        One with `status="succeeded"` has its charge, made at `succeeded_at` (seconds since the epoch) or else when
+        the intent was created.
+
+        Raises: ValueError for a field that a payment intent does not have, or a `succeeded_at` without success.
         """
         return self.account.payments.seed(**fields)
 
@@ -223,8 +231,9 @@ class StripeSimulator:
                     call.replayed = True
                     replay = {"Idempotent-Replayed": "true", "Original-Request": first.request_id}
                     return _answer(first.status, first.text, replay)
-            done = self.account.operations[endpoint.name](target, validate(endpoint, call.params))
-            response = _answer(200, json.dumps(done))
+            params = validate(endpoint, call.params)
+            done = self.account.operations[endpoint.name](target, params)
+            response = _answer(200, json.dumps(self.account.payments.expanded(done, params.get("expand", ()))))
         except StripeError as error:
             response = _refusal(error)
         if response.status != 400:

@@ -89,6 +89,50 @@ def payment_intent(payment_intent_id: str, *, created: int, livemode: bool) -> J
     }
 
 
+def charge(charge_id: str, payment_intent: Json, *, created: int) -> Json:
+    """The charge by which a payment intent was paid; `created` in seconds since the epoch.
+
+    By what it was paid (a card, say) stays unsaid, as it does on the payment intent.
+    """
+    nothing = (
+        "application_fee calculated_statement_descriptor failure_balance_transaction failure_code failure_message "
+        "payment_method_details receipt_number source source_transfer"
+    )
+    as_the_intent = (
+        "amount application application_fee_amount currency customer description livemode metadata on_behalf_of "
+        "payment_method receipt_email review shipping statement_descriptor statement_descriptor_suffix "
+        "transfer_data transfer_group"
+    )
+    nowhere = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
+    unsaid = dict.fromkeys(("advice_code", "network_advice_code", "network_decline_code", "reason"))
+    return {
+        **dict.fromkeys(nothing.split()),
+        **{name: payment_intent[name] for name in as_the_intent.split()},
+        "id": charge_id,
+        "object": "charge",
+        "amount_captured": payment_intent["amount"],
+        "amount_refunded": 0,
+        "balance_transaction": f"txn_{charge_id.removeprefix('ch_')}",
+        "billing_details": {"address": nowhere, **dict.fromkeys(("email", "name", "phone", "tax_id"))},
+        "captured": True,
+        "created": created,
+        "disputed": False,
+        "fraud_details": {},
+        "outcome": {
+            **unsaid,
+            "network_status": "approved_by_network",
+            "seller_message": "Payment complete.",
+            "type": "authorized",
+        },
+        "paid": True,
+        "payment_intent": payment_intent["id"],
+        "receipt_url": f"https://pay.stripe.com/receipts/{charge_id}",
+        "refunded": False,
+        "refunds": {"object": "list", "data": [], "has_more": False, "url": f"/v1/charges/{charge_id}/refunds"},
+        "status": "succeeded",
+    }
+
+
 def account(account_id: str) -> Json:
     """The account that the key belongs to; it does not say which mode."""
     return {

@@ -1,11 +1,11 @@
-"""The payment intents of the simulated Stripe account, and the receipts that Stripe would mail for them.
+"""The payment intents of the simulated Stripe account, their charges, and the receipts that Stripe would mail.
 
 Nothing in here knows of HTTP, keys or limits; what an endpoint does is a method that takes the id from the path
 and the validated parameters.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,23 +24,33 @@ class Mail:
 
 
 class Payments:
-    """The payment intents by id in `intents`, their endpoints, and each receipt in `mails`, in order."""
+    """Payment intents and charges by id, the endpoints of the former, and each receipt in `mails`, in order."""
 
     def __init__(self, customers: Customers, *, livemode: bool, clock: Callable[[], float], rng: random.Random) -> None:
         """`clock` gives seconds since the epoch, `rng` what the ids are made of."""
         self.intents: dict[str, Json] = {}
+        self.charges: dict[str, Json] = {}
         self.mails: list[Mail] = []
         self._customers = customers
         self._livemode = livemode
         self._clock = clock
         self._random = rng
 
-    def seed(self, **fields: Any) -> Json:
+    def seed(self, *, succeeded_at: float | None = None, **fields: Any) -> Json:
         """Put a payment intent in place; it mails nothing, whatever its status.
 
-        Raises: ValueError for a field that a payment intent does not have.
+        One that succeeded has its charge, made at `succeeded_at`, in seconds since the epoch; if that is not
+        given, when the intent was.
+
+        Raises: ValueError for a field that a payment intent does not have, or a success of one that has not
+            succeeded.
         """
         seeded = objects.with_fields(self._blank(fields.pop("id", None)), fields)
+        if seeded["status"] == "succeeded":
+            paid_at = seeded["created"] if succeeded_at is None else succeeded_at
+            seeded = self._paid(seeded, seeded["latest_charge"] or self._new_charge_id(), paid_at)
+        elif succeeded_at is not None:
+            raise ValueError(f"A payment_intent that is {seeded['status']} has no succeeded_at.")
         self.intents[seeded["id"]] = seeded
         return seeded
 
@@ -52,12 +62,13 @@ class Payments:
         before = self.intents[payment_intent_id]
         if before["status"] == "succeeded":
             return before
-        paid = {
-            "status": "succeeded",
-            "amount_received": before["amount"],
-            "latest_charge": objects.new_id("ch", 24, self._random),
-        }
-        return self._keep({**before, **paid}, before)
+        return self._keep(self._paid(before, self._new_charge_id(), self._clock()), before)
+
+    def expanded(self, answer: Json, paths: Sequence[str]) -> Json:
+        """The answer with the charges that `paths` ask for in the place of their ids; the stored is left alone."""
+        if "data.latest_charge" in paths:
+            return {**answer, "data": [self._with_charge(intent) for intent in answer["data"]]}
+        return self._with_charge(answer) if "latest_charge" in paths else answer
 
     def create(self, _id: str, params: Json) -> Json:
         """`POST /v1/payment_intents`. Raises: StripeError for no such customer, or too much metadata."""
@@ -90,10 +101,27 @@ class Payments:
         known = payment_intent_id or objects.new_id("pi", 24, self._random)
         return objects.payment_intent(known, created=int(self._clock()), livemode=self._livemode)
 
+    def _new_charge_id(self) -> str:
+        return objects.new_id("ch", 24, self._random)
+
+    def _paid(self, intent: Json, charge_id: str, at: float) -> Json:
+        """The intent after its success; the charge is kept, the intent not yet."""
+        self.charges[charge_id] = objects.charge(charge_id, intent, created=int(at))
+        received = intent["amount_received"] or intent["amount"]
+        return {**intent, "status": "succeeded", "amount_received": received, "latest_charge": charge_id}
+
+    def _with_charge(self, intent: Json) -> Json:
+        # The charge of a seeded failure is known by its id only.
+        charge_id = intent["latest_charge"]
+        return {**intent, "latest_charge": self.charges.get(charge_id, charge_id)}
+
     def _keep(self, intent: Json, before: Json) -> Json:
         """Store it, and mail a receipt where an address and a success have come together just now."""
         self.intents[intent["id"]] = intent
         told = before["status"] == "succeeded" and before["receipt_email"] == intent["receipt_email"]
         if intent["status"] == "succeeded" and intent["receipt_email"] and not told:
             self.mails.append(Mail(intent["id"], intent["receipt_email"]))
+            # Stripe says of a charge's address that it is the one the receipt was sent to.
+            paid = self.charges[intent["latest_charge"]]
+            self.charges[paid["id"]] = {**paid, "receipt_email": intent["receipt_email"]}
         return intent

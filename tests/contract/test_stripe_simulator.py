@@ -104,6 +104,13 @@ def test_a_payment_intent_has_the_shape_of_stripes_example(examples: dict[str, A
     assert not differences(StripeSimulator().seed_payment_intent(), examples["payment_intent"])
 
 
+def test_a_charge_has_the_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+    simulator = StripeSimulator()
+    simulator.succeed(simulator.seed_payment_intent()["id"])
+    (charge,) = simulator.charges.values()
+    assert not differences(charge, examples["charge"])
+
+
 def test_the_comparison_finds_a_missing_key_and_a_wrong_type() -> None:
     assert differences({"a": 1, "b": {"c": "x"}}, {"a": "1", "b": {"d": "x"}})
 
@@ -186,6 +193,16 @@ async def test_a_payment_intent_keeps_its_receipt_email(client: stripe.StripeCli
     assert (await intents.update_async(made.id, {"receipt_email": "ann@example.com"})).receipt_email
     assert (await intents.update_async(made.id, {"receipt_email": ""})).receipt_email is None
     assert [made.id] == [each.id for each in (await intents.list_async({"created": {"gte": made.created}})).data]
+
+
+async def test_a_payment_intent_comes_with_its_charge(client: stripe.StripeClient, simulator: StripeSimulator) -> None:
+    intents = client.v1.payment_intents
+    seeded = simulator.seed_payment_intent(status="succeeded", created=100, succeeded_at=160)
+    retrieved = await intents.retrieve_async(seeded["id"], {"expand": ["latest_charge"]})
+    (listed,) = (await intents.list_async({"expand": ["data.latest_charge"]})).data
+    for charge in (retrieved.latest_charge, listed.latest_charge):
+        assert isinstance(charge, stripe.Charge)
+        assert (charge.id, charge.created) == (seeded["latest_charge"], 160)
 
 
 @pytest.mark.parametrize("write", [True, False], ids=["update", "retrieve"])

@@ -1,8 +1,10 @@
 """Payment intents of the simulated Stripe and the receipts it would mail."""
 
+import pytest
+
 from sandbox.stripe import StripeSimulator
 from sandbox.stripe_payments import Mail
-from tests.integration.stripe_simulator.client import Client
+from tests.integration.stripe_simulator.client import Client, Clock
 
 # Receipts
 
@@ -79,3 +81,81 @@ async def test_a_payment_intent_belongs_to_a_customer_who_exists(client: Client,
     refused = await client.post("/v1/payment_intents", amount="500", currency="usd", customer="cus_none")
     assert (refused.status, refused.error["param"]) == (400, "customer")
     assert (await client.post("/v1/payment_intents", currency="usd")).error["code"] == "parameter_missing"
+
+
+# Charges
+
+
+async def test_a_success_leaves_a_charge_of_that_moment(
+    client: Client, simulator: StripeSimulator, clock: Clock
+) -> None:
+    ann = simulator.seed_customer()["id"]
+    intent = simulator.seed_payment_intent(customer=ann, amount=700, receipt_email="ann@example.com")["id"]
+    assert not simulator.charges
+    clock.now += 60.5
+    simulator.succeed(intent)
+    simulator.succeed(intent)
+    (charge,) = simulator.charges.values()
+    expected = {
+        "amount": 700,
+        "created": int(clock.now),
+        "customer": ann,
+        "paid": True,
+        "payment_intent": intent,
+        "receipt_email": "ann@example.com",
+        "status": "succeeded",
+    }
+    assert {name: charge[name] for name in expected} == expected
+    retrieved = (await client.get(f"/v1/payment_intents/{intent}")).body
+    assert (retrieved["latest_charge"], retrieved["amount_received"]) == (charge["id"], 700)
+
+
+async def test_a_charge_names_the_address_that_its_receipt_was_last_mailed_to(
+    client: Client, simulator: StripeSimulator
+) -> None:
+    intent = simulator.seed_payment_intent(status="succeeded")
+    addresses = []
+    for address in ("ann@example.com", "bob@example.com", ""):
+        await client.post(f"/v1/payment_intents/{intent['id']}", receipt_email=address)
+        addresses.append(simulator.charges[intent["latest_charge"]]["receipt_email"])
+    assert addresses == ["ann@example.com", "bob@example.com", "bob@example.com"]
+
+
+def test_a_payment_is_seeded_as_paid_when_it_was_created(simulator: StripeSimulator) -> None:
+    intent = simulator.seed_payment_intent(status="succeeded", created=1_700_000_000, amount=700)
+    charge = simulator.charges[intent["latest_charge"]]
+    assert (charge["created"], intent["amount_received"]) == (1_700_000_000, 700)
+    assert not simulator.mails
+
+
+def test_a_payment_may_be_seeded_as_paid_later_and_under_a_known_charge(simulator: StripeSimulator) -> None:
+    simulator.seed_payment_intent(
+        status="succeeded", created=1_700_000_000, succeeded_at=1_700_000_090.9, latest_charge="ch_known"
+    )
+    assert simulator.charges["ch_known"]["created"] == 1_700_000_090
+
+
+def test_only_a_paid_payment_is_seeded_with_a_moment_of_success(simulator: StripeSimulator) -> None:
+    with pytest.raises(ValueError, match="succeeded_at"):
+        simulator.seed_payment_intent(succeeded_at=1_700_000_000)
+    assert not simulator.payment_intents
+
+
+async def test_a_charge_takes_the_place_of_its_id_only_where_that_is_asked_for(
+    client: Client, simulator: StripeSimulator
+) -> None:
+    paid, open_ = (simulator.seed_payment_intent(status=status) for status in ("succeeded", "processing"))
+    charge = simulator.charges[paid["latest_charge"]]
+    path = f"/v1/payment_intents/{paid['id']}"
+    retrieved = await client.get(path, **{"expand[]": "latest_charge"})
+    updated = await client.post(path, **{"expand[]": "latest_charge", "metadata[a]": "1"})
+    listed = await client.get("/v1/payment_intents", **{"expand[]": "data.latest_charge"})
+    by_id = {each["id"]: each["latest_charge"] for each in listed.body["data"]}
+    assert retrieved.body["latest_charge"] == updated.body["latest_charge"] == charge
+    assert by_id == {paid["id"]: charge, open_["id"]: None}
+    assert (await client.get(path)).body["latest_charge"] == charge["id"]
+
+
+async def test_the_charge_of_a_failed_try_stays_an_id(client: Client, simulator: StripeSimulator) -> None:
+    path = f"/v1/payment_intents/{simulator.seed_payment_intent(latest_charge='ch_failed')['id']}"
+    assert (await client.get(path, **{"expand[]": "latest_charge"})).body["latest_charge"] == "ch_failed"

@@ -32,6 +32,11 @@ def unknown_parameter(param: str) -> StripeError:
     return invalid(param, f"Received unknown parameter: {param}", "parameter_unknown")
 
 
+def not_expandable(path: str) -> StripeError:
+    """A property that holds no other object's id, or whose object this simulator does not play."""
+    return StripeError(400, f"This property cannot be expanded ({path}).")
+
+
 def missing(kind: str, object_id: str, *, param: str = "id", status: int = 404) -> StripeError:
     """No such object; 404 when the path or a filter names it, 400 when the body does."""
     return StripeError(status, f"No such {kind}: '{object_id}'", code="resource_missing", param=param)

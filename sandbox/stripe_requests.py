@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from sandbox.stripe_errors import Json, invalid, unknown_parameter
+from sandbox.stripe_errors import Json, invalid, not_expandable, unknown_parameter
 
 Kind = Literal["text", "email", "integer", "boolean", "list", "map", "range"]
 
@@ -32,6 +32,8 @@ class Endpoint:
     takes: Mapping[str, Kind]
     required: tuple[str, ...] = ()
     permission: str = ""
+    expands: tuple[str, ...] = ()
+    """The paths that `expand` may name."""
 
 
 _PAGE: dict[str, Kind] = {
@@ -54,16 +56,27 @@ _PAYMENT: dict[str, Kind] = {
     "metadata": "map",
     "receipt_email": "email",
 }
+# What Autumn asks for. Each is null on every customer of the simulator, expanded or not.
+_OF_A_CUSTOMER = ("discount.source.coupon.applies_to", "invoice_settings.default_payment_method", "test_clock")
+_OF_CUSTOMERS = tuple(f"data.{path}" for path in _OF_A_CUSTOMER)
 _CUSTOMER, _PAYMENT_INTENT = "/v1/customers/{id}", "/v1/payment_intents/{id}"
 
 ENDPOINTS = (
-    Endpoint("customers.create", "POST", "/v1/customers", _PROFILE, permission="rak_customer_write"),
+    Endpoint(
+        "customers.create",
+        "POST",
+        "/v1/customers",
+        _PROFILE,
+        permission="rak_customer_write",
+        expands=_OF_A_CUSTOMER,
+    ),
     Endpoint(
         "customers.list",
         "GET",
         "/v1/customers",
         {"created": "range", "email": "text", **_PAGE},
         permission="rak_customer_read",
+        expands=_OF_CUSTOMERS,
     ),
     Endpoint(
         "customers.search",
@@ -72,9 +85,24 @@ ENDPOINTS = (
         {"expand": "list", "limit": "integer", "page": "text", "query": "text"},
         required=("query",),
         permission="rak_customer_read",
+        expands=_OF_CUSTOMERS,
     ),
-    Endpoint("customers.retrieve", "GET", _CUSTOMER, {"expand": "list"}, permission="rak_customer_read"),
-    Endpoint("customers.update", "POST", _CUSTOMER, _PROFILE, permission="rak_customer_write"),
+    Endpoint(
+        "customers.retrieve",
+        "GET",
+        _CUSTOMER,
+        {"expand": "list"},
+        permission="rak_customer_read",
+        expands=_OF_A_CUSTOMER,
+    ),
+    Endpoint(
+        "customers.update",
+        "POST",
+        _CUSTOMER,
+        _PROFILE,
+        permission="rak_customer_write",
+        expands=_OF_A_CUSTOMER,
+    ),
     Endpoint("customers.delete", "DELETE", _CUSTOMER, {}, permission="rak_customer_write"),
     Endpoint(
         "payment_intents.create",
@@ -83,6 +111,7 @@ ENDPOINTS = (
         {"amount": "integer", "currency": "text", "customer": "text", **_PAYMENT},
         required=("amount", "currency"),
         permission="rak_payment_intent_write",
+        expands=("latest_charge",),
     ),
     Endpoint(
         "payment_intents.list",
@@ -90,6 +119,7 @@ ENDPOINTS = (
         "/v1/payment_intents",
         {"created": "range", "customer": "text", **_PAGE},
         permission="rak_payment_intent_read",
+        expands=("data.latest_charge",),
     ),
     Endpoint(
         "payment_intents.retrieve",
@@ -97,8 +127,16 @@ ENDPOINTS = (
         _PAYMENT_INTENT,
         {"expand": "list"},
         permission="rak_payment_intent_read",
+        expands=("latest_charge",),
     ),
-    Endpoint("payment_intents.update", "POST", _PAYMENT_INTENT, _PAYMENT, permission="rak_payment_intent_write"),
+    Endpoint(
+        "payment_intents.update",
+        "POST",
+        _PAYMENT_INTENT,
+        _PAYMENT,
+        permission="rak_payment_intent_write",
+        expands=("latest_charge",),
+    ),
     Endpoint(
         "subscriptions.list",
         "GET",
@@ -146,6 +184,9 @@ def validate(endpoint: Endpoint, raw: Json) -> Json:
         if kind is None:
             raise unknown_parameter(name)
         checked[name] = _CHECKS[kind](name, value)
+    for path in checked.get("expand", ()):
+        if path not in endpoint.expands:
+            raise not_expandable(path)
     return checked
 
 

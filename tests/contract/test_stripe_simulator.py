@@ -203,6 +203,8 @@ async def test_a_payment_intent_comes_with_its_charge(client: stripe.StripeClien
     for charge in (retrieved.latest_charge, listed.latest_charge):
         assert isinstance(charge, stripe.Charge)
         assert (charge.id, charge.created) == (seeded["latest_charge"], 160)
+    with pytest.raises(stripe.InvalidRequestError, match=r"cannot be expanded \(amount\)"):
+        await intents.retrieve_async(seeded["id"], {"expand": ["amount"]})
 
 
 @pytest.mark.parametrize("write", [True, False], ids=["update", "retrieve"])

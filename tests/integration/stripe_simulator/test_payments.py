@@ -159,3 +159,33 @@ async def test_a_charge_takes_the_place_of_its_id_only_where_that_is_asked_for(
 async def test_the_charge_of_a_failed_try_stays_an_id(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/payment_intents/{simulator.seed_payment_intent(latest_charge='ch_failed')['id']}"
     assert (await client.get(path, **{"expand[]": "latest_charge"})).body["latest_charge"] == "ch_failed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "property_"),
+    [
+        ("GET", "/v1/payment_intents", "latest_charge"),
+        ("GET", "/v1/payment_intents/{intent}", "data.latest_charge"),
+        ("GET", "/v1/payment_intents/{intent}", "metadata"),
+        ("POST", "/v1/payment_intents/{intent}", "amount"),
+        ("POST", "/v1/customers", "name"),
+        ("GET", "/v1/customers", "test_clock"),
+        ("GET", "/v1/account", "id"),
+    ],
+)
+async def test_what_cannot_be_expanded_is_refused(
+    client: Client, simulator: StripeSimulator, method: str, path: str, property_: str
+) -> None:
+    path = path.format(intent=simulator.seed_payment_intent()["id"])
+    sent = {"expand[0]": property_}
+    refused = await (client.get(path, **sent) if method == "GET" else client.post(path, "autumn:1", **sent))
+    assert refused.status == 400
+    assert refused.error["message"] == f"This property cannot be expanded ({property_})."
+    assert not simulator.customers
+
+
+async def test_what_autumn_expands_on_a_customer_can_be(client: Client) -> None:
+    wanted = ("test_clock", "invoice_settings.default_payment_method", "discount.source.coupon.applies_to")
+    made = await client.post("/v1/customers", **{f"expand[{place}]": what for place, what in enumerate(wanted)})
+    listed = await client.get("/v1/customers", **{"expand[]": "data.test_clock"})
+    assert listed.body["data"] == [made.body]

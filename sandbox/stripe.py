@@ -30,6 +30,7 @@ from sandbox.stripe_errors import (
 from sandbox.stripe_limits import IdempotencyKeys, Locks, Outcome, RateLimits
 from sandbox.stripe_payments import Mail
 from sandbox.stripe_requests import ENDPOINTS, Endpoint, parse_form, validate
+from sandbox.stripe_writes import Write
 
 
 @dataclass
@@ -84,6 +85,8 @@ class StripeSimulator:
         self.search_per_second = search_per_second
         self.account = Account(livemode=livemode, clock=clock)
         self.calls: list[Call] = []
+        self.writes: list[Write] = []
+        """Each POST and DELETE that was executed, in order; what is seeded or let succeed is no request."""
         self.switches = Switches()
         self._clock = clock
         self._limits = RateLimits(clock)
@@ -231,14 +234,23 @@ class StripeSimulator:
                     call.replayed = True
                     replay = {"Idempotent-Replayed": "true", "Original-Request": first.request_id}
                     return _answer(first.status, first.text, replay)
-            params = validate(endpoint, call.params)
-            done = self.account.operations[endpoint.name](target, params)
-            response = _answer(200, json.dumps(self.account.payments.expanded(done, params.get("expand", ()))))
+            response = _answer(200, json.dumps(self._execute(endpoint, call, target)))
         except StripeError as error:
             response = _refusal(error)
         if response.status != 400:
             self._store(call, response)
         return response
+
+    def _execute(self, endpoint: Endpoint, call: Call, target: str) -> Json:
+        params = validate(endpoint, call.params)
+        if endpoint.method == "GET":
+            done = self.account.reads[endpoint.name](target, params)
+        else:
+            change = self.account.writes[endpoint.name](target, params)
+            done = change.after
+            key = call.idempotency_key
+            self.writes.append(Write(self._clock(), call.request_id, endpoint.name, done["id"], key, change.fields()))
+        return self.account.payments.expanded(done, params.get("expand", ()))
 
     def _fail(self, status: int, call: Call) -> web.Response:
         response = _refusal(rate_limited("global-concurrency") if status == 429 else broken(status))

@@ -11,12 +11,14 @@ from sandbox.stripe_customers import Customers
 from sandbox.stripe_errors import Json
 from sandbox.stripe_lists import page
 from sandbox.stripe_payments import Payments
+from sandbox.stripe_writes import Change
 
-Operation = Callable[[str, Json], Json]
+Read = Callable[[str, Json], Json]
+Writing = Callable[[str, Json], Change]
 
 
 class Account:
-    """The state of an account, and its endpoints by name in `operations`."""
+    """The state of an account, and its endpoints by name: those that read and those that write."""
 
     def __init__(self, *, livemode: bool, clock: Callable[[], float]) -> None:
         """`clock` gives seconds since the epoch."""
@@ -24,23 +26,25 @@ class Account:
         self.id = objects.new_id("acct", 16, rng)
         self.customers = Customers(livemode=livemode, clock=clock, rng=rng)
         self.payments = Payments(self.customers, livemode=livemode, clock=clock, rng=rng)
-        self.operations: dict[str, Operation] = {
-            "customers.create": self.customers.create,
+        self.reads: dict[str, Read] = {
             "customers.list": self.customers.listed,
             "customers.search": self.customers.searched,
             "customers.retrieve": self.customers.retrieve,
-            "customers.update": self.customers.update,
-            "customers.delete": self.customers.delete,
-            "payment_intents.create": self.payments.create,
             "payment_intents.list": self.payments.listed,
             "payment_intents.retrieve": self.payments.retrieve,
-            "payment_intents.update": self.payments.update,
             "subscriptions.list": self._list_of_none("/v1/subscriptions", "subscription"),
             "subscription_schedules.list": self._list_of_none("/v1/subscription_schedules", "subscription_schedule"),
             "account.retrieve": lambda _id, _params: objects.account(self.id),
         }
+        self.writes: dict[str, Writing] = {
+            "customers.create": self.customers.create,
+            "customers.update": self.customers.update,
+            "customers.delete": self.customers.delete,
+            "payment_intents.create": self.payments.create,
+            "payment_intents.update": self.payments.update,
+        }
 
-    def _list_of_none(self, url: str, kind: str) -> Operation:
+    def _list_of_none(self, url: str, kind: str) -> Read:
         def listed(_id: str, params: Json) -> Json:
             self.customers.check_filter(params)
             return page([], params, url=url, kind=kind)

@@ -11,6 +11,7 @@ from typing import Any
 from sandbox import stripe_objects as objects
 from sandbox.stripe_errors import Json, StripeError, missing
 from sandbox.stripe_lists import found, newest_first, page
+from sandbox.stripe_writes import Change
 
 # Stripe says that its search is up to an hour behind during an outage: no older state is ever asked for.
 _LONGEST_SEARCH_LAG_SECONDS = 3600.0
@@ -53,10 +54,10 @@ class Customers:
         if "customer" in params and params["customer"] not in self.stored:
             raise missing("customer", params["customer"], param="customer")
 
-    def create(self, _id: str, params: Json) -> Json:
+    def create(self, _id: str, params: Json) -> Change:
         """`POST /v1/customers`. Raises: StripeError for too much metadata."""
         blank = self._blank(objects.new_id("cus", 14, self._random))
-        return self._keep(objects.with_changes(blank, params))
+        return Change(blank, self._keep(objects.with_changes(blank, params)))
 
     def retrieve(self, customer_id: str, _params: Json) -> Json:
         """`GET /v1/customers/{id}`, deleted or not. Raises: StripeError when there never was one."""
@@ -64,14 +65,15 @@ class Customers:
             raise missing("customer", customer_id)
         return self.stored[customer_id]
 
-    def update(self, customer_id: str, params: Json) -> Json:
+    def update(self, customer_id: str, params: Json) -> Change:
         """`POST /v1/customers/{id}`. Raises: StripeError for no such customer, or too much metadata."""
-        return self._keep(objects.with_changes(self.present(customer_id), params))
+        before = self.present(customer_id)
+        return Change(before, self._keep(objects.with_changes(before, params)))
 
-    def delete(self, customer_id: str, _params: Json) -> Json:
+    def delete(self, customer_id: str, _params: Json) -> Change:
         """`DELETE /v1/customers/{id}`. Raises: StripeError when there is no such customer."""
-        self.present(customer_id)
-        return self._keep(objects.deleted_customer(customer_id))
+        before = self.present(customer_id)
+        return Change(before, self._keep(objects.deleted_customer(customer_id)))
 
     def listed(self, _id: str, params: Json) -> Json:
         """`GET /v1/customers`. Raises: StripeError for a limit or a cursor that is none."""

@@ -13,6 +13,7 @@ from sandbox import stripe_objects as objects
 from sandbox.stripe_customers import Customers
 from sandbox.stripe_errors import Json, missing
 from sandbox.stripe_lists import newest_first, page
+from sandbox.stripe_writes import Change
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,23 @@ class Payments:
             return {**answer, "data": [self._with_charge(intent) for intent in answer["data"]]}
         return self._with_charge(answer) if "latest_charge" in paths else answer
 
-    def create(self, _id: str, params: Json) -> Json:
+    def create(self, _id: str, params: Json) -> Change:
         """`POST /v1/payment_intents`. Raises: StripeError for no such customer, or too much metadata."""
         if params.get("customer"):
             self._customers.present(params["customer"], param="customer", status=400)
         blank = self._blank(None)
-        return self._keep(objects.with_changes(blank, params), blank)
+        # An amount and a currency are always given: what the blank object has there is no value from before.
+        before = {**blank, "amount": None, "currency": None}
+        return Change(before, self._keep(objects.with_changes(blank, params), blank))
 
     def retrieve(self, payment_intent_id: str, _params: Json) -> Json:
         """`GET /v1/payment_intents/{id}`. Raises: StripeError when there is none."""
         return self._present(payment_intent_id)
 
-    def update(self, payment_intent_id: str, params: Json) -> Json:
+    def update(self, payment_intent_id: str, params: Json) -> Change:
         """`POST /v1/payment_intents/{id}`. Raises: StripeError for no such intent, or too much metadata."""
         before = self._present(payment_intent_id)
-        return self._keep(objects.with_changes(before, params), before)
+        return Change(before, self._keep(objects.with_changes(before, params), before))
 
     def listed(self, _id: str, params: Json) -> Json:
         """`GET /v1/payment_intents`. Raises: StripeError for a limit, a cursor or a customer that is none."""

@@ -6,7 +6,7 @@ Nothing else in the project reads the environment. No setting is read at import.
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Mode = Literal["live", "test"]
 
@@ -18,6 +18,10 @@ STRIPE_KEY_PREFIXES: dict[str, Mode] = {
     "rk_test_": "test",
 }
 STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
+
+
+METADATA_KEY_MAX, METADATA_KEYS_FREE = 40, 48
+"""Characters of a key of Stripe's metadata, and the keys that are left beside our own two."""
 
 
 class SettingsError(Exception):
@@ -77,6 +81,18 @@ class Settings(RedisPlace):
     """For one call of either service, from its start to its end."""
     echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=3600)
     """How long after a write of unknown fate a customer is looked at again; 0 turns it off. Autumn may take 60 s."""
+    stripe_when_unlinked: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_UNLINKED", "create")
+    """A customer without a link: create a Stripe customer where none is ours, only link the one that is, or report."""
+    stripe_when_gone: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_GONE", "create")
+    """The same where the linked Stripe customer is deleted or missing."""
+    stripe_metadata_keys: Annotated[tuple[str, ...], NoDecode] = _setting("STRIPE_METADATA_KEYS", ())
+    """Keys of Autumn's metadata, parted by commas, that are copied to the Stripe customer's."""
+    autumn_when_missing: Literal["dead-letter", "create"] = _setting("AUTUMN_WHEN_MISSING", "dead-letter")
+    """What becomes of a change of a customer that Autumn does not know."""
+    receipts: Literal["mirror", "open", "recover"] = _setting("RECEIPTS", "mirror")
+    """Show the flag in Stripe only, set the address of payments that are still open, or mail those of late, too."""
+    receipts_recover_hours: float = _setting("RECEIPTS_RECOVER_HOURS", 24.0, gt=0, le=30 * 24)
+    """How long ago a payment may have succeeded for its receipt to be mailed with `recover`."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
 
@@ -98,6 +114,23 @@ class Settings(RedisPlace):
         if not value.startswith(("http://", "https://")):
             raise ValueError("has to begin with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("stripe_metadata_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @field_validator("stripe_metadata_keys")
+    @classmethod
+    def _fitting_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if len(key) > METADATA_KEY_MAX or set(key) & set("[]"):
+                raise ValueError(f"{key}: Stripe takes keys of {METADATA_KEY_MAX} characters at most, without [ and ]")
+            if key.startswith("autumn_"):
+                raise ValueError(f"{key}: keys that begin with autumn_ belong to Autumn and to this worker")
+        if len(set(keys)) > METADATA_KEYS_FREE:
+            raise ValueError(f"names {len(set(keys))} keys: Stripe takes 50, two of which this worker needs")
+        return tuple(dict.fromkeys(keys))
 
     @model_validator(mode="after")
     def _one_mode(self) -> "Settings":

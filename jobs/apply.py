@@ -1,172 +1,181 @@
 """One round of a customer through both services: the change is applied in Autumn, and Stripe is made to agree.
 
-The only file that writes to Autumn and to Stripe. The lease is looked at before every write. Anything may run twice:
-the values written are absolute, and each try begins with a new look.
+The only file that writes to Autumn and to Stripe. It looks, plans, takes a step, and plans again until nothing is left;
+what it takes for a step, jobs.steps says. Anything may run twice: the values written are absolute, and each try begins
+with a new look.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 from pydantic import JsonValue
 
-from jobs.autumn_models import UpdateCustomerResponse
-from jobs.customer import AutumnCustomer, Mode, StripeCustomer, StripeView
-from jobs.errors import Absent, GiveUp, Halt, TryAgain
-from jobs.mail import Mail
+from jobs.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
+from jobs.errors import Absent, GiveUp, Halt
+from jobs.findings import Finding
+from jobs.look import as_autumn_customer, look_at_stripe, look_at_wanted
 from jobs.merge import cleared, undone, without
-from jobs.plan import AUTUMN_ID, CreateInStripe, LinkInAutumn, LinkState, Plan, Step, UpdateStripe, make_plan
-from jobs.resources import Resources
-from jobs.stripe_gateway import RETRIEVE, UPDATE, idempotency_key
+from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
+from jobs.profile import UpdateStripe
+from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
 
-AUTUMN_MODES: Final[dict[str, Mode]] = {"live": "live", "sandbox": "test"}
-CREATE_TRIES: Final = 5
-SEARCH_LAG_SECONDS: Final = 3600.0
-"""The longest that Stripe's search is said to trail behind."""
+PUT_BACKS_AT_MOST: Final = 3
+"""How often in a row a second look puts something back: whoever undoes it each time would make a loop of it."""
 OTHER_ACCOUNT: Final = "Autumn and STRIPE_API_KEY are connected to different Stripe accounts: use a key of Autumn's"
 
 
 @dataclass
 class Round:
-    """One customer's mail on its way through both services. `record` and `totals` gather what is to be written down."""
+    """One customer's mail on its way through both services; what it wrote and noted is in `writes`."""
 
-    resources: Resources
-    mail: Mail
-    record: dict[str, str] = field(default_factory=dict)
-    totals: Counter[str] = field(default_factory=Counter)
+    writes: Writes
     has_agreed: bool = False
     """Whether both services answered to the end, so that they are known to work."""
-
-    @property
-    def has_written(self) -> bool:
-        """Whether a write to either service was begun."""
-        return any(self.totals[name] for name in ("autumn_updates", "stripe_creates", "stripe_updates"))
-
-    @property
-    def failing_seconds(self) -> float:
-        """How long the customer's changes have failed in a row before this round."""
-        since = self.mail.record.get("failing_since")
-        return self.resources.now() - float(since) if since else 0.0
+    found: str = ""
+    """The link as it was first seen."""
+    findings: tuple[Finding, ...] = ()
+    profile_changed: bool = False
+    """Whether a name or e-mail of a linked customer was changed, which may come back as an echo of an older one."""
+    left_out: bool = False
+    """Whether the second look left something to do for another one."""
+    _autumn: AutumnCustomer | None = field(default=None, init=False)
+    _view: StripeView | None = field(default=None, init=False)
 
     async def apply(self, said: Mapping[str, JsonValue], entries: Sequence[str]) -> None:
         """Apply one merged update of these entries, or with nothing said just look, and make Stripe agree.
 
         Raises SyncError, and LeaseLostError before a write that is no longer ours.
         """
-        if said:
-            autumn = await self._update_autumn(said)
-        else:
-            self.totals["autumn_gets"] += 1
-            autumn = as_autumn_customer(await self.resources.autumn.get(self.mail.lease.customer_id))
-        await self._make_stripe_agree(autumn, cleared(said), entries, just_updated=bool(said))
+        await self._agree(Asked(said, cleared(said), suspicious=self._is_suspicious), entries)
 
     async def look_again(self, later: Mapping[str, JsonValue]) -> None:
-        """The second look: what was said lately and is not so any more, because a write landed late, is said again.
+        """The second look: what was said lately and is not so any more is said again. Raises as `apply` does.
 
-        Except what waiting changes say anew (`later`): Autumn may already have that from a try whose answer was lost.
+        Something landed late: a write that nobody waited for, or Stripe's echo of an older one. What waiting changes
+        say anew (`later`) is left to them. Where only an echo was to be feared, which never changes Stripe, and nothing
+        was undone, Stripe is not looked at.
         """
-        self.totals["looks"] += 1
-        answer = await self.resources.autumn.get(self.mail.lease.customer_id)
+        mail, writes = self.writes.mail, self.writes
+        writes.totals["looks"] += 1
+        answer = await writes.resources.autumn.get(mail.lease.customer_id)
+        self._autumn = as_autumn_customer(answer)
         # The link is left alone: whether it is right, the plan finds out from Stripe.
-        said = {name: value for name, value in self.mail.said.items() if name != "stripe_id"}
+        said = {name: value for name, value in mail.said.items() if name != "stripe_id"}
         lost = undone(answer.model_dump(), without(said, later))
-        autumn = as_autumn_customer(answer)
+        if lost and "stripe_id" in later:
+            # First the link that was asked for: what is put back goes to Stripe with it.
+            self.left_out = True
+            return
+        put_backs = mail.number("put_backs")
+        writes.record["put_backs"] = str(put_backs + 1 if lost else 0)
+        if lost and put_backs >= PUT_BACKS_AT_MOST:
+            fields = ", ".join(sorted(lost))
+            text = f"something undoes {fields} each time, and it was put back {put_backs} times: left as it is now"
+            log.error("put_back_again_and_again", fields=sorted(lost))
+            self.findings = (Finding("put-back-again-and-again", text),)
+            return
         if lost:
             log.warning("put_back", fields=sorted(lost))
-            self.totals["put_back"] += 1
-            autumn = await self._update_autumn(lost)
-        if not later:
-            await self._make_stripe_agree(autumn, cleared(self.mail.said), [], just_updated=bool(lost))
+            writes.totals["put_back"] += 1
+        if lost or (not later and mail.look_is_whole):
+            await self._agree(Asked(lost, cleared(mail.said), suspicious=self._is_suspicious), [])
 
-    async def _make_stripe_agree(
-        self, autumn: AutumnCustomer, cleared_fields: frozenset[str], entries: Sequence[str], *, just_updated: bool
-    ) -> None:
+    @property
+    def _is_suspicious(self) -> bool:
+        """Whether a receipt's address may have been set after the flag went off."""
+        mail = self.writes.mail
+        return (mail.wants_a_look or mail.was_abandoned) and bool(mail.record.get("receipts_written"))
+
+    async def _agree(self, asked: Asked, entries: Sequence[str]) -> None:
         """Look, then plan and take steps until nothing is left to do."""
-        view = await self._look(autumn)
-        if just_updated and autumn.stripe_id is not None and view.linked is None:
-            # Autumn has just written this customer to its Stripe account.
-            raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-        taken: list[Step] = []
+        resources, taken = self.writes.resources, list[Step]()
         while True:
-            plan = make_plan(autumn, view, self.resources.mode, cleared_fields)
+            autumn, view = await self._look(asked)
+            plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
+            self._note(plan, autumn)
             _stop_where_needed(plan, autumn)
-            self.record.update(link=plan.link, stripe_id=autumn.stripe_id or "", receipts=plan.receipts or "")
-            if not plan.steps:
-                self.has_agreed = True
-                return
+            if plan.wants_payments and view.linked is not None:
+                self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
+            elif not plan.steps:
+                break
+            if plan.steps and plan.link is LinkState.UNCLAIMED:
+                await self.writes.claim(view.wanted or view.linked)
             for step in plan.steps:
                 if step in taken:
                     raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
                 taken.append(step)
-                autumn, view = await self._take_step(step, autumn, entries)
+                asked = await self._take_step(step, autumn, view, asked, entries)
+        self.has_agreed = True
 
-    async def _look(self, autumn: AutumnCustomer) -> StripeView:
-        if autumn.stripe_id is None:
-            return StripeView(ours=await self.resources.stripe.find_ours(autumn.id, autumn.email))
-        return StripeView(linked=await self.resources.stripe.retrieve(autumn.stripe_id))
+    async def _look(self, asked: Asked) -> tuple[AutumnCustomer, StripeView]:
+        """Both sides as they are known, looked at where they are not."""
+        if self._autumn is None:
+            self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(asked.said)))
+        stripe = self.writes.resources.stripe
+        if "stripe_id" in asked.said:
+            return self._autumn, await look_at_wanted(stripe, asked.said["stripe_id"])
+        if "stripe_id" in asked.cleared and self._autumn.stripe_id is None:
+            # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
+            return self._autumn, StripeView()
+        if self._view is None:
+            self._view = await look_at_stripe(stripe, self._autumn)
+        return self._autumn, self._view
+
+    def _note(self, plan: Plan, autumn: AutumnCustomer) -> None:
+        self.found = self.found or plan.link
+        self.findings = plan.findings
+        no_receipts = next((each.text for each in plan.findings if each.kind == "receipts-cannot-be-sent"), "")
+        self.writes.record.update(link=plan.link, stripe_id=autumn.stripe_id or "", receipts=no_receipts)
 
     async def _take_step(
-        self, step: Step, autumn: AutumnCustomer, entries: Sequence[str]
-    ) -> tuple[AutumnCustomer, StripeView]:
-        """Take one step; both sides as they are afterwards."""
-        stripe, still_ours = self.resources.stripe, self.mail.lease.check
+        self, step: Step, autumn: AutumnCustomer, view: StripeView, asked: Asked, entries: Sequence[str]
+    ) -> Asked:
+        """Take one step, remember both sides as they are afterwards; what is still asked for."""
         match step:
+            case UpdateAutumn():
+                return await self._send(step, autumn, view, asked)
             case CreateInStripe(autumn_id):
-                generation = self._generation()
-                self.totals["stripe_creates"] += 1
-                return autumn, StripeView(ours=(await stripe.create(autumn_id, generation, still_ours),))
-            case LinkInAutumn(stripe_id):
-                return await self._link(autumn, stripe_id)
+                self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
             case UpdateStripe():
-                self.totals["stripe_updates"] += 1
-                # A try that looked and found the value missing writes under a key of its own: under the one of the try
-                # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
-                key = idempotency_key(autumn.id, entries, f"update-{self.mail.record['takes']}")
-                return autumn, StripeView(linked=await stripe.update(step, key, still_ours))
+                self._view = replace(view, linked=await self.writes.update_stripe(step, entries))
+            case SetReceiptEmail() | TakeBackReceiptEmail():
+                # One of several steps: what the ones before it left is in the view that is kept.
+                kept = self._view or view
+                payments = await self.writes.write_receipt(step, kept.payments or Payments(()))
+                self._view = replace(kept, payments=payments)
+        return asked
 
-    def _generation(self) -> int:
-        """Which key to create under. Raises TryAgain while a create that failed may still be unknown to a search.
-
-        Stripe keeps a failure under its key for a day. After some tries nothing is created for as long as a search may
-        trail behind; had one of them made a customer, the look before this would have found it by then.
-        """
-        number, now = self.mail.number, self.resources.now()
-        generation, tries = number("create_generation"), number("create_tries")
-        if tries >= CREATE_TRIES:
-            left_seconds = float(self.mail.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
-            if left_seconds > 0:
-                raise TryAgain("stripe", "create_failed_before", after_seconds=left_seconds)
-            generation, tries = generation + 1, 0
-        self.record.update(create_generation=str(generation), create_tries=str(tries + 1), created_at=f"{now:.3f}")
-        return generation
-
-    async def _link(self, autumn: AutumnCustomer, stripe_id: str) -> tuple[AutumnCustomer, StripeView]:
-        """Link the two. A search lags and a repeated create answers as at first, so Stripe is asked once more."""
-        linked: StripeCustomer | None = await self.resources.stripe.retrieve(stripe_id)
-        if linked is None or linked.metadata.get(AUTUMN_ID) != autumn.id:
-            raise TryAgain("stripe", "stale_look_up", f"{stripe_id} is no longer ours")
+    async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Asked:
+        expected = step.said.get("stripe_id", autumn.stripe_id) or None
         try:
-            autumn = await self._update_autumn({"stripe_id": stripe_id})
-        except Absent as error:
-            raise Halt("stripe", "other_account", OTHER_ACCOUNT) from error
-        return autumn, StripeView(linked=linked)
+            after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
+        except Absent:
+            return await self._gone_for_autumn(step, expected, asked)
+        if step.expects_gone:
+            # Autumn has just written the customer that we do not see.
+            raise Halt("stripe", "other_account", OTHER_ACCOUNT)
+        self._autumn = after
+        # Where somebody else changed the link meanwhile, nothing is known of it.
+        self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
+        changed = any(step.said.get(name) and step.said[name] != getattr(autumn, name) for name in ("name", "email"))
+        self.profile_changed |= changed and after.stripe_id is not None
+        return replace(asked, said={})
 
-    async def _update_autumn(self, said: Mapping[str, JsonValue]) -> AutumnCustomer:
-        async with self.resources.limits.autumn_update(stripe_endpoints=self._autumns_requests(said)):
-            self.mail.lease.check()
-            self.totals["autumn_updates"] += 1
-            return as_autumn_customer(await self.resources.autumn.update(self.mail.lease.customer_id, said))
-
-    def _autumns_requests(self, said: Mapping[str, JsonValue]) -> list[str]:
-        """The requests to Stripe that Autumn will make for an update: none where the last look found no link."""
-        if said.get("stripe_id"):
-            return [RETRIEVE, UPDATE]
-        last_seen = self.record.get("stripe_id", self.mail.record.get("stripe_id"))
-        return [] if last_seen == "" else [UPDATE]
+    async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
+        """Autumn does not find the Stripe customer that it is, or would be, linked to."""
+        if step.expects_gone:
+            return replace(asked, gone_confirmed=True)
+        now = await self.writes.resources.stripe.retrieve(str(stripe_id))
+        if isinstance(now, StripeCustomer):
+            raise Halt("stripe", "other_account", OTHER_ACCOUNT)
+        # Deleted since we looked: look again, and heal.
+        self._view = None
+        return asked
 
 
 def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:
@@ -174,17 +183,5 @@ def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:
     if plan.link is LinkState.WRONG_MODE:
         what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
         raise Halt("stripe", "wrong_mode", f"{what}: AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode")
-    if plan.needs_review is not None:
-        raise GiveUp("stripe", "needs_review", plan.needs_review)
-
-
-def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
-    """The part of Autumn's answer that a sync compares; the client has made sure that `id` is the one asked for."""
-    return AutumnCustomer(
-        id=answer.id or "",
-        name=answer.name,
-        email=answer.email,
-        stripe_id=answer.stripe_id,
-        mode=AUTUMN_MODES.get(answer.env),
-        send_email_receipts=answer.send_email_receipts,
-    )
+    if plan.refusal is not None:
+        raise GiveUp("stripe", plan.refusal.code, plan.refusal.text)

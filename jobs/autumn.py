@@ -71,6 +71,12 @@ class AutumnClient:
         )
         return _asked_for(customer, customer_id)
 
+    async def get_or_create(self, customer_id: str) -> UpdateCustomerResponse:
+        """The customer, created with nothing but its id where there is none. The class says what it raises."""
+        body = {"customer_id": customer_id}
+        customer = await self._call("/v1/customers.get_or_create", body, UpdateCustomerResponse, writing=True)
+        return _asked_for(customer, customer_id)
+
     async def list_page(self, cursor: str = "", limit: int = 1000) -> CustomerPage:
         """Up to `limit` (1 to 1000) customers from `cursor` on, newest first; "" begins.
 

@@ -2,9 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal
 
+from pydantic import JsonValue
+
 Mode = Literal["live", "test"]
+
+AUTUMN_ID = "autumn_id"
+"""The key of a Stripe customer's metadata that says whose it is in Autumn."""
+SEND_EMAIL_RECEIPTS = "autumn_send_email_receipts"
+"""The key that shows Autumn's receipts flag in Stripe, "true" or "false"."""
+
+NAME_MAX, EMAIL_MAX = 256, 512
+"""Characters that Stripe takes."""
+METADATA_KEYS_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX = 50, 40, 500
+"""Keys of an object's metadata that Stripe takes, and the characters of a key and of a value."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class AutumnCustomer:
     mode: Mode | None
     """From `env`: live is live, sandbox is test; None is an environment this version does not know."""
     send_email_receipts: bool
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,14 +45,58 @@ class StripeCustomer:
     """From `livemode`."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def owner(self) -> str | None:
+        """The Autumn customer whose id it carries; None where it is unclaimed."""
+        return self.metadata.get(AUTUMN_ID) or None
+
+
+class NoCustomer(Enum):
+    """Why there is no Stripe customer under an id."""
+
+    DELETED = "deleted"
+    MISSING = "missing"
+    """Not known to the key that asked: it never was, or it is another account's."""
+
+
+@dataclass(frozen=True)
+class PaymentIntent:
+    """What Stripe says of a payment intent. `succeeded_at` is in seconds since the epoch, None before the success."""
+
+    id: str
+    status: str
+    receipt_email: str | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    succeeded_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Payments:
+    """The newest payment intents of a customer; `all_seen` is False where there are older ones."""
+
+    intents: tuple[PaymentIntent, ...]
+    all_seen: bool = True
+
 
 @dataclass(frozen=True)
 class StripeView:
     """What a look at Stripe found for one customer of Autumn.
 
-    `linked` is the customer under Autumn's `stripe_id`, None where that is missing or deleted. `ours` are those that
-    carry our `metadata.autumn_id`, looked for only where Autumn has no `stripe_id`.
+    `linked` is the customer under Autumn's `stripe_id`; None where that is deleted, or `is_missing`: not known to this
+    key, which may also be one of another account. `ours` are those that carry our `metadata.autumn_id`, looked for
+    only where nothing is linked; `searched` is False where the account has no search, so that there may be others.
+    `wanted` is the customer that a change asks to be linked to. `payments` is None where nobody looked.
     """
 
     linked: StripeCustomer | None = None
+    is_missing: bool = False
     ours: tuple[StripeCustomer, ...] = ()
+    searched: bool = True
+    wanted: StripeCustomer | None = None
+    payments: Payments | None = None
+
+    @property
+    def everyone(self) -> tuple[StripeCustomer, ...]:
+        """Every customer that was seen."""
+        alone = (self.linked, self.wanted)
+        return (*self.ours, *(customer for customer in alone if customer is not None))

@@ -87,6 +87,16 @@ class Changes(BaseModel):
     stripe_id: Text | None = None
     send_email_receipts: StrictBool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_rename(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "new_customer_id" in values:
+            raise ValueError(
+                "new_customer_id: this worker renames nobody, because what waits for the old id would be lost; "
+                "rename the customer in Autumn, then send its changes under the new id"
+            )
+        return values
+
     def said(self) -> dict[str, Any]:
         """The fields that were said, nulls among them, and no others."""
         return self.model_dump(exclude_unset=True)

@@ -16,7 +16,14 @@ FAILURES_TO_CLOSE = 5
 LONGEST_PROBE_WAIT_MS = 5_000
 HALT_WAIT_MS = 15_000
 NOT_THE_SERVICE = frozenset(
-    {"idempotency_error", "unexpected_response", "stale_look_up", "round_too_long", "create_failed_before"}
+    {
+        "idempotency_error",
+        "unexpected_response",
+        "stale_look_up",
+        "round_too_long",
+        "create_failed_before",
+        "claimed_elsewhere",
+    }
 )
 """Reasons to try again that say nothing about a service being down."""
 

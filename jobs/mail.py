@@ -69,6 +69,11 @@ class Mail:
         return self.record.get("look") == "1"
 
     @property
+    def look_is_whole(self) -> bool:
+        """Whether the look is to see both sides: not where nothing but an echo in Autumn was to be feared."""
+        return self.record.get("look_kind") != "echo"
+
+    @property
     def was_abandoned(self) -> bool:
         """Whether the round before this one never ended: its worker died, or stands still with a write on its way."""
         return bool(self.record.get("open"))

@@ -25,6 +25,8 @@ MAX_WAITING = 10_000
 CALL_MS = 10_000
 """How long a wake-up may take to reach a worker before the customer is called again."""
 LEASE_SECONDS = 15.0
+CLAIM_MS = 60_000
+"""How long a claim of a Stripe customer is held: longer than a round, so that the write is seen by the next one."""
 BATCH = 100
 """Entries that one update may merge."""
 
@@ -49,6 +51,10 @@ class MailboxKeys:
     def looks(self) -> str:
         """Sorted set: customer by when it is looked at a second time, in milliseconds."""
         return f"{self.prefix}:looks"
+
+    def claim(self, stripe_id: str) -> str:
+        """The Autumn customer that is being linked to a Stripe customer."""
+        return f"{self.prefix}:claim:{stripe_id}"
 
     def said(self, customer_id: str) -> str:
         """What was said of a customer lately, merged, as JSON."""
@@ -162,7 +168,15 @@ class Mailbox:
 
     async def ask_for_a_look(self, customer_id: str, after_ms: int) -> None:
         """Have a customer looked at a second time, although nothing came for it."""
-        await self._run("look", [self.keys.looks], [customer_id, after_ms])
+        await self._run("look", [self.keys.looks, self.record_keys.customer(customer_id)], [customer_id, after_ms])
+
+    async def claim(self, stripe_id: str, customer_id: str) -> bool:
+        """Whether this customer alone may link itself to an unclaimed Stripe customer, for a minute from now on."""
+        key = self.keys.claim(stripe_id)
+        if await self._redis.set(key, customer_id, nx=True, px=CLAIM_MS):
+            return True
+        holder: bytes | None = await self._redis.get(key)
+        return holder == customer_id.encode()
 
     def forget(self, lease: Lease) -> None:
         """Renew this lease no more."""

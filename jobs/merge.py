@@ -52,5 +52,8 @@ def without(said: Said, later: Said) -> dict[str, JsonValue]:
 
 
 def cleared(merged: Said) -> frozenset[str]:
-    """The fields that an update clears: null was said, or the empty text, which Autumn stores as null."""
-    return frozenset(name for name in ("name", "email", "stripe_id") if name in merged and merged[name] in (None, ""))
+    """What an update clears: fields said as null, or as the empty text, which Autumn stores as null; `metadata.key`."""
+    fields = {name for name in ("name", "email", "stripe_id") if name in merged and merged[name] in (None, "")}
+    metadata = merged.get("metadata")
+    keys = [key for key, value in metadata.items() if value is None] if isinstance(metadata, dict) else []
+    return frozenset(fields | {f"metadata.{key}" for key in keys})

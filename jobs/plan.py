@@ -5,15 +5,25 @@ creating a customer, linking it and copying the profile are three plans, and a p
 again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from jobs.customer import AutumnCustomer, Mode, StripeCustomer, StripeView
+from pydantic import JsonValue
 
-AUTUMN_ID = "autumn_id"
-NAME_MAX, EMAIL_MAX = 256, 512
-"""Characters that Stripe takes."""
-SEND_EMAIL_RECEIPTS = "autumn_send_email_receipts"
+from jobs.customer import AutumnCustomer, Mode, StripeCustomer, StripeView
+from jobs.findings import Finding
+from jobs.policy import Policy
+from jobs.profile import UpdateStripe, can_be_claimed, profile_update, too_long
+from jobs.receipts import (
+    ReceiptStep,
+    SetReceiptEmail,
+    TakeBackReceiptEmail,
+    flag_was_on,
+    receipt_findings,
+    receipt_steps,
+    wants_payments,
+)
 
 
 class LinkState(StrEnum):
@@ -29,118 +39,248 @@ class LinkState(StrEnum):
 
 
 @dataclass(frozen=True)
+class UpdateAutumn:
+    """Send what was said, with the new `stripe_id` where there is one."""
+
+    said: Mapping[str, JsonValue]
+    expects_gone: bool = False
+    """Autumn is to confirm by refusing this that the linked customer is gone. If it does not, ours is another account."""
+
+
+@dataclass(frozen=True)
 class CreateInStripe:
     """Create the Stripe customer, with nothing but its `autumn_id`: the profile follows in an update."""
 
     autumn_id: str
 
 
-@dataclass(frozen=True)
-class LinkInAutumn:
-    """Set Autumn's `stripe_id`."""
-
-    stripe_id: str
+Step = UpdateAutumn | CreateInStripe | UpdateStripe | SetReceiptEmail | TakeBackReceiptEmail
 
 
 @dataclass(frozen=True)
-class UpdateStripe:
-    """Write what differs. None leaves a field as it is, the empty text clears it."""
+class Asked:
+    """What a sync was asked for.
 
-    stripe_id: str
-    name: str | None = None
-    email: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
+    `said` is what is still to be sent to Autumn, `cleared` the fields (and `metadata.key`) that were said to be null,
+    sent already or not: only those may be blanked in Stripe, and a `stripe_id` among them means unlinked on purpose.
+    `gone_confirmed`: Autumn too finds the linked customer gone. `suspicious`: a write may have landed late.
+    """
+
+    said: Mapping[str, JsonValue] = field(default_factory=dict)
+    cleared: frozenset[str] = frozenset()
+    gone_confirmed: bool = False
+    suspicious: bool = False
 
 
-Step = CreateInStripe | LinkInAutumn | UpdateStripe
+@dataclass(frozen=True)
+class Refusal:
+    """Why nothing may be written: a short word and a text that says which ids are involved and what a person can do."""
+
+    code: str
+    text: str
+
+
+NEEDS_REVIEW = "needs-review"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The state of the link, the next steps, and what a person should know.
-
-    `needs_review` says why nothing may be written until a person has decided. `receipts` is the reason why no
-    receipt can be sent although the flag is on.
-    """
+    """The state of the link, the next steps, and what a person should know."""
 
     link: LinkState
     steps: tuple[Step, ...] = ()
-    needs_review: str | None = None
-    receipts: str | None = None
+    wants_payments: bool = False
+    """The payments have to be looked at before it is known what is left to do."""
+    refusal: Refusal | None = None
+    findings: tuple[Finding, ...] = ()
 
 
-def make_plan(autumn: AutumnCustomer, view: StripeView, mode: Mode, cleared: frozenset[str] = frozenset()) -> Plan:
-    """The plan that brings Stripe to what Autumn says.
+def make_plan(
+    autumn: AutumnCustomer, view: StripeView, asked: Asked, *, mode: Mode, policy: Policy, now: float
+) -> Plan:
+    """The next steps towards what was asked and what Autumn says.
 
-    `mode` is that of the Stripe key, `cleared` the fields that the changes being applied said to be null: only those
-    may be blanked in Stripe, and a `stripe_id` among them means that the customer was unlinked on purpose.
+    `mode` is that of the Stripe key, `now` in seconds since the epoch.
     """
-    link = _link_state(autumn, view, mode)
+    link = link_state(autumn, view, mode)
+    if link is LinkState.WRONG_MODE:
+        return Plan(link)
+    if "stripe_id" in asked.said:
+        return _relink(autumn, view, asked)
     match link:
-        case LinkState.WRONG_MODE:
-            return Plan(link)
-        case LinkState.UNLINKED:
-            return Plan(link, _connect(autumn, view, cleared), receipts=_no_receipts(autumn, view, "not linked"))
-        case LinkState.GONE:
-            review = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing"
-            return Plan(link, needs_review=review, receipts=_no_receipts(autumn, view, "the Stripe customer is gone"))
         case LinkState.FOREIGN:
-            other = view.linked.metadata.get(AUTUMN_ID) if view.linked else None
-            return Plan(link, needs_review=f"{autumn.stripe_id} belongs to the Autumn customer {other}")
+            return _foreign(autumn, view)
         case LinkState.AMBIGUOUS:
-            ids = ", ".join(customer.id for customer in view.ours)
-            return Plan(link, needs_review=f"several Stripe customers carry this autumn_id: {ids}")
-        case LinkState.LINKED | LinkState.UNCLAIMED:
-            return Plan(link, _repair(autumn, view, cleared), receipts=_no_receipts(autumn, view, "no e-mail address"))
+            return _ambiguous(autumn, view)
+        case LinkState.UNLINKED:
+            return _unlinked(autumn, view, asked, policy)
+        case LinkState.GONE:
+            return _gone(autumn, view, asked, policy)
+        case _:
+            return _linked(link, autumn, view, asked, policy, now)
 
 
-def _link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkState:
-    seen = [*view.ours, *([view.linked] if view.linked else [])]
-    if autumn.mode != mode or any(customer.mode != mode for customer in seen):
+def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkState:
+    """How the two are connected now, whatever is asked for."""
+    if autumn.mode != mode or any(customer.mode != mode for customer in view.everyone):
         return LinkState.WRONG_MODE
+    if view.linked is None and len(view.ours) > 1:
+        return LinkState.AMBIGUOUS
     if autumn.stripe_id is None:
-        return LinkState.AMBIGUOUS if len(view.ours) > 1 else LinkState.UNLINKED
+        return LinkState.UNLINKED
     if view.linked is None:
         return LinkState.GONE
-    owner = view.linked.metadata.get(AUTUMN_ID)
-    if not owner:
+    owner = view.linked.owner
+    if owner is None:
         return LinkState.UNCLAIMED
     return LinkState.LINKED if owner == autumn.id else LinkState.FOREIGN
 
 
-def _connect(autumn: AutumnCustomer, view: StripeView, cleared: frozenset[str]) -> tuple[Step, ...]:
-    if "stripe_id" in cleared:
-        return ()
+def _relink(autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Plan:
+    """A change that names the Stripe customer itself, or unlinks: whatever the link was before, this one counts."""
+    wanted = asked.said["stripe_id"]
+    if not wanted:
+        return Plan(LinkState.UNLINKED, (UpdateAutumn(asked.said),))
+    if view.wanted is None:
+        text = f"changes.stripe_id: {wanted} is deleted or not known to Stripe; send the id of one that exists"
+        return Plan(LinkState.GONE, refusal=Refusal("stripe_customer_missing", text))
+    if view.wanted.owner not in {None, autumn.id}:
+        text = (
+            f"changes.stripe_id: {wanted} belongs to the Autumn customer {view.wanted.owner} (its metadata.autumn_id); "
+            "send another id, or remove that metadata if it is wrong"
+        )
+        return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text))
+    link = LinkState.LINKED if view.wanted.owner else LinkState.UNCLAIMED
+    return _no_room(link, view.wanted) or _send(link, view.wanted, asked)
+
+
+def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
+    """The plan for a customer that cannot be claimed."""
+    if can_be_claimed(stripe):
+        return None
+    text = f"{stripe.id} has as much metadata as Stripe allows, and needs room for autumn_id: remove a key, replay this"
+    return Plan(link, refusal=Refusal(NEEDS_REVIEW, text))
+
+
+def _foreign(autumn: AutumnCustomer, view: StripeView) -> Plan:
+    owner = view.linked.owner if view.linked else None
+    text = (
+        f"{autumn.id} is linked to {autumn.stripe_id}, which belongs to the Autumn customer {owner} (its "
+        f"metadata.autumn_id). Send {autumn.id} a change with the right stripe_id, or with stripe_id null; or, if "
+        f"{autumn.stripe_id} is right, correct its metadata.autumn_id in Stripe. Then replay this"
+    )
+    return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text), findings=(Finding("foreign", text),))
+
+
+def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
+    ids = ", ".join(sorted(customer.id for customer in view.ours))
+    text = (
+        f"{autumn.id} is not linked, and several Stripe customers carry it as metadata.autumn_id: {ids}. Send "
+        f"{autumn.id} a change with the stripe_id of the right one, and remove that metadata from the others. Then replay this"
+    )
+    return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, text), findings=(Finding("ambiguous", text),))
+
+
+def _unlinked(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
+    link = LinkState.UNLINKED
+    on_purpose = "stripe_id" in asked.cleared
+    if not on_purpose:
+        if view.ours and policy.when_unlinked != "report":
+            return _send(link, view.ours[0], asked)
+        if not view.ours and view.searched and policy.when_unlinked == "create":
+            return _create(link, autumn, asked)
+    steps = (UpdateAutumn(asked.said),) if asked.said else ()
+    findings = (Finding("unlinked", "unlinked by a change" if on_purpose else _why_not(view, policy.when_unlinked)),)
+    return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, None, "not linked")))
+
+
+def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
+    link = LinkState.GONE
+    may_link = policy.when_gone != "report" and bool(view.ours)
+    may_create = policy.when_gone == "create" and view.searched and not view.ours
+    if (may_link or may_create) and view.is_missing and not asked.gone_confirmed:
+        return Plan(link, (UpdateAutumn(asked.said, expects_gone=True),))
+    if may_link:
+        return _send(link, view.ours[0], asked)
+    if may_create:
+        return _create(link, autumn, asked)
+    text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {_why_not(view, policy.when_gone)}"
+    findings = (Finding("gone", text), *_no_receipts(autumn, None, "the Stripe customer is gone"))
+    if not asked.said:
+        return Plan(link, findings=findings)
+    advice = f"{text}. Autumn refuses every change until then: send one with another stripe_id or null, and replay this"
+    return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=findings)
+
+
+def _why_not(view: StripeView, policy: str) -> str:
     if view.ours:
-        return (LinkInAutumn(view.ours[0].id),)
-    return (CreateInStripe(autumn.id),)
+        return f"{view.ours[0].id} is ours and could be linked, but the setting is {policy}"
+    if not view.searched:
+        return "no customer of ours is found by e-mail, this Stripe account has no search, so none is created"
+    return f"no Stripe customer is ours, and the setting is {policy}"
 
 
-def _repair(autumn: AutumnCustomer, view: StripeView, cleared: frozenset[str]) -> tuple[Step, ...]:
+def _create(link: LinkState, autumn: AutumnCustomer, asked: Asked) -> Plan:
+    return _unfit(link, asked) or Plan(link, (CreateInStripe(autumn.id),))
+
+
+def _send(link: LinkState, target: StripeCustomer, asked: Asked) -> Plan:
+    """Send what was said, together with the link to `target`."""
+    return _unfit(link, asked) or Plan(link, (UpdateAutumn({**asked.said, "stripe_id": target.id}),))
+
+
+def _unfit(link: LinkState, asked: Asked) -> Plan | None:
+    """The plan for what Stripe would refuse: Autumn passes a linked customer's new name and e-mail on to it."""
+    text = too_long(asked.said)
+    return Plan(link, refusal=Refusal("too_long", text)) if text is not None else None
+
+
+def _linked(
+    link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float
+) -> Plan:
     stripe = view.linked
     if stripe is None:
-        return ()
-    metadata = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: str(autumn.send_email_receipts).lower()}
-    # What Stripe would refuse must not hold up everything else: a long name is cut, a long address is left alone.
-    name = autumn.name[:NAME_MAX] if autumn.name else autumn.name
-    email = autumn.email if len(autumn.email or "") <= EMAIL_MAX else stripe.email
-    update = UpdateStripe(
-        stripe.id,
-        name=_difference(name, stripe.name, "name" in cleared),
-        email=_difference(email, stripe.email, "email" in cleared),
-        metadata=tuple((key, value) for key, value in metadata.items() if stripe.metadata.get(key) != value),
-    )
-    return (update,) if update != UpdateStripe(stripe.id) else ()
+        raise ValueError("a linked customer has to be in the view")
+    refused = _no_room(link, stripe) or _unfit(link, asked)
+    if refused is not None or asked.said:
+        return refused or Plan(link, (UpdateAutumn(asked.said),))
+    update, cut = profile_update(autumn, stripe, asked.cleared, policy.metadata_keys)
+    write = () if update.writes_nothing else (update,)
+    wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
+    findings = (*cut, *_no_receipts(autumn, stripe, "no e-mail address"))
+    if write and not (wants and flag_was_on(stripe) and not autumn.send_email_receipts):
+        # What Stripe shows comes first; only "off" is shown last, when nothing of "on" is left to take back.
+        return Plan(link, write, findings=findings)
+    if wants and view.payments is None:
+        return Plan(link, wants_payments=True, findings=findings)
+    receipts: tuple[ReceiptStep, ...] = ()
+    if wants and view.payments is not None:
+        receipts = receipt_steps(autumn, stripe, view.payments, policy, now)
+        findings = (*findings, *receipt_findings(autumn, stripe, view.payments, policy, now))
+    return Plan(link, receipts or write, findings=findings)
 
 
-def _difference(autumn: str | None, stripe: str | None, was_cleared: bool) -> str | None:
-    """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
-    if autumn:
-        return autumn if autumn != stripe else None
-    return "" if was_cleared and stripe else None
+def _no_receipts(autumn: AutumnCustomer, stripe: StripeCustomer | None, reason: str) -> tuple[Finding, ...]:
+    can_be_mailed = stripe is not None and bool(autumn.email or stripe.email)
+    if autumn.send_email_receipts and not can_be_mailed:
+        return (Finding("receipts-cannot-be-sent", reason),)
+    return ()
 
 
-def _no_receipts(autumn: AutumnCustomer, view: StripeView, reason: str) -> str | None:
-    can_be_mailed: StripeCustomer | None = view.linked
-    will_have_address = can_be_mailed is not None and bool(autumn.email or can_be_mailed.email)
-    return reason if autumn.send_email_receipts and not will_have_address else None
+def after_update(autumn: AutumnCustomer, view: StripeView, said: Mapping[str, JsonValue]) -> StripeView | None:
+    """What Stripe shows after Autumn, `autumn` until then, took an update: what changed it writes to Stripe itself.
+
+    None where that cannot be told from what was seen.
+    """
+    stripe_id = said.get("stripe_id", autumn.stripe_id)
+    if not stripe_id:
+        return view if autumn.stripe_id is None else None
+    linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
+    if linked is None:
+        return None
+    name, email = said.get("name"), said.get("email")
+    if isinstance(name, str) and name != autumn.name:
+        linked = replace(linked, name=name or None)
+    if isinstance(email, str) and email != autumn.email:
+        linked = replace(linked, email=email)
+    return StripeView(linked=linked, payments=view.payments if linked.id == autumn.stripe_id else None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jobs.autumn import AutumnClient
 from jobs.customer import Mode
 from jobs.mailbox import Mailbox
+from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.stripe_gateway import StripeGateway
 
@@ -20,6 +21,7 @@ class Resources:
     stripe: StripeGateway
     limits: Limits
     mode: Mode
+    policy: Policy
     retry_for_seconds: float
     look_after_seconds: float
     """How long after a write of unknown fate a customer is looked at a second time."""

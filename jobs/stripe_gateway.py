@@ -1,6 +1,6 @@
-"""The door to Stripe: the few requests a sync makes, and every error of the SDK translated into one of ours.
+"""The door to Stripe: the few requests a sync makes, each answer read into a model of our own.
 
-The only file that imports stripe. Requests go through the SDK's raw call and their bodies into models of our own,
+The only file that calls Stripe. Requests go through the SDK's raw call and their bodies into models of our own,
 because the SDK's objects check nothing and building them is half the cost of a call. The SDK retries nothing:
 retries are decided with the customer's whole history in hand, and each begins with a new look.
 """
@@ -14,17 +14,30 @@ from urllib.parse import quote
 import aiohttp
 import stripe
 from pydantic import BaseModel, ConfigDict, ValidationError
-from stripe.params import CustomerCreateParams, CustomerListParams, CustomerSearchParams, CustomerUpdateParams
+from stripe.params import (
+    CustomerCreateParams,
+    CustomerListParams,
+    CustomerSearchParams,
+    CustomerUpdateParams,
+    PaymentIntentListParams,
+    PaymentIntentRetrieveParams,
+    PaymentIntentUpdateParams,
+)
 
-from jobs.customer import StripeCustomer
-from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
-from jobs.plan import AUTUMN_ID, UpdateStripe
+from jobs.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
+from jobs.errors import Absent, GiveUp, TryAgain
+from jobs.profile import UpdateStripe
+from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
+from jobs.stripe_errors import SDK_ERRORS, as_sync_error
 
 LIST = "GET /v1/customers"
 SEARCH = "GET /v1/customers/search"
 CREATE = "POST /v1/customers"
 RETRIEVE = "GET /v1/customers/{id}"
 UPDATE = "POST /v1/customers/{id}"
+LIST_PAYMENTS = "GET /v1/payment_intents"
+RETRIEVE_PAYMENT = "GET /v1/payment_intents/{id}"
+UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
 LIST_LIMIT = 100
 
 
@@ -54,9 +67,38 @@ class _Page(BaseModel):
     has_more: bool
 
 
+class _Charge(BaseModel):
+    """The charge of a payment, as far as it is read here. Source: Stripe's API reference, the charge object."""
+
+    created: float
+
+
+class _PaymentIntent(BaseModel):
+    """A payment intent, as far as it is read here. Source: Stripe's API reference, the PaymentIntent object."""
+
+    id: str
+    status: str
+    receipt_email: str | None = None
+    metadata: dict[str, str] = {}
+    latest_charge: _Charge | str | None = None
+    """The charge where it was asked for, else its id."""
+
+    def as_ours(self) -> PaymentIntent:
+        charge = self.latest_charge if isinstance(self.latest_charge, _Charge) else None
+        succeeded_at = charge.created if charge and self.status == "succeeded" else None
+        return PaymentIntent(self.id, self.status, self.receipt_email or None, self.metadata, succeeded_at)
+
+
+class _Payments(BaseModel):
+    """A page of payment intents."""
+
+    data: list[_PaymentIntent]
+    has_more: bool
+
+
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 """Waits until one request to the endpoint, named "METHOD /path/{id}", may go out, and sees how it ends."""
-Model = TypeVar("Model", _Customer, _Page)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> str:
@@ -77,19 +119,20 @@ class StripeGateway:
         self._client = client
         self._turn = turn
 
-    async def retrieve(self, stripe_id: str) -> StripeCustomer | None:
-        """The customer, or None if it is missing or deleted. Raises SyncError for anything else."""
+    async def retrieve(self, stripe_id: str) -> StripeCustomer | NoCustomer:
+        """The customer, or that there is none (any more). Raises SyncError for anything else."""
         try:
             body = await self._get(RETRIEVE, stripe_id=stripe_id)
         except Absent:
-            return None
+            return NoCustomer.MISSING
         customer = _parse(_Customer, body)
-        return None if customer.deleted else customer.as_ours()
+        return NoCustomer.DELETED if customer.deleted else customer.as_ours()
 
-    async def find_ours(self, autumn_id: str, email: str | None) -> tuple[StripeCustomer, ...]:
+    async def find_ours(self, autumn_id: str, email: str | None) -> tuple[tuple[StripeCustomer, ...], bool]:
         """Every customer that carries this `metadata.autumn_id`, by e-mail list (exact, at once) and by search (lags).
 
-        Raises SyncError if one of the two looks fails: then nothing may be created.
+        What only the search shows is retrieved, because it may have changed since. False where the account has no
+        search: then there may be others. Raises SyncError if a look fails: then nothing may be created.
         """
         found: dict[str, StripeCustomer] = {}
         if email:
@@ -100,9 +143,17 @@ class StripeGateway:
             "query": f"metadata['{AUTUMN_ID}']:'{autumn_id}'",
             "limit": LIST_LIMIT,
         }
-        page = _parse(_Page, await self._get(SEARCH, dict(search)))
-        found |= {each.id: each.as_ours() for each in page.data if each.metadata.get(AUTUMN_ID) == autumn_id}
-        return tuple(found.values())
+        try:
+            page = _parse(_Page, await self._get(SEARCH, dict(search)))
+        except GiveUp:
+            # The query is always of the same form: who refuses it has no search, as in India.
+            return tuple(found.values()), False
+        for each in page.data:
+            if each.id not in found:
+                now = await self.retrieve(each.id)
+                if isinstance(now, StripeCustomer) and now.owner == autumn_id:
+                    found[now.id] = now
+        return tuple(found.values()), True
 
     async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> StripeCustomer:
         """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers as it did the first time.
@@ -127,6 +178,32 @@ class StripeGateway:
             params["metadata"] = dict(step.metadata)
         body = await self._post(UPDATE, key, still_ours, dict(params), stripe_id=step.stripe_id)
         return _parse(_Customer, body).as_ours()
+
+    async def payments(self, stripe_id: str, *, with_charges: bool) -> Payments:
+        """The newest hundred payment intents of a customer, in one call. Raises SyncError.
+
+        `succeeded_at` is known only `with_charges`, which a restricted key may read with the permission for charges.
+        """
+        params: PaymentIntentListParams = {"customer": stripe_id, "limit": LIST_LIMIT}
+        if with_charges:
+            params["expand"] = ["data.latest_charge"]
+        page = _parse(_Payments, await self._get(LIST_PAYMENTS, dict(params)))
+        return Payments(tuple(each.as_ours() for each in page.data), all_seen=not page.has_more)
+
+    async def payment(self, intent_id: str) -> PaymentIntent:
+        """One payment intent as it is now. Raises SyncError."""
+        params: PaymentIntentRetrieveParams = {"expand": ["latest_charge"]}
+        body = await self._get(RETRIEVE_PAYMENT, dict(params), stripe_id=intent_id)
+        return _parse(_PaymentIntent, body).as_ours()
+
+    async def write_receipt(self, step: ReceiptStep, key: str, still_ours: Callable[[], None]) -> PaymentIntent:
+        """Set or clear a payment's receipt address, with our mark beside it; the payment afterwards. See `create`."""
+        params: PaymentIntentUpdateParams = {
+            "receipt_email": step.address if isinstance(step, SetReceiptEmail) else "",
+            "metadata": {MARK: step.mark},
+        }
+        body = await self._post(UPDATE_PAYMENT, key, still_ours, dict(params), stripe_id=step.intent_id)
+        return _parse(_PaymentIntent, body).as_ours()
 
     async def _pages(self, endpoint: str, params: dict[str, Any]) -> AsyncIterator[StripeCustomer]:
         while True:
@@ -153,7 +230,7 @@ class StripeGateway:
         try:
             path = route.replace("{id}", quote(stripe_id, safe=""))
             answer = await self._client.raw_request_async(method.lower(), path, **params)
-        except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
+        except SDK_ERRORS as error:
             raise as_sync_error(error) from error
         data: object = answer.data
         return data
@@ -165,51 +242,6 @@ def _parse(model: type[Model], body: object) -> Model:
     except ValidationError as error:
         fields = ", ".join(".".join(str(part) for part in each["loc"]) for each in error.errors(include_input=False))
         raise TryAgain("stripe", "unexpected_response", f"wrong fields: {fields}", maybe_applied=True) from None
-
-
-def as_sync_error(error: Exception) -> SyncError:
-    """An error of the SDK, or of aiohttp below it, in our words."""
-    if not isinstance(error, stripe.StripeError):
-        # The SDK lets a body that was cut short, or a time-out while reading it, through as it is.
-        return TryAgain("stripe", "connection", type(error).__name__, maybe_applied=True)
-    code, message = _code(error), error.user_message or ""
-    match error:
-        case stripe.AuthenticationError():
-            return Halt("stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
-        case stripe.PermissionError():
-            return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {message}")
-        case stripe.RateLimitError():
-            return _limited(error, code or "rate_limit")
-        case stripe.IdempotencyError():
-            # The key was used with other values: the next try looks again and writes what is missing under a new key.
-            return TryAgain("stripe", "idempotency_error", message)
-        case stripe.InvalidRequestError():
-            if code == "resource_missing":
-                return Absent("stripe", code, message)
-            return GiveUp("stripe", code or "invalid_request", message)
-        case stripe.APIConnectionError():
-            return TryAgain("stripe", "connection", message, maybe_applied=True)
-        case _:
-            return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
-
-
-def _limited(error: stripe.RateLimitError, code: str) -> Limited:
-    """Which limit was met: Stripe says so in a header, except for an object that another request has locked."""
-    reason = {name.lower(): value for name, value in (error.headers or {}).items()}.get(
-        "stripe-rate-limited-reason", ""
-    )
-    limit: Limit = "stripe"
-    if code == "lock_timeout" or reason == "resource-specific":
-        limit = "customer"
-    elif reason.startswith("endpoint"):
-        limit = "stripe-endpoint"
-    return Limited("stripe", code, reason or error.user_message or "", limit=limit)
-
-
-def _code(error: stripe.StripeError) -> str | None:
-    # RateLimitError and others leave `.code` None; the error object in the body has it.
-    code = error.code or (error.error.code if error.error is not None and "code" in error.error else None)
-    return str(code) if code else None
 
 
 @asynccontextmanager

@@ -19,13 +19,18 @@ from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of
 from jobs.mail import SAID_SECONDS, Ending, LeaseLostError, Settled
 from jobs.merge import merge
+from jobs.plan import NEEDS_REVIEW
+from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
 from jobs.retry import Again, Bury, History, decide, is_permanent
+from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
 
-ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "needs_review", "not_taken"})
+ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "not_taken"})
 """Refusals of the customer as a whole: taken apart, every part of a merged update would be refused again."""
+ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})
+"""Refusals of the customer as a whole, too, unless the change names the link itself."""
 REFUSALS_AT_A_TIME: Final = 20
 """After so many, what is known is settled, and the rest is the next round: nobody's bad changes use up the rates."""
 ROUND_SECONDS: Final = 40.0
@@ -58,7 +63,7 @@ async def sync_customer(resources: Resources, customer_id: str) -> None:
     mail = await resources.mailbox.take(customer_id)
     if mail is None:
         return
-    this_round = Round(resources, mail)
+    this_round = Round(Writes(resources, mail))
     with structlog.contextvars.bound_contextvars(customer=customer_id):
         try:
             settled = await resources.mailbox.settle(mail.lease, await _work_on(this_round))
@@ -67,18 +72,19 @@ async def sync_customer(resources: Resources, customer_id: str) -> None:
         finally:
             resources.mailbox.forget(mail.lease)
         if not settled:
-            log.warning("lease_lost", wrote=this_round.has_written)
-            if this_round.has_written:
+            log.warning("lease_lost", wrote=this_round.writes.any_begun)
+            if this_round.writes.any_begun:
                 # What we sent last may have landed on what another worker sent since.
                 await resources.mailbox.ask_for_a_look(customer_id, LOOK_AFTER_LOST_LEASE_MS)
 
 
 async def _work_on(this_round: Round) -> Ending:
-    letters, refused = open_entries(this_round.mail.entries)
-    progress = _Progress(this_round, letters, refused, *_remembered(this_round))
+    writes = this_round.writes
+    letters, refused = open_entries(writes.mail.entries)
+    progress = _Progress(this_round, letters, refused, *_remembered(writes))
     try:
         async with asyncio.timeout(ROUND_SECONDS):
-            if this_round.mail.wants_a_look:
+            if writes.mail.wants_a_look:
                 await _look(progress)
             await _apply(progress)
     except (LeaseLostError, RedisError):
@@ -89,11 +95,12 @@ async def _work_on(this_round: Round) -> Ending:
         return _after_failure(progress, error)
     _log_settled(progress)
     fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": "", "create_tries": "0"}
+    look_kind, look_after_ms = _next_look(progress, unsure=False, is_over=True)
     return Ending(
         progress.settled,
-        {**this_round.record, **progress.record, **fresh},
-        this_round.totals,
-        look_after_ms=_look_after_ms(progress, unsure=False),
+        {**writes.record, **progress.record, **fresh, "look_kind": look_kind, "reports": _reports(progress, "")},
+        writes.totals,
+        look_after_ms=look_after_ms,
         said=progress.said,
         said_since=progress.said_since,
         line=LineReport("works") if this_round.has_agreed else NOTHING_LEARNED,
@@ -105,24 +112,50 @@ def _too_long() -> TryAgain:
     return TryAgain("event", "round_too_long", after_seconds=AFTER_A_CUT_SECONDS, maybe_applied=True)
 
 
-def _remembered(this_round: Round) -> tuple[dict[str, JsonValue], float]:
+def _reports(progress: _Progress, error: str) -> str:
+    """The customer's reports with this round's on top; a round that did and found nothing new is none."""
+    this_round, writes = progress.round, progress.round.writes
+    kept = writes.mail.record.get("reports", "")
+    if not progress.settled and not writes.actions and not error:
+        return kept
+    report = SyncReport(
+        at_ms=int(writes.resources.now() * 1000),
+        events=len(writes.mail.entries),
+        found=this_round.found,
+        link=writes.record.get("link", ""),
+        stripe_id=writes.record.get("stripe_id", ""),
+        actions=tuple(writes.actions),
+        findings=(*this_round.findings, *writes.refused),
+        error=error,
+    )
+    return add_report(kept, report)
+
+
+def _remembered(writes: Writes) -> tuple[dict[str, JsonValue], float]:
     """What was said lately and since when; begun anew after a while, except where a second look still needs it."""
-    mail, now = this_round.mail, this_round.resources.now()
+    mail, now = writes.mail, writes.resources.now()
     if now - mail.said_since > SAID_SECONDS and not (mail.wants_a_look or mail.was_abandoned):
         return {}, now
     return dict(mail.said), mail.said_since or now
 
 
-def _look_after_ms(progress: _Progress, *, unsure: bool) -> int:
-    """When a second look is needed: after a write of unknown fate, or again where the last one left something out.
+def _next_look(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[str, int]:
+    """The kind of the second look that waits after this round (empty for none), and in how many milliseconds a new one
+    is due (0 for none).
 
-    A worker that died here before us may have left a write on its way. What a look left to a waiting change is open
-    again where that change was refused.
+    Whole after a write of unknown fate, or again where the last one left something out: a worker that died here before
+    us may have left a write on its way, and what a look left to a waiting change is open again where that change was
+    refused. For an echo only where a name or e-mail changed. One that still waits is not made less.
     """
-    mail = progress.round.mail
-    left_out = mail.wants_a_look and any(end.is_dead for end in progress.settled)
-    needed = unsure or mail.was_abandoned or left_out
-    return int(progress.round.resources.look_after_seconds * 1000) if needed else 0
+    mail = progress.round.writes.mail
+    after_ms = int(progress.round.writes.resources.look_after_seconds * 1000)
+    waiting = "" if is_over and mail.wants_a_look else mail.record.get("look_kind", "")
+    left_out = progress.round.left_out or (mail.wants_a_look and any(end.is_dead for end in progress.settled))
+    if unsure or mail.was_abandoned or left_out:
+        return "whole", after_ms
+    if progress.round.profile_changed:
+        return waiting or "echo", after_ms
+    return waiting, 0
 
 
 async def _look(progress: _Progress) -> None:
@@ -149,10 +182,12 @@ async def _apply(progress: _Progress) -> None:
                 size = len(part) // 2
                 continue
             log.error("refused", entries=len(part), reason=error.code)
-            progress.settled += [letter.dead(error.code, error.message, progress.round.mail.record) for letter in part]
+            progress.settled += [
+                letter.dead(error.code, error.message, progress.round.writes.mail.record) for letter in part
+            ]
         else:
-            progress.round.totals["merged"] += len(part) - 1
-            progress.record["last_applied"] = part[-1].entry
+            progress.round.writes.totals["merged"] += len(part) - 1
+            progress.record |= {"last_applied": part[-1].entry, "put_backs": "0"}
             progress.said = merge([progress.said, said])
             progress.settled += [letter.applied() for letter in part]
         del progress.left[: len(part)]
@@ -162,25 +197,23 @@ async def _apply(progress: _Progress) -> None:
 def _is_refusal(error: SyncError, progress: _Progress) -> bool:
     if isinstance(error, GiveUp | Absent):
         return True
-    mail = progress.round.mail
+    mail = progress.round.writes.mail
     return is_permanent(error, mail.number("attempts"), others_work=not mail.is_probe)
 
 
 def _is_about_the_customer(error: SyncError, said: dict[str, JsonValue]) -> bool:
-    if error.code == "stripe_customer_missing":
-        return "stripe_id" not in said
-    return error.code in ABOUT_THE_CUSTOMER
+    return error.code in ABOUT_THE_CUSTOMER or (error.code in ABOUT_THE_LINK and "stripe_id" not in said)
 
 
 def _after_failure(progress: _Progress, error: Exception) -> Ending:
     """Another try for what is left, or its burial. What was settled before the failure stays settled."""
-    this_round, resources = progress.round, progress.round.resources
-    mail = this_round.mail
-    history = History(mail.number("attempts"), this_round.failing_seconds, mail.number("unexpected"))
+    writes, resources = progress.round.writes, progress.round.writes.resources
+    mail = writes.mail
+    history = History(mail.number("attempts"), _failing_seconds(writes), mail.number("unexpected"))
     fate = decide(error, history, resources.random)
     code = error.code if isinstance(error, SyncError) else "unexpected"
-    record = {**this_round.record, **progress.record, "last_error": code}
-    unsure = this_round.has_written and isinstance(error, TryAgain) and error.maybe_applied
+    record = {**writes.record, **progress.record, "last_error": code}
+    unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
     again_ms, at_least_ms = 0, 0
     if isinstance(fate, Bury):
         _bury(progress, progress.left, fate.reason, fate.message)
@@ -190,19 +223,26 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
             _bury_expired(progress, history, code)
         record |= _counted(progress, error, history)
         again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
-        this_round.totals["retries"] += 1
+        writes.totals["retries"] += 1
         _log_again(error, code, fate, history)
+    look_kind, look_after_ms = _next_look(progress, unsure=unsure, is_over=False)
     return Ending(
         progress.settled,
-        record,
-        this_round.totals,
+        {**record, "look_kind": look_kind, "reports": _reports(progress, code)},
+        writes.totals,
         again_after_ms=again_ms,
         at_least_ms=at_least_ms,
-        look_after_ms=_look_after_ms(progress, unsure=unsure),
+        look_after_ms=look_after_ms,
         said=progress.said,
         said_since=progress.said_since,
         line=report_of(error),
     )
+
+
+def _failing_seconds(writes: Writes) -> float:
+    """How long the customer's changes have failed in a row before this round."""
+    since = writes.mail.record.get("failing_since")
+    return writes.resources.now() - float(since) if since else 0.0
 
 
 def _log_again(error: Exception, code: str, fate: Again, history: History) -> None:
@@ -219,8 +259,8 @@ def _counted(progress: _Progress, error: Exception, history: History) -> dict[st
 
     A halt is nobody's try, and its time counts for nobody. What a probe meets is about the service, not the customer.
     """
-    mail = progress.round.mail
-    since = mail.record.get("failing_since") or f"{progress.round.resources.now():.3f}"
+    mail = progress.round.writes.mail
+    since = mail.record.get("failing_since") or f"{progress.round.writes.resources.now():.3f}"
     if isinstance(error, Halt) or not progress.left:
         return {"failing_since": "", "attempts": "0"}
     if not isinstance(error, SyncError):
@@ -230,7 +270,7 @@ def _counted(progress: _Progress, error: Exception, history: History) -> dict[st
 
 def _bury_expired(progress: _Progress, history: History, code: str) -> None:
     """Bury what has waited too long itself, where the customer has failed for so long and some times, too."""
-    resources = progress.round.resources
+    resources = progress.round.writes.resources
     if history.failing_seconds < resources.retry_for_seconds or history.attempts < EXPIRE_ATTEMPTS:
         return
     oldest_kept = resources.now() - resources.retry_for_seconds
@@ -241,13 +281,13 @@ def _bury_expired(progress: _Progress, history: History, code: str) -> None:
 def _bury(progress: _Progress, letters: Sequence[Letter], reason: str, message: str) -> None:
     if letters:
         log.error("gave_up", entries=len(letters), reason=reason)
-    progress.settled += [letter.dead(reason, message, progress.round.mail.record) for letter in letters]
+    progress.settled += [letter.dead(reason, message, progress.round.writes.mail.record) for letter in letters]
     progress.left = [letter for letter in progress.left if letter not in letters]
 
 
 def _log_settled(progress: _Progress) -> None:
     dead = sum(end.is_dead for end in progress.settled)
-    link = progress.round.record.get("link")
+    link = progress.round.writes.record.get("link")
     log.info("settled", applied=len(progress.settled) - dead, dead=dead, left=len(progress.left), link=link)
 
 

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from jobs.autumn import open_autumn
 from jobs.mailbox import Mailbox
+from jobs.policy import Policy
 from jobs.rate_limit import Limits, Rates
 from jobs.record import as_text
 from jobs.resources import Resources
@@ -22,6 +23,7 @@ from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 
+DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
 PREFIX = "customer-sync"
 
@@ -69,7 +71,14 @@ class World:
 
 @asynccontextmanager
 async def doors(
-    redis: Redis, autumn_url: str, autumn_key: str, stripe_url: str, stripe_key: str, *, rate: float = 1000
+    redis: Redis,
+    autumn_url: str,
+    autumn_key: str,
+    stripe_url: str,
+    stripe_key: str,
+    *,
+    rate: float = 1000,
+    policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[Resources]:
     """The doors of a job, with rates that do not slow a test down."""
     rates = Rates(autumn_updates=rate, autumn_max_in_flight=6, stripe_requests=rate, stripe_endpoint_requests=rate)
@@ -84,6 +93,7 @@ async def doors(
             stripe=stripe,
             limits=limits,
             mode="live" if "_live_" in stripe_key else "test",
+            policy=policy,
             retry_for_seconds=3600,
             look_after_seconds=60,
             random=random.Random(0),

@@ -14,6 +14,7 @@ from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn import open_autumn
 from jobs.mailbox import Mailbox
+from jobs.policy import Policy
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.resources import Resources
 from jobs.stripe_gateway import open_stripe
@@ -25,6 +26,18 @@ log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the operator has decided, as the jobs take it."""
+    return Policy(
+        when_unlinked=settings.stripe_when_unlinked,
+        when_gone=settings.stripe_when_gone,
+        when_missing=settings.autumn_when_missing,
+        metadata_keys=settings.stripe_metadata_keys,
+        receipts=settings.receipts,
+        recover_seconds=settings.receipts_recover_hours * 3600,
+    )
 
 
 @asynccontextmanager
@@ -60,6 +73,7 @@ async def open_resources(settings: Settings, redis: ArqRedis) -> AsyncIterator[R
             stripe=stripe,
             limits=limits,
             mode=settings.mode,
+            policy=policy_of(settings),
             retry_for_seconds=settings.retry_for_seconds,
             look_after_seconds=settings.echo_check_seconds,
             random=random.Random(),

@@ -24,7 +24,7 @@ ANN, BOB, NOBODY = "1700000000000-0", "1700000001000-0", "1700000002000-0"
 @pytest.fixture
 async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Terminal:
     """With three letters, as the scripts write them: of ann, of bob, and of nobody."""
-    for letter_id, customer, reason in ((ANN, "ann", "not_taken"), (BOB, "bob", "needs_review")):
+    for letter_id, customer, reason in ((ANN, "ann", "not_taken"), (BOB, "bob", "needs-review")):
         letter = {
             "entry": "5-0",
             "customer": customer,
@@ -91,7 +91,7 @@ async def test_list_is_a_table_of_100_columns_without_what_was_sent(terminal: Te
     assert lines[3].split() == [ANN, "2023-11-14", "22:13", "ann", "not_taken", "3", "[red]why", "ann[/red]"]
     assert max(map(len, lines)) <= 100
     assert lines[1].rstrip().endswith("…")
-    assert lines[-1] == "dead letters: 3 (invalid_event 1, needs_review 1, not_taken 1)"
+    assert lines[-1] == "dead letters: 3 (invalid_event 1, needs-review 1, not_taken 1)"
     assert "\x1b" not in output
     assert "example.com" not in output
 

@@ -138,14 +138,14 @@ async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(red
 async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, door: DeadLetters) -> None:
     ids = [
         await bury(redis, customer, reason)
-        for customer, reason in (("ann", "not_taken"), ("ann", "needs_review"), ("bob", "not_taken"))
+        for customer, reason in (("ann", "not_taken"), ("ann", "needs-review"), ("bob", "not_taken"))
     ]
     for wanted, expected in (
         (Wanted(), ids),
         (Wanted(reason="not_taken"), [ids[0], ids[2]]),
         (Wanted(customer="ann"), ids[:2]),
-        (Wanted(reason="needs_review", customer="ann"), [ids[1]]),
-        (Wanted(reason="needs_review", customer="bob"), []),
+        (Wanted(reason="needs-review", customer="ann"), [ids[1]]),
+        (Wanted(reason="needs-review", customer="bob"), []),
     ):
         assert [letter.id for letter in await everything(door, wanted)] == expected
         assert [letter.id for letter in await everything(door, wanted, newest_first=True)] == expected[::-1]

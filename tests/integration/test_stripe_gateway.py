@@ -11,9 +11,11 @@ import stripe
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from jobs.customer import NoCustomer, StripeCustomer
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
-from jobs.plan import UpdateStripe
-from jobs.stripe_gateway import StripeGateway, as_sync_error, idempotency_key, open_stripe
+from jobs.profile import UpdateStripe
+from jobs.stripe_errors import as_sync_error
+from jobs.stripe_gateway import StripeGateway, idempotency_key, open_stripe
 from sandbox.faults import Fault, Kind
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
@@ -49,21 +51,21 @@ async def test_a_customer_is_read_with_what_a_sync_compares(simulator: StripeSim
     seeded = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"autumn_id": "ann"})
     async with gateway_to(simulator) as gateway:
         customer = await gateway.retrieve(seeded["id"])
-    assert customer is not None
+    assert isinstance(customer, StripeCustomer)
     assert (customer.id, customer.name, customer.email) == (seeded["id"], "Ann", "ann@example.com")
     assert (customer.mode, customer.metadata) == ("test", {"autumn_id": "ann"})
 
 
-async def test_a_missing_and_a_deleted_customer_are_none(simulator: StripeSimulator) -> None:
+async def test_a_missing_and_a_deleted_customer_are_told_apart(simulator: StripeSimulator) -> None:
     deleted = simulator.seed_customer(deleted=True)
     async with gateway_to(simulator) as gateway:
-        assert await gateway.retrieve(deleted["id"]) is None
-        assert await gateway.retrieve("cus_missing") is None
+        assert await gateway.retrieve(deleted["id"]) is NoCustomer.DELETED
+        assert await gateway.retrieve("cus_missing") is NoCustomer.MISSING
 
 
 async def test_an_id_cannot_leave_its_place_in_the_path(simulator: StripeSimulator) -> None:
     async with gateway_to(simulator) as gateway:
-        assert await gateway.retrieve("../payment_intents?x=") is None
+        assert await gateway.retrieve("../payment_intents?x=") is NoCustomer.MISSING
     assert [call.endpoint for call in simulator.calls] == ["customers.retrieve"]
 
 
@@ -73,7 +75,8 @@ async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: Str
         simulator.seed_customer(email="ann@example.com")
     other_address = simulator.seed_customer(email="Ann@example.com", metadata={"autumn_id": "ann"})
     async with gateway_to(simulator) as gateway:
-        found = await gateway.find_ours("ann", "ann@example.com")
+        found, searched = await gateway.find_ours("ann", "ann@example.com")
+    assert searched
     assert {customer.id for customer in found} == {mine["id"], other_address["id"]}
 
 
@@ -82,8 +85,27 @@ async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags
     async with gateway_to(simulator) as gateway:
         created = await gateway.create("ann", 0, ours)
         await gateway.update(UpdateStripe(created.id, email="ann@example.com"), "autumn:1", ours)
-        assert await gateway.find_ours("ann", None) == ()
-        assert [customer.id for customer in await gateway.find_ours("ann", "ann@example.com")] == [created.id]
+        assert await gateway.find_ours("ann", None) == ((), True)
+        listed, _ = await gateway.find_ours("ann", "ann@example.com")
+    assert [customer.id for customer in listed] == [created.id]
+
+
+async def test_what_only_the_search_shows_is_looked_at_as_it_is_now(simulator: StripeSimulator) -> None:
+    for changed in ({"deleted": True}, {"metadata": {"autumn_id": "bob"}}, {"metadata": {"autumn_id": "ann"}}):
+        seeded = simulator.seed_customer(metadata={"autumn_id": "ann"})
+        simulator.customers[seeded["id"]] = {**seeded, **changed}
+    simulator.search_lag_seconds = 3600
+    async with gateway_to(simulator) as gateway:
+        found, _ = await gateway.find_ours("ann", None)
+    assert [customer.id for customer in found] == [seeded["id"]]
+
+
+async def test_an_account_without_search_says_so(simulator: StripeSimulator) -> None:
+    simulator.search_available = False
+    mine = simulator.seed_customer(email="ann@example.com", metadata={"autumn_id": "ann"})
+    async with gateway_to(simulator) as gateway:
+        found, searched = await gateway.find_ours("ann", "ann@example.com")
+    assert ([customer.id for customer in found], searched) == ([mine["id"]], False)
 
 
 async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator) -> None:
@@ -127,6 +149,7 @@ async def test_each_request_waits_for_its_turn_under_the_name_of_its_endpoint(si
         "GET /v1/customers/{id}",
         "GET /v1/customers",
         "GET /v1/customers/search",
+        "GET /v1/customers/{id}",
     ]
 
 

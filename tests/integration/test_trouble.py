@@ -26,7 +26,7 @@ def names(world: World, customer: str) -> tuple[Any, Any]:
 async def test_each_fault_ends_in_sync_after_another_try(world: World, service: str, kind: Kind) -> None:
     seed(world, "ann")
     simulator = world.autumn if service == "autumn" else world.stripe
-    simulator.switches.add(Fault(kind, times=1))
+    simulator.switches.add(Fault(kind, route="POST /v1/customers", times=1))
     event = await change(world, "ann", name="Ann")
     await world.run()
     outcome = await outcome_of(world.redis, event)
@@ -43,7 +43,7 @@ async def test_each_fault_ends_in_sync_after_another_try(world: World, service: 
 
 async def test_changes_that_come_while_an_older_one_waits_queue_behind_it_and_merge(world: World) -> None:
     seed(world, "ann")
-    world.autumn.switches.add(Fault("500", times=1))
+    world.autumn.switches.add(Fault("500", route="customers.update", times=1))
     await change(world, "ann", name="First", metadata={"a": 1})
     await world.run()
     await change(world, "ann", name="Second")

@@ -6,16 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.customer import AutumnCustomer, Mode, StripeCustomer, StripeView
-from jobs.plan import CreateInStripe, LinkInAutumn, LinkState, Plan, Step, UpdateStripe, make_plan
+from jobs.customer import AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
+from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
+from jobs.policy import Policy
+from jobs.profile import UpdateStripe
 
 ANN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True)
 METADATA = {"autumn_id": "ann", "autumn_send_email_receipts": "true"}
 STRIPE_ANN = StripeCustomer("cus_1", "Ann", "ann@example.com", "test", METADATA)
 
+STRIPE_TWO = replace(STRIPE_ANN, id="cus_2")
+
 TEXTS = st.sampled_from(["Ann", "Bob", None, ""])
 MODES: st.SearchStrategy[Mode] = st.sampled_from(["test", "live"])
-CLEARED = st.frozensets(st.sampled_from(["name", "email", "stripe_id"]))
+NOTHING = Asked()
+ASKED = st.builds(Asked, cleared=st.frozensets(st.sampled_from(["name", "email", "stripe_id"])))
 AUTUMN = st.builds(
     AutumnCustomer,
     id=st.just("ann"),
@@ -46,64 +51,80 @@ VIEWS = st.builds(
 
 def look(autumn: AutumnCustomer, view: StripeView) -> StripeView:
     """What the sync would have looked at: the linked customer, or those that carry the id."""
-    return StripeView(linked=view.linked) if autumn.stripe_id else StripeView(ours=view.ours)
+    if autumn.stripe_id and view.linked is not None:
+        return StripeView(linked=view.linked)
+    return StripeView(ours=view.ours, is_missing=bool(autumn.stripe_id))
 
 
-def take(step: Step, autumn: AutumnCustomer, view: StripeView, mode: Mode) -> tuple[AutumnCustomer, StripeView]:
-    """Both sides after a step, as the services would have them."""
+def take(
+    step: Step, autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+) -> tuple[AutumnCustomer, StripeView, Asked]:
+    """Both sides after a step, as the services would have them, and what is still asked for."""
     match step:
+        case UpdateAutumn(_, True):
+            return autumn, view, replace(asked, gone_confirmed=True)
+        case UpdateAutumn(said):
+            seen = after_update(autumn, view, said)
+            fields = {name: said[name] or None for name in ("name", "email", "stripe_id") if name in said}
+            assert seen is not None
+            return replace(autumn, **fields), seen, replace(asked, said={})  # type: ignore[arg-type]  # all are texts
         case CreateInStripe(autumn_id):
-            return autumn, StripeView(ours=(StripeCustomer("cus_1", None, None, mode, {"autumn_id": autumn_id}),))
-        case LinkInAutumn(stripe_id):
-            return replace(autumn, stripe_id=stripe_id), StripeView(linked=view.ours[0])
+            created = StripeCustomer("cus_new", None, None, mode, {"autumn_id": autumn_id})
+            return autumn, replace(view, ours=(created,)), asked
         case UpdateStripe():
             assert view.linked is not None
             name = view.linked.name if step.name is None else step.name or None
             email = view.linked.email if step.email is None else step.email or None
             metadata = {**view.linked.metadata, **dict(step.metadata)}
-            return autumn, StripeView(linked=replace(view.linked, name=name, email=email, metadata=metadata))
+            return autumn, StripeView(linked=replace(view.linked, name=name, email=email, metadata=metadata)), asked
+        case _:
+            raise AssertionError("no receipts in here")
+
+
+def plan_of(autumn: AutumnCustomer, view: StripeView, mode: Mode = "test", asked: Asked = NOTHING) -> Plan:
+    return make_plan(autumn, view, asked, mode=mode, policy=Policy(), now=0.0)
 
 
 def take_all(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, cleared: frozenset[str]
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
 ) -> tuple[AutumnCustomer, StripeView, Plan, list[Step]]:
     steps: list[Step] = []
-    for _ in range(5):
-        plan = make_plan(autumn, view, mode, cleared)
+    for _ in range(6):
+        plan = plan_of(autumn, view, mode, asked)
         if not plan.steps:
             return autumn, view, plan, steps
         for step in plan.steps:
             steps.append(step)
-            autumn, view = take(step, autumn, view, mode)
+            autumn, view, asked = take(step, autumn, view, mode, asked)
     raise AssertionError(f"no end after {steps}")
 
 
-@given(AUTUMN, VIEWS, MODES, CLEARED)
+@given(AUTUMN, VIEWS, MODES, ASKED)
 def test_applying_plans_comes_to_an_end_and_planning_again_gives_nothing(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, cleared: frozenset[str]
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
 ) -> None:
-    after, seen, _, _ = take_all(autumn, look(autumn, view), mode, cleared)
-    assert make_plan(after, seen, mode, cleared).steps == ()
+    after, seen, _, _ = take_all(autumn, look(autumn, view), mode, asked)
+    assert plan_of(after, seen, mode, replace(asked, said={})).steps == ()
 
 
-@given(AUTUMN, VIEWS, MODES, CLEARED)
+@given(AUTUMN, VIEWS, MODES, ASKED)
 def test_nothing_is_erased_unless_the_change_said_null(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, cleared: frozenset[str]
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
 ) -> None:
-    _, _, _, steps = take_all(autumn, look(autumn, view), mode, cleared)
+    _, _, _, steps = take_all(autumn, look(autumn, view), mode, asked)
     for step in steps:
         if isinstance(step, UpdateStripe):
-            assert step.name != "" or "name" in cleared
-            assert step.email != "" or "email" in cleared
+            assert step.name != "" or "name" in asked.cleared
+            assert step.email != "" or "email" in asked.cleared
             assert all(value for _, value in step.metadata)
 
 
-@given(AUTUMN, VIEWS, MODES, CLEARED)
+@given(AUTUMN, VIEWS, MODES, ASKED)
 def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, cleared: frozenset[str]
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
 ) -> None:
     seen = look(autumn, view)
-    plan = make_plan(autumn, seen, mode, cleared)
+    plan = plan_of(autumn, seen, mode, asked)
     everyone = [*seen.ours, *([seen.linked] if seen.linked else [])]
     if autumn.mode != mode or any(customer.mode != mode for customer in everyone):
         assert plan == Plan(LinkState.WRONG_MODE)
@@ -111,11 +132,11 @@ def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
         assert plan.steps == ()
 
 
-@given(AUTUMN, VIEWS, MODES, CLEARED)
+@given(AUTUMN, VIEWS, MODES, ASKED)
 def test_at_the_end_of_a_link_both_sides_agree(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, cleared: frozenset[str]
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
 ) -> None:
-    after, seen, plan, _ = take_all(autumn, look(autumn, view), mode, cleared)
+    after, seen, plan, _ = take_all(autumn, look(autumn, view), mode, asked)
     if plan.link is LinkState.LINKED:
         assert seen.linked is not None
         assert not after.name or seen.linked.name == after.name
@@ -142,8 +163,15 @@ def test_at_the_end_of_a_link_both_sides_agree(
         ),
         (replace(ANN, name=None), StripeView(STRIPE_ANN), LinkState.LINKED, ()),
         (replace(ANN, stripe_id=None), StripeView(), LinkState.UNLINKED, (CreateInStripe("ann"),)),
-        (replace(ANN, stripe_id=None), StripeView(ours=(STRIPE_ANN,)), LinkState.UNLINKED, (LinkInAutumn("cus_1"),)),
-        (ANN, StripeView(), LinkState.GONE, ()),
+        (
+            replace(ANN, stripe_id=None),
+            StripeView(ours=(STRIPE_ANN,)),
+            LinkState.UNLINKED,
+            (UpdateAutumn({"stripe_id": "cus_1"}),),
+        ),
+        (ANN, StripeView(), LinkState.GONE, (CreateInStripe("ann"),)),
+        (ANN, StripeView(is_missing=True), LinkState.GONE, (UpdateAutumn({}, expects_gone=True),)),
+        (ANN, StripeView(ours=(STRIPE_TWO,)), LinkState.GONE, (UpdateAutumn({"stripe_id": "cus_2"}),)),
         (ANN, StripeView(replace(STRIPE_ANN, metadata={"autumn_id": "bob"})), LinkState.FOREIGN, ()),
         (
             replace(ANN, stripe_id=None),
@@ -159,14 +187,13 @@ def test_at_the_end_of_a_link_both_sides_agree(
 def test_each_state_has_its_steps(
     autumn: AutumnCustomer, view: StripeView, link: LinkState, steps: tuple[Step, ...]
 ) -> None:
-    plan = make_plan(autumn, view, "test")
+    plan = plan_of(autumn, view)
     assert (plan.link, plan.steps) == (link, steps)
 
 
 @pytest.mark.parametrize(
     ("autumn", "view", "ids"),
     [
-        (ANN, StripeView(), ["cus_1"]),
         (ANN, StripeView(replace(STRIPE_ANN, metadata={"autumn_id": "bob"})), ["cus_1", "bob"]),
         (
             replace(ANN, stripe_id=None),
@@ -178,18 +205,20 @@ def test_each_state_has_its_steps(
 def test_what_needs_review_names_the_ids_that_are_involved(
     autumn: AutumnCustomer, view: StripeView, ids: list[str]
 ) -> None:
-    review = make_plan(autumn, view, "test").needs_review
-    assert review is not None
-    assert all(each in review for each in ids)
+    refusal = plan_of(autumn, view).refusal
+    assert refusal is not None
+    assert refusal.code == "needs-review"
+    assert all(each in refusal.text for each in ids)
 
 
 def test_an_email_that_was_said_to_be_null_is_cleared_in_stripe() -> None:
-    plan = make_plan(replace(ANN, email=None), StripeView(STRIPE_ANN), "test", frozenset({"email"}))
+    plan = plan_of(replace(ANN, email=None), StripeView(STRIPE_ANN), asked=Asked(cleared=frozenset({"email"})))
     assert plan.steps == (UpdateStripe("cus_1", email=""),)
 
 
 def test_a_customer_that_was_unlinked_on_purpose_stays_unlinked() -> None:
-    plan = make_plan(replace(ANN, stripe_id=None), StripeView(ours=(STRIPE_ANN,)), "test", frozenset({"stripe_id"}))
+    asked = Asked(cleared=frozenset({"stripe_id"}))
+    plan = plan_of(replace(ANN, stripe_id=None), StripeView(ours=(STRIPE_ANN,)), asked=asked)
     assert plan.steps == ()
 
 
@@ -205,4 +234,39 @@ def test_a_customer_that_was_unlinked_on_purpose_stays_unlinked() -> None:
     ],
 )
 def test_a_plan_says_why_receipts_cannot_be_sent(autumn: AutumnCustomer, view: StripeView, reason: str | None) -> None:
-    assert make_plan(autumn, view, "test").receipts == reason
+    policy = Policy(when_unlinked="report", when_gone="report")
+    plan = make_plan(autumn, view, NOTHING, mode="test", policy=policy, now=0.0)
+    texts = [finding.text for finding in plan.findings if finding.kind == "receipts-cannot-be-sent"]
+    assert texts == ([] if reason is None else [reason])
+
+
+@pytest.mark.parametrize("names_link", [True, False])
+@pytest.mark.parametrize("view", [StripeView(STRIPE_ANN), StripeView(replace(STRIPE_ANN, metadata={})), StripeView()])
+def test_what_stripe_would_refuse_is_refused_before_anything_is_created_or_sent(
+    view: StripeView, names_link: bool
+) -> None:
+    said = {"name": "x" * 257} | ({"stripe_id": "cus_2"} if names_link else {})
+    wanted = STRIPE_TWO if names_link else None
+    plan = plan_of(ANN, replace(view, wanted=wanted), asked=Asked(said))
+    assert (plan.steps, plan.refusal and plan.refusal.code) == ((), "too_long")
+
+
+def test_nothing_is_created_where_the_account_has_no_search() -> None:
+    view = StripeView(searched=False)
+    unlinked = plan_of(replace(ANN, stripe_id=None), view)
+    assert (unlinked.steps, unlinked.refusal) == ((), None)
+    gone = plan_of(ANN, view, asked=Asked({"name": "Ann"}))
+    assert gone.steps == ()
+    assert gone.refusal is not None
+    assert "no search" in gone.refusal.text
+
+
+def test_off_is_shown_only_when_what_on_has_set_is_taken_back() -> None:
+    autumn = replace(ANN, send_email_receipts=False, name="Ann Two")
+    policy = Policy(receipts="open")
+    before = make_plan(autumn, StripeView(STRIPE_ANN), NOTHING, mode="test", policy=policy, now=0.0)
+    assert (before.steps, before.wants_payments) == ((), True)
+    nothing_left = StripeView(STRIPE_ANN, payments=Payments(()))
+    after = make_plan(autumn, nothing_left, NOTHING, mode="test", policy=policy, now=0.0)
+    metadata = (("autumn_send_email_receipts", "false"),)
+    assert after.steps == (UpdateStripe("cus_1", name="Ann Two", metadata=metadata),)

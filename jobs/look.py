@@ -1,0 +1,43 @@
+"""Looking at both sides of a customer: what a plan is made from. Reads only.
+
+The sync looks before it writes, and so does whoever only asks what a sync would do.
+"""
+
+from typing import Final
+
+from jobs.autumn_models import UpdateCustomerResponse
+from jobs.customer import AutumnCustomer, Mode, NoCustomer, StripeCustomer, StripeView
+from jobs.stripe_gateway import StripeGateway
+
+AUTUMN_MODES: Final[dict[str, Mode]] = {"live": "live", "sandbox": "test"}
+
+
+def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
+    """The part of Autumn's answer that a sync compares; the client has made sure that `id` is the one asked for."""
+    return AutumnCustomer(
+        id=answer.id or "",
+        name=answer.name,
+        email=answer.email,
+        stripe_id=answer.stripe_id,
+        mode=AUTUMN_MODES.get(answer.env),
+        send_email_receipts=answer.send_email_receipts,
+        metadata=answer.metadata,
+    )
+
+
+async def look_at_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> StripeView:
+    """The linked customer, and where there is none, those that are ours. Raises SyncError."""
+    is_missing = False
+    if autumn.stripe_id is not None:
+        linked = await stripe.retrieve(autumn.stripe_id)
+        if isinstance(linked, StripeCustomer):
+            return StripeView(linked=linked)
+        is_missing = linked is NoCustomer.MISSING
+    ours, searched = await stripe.find_ours(autumn.id, autumn.email)
+    return StripeView(is_missing=is_missing, ours=ours, searched=searched)
+
+
+async def look_at_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
+    """The customer that a change asks to be linked to; nobody where it unlinks. Raises SyncError."""
+    wanted = await stripe.retrieve(str(stripe_id)) if stripe_id else None
+    return StripeView(wanted=wanted if isinstance(wanted, StripeCustomer) else None)

@@ -1,0 +1,56 @@
+"""Every error of Stripe's SDK, and of aiohttp below it, as one of `jobs.errors`.
+
+Beside `jobs.stripe_gateway` the only file that knows the SDK: its classes are what an error of Stripe is told by.
+"""
+
+import aiohttp
+import stripe
+
+from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
+
+SDK_ERRORS = (stripe.StripeError, aiohttp.ClientError, TimeoutError)
+"""What a call may raise: the SDK lets a body that was cut short, or a time-out while reading it, through as it is."""
+
+
+def as_sync_error(error: Exception) -> SyncError:
+    """An error of the SDK, or of aiohttp below it, in our words."""
+    if not isinstance(error, stripe.StripeError):
+        return TryAgain("stripe", "connection", type(error).__name__, maybe_applied=True)
+    code, message = _code(error), error.user_message or ""
+    match error:
+        case stripe.AuthenticationError():
+            return Halt("stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
+        case stripe.PermissionError():
+            return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {message}")
+        case stripe.RateLimitError():
+            return _limited(error, code or "rate_limit")
+        case stripe.IdempotencyError():
+            # The key was used with other values: the next try looks again and writes what is missing under a new key.
+            return TryAgain("stripe", "idempotency_error", message)
+        case stripe.InvalidRequestError():
+            if code == "resource_missing":
+                return Absent("stripe", code, message)
+            return GiveUp("stripe", code or "invalid_request", message)
+        case stripe.APIConnectionError():
+            return TryAgain("stripe", "connection", message, maybe_applied=True)
+        case _:
+            return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
+
+
+def _limited(error: stripe.RateLimitError, code: str) -> Limited:
+    """Which limit was met: Stripe says so in a header, except for an object that another request has locked."""
+    reason = {name.lower(): value for name, value in (error.headers or {}).items()}.get(
+        "stripe-rate-limited-reason", ""
+    )
+    limit: Limit = "stripe"
+    if code == "lock_timeout" or reason == "resource-specific":
+        limit = "customer"
+    elif reason.startswith("endpoint"):
+        limit = "stripe-endpoint"
+    return Limited("stripe", code, reason or error.user_message or "", limit=limit)
+
+
+def _code(error: stripe.StripeError) -> str | None:
+    # RateLimitError and others leave `.code` None; the error object in the body has it.
+    code = error.code or (error.error.code if error.error is not None and "code" in error.error else None)
+    return str(code) if code else None

@@ -44,7 +44,7 @@ class UpdateAutumn:
 
     said: Mapping[str, JsonValue]
     expects_gone: bool = False
-    """Autumn is to confirm by refusing this that the linked customer is gone. If it does not, ours is another account."""
+    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,8 @@ def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
     ids = ", ".join(sorted(customer.id for customer in view.ours))
     text = (
         f"{autumn.id} is not linked, and several Stripe customers carry it as metadata.autumn_id: {ids}. Send "
-        f"{autumn.id} a change with the stripe_id of the right one, and remove that metadata from the others. Then replay this"
+        f"{autumn.id} a change with the stripe_id of the right one, and remove that metadata from the others. "
+        "Then replay this"
     )
     return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, text), findings=(Finding("ambiguous", text),))
 

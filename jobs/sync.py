@@ -116,7 +116,8 @@ def _reports(progress: _Progress, error: str) -> str:
     """The customer's reports with this round's on top; a round that did and found nothing new is none."""
     this_round, writes = progress.round, progress.round.writes
     kept = writes.mail.record.get("reports", "")
-    if not progress.settled and not writes.actions and not error:
+    findings = (*this_round.findings, *writes.refused)
+    if not (progress.settled or writes.actions or findings or error):
         return kept
     report = SyncReport(
         at_ms=int(writes.resources.now() * 1000),
@@ -125,7 +126,7 @@ def _reports(progress: _Progress, error: str) -> str:
         link=writes.record.get("link", ""),
         stripe_id=writes.record.get("stripe_id", ""),
         actions=tuple(writes.actions),
-        findings=(*this_round.findings, *writes.refused),
+        findings=findings,
         error=error,
     )
     return add_report(kept, report)

@@ -1,9 +1,11 @@
 """What the tests of trouble do again and again: a change comes, customers are planted, time passes."""
 
+from dataclasses import replace
 from typing import Any
 
 from jobs.enqueue import send
 from jobs.events import new_update
+from jobs.policy import Policy
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 
@@ -11,6 +13,16 @@ from tests.conftest import PREFIX, World
 async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:
     """An app says that a customer changed; the event's id."""
     return await send(world.redis, new_update(customer_id=customer, changes=changes, event_id=event_id))
+
+
+async def reconcile(world: World, customer: str) -> str:
+    """An app asks for a look at both sides; the event's id."""
+    return await send(world.redis, new_update(customer_id=customer, type="customer.reconcile"))
+
+
+def under(world: World, **settings: Any) -> World:
+    """The same world, the operator having decided otherwise."""
+    return replace(world, resources=replace(world.resources, policy=Policy(**settings)))
 
 
 def seed(world: World, *customers: str) -> None:

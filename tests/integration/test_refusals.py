@@ -13,7 +13,7 @@ from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, doors, read_dead
-from tests.integration.steps import change
+from tests.integration.steps import change, reconcile
 
 
 def linked(world: World, customer: str, **fields: Any) -> dict[str, Any]:
@@ -82,7 +82,8 @@ async def test_a_name_that_stripe_finds_too_long_is_cut_and_holds_nothing_up(wor
     assert await read_dead(world.redis, PREFIX) == []
 
 
-async def test_a_key_of_another_account_halts_and_buries_nothing(world: World) -> None:
+@pytest.mark.parametrize("changes", [{"name": "Ann"}, None])
+async def test_a_key_of_another_account_halts_and_buries_nothing(world: World, changes: dict[str, Any] | None) -> None:
     linked(world, "ann")
     elsewhere = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with (
@@ -90,7 +91,7 @@ async def test_a_key_of_another_account_halts_and_buries_nothing(world: World) -
         serving(world.autumn.app()) as autumn_url,
         doors(world.redis, autumn_url, world.autumn.key, other_url, elsewhere.key) as resources,
     ):
-        await change(world, "ann", name="Ann")
+        await (change(world, "ann", **changes) if changes else reconcile(world, "ann"))
         await world.mailbox.move()
         await world.mailbox.call(100)
         await sync_customer(resources, "ann")

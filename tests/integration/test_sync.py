@@ -5,21 +5,13 @@ from typing import Any
 
 import pytest
 
-from jobs.enqueue import outcome_of, send
-from jobs.events import new_update
+from jobs.enqueue import outcome_of
 from jobs.record import read_customer, read_totals
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.integration.steps import change, reconcile
 
 RECEIPTS = "autumn_send_email_receipts"
-
-
-async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:
-    return await send(world.redis, new_update(customer_id=customer, changes=changes, event_id=event_id))
-
-
-async def reconcile(world: World, customer: str) -> str:
-    return await send(world.redis, new_update(customer_id=customer, type="customer.reconcile"))
 
 
 def updates(world: World) -> list[dict[str, Any]]:

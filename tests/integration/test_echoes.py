@@ -1,0 +1,125 @@
+"""Echoes: Stripe's webhooks that come late and put an old name or e-mail back into Autumn."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.record import read_customer
+from jobs.report import read_reports
+from sandbox.autumn import AutumnSimulator
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+from tests.conftest import PREFIX, World, doors
+from tests.integration.steps import change, seed, time_passes
+
+ECHO_SECONDS = 0.2
+
+
+@pytest.fixture
+async def echoing(redis: Redis) -> AsyncIterator[World]:
+    """Both services, where each write of Autumn's comes back as Stripe's webhook a moment later."""
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with serving(stripe.app()) as stripe_url:
+        autumn = AutumnSimulator(
+            stripe_url=stripe_url, stripe_key=stripe.key, updates_per_second=None, echo_after_seconds=ECHO_SECONDS
+        )
+        async with (
+            serving(autumn.app()) as autumn_url,
+            doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
+        ):
+            yield World(redis, stripe, autumn, resources)
+
+
+def name_in_autumn(world: World) -> Any:
+    return world.autumn.customers["ann"]["name"]
+
+
+def undo(world: World) -> None:
+    """What a late webhook does."""
+    world.autumn.customers["ann"]["name"] = "Old"
+
+
+async def second_look(world: World) -> None:
+    await time_passes(world)
+    await world.run()
+
+
+async def is_to_be_looked_at(world: World) -> bool:
+    return await world.redis.zscore(f"{PREFIX}:looks", "ann") is not None
+
+
+async def test_an_echo_of_the_first_change_that_comes_after_the_second_is_repaired(echoing: World) -> None:
+    seed(echoing, "ann")
+    await change(echoing, "ann", name="First")
+    await echoing.run()
+    echoing.autumn.echo_after_seconds = None
+    await change(echoing, "ann", name="Second")
+    await echoing.run()
+    assert name_in_autumn(echoing) == "Second"
+    while name_in_autumn(echoing) != "First":
+        await echoing.redis.ping()
+    await second_look(echoing)
+    assert name_in_autumn(echoing) == "Second"
+    (stripe,) = echoing.stripe.customers.values()
+    assert stripe["name"] == "Second"
+    report = read_reports((await read_customer(echoing.redis, PREFIX, "ann"))["reports"])[0]
+    assert [(action.kind, action.fields) for action in report.actions] == [("updated-autumn", ("name",))]
+
+
+async def test_a_change_that_came_meanwhile_is_not_undone(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="First")
+    await world.run()
+    undo(world)
+    await change(world, "ann", name="Newer")
+    await second_look(world)
+    assert name_in_autumn(world) == "Newer"
+
+
+async def test_an_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="New")
+    await world.run()
+    looks = 0
+    while await is_to_be_looked_at(world):
+        undo(world)
+        await second_look(world)
+        looks += 1
+        assert looks < 20
+    sent = [call.body["name"] for call in world.autumn.calls if "name" in call.body]
+    assert (looks, sent) == (4, ["New"] * 4)
+    report = read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0]
+    assert [finding.kind for finding in report.findings] == ["put-back-again-and-again"]
+    await change(world, "ann", name="Next")
+    await world.run()
+    assert (name_in_autumn(world), await is_to_be_looked_at(world)) == ("Next", True)
+
+
+async def test_a_look_for_an_echo_costs_one_read_of_autumn_where_nothing_came_back(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="New", email="ann@example.com")
+    await world.run()
+    autumn, stripe = len(world.autumn.calls), len(world.stripe.calls)
+    await second_look(world)
+    assert [call.path for call in world.autumn.calls[autumn:]] == ["/v1/customers.get"]
+    assert world.stripe.calls[stripe:] == []
+    assert not await is_to_be_looked_at(world)
+
+
+@pytest.mark.parametrize("changes", [{"send_email_receipts": True}, {"metadata": {"k": 1}}, {"name": None}])
+async def test_what_leaves_no_echo_is_not_looked_at_again(world: World, changes: dict[str, Any]) -> None:
+    seed(world, "ann")
+    await change(world, "ann", **changes)
+    await world.run()
+    assert not await is_to_be_looked_at(world)
+
+
+async def test_looks_can_be_turned_off(world: World) -> None:
+    world = replace(world, resources=replace(world.resources, look_after_seconds=0))
+    seed(world, "ann")
+    await change(world, "ann", name="New")
+    await world.run()
+    assert not await is_to_be_looked_at(world)

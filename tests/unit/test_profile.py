@@ -1,0 +1,77 @@
+"""What of the profile goes to Stripe: within its limits, and never an empty value that nobody said."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
+from jobs.profile import UpdateStripe, can_be_claimed, profile_update, too_long
+
+AUTUMN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=False)
+OURS = {"autumn_id": "ann", "autumn_send_email_receipts": "false"}
+STRIPE = StripeCustomer("cus_1", "Ann", "ann@example.com", "test", OURS)
+NOTHING = frozenset[str]()
+
+
+def test_a_long_name_is_cut_and_a_long_address_left_alone_each_with_a_finding() -> None:
+    autumn = replace(AUTUMN, name="x" * 300, email=f"{'y' * 520}@example.com")
+    update, found = profile_update(autumn, STRIPE, NOTHING, ())
+    assert update == UpdateStripe("cus_1", name="x" * 256)
+    assert [finding.kind for finding in found] == ["name-cut", "email-left-out"]
+    assert not any("xxx" in finding.text or "yyy" in finding.text for finding in found)
+
+
+def test_the_named_metadata_is_copied_as_text_and_no_other() -> None:
+    autumn = replace(AUTUMN, metadata={"plan": "pro", "seats": 3, "tags": ["a", "ö"], "secret": "x", "none": None})
+    update, found = profile_update(autumn, STRIPE, NOTHING, ("plan", "seats", "tags", "none", "missing"))
+    assert update.metadata == (("plan", "pro"), ("seats", "3"), ("tags", '["a","ö"]'))
+    assert found == []
+
+
+def test_a_key_that_a_change_removed_is_removed_and_one_that_is_only_missing_is_kept() -> None:
+    stripe = replace(STRIPE, metadata={**OURS, "plan": "pro", "seats": "3"})
+    update, _ = profile_update(AUTUMN, stripe, frozenset({"metadata.plan"}), ("plan", "seats"))
+    assert update == UpdateStripe("cus_1", metadata=(("plan", ""),))
+
+
+def test_a_long_value_is_cut_and_keys_without_room_are_left_out_each_with_a_finding() -> None:
+    theirs = {f"k{index}": "v" for index in range(METADATA_KEYS_MAX - 3)}
+    stripe = replace(STRIPE, metadata={**OURS, **theirs})
+    autumn = replace(AUTUMN, metadata={"long": "x" * 501, "more": "y"})
+    update, found = profile_update(autumn, stripe, NOTHING, ("long", "more"))
+    assert update.metadata == (("long", "x" * METADATA_VALUE_MAX),)
+    assert [finding.kind for finding in found] == ["metadata-cut", "metadata-left-out"]
+
+
+def test_a_customer_whose_metadata_is_full_of_other_keys_cannot_be_claimed() -> None:
+    full = {f"k{index}": "v" for index in range(METADATA_KEYS_MAX)}
+    assert not can_be_claimed(replace(STRIPE, metadata=full))
+    assert can_be_claimed(replace(STRIPE, metadata={**dict(list(full.items())[:49]), "autumn_id": "ann"}))
+
+
+def test_what_autumn_would_pass_on_and_stripe_refuse_is_named_with_its_field() -> None:
+    assert too_long({"name": "x" * 256, "email": None}) is None
+    text = too_long({"name": "x" * 257})
+    assert text is not None
+    assert text.startswith("changes.name: has 257 characters")
+
+
+METADATA = st.dictionaries(st.sampled_from([f"k{index}" for index in range(60)]), st.sampled_from(["", "v", "w"]))
+
+
+@given(METADATA, METADATA, st.frozensets(st.sampled_from([f"metadata.k{index}" for index in range(60)])))
+def test_stripe_never_gets_more_than_it_takes_nor_loses_what_nobody_cleared(
+    in_autumn: dict[str, str], in_stripe: dict[str, str], cleared: frozenset[str]
+) -> None:
+    present = dict([(key, value) for key, value in in_stripe.items() if value][:48])
+    autumn = replace(AUTUMN, metadata=in_autumn)
+    stripe = replace(STRIPE, metadata={**present, **OURS})
+    keys = tuple(f"k{index}" for index in range(60))
+    update, _ = profile_update(autumn, stripe, cleared, keys)
+    after = {key: value for key, value in {**stripe.metadata, **dict(update.metadata)}.items() if value}
+    assert len(after) <= METADATA_KEYS_MAX
+    for key in stripe.metadata.keys() - after.keys():
+        assert f"metadata.{key}" in cleared
+    again, _ = profile_update(autumn, replace(stripe, metadata=after), cleared, keys)
+    assert again.metadata == ()

@@ -80,7 +80,10 @@ class Settings(RedisPlace):
     request_timeout_seconds: float = _setting("REQUEST_TIMEOUT", 30.0, gt=0, le=30)
     """For one call of either service, from its start to its end."""
     echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=3600)
-    """How long after a write of unknown fate a customer is looked at again; 0 turns it off. Autumn may take 60 s."""
+    """How long after a new name or e-mail, or a write of unknown fate, a customer is looked at again; 0 is never.
+
+    A webhook of Stripe, or an update that Autumn is still at after 60 s, may undo what came after it.
+    """
     stripe_when_unlinked: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_UNLINKED", "create")
     """A customer without a link: create a Stripe customer where none is ours, only link the one that is, or report."""
     stripe_when_gone: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_GONE", "create")

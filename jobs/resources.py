@@ -24,7 +24,7 @@ class Resources:
     policy: Policy
     retry_for_seconds: float
     look_after_seconds: float
-    """How long after a write of unknown fate a customer is looked at a second time."""
+    """How long after a changed name or e-mail, or a write of unknown fate, a customer is looked at a second time."""
     random: random.Random
     now: Callable[[], float]
     """Seconds since the epoch."""

@@ -39,6 +39,7 @@ WORKER_ENVIRONMENT: Final = {
     "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "240",
     "REQUEST_TIMEOUT": "5",
     "ECHO_CHECK_SECONDS": "3",
+    "RECEIPTS": "recover",
     "INBOX_STREAM": INBOX,
     "KEY_PREFIX": PREFIX,
     "LOG_FORMAT": "json",
@@ -73,11 +74,13 @@ def seed_profile(customer: str) -> Profile:
 def _plant(box: Sandbox, seeded: Seeded, *, pays: bool) -> None:
     profile = seed_profile(seeded.customer)
     stripe_id = None
-    if seeded.state != "unlinked":
+    if seeded.state == "gone":
+        stripe_id = box.stripe.seed_customer(deleted=True)["id"]
+    elif seeded.state != "unlinked":
         metadata = {} if seeded.state == "unclaimed" else {"autumn_id": seeded.customer}
         planted = box.stripe.seed_customer(name=profile.name, email=profile.email, metadata=metadata)
         stripe_id = planted["id"] if seeded.state != "lost-link" else None
-    if stripe_id and pays:
+    if stripe_id and pays and seeded.state != "gone":
         box.stripe.seed_payment_intent(customer=stripe_id)
         box.stripe.seed_payment_intent(customer=stripe_id, status="succeeded")
     box.autumn.seed(seeded.customer, name=profile.name, email=profile.email, stripe_id=stripe_id)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from sandbox.faults import Kind
 from tests.chaos.options import Options
 
-SeedState = Literal["linked", "unclaimed", "unlinked", "lost-link"]
+SeedState = Literal["linked", "unclaimed", "unlinked", "lost-link", "gone"]
 Strike = Literal["kill", "term", "stop", "redis-stop", "redis-kill", "wake"]
 Service = Literal["autumn", "stripe"]
 
@@ -104,8 +104,8 @@ def make_plan(options: Options) -> Plan:
     # One source for each part, so that fewer kills do not change what is sent.
     rngs = [random.Random(f"{options.seed} {part}") for part in ("customers", "entries", "disturbances", "faults")]
     names = [f"c{index}" for index in range(options.customers)]
-    states: Sequence[SeedState] = ("linked", "unclaimed", "unlinked", "lost-link")
-    customers = tuple(Seeded(name, rngs[0].choices(states, (70, 5, 20, 5))[0]) for name in names)
+    states: Sequence[SeedState] = ("linked", "unclaimed", "unlinked", "lost-link", "gone")
+    customers = tuple(Seeded(name, rngs[0].choices(states, (65, 5, 20, 5, 5))[0]) for name in names)
     return Plan(
         customers=customers,
         entries=tuple(_Traffic(options, names, rngs[1]).entries()),

@@ -28,6 +28,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "workers": {"starts": result.starts, "endings": result.exits, "said": result.said, "deaf": result.deaf},
         "faults": result.faults,
         "calls": result.calls,
+        "receipts mailed": result.mailed,
         "calls over the services' limits": result.over_limit,
         "seconds": {
             "all": round(result.seconds, 1),
@@ -56,6 +57,7 @@ def show(result: Result, console: Console) -> None:
     for service, fired in result.faults.items():
         table.add_row(f"faults of {service} ({result.calls[service]} calls)", _listed(fired))
     table.add_row("calls over the services' limits", _listed(result.over_limit))
+    table.add_row("receipts mailed", str(result.mailed))
     table.add_section()
     for damage, count in result.verdict.counts.items():
         table.add_row(damage, f"[{'red' if count else 'green'}]{count}")

@@ -52,6 +52,7 @@ class Result:
     deaf: int
     faults: dict[str, dict[str, int]]
     calls: dict[str, int]
+    mailed: int
     over_limit: dict[str, int]
     settled_seconds: float | None
     recovery_seconds: list[float]
@@ -138,6 +139,7 @@ def _result(
         deaf=running.deaf,
         faults={"Autumn": box.autumn.switches.fired, "Stripe": box.stripe.switches.fired},
         calls={"Autumn": len(box.autumn.calls), "Stripe": len(box.stripe.calls)},
+        mailed=len(evidence.mails),
         over_limit={
             "Autumn": over_limit([call.started for call in box.autumn.calls if "update" in call.path], AUTUMN_LIMIT),
             "Stripe": over_limit([call.at for call in box.stripe.calls], STRIPE_LIMIT),

@@ -53,6 +53,11 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("STRIPE_REQUESTS_PER_SECOND", "-7"),
         ("RETRY_FOR", "-5"),
         ("KEY_PREFIX", "a b"),
+        ("STRIPE_WHEN_UNLINKED", "yes please"),
+        ("STRIPE_WHEN_GONE", "recreate"),
+        ("AUTUMN_WHEN_MISSING", "invent"),
+        ("RECEIPTS", "on"),
+        ("RECEIPTS_RECOVER_HOURS", "-7"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )
@@ -61,6 +66,26 @@ def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
         load_settings(**GOOD | {name: value})
     assert str(refusal.value).startswith(f"{name}")
     assert value not in str(refusal.value)
+
+
+def test_metadata_keys_are_parted_by_commas_and_each_once() -> None:
+    assert load_settings(**GOOD | {"STRIPE_METADATA_KEYS": "plan, seats,,plan"}).stripe_metadata_keys == ("plan", "seats")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plan,autumn_id", "autumn_id: keys that begin with autumn_"),
+        (f"plan,{'k' * 41}", "keys of 40 characters"),
+        ("a[b]", "without [ and ]"),
+        (",".join(f"k{index}" for index in range(49)), "49 keys"),
+    ],
+)
+def test_a_metadata_key_that_stripe_would_not_take_is_named(value: str, text: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"STRIPE_METADATA_KEYS": value})
+    assert str(refusal.value).startswith("STRIPE_METADATA_KEYS: ")
+    assert text in str(refusal.value)
 
 
 def test_keys_of_two_modes_are_refused() -> None:

@@ -29,7 +29,7 @@ AUTUMN_LIMIT, STRIPE_LIMIT, STRIPE_ENDPOINT_LIMIT = 125, 600, 300
 """Requests per second that the simulators allow."""
 LATENCY_SECONDS: Final = 0.05
 DATABASE_SECONDS: Final = 0.02
-WITH_PAYMENT: Final = 10
+WITH_PAYMENT: Final = 2
 """Every so many-th customer has payments whose receipts could be mailed."""
 SHOWN_STUCK: Final = 20
 

@@ -36,8 +36,8 @@ class Round:
     writes: Writes
     has_agreed: bool = False
     """Whether both services answered to the end, so that they are known to work."""
-    found: str = ""
-    """The link as it was first seen."""
+    found: str | None = None
+    """The link as it was first seen; empty where a change named the new one at once, None before any look."""
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
     """Whether a name or e-mail of a linked customer was changed, which may come back as an echo of an older one."""
@@ -77,7 +77,7 @@ class Round:
             fields = ", ".join(sorted(lost))
             text = f"something undoes {fields} each time, and it was put back {put_backs} times: left as it is now"
             log.error("put_back_again_and_again", fields=sorted(lost))
-            self.findings = (Finding("put-back-again-and-again", text),)
+            writes.findings.append(Finding("put-back-again-and-again", text))
             return
         if lost:
             log.warning("put_back", fields=sorted(lost))
@@ -97,7 +97,7 @@ class Round:
         while True:
             autumn, view = await self._look(asked)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
-            self._note(plan, autumn)
+            self._note(plan, autumn, asked)
             _stop_where_needed(plan, autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
@@ -126,8 +126,13 @@ class Round:
             self._view = await look_at_stripe(stripe, self._autumn)
         return self._autumn, self._view
 
-    def _note(self, plan: Plan, autumn: AutumnCustomer) -> None:
-        self.found = self.found or plan.link
+    def _note(self, plan: Plan, autumn: AutumnCustomer, asked: Asked) -> None:
+        names_link = "stripe_id" in asked.said
+        if self.found is None:
+            self.found = "" if names_link else plan.link
+        if names_link:
+            # The plan is about the link that is asked for, which may be refused.
+            return
         self.findings = plan.findings
         no_receipts = next((each.text for each in plan.findings if each.kind == "receipts-cannot-be-sent"), "")
         self.writes.record.update(link=plan.link, stripe_id=autumn.stripe_id or "", receipts=no_receipts)

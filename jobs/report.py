@@ -5,7 +5,7 @@ Holds ids and names of fields, never a name, an address or another value of a cu
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from jobs.findings import Finding, FindingKind
@@ -35,7 +35,12 @@ class Action:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """One sync. `found` is the link as it was before, `link` as it was left, `error` the code of a failed one."""
+    """One sync of so many waiting `events`.
+
+    `found` is the link as it was before, empty where a change named the new one at once; `link` as it was left, empty
+    where it was not looked at. `given_up` counts the events that became dead letters, by reason. `error` is the code of
+    a failed sync.
+    """
 
     at_ms: int
     events: int
@@ -45,6 +50,7 @@ class SyncReport:
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
     error: str = ""
+    given_up: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -52,9 +58,34 @@ class SyncReport:
 
 
 def add_report(kept: str, report: SyncReport) -> str:
-    """The customer's reports as they are stored, with this one the newest."""
-    reports = [report, *read_reports(kept)][:REPORTS_KEPT]
+    """The customer's reports as they are stored, with this one the newest.
+
+    One that tells nothing new is left out. A failure that repeats takes the place of the one before it, so that what
+    was done before is still told.
+    """
+    before = read_reports(kept)
+    if not _tells_something(report, before):
+        return kept
+    if before and report.error and not report.actions and replace(before[0], at_ms=report.at_ms) == report:
+        before = before[1:]
+    reports = [report, *before][:REPORTS_KEPT]
     return json.dumps([each.as_dict() for each in reports], separators=(",", ":"))
+
+
+def _tells_something(report: SyncReport, before: Sequence[SyncReport]) -> bool:
+    if report.events or report.actions or report.error:
+        return True
+    return bool(report.link or report.findings) and report.findings != known_findings(before)
+
+
+def known_findings(reports: Sequence[SyncReport]) -> tuple[Finding, ...]:
+    """What is known of a customer by its reports, the newest first: back to the last sync that looked at the link."""
+    found: list[Finding] = []
+    for report in reports:
+        found += report.findings
+        if report.link:
+            break
+    return tuple(dict.fromkeys(found))
 
 
 def read_reports(kept: str) -> list[SyncReport]:

@@ -5,6 +5,7 @@ What the writes are, jobs.apply says. Here is what becomes of the letters: appli
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -113,23 +114,20 @@ def _too_long() -> TryAgain:
 
 
 def _reports(progress: _Progress, error: str) -> str:
-    """The customer's reports with this round's on top; a round that did and found nothing new is none."""
+    """The customer's reports with this round's on top."""
     this_round, writes = progress.round, progress.round.writes
-    kept = writes.mail.record.get("reports", "")
-    findings = (*this_round.findings, *writes.refused)
-    if not (progress.settled or writes.actions or findings or error):
-        return kept
     report = SyncReport(
         at_ms=int(writes.resources.now() * 1000),
         events=len(writes.mail.entries),
-        found=this_round.found,
+        found=this_round.found or "",
         link=writes.record.get("link", ""),
         stripe_id=writes.record.get("stripe_id", ""),
         actions=tuple(writes.actions),
-        findings=findings,
+        findings=(*this_round.findings, *writes.findings),
         error=error,
+        given_up=dict(Counter(end.dead["reason"] for end in progress.settled if end.dead is not None)),
     )
-    return add_report(kept, report)
+    return add_report(writes.mail.record.get("reports", ""), report)
 
 
 def _remembered(writes: Writes) -> tuple[dict[str, JsonValue], float]:

@@ -29,15 +29,15 @@ SEARCH_LAG_SECONDS: Final = 3600.0
 
 @dataclass
 class Writes:
-    """What one round may write. `record`, `totals`, `actions` and `refused` gather what is to be written down."""
+    """What one round may write. `record`, `totals`, `actions` and `findings` gather what is to be written down."""
 
     resources: Resources
     mail: Mail
     record: dict[str, str] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     actions: list[Action] = field(default_factory=list)
-    refused: list[Finding] = field(default_factory=list)
-    """Writes that Stripe refused, and that hold nothing else up."""
+    findings: list[Finding] = field(default_factory=list)
+    """What is to be known beside what a plan finds: a write that was refused or left out, and holds nothing else up."""
     any_begun: bool = False
     """Whether a write to either service was begun."""
 
@@ -142,7 +142,7 @@ class Writes:
         try:
             after = await self.resources.stripe.write_receipt(step, key, self.mail.lease.check)
         except (GiveUp, Absent) as refusal:
-            self.refused.append(Finding("receipt-not-set", f"Stripe refuses to change {intent_id}: {refusal.code}"))
+            self.findings.append(Finding("receipt-not-set", f"Stripe refuses to change {intent_id}: {refusal.code}"))
             return replace(payments, intents=tuple(each for each in payments.intents if each.id != intent_id))
         except TryAgain as error:
             if error.code.startswith("http_5"):

@@ -41,6 +41,15 @@ async def time_passes(world: World) -> None:
         await world.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
 
 
+async def lose_an_answer(world: World, **changes: Any) -> None:
+    """A change whose answer is lost and that is applied at the second try, so that a look is due."""
+    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
+    await change(world, "ann", **changes)
+    await world.run()
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
+
+
 async def autumn_goes_down(world: World) -> None:
     """Autumn answers 503 from now on, and the line closes over it."""
     world.autumn.switches.add(Fault("503"))

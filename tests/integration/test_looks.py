@@ -1,7 +1,6 @@
 """Second looks and the line, where several things go wrong at once."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -11,16 +10,7 @@ from jobs.rate_limit import Limits, Rates
 from jobs.sync import sync_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
-from tests.integration.steps import autumn_goes_down, change, seed, time_passes
-
-
-async def lose_an_answer(world: World, **changes: Any) -> None:
-    """A change whose answer is lost and that is applied at the second try, so that a look is due."""
-    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
-    await change(world, "ann", **changes)
-    await world.run()
-    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
-    await world.run()
+from tests.integration.steps import autumn_goes_down, change, lose_an_answer, seed, time_passes
 
 
 async def test_a_look_that_fails_is_taken_again(world: World) -> None:

@@ -164,22 +164,25 @@ def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
 
 def _foreign(autumn: AutumnCustomer, view: StripeView) -> Plan:
     owner = view.linked.owner if view.linked else None
-    text = (
+    fact = (
         f"{autumn.id} is linked to {autumn.stripe_id}, which belongs to the Autumn customer {owner} (its "
-        f"metadata.autumn_id). Send {autumn.id} a change with the right stripe_id, or with stripe_id null; or, if "
+        "metadata.autumn_id)"
+    )
+    advice = (
+        f"{fact}. Send {autumn.id} a change with the right stripe_id, or with stripe_id null; or, if "
         f"{autumn.stripe_id} is right, correct its metadata.autumn_id in Stripe. Then replay this"
     )
-    return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text), findings=(Finding("foreign", text),))
+    return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
 
 
 def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
     ids = ", ".join(sorted(customer.id for customer in view.ours))
-    text = (
-        f"{autumn.id} is not linked, and several Stripe customers carry it as metadata.autumn_id: {ids}. Send "
-        f"{autumn.id} a change with the stripe_id of the right one, and remove that metadata from the others. "
-        "Then replay this"
+    fact = f"{autumn.id} is not linked, and several Stripe customers carry it as metadata.autumn_id: {ids}"
+    advice = (
+        f"{fact}. Send {autumn.id} a change with the stripe_id of the right one, and remove that metadata from the "
+        "others. Then replay this"
     )
-    return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, text), findings=(Finding("ambiguous", text),))
+    return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("ambiguous", fact),))
 
 
 def _unlinked(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:

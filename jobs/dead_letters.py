@@ -8,6 +8,7 @@ nothing that decides by itself which letter deserves another try.
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 from redis.asyncio import Redis
 
@@ -18,6 +19,8 @@ PAGE = 200
 """Letters that are read, sent again or dropped at a time. One letter may be as large as an event, some 256 KiB."""
 NO_LETTER = "0-0"
 """Before the first id that a letter can have."""
+PAGES_FOR_ONE = 5
+"""Pages that are read, the newest first, for the letters of one customer: whoever asks about it is answered soon."""
 SENT = b"sent."
 LETTER_ID = re.compile(r"(\d{1,20})-(\d{1,20})")
 LARGEST_PART = 2**64 - 1
@@ -97,6 +100,14 @@ class Replayed:
         return {"id": self.id, "event_id": self.event_id, "customer": self.customer, "outdated": self.outdated}
 
 
+@dataclass(frozen=True)
+class NewestLetters:
+    """The newest letters of one customer; `are_all` is False where there are, or may be, older ones."""
+
+    letters: tuple[DeadLetter, ...] = ()
+    are_all: bool = True
+
+
 class DeadLetters:
     """The door to the dead letters. Every method raises RedisError when Redis does not do what it is asked."""
 
@@ -114,16 +125,22 @@ class DeadLetters:
         return found[0][0].decode() if found else NO_LETTER
 
     async def pages(
-        self, wanted: Wanted = EVERY_LETTER, *, newest_first: bool = False, until: str = "+"
+        self,
+        wanted: Wanted = EVERY_LETTER,
+        *,
+        newest_first: bool = False,
+        until: str = "+",
+        at_most_pages: int | None = None,
     ) -> AsyncIterator[tuple[DeadLetter, ...]]:
         """The letters that are wanted, by the pages that hold any, none newer than the id `until`.
 
-        Whoever sends letters again while reading has to say until which: one that is refused again is a new letter.
+        No more than `at_most_pages` are read, whether they hold any or not; None reads all there are. Whoever sends
+        letters again while reading has to say until which: one that is refused again is a new letter.
 
         Raises: RedisError.
         """
         first, last = "-", until
-        while True:
+        for _ in islice(count(), at_most_pages):
             if newest_first:
                 page = await self._redis.xrevrange(self._keys.dead, max=last, min=first, count=PAGE)
             else:
@@ -135,6 +152,14 @@ class DeadLetters:
             letters = tuple(filter(wanted.takes, (_read(letter_id, fields) for letter_id, fields in page)))
             if letters:
                 yield letters
+
+    async def newest_of(self, customer: str, *, at_most: int = 5) -> NewestLetters:
+        """The newest letters of a customer, `at_most` of them, among the newest thousand of all. Raises: RedisError."""
+        wanted, found = Wanted(customer=customer), list[DeadLetter]()
+        async for page in self.pages(wanted, newest_first=True, at_most_pages=PAGES_FOR_ONE):
+            found += page
+        are_all = len(found) <= at_most and await self._redis.xlen(self._keys.dead) <= PAGES_FOR_ONE * PAGE
+        return NewestLetters(tuple(found[:at_most]), are_all)
 
     async def find(self, letter_id: str) -> DeadLetter | None:
         """The letter of this id, None if there is none. Raises: RedisError."""

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from jobs.dead_letters import NO_LETTER, PAGE, DeadLetter, DeadLetters, Replayed, Wanted
+from jobs.dead_letters import NO_LETTER, PAGE, PAGES_FOR_ONE, DeadLetter, DeadLetters, NewestLetters, Replayed, Wanted
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.mailbox import Mailbox
@@ -47,6 +47,27 @@ async def bury(
 
 async def everything(door: DeadLetters, wanted: Wanted, *, newest_first: bool = False) -> list[DeadLetter]:
     return [letter async for page in door.pages(wanted, newest_first=newest_first) for letter in page]
+
+
+async def test_the_newest_letters_of_a_customer_are_found_among_those_of_others(
+    redis: Redis, door: DeadLetters
+) -> None:
+    mine = [await bury(redis, name=str(index)) for index in range(6)]
+    await bury(redis, "bob")
+    newest = await door.newest_of("ann", at_most=2)
+    assert ([letter.id for letter in newest.letters], newest.are_all) == ([mine[5], mine[4]], False)
+    all_of_them = await door.newest_of("ann", at_most=6)
+    assert (len(all_of_them.letters), all_of_them.are_all) == (6, True)
+    assert await door.newest_of("nobody") == NewestLetters()
+
+
+async def test_looking_for_the_letters_of_a_customer_ends_after_a_few_pages(redis: Redis, door: DeadLetters) -> None:
+    await bury(redis)
+    for _ in range(PAGES_FOR_ONE * PAGE - 1):
+        await bury(redis, "bob")
+    assert (await door.newest_of("ann")).are_all
+    await bury(redis, "bob")
+    assert await door.newest_of("ann") == NewestLetters((), are_all=False)
 
 
 async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_event(

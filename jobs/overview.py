@@ -1,6 +1,7 @@
 """Where things stand: what waits, for whom, and since when. Reads only, changes nothing."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from redis.asyncio import Redis
 
@@ -8,21 +9,31 @@ from jobs.line import Line, read_line
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys, read_customer, read_totals
 
+State = Literal["idle", "waiting", "working"]
+
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one customer stands.
+    """Where one customer stands. Times are in milliseconds since the epoch.
 
-    `state` is `idle`, `waiting` (until `due_ms`, milliseconds since the epoch) or `working` (called, or being worked
-    on). `oldest_entry` is the id of the first of `entries` waiting events; its part before the dash is when it was
-    sent.
+    `state` is `idle`, `waiting` (until `due_ms`) or `working` (called, or being worked on). `oldest_entry` is the id of
+    the first of `entries` waiting events; its part before the dash is when it was sent. `look_due_ms` is when it is
+    looked at a second time, None where nobody asked for that. `line` says why nothing but a probe goes out.
     """
 
-    state: str
+    customer: str
+    state: State
     due_ms: int | None
     entries: int
     oldest_entry: str | None
     record: dict[str, str]
+    look_due_ms: int | None = None
+    line: Line | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything waits for it, or a sync of the last 30 days left a record."""
+        return self.state != "idle" or self.entries > 0 or self.look_due_ms is not None or bool(self.record)
 
 
 @dataclass(frozen=True)
@@ -39,21 +50,26 @@ class Overview:
 
 
 async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing:
-    """Where one customer stands now."""
+    """Where one customer stands now. Raises RedisError."""
     keys = MailboxKeys(prefix)
     async with redis.pipeline(transaction=True) as pipe:
         pipe.zscore(keys.waiting, customer_id)
         pipe.zscore(keys.called, customer_id)
+        pipe.zscore(keys.looks, customer_id)
         pipe.xlen(keys.mailbox(customer_id))
         pipe.xrange(keys.mailbox(customer_id), count=1)
-        waiting, called, entries, first = await pipe.execute()
-    record = await read_customer(redis, prefix, customer_id)
-    oldest = first[0][0].decode() if first else None
-    if called is not None:
-        return Standing("working", None, entries, oldest, record)
-    if waiting is not None:
-        return Standing("waiting", int(waiting), entries, oldest, record)
-    return Standing("idle", None, entries, oldest, record)
+        waiting, called, look, entries, first = await pipe.execute()
+    state: State = "idle" if waiting is None else "waiting"
+    return Standing(
+        customer=customer_id,
+        state=state if called is None else "working",
+        due_ms=int(waiting) if waiting is not None and called is None else None,
+        entries=entries,
+        oldest_entry=first[0][0].decode() if first else None,
+        record=await read_customer(redis, prefix, customer_id),
+        look_due_ms=int(look) if look is not None else None,
+        line=await read_line(redis, prefix),
+    )
 
 
 async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:

@@ -6,7 +6,8 @@ The sync looks before it writes, and so does whoever only asks what a sync would
 from typing import Final
 
 from jobs.autumn_models import UpdateCustomerResponse
-from jobs.customer import AutumnCustomer, Mode, NoCustomer, StripeCustomer, StripeView
+from jobs.customer import AutumnCustomer, Mode, NoCustomer, Payments, StripeCustomer, StripeView
+from jobs.policy import Policy
 from jobs.stripe_gateway import StripeGateway
 
 AUTUMN_MODES: Final[dict[str, Mode]] = {"live": "live", "sandbox": "test"}
@@ -41,3 +42,11 @@ async def look_at_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView
     """The customer that a change asks to be linked to; nobody where it unlinks. Raises SyncError."""
     wanted = await stripe.retrieve(str(stripe_id)) if stripe_id else None
     return StripeView(wanted=wanted if isinstance(wanted, StripeCustomer) else None)
+
+
+async def look_at_payments(stripe: StripeGateway, stripe_id: str, policy: Policy) -> Payments:
+    """The customer's newest payments; when they succeeded only where that matters, for it takes a permission.
+
+    Raises SyncError.
+    """
+    return await stripe.payments(stripe_id, with_charges=policy.receipts == "recover")

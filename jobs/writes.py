@@ -14,6 +14,7 @@ from jobs.autumn_models import UpdateCustomerResponse
 from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.errors import Absent, GiveUp, TryAgain
 from jobs.findings import Finding
+from jobs.look import look_at_payments
 from jobs.mail import Mail
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
@@ -63,10 +64,9 @@ class Writes:
         return created
 
     async def read_payments(self, stripe_id: str) -> Payments:
-        """The customer's newest payments; when they succeeded only where that matters, for it takes a permission."""
+        """The customer's newest payments. Raises SyncError."""
         self.totals["payment_lists"] += 1
-        with_charges = self.resources.policy.receipts == "recover"
-        return await self.resources.stripe.payments(stripe_id, with_charges=with_charges)
+        return await look_at_payments(self.resources.stripe, stripe_id, self.resources.policy)
 
     async def update_autumn(self, said: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
         """Send an update of the customer that was `before`. Raises SyncError."""

@@ -5,7 +5,7 @@ No command belongs in here, and nothing that only one of them needs.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
@@ -46,9 +46,20 @@ def fail(code: int, text: str) -> NoReturn:
     raise typer.Exit(code)
 
 
+def say(lines: Iterable[str]) -> None:
+    """Write lines to standard output, without what could steer a terminal."""
+    for line in lines:
+        typer.echo(printable(line))
+
+
 def warn(text: str) -> None:
     """Say a sentence on standard error."""
     sys.stderr.write(text + "\n")
+
+
+def printable(text: str) -> str:
+    """The text without what could steer a terminal: events and answers of services are not ours."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def time_text(milliseconds: int) -> str:

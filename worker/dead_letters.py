@@ -20,7 +20,7 @@ from rich.text import Text
 
 from config.settings import RedisPlace
 from jobs.dead_letters import NO_LETTER, PAGE, DeadLetter, DeadLetters, Wanted
-from worker.console import EX_USAGE, NOT_FOUND, fail, time_text, warn, with_redis
+from worker.console import EX_USAGE, NOT_FOUND, fail, printable, time_text, warn, with_redis
 
 TABLE_COLUMNS = 100
 CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 18
@@ -78,7 +78,7 @@ def list_letters(
         return
     if shown:
         _print_table(shown)
-    by_reason = ", ".join(f"{_printable(name)} {number:,}" for name, number in totals.most_common())
+    by_reason = ", ".join(f"{printable(name)} {number:,}" for name, number in totals.most_common())
     typer.echo(f"dead letters: {totals.total():,}" + (f" ({by_reason})" if by_reason else ""))
 
 
@@ -105,10 +105,10 @@ def show(
         ("entry", letter.entry),
     ):
         if value is not None:
-            typer.echo(f"{label}: {_printable(value)}")
+            typer.echo(f"{label}: {printable(value)}")
     typer.echo("sent:")
     for name, text in letter.sent_text().items():
-        typer.echo(f"  {_printable(name)}: {_printable(text)}")
+        typer.echo(f"  {printable(name)}: {printable(text)}")
 
 
 @dead_app.command()
@@ -236,17 +236,12 @@ def _print_table(letters: Sequence[DeadLetter]) -> None:
     for letter in letters:
         buried = time_text(letter.buried_at_ms)[:16].replace("T", " ")
         cells = [letter.id, buried, letter.customer or "-", letter.reason, str(letter.attempts), letter.message]
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
 
 
-def _printable(text: str) -> str:
-    """The text without what could steer a terminal: events and answers of services are not ours."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
 def _no_such(letter_id: str) -> str:
-    return f"{_printable(letter_id)}: no such dead letter"
+    return f"{printable(letter_id)}: no such dead letter"
 
 
 def _door(redis: Redis, place: RedisPlace) -> DeadLetters:

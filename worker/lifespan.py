@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from config.logs import configure_logs
 from config.settings import Settings
@@ -41,7 +42,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, redis: ArqRedis) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Resources]:
     """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
     rates = Rates(
         autumn_updates=settings.autumn_updates_per_second,

@@ -1,0 +1,196 @@
+"""What machines read of `status --json`: every field is always there, and holds what the lines for a person say."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
+from jobs.dead_letters import DeadLetter, NewestLetters
+from jobs.findings import Finding
+from jobs.line import Line
+from jobs.overview import Overview, Standing
+from jobs.plan import LinkState, Plan, Refusal, UpdateAutumn
+from jobs.preview import Preview
+from jobs.record import Outcome
+from jobs.report import Action, SyncReport, add_report
+from worker.status_json import outcome_json, overview_json, preview_json, standing_json
+
+AT = 1_700_000_000_000
+NOBODY = Standing("ann", "idle", None, 0, None, {})
+NOTHING: dict[str, Any] = {
+    "customer": "ann",
+    "verdict": "not-known",
+    "sentence": "not known: no event of it was seen in the last 30 days, or it is still in the inbox",
+    "state": "idle",
+    "due_ms": None,
+    "second_look_due_ms": None,
+    "waiting_events": 0,
+    "oldest_sent_ms": None,
+    "link": None,
+    "stripe_id": None,
+    "last_error": None,
+    "failed_tries": 0,
+    "failing_since_ms": None,
+    "line": None,
+    "findings": [],
+    "syncs": [],
+    "dead_letters": [],
+    "dead_letters_are_all": True,
+}
+LINE = Line("halt", AT, "stripe", "invalid_key", "Set a key")
+LINE_JSON = {"kind": "halt", "since_ms": AT, "service": "stripe", "reason": "invalid_key", "message": "Set a key"}
+FINDING = Finding("unlinked", "unlinked by a change")
+FINDING_JSON = {
+    "kind": "unlinked",
+    "text": "unlinked by a change",
+    "to_do": "If it should be: customer-sync send ann links it again, as far as STRIPE_WHEN_UNLINKED allows; a change "
+    "with the stripe_id of an existing Stripe customer links that one.",
+}
+
+
+def through_json(answer: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(answer))
+
+
+def test_every_field_of_a_customer_is_there_also_where_nothing_is_known() -> None:
+    assert through_json(standing_json(NOBODY, NewestLetters())) == NOTHING
+
+
+def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
+    record = {
+        "link": "unlinked",
+        "stripe_id": "",
+        "last_error": "http_500",
+        "attempts": "2",
+        "unexpected": "1",
+        "failing_since": "1700000000.250",
+    }
+    standing = Standing("ann", "waiting", AT + 1, 2, "1700000000000-7", record, AT + 2, LINE)
+    answer = through_json(standing_json(standing, NewestLetters(are_all=False)))
+    assert answer == NOTHING | {
+        "verdict": "waiting",
+        "sentence": answer["sentence"],
+        "state": "waiting",
+        "due_ms": AT + 1,
+        "second_look_due_ms": AT + 2,
+        "waiting_events": 2,
+        "oldest_sent_ms": AT,
+        "link": "unlinked",
+        "last_error": "http_500",
+        "failed_tries": 3,
+        "failing_since_ms": AT + 250,
+        "line": LINE_JSON,
+        "dead_letters_are_all": False,
+    }
+
+
+def test_syncs_come_the_earliest_first_with_actions_and_what_can_be_done() -> None:
+    actions = (Action(AT, "updated-autumn", "ann", ("stripe_id",)),)
+    first = SyncReport(AT, 3, "linked", "unlinked", "", actions, (FINDING,), given_up={"too_long": 1})
+    stored = add_report(add_report("", first), SyncReport(AT + 1, 1, "", "", "", error="timeout"))
+    answer = through_json(standing_json(replace(NOBODY, record={"reports": stored}), NewestLetters()))
+    assert answer["findings"] == [FINDING_JSON]
+    assert answer["syncs"] == [
+        {
+            "at_ms": AT,
+            "events": 3,
+            "found": "linked",
+            "link": "unlinked",
+            "stripe_id": None,
+            "actions": [
+                {"at_ms": AT, "kind": "updated-autumn", "id": "ann", "fields": ["stripe_id"], "text": "unlinked it"}
+            ],
+            "findings": [FINDING_JSON],
+            "given_up": {"too_long": 1},
+            "error": None,
+        },
+        {
+            "at_ms": AT + 1,
+            "events": 1,
+            "found": None,
+            "link": None,
+            "stripe_id": None,
+            "actions": [],
+            "findings": [],
+            "given_up": {},
+            "error": "timeout",
+        },
+    ]
+
+
+def test_dead_letters_come_without_what_was_sent_and_without_the_message() -> None:
+    sent = {b"changes": b'{"email":"ann@example.com"}'}
+    letter = DeadLetter("8-0", "5-0", "ann", "too_long", "ann@example.com is wrong", 2, None, AT, sent)
+    answer = through_json(standing_json(NOBODY, NewestLetters((letter,))))
+    assert answer["dead_letters"] == [
+        {
+            "id": "8-0",
+            "entry": "5-0",
+            "reason": "too_long",
+            "tries": 2,
+            "buried_at_ms": AT,
+            "to_do": "A value is longer than Stripe takes. Send a shorter one, and drop this one.",
+        }
+    ]
+
+
+def test_both_sides_now_are_there_with_the_plan() -> None:
+    autumn = AutumnCustomer("ann", "Ann", None, "cus_1", "test", send_email_receipts=True, metadata={"a": 1, "b": 2})
+    payments = Payments((PaymentIntent("pi_1", "processing", None),))
+    view = StripeView(StripeCustomer("cus_1", "Ann", None, "test", {"autumn_id": "ann"}), payments=payments)
+    plan = Plan(
+        LinkState.LINKED,
+        (UpdateAutumn({"stripe_id": "cus_2"}),),
+        refusal=Refusal("too_long", "why"),
+        findings=(FINDING,),
+    )
+    assert through_json(preview_json(Preview(AT, autumn, view, plan, ("a", "c")))) == {
+        "at_ms": AT,
+        "verdict": "out-of-sync",
+        "sentence": "not in sync: a sync has something to write",
+        "link": "linked",
+        "autumn": {
+            "id": "ann",
+            "name": "Ann",
+            "email": None,
+            "stripe_id": "cus_1",
+            "mode": "test",
+            "send_email_receipts": True,
+            "metadata": {"a": 1},
+        },
+        "stripe": [{"id": "cus_1", "name": "Ann", "email": None, "mode": "test", "metadata": {"autumn_id": "ann"}}],
+        "payments": [{"id": "pi_1", "status": "processing", "receipt_email": None}],
+        "next_steps": ["link it to cus_2"],
+        "findings": [FINDING_JSON],
+        "refusal": {"code": "too_long", "text": "why"},
+    }
+    bare = through_json(preview_json(Preview(AT, autumn, StripeView(), Plan(LinkState.GONE))))
+    assert (bare["stripe"], bare["payments"], bare["refusal"]) == ([], None, None)
+
+
+def test_an_event_and_everything() -> None:
+    assert outcome_json("e1", None) == {
+        "event": "e1",
+        "status": "not-known",
+        "reason": None,
+        "customer": None,
+        "entry": None,
+        "at_ms": None,
+    }
+    assert outcome_json("e1", Outcome("dead", "ann", "5-0", "too_long", AT)) == {
+        "event": "e1",
+        "status": "dead",
+        "reason": "too_long",
+        "customer": "ann",
+        "entry": "5-0",
+        "at_ms": AT,
+    }
+    assert overview_json(Overview(1, 2, 3, 4, {"applied": 5}, LINE)) == {
+        "inbox": 1,
+        "waiting": 2,
+        "working": 3,
+        "dead_letters": 4,
+        "line": LINE_JSON,
+        "totals": {"applied": 5},
+    }
+    assert overview_json(Overview(0, 0, 0, 0, {}, None))["line"] is None

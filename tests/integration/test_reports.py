@@ -23,15 +23,6 @@ async def undo_again_and_again(world: World, times: int) -> None:
         await world.run()
 
 
-async def test_what_is_left_as_somebody_undoes_it_is_reported_although_nothing_is_written(world: World) -> None:
-    seed(world, "ann")
-    await lose_an_answer(world, name="New")
-    await undo_again_and_again(world, 4)
-    assert world.autumn.customers["ann"]["name"] == "Old"
-    (newest, *_) = await reports_of(world, "ann")
-    assert [finding.kind for finding in newest.findings] == ["put-back-again-and-again"]
-
-
 async def test_what_is_left_as_somebody_undoes_it_is_reported_beside_the_changes_of_the_same_round(
     world: World,
 ) -> None:

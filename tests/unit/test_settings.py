@@ -69,7 +69,10 @@ def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
 
 
 def test_metadata_keys_are_parted_by_commas_and_each_once() -> None:
-    assert load_settings(**GOOD | {"STRIPE_METADATA_KEYS": "plan, seats,,plan"}).stripe_metadata_keys == ("plan", "seats")
+    assert load_settings(**GOOD | {"STRIPE_METADATA_KEYS": "plan, seats,,plan"}).stripe_metadata_keys == (
+        "plan",
+        "seats",
+    )
 
 
 @pytest.mark.parametrize(

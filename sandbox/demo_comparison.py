@@ -1,36 +1,16 @@
 """Whether both sides hold what the demo sent, told from the simulators' own data. Purely computational, no I/O here.
 
-The demo's judge: it must not ask the worker, read Redis or share a line with what it judges.
+A part of the demo's judge: it must not ask the worker, read Redis or share a line with what it judges.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.demo_world import DUPLICATE, InStripe, Profile
 
 Record = Mapping[str, Any]
-
-APPLIED: Final = "applied"
-DUPLICATE: Final = "dropped as a duplicate"
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a customer has to look like in the end: the last value that was sent of each field, else the planted one."""
-
-    name: str | None
-    email: str | None
-    send_email_receipts: bool
-    metadata: Record = field(default_factory=dict)
-    """Autumn's; none of it goes to Stripe."""
-
-
-@dataclass(frozen=True)
-class Stranger:
-    """A Stripe customer that has nothing to do with Autumn: nobody may touch it."""
-
-    name: str
-    email: str
 
 
 @dataclass(frozen=True)
@@ -49,19 +29,27 @@ def differences(
     expected: Mapping[str, Profile],
     autumn: Mapping[str, Record],
     stripe: Mapping[str, Record],
-    strangers: Mapping[str, Stranger] | None = None,
+    *,
+    apart: Mapping[str, str | None],
+    untouched: Mapping[str, InStripe],
 ) -> list[Difference]:
     """Everything that is not as it should be; empty where all is equal.
 
-    `expected` and `autumn` go by the customer's id in Autumn, `stripe` and `strangers` by the one in Stripe.
+    `expected` and `autumn` go by the customer's id in Autumn, `stripe` and `untouched` by the one in Stripe. Every
+    customer has a Stripe customer that agrees, but those `apart`, which have this `stripe_id` and none of their own.
     """
-    strangers = strangers or {}
     live = {stripe_id: customer for stripe_id, customer in stripe.items() if not customer.get("deleted")}
     found: list[Difference] = []
     for customer_id in sorted(expected.keys() | autumn.keys()):
-        wrong = _in_both(customer_id, expected.get(customer_id), autumn.get(customer_id), live)
-        found += [Difference(customer_id, what) for what in wrong]
-    return [*found, *_doubles(live), *_touched(strangers, live), *_unlinked(autumn, live, strangers)]
+        profile, row = expected.get(customer_id), autumn.get(customer_id)
+        found += [Difference(customer_id, what) for what in _in_both(customer_id, profile, row, live, apart)]
+    linked = {row["stripe_id"] for customer_id, row in autumn.items() if customer_id not in apart}
+    others = {stripe_id: customer for stripe_id, customer in live.items() if stripe_id not in untouched}
+    unlinked = [
+        Difference(stripe_id, "is in Stripe, and no customer in Autumn is linked to it")
+        for stripe_id in sorted(others.keys() - linked)
+    ]
+    return [*found, *_doubles(others), *_touched(untouched, live), *unlinked]
 
 
 def wrong_endings(expected: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
@@ -79,7 +67,11 @@ def wrong_endings(expected: Mapping[str, str], found: Mapping[str, str]) -> list
 
 
 def _in_both(
-    customer_id: str, profile: Profile | None, row: Record | None, live: Mapping[str, Record]
+    customer_id: str,
+    profile: Profile | None,
+    row: Record | None,
+    live: Mapping[str, Record],
+    apart: Mapping[str, str | None],
 ) -> Iterator[str]:
     if profile is None:
         yield "is in Autumn, and nobody created it"
@@ -87,7 +79,10 @@ def _in_both(
         yield "is not in Autumn"
     else:
         yield from _in_autumn(profile, row)
-        yield from _in_stripe(customer_id, profile, row, live)
+        if customer_id in apart:
+            yield from _unequal("stripe_id in Autumn", row["stripe_id"], apart[customer_id])
+        else:
+            yield from _in_stripe(customer_id, profile, row, live)
 
 
 def _in_autumn(profile: Profile, row: Record) -> Iterator[str]:
@@ -120,25 +115,21 @@ def _unequal(what: str, found: object, expected: object) -> Iterator[str]:
         yield f"{what} is {found!r}, should be {expected!r}"
 
 
-def _doubles(live: Mapping[str, Record]) -> Iterator[Difference]:
-    owners = Counter(customer["metadata"].get("autumn_id") for customer in live.values())
+def _doubles(customers: Mapping[str, Record]) -> Iterator[Difference]:
+    owners = Counter(customer["metadata"].get("autumn_id") for customer in customers.values())
     for owner, count in owners.items():
         if owner and count > 1:
             yield Difference(owner, f"{count} Stripe customers carry this autumn_id")
 
 
-def _touched(strangers: Mapping[str, Stranger], live: Mapping[str, Record]) -> Iterator[Difference]:
-    for stripe_id, stranger in strangers.items():
+def _touched(untouched: Mapping[str, InStripe], live: Mapping[str, Record]) -> Iterator[Difference]:
+    for stripe_id, planted in untouched.items():
         customer = live.get(stripe_id)
         if customer is None:
-            yield Difference(stripe_id, "is no customer of Autumn's, and is gone from Stripe")
-        elif (customer["name"], customer["email"], customer["metadata"]) != (stranger.name, stranger.email, {}):
-            yield Difference(stripe_id, "is no customer of Autumn's, and was changed in Stripe")
-
-
-def _unlinked(
-    autumn: Mapping[str, Record], live: Mapping[str, Record], strangers: Mapping[str, Stranger]
-) -> Iterator[Difference]:
-    linked = {row["stripe_id"] for row in autumn.values()}
-    for stripe_id in sorted(live.keys() - linked - strangers.keys()):
-        yield Difference(stripe_id, "is in Stripe, and no customer in Autumn is linked to it")
+            yield Difference(stripe_id, "was to be left alone, and is gone from Stripe")
+        elif (customer["name"], customer["email"], customer["metadata"]) != (
+            planted.name,
+            planted.email,
+            dict(planted.metadata),
+        ):
+            yield Difference(stripe_id, "was to be left alone, and was changed in Stripe")

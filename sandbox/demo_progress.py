@@ -10,54 +10,71 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT, KeyT, StreamIdT
 
-from sandbox.demo_comparison import APPLIED, DUPLICATE, Difference
-from sandbox.demo_traffic import Entry
+from sandbox.demo_comparison import Difference
+from sandbox.demo_world import APPLIED, DUPLICATE, Entry
 
-INBOX: Final = "customer-updates"
-PREFIX: Final = "customer-sync"
-OUTCOMES: Final = f"{PREFIX}-outcomes"
-DEAD: Final = f"{PREFIX}:dead"
 READ_AT_A_TIME: Final = 1000
 
 
 class Progress:
-    """What was sent and what became of it so far."""
+    """What one deployment was sent and what became of it so far."""
 
-    def __init__(self, redis: Redis) -> None:
-        """`redis` answers in text."""
+    def __init__(self, redis: Redis, entries: Sequence[Entry], *, inbox: str, prefix: str) -> None:
+        """`redis` answers in text; `entries`, in the order of their times, are what is to be sent to `inbox`."""
         self.sent: dict[str, Entry] = {}
         self.endings: dict[str, str] = {}
         """Entry id to `APPLIED` or the reason of its dead letter, the latest last; a duplicate has none."""
+        self.ended_at: dict[str, str] = {}
+        """Entry id to when its ending was noted, as an id of a stream."""
         self.dead: dict[str, Mapping[str, str]] = {}
         """Dead letters by the id of their entry."""
         self.totals: dict[str, int] = {}
-        self.inbox = self.waiting = self.working = 0
+        self.waiting = self.working = 0
         self._redis = redis
-        self._seen = {OUTCOMES: "0", DEAD: "0"}
+        self._left = list(entries)
+        self._inbox, self._prefix = inbox, prefix
+        self._dead_letters = f"{prefix}:dead"
+        self._seen = {f"{prefix}-outcomes": "0", self._dead_letters: "0"}
 
-    async def send(self, entries: Sequence[Entry]) -> None:
-        """Add entries to the inbox in their order, in one round trip."""
+    async def send(self, seconds: float) -> None:
+        """Add to the inbox, in one round trip, the entries that are due `seconds` after the start."""
+        due, self._left = self._split(seconds)
         async with self._redis.pipeline(transaction=False) as pipe:
-            for entry in entries:
+            for entry in due:
                 fields: dict[FieldT, EncodableT] = {name: value for name, value in entry.fields.items()}
-                pipe.xadd(INBOX, fields)
-            self.sent |= zip(await pipe.execute(), entries, strict=True)
+                pipe.xadd(self._inbox, fields)
+            self.sent |= zip(await pipe.execute(), due, strict=True)
+
+    def _split(self, seconds: float) -> tuple[list[Entry], list[Entry]]:
+        """What is to be sent now, and what later: behind an entry that waits, everything of its customer does."""
+        busy = {entry.customer_id for entry_id, entry in self.sent.items() if not self._has_ended(entry_id)}
+        due: list[Entry] = []
+        left: list[Entry] = []
+        held: set[str] = set()
+        for entry in self._left:
+            is_behind = entry.customer_id in held
+            if entry.at_seconds > seconds or is_behind or (entry.waits and entry.customer_id in busy):
+                left.append(entry)
+                held.add(entry.customer_id)
+            else:
+                due.append(entry)
+                busy.add(entry.customer_id)
+        return due, left
 
     async def read(self) -> None:
         """Catch up with what the worker did, in one round trip."""
-        streams: dict[KeyT, StreamIdT] = {OUTCOMES: self._seen[OUTCOMES], DEAD: self._seen[DEAD]}
+        streams: dict[KeyT, StreamIdT] = {stream: seen for stream, seen in self._seen.items()}
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.xread(streams, count=READ_AT_A_TIME)
-            pipe.hgetall(f"{PREFIX}:totals")
-            pipe.xlen(INBOX)
-            pipe.zcard(f"{PREFIX}:waiting")
-            pipe.zcard(f"{PREFIX}:called")
-            news, totals, self.inbox, self.waiting, self.working = await pipe.execute()
+            pipe.hgetall(f"{self._prefix}:totals")
+            pipe.zcard(f"{self._prefix}:waiting")
+            pipe.zcard(f"{self._prefix}:called")
+            news, totals, self.waiting, self.working = await pipe.execute()
         self.totals = {name: int(value) for name, value in totals.items()}
         for stream, entries in news:
             for entry_id, fields in entries:
                 self._seen[stream] = entry_id
-                self._note(stream, fields)
+                self._note(stream, entry_id, fields)
 
     @property
     def ended(self) -> int:
@@ -65,9 +82,9 @@ class Progress:
         return len(self.endings) + self.totals.get("duplicates", 0)
 
     @property
-    def all_ended(self) -> bool:
-        """Whether everything sent so far has come to its end."""
-        return self.ended >= len(self.sent)
+    def is_over(self) -> bool:
+        """Whether everything was sent and has come to its end."""
+        return not self._left and self.ended >= len(self.sent)
 
     @property
     def applied(self) -> int:
@@ -79,19 +96,23 @@ class Progress:
         return [
             Difference(f"event {entry_id}", f"{entry.about} of {entry.customer_id or 'nobody'} has no outcome")
             for entry_id, entry in self.sent.items()
-            if entry_id not in self.endings and entry.end != DUPLICATE
+            if not self._has_ended(entry_id)
         ]
 
     def dead_by_reason(self) -> Counter[tuple[str, str]]:
         """Dead letters counted by reason and message, without what differs from customer to customer."""
         return Counter((letter["reason"], _alike(letter)) for letter in self.dead.values())
 
-    def _note(self, stream: str, fields: Mapping[str, Any]) -> None:
-        """A dead letter of the sync is in both streams, one of the intake only among the dead."""
+    def _has_ended(self, entry_id: str) -> bool:
+        return entry_id in self.endings or self.sent[entry_id].end == DUPLICATE
+
+    def _note(self, stream: str, noted_as: str, fields: Mapping[str, Any]) -> None:
+        """A dead letter is in both streams."""
         entry_id, reason = fields["entry"], fields.get("reason", "")
-        if stream == DEAD:
+        if stream == self._dead_letters:
             self.dead[entry_id] = fields
         self.endings[entry_id] = reason or APPLIED
+        self.ended_at[entry_id] = noted_as
 
 
 def _alike(letter: Mapping[str, str]) -> str:

@@ -1,25 +1,22 @@
-"""The demo's world and what happens in it: customers to plant, entries to send, and what has to be true in the end.
+"""The demo's everyday traffic: many customers with a few changes each, one with a burst, duplicates and bad events.
 
 Purely computational, no I/O here: one seed gives one traffic. It must not know how events are sent or judged.
 """
 
-import json
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from sandbox.demo_comparison import APPLIED, DUPLICATE, Profile, Stranger
+from sandbox.demo_world import APPLIED, DUPLICATE, Changes, Entry, InStripe, Planted, Profile, Traffic, entry_of
 
-Changes = dict[str, Any]
-
-LINKED: Final = 44
-LINK_LOST: Final = 4
+LINKED: Final = 28
+LINK_LOST: Final = 3
 """Customers that Stripe knows to be Autumn's, and Autumn does not."""
-NEW: Final = 12
+NEW: Final = 6
 STRANGERS: Final = 2
-FURTHER: Final = 124
+FURTHER: Final = 121
 BURST: Final = 100
 DUPLICATES: Final = 8
 TRAFFIC_SECONDS: Final = 6.0
@@ -31,57 +28,6 @@ _LAST = (
     "Almeida Baker Castillo Dubois Eriksson Fischer Garcia Haddad Ito Jensen Kowalski Lindqvist Moreau Nakamura Okafor"
 )
 _PLANS = ("free", "pro", "team", "scale")
-
-
-@dataclass(frozen=True)
-class InStripe:
-    """A Stripe customer to plant."""
-
-    id: str
-    name: str
-    email: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A customer to plant in Autumn; `stripe` is its customer in Stripe, which Autumn knows of if `linked`."""
-
-    customer_id: str
-    profile: Profile
-    stripe: InStripe | None = None
-    linked: bool = False
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry to send, seconds after the first one, and the ending it has to have."""
-
-    at_seconds: float
-    fields: Mapping[str, str]
-    end: str
-    about: str
-    """What it is, for people."""
-
-    @property
-    def customer_id(self) -> str:
-        """The customer it names, empty if it names none."""
-        return self.fields.get("customer_id", "")
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """All there is to plant and to send, in order, and the profile each customer then has to have."""
-
-    customers: tuple[Planted, ...]
-    strangers: tuple[InStripe, ...]
-    entries: tuple[Entry, ...]
-    expected: Mapping[str, Profile]
-
-    @property
-    def untouched(self) -> dict[str, Stranger]:
-        """The strangers by their id in Stripe, as they have to stay."""
-        return {stranger.id: Stranger(stranger.name, stranger.email) for stranger in self.strangers}
 
 
 def make_traffic(seed: int) -> Traffic:
@@ -96,7 +42,7 @@ def make_traffic(seed: int) -> Traffic:
     writer = _Writer(random, {planted.customer_id: planted.profile for planted in customers})
     for at_seconds, customer_id, kind in sorted(_moments(random, customers)):
         writer.write(at_seconds, customer_id, kind)
-    return Traffic(customers, strangers, tuple(writer.entries), writer.profiles)
+    return Traffic(customers, tuple(writer.entries), writer.profiles, strangers)
 
 
 def _customer(random: Random, number: int) -> Planted:
@@ -113,7 +59,7 @@ def _customer(random: Random, number: int) -> Planted:
         email=f"old.{profile.email}",
         metadata={"autumn_id": customer_id} if carries_id else {},
     )
-    return Planted(customer_id, profile, older, linked)
+    return Planted(customer_id, profile, older.id if linked else None, (older,))
 
 
 def _moments(random: Random, customers: tuple[Planted, ...]) -> list[tuple[float, str, str]]:
@@ -205,18 +151,18 @@ class _Writer:
         elif kind in _BAD:
             self._add_bad(at_seconds, customer_id, kind)
         elif kind == "reconcile":
-            self._add(at_seconds, {"customer_id": customer_id, "type": "customer.reconcile"}, kind)
+            fields = {"customer_id": customer_id, "type": "customer.reconcile"}
+            self._add(Entry(at_seconds, fields, APPLIED, kind))
         else:
             changes = _KINDS[kind](self._random, self.profiles[customer_id])
-            self.profiles[customer_id] = _after(self.profiles[customer_id], changes)
+            self.profiles[customer_id] = self.profiles[customer_id].after(changes)
             turned = {"receipts": " on" if changes.get("send_email_receipts") else " off"}.get(kind, "")
-            self._add(at_seconds, _fields(customer_id, changes), kind + turned)
+            self._add(entry_of(at_seconds, customer_id, changes, kind + turned))
 
-    def _add(self, at_seconds: float, fields: dict[str, str], about: str, end: str = APPLIED) -> None:
+    def _add(self, entry: Entry) -> None:
         # An event_id is the app's choice: some send one, some do not.
-        if self._random.random() < 0.7:
-            fields["event_id"] = f"evt_{len(self.entries):04d}"
-        self.entries.append(Entry(at_seconds, fields, end, about))
+        named = {"event_id": f"evt_{len(self.entries):04d}"} if self._random.random() < 0.7 else {}
+        self.entries.append(replace(entry, fields={**entry.fields, **named}))
 
     def _add_duplicate(self, at_seconds: float) -> None:
         """Send an earlier change again: applied once more, it would bring old values back."""
@@ -226,20 +172,9 @@ class _Writer:
 
     def _add_bad(self, at_seconds: float, customer_id: str, kind: str) -> None:
         changes, reason = _BAD[kind]
-        fields = _fields(customer_id, changes)
         if kind == "unknown customer":
-            fields["customer_id"] = f"user_{9001 + len(self.entries)}"
-        elif kind == "no customer_id":
-            del fields["customer_id"]
-        self._add(at_seconds, fields, kind, reason)
-
-
-def _fields(customer_id: str, changes: Changes) -> dict[str, str]:
-    return {"customer_id": customer_id, "changes": json.dumps(changes, ensure_ascii=False)}
-
-
-def _after(profile: Profile, changes: Changes) -> Profile:
-    """The profile after a change, by Autumn's rules: metadata merges by key, and a null deletes its key."""
-    merged = {**profile.metadata, **changes.get("metadata", {})}
-    metadata = {key: value for key, value in merged.items() if value is not None}
-    return replace(profile, **{**changes, "metadata": metadata})
+            customer_id = f"user_{9001 + len(self.entries)}"
+        bad = entry_of(at_seconds, customer_id, changes, kind, reason)
+        if kind == "no customer_id":
+            bad = replace(bad, fields={"changes": bad.fields["changes"]})
+        self._add(bad)

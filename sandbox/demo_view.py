@@ -1,4 +1,4 @@
-"""What the demo shows: a live view in a terminal, lines elsewhere, and the table at the end.
+"""What the demo shows while it runs: a live view in a terminal, lines elsewhere.
 
 Draws what it is handed and knows nothing of Redis, the simulators or the worker.
 """
@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -16,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sandbox.demo_comparison import APPLIED
+from sandbox.demo_world import APPLIED
 
 LINE_EVERY_SECONDS: Final = 2.0
 WIDEST: Final = 100
@@ -55,32 +54,6 @@ class Moment:
     autumn: Calls
     stripe: Calls
     recent: Sequence[Ended]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One endpoint's calls, and how many of them were answered with 429."""
-
-    service: str
-    name: str
-    calls: int
-    too_many: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """The numbers at the end. `dead` counts dead letters by reason and message."""
-
-    in_sync: int
-    customers: int
-    sent: int
-    applied: int
-    merged: int
-    duplicates: int
-    dead: Mapping[tuple[str, str], int]
-    endpoints: Sequence[Endpoint]
-    most_parallel: int
-    seconds: float
 
 
 class View:
@@ -168,25 +141,4 @@ def _recent(recent: Sequence[Ended]) -> Table:
         table.add_row(ended.customer_id or "-", Text(ended.about, style="dim"), Text(ended.end, style=style))
     for _ in range(RECENT - len(recent)):
         table.add_row()
-    return table
-
-
-def final_table(report: Report) -> Table:
-    """The numbers at the end."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"after {report.seconds:.0f} s", title_justify="left", show_edge=False)
-    table.add_column("what happened", overflow="fold")
-    table.add_column("count", justify="right")
-    table.add_column("429", justify="right")
-    table.add_row("customers in sync", f"{report.in_sync} of {report.customers}")
-    table.add_row("events sent", str(report.sent))
-    table.add_row("events applied", str(report.applied))
-    table.add_row("  merged into the update of another event", str(report.merged))
-    table.add_row("duplicates dropped", str(report.duplicates))
-    table.add_row("dead letters", str(sum(report.dead.values())), end_section=not report.dead)
-    for number, ((reason, message), count) in enumerate(sorted(report.dead.items()), start=1):
-        table.add_row(Text(f"  {reason}: {message}"), str(count), end_section=number == len(report.dead))
-    for endpoint in report.endpoints:
-        table.add_row(f"{endpoint.service} {endpoint.name}", str(endpoint.calls), str(endpoint.too_many))
-    table.add_section()
-    table.add_row("most updates at a time for one customer", str(report.most_parallel))
     return table

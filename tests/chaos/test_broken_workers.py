@@ -36,7 +36,7 @@ def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--doubled-wakeups", "300", "--worker", worker)
     assert code == 1
     assert report["counts"]["overlapping updates"] > 0
-    assert report["counts"]["lost"] == 0
+    # Two syncs of one customer also undo each other's writes to Stripe, and may give their changes up over it.
 
 
 @pytest.mark.timeout(60)

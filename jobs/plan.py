@@ -278,7 +278,8 @@ def after_update(autumn: AutumnCustomer, view: StripeView, said: Mapping[str, Js
     """
     stripe_id = said.get("stripe_id", autumn.stripe_id)
     if not stripe_id:
-        return view if autumn.stripe_id is None else None
+        # A change that unlinks was sent without a look for who is ours.
+        return None if "stripe_id" in said else view
     linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
     if linked is None:
         return None

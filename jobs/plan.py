@@ -202,7 +202,8 @@ def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy
     link = LinkState.GONE
     may_link = policy.when_gone != "report" and bool(view.ours)
     may_create = policy.when_gone == "create" and view.searched and not view.ours
-    if (may_link or may_create) and view.is_missing and not asked.gone_confirmed:
+    if (may_link or may_create or asked.said) and view.is_missing and not asked.gone_confirmed:
+        # Before anything is linked, created or refused.
         return Plan(link, (UpdateAutumn(asked.said, expects_gone=True),))
     if may_link:
         return _send(link, view.ours[0], asked)
@@ -278,7 +279,8 @@ def after_update(autumn: AutumnCustomer, view: StripeView, said: Mapping[str, Js
     """
     stripe_id = said.get("stripe_id", autumn.stripe_id)
     if not stripe_id:
-        return view if autumn.stripe_id is None else None
+        # A change that unlinks was sent without a look for who is ours.
+        return None if "stripe_id" in said else view
     linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
     if linked is None:
         return None

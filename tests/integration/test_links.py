@@ -139,16 +139,19 @@ async def test_what_was_unlinked_by_a_change_stays_so_in_that_sync(world: World,
     assert [call.endpoint for call in world.stripe.calls if "search" in call.endpoint] == []
 
 
-async def test_a_change_behind_one_that_was_refused_looks_for_who_is_ours(world: World) -> None:
+@pytest.mark.parametrize("was_linked", [True, False])
+async def test_a_change_behind_one_that_was_refused_looks_for_who_is_ours(world: World, was_linked: bool) -> None:
     """The first change unlinks, the second is refused, the third links again: to ours, and not to a new one."""
     seed(world, "ann")
-    linked = world.autumn.customers["ann"]["stripe_id"]
+    ours = world.autumn.customers["ann"]["stripe_id"]
+    if not was_linked:
+        world.autumn.customers["ann"]["stripe_id"] = None
     await change(world, "ann", stripe_id=None)
     await change(world, "ann", stripe_id="cus_missing")
     await change(world, "ann", name="Ann")
     await world.run()
-    assert world.autumn.customers["ann"]["stripe_id"] == linked
-    assert list(world.stripe.customers) == [linked]
+    assert world.autumn.customers["ann"]["stripe_id"] == ours
+    assert list(world.stripe.customers) == [ours]
 
 
 async def test_the_second_of_two_with_one_stripe_customer_is_foreign(world: World) -> None:

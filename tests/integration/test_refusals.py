@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from jobs.enqueue import outcome_of
 from jobs.line import read_line
+from jobs.policy import Policy, WithoutLink
 from jobs.record import read_customer
 from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
 from sandbox.faults import Fault
@@ -82,14 +83,20 @@ async def test_a_name_that_stripe_finds_too_long_is_cut_and_holds_nothing_up(wor
     assert await read_dead(world.redis, PREFIX) == []
 
 
-@pytest.mark.parametrize("changes", [{"name": "Ann"}, None])
-async def test_a_key_of_another_account_halts_and_buries_nothing(world: World, changes: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize(
+    ("changes", "when_gone"),
+    [({"name": "Ann"}, "create"), ({"name": "Ann"}, "link-only"), ({"name": "Ann"}, "report"), (None, "create")],
+)
+async def test_a_key_of_another_account_halts_and_buries_nothing(
+    world: World, changes: dict[str, Any] | None, when_gone: WithoutLink
+) -> None:
     linked(world, "ann")
+    policy = Policy(when_gone=when_gone)
     elsewhere = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with (
         serving(elsewhere.app()) as other_url,
         serving(world.autumn.app()) as autumn_url,
-        doors(world.redis, autumn_url, world.autumn.key, other_url, elsewhere.key) as resources,
+        doors(world.redis, autumn_url, world.autumn.key, other_url, elsewhere.key, policy=policy) as resources,
     ):
         await (change(world, "ann", **changes) if changes else reconcile(world, "ann"))
         await world.mailbox.move()

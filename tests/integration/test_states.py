@@ -110,7 +110,7 @@ TABLE = [
     Row(gone_by_deletion, ("create",), ("create", "autumn", "update"), "gone"),
     Row(gone_by_deletion, ("link-only", "report"), (), "gone", "needs-review"),
     Row(gone_and_never_seen, ("create",), ("autumn refused", "create", "autumn", "update"), "gone"),
-    Row(gone_and_never_seen, ("link-only", "report"), (), "gone", "needs-review"),
+    Row(gone_and_never_seen, ("link-only", "report"), ("autumn refused",), "gone", "needs-review"),
     Row(gone_and_one_is_ours, LINK, ("autumn", "update"), "gone", has_payments=True),
     Row(gone_and_one_is_ours, ("report",), (), "gone", "needs-review"),
     Row(foreign, ALWAYS, (), "foreign", "needs-review"),

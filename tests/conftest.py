@@ -51,6 +51,7 @@ class World:
     stripe: StripeSimulator
     autumn: AutumnSimulator
     resources: Resources
+    autumn_url: str
 
     @property
     def mailbox(self) -> Mailbox:
@@ -111,7 +112,7 @@ async def world(redis: Redis) -> AsyncIterator[World]:
             serving(autumn.app()) as autumn_url,
             doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
         ):
-            yield World(redis, stripe, autumn, resources)
+            yield World(redis, stripe, autumn, resources, autumn_url)
 
 
 async def read_dead(redis: Redis, prefix: str = PREFIX) -> list[dict[str, str]]:

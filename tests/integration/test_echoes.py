@@ -30,7 +30,7 @@ async def echoing(redis: Redis) -> AsyncIterator[World]:
             serving(autumn.app()) as autumn_url,
             doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
         ):
-            yield World(redis, stripe, autumn, resources)
+            yield World(redis, stripe, autumn, resources, autumn_url)
 
 
 def name_in_autumn(world: World) -> Any:

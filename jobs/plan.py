@@ -19,7 +19,7 @@ from jobs.receipts import (
     ReceiptStep,
     SetReceiptEmail,
     TakeBackReceiptEmail,
-    flag_was_on,
+    may_have_been_on,
     receipt_findings,
     receipt_steps,
     wants_payments,
@@ -253,7 +253,7 @@ def _linked(
     write = () if update.writes_nothing else (update,)
     wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
     findings = (*cut, *_no_receipts(autumn, stripe, "no e-mail address"))
-    if write and not (wants and flag_was_on(stripe) and not autumn.send_email_receipts):
+    if write and not (wants and may_have_been_on(stripe) and not autumn.send_email_receipts):
         # What Stripe shows comes first; only "off" is shown last, when nothing of "on" is left to take back.
         return Plan(link, write, findings=findings)
     if wants and view.payments is None:

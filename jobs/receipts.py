@@ -64,13 +64,16 @@ class TakeBackReceiptEmail:
 ReceiptStep = SetReceiptEmail | TakeBackReceiptEmail
 
 
-def flag_was_on(stripe: StripeCustomer) -> bool:
-    """Whether Stripe shows the flag as on: it stays so until what we set is taken back."""
-    return stripe.metadata.get(SEND_EMAIL_RECEIPTS) == "true"
+def may_have_been_on(stripe: StripeCustomer) -> bool:
+    """Whether the flag may have been on before: until what we set is taken back, Stripe does not show it as off.
+
+    Where nothing is shown nobody knows: there was no room for it, or somebody removed it.
+    """
+    return stripe.metadata.get(SEND_EMAIL_RECEIPTS) != "false"
 
 
 def wants_payments(autumn: AutumnCustomer, stripe: StripeCustomer, policy: Policy, *, suspicious: bool) -> bool:
-    """Whether the payments have to be looked at. Not where the flag is off and never was on.
+    """Whether the payments have to be looked at. Not where the flag is off and shown as off.
 
     `suspicious`: an address may have been set by a write that landed late.
     """
@@ -78,7 +81,7 @@ def wants_payments(autumn: AutumnCustomer, stripe: StripeCustomer, policy: Polic
         return False
     if autumn.send_email_receipts:
         return bool(stripe.email)
-    return flag_was_on(stripe) or suspicious
+    return may_have_been_on(stripe) or suspicious
 
 
 def receipt_steps(

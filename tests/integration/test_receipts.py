@@ -87,6 +87,21 @@ async def test_what_was_set_is_taken_back_when_the_flag_goes_off_and_an_address_
     assert world.stripe.mails == []
 
 
+@pytest.mark.parametrize("why", ["there is no room", "somebody removed it"])
+async def test_what_was_set_is_taken_back_where_stripe_does_not_show_the_flag(world: World, why: str) -> None:
+    world = under(world, receipts="open")
+    keys = 49 if why == "there is no room" else 0
+    metadata = {"autumn_id": "ann", **{f"k{index}": "theirs" for index in range(keys)}}
+    customer = plant(world, on=True, metadata=metadata)
+    intent = payment(world, customer)
+    await reconcile(world, "ann")
+    await world.run()
+    assert address(world, intent) == EMAIL
+    world.stripe.customers[customer]["metadata"].pop("autumn_send_email_receipts", None)
+    await flag(world, on=False)
+    assert address(world, intent) is None
+
+
 async def test_a_crash_between_two_payments_leaves_neither_out(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world, on=True)

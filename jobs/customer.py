@@ -61,13 +61,18 @@ class NoCustomer(Enum):
 
 @dataclass(frozen=True)
 class PaymentIntent:
-    """What Stripe says of a payment intent. `succeeded_at` is in seconds since the epoch, None before the success."""
+    """What Stripe says of a payment intent.
+
+    `succeeded_at` is in seconds since the epoch, None before the success. `was_mailed`: its charge tells that a receipt
+    went out, whatever `receipt_email` says by now. Both are known only where the charge was asked for.
+    """
 
     id: str
     status: str
     receipt_email: str | None
     metadata: Mapping[str, str] = field(default_factory=dict)
     succeeded_at: float | None = None
+    was_mailed: bool = False
 
 
 @dataclass(frozen=True)

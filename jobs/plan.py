@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from jobs.customer import AutumnCustomer, Mode, StripeCustomer, StripeView
+from jobs.customer import AUTUMN_ID, AutumnCustomer, Mode, StripeCustomer, StripeView
 from jobs.findings import Finding
 from jobs.policy import Policy
 from jobs.profile import UpdateStripe, can_be_claimed, profile_update, too_long
@@ -252,8 +252,12 @@ def _linked(
     update, cut = profile_update(autumn, stripe, asked.cleared, policy.metadata_keys)
     write = () if update.writes_nothing else (update,)
     wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
+    takes_back = wants and may_have_been_on(stripe) and not autumn.send_email_receipts
     findings = (*cut, *_no_receipts(autumn, stripe, "no e-mail address"))
-    if write and not (wants and may_have_been_on(stripe) and not autumn.send_email_receipts):
+    if takes_back and link is LinkState.UNCLAIMED:
+        # Whose the payments are has to be written before anything is written to them.
+        return Plan(link, (UpdateStripe(stripe.id, metadata=((AUTUMN_ID, autumn.id),)),), findings=findings)
+    if write and not takes_back:
         # What Stripe shows comes first; only "off" is shown last, when nothing of "on" is left to take back.
         return Plan(link, write, findings=findings)
     if wants and view.payments is None:

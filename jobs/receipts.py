@@ -124,7 +124,7 @@ def _may_be_set(intent: PaymentIntent, policy: Policy, now: float) -> bool:
         return False
     if intent.status in OPEN:
         return True
-    recovers = policy.receipts == "recover" and intent.status == "succeeded"
+    recovers = policy.receipts == "recover" and intent.status == "succeeded" and not intent.was_mailed
     return recovers and intent.succeeded_at is not None and intent.succeeded_at >= now - policy.recover_seconds
 
 

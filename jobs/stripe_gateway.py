@@ -71,6 +71,8 @@ class _Charge(BaseModel):
     """The charge of a payment, as far as it is read here. Source: Stripe's API reference, the charge object."""
 
     created: float
+    receipt_email: str | None = None
+    """Where the receipt was sent."""
 
 
 class _PaymentIntent(BaseModel):
@@ -86,7 +88,8 @@ class _PaymentIntent(BaseModel):
     def as_ours(self) -> PaymentIntent:
         charge = self.latest_charge if isinstance(self.latest_charge, _Charge) else None
         succeeded_at = charge.created if charge and self.status == "succeeded" else None
-        return PaymentIntent(self.id, self.status, self.receipt_email or None, self.metadata, succeeded_at)
+        was_mailed = charge is not None and bool(charge.receipt_email)
+        return PaymentIntent(self.id, self.status, self.receipt_email or None, self.metadata, succeeded_at, was_mailed)
 
 
 class _Payments(BaseModel):

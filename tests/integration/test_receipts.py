@@ -160,6 +160,31 @@ async def test_recover_leaves_what_is_old_or_has_an_address_or_was_cleared(world
     assert len(world.stripe.mails) == 1
 
 
+async def test_recover_mails_nobody_who_was_mailed_at_an_address_that_is_cleared_since(world: World) -> None:
+    world = under(world, receipts="recover")
+    intent = paid(world, plant(world), receipt_email="app@example.com")
+    world.stripe.account.payments.update(intent, {"receipt_email": ""})
+    await flag(world, on=True)
+    assert (address(world, intent), world.stripe.mails) == (None, [])
+
+
+async def test_a_customer_is_claimed_before_what_was_set_on_its_payments_is_taken_back(world: World) -> None:
+    world = under(world, receipts="open")
+    customer = plant(world)
+    intent = payment(world, customer)
+    await flag(world, on=True)
+    world.stripe.account.customers.update(customer, {"metadata": {"autumn_id": ""}})
+    writes = len(world.stripe.writes)
+    await flag(world, on=False)
+    ours = [write.changed for write in world.stripe.writes[writes:] if write.why != "Autumn itself"]
+    assert [sorted(changed) for changed in ours] == [
+        ["metadata.autumn_id"],
+        ["metadata.autumn_receipt_email", "receipt_email"],
+        ["metadata.autumn_send_email_receipts"],
+    ]
+    assert address(world, intent) is None
+
+
 async def test_an_address_that_an_app_sets_after_the_list_is_not_changed(world: World) -> None:
     world = under(world, receipts="recover")
     intent = paid(world, plant(world))

@@ -1,0 +1,135 @@
+"""What is known of the accounts without asking the code under test: both sides before and after a sync, who set which
+receipt address, who was told of which payment, what was said and how it ended.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.stripe_payments import Mail
+from sandbox.stripe_writes import Write
+from tests.conftest import World
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both services at one moment. Stripe's objects are never changed in place, Autumn's rows are."""
+
+    autumn: Mapping[str, Json]
+    customers: Mapping[str, Json]
+    intents: Mapping[str, Json]
+
+    def living(self, stripe_id: str | None) -> Json | None:
+        """A Stripe customer that is there and not deleted."""
+        customer = self.customers.get(stripe_id or "")
+        return None if customer is None or customer.get("deleted") else customer
+
+    def owner(self, stripe_id: str) -> str | None:
+        """The Autumn id that a Stripe customer carries."""
+        customer = self.living(stripe_id)
+        return customer["metadata"].get("autumn_id") if customer else None
+
+    def ours(self, name: str) -> list[str]:
+        """The living Stripe customers that carry an Autumn id."""
+        return [stripe_id for stripe_id in self.customers if self.owner(stripe_id) == name]
+
+    def linked(self, name: str) -> Json | None:
+        """The living Stripe customer that an Autumn customer is linked to, whoever's it is."""
+        return self.living(self.autumn[name]["stripe_id"])
+
+
+def both_sides(world: World) -> Sides:
+    """Both services as they are now."""
+    rows = {name: dict(row) for name, row in world.autumn.customers.items()}
+    return Sides(rows, dict(world.stripe.customers), dict(world.stripe.payment_intents))
+
+
+@dataclass(frozen=True)
+class Sync:
+    """One sync of one customer, whole or cut short by a crash: what it found, and what it did."""
+
+    customer: str
+    before: Sides
+    after: Sides
+    mail: Mapping[str, Json]
+    """The changes that waited, by entry."""
+    is_look: bool
+    writes: Sequence[Write]
+    mails: Sequence[Mail]
+    ends: Mapping[str, tuple[str, str]]
+    """What was settled, by entry: applied or dead, and the reason."""
+    record: Mapping[str, str]
+
+    def of(self, status: str) -> list[Json]:
+        """The changes that were settled so, in order."""
+        return [self.mail[entry] for entry, (ended, _) in self.ends.items() if ended == status]
+
+
+@dataclass
+class Said:
+    """An event that was sent; `end` is empty until it has one."""
+
+    customer: str
+    changes: Json
+    end: str = ""
+
+
+@dataclass
+class Ledger:
+    """What has happened so far."""
+
+    said: dict[str, Said] = field(default_factory=dict)
+    """Every event in the order of the stream, by entry."""
+    set_by: dict[str, str] = field(default_factory=dict)
+    """Whose the address of a payment is: ours, an app's, or decided where an app changed ours. Nobody's: no key."""
+    told: set[str] = field(default_factory=set)
+    """The payments of which a receipt was mailed."""
+    made: dict[str, list[str]] = field(default_factory=dict)
+    """The Stripe customers that were created for an Autumn id, less those that somebody gave another one."""
+
+    def plant(self, sides: Sides) -> None:
+        """Note the addresses that payments have from the beginning."""
+        for intent in sides.intents.values():
+            self.note_payment(intent)
+
+    def note_payment(self, intent: Json) -> None:
+        """Note a new payment of an app."""
+        if intent["receipt_email"]:
+            self.set_by[intent["id"]] = "an app"
+            if intent["status"] == "succeeded":
+                self.told.add(intent["id"])
+
+    def note_edit(self, sides: Sides, stripe_id: str) -> None:
+        """Note that somebody may have given a Stripe customer another Autumn id, or none."""
+        for name, made in self.made.items():
+            if stripe_id in made and sides.owner(stripe_id) != name:
+                made.remove(stripe_id)
+
+    def note_app(self, before: Json, after: Json) -> None:
+        """Note that an app changed or cleared a payment's address."""
+        if before["receipt_email"] == after["receipt_email"]:
+            return
+        intent_id = after["id"]
+        if self.set_by.get(intent_id) in {"us", "decided"}:
+            self.set_by[intent_id] = "decided"
+        elif after["receipt_email"]:
+            self.set_by[intent_id] = "an app"
+        else:
+            del self.set_by[intent_id]
+
+    def ever_said(self, customer: str) -> list[Json]:
+        """All that was said of a customer so far."""
+        return [said.changes for said in self.said.values() if said.customer == customer]
+
+
+def fields(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a change says of each field, each metadata key for itself; the empty text is null."""
+    keys = {f"metadata.{key}": value for key, value in (changes.get("metadata") or {}).items()}
+    return {name: value if value != "" else None for name, value in changes.items() if name != "metadata"} | keys
+
+
+def says_null(changes: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether any of the changes clears a field."""
+    return any(name in fields(each) and fields(each)[name] is None for each in changes)

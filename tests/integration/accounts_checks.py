@@ -112,6 +112,10 @@ def _is_rightly_dead(reason: str, said: Said, sync: Sync, policy: Policy) -> boo
     assert reason == "needs-review"
     if asked:
         return any(_cannot_be_linked(asked, sync.customer, sides) for sides in moments)
+    # Unlinked by a change before it, until one behind it links again: there may have been several to choose from.
+    unlinks = any("stripe_id" in said and not said["stripe_id"] for said in sync.mail.values())
+    if unlinks and any(len(sides.ours(sync.customer)) > 1 for sides in moments):
+        return True
     return any(needs_review(sync.customer, sides, policy, has_said=any(sync.mail.values())) for sides in moments)
 
 

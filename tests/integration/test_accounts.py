@@ -268,5 +268,8 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)  # a run that fails is made short before it is shown
 def test_accounts_end_in_agreement_and_nothing_else_is_touched(redis_server: EmbeddedRedis) -> None:
-    small = settings(max_examples=60, deadline=None, report_multiple_bugs=False, stateful_step_count=16)
+    # The same examples each time: one that nobody has seen yet is hunted with many more of them, not met by chance.
+    small = settings(
+        max_examples=60, deadline=None, report_multiple_bugs=False, stateful_step_count=16, derandomize=True
+    )
     run_state_machine_as_test(cast(Any, partial(Machine, redis_server.url)), settings=small)

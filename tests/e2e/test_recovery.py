@@ -84,6 +84,8 @@ async def test_a_redis_that_was_killed_loses_no_change_that_it_accepted(box: San
 
 async def test_a_redis_that_turned_read_only_ends_the_worker_with_75(box: Sandbox) -> None:
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        while not await redis.exists("customer-sync:queue:health-check"):
+            await redis.ping()  # arq writes this at its first turn, and would end of itself if it could not
         await redis.replicaof("127.0.0.1", "1")
         begin = time.monotonic()
         assert await end_of(running) == 75

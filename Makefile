@@ -39,11 +39,16 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python -m tests.browser.chromium
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check that nothing was lost or stale
 	@$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)
+
+.PHONY: scan-bench
+scan-bench: $(READY) ## Measure a scan beside the bare lists: calls, time, memory, and what --apply leaves
+	@$(BIN)/python -m tests.benchmarks.scan $(SCAN_BENCH_OPTIONS)
 
 .PHONY: format
 format: $(READY) ## Format the code
@@ -53,6 +58,10 @@ format: $(READY) ## Format the code
 .PHONY: schema
 schema: $(READY) ## Write docs/customer-update.schema.json from the model
 	$(BIN)/python -m jobs.schema > docs/customer-update.schema.json
+
+.PHONY: pictures
+pictures: $(READY) ## Take the README's pictures of the pages anew, with Chromium
+	$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock
 lock: $(READY) ## Compile the locks anew from pyproject.toml

@@ -3,8 +3,10 @@
 Nothing else in the project reads the environment. No setting is read at import.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+from cronsim import CronSim, CronSimError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -96,6 +98,14 @@ class Settings(RedisPlace):
     """Show the flag in Stripe only, set the address of payments that are still open, or mail those of late, too."""
     receipts_recover_hours: float = _setting("RECEIPTS_RECOVER_HOURS", 24.0, gt=0, le=30 * 24)
     """How long ago a payment may have succeeded for its receipt to be mailed with `recover`."""
+    scan_schedule: str = _setting("SCAN_SCHEDULE", "17 3 * * *")
+    """When both sides are compared, as cron writes it, in UTC."""
+    scan_share: float = _setting("SCAN_SHARE", 0.5, gt=0, le=1)
+    """The part of each rate that a scan may use; the rest is kept for events."""
+    scan_max_changed: float = _setting("SCAN_MAX_CHANGED", 0.2, ge=0, le=1)
+    """The part of all customers that a scan may have changed; of more it only reports."""
+    scan_spool: str = _setting("SCAN_SPOOL", "")
+    """The folder where a scan keeps both lists while it runs; empty is one below the system's for temporary files."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
 
@@ -135,6 +145,17 @@ class Settings(RedisPlace):
             raise ValueError(f"names {len(set(keys))} keys: Stripe takes 50, two of which this worker needs")
         return tuple(dict.fromkeys(keys))
 
+    @field_validator("scan_schedule")
+    @classmethod
+    def _some_time(cls, value: str) -> str:
+        try:
+            next(CronSim(value, datetime.now(UTC)))
+        except CronSimError as error:
+            raise ValueError(f"{error}: write it as cron does, such as 17 3 * * *") from None
+        except StopIteration:
+            raise ValueError("names a time that never comes") from None
+        return value
+
     @model_validator(mode="after")
     def _one_mode(self) -> "Settings":
         autumn = mode_of(self.autumn_secret_key, AUTUMN_KEY_PREFIXES)
@@ -148,6 +169,11 @@ class Settings(RedisPlace):
     def mode(self) -> Mode:
         """The mode both keys are of."""
         return mode_of(self.stripe_api_key, STRIPE_KEY_PREFIXES)
+
+    @property
+    def autumn_lists_per_second(self) -> float:
+        """Pages of Autumn's list a second, over all workers: of 50 at version 2.3, of 5 at the versions below."""
+        return 40.0 if self.autumn_api_version.startswith("2.3") else 4.0
 
     @property
     def stripe_rate(self) -> float:

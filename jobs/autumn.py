@@ -17,7 +17,8 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from jobs.autumn_errors import error_from
-from jobs.autumn_models import CustomerPage, UpdateCustomerResponse, explain
+from jobs.autumn_models import UpdateCustomerResponse, explain
+from jobs.autumn_pages import CustomerPage
 from jobs.errors import GiveUp, TimedOut, TryAgain
 
 KEEP_ALIVE_SECONDS: Final = 4.0
@@ -77,12 +78,18 @@ class AutumnClient:
         customer = await self._call("/v1/customers.get_or_create", body, UpdateCustomerResponse, writing=True)
         return _asked_for(customer, customer_id)
 
-    async def list_page(self, cursor: str = "", limit: int = 1000) -> CustomerPage:
+    async def list_page(
+        self, cursor: str = "", limit: int = 1000, *, created_since_ms: int | None = None
+    ) -> CustomerPage:
         """Up to `limit` (1 to 1000) customers from `cursor` on, newest first; "" begins.
 
-        Read from a replica that may lag: confirm with `get` what matters. The class says what it raises.
+        With `created_since_ms` (milliseconds since the epoch) only those that were created then or later. Read from a
+        replica that may lag: confirm with `get` what matters. The class says what it raises.
         """
-        return await self._call("/v1/customers.list", {"start_cursor": cursor, "limit": limit}, CustomerPage)
+        body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
+        if created_since_ms is not None:
+            body["created_at_range"] = {"start": created_since_ms}
+        return await self._call("/v1/customers.list", body, CustomerPage)
 
     async def _call(
         self,

@@ -20,20 +20,20 @@ Milliseconds = float
 """A time, since the epoch."""
 
 
-class _Part(BaseModel):
+class AnswerPart(BaseModel):
     """A part of an answer. Strict: "true" is not a boolean, "1" and true are no numbers, 1 is one."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
 
-class UpdateCustomerDisplay(_Part):
+class UpdateCustomerDisplay(AnswerPart):
     """Words for a price or an item, as pricing pages show it."""
 
     primary_text: str
     secondary_text: str | None = None
 
 
-class UpdateCustomerPlanPrice(_Part):
+class UpdateCustomerPlanPrice(AnswerPart):
     """A plan's base price."""
 
     amount: float  # in units of the currency, not in cents
@@ -42,21 +42,21 @@ class UpdateCustomerPlanPrice(_Part):
     display: UpdateCustomerDisplay | None = None
 
 
-class UpdateCustomerCreditCost(_Part):
+class UpdateCustomerCreditCost(AnswerPart):
     """What one unit of a metered feature costs in credits."""
 
     metered_feature_id: str
     credit_cost: float
 
 
-class UpdateCustomerPlanFeatureDisplay(_Part):
+class UpdateCustomerPlanFeatureDisplay(AnswerPart):
     """The name of a plan's feature."""
 
     singular: str
     plural: str
 
 
-class UpdateCustomerPlanFeature(_Part):
+class UpdateCustomerPlanFeature(AnswerPart):
     """A plan's feature, present where the caller expanded it."""
 
     id: str
@@ -67,21 +67,21 @@ class UpdateCustomerPlanFeature(_Part):
     archived: bool | None = None
 
 
-class UpdateCustomerItemReset(_Part):
+class UpdateCustomerItemReset(AnswerPart):
     """When an item's included units come back."""
 
     interval: str  # one_off, minute, hour, day, week, month, quarter, semi_annual or year
     interval_count: float | None = None
 
 
-class UpdateCustomerTier(_Part):
+class UpdateCustomerTier(AnswerPart):
     """One step of a tiered price."""
 
     to: float | Literal["inf"]
     amount: float
 
 
-class UpdateCustomerBreakdownPrice(_Part):
+class UpdateCustomerBreakdownPrice(AnswerPart):
     """The price of units beyond the included ones, in a part of a balance."""
 
     amount: float | None = None
@@ -98,7 +98,7 @@ class UpdateCustomerItemPrice(UpdateCustomerBreakdownPrice):
     interval_count: float | None = None
 
 
-class UpdateCustomerItemRollover(_Part):
+class UpdateCustomerItemRollover(AnswerPart):
     """How unused units go over into the next period."""
 
     max: float | None
@@ -106,7 +106,7 @@ class UpdateCustomerItemRollover(_Part):
     expiry_duration_length: float | None = None
 
 
-class UpdateCustomerPlanItem(_Part):
+class UpdateCustomerPlanItem(AnswerPart):
     """What a plan includes of one feature."""
 
     feature_id: str
@@ -119,7 +119,7 @@ class UpdateCustomerPlanItem(_Part):
     rollover: UpdateCustomerItemRollover | None = None
 
 
-class UpdateCustomerFreeTrial(_Part):
+class UpdateCustomerFreeTrial(AnswerPart):
     """A plan's trial."""
 
     duration_length: float
@@ -127,7 +127,7 @@ class UpdateCustomerFreeTrial(_Part):
     card_required: bool
 
 
-class UpdateCustomerPlan(_Part):
+class UpdateCustomerPlan(AnswerPart):
     """A plan, present where the caller expanded it."""
 
     id: str
@@ -146,7 +146,7 @@ class UpdateCustomerPlan(_Part):
     base_variant_id: str | None
 
 
-class UpdateCustomerSubscription(_Part):
+class UpdateCustomerSubscription(AnswerPart):
     """A plan that the customer has and that renews."""
 
     plan: UpdateCustomerPlan | None = None
@@ -164,7 +164,7 @@ class UpdateCustomerSubscription(_Part):
     quantity: float
 
 
-class UpdateCustomerPurchase(_Part):
+class UpdateCustomerPurchase(AnswerPart):
     """A plan that the customer bought once."""
 
     plan: UpdateCustomerPlan | None = None
@@ -174,14 +174,14 @@ class UpdateCustomerPurchase(_Part):
     quantity: float
 
 
-class UpdateCustomerFeatureDisplay(_Part):
+class UpdateCustomerFeatureDisplay(AnswerPart):
     """The name of a balance's feature."""
 
     singular: str | None = None
     plural: str | None = None
 
 
-class UpdateCustomerFeature(_Part):
+class UpdateCustomerFeature(AnswerPart):
     """A balance's feature, present where the caller expanded it."""
 
     id: str
@@ -200,7 +200,7 @@ class UpdateCustomerBreakdownReset(UpdateCustomerItemReset):
     resets_at: Milliseconds | None
 
 
-class UpdateCustomerBreakdown(_Part):
+class UpdateCustomerBreakdown(AnswerPart):
     """The part of a balance that one plan or grant gave."""
 
     id: str | None = ""
@@ -215,14 +215,14 @@ class UpdateCustomerBreakdown(_Part):
     expires_at: Milliseconds | None
 
 
-class UpdateCustomerRollover(_Part):
+class UpdateCustomerRollover(AnswerPart):
     """Units of an earlier period."""
 
     balance: float
     expires_at: Milliseconds
 
 
-class UpdateCustomerBalances(_Part):
+class UpdateCustomerBalances(AnswerPart):
     """What the customer has of one feature. It may trail live usage."""
 
     feature_id: str
@@ -238,8 +238,8 @@ class UpdateCustomerBalances(_Part):
     rollovers: list[UpdateCustomerRollover] | None = None
 
 
-class UpdateCustomerResponse(_Part):
-    """A customer, as Autumn's `customers.update`, `.get` and `.list` answer at versions 2.1 to 2.3.
+class UpdateCustomerResponse(AnswerPart):
+    """A customer, as Autumn's `customers.update` and `.get` answer at versions 2.1 to 2.3.
 
     All twelve fields are required. Personal ones are left out of the `repr`.
     """
@@ -258,14 +258,6 @@ class UpdateCustomerResponse(_Part):
     purchases: list[UpdateCustomerPurchase]
     balances: dict[str, UpdateCustomerBalances]
     """By the feature's id."""
-
-
-class CustomerPage(_Part):
-    """A page of `customers.list` at version 2.3; older versions page by offset and are refused here."""
-
-    list: list[UpdateCustomerResponse]
-    next_cursor: str | None
-    """The `start_cursor` of the next page; null on the last one."""
 
 
 _SAID = {

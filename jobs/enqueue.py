@@ -12,6 +12,7 @@ Apps import this file: it needs pydantic and redis, nothing else.
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import redis as redis_sync
 from redis.asyncio import Redis
@@ -32,6 +33,14 @@ async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STRE
     """
     entry_id: bytes | str = await redis.xadd(stream, dict(update.fields().items()))
     return _id_of(update, entry_id)
+
+
+async def send_many(redis: Redis, updates: Iterable[CustomerUpdate], *, stream: str = INBOX_STREAM) -> None:
+    """Add updates to the inbox in their order, in one round trip; for a few hundred at a time."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for update in updates:
+            pipe.xadd(stream, dict(update.fields().items()))
+        await pipe.execute()
 
 
 def send_sync(redis: "redis_sync.Redis", update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:

@@ -17,6 +17,19 @@ FindingKind = Literal[
     "payments-not-all-seen",
     "put-back-again-and-again",
 ]
+"""What a sync leaves behind."""
+
+DriftKind = Literal[
+    FindingKind,
+    "unclaimed",
+    "shared",
+    "orphan",
+    "wrong-mode",
+    "profile-drift",
+    "receipts-flag-drift",
+    "receipt-email-drift",
+]
+"""What a scan finds: also what a sync would repair or never meets."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ retries are decided with the customer's whole history in hand, and each begins w
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import stripe
-from pydantic import BaseModel, ConfigDict, ValidationError
 from stripe.params import (
     CustomerCreateParams,
     CustomerListParams,
@@ -25,10 +24,11 @@ from stripe.params import (
 )
 
 from jobs.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
-from jobs.errors import Absent, GiveUp, TryAgain
+from jobs.errors import Absent, GiveUp
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error
+from jobs.stripe_models import CustomerAnswer, CustomerAnswers, PaymentAnswer, PaymentAnswers, parse
 
 LIST = "GET /v1/customers"
 SEARCH = "GET /v1/customers/search"
@@ -41,67 +41,8 @@ UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
 LIST_LIMIT = 100
 
 
-class _Customer(BaseModel):
-    """A customer object, as far as it is read here. Source: Stripe's API reference, the customer object."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    deleted: bool = False
-    name: str | None = None
-    email: str | None = None
-    livemode: bool | None = None
-    """Only a deleted customer has none."""
-    metadata: dict[str, str] = {}
-
-    def as_ours(self) -> StripeCustomer:
-        if self.livemode is None:
-            raise TryAgain("stripe", "unexpected_response", "wrong fields: livemode", maybe_applied=True)
-        return StripeCustomer(self.id, self.name, self.email, "live" if self.livemode else "test", self.metadata)
-
-
-class _Page(BaseModel):
-    """A page of a list or of a search."""
-
-    data: list[_Customer]
-    has_more: bool
-
-
-class _Charge(BaseModel):
-    """The charge of a payment, as far as it is read here. Source: Stripe's API reference, the charge object."""
-
-    created: float
-    receipt_email: str | None = None
-    """Where the receipt was sent."""
-
-
-class _PaymentIntent(BaseModel):
-    """A payment intent, as far as it is read here. Source: Stripe's API reference, the PaymentIntent object."""
-
-    id: str
-    status: str
-    receipt_email: str | None = None
-    metadata: dict[str, str] = {}
-    latest_charge: _Charge | str | None = None
-    """The charge where it was asked for, else its id."""
-
-    def as_ours(self) -> PaymentIntent:
-        charge = self.latest_charge if isinstance(self.latest_charge, _Charge) else None
-        succeeded_at = charge.created if charge and self.status == "succeeded" else None
-        was_mailed = charge is not None and bool(charge.receipt_email)
-        return PaymentIntent(self.id, self.status, self.receipt_email or None, self.metadata, succeeded_at, was_mailed)
-
-
-class _Payments(BaseModel):
-    """A page of payment intents."""
-
-    data: list[_PaymentIntent]
-    has_more: bool
-
-
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 """Waits until one request to the endpoint, named "METHOD /path/{id}", may go out, and sees how it ends."""
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> str:
@@ -128,7 +69,7 @@ class StripeGateway:
             body = await self._get(RETRIEVE, stripe_id=stripe_id)
         except Absent:
             return NoCustomer.MISSING
-        customer = _parse(_Customer, body)
+        customer = parse(CustomerAnswer, body)
         return NoCustomer.DELETED if customer.deleted else customer.as_ours()
 
     async def find_ours(self, autumn_id: str, email: str | None) -> tuple[tuple[StripeCustomer, ...], bool]:
@@ -147,7 +88,7 @@ class StripeGateway:
             "limit": LIST_LIMIT,
         }
         try:
-            page = _parse(_Page, await self._get(SEARCH, dict(search)))
+            page = parse(CustomerAnswers, await self._get(SEARCH, dict(search)))
         except GiveUp:
             # The query is always of the same form: who refuses it has no search, as in India.
             return tuple(found.values()), False
@@ -157,6 +98,38 @@ class StripeGateway:
                 if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                     found[now.id] = now
         return tuple(found.values()), True
+
+    async def customer_page(
+        self, after: str, *, created_since_ms: int | None = None
+    ) -> tuple[list[StripeCustomer], str | None]:
+        """The hundred customers behind the id `after`, newest first, and the id to go on from, None at the end.
+
+        "" begins. With `created_since_ms` (milliseconds since the epoch) only those that were created then or later.
+        Raises SyncError; Absent where `after` was deleted meanwhile.
+        """
+        params: CustomerListParams = {"limit": LIST_LIMIT}
+        if after:
+            params["starting_after"] = after
+        if created_since_ms is not None:
+            params["created"] = {"gte": created_since_ms // 1000}
+        page = parse(CustomerAnswers, await self._get(LIST, dict(params)))
+        return [each.as_ours() for each in page.data], page.data[-1].id if page.has_more and page.data else None
+
+    async def payment_page(
+        self, after: str, *, with_charges: bool
+    ) -> tuple[list[tuple[str, PaymentIntent]], str | None]:
+        """The hundred payment intents of all customers behind `after`, each with its customer; as `customer_page`.
+
+        Those of no customer are left out. `with_charges`: see `payments`.
+        """
+        params: PaymentIntentListParams = {"limit": LIST_LIMIT}
+        if after:
+            params["starting_after"] = after
+        if with_charges:
+            params["expand"] = ["data.latest_charge"]
+        page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
+        last = page.data[-1].id if page.has_more and page.data else None
+        return [(each.customer_id, each.as_ours()) for each in page.data if each.customer_id], last
 
     async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> StripeCustomer:
         """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers as it did the first time.
@@ -168,7 +141,7 @@ class StripeGateway:
         """
         params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
         key = idempotency_key(autumn_id, (), f"create-{generation}")
-        return _parse(_Customer, await self._post(CREATE, key, still_ours, dict(params))).as_ours()
+        return parse(CustomerAnswer, await self._post(CREATE, key, still_ours, dict(params))).as_ours()
 
     async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
         """Write a step's fields under the idempotency key; the customer as it is afterwards. See `create`."""
@@ -180,7 +153,7 @@ class StripeGateway:
         if step.metadata:
             params["metadata"] = dict(step.metadata)
         body = await self._post(UPDATE, key, still_ours, dict(params), stripe_id=step.stripe_id)
-        return _parse(_Customer, body).as_ours()
+        return parse(CustomerAnswer, body).as_ours()
 
     async def payments(self, stripe_id: str, *, with_charges: bool) -> Payments:
         """The newest hundred payment intents of a customer, in one call. Raises SyncError.
@@ -190,14 +163,14 @@ class StripeGateway:
         params: PaymentIntentListParams = {"customer": stripe_id, "limit": LIST_LIMIT}
         if with_charges:
             params["expand"] = ["data.latest_charge"]
-        page = _parse(_Payments, await self._get(LIST_PAYMENTS, dict(params)))
+        page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
         return Payments(tuple(each.as_ours() for each in page.data), all_seen=not page.has_more)
 
     async def payment(self, intent_id: str) -> PaymentIntent:
         """One payment intent as it is now. Raises SyncError."""
         params: PaymentIntentRetrieveParams = {"expand": ["latest_charge"]}
         body = await self._get(RETRIEVE_PAYMENT, dict(params), stripe_id=intent_id)
-        return _parse(_PaymentIntent, body).as_ours()
+        return parse(PaymentAnswer, body).as_ours()
 
     async def write_receipt(self, step: ReceiptStep, key: str, still_ours: Callable[[], None]) -> PaymentIntent:
         """Set or clear a payment's receipt address, with our mark beside it; the payment afterwards. See `create`."""
@@ -206,11 +179,11 @@ class StripeGateway:
             "metadata": {MARK: step.mark},
         }
         body = await self._post(UPDATE_PAYMENT, key, still_ours, dict(params), stripe_id=step.intent_id)
-        return _parse(_PaymentIntent, body).as_ours()
+        return parse(PaymentAnswer, body).as_ours()
 
     async def _pages(self, endpoint: str, params: dict[str, Any]) -> AsyncIterator[StripeCustomer]:
         while True:
-            page = _parse(_Page, await self._get(endpoint, params))
+            page = parse(CustomerAnswers, await self._get(endpoint, params))
             for customer in page.data:
                 yield customer.as_ours()
             if not page.has_more or not page.data:
@@ -237,14 +210,6 @@ class StripeGateway:
             raise as_sync_error(error) from error
         data: object = answer.data
         return data
-
-
-def _parse(model: type[Model], body: object) -> Model:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        fields = ", ".join(".".join(str(part) for part in each["loc"]) for each in error.errors(include_input=False))
-        raise TryAgain("stripe", "unexpected_response", f"wrong fields: {fields}", maybe_applied=True) from None
 
 
 @asynccontextmanager

@@ -121,6 +121,12 @@ class AutumnSimulator:
         self.organisation.keep(row)
         return row
 
+    def hold_lists(self) -> None:
+        """Let lists show what is now, whatever changes from here on: their replica lags. `organisation.replica = None`
+        lets it catch up.
+        """
+        self.organisation.replica = {key: dict(row) for key, row in self.customers.items()}
+
     async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
         async with self.stripe.open():
             yield

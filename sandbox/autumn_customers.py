@@ -27,7 +27,7 @@ class Organisation:
     """One organisation in one environment: its customers, its Stripe account, its options.
 
     `wrote_to_stripe` is told of each write that Stripe will announce to Autumn. `database_seconds` is how long a
-    write takes to reach the database after Stripe agreed.
+    write takes to reach the database after Stripe agreed. `replica` is what lists show, None where that is current.
     """
 
     env: str
@@ -37,6 +37,7 @@ class Organisation:
     forwards_metadata: bool = False
     database_seconds: float = 0.0
     customers: dict[str, Row] = field(default_factory=dict)
+    replica: dict[str, Row] | None = None
     random: Random = field(default_factory=lambda: Random(0))
 
     def blank(self, customer_id: str | None) -> Row:

@@ -24,7 +24,8 @@ async def list_customers(org: Organisation, body: Body, version: str) -> Row:
     if limit > _ORGANISATION_LIMIT:
         raise RefusedError(400, "invalid_request", f"limit must be at most {_ORGANISATION_LIMIT}")
     newest_first = body.get("sort_order", "desc") == "desc"
-    rows = sorted(_chosen(org.customers.values(), body), key=_place, reverse=newest_first)
+    listed = org.customers if org.replica is None else org.replica
+    rows = sorted(_chosen(listed.values(), body), key=_place, reverse=newest_first)
     if version == "2.3":
         return _by_cursor(rows, body.get("start_cursor", ""), limit, newest_first)
     offset = int(body.get("offset", 0))
@@ -32,7 +33,7 @@ async def list_customers(org: Organisation, body: Body, version: str) -> Row:
     return {
         "list": [shown(row, version) for row in page],
         "total": len(page),
-        "total_count": len(org.customers),
+        "total_count": len(listed),
         "total_filtered_count": len(rows),
         "limit": limit,
         "offset": offset,

@@ -82,7 +82,13 @@ async def doors(
     policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[Resources]:
     """The doors of a job, with rates that do not slow a test down."""
-    rates = Rates(autumn_updates=rate, autumn_max_in_flight=6, stripe_requests=rate, stripe_endpoint_requests=rate)
+    rates = Rates(
+        autumn_updates=rate,
+        autumn_max_in_flight=6,
+        stripe_requests=rate,
+        stripe_endpoint_requests=rate,
+        autumn_lists=rate,
+    )
     limits = Limits(redis, rates, prefix=PREFIX)
     async with (
         open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=5) as autumn,
@@ -105,6 +111,13 @@ async def doors(
 @pytest.fixture
 async def world(redis: Redis) -> AsyncIterator[World]:
     """Both simulators without limits, and a job's doors onto them."""
+    async with opened_world(redis) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def opened_world(redis: Redis) -> AsyncIterator[World]:
+    """The same for tests that need many of them."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with serving(stripe.app()) as stripe_url:
         autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)

@@ -125,6 +125,11 @@ def queue_name(prefix: str) -> str:
     return f"{prefix}:queue"
 
 
+def scan_queue_name(prefix: str) -> str:
+    """The scanners' queue: a worker that took their jobs would not know them."""
+    return f"{prefix}:scans"
+
+
 def open_redis(url: str, prefix: str) -> ArqRedis:
     """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq."""
     pool = ConnectionPool.from_url(

@@ -1,10 +1,14 @@
 """What a worker process holds open from its start to its end: connections, doors, and the loops beside the jobs."""
 
 import asyncio
+import hashlib
+import os
 import random
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,13 +17,16 @@ from redis.asyncio import Redis
 
 from config.logs import configure_logs
 from config.settings import Settings
-from jobs.autumn import open_autumn
+from jobs.autumn import AutumnClient, open_autumn
 from jobs.mailbox import Mailbox
 from jobs.policy import Policy
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.resources import Resources
-from jobs.stripe_gateway import open_stripe
+from jobs.scan import ScanDoors
+from jobs.scan_record import ScanRecord
+from jobs.stripe_gateway import StripeGateway, open_stripe
 from worker.intake import take_in
+from worker.scanner import Scanner
 from worker.supervise import Supervisor
 from worker.watchdog import CANARY_SECONDS, Watchdog, check_redis
 
@@ -41,33 +48,42 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-@asynccontextmanager
-async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Resources]:
-    """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
-    rates = Rates(
+def rates_of(settings: Settings) -> Rates:
+    """The rates over all processes."""
+    return Rates(
         autumn_updates=settings.autumn_updates_per_second,
         autumn_max_in_flight=settings.autumn_max_in_flight,
         stripe_requests=settings.stripe_rate,
         stripe_endpoint_requests=settings.stripe_endpoint_requests_per_second,
+        autumn_lists=settings.autumn_lists_per_second,
     )
-    limits = Limits(redis, rates, prefix=settings.key_prefix)
-    async with AsyncExitStack() as stack:
-        autumn = await stack.enter_async_context(
-            open_autumn(
-                base_url=settings.autumn_api_url,
-                secret_key=settings.autumn_secret_key.get_secret_value(),
-                api_version=settings.autumn_api_version,
-                timeout_seconds=settings.request_timeout_seconds,
-            )
-        )
-        stripe = await stack.enter_async_context(
-            open_stripe(
-                api_key=settings.stripe_api_key.get_secret_value(),
-                base_url=settings.stripe_api_base,
-                turn=limits.stripe,
-                timeout_seconds=settings.request_timeout_seconds,
-            )
-        )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, limits: Limits) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
+    """Open the doors to both services; they are closed at the end."""
+    async with (
+        open_autumn(
+            base_url=settings.autumn_api_url,
+            secret_key=settings.autumn_secret_key.get_secret_value(),
+            api_version=settings.autumn_api_version,
+            timeout_seconds=settings.request_timeout_seconds,
+        ) as autumn,
+        open_stripe(
+            api_key=settings.stripe_api_key.get_secret_value(),
+            base_url=settings.stripe_api_base,
+            turn=limits.stripe,
+            timeout_seconds=settings.request_timeout_seconds,
+        ) as stripe,
+    ):
+        yield autumn, stripe
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Resources]:
+    """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix)
+    async with open_services(settings, limits) as (autumn, stripe):
         yield Resources(
             mailbox=Mailbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix),
             autumn=autumn,
@@ -101,6 +117,66 @@ async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Re
         log.info("started", mode=resources.mode)
         try:
             yield resources, supervisor
+        finally:
+            await _end(loops)
+            log.info("stopped")
+
+
+@asynccontextmanager
+async def open_scan(settings: Settings, redis: Redis) -> AsyncIterator[ScanDoors]:
+    """Open everything a scan is handed, over an open Redis; all of it is closed at the end."""
+    # A share of all is none: it would only be a second round trip for each page.
+    share = settings.scan_share if settings.scan_share < 1 else None
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share)
+    async with open_services(settings, limits) as (autumn, stripe):
+        yield ScanDoors(
+            redis=redis,
+            record=ScanRecord(redis, settings.key_prefix),
+            autumn=autumn,
+            stripe=stripe,
+            limits=limits,
+            mode=settings.mode,
+            policy=policy_of(settings),
+            inbox=settings.inbox_stream,
+            prefix=settings.key_prefix,
+            spool=spool_of(settings),
+            account=_digest(
+                settings.autumn_api_url,
+                settings.autumn_secret_key.get_secret_value(),
+                settings.stripe_api_base,
+                settings.stripe_api_key.get_secret_value(),
+            ),
+            max_changed=settings.scan_max_changed,
+            random=random.Random(),
+            now=time.time,
+        )
+
+
+def spool_of(settings: Settings) -> Path:
+    """The file a scan spools to: the same for each run of this deployment, so that one goes on with another's."""
+    folder = settings.scan_spool or Path(tempfile.gettempdir()) / f"autumn-stripe-sync-{os.getuid()}"
+    return Path(folder) / f"scan-{_digest(settings.redis_url.get_secret_value(), settings.key_prefix)[:16]}.sqlite3"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@asynccontextmanager
+async def scanning_on_schedule(settings: Settings, redis: ArqRedis) -> AsyncIterator[Scanner]:
+    """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process."""
+    configure_logs(settings.log_format, settings.log_level)
+    for risk in await check_redis(redis):
+        log.warning("redis_at_risk", risk=risk)
+    async with open_scan(settings, redis) as doors:
+        scanner = Scanner(doors, settings.scan_schedule)
+        loops = [
+            asyncio.create_task(_for_ever("scan", scanner.scan_if_due)),
+            asyncio.create_task(_for_ever("watchdog", Watchdog(redis, settings.key_prefix).look, CANARY_SECONDS)),
+        ]
+        log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
+        try:
+            yield scanner
         finally:
             await _end(loops)
             log.info("stopped")

@@ -1,22 +1,22 @@
-"""The process type `worker`, as arq starts it: `arq worker.main.WorkerSettings`.
+"""The process types as arq starts them: `arq worker.main.WorkerSettings` and `arq worker.main.ScanWorkerSettings`.
 
-The settings class is made when arq asks for it, so that importing this module reads no environment and opens nothing.
+A settings class is made when arq asks for it, so that importing this module reads no environment and opens nothing.
 """
 
 import asyncio
 import json
 import sys
 from contextlib import AsyncExitStack
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import uvloop
-from arq import Retry, func
+from arq import Retry, cron, func
 from arq.worker import Function
 
 from config.settings import Settings, SettingsError, load_settings
 from jobs.sync import sync_customer as sync
-from worker.connection import open_redis, queue_name, to_json
-from worker.lifespan import working
+from worker.connection import open_redis, queue_name, scan_queue_name, to_json
+from worker.lifespan import scanning_on_schedule, working
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
@@ -100,12 +100,45 @@ def worker_settings(settings: Settings) -> type:
     return type("WorkerSettings", (), attributes)
 
 
+async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
+    """Each minute, in one of all scanners: the scan itself runs beside arq, which would cut it short."""
+    ctx["scanner"].ask()
+
+
+async def _start_scanner(ctx: dict[str, Any]) -> None:
+    ctx["stack"] = AsyncExitStack()
+    try:
+        ctx["scanner"] = await ctx["stack"].enter_async_context(scanning_on_schedule(ctx["settings"], ctx["redis"]))
+    except RedisUnfitError as error:
+        _refuse_to_start(error)
+
+
+def scan_worker_settings(settings: Settings) -> type:
+    """The class of settings that arq reads for a scanner, on a queue of its own."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    attributes = {
+        "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
+        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "queue_name": scan_queue_name(settings.key_prefix),
+        "ctx": {"settings": settings},
+        "on_startup": _start_scanner,
+        "on_shutdown": _stop,
+        "job_serializer": to_json,
+        "job_deserializer": json.loads,
+        "log_results": False,
+    }
+    return type("ScanWorkerSettings", (), attributes)
+
+
+_SETTINGS: Final = {"WorkerSettings": worker_settings, "ScanWorkerSettings": scan_worker_settings}
+
+
 def __getattr__(name: str) -> type:
-    """`WorkerSettings`, when arq asks for it. Ends the process with a sentence where the environment is not usable."""
-    if name != "WorkerSettings":
+    """A settings class, when arq asks for it. Ends the process with a sentence where the environment is not usable."""
+    if name not in _SETTINGS:
         raise AttributeError(name)
     try:
-        return worker_settings(load_settings())
+        return _SETTINGS[name](load_settings())
     except SettingsError as error:
         _refuse_to_start(error)
 

@@ -66,10 +66,10 @@ async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 3
 
 
 @asynccontextmanager
-async def worker(environment: Mapping[str, str]) -> AsyncIterator[Running]:
-    """A worker as the Procfile starts it, ready to work; killed at the end if it still runs."""
+async def worker(environment: Mapping[str, str], process_type: str = "worker") -> AsyncIterator[Running]:
+    """A process of a type of the Procfile, ready to work; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *command_of("worker"), cwd=ROOT, env=environment_with(environment), stderr=PIPE
+        *command_of(process_type), cwd=ROOT, env=environment_with(environment), stderr=PIPE
     )
     running = Running(process)
     reading = asyncio.create_task(running.read())

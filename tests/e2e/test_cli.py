@@ -16,7 +16,7 @@ class Terminal:
     """Runs `python -m worker` in an empty folder and an environment with nothing but Redis."""
 
     def __init__(self, redis_url: str, folder: Path) -> None:
-        self._environment = environment_with({"REDIS_URL": redis_url, "PYTHONPATH": str(Path(__file__).parents[2])})
+        self.environment = environment_with({"REDIS_URL": redis_url, "PYTHONPATH": str(Path(__file__).parents[2])})
         self._folder = folder
 
     async def run(self, *words: str, **environment: str) -> tuple[int, str, str]:
@@ -27,7 +27,7 @@ class Terminal:
             "worker",
             *words,
             cwd=self._folder,
-            env=self._environment | environment,
+            env=self.environment | environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

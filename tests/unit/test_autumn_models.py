@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jobs.autumn_models import EXPLAINED_MAX, CustomerPage, UpdateCustomerResponse, explain
+from jobs.autumn_models import EXPLAINED_MAX, UpdateCustomerResponse, explain
+from jobs.autumn_pages import CustomerPage
 
 DATA = Path(__file__).parents[1] / "data" / "autumn"
 
@@ -162,10 +163,10 @@ def test_what_is_no_json_is_refused_as_such(body: bytes) -> None:
 
 
 def test_a_long_explanation_ends_in_a_count() -> None:
-    said = refusal({"list": [{}, {}], "next_cursor": None}, CustomerPage)
+    said = refusal({"list": [{}, {}, {}, {}], "next_cursor": None}, CustomerPage)
 
     assert said.count("field required") == EXPLAINED_MAX
-    assert said.endswith("; and 4 more")
+    assert said.endswith("; and 8 more")
 
 
 def test_a_customer_cannot_be_changed_after_it_was_read() -> None:

@@ -1,0 +1,33 @@
+"""What two lists that are bounded in time leave open: a customer's other side may be older than the bound.
+
+Looked up one by one, because there are few of them; a scan of everybody has no such gaps and looks nothing up.
+"""
+
+import asyncio
+from functools import partial
+
+from jobs.customer import StripeCustomer
+from jobs.errors import GiveUp
+from jobs.listing import Lists, patiently
+from jobs.scan_progress import ScanProgress
+from jobs.spool import Spool
+
+
+async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
+    """Add the linked customers that Stripe's list did not show, those that are ours, and whom Autumn knows of the rest.
+
+    Raises SyncError where a look fails.
+    """
+    for stripe_id in await asyncio.to_thread(spool.unseen_links):
+        linked = await patiently(partial(lists.stripe.retrieve, stripe_id), lists, progress)
+        if isinstance(linked, StripeCustomer):
+            await asyncio.to_thread(spool.add_looked_up, [linked])
+    for customer_id, email in await asyncio.to_thread(spool.without_stripe):
+        ours, _ = await patiently(partial(lists.stripe.find_ours, customer_id, email), lists, progress)
+        await asyncio.to_thread(spool.add_looked_up, ours)
+    for owner in await asyncio.to_thread(spool.unknown_owners):
+        try:
+            await patiently(partial(lists.autumn.get, owner), lists, progress)
+        except GiveUp:
+            continue
+        await asyncio.to_thread(spool.add_looked_up, (), [owner])

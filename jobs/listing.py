@@ -1,0 +1,140 @@
+"""Both sides listed into the spool at the same time: a page is asked for while the one before it is written.
+
+The lists' cursors are the only way through, so each side is one chain of calls. A page that fails in passing is asked
+for again, for a while; what was kept stays kept.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from jobs.autumn import AutumnClient
+from jobs.customer import AutumnCustomer, PaymentIntent, StripeCustomer
+from jobs.errors import Absent, TryAgain
+from jobs.look import as_autumn_customer
+from jobs.policy import Policy
+from jobs.rate_limit import Limits
+from jobs.retry import Again, History, decide
+from jobs.scan_progress import ScanProgress
+from jobs.spool import Side, Spool
+from jobs.stripe_gateway import StripeGateway
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS: Final = 600.0
+"""How long a page is asked for again in a row before the scan has failed."""
+LONGEST_PAUSE_SECONDS: Final = 30.0
+UNREADABLE_TRIES: Final = 3
+"""An answer that cannot be read may come from a proxy in passing, but hardly more often than this."""
+
+Row = TypeVar("Row")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Where the lists are read from. `patience_seconds` is how long one page may fail."""
+
+    autumn: AutumnClient
+    stripe: StripeGateway
+    limits: Limits
+    policy: Policy
+    random: random.Random
+    patience_seconds: float = PATIENCE_SECONDS
+
+
+@dataclass(frozen=True)
+class _Chain(Generic[Row]):
+    """One side's list: how a page is read from a cursor on, with the next cursor, and how it is kept."""
+
+    side: Side
+    read: Callable[[str], Awaitable[tuple[Sequence[Row], str | None]]]
+    keep: Callable[[Sequence[Row], str | None], None]
+
+
+async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since_ms: int | None = None) -> None:
+    """List both sides, and the payments where the policy looks at them, from where the spool stands to the end.
+
+    `since_ms` (milliseconds since the epoch) bounds it to customers created then or later.
+    Raises SyncError where a side cannot be read; what was kept until then stays in the spool.
+    """
+
+    async def autumn(cursor: str) -> tuple[list[AutumnCustomer], str | None]:
+        async with lists.limits.autumn_list():
+            page = await lists.autumn.list_page(cursor, created_since_ms=since_ms)
+        # Whoever has no id was made with an e-mail address only: there is nothing to call it by.
+        return [as_autumn_customer(each) for each in page.list if each.id], page.next_cursor
+
+    async def stripe(cursor: str) -> tuple[list[StripeCustomer], str | None]:
+        return await lists.stripe.customer_page(cursor, created_since_ms=since_ms)
+
+    async def payments(cursor: str) -> tuple[list[tuple[str, PaymentIntent]], str | None]:
+        return await lists.stripe.payment_page(cursor, with_charges=lists.policy.receipts == "recover")
+
+    def keep_autumn(page: Sequence[AutumnCustomer], cursor: str | None) -> None:
+        spool.add_autumn(page, cursor, keys=lists.policy.metadata_keys)
+
+    try:
+        async with asyncio.TaskGroup() as sides:
+            sides.create_task(_list(_Chain("autumn", autumn, keep_autumn), lists, spool, progress))
+            sides.create_task(_list(_Chain("stripe", stripe, spool.add_stripe), lists, spool, progress))
+            if lists.policy.receipts != "mirror":
+                sides.create_task(_list(_Chain("payments", payments, spool.add_payments), lists, spool, progress))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanProgress) -> None:
+    position = await asyncio.to_thread(spool.position, chain.side)
+    setattr(progress, chain.side, position.rows)
+    if position.is_done:
+        return
+    cursor: str | None = position.cursor
+    reading = asyncio.ensure_future(patiently(partial(chain.read, position.cursor), lists, progress))
+    try:
+        while True:
+            try:
+                page, cursor = await reading
+            except Absent:
+                if not cursor or chain.side != "stripe":
+                    raise
+                # The customer that the next page was to follow was deleted meanwhile: from the one before it, then.
+                cursor = await asyncio.to_thread(spool.step_back)
+                reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
+                continue
+            if cursor is not None:
+                reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
+                await asyncio.sleep(0)
+            # Not in a thread: to write a page takes a millisecond, and to hand it over would take longer.
+            chain.keep(page, cursor)
+            setattr(progress, chain.side, getattr(progress, chain.side) + len(page))
+            if cursor is None:
+                return
+    finally:
+        reading.cancel()
+
+
+async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progress: ScanProgress) -> Answer:
+    """What `read` answers, asked for again while it fails in passing. Raises SyncError when that lasts too long."""
+    begun, tries = time.monotonic(), 0
+    while True:
+        try:
+            answer = await read()
+        except TryAgain as error:
+            tries += 1
+            fate = decide(error, History(tries, 0.0), lists.random)
+            is_unreadable = error.code == "unexpected_response" and tries >= UNREADABLE_TRIES
+            if is_unreadable or not isinstance(fate, Again) or time.monotonic() - begun > lists.patience_seconds:
+                raise
+            log.warning("page_again", service=error.service, error=error.code, tries=tries)
+            progress.trouble = error.code
+            await asyncio.sleep(min(fate.after_seconds, LONGEST_PAUSE_SECONDS))
+        else:
+            progress.trouble = ""
+            return answer

@@ -1,0 +1,155 @@
+"""What Redis knows of scans: who may scan now and how far that is, the watermark, and the last runs.
+
+Owns these keys. Everything in here is bounded, however many customers and findings there are.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from jobs.scan_progress import ScanProgress, read_progress
+from jobs.scan_report import Changed, ScanRun
+from jobs.scripts import load_scripts
+
+LEASE_SECONDS: Final = 15.0
+"""How long after its last sign of life a scan is taken for dead."""
+RUNS_KEPT: Final = 30
+FINGERPRINT_BYTES_KEPT: Final = 4_000_000
+"""Half a million findings; of a run with more there is nothing to compare the next one with."""
+UNFINISHED_SECONDS: Final = 7 * 86_400
+
+
+class ScanRunningError(Exception):
+    """A scan runs already; `progress` is how far it is, None where it has only just begun."""
+
+    def __init__(self, progress: ScanProgress | None) -> None:
+        """See the class."""
+        super().__init__("a scan is running already")
+        self.progress = progress
+
+
+class ScanLostError(Exception):
+    """Another scan has begun, because this one gave no sign of life for too long."""
+
+    def __init__(self) -> None:
+        """See the class."""
+        super().__init__(f"this scan gave no sign of life for {LEASE_SECONDS:.0f} s, and another one has begun")
+
+
+@dataclass(frozen=True)
+class ScanKeys:
+    """The keys in Redis of scans."""
+
+    prefix: str
+
+    @property
+    def lease(self) -> str:
+        """The token of who scans. Runs out."""
+        return f"{self.prefix}:scan:lease"
+
+    @property
+    def run(self) -> str:
+        """How far the scan is that runs, or that was cut short, as JSON. Lives a week at most."""
+        return f"{self.prefix}:scan:run"
+
+    @property
+    def history(self) -> str:
+        """A list of the last runs as JSON, the newest first. Permanent, and short."""
+        return f"{self.prefix}:scan:history"
+
+    @property
+    def fingerprints(self) -> str:
+        """Those of the findings of the last whole run. Permanent, some megabytes at most."""
+        return f"{self.prefix}:scan:fingerprints"
+
+    @property
+    def watermark(self) -> str:
+        """When the last whole run that asked for syncs began, in milliseconds. Permanent."""
+        return f"{self.prefix}:scan:watermark"
+
+
+class ScanRecord:
+    """The door to these keys, for one process."""
+
+    def __init__(self, redis: Redis, prefix: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Opens nothing. `redis` answers in bytes."""
+        self.lease_seconds = lease_seconds
+        self._redis = redis
+        self._keys = ScanKeys(prefix)
+        self._token = secrets.token_hex(8)
+        self._script = load_scripts(redis, "scan")["scan"]
+
+    async def begin(self) -> ScanProgress | None:
+        """Take the right to scan; how far the run came that was cut short, if one was.
+
+        Raises ScanRunningError where another has it.
+        """
+        if not await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms):
+            raise ScanRunningError(await self.unfinished())
+        return await self.unfinished()
+
+    async def keep(self, progress: ScanProgress) -> None:
+        """Keep the right, and tell how far the run is. Raises ScanLostError."""
+        if not await self._run(self._lease_ms, progress.as_json()):
+            raise ScanLostError
+
+    async def give_back(self) -> None:
+        """Let others scan."""
+        await self._run(0, "")
+
+    async def now_ms(self) -> int:
+        """Milliseconds since the epoch by the clock of Redis, which all that is compared here goes by."""
+        seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def unfinished(self) -> ScanProgress | None:
+        """How far the scan is that runs, or that was cut short; None where the last one came to its end."""
+        kept = await self._redis.get(self._keys.run)
+        return read_progress(kept) if kept else None
+
+    async def end(self, run: ScanRun, *, fingerprints: bytes | None = None, serves_schedule: bool = False) -> None:
+        """Note how a run ended; with `fingerprints` the next one is compared with it."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.lpush(self._keys.history, json.dumps(asdict(run)))
+            pipe.ltrim(self._keys.history, 0, RUNS_KEPT - 1)
+            pipe.delete(self._keys.run)
+            if fingerprints is not None and len(fingerprints) <= FINGERPRINT_BYTES_KEPT:
+                # An empty value would not be told from none.
+                pipe.set(self._keys.fingerprints, b"." + fingerprints)
+            elif fingerprints is not None:
+                pipe.delete(self._keys.fingerprints)
+            if serves_schedule:
+                pipe.set(self._keys.watermark, run.started_ms)
+            await pipe.execute()
+
+    async def fingerprints(self) -> bytes | None:
+        """Those of the findings of the last whole run; None where there are none to compare with."""
+        kept: bytes | None = await self._redis.get(self._keys.fingerprints)
+        return None if kept is None else kept[1:]
+
+    async def watermark_ms(self) -> int | None:
+        """When the last run began that did what the schedule asks for; None where there was none."""
+        kept = await self._redis.get(self._keys.watermark)
+        return None if kept is None else int(kept)
+
+    async def history(self) -> tuple[ScanRun, ...]:
+        """The last runs, the newest first."""
+        kept: list[bytes] = await self._redis.lrange(self._keys.history, 0, -1)  # type: ignore[misc]  # one type for both clients
+        return tuple(_read_run(json.loads(each)) for each in kept)
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)
+
+    async def _run(self, lease_ms: int, progress: str) -> bool:
+        keys = [self._keys.lease, self._keys.run]
+        return bool(await self._script(keys=keys, args=[self._token, lease_ms, progress, UNFINISHED_SECONDS]))
+
+
+def _read_run(said: Mapping[str, Any]) -> ScanRun:
+    changed = Changed(**said["changed"]) if said.get("changed") else None
+    return ScanRun(**{**said, "changed": changed})

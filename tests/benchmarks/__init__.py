@@ -1,0 +1,1 @@
+"""What the worker costs and how fast it is, measured side by side with what people would otherwise write."""

@@ -1,0 +1,46 @@
+"""Whether the texts of a page can be read: the contrast that WCAG 2 asks for, computed for each in the browser."""
+
+from typing import Any
+
+from tests.browser.tab import Tab
+
+# Colours are painted onto a canvas, because a style may say them in any notation.
+SCRIPT = """(() => {
+  const NOT_SEEN = "script, style, noscript, title, .unseen, :disabled, [hidden]";
+  const paint = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const colour = (text, under) => {
+    paint.fillStyle = under; paint.fillRect(0, 0, 1, 1); paint.fillStyle = text; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+  };
+  const css = (parts) => `rgb(${parts.join(" ")})`;
+  const behind = (e) =>
+    e === null ? [255, 255, 255] : colour(getComputedStyle(e).backgroundColor, css(behind(e.parentElement)));
+  const light = (parts) => {
+    const [r, g, b] = parts.map((p) => p / 255).map((p) => p <= 0.04045 ? p / 12.92 : ((p + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const seen = new Map();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    const text = walker.currentNode.data.trim();
+    if (!text || e.closest(NOT_SEEN) || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e);
+    const back = behind(e);
+    const front = colour(e.closest("svg") ? style.fill : style.color, css(back));
+    const key = css(front) + css(back);
+    if (seen.has(key)) continue;
+    const [bright, dark] = [light(front), light(back)].sort((a, b) => b - a);
+    seen.set(key, { text: text.slice(0, 40), ratio: (bright + 0.05) / (dark + 0.05) });
+  }
+  return [...seen.values()];
+})()"""
+ENOUGH = 4.5
+"""WCAG 2 AA, for text of any size."""
+
+
+async def faint_texts(tab: Tab) -> list[dict[str, Any]]:
+    """The texts with less contrast than ENOUGH, one for each pair of colours."""
+    texts: list[dict[str, Any]] = await tab.evaluate(SCRIPT)
+    assert len(texts) > 2, "hardly any text was found"
+    return [text for text in texts if text["ratio"] < ENOUGH]

@@ -1,0 +1,174 @@
+"""The scan's report page in a real browser: searched, sorted, walked through by keyboard, small, dark and printed."""
+
+import re
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.browser.contrast import faint_texts
+from tests.browser.reports import finding, report_of
+from tests.browser.tab import Tab
+from worker.scan_page import write_page
+
+SHOWN = "document.getElementById('findings-shown').textContent"
+ROWS = "document.querySelectorAll('#findings-rows tr').length"
+FIRST = "document.querySelector('#findings-rows tr bdi.id:not(.soft)').textContent"
+FOCUSED = (
+    "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+    " return [e.id || e.textContent, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 1] })()"
+)
+HOSTILE = "</script><img src=x onerror=\"document.title='gone'\"><b>\u202ebold\x00"
+MANY = 100_000
+
+
+@pytest.fixture
+async def report(tab: Tab, tmp_path: Path) -> AsyncIterator[Tab]:
+    """A tab with a report of 1,400 findings open; nothing may be wrong at the end."""
+    write_page(report_of([finding(number) for number in range(1400)]), tmp_path / "report.html")
+    await tab.open((tmp_path / "report.html").as_uri())
+    yield tab
+    assert tab.problems == []
+
+
+async def test_typing_searches_all_columns_and_says_how_many_there_are(report: Tab) -> None:
+    assert await report.evaluate(SHOWN) == "1 to 500 of 1,400 findings"
+    await report.click("#findings-search")
+    await report.type("USER_74 profile")
+    assert await report.evaluate(SHOWN) == "3 findings found among 1,400"
+    assert await report.evaluate(ROWS) == 3
+    await report.type(" no such thing")
+    assert await report.evaluate(SHOWN) == "0 findings found among 1,400"
+
+
+async def test_a_kind_and_who_mends_it_can_be_chosen(report: Tab) -> None:
+    choose = (
+        "(() => {{ const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('change')) }})()"
+    )
+    await report.evaluate(choose.format("findings-kind", "gone"))
+    assert await report.evaluate(SHOWN) == "200 findings found among 1,400"
+    await report.evaluate(choose.format("findings-by", "a person"))
+    assert await report.evaluate(SHOWN) == "0 findings found among 1,400"
+
+
+async def test_a_column_is_sorted_both_ways_by_keyboard_and_says_so(report: Tab) -> None:
+    await report.evaluate("document.querySelector('[data-cell=\"2\"] button').focus()")
+    for order, first in (("ascending", "user_0"), ("descending", "user_1399")):
+        await report.press("Enter")
+        assert await report.evaluate("document.querySelector('[data-cell=\"2\"]').ariaSort") == order
+        assert await report.evaluate(FIRST) == first
+
+
+async def test_pages_are_turned_to_the_end_and_back(report: Tab) -> None:
+    for shown in ("501 to 1,000 of 1,400 findings", "1,001 to 1,400 of 1,400 findings"):
+        await report.click("#findings-on")
+        assert await report.evaluate(SHOWN) == shown
+    assert await report.evaluate("document.getElementById('findings-on').disabled")
+    await report.click("#findings-back")
+    assert await report.evaluate(SHOWN) == "501 to 1,000 of 1,400 findings"
+
+
+async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(report: Tab) -> None:
+    walked = []
+    for _ in range(10):
+        await report.press("Tab")
+        name, is_seen = await report.evaluate(FOCUSED)
+        assert is_seen, name
+        walked.append(name)
+    columns = ["Kind", "Customer", "In Autumn", "In Stripe", "Why, and what a sync would do", "Mended by"]
+    assert walked == ["These runs as a table", "findings-search", "findings-kind", "findings-by", *columns]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_every_text_has_contrast(report: Tab, dark: bool) -> None:
+    await report.show(dark=dark)
+    assert await faint_texts(report) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+async def test_nothing_sticks_out_on_a_small_screen(report: Tab, width: int) -> None:
+    await report.show(width=width, height=800)
+    assert await report.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_tables_stay_tables_for_screen_readers_on_a_phone(report: Tab) -> None:
+    await report.show(width=390, height=800)
+    tree = (await report.call("Accessibility.getFullAXTree"))["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+    assert roles.count("rowheader") >= 500
+    assert roles.count("columnheader") >= 6
+    assert {"main", "search", "table", "status", "heading"} <= set(roles)
+
+
+async def test_it_prints_on_white_with_the_table_and_without_the_fields(report: Tab) -> None:
+    await report.call("Emulation.setEmulatedMedia", media="print")
+    assert await report.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert await report.evaluate("getComputedStyle(document.getElementById('findings-form')).display") == "none"
+    assert await report.evaluate("getComputedStyle(document.querySelector('#findings thead')).display") != "none"
+    pages = re.findall(rb"/Type\s*/Page\b", _readable(await report.printed()))
+    assert len(pages) > 10
+
+
+def _readable(pdf: bytes) -> bytes:
+    """A PDF with its compressed parts behind it."""
+    parts = [pdf]
+    for packed in re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL):
+        try:
+            parts.append(zlib.decompressobj().decompress(packed))
+        except zlib.error:
+            continue
+    return b"".join(parts)
+
+
+async def test_hostile_customers_are_shown_and_run_nothing(tab: Tab, tmp_path: Path) -> None:
+    hostile = replace(finding(4), customer=HOSTILE, autumn=HOSTILE, reason=HOSTILE)
+    write_page(report_of([hostile, *map(finding, range(600))]), tmp_path / "report.html")
+    await tab.open((tmp_path / "report.html").as_uri())
+    await tab.click("#findings-search")
+    await tab.type("onerror")
+    assert await tab.evaluate(SHOWN) == "1 finding found among 601"
+    assert await tab.evaluate(FIRST) == HOSTILE.replace("\u202e", "\\u202e").replace("\x00", "\\u0000")
+    assert (await tab.evaluate("document.title")).startswith("Scan of")
+    assert await tab.evaluate("document.images.length") == 0
+    assert tab.problems == []
+
+
+async def test_the_policy_holds_against_what_would_be_put_into_the_page(report: Tab) -> None:
+    await report.evaluate(
+        "(() => { const s = document.createElement('style'); s.textContent = 'body { display: none }';"
+        " document.head.append(s); })()"
+    )
+    assert await report.evaluate("getComputedStyle(document.body).display") == "block"
+    (problem,) = report.problems
+    assert "Content Security Policy" in problem
+    report.problems.clear()
+
+
+async def test_without_its_script_the_first_findings_are_there(tab: Tab, tmp_path: Path) -> None:
+    write_page(report_of([finding(number) for number in range(1400)]), tmp_path / "report.html")
+    await tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    await tab.open((tmp_path / "report.html").as_uri())
+    tree = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+    assert roles.count("rowheader") >= 500
+    assert "searchbox" not in roles
+
+
+async def test_a_hundred_thousand_findings_are_searched_and_sorted_in_a_moment(tab: Tab, tmp_path: Path) -> None:
+    write_page(report_of([finding(number) for number in range(MANY + 5)]), tmp_path / "report.html")
+    await tab.open((tmp_path / "report.html").as_uri())
+    assert await tab.evaluate("document.body.textContent.includes('This page holds the first 100,000.')")
+    took = (
+        "(() => {{ const begin = performance.now(); {}; document.body.offsetHeight;"
+        " return performance.now() - begin }})()"
+    )
+    search = (
+        "const e = document.getElementById('findings-search'); e.value = '9999'; e.dispatchEvent(new Event('input'))"
+    )
+    assert await tab.evaluate(took.format(search)) < 1000
+    assert await tab.evaluate(ROWS) > 0
+    assert await tab.evaluate(took.format(search.replace("'9999'", "''"))) < 1000
+    assert await tab.evaluate(took.format("document.querySelector('[data-cell=\"2\"] button').click()")) < 5000
+    assert await tab.evaluate(FIRST) == "user_0"

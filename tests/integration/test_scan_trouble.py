@@ -1,0 +1,219 @@
+"""A scan while things change, lists lag, services fail, and other scans run."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.enqueue import send
+from jobs.errors import Halt, TryAgain
+from jobs.events import new_update
+from jobs.scan import ScanAsked, scanning
+from jobs.scan_progress import ScanProgress
+from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
+from sandbox.faults import Fault
+from tests.conftest import INBOX, PREFIX, World
+from tests.integration.planting import PLANTINGS, Field
+from tests.integration.scans import Scanned, scan, scan_doors, time_passed
+from tests.integration.steps import change
+
+
+async def called(world: World, path: str, calls: int = 1) -> None:
+    """Wait until Autumn was called so often."""
+    async with asyncio.timeout(10):
+        while sum(call.path == path for call in world.autumn.calls) < calls:  # noqa: ASYNC110 - it happens over HTTP
+            await asyncio.sleep(0.005)
+
+
+async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_are(
+    world: World, tmp_path: Path
+) -> None:
+    field = Field(world.autumn, world.stripe)
+    for customer in ("settled", "in_inbox", "waits", "called", "quiet"):
+        PLANTINGS["name"](field, customer)
+    await change(world, "called", metadata={"a": 1})
+    await world.mailbox.move()
+    await world.mailbox.call(1)
+    await change(world, "waits", metadata={"a": 1})
+    await world.mailbox.move()
+    await change(world, "in_inbox", metadata={"a": 1})
+    scanned = await scan(scan_doors(world, tmp_path), apply=True)
+    assert {each.customer for each in scanned.findings} == {"settled", "quiet"}
+    assert (scanned.run.left_out, scanned.run.asked, scanned.run.totals) == (3, 2, {"profile-drift": 2})
+
+
+async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_path: Path) -> None:
+    field = Field(world.autumn, world.stripe)
+    for customer in ("changes", "rests"):
+        field.agreeing(customer)
+    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=0.5))
+    running = asyncio.create_task(scan(scan_doors(world, tmp_path), apply=True))
+    await called(world, "/v1/customers.list")
+    await change(world, "changes", name="New name")
+    await world.run()
+    scanned: Scanned = await running
+    assert scanned.findings == []
+    assert (scanned.run.left_out, scanned.run.asked) == (1, 0)
+
+
+async def test_an_edit_in_the_middle_of_a_scan_is_found_and_looked_at_again_before_anything_is_written(
+    world: World, tmp_path: Path
+) -> None:
+    field = Field(world.autumn, world.stripe)
+    stripe_id = field.agreeing("ann")
+    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=0.5))
+    running = asyncio.create_task(scan(scan_doors(world, tmp_path), apply=True))
+    await called(world, "/v1/customers.list")
+    for side in (world.autumn.customers["ann"], world.stripe.customers[stripe_id]):
+        side["name"] = "Edited on both sides"
+    scanned: Scanned = await running
+    assert scanned.found == {("ann", "profile-drift", "name")}
+    await world.run()
+    assert [call for call in world.stripe.calls if call.method == "POST"] == []
+    assert world.stripe.customers[stripe_id]["name"] == "Edited on both sides"
+
+
+async def test_a_list_that_lags_makes_a_finding_and_no_write(world: World, tmp_path: Path) -> None:
+    stripe_id = Field(world.autumn, world.stripe).agreeing("ann")
+    world.autumn.hold_lists()
+    await change(world, "ann", name="New name", email="new@example.com")
+    await world.run()
+    writes = len(world.stripe.writes)
+    await time_passed(world)
+    scanned = await scan(scan_doors(world, tmp_path), apply=True)
+    assert {each.field for each in scanned.findings} == {"name", "email"}
+    assert scanned.run.asked == 1
+    await world.run()
+    await time_passed(world)
+    assert len(world.stripe.writes) == writes
+    assert world.stripe.customers[stripe_id]["name"] == "New name"
+    world.autumn.organisation.replica = None
+    assert (await scan(scan_doors(world, tmp_path))).findings == []
+
+
+async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_stop_the_list(
+    world: World, tmp_path: Path
+) -> None:
+    field = Field(world.autumn, world.stripe)
+    for index in range(250):
+        field.agreeing(f"user_{index}")
+    listed = [customer for customer in reversed(world.stripe.customers)][:100]
+    running = asyncio.create_task(scan(scan_doors(world, tmp_path)))
+    async with asyncio.timeout(10):
+        while not world.stripe.calls or world.stripe.calls[0].status is None:  # noqa: ASYNC110 - it happens over HTTP
+            await asyncio.sleep(0)
+    for stripe_id in listed[-3:]:
+        world.stripe.account.customers.delete(stripe_id, {})
+    scanned: Scanned = await running
+    assert scanned.found == {(f"user_{index}", "gone", "stripe_id") for index in (150, 151, 152)}
+    assert len(world.stripe.calls) == 3 + 3
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "503", "cut", "garbage"])
+async def test_a_page_that_fails_in_passing_is_asked_for_again(world: World, tmp_path: Path, kind: str) -> None:
+    Field(world.autumn, world.stripe).agreeing("ann")
+    world.autumn.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]  # of the parameters above
+    world.stripe.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]
+    scanned = await scan(scan_doors(world, tmp_path))
+    assert (scanned.run.state, scanned.findings) == ("done", [])
+
+
+async def test_a_run_that_fails_is_noted_as_failed_and_the_next_one_begins_anew(world: World, tmp_path: Path) -> None:
+    Field(world.autumn, world.stripe).agreeing("ann")
+    doors = scan_doors(world, tmp_path)
+    world.stripe.key = "sk_test_another"
+    with pytest.raises(Halt):
+        await scan(doors, apply=True)
+    assert os.listdir(tmp_path) == []
+    world.stripe.key = "sk_test_sandbox"
+    await scan(doors)
+    states = [(run.state, run.error) for run in await doors.record.history()]
+    assert states == [("done", ""), ("failed", "invalid_key")]
+    assert await doors.record.watermark_ms() is None
+
+
+async def test_an_answer_that_nobody_can_read_fails_the_run_soon(world: World, tmp_path: Path) -> None:
+    world.autumn.switches.add(Fault("garbage"))
+    with pytest.raises(TryAgain, match="unexpected_response"):
+        await scan(scan_doors(world, tmp_path))
+
+
+async def test_a_second_start_while_one_runs_is_refused_with_its_progress(world: World, tmp_path: Path) -> None:
+    Field(world.autumn, world.stripe).agreeing("ann")
+    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=1.0))
+    record = ScanRecord(world.redis, PREFIX, lease_seconds=0.5)
+    running = asyncio.create_task(scan(scan_doors(world, tmp_path, record=record)))
+    async with asyncio.timeout(10):
+        while (seen := await record.unfinished()) is None or not seen.autumn:  # noqa: ASYNC110 - it is in Redis
+            await asyncio.sleep(0.01)
+    with pytest.raises(ScanRunningError) as refused:
+        await scan(scan_doors(world, tmp_path))
+    progress, scanned = refused.value.progress, await running
+    assert progress is not None
+    assert (progress.run, progress.phase, progress.autumn, progress.stripe) == (scanned.run.run, "listing", 1, 0)
+    assert await record.unfinished() is None
+    assert (await scan(scan_doors(world, tmp_path))).run.state == "done"
+
+
+async def test_a_spool_that_cannot_be_made_is_a_failed_run(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    doors = scan_doors(world, tmp_path / "file")
+    with pytest.raises(OSError, match="file"):
+        await scan(doors)
+    (run,) = await doors.record.history()
+    assert (run.state, run.error) == ("failed", "FileExistsError")
+
+
+async def test_a_spool_that_is_none_any_more_is_replaced(world: World, tmp_path: Path) -> None:
+    PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
+    (tmp_path / "scan.sqlite3").write_text("no database" * 1000)
+    assert (await scan(scan_doors(world, tmp_path))).found == {("ann", "profile-drift", "name")}
+
+
+async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, tmp_path: Path) -> None:
+    Field(world.autumn, world.stripe).agreeing("ann")
+    doors = scan_doors(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
+    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", seconds=3))
+    running = asyncio.create_task(scan(doors))
+    await called(world, "/v1/customers.list")
+    await world.redis.set(f"{PREFIX}:scan:lease", "another")
+    with pytest.raises(ScanLostError):
+        await running
+    assert await doors.record.history() == ()
+    assert await world.redis.get(f"{PREFIX}:scan:lease") == b"another"
+
+
+async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world: World, tmp_path: Path) -> None:
+    Field(world.autumn, world.stripe).agreeing("ann")
+    record = ScanRecord(world.redis, PREFIX)
+    await record.begin()
+    await record.keep(ScanProgress(run="elsewhere", started_ms=1, autumn=7))
+    await record.give_back()
+    scanned = await scan(scan_doors(world, tmp_path))
+    last, before = await record.history()
+    assert (last.run, last.state) == (scanned.run.run, "done")
+    assert (before.run, before.state, before.error, before.autumn_customers) == ("elsewhere", "failed", "cut_short", 7)
+
+
+async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:
+    doors = scan_doors(world, tmp_path)
+    for _ in range(32):
+        await scan(doors)
+    assert len(await doors.record.history()) == 30
+
+
+async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World, tmp_path: Path) -> None:
+    Field(world.autumn, world.stripe).agreeing("ann")
+    async with scanning(scan_doors(world, tmp_path / "spool"), ScanAsked(), ScanProgress()):
+        for name in os.listdir(tmp_path / "spool"):
+            assert os.stat(tmp_path / "spool" / name).st_mode & 0o077 == 0
+        assert os.stat(tmp_path / "spool").st_mode & 0o077 == 0
+        assert len(os.listdir(tmp_path / "spool")) >= 1
+    assert os.listdir(tmp_path / "spool") == []
+
+
+async def test_a_reconcile_that_an_app_sent_is_a_change_that_waits(world: World, tmp_path: Path) -> None:
+    PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
+    await send(world.redis, new_update(customer_id="ann", type="customer.reconcile"), stream=INBOX)
+    assert (await scan(scan_doors(world, tmp_path))).run.left_out == 1

@@ -1,0 +1,43 @@
+"""Whether a scan is due follows from the schedule and the watermark alone."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from jobs.scan_report import ScanRun
+from worker.scanner import is_due
+
+DAILY = "17 3 * * *"
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("watermark", "now", "due"),
+    [
+        ("2026-11-24T03:17:00", "2026-11-25T03:16:59", False),
+        ("2026-11-24T03:17:00", "2026-11-25T03:17:00", True),
+        ("2026-11-24T03:17:30", "2026-11-25T03:17:00", True),
+        ("2026-11-25T03:17:01", "2026-11-25T03:18:00", False),
+        ("2026-11-20T03:17:00", "2026-11-25T00:00:00", True),
+        ("2026-11-25T03:10:00", "2026-11-25T09:00:00", True),
+    ],
+)
+def test_a_scan_is_due_when_a_time_of_the_schedule_came_since_the_last_one_began(
+    watermark: str, now: str, due: bool
+) -> None:
+    assert is_due(DAILY, at(watermark), None, at(now)) is due
+
+
+def test_without_a_watermark_one_is_due_at_once() -> None:
+    assert is_due(DAILY, None, None, at("2026-11-25T12:00:00"))
+
+
+@pytest.mark.parametrize(("minutes_ago", "due"), [(1, False), (14, False), (15, True), (60, True)])
+def test_after_a_failure_the_next_one_waits_a_while(minutes_ago: int, due: bool) -> None:
+    now = at("2026-11-25T12:00:00")
+    ended_ms = now - minutes_ago * 60_000
+    failed = ScanRun("run", "failed", ended_ms - 1, ended_ms, 0, 0, error="invalid_key")
+    assert is_due(DAILY, None, failed, now) is due

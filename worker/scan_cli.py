@@ -1,0 +1,195 @@
+"""The commands `customer-sync scan …`: compare both sides now, and what came of it before.
+
+Exit codes: 0 no drift; 2 drift was found, whether a sync would repair it or not; 1 the scan failed, was refused, or one
+was running already; 64 for a wrong option and 78 for a wrong setting, before anything began.
+"""
+
+import asyncio
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import uvloop
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from typer.core import TyperGroup
+
+from config.logs import configure_logs
+from config.settings import Settings, SettingsError, load_settings
+from jobs.drift import SCAN_KINDS
+from jobs.errors import SyncError
+from jobs.scan import ScanAsked, scanning
+from jobs.scan_one import look_at_one
+from jobs.scan_progress import ScanProgress
+from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
+from jobs.scan_report import ScanReport, ScanRun
+from worker.connection import open_redis
+from worker.console import EX_CONFIG, EX_USAGE, fail, with_redis
+from worker.lifespan import open_scan
+from worker.scan_files import write_csv, write_json
+from worker.scan_page import write_page
+from worker.scan_view import running_text, show_history, show_report, watching
+
+FAILED: Final = 1
+DRIFT: Final = 2
+INTERRUPTED: Final = 130
+_SPAN: Final = re.compile(r"(\d+)([mhd])")
+_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
+
+
+class _Commands(TyperGroup):
+    """Ends with EX_USAGE for a wrong option, because typer's own 2 means here that drift was found."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As typer's."""
+        with _told_apart():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer's."""
+        with _told_apart():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as error:
+        error.exit_code = EX_USAGE
+        raise
+
+
+scan_app = typer.Typer(cls=_Commands, invoke_without_command=True, rich_markup_mode=None)
+
+
+@scan_app.callback()
+def scan(
+    ctx: typer.Context,
+    apply: Annotated[bool, typer.Option("--apply", help="Ask for the syncs that would repair what is found.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --apply: even where very many would change.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"Only findings of this kind; may be repeated. {', '.join(SCAN_KINDS)}."),
+    ] = None,
+    customer: Annotated[str | None, typer.Option(help="Look at this customer alone, at once.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only customers created since: 90m, 12h, 7d, or a time such as 2026-11-01.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+    ] = None,
+) -> None:
+    """Compare both sides and report what differs. Writes nothing; with --apply it asks for syncs."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if customer is not None and since is not None:
+        raise typer.BadParameter("goes without --since", param_hint="--customer")
+    asked = ScanAsked(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
+    files = [(write_json, json_file), (write_csv, csv_file), (write_page, html_file)]
+
+    def deliver(report: ScanReport) -> ScanRun:
+        for write, path in files:
+            if path is not None:
+                write(report, path)
+        show_report(report)
+        return report.this_run
+
+    run = _ended_well(_scan(asked, customer, deliver))
+    if run.state == "refused":
+        fail(FAILED, run.text)
+    raise typer.Exit(DRIFT if run.findings else 0)
+
+
+@scan_app.command()
+def history(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the last runs with their totals, the newest first."""
+    runs = with_redis(lambda redis, place: ScanRecord(redis, place.key_prefix).history())
+    if as_json:
+        for run in runs:
+            typer.echo(json.dumps(asdict(run)))
+    elif runs:
+        show_history(runs)
+    else:
+        typer.echo("no scan was run yet")
+
+
+def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
+    """What the scan comes to. Raises: typer.Exit, after a sentence on standard error, where it does not end well."""
+    try:
+        return uvloop.run(scan)
+    except SettingsError as error:
+        fail(EX_CONFIG, str(error))
+    except ScanRunningError as error:
+        fail(FAILED, running_text(error.progress))
+    except ScanLostError as error:
+        fail(FAILED, str(error))
+    except SyncError as error:
+        fail(FAILED, f"the scan failed: {error}")
+    except RedisError as error:
+        fail(FAILED, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
+    except (sqlite3.Error, OSError) as error:
+        fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
+    except KeyboardInterrupt:
+        fail(INTERRUPTED, "stopped; the same scan goes on from here if it is started within six hours")
+
+
+async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
+    settings = load_settings()
+    configure_logs(settings.log_format, "CRITICAL")
+    await _reach_redis(settings)
+    async with (
+        open_redis(settings.redis_url.get_secret_value(), settings.key_prefix) as redis,
+        open_scan(settings, redis) as doors,
+    ):
+        if customer is not None:
+            return deliver(await look_at_one(doors, customer, asked))
+        progress = ScanProgress()
+        async with AsyncExitStack() as running:
+            async with watching(progress):
+                report = await running.enter_async_context(scanning(doors, asked, progress))
+            # In a thread, so that the scan goes on saying that it lives while a large report is written.
+            return await asyncio.to_thread(deliver, report)
+
+
+async def _reach_redis(settings: Settings) -> None:
+    """Raise RedisError at once where Redis is away: a scan that runs waits for it much longer."""
+    url = settings.redis_url.get_secret_value()
+    async with Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5) as redis:
+        await redis.ping()
+
+
+def _kinds(only: list[str]) -> tuple[str, ...]:
+    """The kinds, each once. Raises typer.BadParameter for what is none."""
+    for kind in only:
+        if kind not in SCAN_KINDS:
+            raise typer.BadParameter(f"{kind!r} is no kind: take {', '.join(SCAN_KINDS)}", param_hint="--only")
+    return tuple(dict.fromkeys(only))
+
+
+def _since_ms(since: str | None) -> int | None:
+    """The time in milliseconds since the epoch. Raises typer.BadParameter for what is none."""
+    if since is None:
+        return None
+    span = _SPAN.fullmatch(since)
+    if span is not None:
+        return int((time.time() - int(span[1]) * _SECONDS[span[2]]) * 1000)
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{since!r} is no time: write 90m, 12h, 7d, or 2026-11-01", param_hint="--since"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

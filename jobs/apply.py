@@ -161,15 +161,15 @@ class Round:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:
             return await self._gone_for_autumn(step, expected, asked)
-        if step.expects_gone:
-            # Autumn has just written the customer that we do not see.
+        if step.expects_gone and after.stripe_id == autumn.stripe_id:
+            # Autumn sees the customer that we do not see.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
         self._autumn = after
         # Where somebody else changed the link meanwhile, nothing is known of it.
         self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
         changed = any(step.said.get(name) and step.said[name] != getattr(autumn, name) for name in ("name", "email"))
         self.profile_changed |= changed and after.stripe_id is not None
-        return replace(asked, said={})
+        return asked if step.expects_gone else replace(asked, said={})
 
     async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
         """Autumn does not find the Stripe customer that it is, or would be, linked to."""

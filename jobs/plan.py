@@ -44,7 +44,10 @@ class UpdateAutumn:
 
     said: Mapping[str, JsonValue]
     expects_gone: bool = False
-    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's."""
+    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's.
+
+    Then nothing is said in it: whose the customer is that Autumn would pass it on to, nobody has seen.
+    """
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy
     may_create = policy.when_gone == "create" and view.searched and not view.ours
     if (may_link or may_create or asked.said) and view.is_missing and not asked.gone_confirmed:
         # Before anything is linked, created or refused.
-        return Plan(link, (UpdateAutumn(asked.said, expects_gone=True),))
+        return Plan(link, (UpdateAutumn({}, expects_gone=True),))
     if may_link:
         return _send(link, view.ours[0], asked)
     if may_create:

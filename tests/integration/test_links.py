@@ -55,6 +55,23 @@ async def test_a_customer_that_is_deleted_after_the_look_heals_at_once(world: Wo
     assert world.stripe.customers[linked]["name"] == "Ann"
 
 
+async def test_a_customer_that_somebody_links_while_autumn_is_asked_whether_it_is_gone_halts_nobody(
+    world: World,
+) -> None:
+    world.autumn.seed("ann", stripe_id="cus_gone")
+    right = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.3))
+    event = await change(world, "ann", name="Ann")
+    running = asyncio.create_task(world.run())
+    while not world.autumn.switches.fired:
+        await world.redis.ping()
+    world.autumn.customers["ann"]["stripe_id"] = right["id"]
+    await running
+    assert await read_line(world.redis, PREFIX) is None
+    assert await ends(world, event) == ("applied", None)
+    assert world.stripe.customers[right["id"]]["name"] == "Ann"
+
+
 async def test_a_customer_that_we_created_and_somebody_deleted_is_created_once_more(world: World) -> None:
     world.autumn.seed("ann", name="Ann")
     for expected in (1, 2, 3):

@@ -106,6 +106,8 @@ async def test_a_key_of_another_account_halts_and_buries_nothing(
     assert line is not None
     assert (line.kind, line.reason) == ("halt", "other_account")
     assert await read_dead(world.redis, PREFIX) == []
+    assert world.autumn.customers["ann"]["name"] is None
+    assert [write.changed for write in world.stripe.writes if write.changed] == [], "whose it is cannot be seen"
     assert [call for call in elsewhere.calls if call.method == "POST"] == []
 
 

@@ -1,8 +1,7 @@
 """One round of a customer through both services: the change is applied in Autumn, and Stripe is made to agree.
 
-The only file that writes to Autumn and to Stripe. It looks, plans, takes a step, and plans again until nothing is left;
-what it takes for a step, jobs.steps says. Anything may run twice: the values written are absolute, and each try begins
-with a new look.
+It looks, plans, takes a step, and plans again until nothing is left; what it takes for a write, jobs.writes says.
+Anything may run twice: the values written are absolute, and each try begins with a new look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,19 +70,32 @@ class Round:
             # First the link that was asked for: what is put back goes to Stripe with it.
             self.left_out = True
             return
-        put_backs = mail.number("put_backs")
-        writes.record["put_backs"] = str(put_backs + 1 if lost else 0)
-        if lost and put_backs >= PUT_BACKS_AT_MOST:
-            fields = ", ".join(sorted(lost))
-            text = f"something undoes {fields} each time, and it was put back {put_backs} times: left as it is now"
-            log.error("put_back_again_and_again", fields=sorted(lost))
+        if lost:
+            await self._put_back(lost)
+            return
+        writes.record["put_backs"] = "0"
+        if not later and mail.look_is_whole:
+            await self._agree(Asked({}, cleared(mail.said), suspicious=self._is_suspicious), [])
+
+    async def _put_back(self, lost: Mapping[str, JsonValue]) -> None:
+        """Say again what is `lost` and make Stripe agree, unless that was in vain too often. Raises as `apply` does."""
+        mail, writes = self.writes.mail, self.writes
+        before, fields = mail.number("put_backs"), sorted(lost)
+        if before >= PUT_BACKS_AT_MOST:
+            text = (
+                f"something undoes {', '.join(fields)} each time, and it was put back {before} times: left as it is now"
+            )
+            log.error("put_back_again_and_again", fields=fields)
             writes.findings.append(Finding("put-back-again-and-again", text))
             return
-        if lost:
-            log.warning("put_back", fields=sorted(lost))
-            writes.totals["put_back"] += 1
-        if lost or (not later and mail.look_is_whole):
+        log.warning("put_back", fields=fields)
+        try:
             await self._agree(Asked(lost, cleared(mail.said), suspicious=self._is_suspicious), [])
+        finally:
+            # A try that failed before Autumn took it was not in vain.
+            done = int(any(action.kind == "updated-autumn" for action in writes.actions))
+            writes.record["put_backs"] = str(before + done)
+            writes.totals["put_back"] += done
 
     @property
     def _is_suspicious(self) -> bool:

@@ -133,7 +133,8 @@ def _reports(progress: _Progress, error: str) -> str:
 def _remembered(writes: Writes) -> tuple[dict[str, JsonValue], float]:
     """What was said lately and since when; begun anew after a while, except where a second look still needs it."""
     mail, now = writes.mail, writes.resources.now()
-    if now - mail.said_since > SAID_SECONDS and not (mail.wants_a_look or mail.was_abandoned):
+    needed = mail.wants_a_look or mail.was_abandoned or bool(mail.record.get("look_kind"))
+    if now - mail.said_since > SAID_SECONDS and not needed:
         return {}, now
     return dict(mail.said), mail.said_since or now
 
@@ -149,6 +150,8 @@ def _next_look(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[str
     mail = progress.round.writes.mail
     after_ms = int(progress.round.writes.resources.look_after_seconds * 1000)
     waiting = "" if is_over and mail.wants_a_look else mail.record.get("look_kind", "")
+    if not after_ms:
+        return waiting, 0
     left_out = progress.round.left_out or (mail.wants_a_look and any(end.is_dead for end in progress.settled))
     if unsure or mail.was_abandoned or left_out:
         return "whole", after_ms

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from jobs.mail import SAID_SECONDS
 from jobs.record import read_customer
 from jobs.report import read_reports
 from sandbox.autumn import AutumnSimulator
+from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX, World, doors
@@ -45,6 +47,11 @@ def undo(world: World) -> None:
 async def second_look(world: World) -> None:
     await time_passes(world)
     await world.run()
+
+
+def at(world: World, seconds: float) -> World:
+    """The same world at another time, in seconds since the epoch."""
+    return replace(world, resources=replace(world.resources, now=lambda: seconds))
 
 
 async def is_to_be_looked_at(world: World) -> bool:
@@ -96,6 +103,36 @@ async def test_an_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:
     await change(world, "ann", name="Next")
     await world.run()
     assert (name_in_autumn(world), await is_to_be_looked_at(world)) == ("Next", True)
+
+
+async def test_only_what_was_really_put_back_counts_against_a_loop(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="New")
+    await world.run()
+    undo(world)
+    world.stripe.switches.add(Fault("503", route="GET ", times=4))
+    for _ in range(6):
+        await second_look(world)
+    assert name_in_autumn(world) == "New"
+    kinds = [
+        each.kind for each in read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0].findings
+    ]
+    assert kinds == []
+
+
+async def test_what_was_said_before_the_hour_was_over_is_kept_for_the_look_that_is_to_come(world: World) -> None:
+    seed(world, "ann")
+    begin = world.resources.now()
+    await change(world, "ann", name="First")
+    await world.run()
+    await second_look(world)
+    await change(world, "ann", name="Second")
+    await at(world, begin + SAID_SECONDS - 10).run()
+    await change(world, "ann", metadata={"k": 1})
+    await at(world, begin + SAID_SECONDS + 10).run()
+    undo(world)
+    await second_look(at(world, begin + SAID_SECONDS + 50))
+    assert name_in_autumn(world) == "Second"
 
 
 async def test_a_look_for_an_echo_costs_one_read_of_autumn_where_nothing_came_back(world: World) -> None:

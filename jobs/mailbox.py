@@ -92,7 +92,7 @@ class Mailbox:
         self._max_waiting = max_waiting
         self.lease_seconds = lease_seconds
         self._call_ms = call_ms
-        self._scripts = load_scripts(redis, "move", "call", "take", "renew", "settle", "look")
+        self._scripts = load_scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim")
 
     async def arrival(self, block_ms: int) -> bool:
         """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
@@ -172,11 +172,7 @@ class Mailbox:
 
     async def claim(self, stripe_id: str, customer_id: str) -> bool:
         """Whether this customer alone may link itself to an unclaimed Stripe customer, for a minute from now on."""
-        key = self.keys.claim(stripe_id)
-        if await self._redis.set(key, customer_id, nx=True, px=CLAIM_MS):
-            return True
-        holder: bytes | None = await self._redis.get(key)
-        return holder == customer_id.encode()
+        return bool(await self._run("claim", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
 
     def forget(self, lease: Lease) -> None:
         """Renew this lease no more."""

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
-from jobs.mailbox import Mailbox
+from jobs.mailbox import CLAIM_MS, Mailbox
 from jobs.record import read_outcome, read_totals
 from tests.conftest import INBOX, PREFIX, read_dead
 
@@ -243,3 +243,14 @@ async def test_a_dead_letter_holds_everything_that_was_sent(redis: Redis, mailbo
     outcome = await read_outcome(redis, PREFIX, "e1")
     assert outcome is not None
     assert (outcome.status, outcome.reason) == ("dead", "refused")
+
+
+async def test_a_claim_is_one_customers_and_lasts_a_minute_from_the_last_time_it_was_asked_for(
+    redis: Redis, mailbox: Mailbox
+) -> None:
+    assert await mailbox.claim("cus_1", "ann")
+    assert not await mailbox.claim("cus_1", "bob")
+    await redis.pexpire(f"{PREFIX}:claim:cus_1", 1000)
+    assert await mailbox.claim("cus_1", "ann")
+    assert await redis.pttl(f"{PREFIX}:claim:cus_1") > CLAIM_MS / 2
+    assert not await mailbox.claim("cus_1", "bob")

@@ -101,7 +101,7 @@ class Round:
     def _is_suspicious(self) -> bool:
         """Whether a receipt's address may have been set after the flag went off."""
         mail = self.writes.mail
-        return (mail.wants_a_look or mail.was_abandoned) and bool(mail.record.get("receipts_written"))
+        return (mail.wants_a_look or mail.was_abandoned) and bool(mail.record.get("payments_read"))
 
     async def _agree(self, asked: Asked, entries: Sequence[str]) -> None:
         """Look, then plan and take steps until nothing is left to do."""

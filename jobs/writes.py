@@ -22,6 +22,8 @@ from jobs.report import Action, ActionKind
 from jobs.resources import Resources
 from jobs.stripe_gateway import RETRIEVE, UPDATE, idempotency_key
 
+LAND_SECONDS: Final = 60.0
+"""How long a write to Stripe that nobody waits for may still be on its way."""
 CREATE_TRIES: Final = 5
 GENERATIONS_AT_A_TIME: Final = 3
 SEARCH_LAG_SECONDS: Final = 3600.0
@@ -66,6 +68,8 @@ class Writes:
     async def read_payments(self, stripe_id: str) -> Payments:
         """The customer's newest payments. Raises SyncError."""
         self.totals["payment_lists"] += 1
+        # Not only where one was written: a worker that died over a write left no note of it.
+        self.record["payments_read"] = "1"
         return await look_at_payments(self.resources.stripe, stripe_id, self.resources.policy)
 
     async def update_autumn(self, said: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
@@ -138,17 +142,19 @@ class Writes:
         verb: ActionKind = "set-receipt-email" if isinstance(step, SetReceiptEmail) else "took-back-receipt-email"
         key = idempotency_key(intent_id, (), f"receipt-{step.mark.split('-')[0]}-{step.turn}-{generation}")
         self._begin("receipt_writes")
-        self.record["receipts_written"] = "1"
         try:
             after = await self.resources.stripe.write_receipt(step, key, self.mail.lease.check)
         except (GiveUp, Absent) as refusal:
             self.findings.append(Finding("receipt-not-set", f"Stripe refuses to change {intent_id}: {refusal.code}"))
             return replace(payments, intents=tuple(each for each in payments.intents if each.id != intent_id))
         except TryAgain as error:
-            if error.code.startswith("http_5"):
+            if error.code.startswith("http_5") or error.code == "idempotency_error":
                 # Answered, hence over: Stripe repeats this answer under its key, so the next try, if it still finds
                 # no address, needs another one. Without an answer the first may still be on its way: the same key.
                 self.record[f"receipt:{intent_id}"] = str(generation + 1)
+            if error.code == "idempotency_error":
+                # Nobody heard how the try before this one ended, and it had another address: it has time to land.
+                raise TryAgain("stripe", error.code, error.message, after_seconds=LAND_SECONDS) from error
             raise
         self._note(verb, intent_id)
         return _with(after, payments)

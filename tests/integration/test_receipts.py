@@ -2,42 +2,17 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from jobs.line import read_line
-from jobs.receipts import MARK, SetReceiptEmail
 from jobs.record import read_customer
 from jobs.report import SyncReport, read_reports
 from jobs.stripe_gateway import open_stripe
 from sandbox.faults import Fault, Kind
 from tests.conftest import PREFIX, World, read_dead
+from tests.integration.payments import EMAIL, address, flag, paid, payment, plant
 from tests.integration.steps import change, reconcile, time_passes, under
-
-EMAIL = "ann@example.com"
-
-
-def plant(world: World, *, on: bool = False, **fields: Any) -> str:
-    """Ann, linked and in sync; her Stripe customer's id."""
-    metadata = {"autumn_id": "ann", "autumn_send_email_receipts": str(on).lower()}
-    stripe = world.stripe.seed_customer(**{"email": EMAIL, "metadata": metadata, **fields})
-    world.autumn.seed("ann", email=stripe["email"], stripe_id=stripe["id"], send_email_receipts=on)
-    return str(stripe["id"])
-
-
-def payment(world: World, customer: str, **fields: Any) -> str:
-    return str(world.stripe.seed_payment_intent(customer=customer, **fields)["id"])
-
-
-def paid(world: World, customer: str, *, hours_ago: float = 1.0, **fields: Any) -> str:
-    succeeded_at = int(world.resources.now() - hours_ago * 3600)
-    return payment(world, customer, status="succeeded", succeeded_at=succeeded_at, **fields)
-
-
-def address(world: World, intent: str) -> str | None:
-    found: str | None = world.stripe.payment_intents[intent]["receipt_email"]
-    return found
 
 
 def payment_calls(world: World) -> list[str]:
@@ -46,11 +21,6 @@ def payment_calls(world: World) -> list[str]:
 
 async def last_report(world: World) -> SyncReport:
     return read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0]
-
-
-async def flag(world: World, on: bool) -> None:
-    await change(world, "ann", send_email_receipts=on)
-    await world.run()
 
 
 async def test_nothing_is_read_where_the_flag_is_off_and_was_never_on(world: World) -> None:
@@ -226,24 +196,6 @@ async def test_a_flag_without_effect_is_a_finding_with_its_reason(
     found = {finding.kind: finding.text for finding in (await last_report(world)).findings}
     assert reason in found["receipts-cannot-be-sent"]
     assert world.stripe.writes == [] or link == "no address"
-
-
-async def test_an_address_that_landed_late_is_taken_back_by_the_second_look(world: World) -> None:
-    """The flag went off while a write of ours was still on its way."""
-    world = under(world, receipts="open")
-    customer = plant(world)
-    intent = payment(world, customer)
-    world.stripe.switches.add(Fault("cut", route="POST /v1/payment_intents", times=1))
-    await flag(world, on=True)
-    await change(world, "ann", send_email_receipts=False)
-    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
-    await world.run()
-    assert world.stripe.customers[customer]["metadata"]["autumn_send_email_receipts"] == "false"
-    mark = SetReceiptEmail(intent, EMAIL, turn=0, mails_at_once=False).mark
-    world.stripe.payment_intents[intent].update(receipt_email=EMAIL, metadata={MARK: mark})
-    await time_passes(world)
-    await world.run()
-    assert address(world, intent) is None
 
 
 async def test_a_missing_permission_for_payments_halts_and_is_named(world: World) -> None:

@@ -198,7 +198,7 @@ def _unlinked(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Po
             return _create(link, autumn, asked)
     steps = (UpdateAutumn(asked.said),) if asked.said else ()
     findings = (Finding("unlinked", "unlinked by a change" if on_purpose else _why_not(view, policy.when_unlinked)),)
-    return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, None, "not linked")))
+    return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, "not linked")))
 
 
 def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
@@ -213,7 +213,7 @@ def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy
     if may_create:
         return _create(link, autumn, asked)
     text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {_why_not(view, policy.when_gone)}"
-    findings = (Finding("gone", text), *_no_receipts(autumn, None, "the Stripe customer is gone"))
+    findings = (Finding("gone", text), *_no_receipts(autumn, "the Stripe customer is gone"))
     if not asked.said:
         return Plan(link, findings=findings)
     advice = f"{text}. Autumn refuses every change until then: send one with another stripe_id or null, and replay this"
@@ -256,7 +256,8 @@ def _linked(
     write = () if update.writes_nothing else (update,)
     wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
     takes_back = wants and may_have_been_on(stripe) and not autumn.send_email_receipts
-    findings = (*cut, *_no_receipts(autumn, stripe, "no e-mail address"))
+    address = stripe.email if update.email is None else update.email
+    findings = (*cut, *(() if address else _no_receipts(autumn, "no e-mail address")))
     if takes_back and link is LinkState.UNCLAIMED:
         # Whose the payments are has to be written before anything is written to them.
         return Plan(link, (UpdateStripe(stripe.id, metadata=((AUTUMN_ID, autumn.id),)),), findings=findings)
@@ -272,11 +273,8 @@ def _linked(
     return Plan(link, receipts or write, findings=findings)
 
 
-def _no_receipts(autumn: AutumnCustomer, stripe: StripeCustomer | None, reason: str) -> tuple[Finding, ...]:
-    can_be_mailed = stripe is not None and bool(autumn.email or stripe.email)
-    if autumn.send_email_receipts and not can_be_mailed:
-        return (Finding("receipts-cannot-be-sent", reason),)
-    return ()
+def _no_receipts(autumn: AutumnCustomer, reason: str) -> tuple[Finding, ...]:
+    return (Finding("receipts-cannot-be-sent", reason),) if autumn.send_email_receipts else ()
 
 
 def after_update(autumn: AutumnCustomer, view: StripeView, said: Mapping[str, JsonValue]) -> StripeView | None:

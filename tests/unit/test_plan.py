@@ -270,3 +270,9 @@ def test_off_is_shown_only_when_what_on_has_set_is_taken_back() -> None:
     after = make_plan(autumn, nothing_left, NOTHING, mode="test", policy=policy, now=0.0)
     metadata = (("autumn_send_email_receipts", "false"),)
     assert after.steps == (UpdateStripe("cus_1", name="Ann Two", metadata=metadata),)
+
+
+def test_an_address_that_stripe_does_not_take_is_none_for_receipts() -> None:
+    autumn, stripe = replace(ANN, email=f"{'x' * 520}@example.com"), replace(STRIPE_ANN, email=None)
+    kinds = [finding.kind for finding in plan_of(autumn, StripeView(linked=stripe)).findings]
+    assert kinds == ["email-left-out", "receipts-cannot-be-sent"]

@@ -65,6 +65,13 @@ def test_nothing_names_a_package_registry_or_a_path_of_one_machine() -> None:
         assert found is None, f"{path.relative_to(ROOT)} says {found.group() if found else ''}"
 
 
+def test_no_table_of_the_documents_waits_for_a_number() -> None:
+    left = re.compile(r"\|\s*[A-Z]{5,}\s*\||^[A-Z]{5,}$", re.MULTILINE)
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        found = left.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)} still says {found.group() if found else ''}"
+
+
 def test_every_locked_package_has_a_hash() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
         packages = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())

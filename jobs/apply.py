@@ -63,8 +63,8 @@ class Round:
         writes.totals["looks"] += 1
         answer = await writes.resources.autumn.get(mail.lease.customer_id)
         self._autumn = as_autumn_customer(answer)
-        # The link is left alone: whether it is right, the plan finds out from Stripe.
-        said = {name: value for name, value in mail.said.items() if name != "stripe_id"}
+        # No echo changes a link, and whether the one that is there is right, the plan finds out from Stripe.
+        said = {name: value for name, value in mail.said.items() if name != "stripe_id" or mail.look_is_whole}
         lost = undone(answer.model_dump(), without(said, later))
         if lost and "stripe_id" in later:
             # First the link that was asked for: what is put back goes to Stripe with it.
@@ -90,12 +90,22 @@ class Round:
             return
         log.warning("put_back", fields=fields)
         try:
-            await self._agree(Asked(lost, cleared(mail.said), suspicious=self._is_suspicious), [])
+            rest = await self._put_link_back(lost) if "stripe_id" in lost else lost
+            await self._agree(Asked(rest, cleared(mail.said), suspicious=self._is_suspicious), [])
         finally:
             # A try that failed before Autumn took it was not in vain.
             done = int(any(action.kind == "updated-autumn" for action in writes.actions))
             writes.record["put_backs"] = str(before + done)
             writes.totals["put_back"] += done
+
+    async def _put_link_back(self, lost: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Ask for the link that is `lost`; the rest of it, which a link that is refused by now does not hold up."""
+        wanted = {"stripe_id": lost["stripe_id"]}
+        try:
+            await self._agree(Asked(wanted, cleared(wanted)), [])
+        except (GiveUp, Absent) as refusal:
+            log.warning("link_not_put_back", reason=refusal.code)
+        return {name: value for name, value in lost.items() if name != "stripe_id"}
 
     @property
     def _is_suspicious(self) -> bool:

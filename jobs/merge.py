@@ -42,6 +42,12 @@ def undone(now: Said, said: Said) -> dict[str, JsonValue]:
     return again
 
 
+def gathered(before: Said, said: Said) -> dict[str, JsonValue]:
+    """What was said `before`, and is said now. That a customer was unlinked is over then: any change may link again."""
+    lasting = {name: value for name, value in before.items() if value or name != "stripe_id"}
+    return merge([lasting, said])
+
+
 def without(said: Said, later: Said) -> dict[str, JsonValue]:
     """What was `said`, less the fields and metadata keys that `later` says anew."""
     left = {name: value for name, value in said.items() if name not in later or name == "metadata"}

@@ -19,7 +19,7 @@ from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
 from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of
 from jobs.mail import SAID_SECONDS, Ending, LeaseLostError, Settled
-from jobs.merge import merge
+from jobs.merge import gathered, merge
 from jobs.plan import NEEDS_REVIEW
 from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
@@ -190,7 +190,7 @@ async def _apply(progress: _Progress) -> None:
         else:
             progress.round.writes.totals["merged"] += len(part) - 1
             progress.record |= {"last_applied": part[-1].entry, "put_backs": "0"}
-            progress.said = merge([progress.said, said])
+            progress.said = gathered(progress.said, said)
             progress.settled += [letter.applied() for letter in part]
         del progress.left[: len(part)]
         size = len(progress.left)

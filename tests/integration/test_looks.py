@@ -43,6 +43,24 @@ async def test_a_look_leaves_the_link_alone(world: World) -> None:
     assert world.autumn.customers["ann"]["stripe_id"] == linked
 
 
+@pytest.mark.parametrize("newer", ["another link", "no link", "another link, deleted since"])
+async def test_an_older_link_that_lands_late_gives_way_to_the_one_that_was_said_last(world: World, newer: str) -> None:
+    seed(world, "ann")
+    older, other = (world.stripe.seed_customer()["id"] for _ in range(2))
+    wanted = None if newer == "no link" else other
+    await lose_an_answer(world, stripe_id=wanted, name="Ann")
+    assert world.autumn.customers["ann"]["stripe_id"] == wanted
+    world.autumn.customers["ann"].update(stripe_id=older, name="Old")
+    if "deleted" in newer:
+        world.stripe.customers[other] = {"id": other, "object": "customer", "deleted": True}
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+    assert world.autumn.customers["ann"]["stripe_id"] == (older if "deleted" in newer else wanted)
+    claimed = "autumn_id" in world.stripe.customers[older]["metadata"]
+    assert claimed == ("deleted" in newer)
+
+
 async def test_a_look_that_is_refused_takes_nothing_down_with_it(world: World) -> None:
     seed(world, "ann")
     await lose_an_answer(world, name="Ann")

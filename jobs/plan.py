@@ -180,7 +180,8 @@ def _foreign(autumn: AutumnCustomer, view: StripeView) -> Plan:
 
 def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
     ids = ", ".join(sorted(customer.id for customer in view.ours))
-    fact = f"{autumn.id} is not linked, and several Stripe customers carry it as metadata.autumn_id: {ids}"
+    link = f"linked to {autumn.stripe_id}, which is deleted or missing" if autumn.stripe_id else "not linked"
+    fact = f"{autumn.id} is {link}, and several Stripe customers carry it as metadata.autumn_id: {ids}"
     advice = (
         f"{fact}. Send {autumn.id} a change with the stripe_id of the right one, and remove that metadata from the "
         "others. Then replay this"

@@ -89,7 +89,7 @@ LINKS: Final[Mapping[LinkState, str]] = {
     LinkState.UNLINKED: "not linked",
     LinkState.GONE: "linked to a Stripe customer that is deleted or missing",
     LinkState.FOREIGN: "linked to a Stripe customer of another Autumn customer",
-    LinkState.AMBIGUOUS: "not linked, and several Stripe customers carry its id",
+    LinkState.AMBIGUOUS: "without a Stripe customer that is there, and several carry its id",
     LinkState.WRONG_MODE: "not known: live and test mode are mixed",
 }
 

@@ -272,6 +272,13 @@ def test_off_is_shown_only_when_what_on_has_set_is_taken_back() -> None:
     assert after.steps == (UpdateStripe("cus_1", name="Ann Two", metadata=metadata),)
 
 
+def test_what_is_ambiguous_says_whether_the_link_is_lost_or_there_was_none() -> None:
+    both = StripeView(ours=(STRIPE_ANN, STRIPE_TWO))
+    lost, none = (plan_of(autumn, both).findings[0].text for autumn in (ANN, replace(ANN, stripe_id=None)))
+    assert lost.startswith("ann is linked to cus_1, which is deleted or missing, and several")
+    assert none.startswith("ann is not linked, and several")
+
+
 def test_an_address_that_stripe_does_not_take_is_none_for_receipts() -> None:
     autumn, stripe = replace(ANN, email=f"{'x' * 520}@example.com"), replace(STRIPE_ANN, email=None)
     kinds = [finding.kind for finding in plan_of(autumn, StripeView(linked=stripe)).findings]

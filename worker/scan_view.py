@@ -120,18 +120,24 @@ def summary(run: ScanRun) -> list[str]:
     """The run in a few sentences."""
     by_kind = ", ".join(f"{kind} {count:,}" for kind, count in run.totals.items())
     lines = [
-        f"compared: {run.autumn_customers:,} customers of Autumn, {run.stripe_customers:,} of Stripe, in {_took(run)}",
+        f"compared: {_many(run.autumn_customers, 'customer')} of Autumn, {run.stripe_customers:,} of Stripe, in "
+        + _took(run)
+        + (f" ({run.scope})" if run.scope else ""),
         f"findings: {run.findings:,}" + (f" ({by_kind})" if by_kind else ""),
     ]
     if run.changed is not None:
         lines.append(f"since the run before: {_changed(run.changed)}")
     if run.left_out:
-        lines.append(f"left out: {run.left_out:,} customers whose changes wait or were just synced")
+        lines.append(f"left out: {_many(run.left_out, 'customer')} with changes that wait or were just synced")
     if run.asked:
-        lines.append(f"asked for {run.asked:,} syncs")
+        lines.append(f"asked for {_many(run.asked, 'sync')}")
     elif run.repairable and run.state == "done":
-        lines.append(f"a sync would change {run.repairable:,} customers: --apply asks for it")
+        lines.append(f"a sync would change {_many(run.repairable, 'customer')}: --apply asks for it")
     return lines
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _changed(changed: Changed) -> str:

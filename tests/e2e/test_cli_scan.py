@@ -65,7 +65,7 @@ async def test_drift_is_shown_with_both_values_and_ends_with_2(scans: Scans, fie
     assert (code, errors) == (DRIFT, "")
     line = next(line for line in output.splitlines() if line.startswith("profile-drift"))
     assert all(text in line for text in ("ann", "name", "Name of ann", "Edited by hand", "write name to cus_"))
-    assert "a sync would change 1 customers: --apply asks for it" in output
+    assert "a sync would change 1 customer: --apply asks for it" in output
     assert await redis.xlen(INBOX) == 0
 
 
@@ -75,7 +75,7 @@ async def test_apply_asks_for_the_syncs_and_the_scan_after_them_is_clean(
     PLANTINGS["email"](field, "ann")
     code, output, _ = await scans.run("scan", "--apply")
     assert code == DRIFT
-    assert "asked for 1 syncs" in output
+    assert "asked for 1 sync" in output
     await world.run()
     await time_passed(world)
     code, output, _ = await scans.run("scan")
@@ -128,7 +128,7 @@ async def test_one_customer_is_looked_at_at_once_and_without_listing(scans: Scan
     assert (await scans.run("scan", "--customer", "right_1"))[0] == CLEAN
     code, output, _ = await scans.run("scan", "--customer", "ann", "--apply")
     assert code == DRIFT
-    assert "asked for 1 syncs" in output
+    assert "asked for 1 sync" in output
     assert {call.path for call in world.autumn.calls} == {"/v1/customers.get"}
     code, _, errors = await scans.run("scan", "--customer", "nobody")
     assert code == FAILED

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import JsonValue
 
 Mode = Literal["live", "test"]
+AUTUMN_MODES: Final[Mapping[str, Mode]] = {"live": "live", "sandbox": "test"}
+"""The modes by Autumn's `env`."""
 
 AUTUMN_ID = "autumn_id"
 """The key of a Stripe customer's metadata that says whose it is in Autumn."""

@@ -15,9 +15,9 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from jobs.autumn import AutumnClient
-from jobs.customer import AutumnCustomer, PaymentIntent, StripeCustomer
+from jobs.autumn_pages import ListedCustomer
+from jobs.customer import PaymentIntent, StripeCustomer
 from jobs.errors import Absent, TryAgain
-from jobs.look import as_autumn_customer
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.retry import Again, History, decide
@@ -65,11 +65,11 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
     Raises SyncError where a side cannot be read; what was kept until then stays in the spool.
     """
 
-    async def autumn(cursor: str) -> tuple[list[AutumnCustomer], str | None]:
+    async def autumn(cursor: str) -> tuple[list[ListedCustomer], str | None]:
         async with lists.limits.autumn_list():
             page = await lists.autumn.list_page(cursor, created_since_ms=since_ms)
         # Whoever has no id was made with an e-mail address only: there is nothing to call it by.
-        return [as_autumn_customer(each) for each in page.list if each.id], page.next_cursor
+        return [each for each in page.list if each.id], page.next_cursor
 
     async def stripe(cursor: str) -> tuple[list[StripeCustomer], str | None]:
         return await lists.stripe.customer_page(cursor, created_since_ms=since_ms)
@@ -77,7 +77,7 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
     async def payments(cursor: str) -> tuple[list[tuple[str, PaymentIntent]], str | None]:
         return await lists.stripe.payment_page(cursor, with_charges=lists.policy.receipts == "recover")
 
-    def keep_autumn(page: Sequence[AutumnCustomer], cursor: str | None) -> None:
+    def keep_autumn(page: Sequence[ListedCustomer], cursor: str | None) -> None:
         spool.add_autumn(page, cursor, keys=lists.policy.metadata_keys)
 
     try:

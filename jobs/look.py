@@ -3,19 +3,14 @@
 The sync looks before it writes, and so does whoever only asks what a sync would do.
 """
 
-from typing import Final
-
 from jobs.autumn_models import UpdateCustomerResponse
-from jobs.autumn_pages import ListedCustomer
-from jobs.customer import AutumnCustomer, Mode, NoCustomer, Payments, StripeCustomer, StripeView
+from jobs.customer import AUTUMN_MODES, AutumnCustomer, NoCustomer, Payments, StripeCustomer, StripeView
 from jobs.policy import Policy
 from jobs.stripe_gateway import StripeGateway
 
-AUTUMN_MODES: Final[dict[str, Mode]] = {"live": "live", "sandbox": "test"}
 
-
-def as_autumn_customer(answer: UpdateCustomerResponse | ListedCustomer) -> AutumnCustomer:
-    """The part of Autumn's answer that a sync compares; whoever asked has made sure that there is an `id`."""
+def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
+    """The part of Autumn's answer that a sync compares; the client has made sure that `id` is the one asked for."""
     return AutumnCustomer(
         id=answer.id or "",
         name=answer.name,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, PaymentIntent, StripeCustomer
+from jobs.autumn_pages import ListedCustomer
+from jobs.customer import AUTUMN_ID, AUTUMN_MODES, SEND_EMAIL_RECEIPTS, AutumnCustomer, PaymentIntent, StripeCustomer
 from jobs.pair import NAMED_AT_MOST, Pair
 from jobs.spool_file import delete_spool, make_private
 from jobs.spool_tables import INDEXES, SHARED, TABLES
@@ -98,10 +99,13 @@ class Spool:
         rows = self._all("SELECT cursor, pages, rows, is_done FROM lists WHERE side = ?", (side,))
         return Position(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else Position()
 
-    def add_autumn(self, page: Sequence[AutumnCustomer], cursor: str | None, *, keys: Sequence[str] = ()) -> None:
+    def add_autumn(self, page: Sequence[ListedCustomer], cursor: str | None, *, keys: Sequence[str] = ()) -> None:
         """Keep a page of Autumn's list and the cursor of the next one, None after the last; of metadata, the `keys`."""
         rows = [
-            (each.id, each.name, each.email, each.stripe_id, each.mode, _flag(each), _metadata(each, keys))
+            (
+                *(each.id, each.name, each.email, each.stripe_id, AUTUMN_MODES.get(each.env)),
+                *("true" if each.send_email_receipts else "false", _metadata(each, keys) if keys else "{}"),
+            )
             for each in page
         ]
         self._add("autumn", "INSERT INTO autumn VALUES (?, ?, ?, ?, ?, ?, ?)", rows, cursor)
@@ -259,21 +263,17 @@ def open_spool(path: Path) -> Spool:
     return spool
 
 
-def _metadata(autumn: AutumnCustomer, keys: Sequence[str]) -> str:
-    kept = {key: autumn.metadata[key] for key in keys if key in autumn.metadata}
-    return json.dumps(kept) if kept else "{}"
-
-
-def _flag(autumn: AutumnCustomer) -> str:
-    return str(autumn.send_email_receipts).lower()
+def _metadata(autumn: ListedCustomer, keys: Sequence[str]) -> str:
+    return json.dumps({key: autumn.metadata[key] for key in keys if key in autumn.metadata})
 
 
 def _stripe_row(each: StripeCustomer) -> tuple[Any, ...]:
-    owner, shown = each.owner, each.metadata.get(SEND_EMAIL_RECEIPTS)
+    metadata = each.metadata
+    owner, shown = metadata.get(AUTUMN_ID) or None, metadata.get(SEND_EMAIL_RECEIPTS)
     # Most have our own two keys and no more, which have columns of their own.
-    is_ours = len(each.metadata) == (owner is not None) + (shown is not None)
-    metadata = None if is_ours else json.dumps(dict(each.metadata))
-    return (each.id, owner, each.name, each.email, each.mode, shown, metadata)
+    is_ours = len(metadata) == (owner is not None) + (shown is not None)
+    kept = None if is_ours else json.dumps(dict(metadata))
+    return (each.id, owner, each.name, each.email, each.mode, shown, kept)
 
 
 def _autumn(row: Sequence[Any]) -> AutumnCustomer:

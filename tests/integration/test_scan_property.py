@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from jobs.autumn_pages import ListedCustomer
 from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, StripeCustomer
 from jobs.drift import Lens, findings_of
 from jobs.policy import Policy
@@ -92,7 +93,7 @@ def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
     with tempfile.TemporaryDirectory() as folder:
         spool = Spool(Path(folder) / "spool")
         spool.begin(About("run", "identity", 0))
-        spool.add_autumn(autumn, None)
+        spool.add_autumn([_listed(each) for each in autumn], None)
         spool.add_stripe(stripe, None)
         spool.index()
         spool.join()
@@ -102,6 +103,13 @@ def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
     assert in_doubt == everybody
     assert [pair.autumn for pair in pairs] == autumn
     assert all(pair.linked in stripe for pair in pairs if pair.linked is not None)
+
+
+def _listed(autumn: AutumnCustomer) -> ListedCustomer:
+    """As Autumn's list shows it."""
+    env = {"test": "sandbox", "live": "live"}.get(autumn.mode or "", "staging")
+    fields = {name: getattr(autumn, name) for name in ("id", "name", "email", "stripe_id", "send_email_receipts")}
+    return ListedCustomer(**fields, env=env, metadata={})
 
 
 def _findings(spool: Spool, lens: Lens, *, skipping: bool) -> Sequence[ScanFinding]:

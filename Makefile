@@ -50,6 +50,14 @@ chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check th
 scan-bench: $(READY) ## Measure a scan beside the bare lists: calls, time, memory, and what --apply leaves
 	@$(BIN)/python -m tests.benchmarks.scan $(SCAN_BENCH_OPTIONS)
 
+.PHONY: bench
+bench: $(READY) ## Measure what the worker costs and how fast it is, and write the table into docs/benchmarks.md
+	@$(BIN)/python -m tests.benchmarks --document docs/benchmarks.md
+
+.PHONY: bench-quick
+bench-quick: $(READY) ## The same in small: under a minute, with one line of JSON last
+	@$(BIN)/python -m tests.benchmarks --quick
+
 .PHONY: format
 format: $(READY) ## Format the code
 	$(BIN)/ruff format $(SOURCES)

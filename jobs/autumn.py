@@ -1,6 +1,6 @@
 """The door to Autumn: its customers, over HTTP.
 
-The only file that imports httpx. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
+The only file that calls Autumn. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
 rate limit, no retry and no decision in here: the caller knows what else is going on.
 """
 
@@ -9,11 +9,9 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from jobs.autumn_errors import error_from
@@ -34,6 +32,12 @@ _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class AutumnClient:
     """Autumn's customers. One key, hence one organisation and environment.
 
@@ -46,9 +50,10 @@ class AutumnClient:
         Absent: `stripe_customer_missing`, the customer's `stripe_id` (old or new) is not at Stripe.
     """
 
-    def __init__(self, http: httpx.AsyncClient, *, timeout_seconds: float) -> None:
-        """`http` knows the address, key and version; `timeout_seconds` is for a call from start to end."""
+    def __init__(self, http: aiohttp.ClientSession, base_url: str, *, timeout_seconds: float) -> None:
+        """`http` knows the key and the version; `timeout_seconds` is for a call from start to end."""
         self._http = http
+        self._base_url = base_url
         self._timeout_seconds = timeout_seconds
 
     async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
@@ -101,22 +106,24 @@ class AutumnClient:
         writing: bool = False,
     ) -> Answer:
         answer = await self._post(path, _encoded(body), headers or {}, writing=writing)
-        if answer.status_code != HTTPStatus.OK:
-            raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
+        if answer.status != HTTPStatus.OK:
+            raise error_from(answer.status, answer.headers, answer.body, writing=writing)
         try:
-            return answer_type.model_validate_json(answer.content)
+            return answer_type.model_validate_json(answer.body)
         except ValidationError as error:
             # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
             # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
             raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
 
-    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> httpx.Response:
+    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> _Answer:
+        url = f"{self._base_url}{path}"
         try:
-            # httpx's time-outs are for each step: a body that trickles in would never meet one.
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._http.post(path, content=content, headers=dict(headers))
-        # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
-        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                self._http.post(url, data=content, headers=headers, allow_redirects=False) as answer,
+            ):
+                return _Answer(answer.status, answer.headers, await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
 
 
@@ -135,21 +142,21 @@ async def open_autumn(
     without it the answer's shape depends on when the organisation was created. Proxies of the environment
     are not used.
     """
-    transport = AiohttpTransport(
-        trust_env=False,
-        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_SECONDS),
-    )
     headers = {
         "Authorization": f"Bearer {secret_key}",
         "x-api-version": api_version,
         "Content-Type": "application/json",
     }
     # Less time for a connection than for the call, so that it can be told that nothing was sent.
-    timeout = httpx.Timeout(timeout_seconds, connect=timeout_seconds / 3, pool=timeout_seconds / 3)
-    async with httpx.AsyncClient(
-        base_url=base_url, headers=headers, timeout=timeout, transport=transport, trust_env=False
+    timeout = aiohttp.ClientTimeout(total=None, connect=timeout_seconds / 3)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=headers,
+        timeout=timeout,
+        trust_env=False,
     ) as http:
-        yield AutumnClient(http, timeout_seconds=timeout_seconds)
+        yield AutumnClient(http, base_url, timeout_seconds=timeout_seconds)
 
 
 def _encoded(body: Mapping[str, JsonValue]) -> bytes:
@@ -176,15 +183,11 @@ def _asked_for(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCust
 
 
 def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> TryAgain:
-    """The error of a call without a (whole) answer.
-
-    Judged by the cause, because the transport calls a refused and a lost connection the same: ConnectTimeout.
-    """
-    cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
-    if isinstance(cause, _UNSENT):
-        return TryAgain("autumn", "no_connection", str(cause))
-    message = f"{type(cause).__name__}: {cause}"
-    if not isinstance(cause, TimeoutError):
+    """The error of a call without a (whole) answer."""
+    if isinstance(error, _UNSENT):
+        return TryAgain("autumn", "no_connection", str(error))
+    message = f"{type(error).__name__}: {error}"
+    if not isinstance(error, TimeoutError):
         return TryAgain("autumn", "connection_lost", message, maybe_applied=writing)
     # The next update of this customer waits until this one can no longer land on it.
     after_seconds = max(0.0, LATE_SECONDS - timeout_seconds) if writing else None

@@ -13,7 +13,7 @@ from itertools import count, islice
 from redis.asyncio import Redis
 
 from jobs.record import RecordKeys
-from jobs.scripts import load_scripts
+from jobs.scripts import Scripts
 
 PAGE = 200
 """Letters that are read, sent again or dropped at a time. One letter may be as large as an event, some 256 KiB."""
@@ -117,7 +117,7 @@ class DeadLetters:
         self._inbox = inbox
         self._prefix = prefix
         self._keys = RecordKeys(prefix)
-        self._replay = load_scripts(redis, "replay")["replay"]
+        self._scripts = Scripts(redis, "replay")
 
     async def newest(self) -> str:
         """The newest letter's id, NO_LETTER if there is none. Raises: RedisError."""
@@ -177,7 +177,7 @@ class DeadLetters:
         Raises: RedisError.
         """
         keys = [self._keys.dead, self._inbox, self._keys.totals]
-        replayed = await self._replay(keys=keys, args=[self._prefix, *filter(_is_letter_id, letter_ids)])
+        replayed = await self._scripts.run("replay", keys, [self._prefix, *filter(_is_letter_id, letter_ids)])
         return [
             Replayed(letter_id.decode(), event_id.decode(), customer.decode() or None, bool(outdated))
             for letter_id, event_id, customer, outdated in replayed

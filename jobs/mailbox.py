@@ -18,7 +18,7 @@ from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
 from jobs.line import line_key
 from jobs.mail import OUTCOMES_KEPT, Ending, Entry, Lease, Mail
 from jobs.record import RecordKeys, as_text
-from jobs.scripts import load_scripts
+from jobs.scripts import Scripts
 
 MAX_WAITING = 10_000
 """Customers that may wait; more stay in the inbox, where an entry costs the least memory."""
@@ -92,7 +92,7 @@ class Mailbox:
         self._max_waiting = max_waiting
         self.lease_seconds = lease_seconds
         self._call_ms = call_ms
-        self._scripts = load_scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim")
+        self._scripts = Scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim")
 
     async def arrival(self, block_ms: int) -> bool:
         """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
@@ -103,13 +103,13 @@ class Mailbox:
         records = self.record_keys
         keys = [self._inbox, self.keys.waiting, self.keys.called, records.totals, records.dead, records.outcomes]
         bounds = [CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT]
-        moved, full = await self._run("move", keys, [self._prefix, count, self._max_waiting, *bounds])
+        moved, full = await self._scripts.run("move", keys, [self._prefix, count, self._max_waiting, *bounds])
         return int(moved), bool(full)
 
     async def call(self, at_most: int) -> tuple[int, list[str]]:
         """Call customers whose time has come, so that `at_most` are called; Redis' milliseconds, and who was called."""
         keys = [self.keys.waiting, self.keys.called, self.keys.looks, line_key(self._prefix), self.record_keys.totals]
-        now_ms, customers = await self._run("call", keys, [self._prefix, at_most, self._call_ms])
+        now_ms, customers = await self._scripts.run("call", keys, [self._prefix, at_most, self._call_ms])
         return int(now_ms), [customer.decode() for customer in customers]
 
     async def take(self, customer_id: str) -> Mail | None:
@@ -125,7 +125,7 @@ class Mailbox:
             self.keys.said(customer_id),
             line_key(self._prefix),
         ]
-        taken = await self._run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
+        taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
         if taken is None:
             return None
         raw_entries, raw_record, said, is_probe = taken
@@ -138,7 +138,7 @@ class Mailbox:
         for lease in list(self.held.values()):
             deadline = time.monotonic() + self.lease_seconds
             keys = [self.keys.lease(lease.customer_id), self.keys.called]
-            if await self._run("renew", keys, [lease.customer_id, lease.token, self._lease_ms]):
+            if await self._scripts.run("renew", keys, [lease.customer_id, lease.token, self._lease_ms]):
                 lease.deadline = deadline
             else:
                 self.forget(lease)
@@ -162,17 +162,19 @@ class Mailbox:
             self.record_keys.outcomes,
             self.record_keys.dead,
         ]
-        done = await self._run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
+        done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
         self.forget(lease)
         return bool(done)
 
     async def ask_for_a_look(self, customer_id: str, after_ms: int) -> None:
         """Have a customer looked at a second time, although nothing came for it."""
-        await self._run("look", [self.keys.looks, self.record_keys.customer(customer_id)], [customer_id, after_ms])
+        await self._scripts.run(
+            "look", [self.keys.looks, self.record_keys.customer(customer_id)], [customer_id, after_ms]
+        )
 
     async def claim(self, stripe_id: str, customer_id: str) -> bool:
         """Whether this customer alone may link itself to an unclaimed Stripe customer, for a minute from now on."""
-        return bool(await self._run("claim", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
+        return bool(await self._scripts.run("claim", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
 
     def forget(self, lease: Lease) -> None:
         """Renew this lease no more."""
@@ -182,9 +184,6 @@ class Mailbox:
     @property
     def _lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
-
-    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        return await self._scripts[name](keys=list(keys), args=list(arguments))
 
 
 def _said(raw: bytes) -> tuple[dict[str, Any], float]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from jobs.errors import Limited, TimedOut
-from jobs.scripts import load_scripts
+from jobs.scripts import Scripts
 
 HOLD_MS = 4_000
 """How long a place is held at a time: one whose worker was killed is free again so soon."""
@@ -69,17 +69,15 @@ class Limits:
 
         That is for the scan: what it may not use is kept for events, which have no such bound.
         """
-        scripts = load_scripts(redis, "admit", "slow", "hold")
-        self._admit, self._slow, self._hold = scripts["admit"], scripts["slow"], scripts["hold"]
+        self._scripts = Scripts(redis, "admit", "slow", "hold", "leave")
         self._held: set[str] = set()
-        self._redis = redis
         self._rates = rates
         self._share = share
         self._prefix = f"{prefix}:limit:"
         self._places = self._prefix + "autumn-places"
         self._recover_us = int(recover_seconds * 1_000_000)
-        # First in line here, so that at most this many of a process ask Redis for a place again and again.
-        self._line = asyncio.Semaphore(rates.autumn_max_in_flight)
+        # Who finds no place stands in line here, so that one of a process asks Redis for one again and again.
+        self._line = asyncio.Lock()
 
     @asynccontextmanager
     async def stripe(self, endpoint: str) -> AsyncIterator[None]:
@@ -105,21 +103,20 @@ class Limits:
         for endpoint in stripe_endpoints:
             rates += self._stripe(endpoint)
         token = secrets.token_hex(8)
-        async with self._line:
-            sent_at: float | None = None
-            free_at_once = True
-            try:
-                await self._wait(rates, token=token)
-                sent_at = time.monotonic()
-                async with self._slowing():
-                    yield
-            except (TimedOut, asyncio.CancelledError):
-                free_at_once = not await self._keep_place(token, sent_at)
-                raise
-            finally:
-                self._held.discard(token)
-                if free_at_once:
-                    await self._redis.zrem(self._places, token)
+        sent_at: float | None = None
+        free_at_once = True
+        try:
+            await self._wait(rates, token=token)
+            sent_at = time.monotonic()
+            async with self._slowing():
+                yield
+        except (TimedOut, asyncio.CancelledError):
+            free_at_once = not await self._keep_place(token, sent_at)
+            raise
+        finally:
+            self._held.discard(token)
+            if free_at_once:
+                await self._scripts.run("leave", [self._places], [token])
 
     async def _keep_place(self, token: str, sent_at: float | None) -> bool:
         """Keep the place of an update that nobody waits for any more while it may still run; whether it may."""
@@ -127,13 +124,13 @@ class Limits:
             return False
         left_ms = STILL_RUNNING_MS - int((time.monotonic() - sent_at) * 1000)
         if left_ms > 0:
-            await self._hold(keys=[self._places], args=[left_ms, token])
+            await self._scripts.run("hold", [self._places], [left_ms, token])
         return left_ms > 0
 
     async def renew(self) -> None:
         """Hold the places of this process' updates for a while longer. To be called every RENEW_SECONDS."""
         if self._held:
-            await self._hold(keys=[self._places], args=[HOLD_MS, *self._held])
+            await self._scripts.run("hold", [self._places], [HOLD_MS, *self._held])
 
     def _stripe(self, endpoint: str) -> list[Rate]:
         one = Rate(f"stripe:{endpoint}", self._rates.stripe_endpoint_requests)
@@ -147,7 +144,7 @@ class Limits:
         except Limited as limited:
             names = {"autumn": autumn, "stripe": "stripe", "stripe-endpoint": f"stripe:{endpoint}"}
             if limited.limit in names:
-                await self._slow(keys=[self._prefix + names[limited.limit]], args=[self._recover_us])
+                await self._scripts.run("slow", [self._prefix + names[limited.limit]], [self._recover_us])
             raise
 
     async def _wait(self, rates: Sequence[Rate], token: str | None = None) -> None:
@@ -157,14 +154,22 @@ class Limits:
         await self._reserve(rates, token)
 
     async def _reserve(self, rates: Sequence[Rate], token: str | None = None) -> None:
+        """Wait for a place, where one is needed, and then for the turn."""
+        wait_us = -1 if token and self._line.locked() else await self._admit(rates, token)
+        if wait_us < 0:
+            async with self._line:
+                while (wait_us := await self._admit(rates, token)) < 0:  # noqa: ASYNC110 - it happens in Redis
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS * (0.5 + random.random()))
+        if token is not None:
+            self._held.add(token)
+        if wait_us:
+            await asyncio.sleep(wait_us / 1_000_000)
+
+    async def _admit(self, rates: Sequence[Rate], token: str | None) -> int:
+        """The microseconds until the turn, which is reserved with a place; -1 where none is free."""
         keys = [self._places, *(self._prefix + rate.name for rate in rates)]
         places = self._rates.autumn_max_in_flight if token else 0
         arguments: list[str | int] = [token or "", places, HOLD_MS, self._recover_us]
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
-        while (wait_us := int(await self._admit(keys=keys, args=arguments))) < 0:  # noqa: ASYNC110 - it happens in Redis
-            await asyncio.sleep(LOOK_AGAIN_SECONDS * (0.5 + random.random()))
-        if token is not None:
-            self._held.add(token)
-        if wait_us:
-            await asyncio.sleep(wait_us / 1_000_000)
+        return int(await self._scripts.run("admit", keys, arguments))

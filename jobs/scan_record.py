@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from jobs.scan_progress import ScanProgress, read_progress
 from jobs.scan_report import Changed, ScanRun
-from jobs.scripts import load_scripts
+from jobs.scripts import Scripts
 
 LEASE_SECONDS: Final = 15.0
 """How long after its last sign of life a scan is taken for dead."""
@@ -81,7 +81,7 @@ class ScanRecord:
         self._redis = redis
         self._keys = ScanKeys(prefix)
         self._token = secrets.token_hex(8)
-        self._script = load_scripts(redis, "scan")["scan"]
+        self._scripts = Scripts(redis, "scan")
 
     async def begin(self) -> ScanProgress | None:
         """Take the right to scan; how far the run came that was cut short, if one was.
@@ -147,7 +147,7 @@ class ScanRecord:
 
     async def _run(self, lease_ms: int, progress: str) -> bool:
         keys = [self._keys.lease, self._keys.run]
-        return bool(await self._script(keys=keys, args=[self._token, lease_ms, progress, UNFINISHED_SECONDS]))
+        return bool(await self._scripts.run("scan", keys, [self._token, lease_ms, progress, UNFINISHED_SECONDS]))
 
 
 def _read_run(said: Mapping[str, Any]) -> ScanRun:

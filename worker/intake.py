@@ -11,17 +11,14 @@ PAUSE_WHEN_FULL_SECONDS = 0.25
 
 
 async def take_in(mailbox: Mailbox, look_now: Callable[[], None]) -> None:
-    """Wait for arrivals and move them until the inbox is empty; `look_now` is told after each move.
+    """Wait for arrivals and move as many as one step takes; `look_now` is told if any were moved.
 
     While too many customers wait, the inbox is left alone for a moment: what comes stays there in order.
     """
     if not await mailbox.arrival(BLOCK_MS):
         return
-    full = False
-    moved = 1
-    while moved and not full:
-        moved, full = await mailbox.move()
-        if moved:
-            look_now()
+    moved, full = await mailbox.move()
+    if moved:
+        look_now()
     if full:
         await asyncio.sleep(PAUSE_WHEN_FULL_SECONDS)

@@ -249,3 +249,21 @@ async def test_a_worker_without_settings_says_which_and_ends(box: Sandbox) -> No
     assert "STRIPE_API_KEY: has to begin with" in errors.decode()
     assert "visible" not in errors.decode()
     assert "Traceback" not in errors.decode()
+
+
+async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 30)
+    box.autumn.switches.latency_seconds = 60
+
+    async def are_all_worked_on() -> bool:
+        return len([key async for key in redis.scan_iter(f"{PREFIX}:lease:*")]) == len(customers)
+
+    async def is_empty() -> bool:
+        return not await redis.zcard(f"{PREFIX}:queue")
+
+    async with worker(box.environment):
+        await send_names(redis, customers, range(1))
+        await wait_until(are_all_worked_on)
+        # Nothing of it is done yet, and no worker comes across these jobs any more.
+        await wait_until(is_empty)
+        assert not await all_settled(redis)

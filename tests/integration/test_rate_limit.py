@@ -46,6 +46,31 @@ async def test_two_workers_together_stay_within_a_rate(redis: Redis) -> None:
     assert time.monotonic() - begin >= 0.49
 
 
+async def test_of_those_who_find_no_place_one_of_a_process_asks_again(redis: Redis) -> None:
+    one = limits(redis, places=1)
+
+    async def update() -> None:
+        async with one.autumn_update(stripe_endpoints=[]):
+            pass
+
+    async def scripts_run() -> int:
+        stats = await redis.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
+
+    async with one.autumn_update(stripe_endpoints=[]):
+        before = await scripts_run()
+        waiting = [asyncio.create_task(update()) for _ in range(20)]
+        begin = time.monotonic()
+        await wait_until(partial(_is_past, begin + 0.5))
+        # Each asked once, and then one of them every 10 to 30 ms.
+        assert await scripts_run() - before <= 20 + 50
+    await asyncio.gather(*waiting)
+
+
+async def _is_past(moment: float) -> bool:
+    return time.monotonic() > moment
+
+
 async def test_an_endpoint_has_a_rate_of_its_own(redis: Redis) -> None:
     one = limits(redis, endpoint=20)
     begin = time.monotonic()

@@ -1,0 +1,44 @@
+"""`python -m tests.benchmarks`: every figure in full, or `--quick` in small.
+
+Prints the table and, last of all, the figures as one line of JSON; writes all of it to build/bench.json.
+"""
+
+import asyncio
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tests.benchmarks.report import as_line, as_markdown, write_document, write_json
+from tests.benchmarks.runner import measure
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="All of it in small, in less than a minute.")] = False,
+    json_file: Annotated[Path, typer.Option("--json", help="Where all that was measured goes.")] = Path(
+        "build/bench.json"
+    ),
+    document: Annotated[Path | None, typer.Option(help="A document to put the table in, between its marks.")] = None,
+) -> None:
+    """Measure the worker side by side with what people would otherwise write, and with the bare calls."""
+    # Asked to end is ended in order: as by Ctrl-C, so that all that runs is stopped first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    command = "make bench-quick" if quick else "make bench"
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        measured = asyncio.run(measure(quick=quick, folder=Path(folder), tell=_tell))
+    table = as_markdown(measured, command)
+    print(table)
+    write_json(measured, command, json_file)
+    if document is not None:
+        write_document(table, document)
+    print(as_line(measured))
+
+
+def _tell(parts: str) -> None:
+    print(f"measuring: {parts}", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,46 @@
+"""How long an event takes on a worker that has nothing else to do, and what such a worker costs.
+
+The services answer at once here, so there is nothing to subtract: all of it is ours, the sockets included.
+"""
+
+import asyncio
+import random
+from statistics import quantiles
+from time import perf_counter
+from typing import Final
+
+from tests.benchmarks.figures import Measured
+from tests.benchmarks.services import Options
+from tests.benchmarks.stage import INBOX, NO_LIMITS, PREFIX, Bench, Stage, change, staged
+
+OUTCOMES: Final = f"{PREFIX}-outcomes"
+APART_SECONDS: Final = (0.03, 0.13)
+"""Between two events, at random, so that no beat of ours meets a beat of the worker's."""
+WAIT_MS: Final = 30_000
+
+
+async def latency(bench: Bench) -> Measured:
+    """latency_ms_p50, latency_ms_p99, and what idling costs."""
+    count, idle_seconds, rng = bench.size(500, 40), bench.size(20, 2), random.Random(1)
+    async with staged(bench) as stage, stage.worker({**stage.environment(), **NO_LIMITS}) as worker:
+        await stage.begin(Options(autumn_seconds=0, stripe_seconds=0))
+        took_ms = []
+        for number in range(count):
+            took_ms.append(1000 * await _one(stage, number))
+            await asyncio.sleep(rng.uniform(*APART_SECONDS))
+        before = worker.cpu_seconds
+        await asyncio.sleep(idle_seconds)
+        idle = (worker.cpu_seconds - before) / idle_seconds
+    cuts = quantiles(took_ms, n=100, method="inclusive")
+    return Measured({"latency_ms_p50": cuts[49], "latency_ms_p99": cuts[98]}, {"idle_cpu_percent": 100 * idle})
+
+
+async def _one(stage: Stage, number: int) -> float:
+    """Seconds from the XADD of an event to its recorded outcome, for which we wait in Redis."""
+    newest = await stage.redis.xrevrange(OUTCOMES, count=1)
+    since = newest[0][0] if newest else "0"
+    began = perf_counter()
+    await stage.redis.xadd(INBOX, dict(change(f"c-{number}", number).items()))
+    if not await stage.redis.xread({OUTCOMES: since}, block=WAIT_MS):
+        raise TimeoutError("no outcome")
+    return perf_counter() - began

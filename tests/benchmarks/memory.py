@@ -1,0 +1,91 @@
+"""What waits and what was done: how much of Redis' memory it takes, and how much of the worker's."""
+
+import asyncio
+from typing import Final
+
+from tests.benchmarks.figures import Measured
+from tests.benchmarks.services import Options
+from tests.benchmarks.stage import INBOX, NO_LIMITS, PREFIX, Bench, Stage, change, staged, wait_until
+
+EVENTS_OF_A_CUSTOMER: Final = 100
+"""A million events are then those of as many customers as may wait outside the inbox, where they take more memory."""
+AT_A_TIME: Final = 5_000
+MERGED: Final = 4
+"""Events of a customer that come together while the worker's memory is watched, as in a busy account."""
+SAMPLE: Final = 20
+STANDSTILL: Final = {"AUTUMN_UPDATES_PER_SECOND": "0.001"}
+SETTLED_SECONDS: Final = 1.0
+PAGE_MB: Final = 4096 / 2**20
+
+
+async def backlog(bench: Bench) -> Measured:
+    """backlog_bytes_per_event: the worse of all in the inbox, as while no worker runs, and all in mailboxes, taken in
+    by a worker that gets nothing done.
+    """
+    count = bench.size(1_000_000, 100_000)
+    async with staged(bench) as stage:
+        before = await _used_bytes(stage)
+        payload = await _fill(stage, count, count // EVENTS_OF_A_CUSTOMER)
+        in_inbox = (await _used_bytes(stage) - before - payload) / count
+        async with stage.worker({**stage.environment(), **STANDSTILL}):
+
+            async def is_taken_in() -> bool:
+                return not await stage.redis.xlen(INBOX)
+
+            await wait_until(is_taken_in)
+        in_mailboxes = (await _used_bytes(stage) - before - payload) / count
+    return Measured(
+        {"backlog_bytes_per_event": max(in_inbox, in_mailboxes)},
+        {"inbox_bytes_per_event": in_inbox, "mailbox_bytes_per_event": in_mailboxes},
+    )
+
+
+async def _fill(stage: Stage, count: int, customers: int) -> int:
+    """Add the events; the bytes of their values."""
+    payload = 0
+    for first in range(0, count, AT_A_TIME):
+        events = [change(f"c-{number % customers}", number) for number in range(first, first + AT_A_TIME)]
+        payload += sum(len(value) for event in events for value in event.values())
+        await stage.add(events)
+    return payload
+
+
+async def _used_bytes(stage: Stage) -> int:
+    """Redis' memory, without the buffers of its file and its clients."""
+    info: dict[str, int] = await stage.redis.info("memory")
+    return info["used_memory"] - info["mem_aof_buffer"] - info["mem_clients_normal"]
+
+
+async def growth(bench: Bench) -> Measured:
+    """rss_mb_idle, rss_growth_mb, and what a customer and an event leave in Redis."""
+    count = bench.size(200_000, 10_000)
+    async with staged(bench) as stage, stage.worker({**stage.environment(), **NO_LIMITS}) as worker:
+        await stage.begin(Options())
+        await asyncio.sleep(SETTLED_SECONDS)
+        idle_mb = worker.rss_mb
+        for first in range(0, count, AT_A_TIME):
+            await stage.add([change(f"c-{number // MERGED}", number) for number in range(first, first + AT_A_TIME)])
+            await stage.all_applied(first + AT_A_TIME)
+        # At least a page: a figure of nothing could not be told from one that was not taken.
+        grown_mb = max(worker.rss_mb - idle_mb, PAGE_MB)
+        kept = {
+            "record_bytes_per_customer": await _record_bytes(stage),
+            "note_bytes_per_event": await _note_bytes(stage),
+        }
+    return Measured({"rss_mb_idle": idle_mb, "rss_growth_mb": grown_mb}, kept)
+
+
+async def _record_bytes(stage: Stage) -> float:
+    """What is kept of a customer for some weeks, and for a day what was said of it."""
+    keys = [f"{PREFIX}:{kind}:c-{number}" for kind in ("customer", "said") for number in range(SAMPLE)]
+    sizes = [await stage.redis.memory_usage(key) or 0 for key in keys]
+    return sum(sizes) / SAMPLE
+
+
+async def _note_bytes(stage: Stage) -> float:
+    """What is kept of an event, to know it again."""
+    size, notes = 0, 0
+    async for key in stage.redis.scan_iter(f"{PREFIX}:events:*"):
+        size += await stage.redis.memory_usage(key, samples=0) or 0
+        notes += await stage.redis.hlen(key)  # type: ignore[misc]  # redis-py types two clients as one
+    return size / notes

@@ -1,0 +1,54 @@
+"""How often the workers wait for Redis for an event, when each event is another customer's, so that nothing merges.
+
+All that they wait for counts, whatever for: taking in, calling, arq's queue, the limits, the settling.
+"""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from tests.benchmarks.figures import Measured
+from tests.benchmarks.proxy import counting
+from tests.benchmarks.services import Options
+from tests.benchmarks.stage import NO_LIMITS, Bench, Stage, change, staged
+
+OURS: Final = frozenset({"cmdstat_info"})
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What an event took."""
+
+    waits: float
+    commands: float
+
+
+async def round_trips(bench: Bench) -> Measured:
+    """redis_round_trips_per_event at one worker, and four workers' in relation to it."""
+    one, four = await _talk(bench, 1), await _talk(bench, 4)
+    return Measured(
+        {"redis_round_trips_per_event": one.waits, "redis_round_trips_ratio_4": four.waits / one.waits},
+        {"redis_round_trips_4": four.waits, "redis_commands_per_event": one.commands},
+    )
+
+
+async def _talk(bench: Bench, workers: int) -> Talk:
+    count = bench.size(4000, 500)
+    async with staged(bench) as stage, AsyncExitStack() as stack:
+        url, waits = await stack.enter_async_context(counting(stage.server.port))
+        environment = {**stage.environment(redis_url=url), **NO_LIMITS}
+        for _ in range(workers):
+            await stack.enter_async_context(stage.worker(environment))
+        await stage.begin(Options(autumn_seconds=0.02, stripe_seconds=0.02))
+        await stage.add([change(f"warm-{number}", number) for number in range(100)])
+        await stage.all_applied(100)
+        waited, commands = waits.count, await _commands(stage)
+        await stage.add([change(f"c-{number}", number) for number in range(count)])
+        await stage.all_applied(100 + count)
+        return Talk((waits.count - waited) / count, (await _commands(stage) - commands) / count)
+
+
+async def _commands(stage: Stage) -> int:
+    """Commands that Redis has run so far, those within scripts among them."""
+    stats: dict[str, dict[str, int]] = await stage.redis.info("commandstats")
+    return sum(each["calls"] for name, each in stats.items() if name not in OURS)

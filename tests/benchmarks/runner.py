@@ -1,0 +1,52 @@
+"""Every part of the benchmark, in order. A part measures by itself, on a stage of its own, and adds its keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tests.benchmarks.coalescing import coalescing
+from tests.benchmarks.cost import cost
+from tests.benchmarks.figures import Measured
+from tests.benchmarks.latency import latency
+from tests.benchmarks.memory import backlog, growth
+from tests.benchmarks.processes import launching
+from tests.benchmarks.round_trips import round_trips
+from tests.benchmarks.saturation import saturation
+from tests.benchmarks.scan_cost import scan
+from tests.benchmarks.stage import Bench
+from tests.benchmarks.startup import startup
+
+Part = Callable[[Bench], Awaitable[Measured]]
+
+STEPS: Final[tuple[tuple[Part, ...], ...]] = (
+    (cost,),
+    (latency,),
+    (round_trips,),
+    (startup,),
+    (scan,),
+    (*(partial(saturation, workers=workers) for workers in (1, 2, 4)), coalescing, backlog, growth),
+)
+"""The parts of one step wait or only fill memory: in small, they are taken at the same time."""
+
+
+async def measure(*, quick: bool, folder: Path, tell: Callable[[str], None]) -> Measured:
+    """Take every part and put together what they measured; `tell` hears which one is on."""
+    figures: dict[str, float] = {}
+    beside: dict[str, float] = {}
+    async with launching(folder) as launcher:
+        bench = Bench(launcher, quick)
+        for step in STEPS:
+            for parts in [step] if quick else [(part,) for part in step]:
+                tell(", ".join(_name(part) for part in parts))
+                for measured in await asyncio.gather(*(part(bench) for part in parts)):
+                    figures |= measured.figures
+                    beside |= measured.beside
+    return Measured(figures, beside)
+
+
+def _name(part: Part) -> str:
+    if isinstance(part, partial):
+        return f"{part.func.__name__} {' '.join(str(value) for value in part.keywords.values())}"
+    return getattr(part, "__name__", "")

@@ -1,0 +1,146 @@
+"""What a part of the benchmark runs on: a Redis of its own, both services in a process of their own, and workers."""
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import aiohttp
+from redis.asyncio import Redis
+
+from sandbox.redis import EmbeddedRedis, embedded_redis
+from tests.benchmarks.processes import LOOK_SECONDS, ROOT, Launcher, Program
+from tests.benchmarks.services import Options
+
+INBOX: Final = "customer-updates"
+PREFIX: Final = "customer-sync"
+TOTALS: Final = f"{PREFIX}:totals"
+DONE_SECONDS: Final = 1800.0
+ADDED_AT_A_TIME: Final = 1000
+NO_LIMITS: Final = {
+    "AUTUMN_UPDATES_PER_SECOND": "1000",
+    "AUTUMN_MAX_IN_FLIGHT": "100",
+    "STRIPE_REQUESTS_PER_SECOND": "10000",
+    "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "10000",
+}
+"""The largest numbers that the settings take: more than one machine gets through."""
+
+Event = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How to measure: in small, or in full."""
+
+    launcher: Launcher
+    quick: bool
+
+    def size(self, full: int, quick: int) -> int:
+        """How many of something, in full and in small."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part's Redis, services and launcher."""
+
+    launcher: Launcher
+    server: EmbeddedRedis
+    redis: Redis
+    addresses: Mapping[str, str]
+    control: aiohttp.ClientSession
+
+    def environment(self, *, live: bool = False, redis_url: str = "") -> dict[str, str]:
+        """What a worker is told; limits are at their defaults."""
+        mode = "live" if live else "test"
+        return {
+            "REDIS_URL": redis_url or self.server.url,
+            "AUTUMN_API_URL": self.addresses["autumn"],
+            "AUTUMN_SECRET_KEY": f"am_sk_{mode}_benchmark",
+            "STRIPE_API_BASE": self.addresses["stripe"],
+            "STRIPE_API_KEY": f"sk_{mode}_benchmark",
+        }
+
+    async def begin(self, options: Options) -> None:
+        """Have the services begin anew."""
+        async with self.control.post(self.addresses["control"], json=asdict(options)) as answer:
+            answer.raise_for_status()
+
+    async def counts(self) -> dict[str, Any]:
+        """What the services have counted."""
+        async with self.control.get(self.addresses["control"]) as answer:
+            counts: dict[str, Any] = await answer.json()
+        return counts
+
+    async def add(self, events: Sequence[Event]) -> None:
+        """Add events to the inbox, many at a time."""
+        for first in range(0, len(events), ADDED_AT_A_TIME):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for event in events[first : first + ADDED_AT_A_TIME]:
+                    pipe.xadd(INBOX, dict(event.items()))
+                await pipe.execute()
+
+    async def applied(self) -> int:
+        """How many events have been applied since the beginning."""
+        return int(await self.redis.hget(TOTALS, "applied") or 0)  # type: ignore[misc]  # redis-py's two clients
+
+    async def all_applied(self, count: int) -> None:
+        """Wait until so many events have been applied since the beginning. Raises TimeoutError."""
+
+        async def are() -> bool:
+            return await self.applied() >= count
+
+        await wait_until(are)
+
+    @asynccontextmanager
+    async def worker(self, environment: Mapping[str, str], settings: str = "") -> AsyncIterator[Program]:
+        """A worker as the Procfile starts it, or with other arq settings, ready to work."""
+        async with self.launcher.started(worker_command(settings), environment) as program:
+            await program.says('"started"')
+            yield program
+
+
+async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float = DONE_SECONDS) -> None:
+    """Look until `holds`. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not await holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the benchmark waits for something that does not come")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def worker_command(settings: str = "") -> list[str]:
+    """The Procfile's command line of a worker, with other arq settings where some are named."""
+    for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines():
+        name, _, command = line.partition(":")
+        if name == "worker":
+            parts = shlex.split(command)
+            return [*parts[:-1], settings] if settings else parts
+    raise LookupError("the Procfile has no worker")
+
+
+@asynccontextmanager
+async def staged(bench: Bench) -> AsyncIterator[Stage]:
+    """Open a stage of its own for one part."""
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(embedded_redis())
+        redis = await stack.enter_async_context(Redis.from_url(server.url))
+        command = [sys.executable, "-m", "tests.benchmarks.services"]
+        services = await stack.enter_async_context(bench.launcher.started(command, {}))
+        await services.says("}\n")
+        control = await stack.enter_async_context(aiohttp.ClientSession())
+        yield Stage(bench.launcher, server, redis, json.loads(services.log.read_text()), control)
+
+
+def change(customer_id: str, number: int) -> Event:
+    """An event as apps send them: three in four change metadata, the fourth turns the receipts on.
+
+    Neither changes a name or an address, after which the customer would be looked at once more a minute later.
+    """
+    said = {"metadata": {"plan": f"pro-{number}"}} if number % 4 else {"send_email_receipts": True}
+    return {"customer_id": customer_id, "changes": json.dumps(said)}

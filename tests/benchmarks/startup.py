@@ -1,0 +1,39 @@
+"""How long a worker takes from its process' start to its first job's end, beyond importing the libraries it needs."""
+
+import sys
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+from tests.benchmarks.figures import Measured
+from tests.benchmarks.services import Options
+from tests.benchmarks.stage import Bench, Stage, change, staged, worker_command
+
+IMPORTS: Final = [sys.executable, "-c", "import stripe, arq, aiohttp"]
+
+
+async def startup(bench: Bench) -> Measured:
+    """startup_s. Both sides in turns; the first warms up the files."""
+    turns = bench.size(8, 3)
+    async with staged(bench) as stage:
+        await stage.begin(Options())
+        beyond = []
+        for turn in range(turns):
+            imports = await _imports(stage)
+            beyond.append(await _first_job(stage, turn) - imports)
+    return Measured({"startup_s": median(beyond[1:])})
+
+
+async def _imports(stage: Stage) -> float:
+    began = perf_counter()
+    async with stage.launcher.started(IMPORTS, {}) as program:
+        await program.process.wait()
+    return perf_counter() - began
+
+
+async def _first_job(stage: Stage, turn: int) -> float:
+    await stage.add([change(f"c-{turn}", 1)])
+    began = perf_counter()
+    async with stage.launcher.started(worker_command(), stage.environment()):
+        await stage.all_applied(turn + 1)
+        return perf_counter() - began

@@ -1,0 +1,61 @@
+"""The benchmark runs, in small. How fast anything is, no test asserts: the machine may be busy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.figures import FIGURES, Measured
+from tests.benchmarks.processes import ROOT
+from tests.benchmarks.report import BEGIN, END, as_line, as_markdown, write_document
+
+
+@pytest.mark.timeout(300)
+def test_every_figure_is_taken_and_comes_last_in_one_line(tmp_path: Path) -> None:
+    report = tmp_path / "bench.json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--quick", "--json", str(report)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    line = ended.stdout.splitlines()[-1]
+    print(line)
+    figures = json.loads(line)
+    assert list(figures) == [figure.key for figure in FIGURES]
+    assert all(isinstance(value, int | float) and value > 0 for value in figures.values()), figures
+    assert json.loads(report.read_text())["figures"].keys() == figures.keys()
+
+
+def measured() -> Measured:
+    """Every figure just as it should be."""
+    return Measured({figure.key: figure.target for figure in FIGURES}, {"seen": 1.5})
+
+
+def test_a_figure_on_its_target_is_not_missed_and_one_beyond_it_is() -> None:
+    assert "missed" not in as_markdown(measured(), "make bench")
+    for figure in FIGURES:
+        beyond = figure.target * (0.9 if figure.bound == "at least" else 1.1)
+        table = as_markdown(Measured({**measured().figures, figure.key: beyond}), "make bench")
+        assert [line for line in table.splitlines() if line.endswith("| missed |")] == [
+            line for line in table.splitlines() if f"`{figure.key}`" in line
+        ]
+
+
+def test_a_document_gets_the_table_between_its_marks_and_keeps_the_rest(tmp_path: Path) -> None:
+    document = tmp_path / "benchmarks.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_document("new", document)
+    assert document.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    document.write_text("no marks\n")
+    with pytest.raises(ValueError, match="no place for the table"):
+        write_document("new", document)
+
+
+def test_a_figure_that_was_not_taken_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        as_line(Measured({}))

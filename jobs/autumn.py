@@ -20,6 +20,7 @@ from jobs.autumn_errors import error_from
 from jobs.autumn_models import UpdateCustomerResponse, explain
 from jobs.autumn_pages import CustomerPage
 from jobs.errors import GiveUp, TimedOut, TryAgain
+from jobs.watch import NOBODY, Watch, watched
 
 KEEP_ALIVE_SECONDS: Final = 4.0
 """How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
@@ -46,10 +47,11 @@ class AutumnClient:
         Absent: `stripe_customer_missing`, the customer's `stripe_id` (old or new) is not at Stripe.
     """
 
-    def __init__(self, http: httpx.AsyncClient, *, timeout_seconds: float) -> None:
+    def __init__(self, http: httpx.AsyncClient, *, timeout_seconds: float, watch: Watch = NOBODY) -> None:
         """`http` knows the address, key and version; `timeout_seconds` is for a call from start to end."""
         self._http = http
         self._timeout_seconds = timeout_seconds
+        self._watch = watch
 
     async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
         """Change the named fields of the customer and return it as it is then. The class says what it raises.
@@ -100,15 +102,17 @@ class AutumnClient:
         headers: Mapping[str, str] | None = None,
         writing: bool = False,
     ) -> Answer:
-        answer = await self._post(path, _encoded(body), headers or {}, writing=writing)
-        if answer.status_code != HTTPStatus.OK:
-            raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
-        try:
-            return answer_type.model_validate_json(answer.content)
-        except ValidationError as error:
-            # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
-            # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
-            raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
+        content = _encoded(body)
+        with watched(self._watch, "autumn", f"POST {path}"):
+            answer = await self._post(path, content, headers or {}, writing=writing)
+            if answer.status_code != HTTPStatus.OK:
+                raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
+            try:
+                return answer_type.model_validate_json(answer.content)
+            except ValidationError as error:
+                # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
+                # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
+                raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
 
     async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> httpx.Response:
         try:
@@ -128,6 +132,7 @@ async def open_autumn(
     api_version: str = "2.3.0",
     max_connections: int = 20,
     timeout_seconds: float = 30.0,
+    watch: Watch = NOBODY,
 ) -> AsyncIterator[AutumnClient]:
     """Yield a client of Autumn at `base_url`, with at most `max_connections` at once, all closed at the end.
 
@@ -149,7 +154,7 @@ async def open_autumn(
     async with httpx.AsyncClient(
         base_url=base_url, headers=headers, timeout=timeout, transport=transport, trust_env=False
     ) as http:
-        yield AutumnClient(http, timeout_seconds=timeout_seconds)
+        yield AutumnClient(http, timeout_seconds=timeout_seconds, watch=watch)
 
 
 def _encoded(body: Mapping[str, JsonValue]) -> bytes:

@@ -8,11 +8,18 @@ import asyncio
 import builtins
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from arq.connections import ArqRedis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
@@ -25,7 +32,11 @@ READ_SECONDS = 10.0
 
 
 class _Patient:
-    """Connects again and again while Redis is away or still loads its data."""
+    """Connects again and again while Redis is away or still loads its data. Tells `answered` of each answer."""
+
+    def __init__(self, *, answered: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._answered = answered
 
     async def connect(self) -> None:
         """Connect, waiting PATIENCE_SECONDS at most. Raises ConnectionError after that, AuthenticationError at once."""
@@ -62,7 +73,9 @@ class _Patient:
         """
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await super().read_response(*args, **options)  # type: ignore[misc]
+                answer = await super().read_response(*args, **options)  # type: ignore[misc]
+            self._answered()
+            return answer
         except builtins.TimeoutError:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
             raise TimeoutError(f"no answer within {READ_SECONDS} s") from None
@@ -80,7 +93,7 @@ class PatientUnixConnection(_Patient, UnixDomainSocketConnection):
     """By a socket of the file system."""
 
 
-PATIENT = {
+PATIENT: dict[type[AbstractConnection], Any] = {
     Connection: PatientConnection,
     SSLConnection: PatientSSLConnection,
     UnixDomainSocketConnection: PatientUnixConnection,
@@ -130,14 +143,18 @@ def scan_queue_name(prefix: str) -> str:
     return f"{prefix}:scans"
 
 
-def open_redis(url: str, prefix: str) -> ArqRedis:
-    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq."""
+def open_redis(url: str, prefix: str, answered: Callable[[], None]) -> ArqRedis:
+    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
+
+    `answered` is called with each command that Redis answered.
+    """
     pool = ConnectionPool.from_url(
         url,
         socket_connect_timeout=5,
         health_check_interval=15,
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
+        answered=answered,
     )
     pool.connection_class = PATIENT[pool.connection_class]
     return PatientRedis(

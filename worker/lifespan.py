@@ -7,7 +7,7 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,15 @@ from jobs.resources import Resources
 from jobs.scan import ScanDoors
 from jobs.scan_record import ScanRecord
 from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.watch import NOBODY, Watch
 from worker.intake import take_in
+from worker.metrics import Metrics
+from worker.pulse import Pulse
 from worker.scanner import Scanner
+from worker.shared_state import SharedStateReader
 from worker.supervise import Supervisor
 from worker.watchdog import CANARY_SECONDS, Watchdog, check_redis
+from worker.web import make_app, serving
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +65,9 @@ def rates_of(settings: Settings) -> Rates:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, limits: Limits) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
+async def open_services(
+    settings: Settings, limits: Limits, watch: Watch
+) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
     """Open the doors to both services; they are closed at the end."""
     async with (
         open_autumn(
@@ -68,22 +75,24 @@ async def open_services(settings: Settings, limits: Limits) -> AsyncIterator[tup
             secret_key=settings.autumn_secret_key.get_secret_value(),
             api_version=settings.autumn_api_version,
             timeout_seconds=settings.request_timeout_seconds,
+            watch=watch,
         ) as autumn,
         open_stripe(
             api_key=settings.stripe_api_key.get_secret_value(),
             base_url=settings.stripe_api_base,
             turn=limits.stripe,
             timeout_seconds=settings.request_timeout_seconds,
+            watch=watch,
         ) as stripe,
     ):
         yield autumn, stripe
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[Resources]:
     """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix)
-    async with open_services(settings, limits) as (autumn, stripe):
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, watch=watch)
+    async with open_services(settings, limits, watch) as (autumn, stripe):
         yield Resources(
             mailbox=Mailbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix),
             autumn=autumn,
@@ -99,12 +108,33 @@ async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Reso
 
 
 @asynccontextmanager
-async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Resources, Supervisor]]:
+async def showing(settings: Settings, redis: ArqRedis, limits: Limits, metrics: Metrics) -> AsyncIterator[None]:
+    """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set."""
+    pulse = Pulse(metrics.lagged)
+    watchdog = Watchdog(redis, settings.key_prefix, pulse)
+    metrics.runs_in(settings.mode)
+    loops = [
+        asyncio.create_task(_for_ever("pulse", pulse.beat)),
+        asyncio.create_task(_for_ever("watchdog", watchdog.look, CANARY_SECONDS)),
+    ]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_end, loops)
+        if settings.port is not None:
+            shared = SharedStateReader(redis, limits, prefix=settings.key_prefix, inbox=settings.inbox_stream)
+            await stack.enter_async_context(serving(make_app(pulse, shared.look, metrics), settings.port))
+        yield
+
+
+@asynccontextmanager
+async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[tuple[Resources, Supervisor]]:
     """Resources with the loops of a worker running beside them: taking in, calling, renewing leases."""
     configure_logs(settings.log_format, settings.log_level)
     for risk in await check_redis(redis):
         log.warning("redis_at_risk", risk=risk)
-    async with open_resources(settings, redis) as resources:
+    async with (
+        open_resources(settings, redis, metrics) as resources,
+        showing(settings, redis, resources.limits, metrics),
+    ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
         loops = [
@@ -112,7 +142,6 @@ async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Re
             asyncio.create_task(_for_ever("supervise", supervisor.call_who_is_due)),
             asyncio.create_task(_for_ever("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE)),
             asyncio.create_task(_for_ever("places", resources.limits.renew, RENEW_SECONDS)),
-            asyncio.create_task(_for_ever("watchdog", Watchdog(redis, settings.key_prefix).look, CANARY_SECONDS)),
         ]
         log.info("started", mode=resources.mode)
         try:

@@ -6,6 +6,7 @@ A settings class is made when arq asks for it, so that importing this module rea
 import asyncio
 import json
 import sys
+import time
 from contextlib import AsyncExitStack
 from typing import Any, Final, NoReturn
 
@@ -17,6 +18,7 @@ from config.settings import Settings, SettingsError, load_settings
 from jobs.sync import sync_customer as sync
 from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
+from worker.metrics import Metrics
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
@@ -37,8 +39,10 @@ RETRY_ARQ_SECONDS = 5
 
 async def sync_customer(ctx: dict[str, Any], customer_id: str) -> None:
     """A wake-up for one customer. What is to be done is in the mailbox, so this may be lost, late or doubled."""
+    begin = time.monotonic()
     try:
-        await sync(ctx["resources"], customer_id)
+        if await sync(ctx["resources"], customer_id):
+            ctx["metrics"].synced(time.monotonic() - begin)
     finally:
         ctx["supervisor"].look_now()
 
@@ -65,7 +69,7 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
 async def _start(ctx: dict[str, Any]) -> None:
     ctx["stack"] = AsyncExitStack()
     try:
-        opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"]))
+        opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"], ctx["metrics"]))
     except RedisUnfitError as error:
         _refuse_to_start(error)
     ctx["resources"], ctx["supervisor"] = opened
@@ -82,11 +86,12 @@ def worker_settings(settings: Settings) -> type:
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
     ]
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    metrics = Metrics()
     attributes = {
         "functions": functions,
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix, metrics.redis_answered),
         "queue_name": queue_name(settings.key_prefix),
-        "ctx": {"settings": settings},
+        "ctx": {"settings": settings, "metrics": metrics},
         "on_startup": _start,
         "on_shutdown": _stop,
         "max_jobs": MAX_JOBS,

@@ -25,29 +25,49 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
 
 PATIENCE_SECONDS = 120.0
-"""How long connecting waits before it gives up and the process ends, for the platform to start it anew."""
+"""How long Redis may be away before connecting gives up and the process ends, for the platform to start it anew."""
 PAUSE_SECONDS = 0.25
 COMMAND_RETRIES = 3
 READ_SECONDS = 10.0
 
 
-class _Patient:
-    """Connects again and again while Redis is away or still loads its data. Tells `answered` of each answer."""
+class _Presence:
+    """When Redis last answered, for all connections of a client: they lose their patience together.
 
-    def __init__(self, *, answered: Callable[[], None], **options: Any) -> None:
-        super().__init__(**options)
+    With a patience of its own for each, redis-py's retries and the commands that queue up for a connection would wait
+    one after another, and the process would end after many times as long.
+    """
+
+    def __init__(self, answered: Callable[[], None], patience_seconds: float) -> None:
         self._answered = answered
+        self._patience_seconds = patience_seconds
+        self._seen_at = time.monotonic()
+
+    def seen(self) -> None:
+        self._seen_at = time.monotonic()
+        self._answered()
+
+    @property
+    def is_given_up(self) -> bool:
+        return time.monotonic() - self._seen_at >= self._patience_seconds
+
+
+class _Patient:
+    """Connects again and again while Redis is away or still loads its data."""
+
+    def __init__(self, *, presence: _Presence, **options: Any) -> None:
+        super().__init__(**options)
+        self._presence = presence
 
     async def connect(self) -> None:
-        """Connect, waiting PATIENCE_SECONDS at most. Raises ConnectionError after that, AuthenticationError at once."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        """Connect, as long as there is patience. Raises ConnectionError after that, AuthenticationError at once."""
         while True:
             try:
                 await self._connect_and_ask()
             except AuthenticationError:
                 raise
             except (ConnectionError, TimeoutError):
-                if time.monotonic() >= give_up:
+                if self._presence.is_given_up:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
@@ -74,7 +94,7 @@ class _Patient:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 answer = await super().read_response(*args, **options)  # type: ignore[misc]
-            self._answered()
+            self._presence.seen()
             return answer
         except builtins.TimeoutError:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
@@ -143,7 +163,9 @@ def scan_queue_name(prefix: str) -> str:
     return f"{prefix}:scans"
 
 
-def open_redis(url: str, prefix: str, answered: Callable[[], None]) -> ArqRedis:
+def open_redis(
+    url: str, prefix: str, answered: Callable[[], None], *, patience_seconds: float = PATIENCE_SECONDS
+) -> ArqRedis:
     """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
 
     `answered` is called with each command that Redis answered.
@@ -154,7 +176,7 @@ def open_redis(url: str, prefix: str, answered: Callable[[], None]) -> ArqRedis:
         health_check_interval=15,
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
-        answered=answered,
+        presence=_Presence(answered, patience_seconds),
     )
     pool.connection_class = PATIENT[pool.connection_class]
     return PatientRedis(

@@ -16,8 +16,9 @@ STANDSTILL_SECONDS: Final = 10.0
 """The event loop stood still for so long: two thirds of a lease. While it does, no probe is answered at all; this is
 for the one that comes just after."""
 NO_CANARY_SECONDS: Final = 150.0
-"""Redis took no canary for so long. A worker waits for Redis for 120 s and then ends by itself (worker.connection), and
-a restart does not bring Redis back, so only a process that neither works nor ends is to be restarted from outside."""
+"""Redis took no canary for so long. A restart does not bring Redis back, and a worker whose Redis is away for 120 s
+ends by itself (worker.connection). So only a process that neither works nor ends is to be restarted from outside: one
+whose Redis accepts connections and hangs may take many minutes to lose its patience."""
 OLDEST_SECONDS: Final = 900.0
 """Three of the longest waits between two tries: what passes by itself has mostly passed by then."""
 NO_SUCCESS_SECONDS: Final = 600.0

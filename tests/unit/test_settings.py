@@ -53,6 +53,8 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("STRIPE_REQUESTS_PER_SECOND", "-7"),
         ("RETRY_FOR", "-5"),
         ("KEY_PREFIX", "a b"),
+        ("PORT", "http"),
+        ("PORT", "70000"),
         ("STRIPE_WHEN_UNLINKED", "yes please"),
         ("STRIPE_WHEN_GONE", "recreate"),
         ("AUTUMN_WHEN_MISSING", "invent"),

@@ -164,7 +164,7 @@ def scan_queue_name(prefix: str) -> str:
 
 
 def open_redis(
-    url: str, prefix: str, answered: Callable[[], None], *, patience_seconds: float = PATIENCE_SECONDS
+    url: str, prefix: str, *, answered: Callable[[], None] = lambda: None, patience_seconds: float = PATIENCE_SECONDS
 ) -> ArqRedis:
     """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
 

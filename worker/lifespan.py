@@ -108,11 +108,13 @@ async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY
 
 
 @asynccontextmanager
-async def showing(settings: Settings, redis: ArqRedis, limits: Limits, metrics: Metrics) -> AsyncIterator[None]:
+async def showing(
+    process_type: str, settings: Settings, redis: ArqRedis, limits: Limits, metrics: Metrics
+) -> AsyncIterator[None]:
     """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set."""
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
-    metrics.runs_in(settings.mode)
+    metrics.runs_as(process_type, settings.mode)
     loops = [
         asyncio.create_task(_for_ever("pulse", pulse.beat)),
         asyncio.create_task(_for_ever("watchdog", watchdog.look, CANARY_SECONDS)),
@@ -133,7 +135,7 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
         log.warning("redis_at_risk", risk=risk)
     async with (
         open_resources(settings, redis, metrics) as resources,
-        showing(settings, redis, resources.limits, metrics),
+        showing("worker", settings, redis, resources.limits, metrics),
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)

@@ -89,7 +89,9 @@ def worker_settings(settings: Settings) -> type:
     metrics = Metrics()
     attributes = {
         "functions": functions,
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix, metrics.redis_answered),
+        "redis_pool": open_redis(
+            settings.redis_url.get_secret_value(), settings.key_prefix, answered=metrics.redis_answered
+        ),
         "queue_name": queue_name(settings.key_prefix),
         "ctx": {"settings": settings, "metrics": metrics},
         "on_startup": _start,

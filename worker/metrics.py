@@ -28,7 +28,7 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no type for it
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._info = Info("customer_sync_worker", "The worker, and the mode of its keys.", registry=registry)
+        self._info = Info("customer_sync_worker", "The process: its type, and the mode of its keys.", registry=registry)
         self._calls = Counter(
             "customer_sync_worker_provider_calls",
             "Calls of Autumn and Stripe by how they ended.",
@@ -65,9 +65,9 @@ class Metrics:
             registry=registry,
         )
 
-    def runs_in(self, mode: str) -> None:
-        """The mode of the keys, test or live, is known."""
-        self._info.info({"mode": mode})
+    def runs_as(self, process_type: str, mode: str) -> None:
+        """What the Procfile calls the process, and the mode of its keys, test or live, are known."""
+        self._info.info({"type": process_type, "mode": mode})
 
     def called(self, service: Service, endpoint: str, result: CallResult, seconds: float) -> None:
         """See jobs.watch.Watch."""

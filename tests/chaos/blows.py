@@ -95,7 +95,7 @@ class Schedule:
     async def _wake(self, customer: str) -> None:
         """Two wake-ups that nobody asked for, at once: arq may run a job twice, so a wake-up has to be harmless."""
         try:
-            async with open_redis(self.box.redis.url, PREFIX, lambda: None) as queue:
+            async with open_redis(self.box.redis.url, PREFIX) as queue:
                 for _ in range(2):
                     await queue.enqueue_job(SYNC_JOB, customer)
         except (RedisError, OSError):

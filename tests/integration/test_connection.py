@@ -26,7 +26,7 @@ def server() -> Iterator[EmbeddedRedis]:
 async def client(
     server: EmbeddedRedis, *, answered: Callable[[], None] = lambda: None, patience_seconds: float = 30
 ) -> AsyncIterator[ArqRedis]:
-    redis = open_redis(server.url, PREFIX, answered, patience_seconds=patience_seconds)
+    redis = open_redis(server.url, PREFIX, answered=answered, patience_seconds=patience_seconds)
     try:
         yield redis
     finally:

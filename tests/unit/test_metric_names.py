@@ -25,7 +25,7 @@ OVERVIEW = Overview(
     totals=TOTALS,
     line=None,
 )
-LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "mode"}
+LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "type", "mode"}
 UNITS = ("seconds", "bytes", "ratio")
 COUNTED_THINGS = ("events", "kept", "customers", "closed", "up", "fds")
 """What a gauge without a unit counts, or the yes or no that it tells."""
@@ -33,7 +33,7 @@ COUNTED_THINGS = ("events", "kept", "customers", "closed", "up", "fds")
 
 def own_text() -> str:
     metrics = Metrics()
-    metrics.runs_in("test")
+    metrics.runs_as("worker", "test")
     metrics.called("stripe", "GET /v1/customers/{id}", "ok", 0.2)
     metrics.waited("stripe", 0.1)
     metrics.synced(0.5)

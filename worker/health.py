@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jobs.overview import Overview
 from worker.pulse import Pulse
-from worker.shared_state import READ_SECONDS, SharedState
+from worker.shared_state import READ_SECONDS, ScanState, SharedState
 
 STANDSTILL_SECONDS: Final = 10.0
 """The event loop stood still for so long: two thirds of a lease. While it does, no probe is answered at all; this is
@@ -53,7 +53,7 @@ def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
     if state is None:
         return [Reason("CustomerSyncRedisDown", f"Redis does not answer within {READ_SECONDS:.0f} s")]
     overview = state.overview
-    return [*_line(overview), *_age(overview), *_dead(overview)]
+    return [*_line(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
 
 
 def _line(overview: Overview) -> list[Reason]:
@@ -91,16 +91,27 @@ def _dead(overview: Overview) -> list[Reason]:
     return [Reason("CustomerSyncDeadLetters", text)]
 
 
+def _scan(scan: ScanState) -> list[Reason]:
+    """A deployment that never scanned is left to the alert, which waits: its first scan may only have begun."""
+    reasons = []
+    if scan.last is not None and scan.last.state in {"failed", "refused"}:
+        what = f"{scan.last.state} ({scan.last.error})" if scan.last.error else scan.last.state
+        reasons.append(Reason("CustomerSyncScanFailed", f"the last scan {what}; see `customer-sync scan history`"))
+    if scan.is_overdue and scan.began_ms is not None:
+        reasons.append(Reason("CustomerSyncScanOverdue", "a scan should have come to its end; does a scanner run?"))
+    return reasons
+
+
 def readiness_json(state: SharedState | None, reasons: list[Reason]) -> dict[str, Any]:
     """The answer of /readyz: whether it is ready, why not, and the facts that was judged by; ages are in seconds."""
     return {
         "ready": not reasons,
         "reasons": [{"alert": reason.alert, "text": reason.text} for reason in reasons],
-        **(_facts(state.overview) if state is not None else {}),
+        **(_facts(state.overview, state.scan) if state is not None else {}),
     }
 
 
-def _facts(overview: Overview) -> dict[str, Any]:
+def _facts(overview: Overview, scan: ScanState) -> dict[str, Any]:
     line = overview.line
     return {
         "oldest_change_age_seconds": overview.age_seconds(overview.oldest_sent_ms),
@@ -119,4 +130,12 @@ def _facts(overview: Overview) -> dict[str, Any]:
         "working_customers": overview.working,
         "dead_letters": overview.dead,
         "newest_dead_letter_age_seconds": overview.age_seconds(overview.newest_dead_ms),
+        "last_scan": None
+        if scan.last is None
+        else {
+            "state": scan.last.state,
+            "error": scan.last.error or None,
+            "age_seconds": overview.age_seconds(scan.last.started_ms),
+            "findings": scan.last.findings,
+        },
     }

@@ -122,7 +122,13 @@ async def showing(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, loops)
         if settings.port is not None:
-            shared = SharedStateReader(redis, limits, prefix=settings.key_prefix, inbox=settings.inbox_stream)
+            shared = SharedStateReader(
+                redis,
+                limits,
+                prefix=settings.key_prefix,
+                inbox=settings.inbox_stream,
+                scan_schedule=settings.scan_schedule,
+            )
             await stack.enter_async_context(serving(make_app(pulse, shared.look, metrics), settings.port))
         yield
 
@@ -154,12 +160,12 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
 
 
 @asynccontextmanager
-async def open_scan(settings: Settings, redis: Redis) -> AsyncIterator[ScanDoors]:
+async def open_scan(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[ScanDoors]:
     """Open everything a scan is handed, over an open Redis; all of it is closed at the end."""
     # A share of all is none: it would only be a second round trip for each page.
     share = settings.scan_share if settings.scan_share < 1 else None
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share)
-    async with open_services(settings, limits) as (autumn, stripe):
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, watch=watch)
+    async with open_services(settings, limits, watch) as (autumn, stripe):
         yield ScanDoors(
             redis=redis,
             record=ScanRecord(redis, settings.key_prefix),
@@ -194,17 +200,17 @@ def _digest(*parts: str) -> str:
 
 
 @asynccontextmanager
-async def scanning_on_schedule(settings: Settings, redis: ArqRedis) -> AsyncIterator[Scanner]:
+async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[Scanner]:
     """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process."""
     configure_logs(settings.log_format, settings.log_level)
     for risk in await check_redis(redis):
         log.warning("redis_at_risk", risk=risk)
-    async with open_scan(settings, redis) as doors:
+    async with (
+        open_scan(settings, redis, metrics) as doors,
+        showing("scanner", settings, redis, doors.limits, metrics),
+    ):
         scanner = Scanner(doors, settings.scan_schedule)
-        loops = [
-            asyncio.create_task(_for_ever("scan", scanner.scan_if_due)),
-            asyncio.create_task(_for_ever("watchdog", Watchdog(redis, settings.key_prefix).look, CANARY_SECONDS)),
-        ]
+        loops = [asyncio.create_task(_for_ever("scan", scanner.scan_if_due))]
         log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
         try:
             yield scanner

@@ -115,7 +115,9 @@ async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
 async def _start_scanner(ctx: dict[str, Any]) -> None:
     ctx["stack"] = AsyncExitStack()
     try:
-        ctx["scanner"] = await ctx["stack"].enter_async_context(scanning_on_schedule(ctx["settings"], ctx["redis"]))
+        ctx["scanner"] = await ctx["stack"].enter_async_context(
+            scanning_on_schedule(ctx["settings"], ctx["redis"], ctx["metrics"])
+        )
     except RedisUnfitError as error:
         _refuse_to_start(error)
 
@@ -123,11 +125,14 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 def scan_worker_settings(settings: Settings) -> type:
     """The class of settings that arq reads for a scanner, on a queue of its own."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    metrics = Metrics()
     attributes = {
         "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "redis_pool": open_redis(
+            settings.redis_url.get_secret_value(), settings.key_prefix, answered=metrics.redis_answered
+        ),
         "queue_name": scan_queue_name(settings.key_prefix),
-        "ctx": {"settings": settings},
+        "ctx": {"settings": settings, "metrics": metrics},
         "on_startup": _start_scanner,
         "on_shutdown": _stop,
         "job_serializer": to_json,

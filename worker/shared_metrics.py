@@ -11,8 +11,9 @@ from typing import Final, Literal
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs.drift import SCAN_KINDS
 from jobs.overview import Overview
-from worker.shared_state import SharedState
+from worker.shared_state import ScanState, SharedState
 
 OUTCOMES: Final = {"applied": "applied", "dead": "dead", "duplicate": "duplicates"}
 """How an event may end, each with the total that counts it."""
@@ -35,6 +36,7 @@ class SharedMetrics(Collector):
             yield from _waiting(overview)
             yield from _ends(overview)
             yield from _services(overview, self._state.rate_shares)
+            yield from _scans(self._state.scan)
 
 
 def _waiting(overview: Overview) -> Iterator[Metric]:
@@ -105,3 +107,26 @@ def _services(overview: Overview, rate_shares: Mapping[str, float]) -> Iterator[
     for limit, share in rate_shares.items():
         shares.add_metric([limit], share)
     yield shares
+
+
+def _scans(scan: ScanState) -> Iterator[Metric]:
+    findings = GaugeMetricFamily(
+        "customer_sync_scan_findings", "What the last whole scan found, by kind.", labels=["kind"]
+    )
+    for kind in SCAN_KINDS:
+        findings.add_metric([kind], scan.last_done.totals.get(kind, 0) if scan.last_done else 0)
+    yield findings
+    went_wrong = scan.last is not None and scan.last.state in {"failed", "refused"}
+    yield GaugeMetricFamily(
+        "customer_sync_scan_failed",
+        "Whether the last whole scan failed, or refused to change so much.",
+        int(went_wrong),
+    )
+    yield GaugeMetricFamily(
+        "customer_sync_scan_overdue", "Whether a scan should have come to its end by now.", int(scan.is_overdue)
+    )
+    yield GaugeMetricFamily(
+        "customer_sync_last_scan_timestamp_seconds",
+        "When the last scan began that did what the schedule asks for, since the epoch; 0 where none did.",
+        (scan.began_ms or 0) / 1000,
+    )

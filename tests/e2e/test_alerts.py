@@ -15,12 +15,14 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import send
 from jobs.events import new_update
+from jobs.scan_record import ScanRecord
+from jobs.scan_report import ScanRun
 from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import ROOT, wait_until
+from tests.e2e.processes import ROOT, wait_until, worker
 from tests.e2e.watching import Watched, passes, watched
 from tests.promql import fires, metrics_of
 from worker import health
@@ -104,6 +106,28 @@ async def meets_limits(scene: Scene) -> None:
     await say(scene.redis, "user_0")
 
 
+async def scanned(redis: Redis, days_ago: int) -> None:
+    """A scan was run then, and did what the schedule asks for."""
+    then_ms = int((time.time() - days_ago * 86_400) * 1000)
+    run = ScanRun("before", "done", then_ms, then_ms + 1000, 6, 6)
+    await ScanRecord(redis, PREFIX).end(run, fingerprints=b"", serves_schedule=True)
+
+
+async def has_a_scan_that_fails(scene: Scene) -> None:
+    await scanned(scene.redis, days_ago=2)
+    record = ScanRecord(scene.redis, PREFIX)
+
+    async def has_failed() -> bool:
+        return (await record.history())[0].state == "failed"
+
+    async with worker(scene.box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}, "scanner"):
+        await wait_until(has_failed, what="a scan that fails")
+
+
+async def has_no_scanner(scene: Scene) -> None:
+    await scanned(scene.redis, days_ago=2)
+
+
 async def stands_still(scene: Scene) -> None:
     os.kill(scene.one.running.pid, signal.SIGSTOP)
     await passes(1.5)
@@ -120,6 +144,8 @@ STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CustomerSyncDeadLetters": gets_a_poisoned_event,
     "CustomerSyncThrottled": meets_limits,
     "CustomerSyncEventLoopLag": stands_still,
+    "CustomerSyncScanFailed": has_a_scan_that_fails,
+    "CustomerSyncScanOverdue": has_no_scanner,
 }
 TOLD_BY_READYZ = {
     "CustomerSyncRedisDown",
@@ -127,12 +153,15 @@ TOLD_BY_READYZ = {
     "CustomerSyncOldestChangeTooOld",
     "CustomerSyncNoSuccess",
     "CustomerSyncDeadLetters",
+    "CustomerSyncScanFailed",
+    "CustomerSyncScanOverdue",
 }
 """Also the outage, which has to last for a while there; a worker that is gone or hangs tells nothing."""
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 async def test_an_alert_fires_in_the_state_that_it_is_about(box: Sandbox, redis: Redis, alert: str) -> None:
+    await scanned(redis, days_ago=0)
     async with watched(box.environment) as one:
         await say(redis, "user_5")
         scrapes = [await one.scrape()]

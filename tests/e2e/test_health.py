@@ -195,3 +195,22 @@ async def test_a_worker_that_is_told_to_stop_does_not_wait_for_who_watches(box: 
 
         await wait_until(has_ended, seconds=10)
         assert one.running.process.returncode == 0
+
+
+async def test_a_scanner_shows_itself_too_and_what_a_scan_came_to(box: Sandbox) -> None:
+    async with watched(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as one:
+
+        async def shows_it() -> bool:
+            return (await one.readiness())[1]["last_scan"] is not None
+
+        await wait_until(shows_it)
+        _, said = await one.readiness()
+        assert (said["ready"], said["last_scan"]["state"], said["last_scan"]["findings"]) == (True, "done", 1)
+        shown = (await one.scrape()).samples
+        (labels,) = shown["customer_sync_worker_info"]
+        assert ("type", "scanner") in labels
+        found = {dict(labels)["kind"]: value for labels, value in shown["customer_sync_scan_findings"].items()}
+        assert {kind for kind, value in found.items() if value} == {"unlinked"}
+        assert set(shown["customer_sync_scan_overdue"].values()) == {0.0}
+        waits = {dict(labels)["limit"] for labels in shown["customer_sync_worker_throttle_wait_seconds_count"]}
+        assert "autumn-lists" in waits

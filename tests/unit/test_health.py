@@ -6,6 +6,7 @@ import pytest
 
 from jobs.line import Line
 from jobs.overview import Overview
+from jobs.scan_report import RunState, ScanRun
 from worker.health import (
     DEAD_LETTER_SECONDS,
     NO_CANARY_SECONDS,
@@ -18,7 +19,7 @@ from worker.health import (
     why_not_alive,
 )
 from worker.pulse import Pulse
-from worker.shared_state import SharedState
+from worker.shared_state import ScanState, SharedState
 
 NOW_MS = 1_800_000_000_000
 IDLE = Overview(
@@ -33,6 +34,7 @@ IDLE = Overview(
     totals={},
     line=None,
 )
+NEVER_SCANNED = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
 HALT = Line(
     "halt", NOW_MS, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY. It said: am_sk_test_abc is wrong"
 )
@@ -42,8 +44,12 @@ def ago(seconds: float) -> int:
     return NOW_MS - int(seconds * 1000)
 
 
-def alerts(overview: Overview) -> list[str]:
-    return [reason.alert for reason in why_a_person_should_look(SharedState(overview, {}))]
+def state_of(overview: Overview, scan: ScanState = NEVER_SCANNED) -> SharedState:
+    return SharedState(overview, {}, scan)
+
+
+def alerts(overview: Overview, scan: ScanState = NEVER_SCANNED) -> list[str]:
+    return [reason.alert for reason in why_a_person_should_look(state_of(overview, scan))]
 
 
 @pytest.mark.parametrize(("late", "is_alive"), [(0, True), (-1, True), (1, False)])
@@ -62,9 +68,9 @@ def test_an_idle_worker_that_never_did_anything_is_ready() -> None:
 
 def test_a_halt_is_told_at_once_and_without_what_the_service_said() -> None:
     overview = replace(IDLE, line=HALT)
-    reasons = why_a_person_should_look(SharedState(overview, {}))
+    reasons = why_a_person_should_look(state_of(overview))
     assert [reason.alert for reason in reasons] == ["CustomerSyncHalted"]
-    assert "am_sk" not in str(readiness_json(SharedState(overview, {}), reasons))
+    assert "am_sk" not in str(readiness_json(state_of(overview), reasons))
 
 
 @pytest.mark.parametrize(("late", "expected"), [(-1, []), (1, ["CustomerSyncOutage"])])
@@ -89,6 +95,22 @@ def test_that_nothing_is_applied_is_told_sooner(success_ms: int | None, late: in
 @pytest.mark.parametrize(("late", "expected"), [(-1, ["CustomerSyncDeadLetters"]), (1, [])])
 def test_a_dead_letter_is_told_while_it_is_new(late: int, expected: list[str]) -> None:
     assert alerts(replace(IDLE, dead=3, newest_dead_ms=ago(DEAD_LETTER_SECONDS + late))) == expected
+
+
+@pytest.mark.parametrize(
+    ("run_state", "expected"),
+    [("done", []), ("failed", ["CustomerSyncScanFailed"]), ("refused", ["CustomerSyncScanFailed"])],
+)
+def test_a_scan_that_went_wrong_is_told_until_the_next_one(run_state: RunState, expected: list[str]) -> None:
+    run = ScanRun("one", run_state, NOW_MS, NOW_MS, 1, 1, error="http_503" if run_state == "failed" else "")
+    scan = ScanState(last=run, last_done=None, began_ms=NOW_MS, is_overdue=False)
+    assert alerts(IDLE, scan) == expected
+    assert readiness_json(state_of(IDLE, scan), [])["last_scan"]["state"] == run_state
+
+
+def test_an_overdue_scan_is_told_but_not_that_there_never_was_one() -> None:
+    assert alerts(IDLE, replace(NEVER_SCANNED, began_ms=ago(10 * 86_400))) == ["CustomerSyncScanOverdue"]
+    assert readiness_json(state_of(IDLE), [])["last_scan"] is None
 
 
 def test_without_redis_nothing_is_known_and_a_person_should_look() -> None:

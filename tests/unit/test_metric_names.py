@@ -8,9 +8,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.overview import Overview
+from jobs.scan_report import ScanRun
 from worker.metrics import Metrics
 from worker.shared_metrics import SharedMetrics
-from worker.shared_state import SharedState
+from worker.shared_state import ScanState, SharedState
 
 TOTALS = {"received": 9, "applied": 4, "dead": 2, "duplicates": 1, "dead:refused": 2, "retries:timeout": 5, "merged": 3}
 OVERVIEW = Overview(
@@ -25,9 +26,11 @@ OVERVIEW = Overview(
     totals=TOTALS,
     line=None,
 )
+RUN = ScanRun("one", "refused", 500, 600, 10, 10, {"gone": 3})
+SCAN = ScanState(last=RUN, last_done=RUN, began_ms=500, is_overdue=True)
 LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "type", "mode"}
 UNITS = ("seconds", "bytes", "ratio")
-COUNTED_THINGS = ("events", "kept", "customers", "closed", "up", "fds")
+COUNTED_THINGS = ("events", "kept", "customers", "findings", "closed", "up", "failed", "overdue", "fds")
 """What a gauge without a unit counts, or the yes or no that it tells."""
 
 
@@ -43,7 +46,7 @@ def own_text() -> str:
 
 
 def shared_text() -> str:
-    return generate_latest(SharedMetrics(SharedState(OVERVIEW, {"stripe": 0.5}))).decode()
+    return generate_latest(SharedMetrics(SharedState(OVERVIEW, {"stripe": 0.5}, SCAN))).decode()
 
 
 OWN, SHARED = (list(text_string_to_metric_families(text())) for text in (own_text, shared_text))
@@ -104,5 +107,10 @@ def test_the_values_are_those_of_redis() -> None:
         ("customer_sync_dead_letters_kept",): 2,
         ("customer_sync_retries_total", "timeout"): 5,
         ("customer_sync_rate_ratio", "stripe"): 0.5,
+        ("customer_sync_scan_findings", "gone"): 3,
+        ("customer_sync_scan_findings", "orphan"): 0,
+        ("customer_sync_scan_failed",): 1,
+        ("customer_sync_scan_overdue",): 1,
+        ("customer_sync_last_scan_timestamp_seconds",): 0.5,
     }
     assert {key: values[key] for key in expected} == expected

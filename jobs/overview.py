@@ -94,6 +94,12 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
     )
 
 
+async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[Standing]:
+    """Where those customers stand whose changes have waited longest, the longest first. Raises RedisError."""
+    found = await redis.zrange(MailboxKeys(prefix).oldest, 0, at_most - 1)
+    return [await read_standing(redis, prefix, customer.decode(errors="replace")) for customer in found]
+
+
 async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
     """How much waits now. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn import AutumnClient, open_autumn
+from jobs.history import History
 from jobs.mailbox import Mailbox
 from jobs.policy import Policy
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
@@ -26,9 +27,11 @@ from jobs.scan import ScanDoors
 from jobs.scan_record import ScanRecord
 from jobs.stripe_gateway import StripeGateway, open_stripe
 from jobs.watch import NOBODY, Watch
+from worker.backstage import pages_of
 from worker.intake import take_in
 from worker.metrics import Metrics
 from worker.pulse import Pulse
+from worker.sampling import Sampler
 from worker.scanner import Scanner
 from worker.shared_state import SharedStateReader
 from worker.supervise import Supervisor
@@ -109,27 +112,39 @@ async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY
 
 @asynccontextmanager
 async def showing(
-    process_type: str, settings: Settings, redis: ArqRedis, limits: Limits, metrics: Metrics
+    process_type: str,
+    settings: Settings,
+    redis: ArqRedis,
+    limits: Limits,
+    metrics: Metrics,
+    resources: Resources | None = None,
 ) -> AsyncIterator[None]:
-    """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set."""
+    """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
+
+    The operator's page is shown by those that have the `resources` to look at a customer with.
+    """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
     metrics.runs_as(process_type, settings.mode)
+    shared = SharedStateReader(
+        redis,
+        limits,
+        prefix=settings.key_prefix,
+        inbox=settings.inbox_stream,
+        scan_schedule=settings.scan_schedule,
+    )
+    sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.turns)
     loops = [
+        asyncio.create_task(_for_ever("history", sampler.turn)),
         asyncio.create_task(_for_ever("pulse", pulse.beat)),
         asyncio.create_task(_for_ever("watchdog", watchdog.look, CANARY_SECONDS)),
     ]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, loops)
         if settings.port is not None:
-            shared = SharedStateReader(
-                redis,
-                limits,
-                prefix=settings.key_prefix,
-                inbox=settings.inbox_stream,
-                scan_schedule=settings.scan_schedule,
-            )
-            await stack.enter_async_context(serving(make_app(pulse, shared.look, metrics), settings.port))
+            pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
+            app = make_app(pulse, shared.look, metrics, add_more=pages)
+            await stack.enter_async_context(serving(app, settings.port))
         yield
 
 
@@ -141,7 +156,7 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
         log.warning("redis_at_risk", risk=risk)
     async with (
         open_resources(settings, redis, metrics) as resources,
-        showing("worker", settings, redis, resources.limits, metrics),
+        showing("worker", settings, redis, resources.limits, metrics, resources),
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)

@@ -78,6 +78,11 @@ class Metrics:
         """See jobs.watch.Watch."""
         self._wait_seconds.labels(limit).observe(seconds)
 
+    def turns(self) -> dict[str, int]:
+        """How many calls of this process had their turn so far, by the name of their limit."""
+        samples = (sample for family in self._wait_seconds.collect() for sample in family.samples)
+        return {each.labels["limit"]: int(each.value) for each in samples if each.name.endswith("_count")}
+
     def synced(self, seconds: float) -> None:
         """A sync ended after so long, however it ended."""
         self._sync_seconds.observe(seconds)

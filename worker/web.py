@@ -1,14 +1,15 @@
 """The port of a process, for platforms, monitors and people: /healthz, /readyz, /metrics.
 
-All interfaces are listened on, because platforms ask from outside, and nobody is asked who they are: no answer may hold
-a customer's id, an address, a payload or a text of a service. `make_app` is the place where routes are added.
+All interfaces are listened on, because platforms ask from outside, and nobody is asked here who they are: no answer of
+these may hold a customer's id, an address, a payload or a text of a service. The operator's page, which asks, is added
+to them (worker.pages).
 """
 
 import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -32,8 +33,13 @@ CLOSE_SECONDS: Final = 1.0
 """What an answer on its way may still take when the process ends."""
 
 
-def make_app(pulse: Pulse, look: Look, metrics: Metrics) -> web.Application:
-    """What is served. `look` gives what all workers share; `metrics` are those of this process."""
+def make_app(
+    pulse: Pulse, look: Look, metrics: Metrics, *, add_more: Callable[[web.Application], None] | None = None
+) -> web.Application:
+    """What is served. `look` gives what all workers share; `metrics` are those of this process.
+
+    `add_more` adds further routes, which have to ask by themselves who it is.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         reasons = why_not_alive(pulse, time.monotonic())
@@ -51,6 +57,8 @@ def make_app(pulse: Pulse, look: Look, metrics: Metrics) -> web.Application:
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", scrape)])
+    if add_more is not None:
+        add_more(app)
     return app
 
 

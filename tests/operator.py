@@ -13,9 +13,10 @@ from jobs.overview import read_overview
 from jobs.scan_record import ScanRecord
 from sandbox.serve import serving
 from tests.browser.reports import finding, report_of
+from tests.browser.tab import Tab
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.steps import autumn_goes_down, change, seed
-from worker.lifespan import pages_of
+from worker.backstage import pages_of
 from worker.shared_state import SharedStateReader
 
 PASSWORD = "correct horse battery"
@@ -31,11 +32,22 @@ async def operator_page(world: World, password: str | None = PASSWORD) -> AsyncI
         STRIPE_API_KEY=world.stripe.key,
         OPERATOR_PASSWORD=password,
     )
-    shared = SharedStateReader(world.redis, world.resources.limits, prefix=PREFIX, inbox=INBOX)
+    shared = SharedStateReader(
+        world.redis, world.resources.limits, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule
+    )
     app = web.Application()
     pages_of(settings, world.redis, world.resources, shared.look)(app)
     async with serving(app) as url:
         yield url
+
+
+async def sign_in(tab: Tab, url: str) -> None:
+    """Open the page and give the password."""
+    await tab.open(url)
+    await tab.evaluate("document.querySelector('[name=password]').focus()")
+    await tab.type(PASSWORD)
+    await tab.press("Enter")
+    await tab.has_loaded()
 
 
 async def bury(world: World, customer: str, name: str = "Ann") -> None:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from jobs.dead_letters import DeadLetter, DeadLetters
 from jobs.errors import SyncError
-from jobs.events import CUSTOMER_ID_MAX
+from jobs.events import EventError, new_update
 from jobs.history import History
 from jobs.overview import Standing
 from jobs.preview import Preview
@@ -116,9 +116,14 @@ class Pages:
     async def customer(self, request: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
         """POST /customer: one customer's story, and with `live` what both sides say now."""
         form = await request.post()
-        customer = str(form.get("customer", "")).strip()[:CUSTOMER_ID_MAX]
-        if not customer:
-            return answer("message.html", values, status=400, title="No customer", text="Say which: type an id.")
+        try:
+            customer = new_update(
+                customer_id=str(form.get("customer", "")).strip(), type="customer.reconcile"
+            ).customer_id
+        except EventError:
+            # Not logged: it may be a name or an address that somebody typed.
+            text = "What was typed is none of a customer: ids hold letters, digits, _, : and -, and no more than that."
+            return answer("message.html", values, status=400, title="That is no id", text=text)
         standing = await self._back.standing(customer)
         letters = await self._back.letters.newest_of(customer, at_most=LETTERS_SHOWN)
         live: Mapping[str, Any] = {"is_live": "live" in form}

@@ -55,6 +55,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("KEY_PREFIX", "a b"),
         ("PORT", "http"),
         ("PORT", "70000"),
+        ("OPERATOR_PASSWORD", "elevenchars"),
         ("STRIPE_WHEN_UNLINKED", "yes please"),
         ("STRIPE_WHEN_GONE", "recreate"),
         ("AUTUMN_WHEN_MISSING", "invent"),

@@ -1,6 +1,6 @@
 """The door to Autumn: its customers, over HTTP.
 
-The only file that calls Autumn. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
+The only file that imports httpx. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
 rate limit, no retry and no decision in here: the caller knows what else is going on.
 """
 
@@ -9,15 +9,18 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from jobs.autumn_errors import error_from
 from jobs.autumn_models import UpdateCustomerResponse, explain
 from jobs.autumn_pages import CustomerPage
 from jobs.errors import GiveUp, TimedOut, TryAgain
+from jobs.watch import NOBODY, Watch, watched
 
 KEEP_ALIVE_SECONDS: Final = 4.0
 """How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
@@ -32,12 +35,6 @@ _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class _Answer(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class AutumnClient:
     """Autumn's customers. One key, hence one organisation and environment.
 
@@ -50,11 +47,11 @@ class AutumnClient:
         Absent: `stripe_customer_missing`, the customer's `stripe_id` (old or new) is not at Stripe.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, base_url: str, *, timeout_seconds: float) -> None:
-        """`http` knows the key and the version; `timeout_seconds` is for a call from start to end."""
+    def __init__(self, http: httpx.AsyncClient, *, timeout_seconds: float, watch: Watch = NOBODY) -> None:
+        """`http` knows the address, key and version; `timeout_seconds` is for a call from start to end."""
         self._http = http
-        self._base_url = base_url
         self._timeout_seconds = timeout_seconds
+        self._watch = watch
 
     async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
         """Change the named fields of the customer and return it as it is then. The class says what it raises.
@@ -105,25 +102,25 @@ class AutumnClient:
         headers: Mapping[str, str] | None = None,
         writing: bool = False,
     ) -> Answer:
-        answer = await self._post(path, _encoded(body), headers or {}, writing=writing)
-        if answer.status != HTTPStatus.OK:
-            raise error_from(answer.status, answer.headers, answer.body, writing=writing)
-        try:
-            return answer_type.model_validate_json(answer.body)
-        except ValidationError as error:
-            # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
-            # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
-            raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
+        content = _encoded(body)
+        with watched(self._watch, "autumn", f"POST {path}"):
+            answer = await self._post(path, content, headers or {}, writing=writing)
+            if answer.status_code != HTTPStatus.OK:
+                raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
+            try:
+                return answer_type.model_validate_json(answer.content)
+            except ValidationError as error:
+                # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
+                # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
+                raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
 
-    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> _Answer:
-        url = f"{self._base_url}{path}"
+    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> httpx.Response:
         try:
-            async with (
-                asyncio.timeout(self._timeout_seconds),
-                self._http.post(url, data=content, headers=headers, allow_redirects=False) as answer,
-            ):
-                return _Answer(answer.status, answer.headers, await answer.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
+            # httpx's time-outs are for each step: a body that trickles in would never meet one.
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._http.post(path, content=content, headers=dict(headers))
+        # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
+        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
             raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
 
 
@@ -135,6 +132,7 @@ async def open_autumn(
     api_version: str = "2.3.0",
     max_connections: int = 20,
     timeout_seconds: float = 30.0,
+    watch: Watch = NOBODY,
 ) -> AsyncIterator[AutumnClient]:
     """Yield a client of Autumn at `base_url`, with at most `max_connections` at once, all closed at the end.
 
@@ -142,21 +140,21 @@ async def open_autumn(
     without it the answer's shape depends on when the organisation was created. Proxies of the environment
     are not used.
     """
+    transport = AiohttpTransport(
+        trust_env=False,
+        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_SECONDS),
+    )
     headers = {
         "Authorization": f"Bearer {secret_key}",
         "x-api-version": api_version,
         "Content-Type": "application/json",
     }
     # Less time for a connection than for the call, so that it can be told that nothing was sent.
-    timeout = aiohttp.ClientTimeout(total=None, connect=timeout_seconds / 3)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=headers,
-        timeout=timeout,
-        trust_env=False,
+    timeout = httpx.Timeout(timeout_seconds, connect=timeout_seconds / 3, pool=timeout_seconds / 3)
+    async with httpx.AsyncClient(
+        base_url=base_url, headers=headers, timeout=timeout, transport=transport, trust_env=False
     ) as http:
-        yield AutumnClient(http, base_url, timeout_seconds=timeout_seconds)
+        yield AutumnClient(http, timeout_seconds=timeout_seconds, watch=watch)
 
 
 def _encoded(body: Mapping[str, JsonValue]) -> bytes:
@@ -183,11 +181,15 @@ def _asked_for(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCust
 
 
 def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> TryAgain:
-    """The error of a call without a (whole) answer."""
-    if isinstance(error, _UNSENT):
-        return TryAgain("autumn", "no_connection", str(error))
-    message = f"{type(error).__name__}: {error}"
-    if not isinstance(error, TimeoutError):
+    """The error of a call without a (whole) answer.
+
+    Judged by the cause, because the transport calls a refused and a lost connection the same: ConnectTimeout.
+    """
+    cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
+    if isinstance(cause, _UNSENT):
+        return TryAgain("autumn", "no_connection", str(cause))
+    message = f"{type(cause).__name__}: {cause}"
+    if not isinstance(cause, TimeoutError):
         return TryAgain("autumn", "connection_lost", message, maybe_applied=writing)
     # The next update of this customer waits until this one can no longer land on it.
     after_seconds = max(0.0, LATE_SECONDS - timeout_seconds) if writing else None

@@ -48,6 +48,11 @@ class MailboxKeys:
         return f"{self.prefix}:called"
 
     @property
+    def oldest(self) -> str:
+        """Sorted set: customer by when the first entry of its mailbox was sent, in milliseconds."""
+        return f"{self.prefix}:oldest"
+
+    @property
     def looks(self) -> str:
         """Sorted set: customer by when it is looked at a second time, in milliseconds."""
         return f"{self.prefix}:looks"
@@ -101,7 +106,8 @@ class Mailbox:
     async def move(self, count: int = 500) -> tuple[int, bool]:
         """Move at most `count` entries into the mailboxes; how many, and whether too many customers wait."""
         records = self.record_keys
-        keys = [self._inbox, self.keys.waiting, self.keys.called, records.totals, records.dead, records.outcomes]
+        waits = [self._inbox, self.keys.waiting, self.keys.called, self.keys.oldest]
+        keys = [*waits, records.totals, records.dead, records.outcomes]
         bounds = [CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT]
         moved, full = await self._scripts.run("move", keys, [self._prefix, count, self._max_waiting, *bounds])
         return int(moved), bool(full)
@@ -154,6 +160,7 @@ class Mailbox:
             self.keys.called,
             self.keys.waiting,
             self.keys.looks,
+            self.keys.oldest,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
             self.keys.said(customer_id),
@@ -161,6 +168,7 @@ class Mailbox:
             self.record_keys.totals,
             self.record_keys.outcomes,
             self.record_keys.dead,
+            self.record_keys.last_success,
         ]
         done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
         self.forget(lease)

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from jobs.line import Line, read_line
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys, read_customer, read_totals
+from jobs.scripts import load_scripts
 
 State = Literal["idle", "waiting", "working"]
 
@@ -38,15 +39,36 @@ class Standing:
 
 @dataclass(frozen=True)
 class Overview:
-    """How much waits altogether, and the counters since the beginning."""
+    """How much waits altogether, and the counters since the beginning.
 
+    `inbox` and `dead` are events, `waiting` and `working` customers. Times are in milliseconds since the epoch, on the
+    clock of Redis, as `now_ms` is; None where there is none.
+    """
+
+    now_ms: int
     inbox: int
     waiting: int
     working: int
+    oldest_sent_ms: int | None
+    """When the oldest change was sent that is neither applied nor dead."""
     dead: int
+    newest_dead_ms: int | None
+    """When the newest dead letter that is still there was buried."""
+    last_success_ms: int | None
+    """When a change was last applied."""
     totals: dict[str, int]
     line: Line | None
     """Why nothing but a probe goes out; None while all is well."""
+
+    @property
+    def in_mailboxes(self) -> int:
+        """Events in the mailboxes: those that came in and have not come to any end."""
+        ends = sum(self.totals.get(name, 0) for name in ("applied", "dead", "duplicates"))
+        return self.totals.get("received", 0) - ends
+
+    def age_seconds(self, then_ms: int | None) -> float | None:
+        """How long ago that was; 0 for what claims to be of the future."""
+        return None if then_ms is None else max(0, self.now_ms - then_ms) / 1000
 
 
 async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing:
@@ -72,14 +94,27 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
     )
 
 
+async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[Standing]:
+    """Where those customers stand whose changes have waited longest, the longest first. Raises RedisError."""
+    found = await redis.zrange(MailboxKeys(prefix).oldest, 0, at_most - 1)
+    return [await read_standing(redis, prefix, customer.decode(errors="replace")) for customer in found]
+
+
 async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
-    """How much waits now."""
-    keys = MailboxKeys(prefix)
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.xlen(inbox)
-        pipe.zcard(keys.waiting)
-        pipe.zcard(keys.called)
-        pipe.xlen(RecordKeys(prefix).dead)
-        in_inbox, waiting, working, dead = await pipe.execute()
-    totals, line = await read_totals(redis, prefix), await read_line(redis, prefix)
-    return Overview(in_inbox, waiting, working, dead, totals, line)
+    """How much waits now. Raises RedisError."""
+    waits, records = MailboxKeys(prefix), RecordKeys(prefix)
+    keys = [inbox, waits.waiting, waits.called, waits.oldest, records.dead, records.last_success]
+    script = load_scripts(redis, "overview")["overview"]
+    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms = await script(keys=keys)
+    return Overview(
+        now_ms=now_ms,
+        inbox=in_inbox,
+        waiting=waiting,
+        working=working,
+        oldest_sent_ms=oldest_sent_ms,
+        dead=dead,
+        newest_dead_ms=newest_dead_ms,
+        last_success_ms=last_success_ms,
+        totals=await read_totals(redis, prefix),
+        line=await read_line(redis, prefix),
+    )

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from jobs.errors import Limited, TimedOut
 from jobs.scripts import Scripts
+from jobs.watch import NOBODY, Watch
 
 HOLD_MS = 4_000
 """How long a place is held at a time: one whose worker was killed is free again so soon."""
@@ -26,6 +27,8 @@ STILL_RUNNING_MS = 60_000
 """How long after it was sent an update without an answer may still run: the longest that Autumn takes for one."""
 LOOK_AGAIN_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
+AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE = "autumn-updates", "autumn-lists", "stripe"
+"""The rates' names; each endpoint of Stripe has another one of its own."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Limits:
         prefix: str,
         share: float | None = None,
         recover_seconds: float = RECOVER_SECONDS,
+        watch: Watch = NOBODY,
     ) -> None:
         """Opens nothing. With a `share` (above 0, at most 1), calls here use at most that part of each rate.
 
@@ -71,8 +75,10 @@ class Limits:
         """
         self._scripts = Scripts(redis, "admit", "slow", "hold", "leave")
         self._held: set[str] = set()
+        self._redis = redis
         self._rates = rates
         self._share = share
+        self._watch = watch
         self._prefix = f"{prefix}:limit:"
         self._places = self._prefix + "autumn-places"
         self._recover_us = int(recover_seconds * 1_000_000)
@@ -82,15 +88,19 @@ class Limits:
     @asynccontextmanager
     async def stripe(self, endpoint: str) -> AsyncIterator[None]:
         """Wait for the turn of one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
+        begin = time.monotonic()
         await self._wait(self._stripe(endpoint))
+        self._watch.waited(STRIPE, time.monotonic() - begin)
         async with self._slowing(endpoint=endpoint):
             yield
 
     @asynccontextmanager
     async def autumn_list(self) -> AsyncIterator[None]:
         """Wait for the turn of one `customers.list`, and see how it ends."""
-        await self._wait([Rate("autumn-lists", self._rates.autumn_lists)])
-        async with self._slowing(autumn="autumn-lists"):
+        begin = time.monotonic()
+        await self._wait([Rate(AUTUMN_LISTS, self._rates.autumn_lists)])
+        self._watch.waited(AUTUMN_LISTS, time.monotonic() - begin)
+        async with self._slowing(autumn=AUTUMN_LISTS):
             yield
 
     @asynccontextmanager
@@ -99,15 +109,16 @@ class Limits:
 
         `stripe_endpoints`: the requests that Autumn itself will make to Stripe for it, out of the same budget.
         """
-        rates = [Rate("autumn-updates", self._rates.autumn_updates)]
+        rates = [Rate(AUTUMN_UPDATES, self._rates.autumn_updates)]
         for endpoint in stripe_endpoints:
             rates += self._stripe(endpoint)
-        token = secrets.token_hex(8)
+        token, begin = secrets.token_hex(8), time.monotonic()
         sent_at: float | None = None
         free_at_once = True
         try:
             await self._wait(rates, token=token)
             sent_at = time.monotonic()
+            self._watch.waited(AUTUMN_UPDATES, sent_at - begin)
             async with self._slowing():
                 yield
         except (TimedOut, asyncio.CancelledError):
@@ -132,17 +143,38 @@ class Limits:
         if self._held:
             await self._scripts.run("hold", [self._places], [HOLD_MS, *self._held])
 
+    async def shares(self, endpoints: Sequence[str]) -> dict[str, float]:
+        """The share of each rate that is in force now, by its name: 1 is all, less is what 429s have left of it.
+
+        `endpoints` are those of Stripe that are asked about. Raises RedisError.
+        """
+        names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.time()
+            for name in names:
+                pipe.hmget(f"{self._prefix}{name}:slow", ["steps", "since"])
+            (seconds, microseconds), *slowed = await pipe.execute()
+        now_us = seconds * 1_000_000 + microseconds
+        return {name: self._share_of(now_us, *slow) for name, slow in zip(names, slowed, strict=True)}
+
+    def _share_of(self, now_us: int, steps: bytes | None, since_us: bytes | None) -> float:
+        """What the reserving script makes of the steps that a rate was slowed down by."""
+        if steps is None or since_us is None:
+            return 1.0
+        recovered = (now_us - int(since_us)) // self._recover_us
+        return float(0.5 ** max(0, int(steps) - recovered))
+
     def _stripe(self, endpoint: str) -> list[Rate]:
-        one = Rate(f"stripe:{endpoint}", self._rates.stripe_endpoint_requests)
-        return [Rate("stripe", self._rates.stripe_requests), one]
+        one = Rate(f"{STRIPE}:{endpoint}", self._rates.stripe_endpoint_requests)
+        return [Rate(STRIPE, self._rates.stripe_requests), one]
 
     @asynccontextmanager
-    async def _slowing(self, *, endpoint: str = "", autumn: str = "autumn-updates") -> AsyncIterator[None]:
+    async def _slowing(self, *, endpoint: str = "", autumn: str = AUTUMN_UPDATES) -> AsyncIterator[None]:
         """Slow the rate that a 429 is about down; one about a single customer says nothing about the others."""
         try:
             yield
         except Limited as limited:
-            names = {"autumn": autumn, "stripe": "stripe", "stripe-endpoint": f"stripe:{endpoint}"}
+            names = {"autumn": autumn, "stripe": STRIPE, "stripe-endpoint": f"{STRIPE}:{endpoint}"}
             if limited.limit in names:
                 await self._scripts.run("slow", [self._prefix + names[limited.limit]], [self._recover_us])
             raise

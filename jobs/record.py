@@ -38,13 +38,18 @@ class RecordKeys:
 
     @property
     def totals(self) -> str:
-        """A hash of counters since the beginning. Permanent."""
+        """A hash of counters since the beginning, some by reason: `dead:REASON`, `retries:REASON`. Permanent."""
         return f"{self.prefix}:totals"
 
     @property
     def dead(self) -> str:
         """The stream of dead letters. Permanent: only a person drops one."""
         return f"{self.prefix}:dead"
+
+    @property
+    def last_success(self) -> str:
+        """When a change was last applied, in milliseconds since the epoch. Permanent."""
+        return f"{self.prefix}:last-success"
 
     @property
     def outcomes(self) -> str:

@@ -29,6 +29,7 @@ from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error
 from jobs.stripe_models import CustomerAnswer, CustomerAnswers, PaymentAnswer, PaymentAnswers, parse
+from jobs.watch import NOBODY, Watch, watched
 
 LIST = "GET /v1/customers"
 SEARCH = "GET /v1/customers/search"
@@ -38,6 +39,7 @@ UPDATE = "POST /v1/customers/{id}"
 LIST_PAYMENTS = "GET /v1/payment_intents"
 RETRIEVE_PAYMENT = "GET /v1/payment_intents/{id}"
 UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
+ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT)
 LIST_LIMIT = 100
 
 
@@ -58,10 +60,11 @@ def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> st
 class StripeGateway:
     """Stripe's customers, as a sync needs them. Every request waits for its turn under the shared rates first."""
 
-    def __init__(self, client: stripe.StripeClient, turn: Turn) -> None:
+    def __init__(self, client: stripe.StripeClient, turn: Turn, watch: Watch = NOBODY) -> None:
         """`turn` waits until one request to the named endpoint may go out, and sees how it ends."""
         self._client = client
         self._turn = turn
+        self._watch = watch
 
     async def retrieve(self, stripe_id: str) -> StripeCustomer | NoCustomer:
         """The customer, or that there is none (any more). Raises SyncError for anything else."""
@@ -203,11 +206,12 @@ class StripeGateway:
 
     async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> object:
         method, route = endpoint.split(" ")
-        try:
-            path = route.replace("{id}", quote(stripe_id, safe=""))
-            answer = await self._client.raw_request_async(method.lower(), path, **params)
-        except SDK_ERRORS as error:
-            raise as_sync_error(error) from error
+        with watched(self._watch, "stripe", endpoint):
+            try:
+                path = route.replace("{id}", quote(stripe_id, safe=""))
+                answer = await self._client.raw_request_async(method.lower(), path, **params)
+            except SDK_ERRORS as error:
+                raise as_sync_error(error) from error
         data: object = answer.data
         return data
 
@@ -220,6 +224,7 @@ async def open_stripe(
     turn: Turn,
     max_connections: int = 50,
     timeout_seconds: float = 30.0,
+    watch: Watch = NOBODY,
 ) -> AsyncIterator[StripeGateway]:
     """Open the connections to Stripe and close them at the end; `turn` as StripeGateway takes it."""
     stripe.enable_telemetry = False  # a switch of the SDK's module; there is none per client
@@ -232,4 +237,4 @@ async def open_stripe(
             max_network_retries=0,
             http_client=stripe.AIOHTTPClient(session=session, timeout=timeout),
         )
-        yield StripeGateway(client, turn)
+        yield StripeGateway(client, turn, watch)

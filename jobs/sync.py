@@ -55,15 +55,15 @@ class _Progress:
     record: dict[str, str] = field(default_factory=dict)
 
 
-async def sync_customer(resources: Resources, customer_id: str) -> None:
-    """Bring a customer in sync, if it was called and nobody else has it.
+async def sync_customer(resources: Resources, customer_id: str) -> bool:
+    """Bring a customer in sync, if it was called and nobody else has it; whether it was so.
 
     What services and events do wrong never raises: it ends as another try or as a dead letter. Raises RedisError;
     then the lease runs out and the customer is called again.
     """
     mail = await resources.mailbox.take(customer_id)
     if mail is None:
-        return
+        return False
     this_round = Round(Writes(resources, mail))
     with structlog.contextvars.bound_contextvars(customer=customer_id):
         try:
@@ -77,6 +77,7 @@ async def sync_customer(resources: Resources, customer_id: str) -> None:
             if this_round.writes.any_begun:
                 # What we sent last may have landed on what another worker sent since.
                 await resources.mailbox.ask_for_a_look(customer_id, LOOK_AFTER_LOST_LEASE_MS)
+    return True
 
 
 async def _work_on(this_round: Round) -> Ending:
@@ -225,7 +226,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
             _bury_expired(progress, history, code)
         record |= _counted(progress, error, history)
         again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
-        writes.totals["retries"] += 1
+        writes.totals[f"retries:{code}"] += 1
         _log_again(error, code, fate, history)
     look_kind, look_after_ms = _next_look(progress, unsure=unsure, is_over=False)
     return Ending(

@@ -7,35 +7,66 @@ with it. Here connecting itself waits, so that every command, arq's own among th
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from arq.connections import ArqRedis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
 
 PATIENCE_SECONDS = 120.0
-"""How long connecting waits before it gives up and the process ends, for the platform to start it anew."""
+"""How long Redis may be away before connecting gives up and the process ends, for the platform to start it anew."""
 PAUSE_SECONDS = 0.25
 COMMAND_RETRIES = 3
 READ_SECONDS = 10.0
 
 
+class _Presence:
+    """When Redis last answered, for all connections of a client: they lose their patience together.
+
+    With a patience of its own for each, redis-py's retries and the commands that queue up for a connection would wait
+    one after another, and the process would end after many times as long.
+    """
+
+    def __init__(self, answered: Callable[[], None], patience_seconds: float) -> None:
+        self._answered = answered
+        self._patience_seconds = patience_seconds
+        self._seen_at = time.monotonic()
+
+    def seen(self) -> None:
+        self._seen_at = time.monotonic()
+        self._answered()
+
+    @property
+    def is_given_up(self) -> bool:
+        return time.monotonic() - self._seen_at >= self._patience_seconds
+
+
 class _Patient:
     """Connects again and again while Redis is away or still loads its data."""
 
+    def __init__(self, *, presence: _Presence, **options: Any) -> None:
+        super().__init__(**options)
+        self._presence = presence
+
     async def connect(self) -> None:
-        """Connect, waiting PATIENCE_SECONDS at most. Raises ConnectionError after that, AuthenticationError at once."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        """Connect, as long as there is patience. Raises ConnectionError after that, AuthenticationError at once."""
         while True:
             try:
                 await self._connect_and_ask()
             except AuthenticationError:
                 raise
             except (ConnectionError, TimeoutError):
-                if time.monotonic() >= give_up:
+                if self._presence.is_given_up:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
@@ -62,9 +93,11 @@ class _Patient:
         """
         timer = asyncio.get_running_loop().call_later(READ_SECONDS, self._hang_up)
         try:
-            return await super().read_response(*args, **options)  # type: ignore[misc]
+            answer = await super().read_response(*args, **options)  # type: ignore[misc]
         finally:
             timer.cancel()
+        self._presence.seen()
+        return answer
 
     def _hang_up(self) -> None:
         if self._writer is not None:  # type: ignore[attr-defined]
@@ -83,7 +116,7 @@ class PatientUnixConnection(_Patient, UnixDomainSocketConnection):
     """By a socket of the file system."""
 
 
-PATIENT = {
+PATIENT: dict[type[AbstractConnection], Any] = {
     Connection: PatientConnection,
     SSLConnection: PatientSSLConnection,
     UnixDomainSocketConnection: PatientUnixConnection,
@@ -133,14 +166,20 @@ def scan_queue_name(prefix: str) -> str:
     return f"{prefix}:scans"
 
 
-def open_redis(url: str, prefix: str) -> ArqRedis:
-    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq."""
+def open_redis(
+    url: str, prefix: str, *, answered: Callable[[], None] = lambda: None, patience_seconds: float = PATIENCE_SECONDS
+) -> ArqRedis:
+    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
+
+    `answered` is called with each command that Redis answered.
+    """
     pool = ConnectionPool.from_url(
         url,
         socket_connect_timeout=5,
         health_check_interval=15,
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
+        presence=_Presence(answered, patience_seconds),
     )
     pool.connection_class = PATIENT[pool.connection_class]
     return PatientRedis(

@@ -7,7 +7,7 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn import AutumnClient, open_autumn
+from jobs.history import History
 from jobs.mailbox import Mailbox
 from jobs.policy import Policy
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
@@ -25,10 +26,17 @@ from jobs.resources import Resources
 from jobs.scan import ScanDoors
 from jobs.scan_record import ScanRecord
 from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.watch import NOBODY, Watch
+from worker.backstage import pages_of
 from worker.intake import take_in
+from worker.metrics import Metrics
+from worker.pulse import Pulse
+from worker.sampling import Sampler
 from worker.scanner import Scanner
+from worker.shared_state import SharedStateReader
 from worker.supervise import Supervisor
 from worker.watchdog import CANARY_SECONDS, Watchdog, check_redis
+from worker.web import make_app, serving
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +68,9 @@ def rates_of(settings: Settings) -> Rates:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, limits: Limits) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
+async def open_services(
+    settings: Settings, limits: Limits, watch: Watch
+) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
     """Open the doors to both services; they are closed at the end."""
     async with (
         open_autumn(
@@ -68,22 +78,24 @@ async def open_services(settings: Settings, limits: Limits) -> AsyncIterator[tup
             secret_key=settings.autumn_secret_key.get_secret_value(),
             api_version=settings.autumn_api_version,
             timeout_seconds=settings.request_timeout_seconds,
+            watch=watch,
         ) as autumn,
         open_stripe(
             api_key=settings.stripe_api_key.get_secret_value(),
             base_url=settings.stripe_api_base,
             turn=limits.stripe,
             timeout_seconds=settings.request_timeout_seconds,
+            watch=watch,
         ) as stripe,
     ):
         yield autumn, stripe
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[Resources]:
     """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix)
-    async with open_services(settings, limits) as (autumn, stripe):
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, watch=watch)
+    async with open_services(settings, limits, watch) as (autumn, stripe):
         yield Resources(
             mailbox=Mailbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix),
             autumn=autumn,
@@ -99,12 +111,53 @@ async def open_resources(settings: Settings, redis: Redis) -> AsyncIterator[Reso
 
 
 @asynccontextmanager
-async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Resources, Supervisor]]:
+async def showing(
+    process_type: str,
+    settings: Settings,
+    redis: ArqRedis,
+    limits: Limits,
+    metrics: Metrics,
+    resources: Resources | None = None,
+) -> AsyncIterator[None]:
+    """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
+
+    The operator's page is shown by those that have the `resources` to look at a customer with.
+    """
+    pulse = Pulse(metrics.lagged)
+    watchdog = Watchdog(redis, settings.key_prefix, pulse)
+    metrics.runs_as(process_type, settings.mode)
+    shared = SharedStateReader(
+        redis,
+        limits,
+        prefix=settings.key_prefix,
+        inbox=settings.inbox_stream,
+        scan_schedule=settings.scan_schedule,
+    )
+    sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.turns)
+    loops = [
+        asyncio.create_task(_for_ever("history", sampler.turn)),
+        asyncio.create_task(_for_ever("pulse", pulse.beat)),
+        asyncio.create_task(_for_ever("watchdog", watchdog.look, CANARY_SECONDS)),
+    ]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_end, loops)
+        if settings.port is not None:
+            pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
+            app = make_app(pulse, shared.look, metrics, add_more=pages)
+            await stack.enter_async_context(serving(app, settings.port))
+        yield
+
+
+@asynccontextmanager
+async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[tuple[Resources, Supervisor]]:
     """Resources with the loops of a worker running beside them: taking in, calling, renewing leases."""
     configure_logs(settings.log_format, settings.log_level)
     for risk in await check_redis(redis):
         log.warning("redis_at_risk", risk=risk)
-    async with open_resources(settings, redis) as resources:
+    async with (
+        open_resources(settings, redis, metrics) as resources,
+        showing("worker", settings, redis, resources.limits, metrics, resources),
+    ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
         loops = [
@@ -112,7 +165,6 @@ async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Re
             asyncio.create_task(_for_ever("supervise", supervisor.call_who_is_due)),
             asyncio.create_task(_for_ever("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE)),
             asyncio.create_task(_for_ever("places", resources.limits.renew, RENEW_SECONDS)),
-            asyncio.create_task(_for_ever("watchdog", Watchdog(redis, settings.key_prefix).look, CANARY_SECONDS)),
         ]
         log.info("started", mode=resources.mode)
         try:
@@ -123,12 +175,12 @@ async def working(settings: Settings, redis: ArqRedis) -> AsyncIterator[tuple[Re
 
 
 @asynccontextmanager
-async def open_scan(settings: Settings, redis: Redis) -> AsyncIterator[ScanDoors]:
+async def open_scan(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[ScanDoors]:
     """Open everything a scan is handed, over an open Redis; all of it is closed at the end."""
     # A share of all is none: it would only be a second round trip for each page.
     share = settings.scan_share if settings.scan_share < 1 else None
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share)
-    async with open_services(settings, limits) as (autumn, stripe):
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, watch=watch)
+    async with open_services(settings, limits, watch) as (autumn, stripe):
         yield ScanDoors(
             redis=redis,
             record=ScanRecord(redis, settings.key_prefix),
@@ -163,17 +215,17 @@ def _digest(*parts: str) -> str:
 
 
 @asynccontextmanager
-async def scanning_on_schedule(settings: Settings, redis: ArqRedis) -> AsyncIterator[Scanner]:
+async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[Scanner]:
     """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process."""
     configure_logs(settings.log_format, settings.log_level)
     for risk in await check_redis(redis):
         log.warning("redis_at_risk", risk=risk)
-    async with open_scan(settings, redis) as doors:
+    async with (
+        open_scan(settings, redis, metrics) as doors,
+        showing("scanner", settings, redis, doors.limits, metrics),
+    ):
         scanner = Scanner(doors, settings.scan_schedule)
-        loops = [
-            asyncio.create_task(_for_ever("scan", scanner.scan_if_due)),
-            asyncio.create_task(_for_ever("watchdog", Watchdog(redis, settings.key_prefix).look, CANARY_SECONDS)),
-        ]
+        loops = [asyncio.create_task(_for_ever("scan", scanner.scan_if_due))]
         log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
         try:
             yield scanner

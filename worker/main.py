@@ -6,6 +6,7 @@ A settings class is made when arq asks for it, so that importing this module rea
 import asyncio
 import json
 import sys
+import time
 from contextlib import AsyncExitStack
 from typing import Any, Final, NoReturn
 
@@ -18,6 +19,7 @@ from config.settings import Settings, SettingsError, load_settings
 from jobs.sync import sync_customer as sync
 from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
+from worker.metrics import Metrics
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
@@ -44,7 +46,7 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
     redis: ArqRedis = ctx["redis"]
     steps = [
         redis.zrem(redis.default_queue_name, ctx["job_id"]),
-        *(sync(ctx["resources"], one) for one in customer_ids),
+        *(_sync_one(ctx, one) for one in customer_ids),
     ]
     try:
         for ended in await asyncio.gather(*steps, return_exceptions=True):
@@ -52,6 +54,12 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
                 raise ended
     finally:
         ctx["supervisor"].look_now()
+
+
+async def _sync_one(ctx: dict[str, Any], customer_id: str) -> None:
+    begin = time.monotonic()
+    if await sync(ctx["resources"], customer_id):
+        ctx["metrics"].synced(time.monotonic() - begin)
 
 
 async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> None:
@@ -76,7 +84,7 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
 async def _start(ctx: dict[str, Any]) -> None:
     ctx["stack"] = AsyncExitStack()
     try:
-        opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"]))
+        opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"], ctx["metrics"]))
     except RedisUnfitError as error:
         _refuse_to_start(error)
     ctx["resources"], ctx["supervisor"] = opened
@@ -93,11 +101,14 @@ def worker_settings(settings: Settings) -> type:
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
     ]
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    metrics = Metrics()
     attributes = {
         "functions": functions,
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "redis_pool": open_redis(
+            settings.redis_url.get_secret_value(), settings.key_prefix, answered=metrics.redis_answered
+        ),
         "queue_name": queue_name(settings.key_prefix),
-        "ctx": {"settings": settings},
+        "ctx": {"settings": settings, "metrics": metrics},
         "on_startup": _start,
         "on_shutdown": _stop,
         "max_jobs": MAX_JOBS,
@@ -119,7 +130,9 @@ async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
 async def _start_scanner(ctx: dict[str, Any]) -> None:
     ctx["stack"] = AsyncExitStack()
     try:
-        ctx["scanner"] = await ctx["stack"].enter_async_context(scanning_on_schedule(ctx["settings"], ctx["redis"]))
+        ctx["scanner"] = await ctx["stack"].enter_async_context(
+            scanning_on_schedule(ctx["settings"], ctx["redis"], ctx["metrics"])
+        )
     except RedisUnfitError as error:
         _refuse_to_start(error)
 
@@ -127,11 +140,14 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 def scan_worker_settings(settings: Settings) -> type:
     """The class of settings that arq reads for a scanner, on a queue of its own."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    metrics = Metrics()
     attributes = {
         "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "redis_pool": open_redis(
+            settings.redis_url.get_secret_value(), settings.key_prefix, answered=metrics.redis_answered
+        ),
         "queue_name": scan_queue_name(settings.key_prefix),
-        "ctx": {"settings": settings},
+        "ctx": {"settings": settings, "metrics": metrics},
         "on_startup": _start_scanner,
         "on_shutdown": _stop,
         "job_serializer": to_json,

@@ -7,6 +7,7 @@ templates, and what could hide or turn around other text is shown as its code. N
 import hashlib
 import unicodedata
 from base64 import b64encode
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -14,6 +15,16 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a page says first: `kind` is `good`, `warn` or `bad`; `more` follows in smaller letters."""
+
+    kind: str
+    text: str
+    more: str = ""
+
 
 JOINERS = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
 """Invisible, and part of names in Persian and in the languages of India, and of emoji."""

@@ -6,7 +6,6 @@ It holds customers' values, which are personal data: the file is for its owner's
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ from markupsafe import Markup
 
 from jobs.scan_report import ScanFinding, ScanReport, ScanRun
 from worker.charts import Series, bar, columns, swatch
-from worker.rendering import asset, json_for_script, source_of, templates, visible
+from worker.rendering import Headline, asset, json_for_script, source_of, templates, visible
 
 ROWS_AT_MOST = 100_000
 """Findings that a page holds: some 25 MB, which a browser opens in a second or two. More are counted, not listed."""
@@ -25,15 +24,6 @@ ROWS_WITHOUT_SCRIPT = 500
 RUNS_AT_MOST = 30
 BUFFERED_PIECES = 1000
 STYLE, SCRIPT = "page.css", "findings.js"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the scan comes to: `kind` is `good`, `warn` or `bad`; `more` follows in smaller letters."""
-
-    kind: str
-    text: str
-    more: str = ""
 
 
 def write_page(report: ScanReport, path: Path) -> None:
@@ -61,16 +51,16 @@ def policy() -> str:
     )
 
 
-def verdict_of(run: ScanRun, for_people: int) -> Verdict:
+def headline_of(run: ScanRun, for_people: int) -> Headline:
     """What the run comes to; `for_people` of its findings are not mended by a sync."""
     if run.state in {"refused", "failed"}:
         text = "This scan asked for no sync." if run.state == "refused" else f"This scan failed: {run.error}."
-        return Verdict("bad", text, run.text)
+        return Headline("bad", text, run.text)
     if run.state == "running":
-        return Verdict("warn", "This scan is not over yet.")
+        return Headline("warn", "This scan is not over yet.")
     seen = f"{run.autumn_customers:,} customers in Autumn and {run.stripe_customers:,} in Stripe"
     if not run.findings:
-        return Verdict("good", "Both sides agree.", f"Nothing was found among {seen}.")
+        return Headline("good", "Both sides agree.", f"Nothing was found among {seen}.")
     parts = [f"{_so_many(run.repairable, 'customer')} can be repaired by a sync. Asked for: {run.asked:,}."]
     if run.left_out:
         parts.append(
@@ -78,7 +68,7 @@ def verdict_of(run: ScanRun, for_people: int) -> Verdict:
         )
     if for_people:
         parts.append(f"{_so_many(for_people, 'finding')} can only be mended by a person.")
-    return Verdict("warn", f"{_so_many(run.findings, 'finding')} among {seen}.", " ".join(parts))
+    return Headline("warn", f"{_so_many(run.findings, 'finding')} among {seen}.", " ".join(parts))
 
 
 def _so_many(number: int, noun: str) -> str:
@@ -95,7 +85,7 @@ def _values(report: ScanReport) -> dict[str, object]:
         "style": STYLE,
         "script": SCRIPT,
         "run": run,
-        "verdict": verdict_of(run, for_people),
+        "headline": headline_of(run, for_people),
         "for_people": for_people,
         "kinds": [(kind, number, bar(number, most)) for kind, number in Counter(run.totals).most_common() if number],
         "runs": runs,

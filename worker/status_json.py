@@ -89,6 +89,8 @@ def outcome_json(event_id: str, outcome: Outcome | None) -> Json:
 def overview_json(overview: Overview) -> Json:
     """Everything, `status`: `inbox` and `dead_letters` count events, `waiting` and `working` customers.
 
+    `oldest_sent_ms` is when the oldest change was sent that is neither applied nor dead, `last_success_ms` when a
+    change was last applied, `newest_dead_letter_ms` when the newest dead letter was buried; null where there is none.
     `line` says why nothing but a probe goes out (`kind` is outage or halt), and is null while all is well. `totals`
     count since the beginning.
     """
@@ -97,6 +99,9 @@ def overview_json(overview: Overview) -> Json:
         "waiting": overview.waiting,
         "working": overview.working,
         "dead_letters": overview.dead,
+        "oldest_sent_ms": overview.oldest_sent_ms,
+        "last_success_ms": overview.last_success_ms,
+        "newest_dead_letter_ms": overview.newest_dead_ms,
         "line": _line_json(overview.line),
         "totals": dict(sorted(overview.totals.items())),
     }

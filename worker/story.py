@@ -108,6 +108,13 @@ def tell_overview(overview: Overview) -> list[str]:
         f"waiting: {overview.waiting} customers, being worked on: {overview.working}",
         f"dead letters: {overview.dead}",
     ]
+    for what, then_ms in (
+        ("the oldest change that waits was sent", overview.oldest_sent_ms),
+        ("a change was last applied", overview.last_success_ms),
+        ("the newest dead letter is of", overview.newest_dead_ms),
+    ):
+        if then_ms is not None:
+            lines.append(f"{what}: {time_text(then_ms)}")
     if overview.line is not None:
         line = overview.line
         lines.append(f"{line.kind} since {time_text(line.since_ms)}: {line.service} {line.reason}")

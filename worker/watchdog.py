@@ -12,6 +12,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from worker.pulse import Pulse
+
 log = structlog.get_logger(__name__)
 
 CANARY_SECONDS = 1.0
@@ -48,9 +50,10 @@ async def check_redis(redis: Redis) -> list[str]:
 class Watchdog:
     """Writes a canary each second, and ends the process where Redis stays read-only."""
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
-        """Opens nothing."""
+    def __init__(self, redis: Redis, prefix: str, pulse: Pulse) -> None:
+        """Opens nothing; `pulse` is told of each canary that Redis took."""
         self._redis = redis
+        self._pulse = pulse
         self._key = f"{prefix}:canary"
         self._read_only_since: float | None = None
 
@@ -59,6 +62,7 @@ class Watchdog:
         try:
             await self._redis.set(self._key, "1", px=60_000)
             self._read_only_since = None
+            self._pulse.canary_taken()
         except ReadOnlyError:
             now = time.monotonic()
             self._read_only_since = self._read_only_since or now

@@ -1,11 +1,11 @@
 -- Moves entries from the head of the inbox into their customers' mailboxes, in the order of the stream, and deletes them
 -- from the inbox: one atomic step, so nothing is pending, claimed or seen twice.
 --
--- KEYS: inbox, waiting, called, totals, dead, outcomes
+-- KEYS: inbox, waiting, called, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
 --       outcomes kept
 -- Returns {entries moved, 1 if it stopped because too many customers wait}
-local inbox, waiting, called, totals, dead, outcomes = unpack(KEYS)
+local inbox, waiting, called, oldest, totals, dead, outcomes = unpack(KEYS)
 local prefix, count, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
@@ -45,6 +45,7 @@ local function bury(entry_id, event_id, fields, message)
   end
   redis.call('XADD', dead, '*', unpack(letter))
   redis.call('HINCRBY', totals, 'dead', 1)
+  redis.call('HINCRBY', totals, 'dead:' .. reason, 1)
 end
 
 local function deliver(customer, entry_id, fields)
@@ -52,8 +53,9 @@ local function deliver(customer, entry_id, fields)
   local added = redis.pcall('XADD', mailbox, entry_id, unpack(fields))
   if type(added) == 'table' and added.err then
     -- A new inbox whose clock is behind the one that Redis had before: the order of arrival still holds.
-    redis.call('XADD', mailbox, '*', unpack(fields))
+    added = redis.call('XADD', mailbox, '*', unpack(fields))
   end
+  redis.call('ZADD', oldest, 'NX', string.match(added, '^%d+'), customer)
 end
 
 local function bytes_of(fields)

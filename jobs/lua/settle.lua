@@ -1,14 +1,15 @@
 -- Ends a lease: takes the settled entries out of the mailbox and records what became of each, in one step. What is still
 -- in the mailbox waits for the next round. Also tells the line whether the services work.
 --
--- KEYS: lease, called, waiting, looks, mailbox, record, said, line, totals, outcomes, dead
+-- KEYS: lease, called, waiting, looks, oldest, mailbox, record, said, line, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
 --       look_after_ms, said,
 --       line: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, said_seconds,
 --       failures_to_close, longest_probe_wait_ms, halt_wait_ms}
 -- A settled entry: {entry, event, status, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost and nothing was settled
-local lease, called, waiting, looks, mailbox, record, said, line, totals, outcomes, dead = unpack(KEYS)
+local lease, called, waiting, looks, oldest, mailbox = unpack(KEYS, 1, 6)
+local record, said, line, totals, outcomes, dead, last_success = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local ending = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
@@ -26,6 +27,7 @@ local function bury(one)
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. part) or part
   end
   redis.call('XADD', dead, '*', unpack(letter))
+  redis.call('HINCRBY', totals, 'dead:' .. one.reason, 1)
 end
 
 local closed, probe, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'probe', 'wait_ms'))
@@ -67,6 +69,7 @@ for _, one in ipairs(ending.settled) do
   redis.call('XADD', outcomes, 'MAXLEN', '~', ending.outcomes_kept, '*', 'customer', customer, 'entry', one.entry,
              'event', one.event, 'status', one.status, 'reason', one.reason or '')
   redis.call('HINCRBY', totals, one.status, 1)
+  if one.status == 'applied' then redis.call('SET', last_success, now_ms) end
 end
 if #ending.settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
 for name, value in pairs(ending.totals) do redis.call('HINCRBY', totals, name, value) end
@@ -77,7 +80,13 @@ if ending.look_after_ms > 0 then redis.call('ZADD', looks, 'GT', now_ms + ending
 tell_the_line()
 
 redis.call('ZREM', called, customer)
-if redis.call('XLEN', mailbox) > 0 or redis.call('HGET', record, 'look') == '1' then
+local first = redis.call('XRANGE', mailbox, '-', '+', 'COUNT', 1)[1]
+if first then
+  redis.call('ZADD', oldest, string.match(first[1], '^%d+'), customer)
+else
+  redis.call('ZREM', oldest, customer)
+end
+if first or redis.call('HGET', record, 'look') == '1' then
   local again_ms = ending.again_after_ms
   if closed then again_ms = math.max(math.min(again_ms, tonumber(wait_ms)), ending.at_least_ms) end
   redis.call('ZADD', waiting, now_ms + again_ms, customer)

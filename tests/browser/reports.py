@@ -47,7 +47,7 @@ def report_of(findings: Sequence[ScanFinding], *, runs: int = len(FOUND_BEFORE))
         ended_ms=STARTED_MS + 41_000,
         autumn_customers=10_240,
         stripe_customers=10_251,
-        totals=Counter(found.kind for found in findings),
+        totals=dict(Counter(found.kind for found in findings)),
         repairable=repairable,
         asked=repairable,
         changed=Changed(new=6, fixed=4, still_there=18),

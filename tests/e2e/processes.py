@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -81,3 +82,11 @@ async def worker(environment: Mapping[str, str], process_type: str = "worker") -
             process.kill()
         await process.wait()
         await reading
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

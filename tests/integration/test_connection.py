@@ -1,14 +1,76 @@
-"""A connection to Redis that falls silent is given up, and the command goes through on another one."""
+"""The worker's connection to Redis: how long it waits for one that is away or silent, and what it counts."""
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
-from sandbox.redis import EmbeddedRedis
+import pytest
+from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError
+
+from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import PREFIX
 from worker.connection import READ_SECONDS, open_redis
 
+PATIENCE_SECONDS = 0.6
 
-async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connection(redis_server: EmbeddedRedis) -> None:
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedRedis]:
+    with embedded_redis(aof=False) as one:
+        yield one
+
+
+@asynccontextmanager
+async def client(
+    server: EmbeddedRedis, *, answered: Callable[[], None] = lambda: None, patience_seconds: float = 30
+) -> AsyncIterator[ArqRedis]:
+    redis = open_redis(server.url, PREFIX, answered=answered, patience_seconds=patience_seconds)
+    try:
+        yield redis
+    finally:
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_all_commands_lose_their_patience_together_however_many_wait(server: EmbeddedRedis) -> None:
+    async with client(server, patience_seconds=PATIENCE_SECONDS) as redis:
+        await redis.ping()
+        server.stop()
+        begin = time.monotonic()
+        ends = await asyncio.gather(*(redis.get(f"key {index}") for index in range(8)), return_exceptions=True)
+        assert all(isinstance(end, ConnectionError) for end in ends)
+        assert time.monotonic() - begin < 4 * PATIENCE_SECONDS
+
+
+async def test_who_waits_is_answered_when_redis_is_back(server: EmbeddedRedis) -> None:
+    async with client(server) as redis:
+        await redis.ping()
+        server.stop()
+        waiting = asyncio.gather(redis.exists("key"), redis.exists("other"))
+        server.start()
+        assert list(await waiting) == [0, 0]
+
+
+async def test_every_command_that_was_answered_is_counted(server: EmbeddedRedis) -> None:
+    answers = 0
+
+    def answered() -> None:
+        nonlocal answers
+        answers += 1
+
+    async with client(server, answered=answered) as redis:
+        await redis.ping()
+        before = answers
+        await redis.ping()
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.get("a")
+            pipe.get("b")
+            await pipe.execute()
+    assert answers - before == 3
+
+
+async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connection(server: EmbeddedRedis) -> None:
     opened = 0
 
     async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
@@ -16,7 +78,7 @@ async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connecti
         nonlocal opened
         opened += 1
         loses = opened == 1
-        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
         while piece := await asking.read(65536):
             if loses and b"GET" in piece:
                 continue
@@ -26,8 +88,8 @@ async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connecti
             writer.close()
             await writer.wait_closed()
 
-    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as server:
-        redis = open_redis(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", PREFIX)
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        redis = open_redis(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", PREFIX)
         begin = time.monotonic()
         assert await redis.get("nothing") is None
         assert time.monotonic() - begin >= READ_SECONDS

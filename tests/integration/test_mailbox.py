@@ -78,9 +78,10 @@ async def test_nothing_is_left_behind_when_all_is_settled(redis: Redis, mailbox:
     mail = await take(mailbox, "ann")
     await mailbox.settle(mail.lease, applied(mail))
     left = {key.decode() for key in await redis.keys("*")}
-    kept = {f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:customer:ann", INBOX}
+    permanent = {f"{PREFIX}:totals", f"{PREFIX}:last-success", f"{PREFIX}-outcomes", INBOX}
+    kept = {*permanent, f"{PREFIX}:customer:ann"}
     assert {key for key in left if ":events:" not in key} == kept
-    for key in left - {f"{PREFIX}:totals", f"{PREFIX}-outcomes", INBOX}:
+    for key in left - permanent:
         assert await redis.ttl(key) > 0, f"{key} would stay for ever"
 
 

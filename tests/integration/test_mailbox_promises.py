@@ -31,7 +31,7 @@ from tests.integration.ledger import NAMES, Ledger
 
 MAX_WAITING = 2
 NEVER_MS = 3_600_000  # longer than a run: only a rule makes such a time come
-WAITING, CALLED = f"{PREFIX}:waiting", f"{PREFIX}:called"
+WAITING, CALLED, OLDEST = f"{PREFIX}:waiting", f"{PREFIX}:called", f"{PREFIX}:oldest"
 LIMITS: Any = {"max_waiting": MAX_WAITING, "lease_seconds": NEVER_MS / 1000, "call_ms": NEVER_MS // 2}
 DEAD = {"reason": "refused", "message": "no", "attempts": "1", "since": ""}
 WORKERS, PICKS, COUNTS = st.integers(0, 2), st.integers(0, 5), st.integers(1, 6)
@@ -77,13 +77,15 @@ class Machine(RuleBasedStateMachine):
         """What Redis holds; `waiting` and `called` with their times in milliseconds."""
         pipe: Any = self.redis.pipeline()
         pipe.zrange(WAITING, 0, -1, withscores=True).zrange(CALLED, 0, -1, withscores=True).hgetall(f"{PREFIX}:totals")
+        pipe.zrange(OLDEST, 0, -1, withscores=True)
         pipe.xrange(INBOX).xrange(f"{PREFIX}-outcomes").xrange(f"{PREFIX}:dead")
         for name in NAMES:
             pipe.xrange(f"{PREFIX}:mailbox:{name}").get(f"{PREFIX}:lease:{name}")
-        waiting, called, totals, inbox, ends, dead, *rest = pipe.execute()
+        waiting, called, totals, oldest, inbox, ends, dead, *rest = pipe.execute()
         seen = SimpleNamespace(
             waiting=dict(waiting), called=dict(called), dead=[{"id": letter_id, **letter} for letter_id, letter in dead]
         )
+        seen.oldest = dict(oldest)
         seen.totals = {name: int(value) for name, value in totals.items()}
         seen.inbox = [entry for entry, _ in inbox]
         seen.ends = sorted((end["entry"], end["status"]) for _, end in ends)
@@ -203,6 +205,7 @@ class Machine(RuleBasedStateMachine):
         totals = {name: ends.count(name) for name in ("applied", "dead", "duplicates")}
         totals["received"] = len(ends) + sum(map(len, seen.mail.values()))
         assert {name: seen.totals.get(name, 0) for name in totals} == totals
+        assert seen.oldest == {name: int(mail[0].split("-")[0]) for name, mail in seen.mail.items() if mail}
         assert not seen.waiting.keys() & seen.called.keys()
         assert {name for name in NAMES if seen.mail[name]} <= seen.waiting.keys() | seen.called.keys()
         assert len(seen.waiting) + len(seen.called) <= MAX_WAITING

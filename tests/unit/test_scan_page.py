@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.scan_report import ScanFinding, ScanReport, ScanRun
 from tests.browser.reports import finding, report_of
 from worker.rendering import source_of
-from worker.scan_page import verdict_of, write_page
+from worker.scan_page import headline_of, write_page
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202egnp\x00\ud800&lt;{{ 7*7 }}<!--"
 VOID = {"meta", "input", "img", "br", "link"}
@@ -188,7 +188,7 @@ RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, asked=1)
     ],
 )
 def test_the_first_sentence_says_what_the_run_comes_to(run: ScanRun, kind: str, text: str, more: str) -> None:
-    verdict = verdict_of(run, for_people=3)
-    assert verdict.kind == kind
-    assert verdict.text.startswith(text)
-    assert more in verdict.more
+    headline = headline_of(run, for_people=3)
+    assert headline.kind == kind
+    assert headline.text.startswith(text)
+    assert more in headline.more

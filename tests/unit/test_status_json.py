@@ -185,12 +185,27 @@ def test_an_event_and_everything() -> None:
         "entry": "5-0",
         "at_ms": AT,
     }
-    assert overview_json(Overview(1, 2, 3, 4, {"applied": 5}, LINE)) == {
+    overview = Overview(
+        now_ms=AT,
+        inbox=1,
+        waiting=2,
+        working=3,
+        oldest_sent_ms=AT - 5,
+        dead=4,
+        newest_dead_ms=AT - 6,
+        last_success_ms=None,
+        totals={"applied": 5},
+        line=LINE,
+    )
+    assert overview_json(overview) == {
         "inbox": 1,
         "waiting": 2,
         "working": 3,
         "dead_letters": 4,
+        "oldest_sent_ms": AT - 5,
+        "last_success_ms": None,
+        "newest_dead_letter_ms": AT - 6,
         "line": LINE_JSON,
         "totals": {"applied": 5},
     }
-    assert overview_json(Overview(0, 0, 0, 0, {}, None))["line"] is None
+    assert overview_json(replace(overview, line=None))["line"] is None

@@ -241,10 +241,24 @@ def test_an_outcome_and_everything_are_told() -> None:
         "at: 2023-11-14T22:13:20+00:00",
     ]
     line = Line("outage", 1_700_000_000_000, "autumn", "http_503", "")
-    assert tell_overview(Overview(1, 2, 3, 4, {"applied": 5}, line)) == [
+    overview = Overview(
+        now_ms=1_700_000_060_000,
+        inbox=1,
+        waiting=2,
+        working=3,
+        oldest_sent_ms=1_700_000_000_000,
+        dead=4,
+        newest_dead_ms=None,
+        last_success_ms=1_700_000_030_000,
+        totals={"applied": 5},
+        line=line,
+    )
+    assert tell_overview(overview) == [
         "in the inbox: 1 events",
         "waiting: 2 customers, being worked on: 3",
         "dead letters: 4",
+        "the oldest change that waits was sent: 2023-11-14T22:13:20+00:00",
+        "a change was last applied: 2023-11-14T22:13:50+00:00",
         "outage since 2023-11-14T22:13:20+00:00: autumn http_503",
         "one customer at a time is tried; the others go on when one gets through",
         "total applied: 5",

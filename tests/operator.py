@@ -1,0 +1,90 @@
+"""The operator's page over the simulated services, and a busy day for it to show."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from math import sin
+
+from aiohttp import web
+
+from config.settings import load_settings
+from jobs.history import MINUTE_MS, History
+from jobs.overview import read_overview
+from jobs.scan_record import ScanRecord
+from sandbox.serve import serving
+from tests.browser.reports import finding, report_of
+from tests.browser.tab import Tab
+from tests.conftest import INBOX, PREFIX, World
+from tests.integration.steps import autumn_goes_down, change, seed
+from worker.backstage import pages_of
+from worker.shared_state import SharedStateReader
+
+PASSWORD = "correct horse battery"
+HOSTILE = "<img src=x onerror=\"document.title='gone'\">\u202e\x00'&"
+
+
+@asynccontextmanager
+async def operator_page(world: World, password: str | None = PASSWORD) -> AsyncIterator[str]:
+    """The address of the page; without a password it is read-only."""
+    settings = load_settings(
+        REDIS_URL="redis://127.0.0.1",
+        AUTUMN_SECRET_KEY=world.autumn.key,
+        STRIPE_API_KEY=world.stripe.key,
+        OPERATOR_PASSWORD=password,
+    )
+    shared = SharedStateReader(
+        world.redis, world.resources.limits, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule
+    )
+    app = web.Application()
+    pages_of(settings, world.redis, world.resources, shared.look)(app)
+    async with serving(app) as url:
+        yield url
+
+
+async def sign_in(tab: Tab, url: str) -> None:
+    """Open the page and give the password."""
+    await tab.open(url)
+    await tab.evaluate("document.querySelector('[name=password]').focus()")
+    await tab.type(PASSWORD)
+    await tab.press("Enter")
+    await tab.has_loaded()
+
+
+async def bury(world: World, customer: str, name: str = "Ann") -> None:
+    """A change of a customer that Autumn does not know becomes a dead letter."""
+    await change(world, customer, name=name)
+    await world.run()
+
+
+async def busy_day(world: World) -> None:
+    """Some customers in sync, some given up, a scan, six hours of history, and an Autumn that has just gone down."""
+    seed(world, "ann", *(f"user_{number}" for number in range(40, 48)))
+    for number in range(40, 48):
+        await change(world, f"user_{number}", name=f"Customer {number}", send_email_receipts=True)
+    await world.run()
+    for customer in ("user_7", "user_19", "org_3"):
+        await bury(world, customer)
+    record = ScanRecord(world.redis, PREFIX)
+    report = report_of([finding(number) for number in range(24)], runs=5)
+    for run in (*reversed(report.before), report.this_run):
+        await record.end(run)
+    await note_hours(world)
+    await autumn_goes_down(world)
+    for number in (40, 41, 42):
+        await change(world, f"user_{number}", name="Somebody else")
+    await world.mailbox.move()
+
+
+async def note_hours(world: World, minutes: int = 360) -> None:
+    """Minutes of history that look like a day."""
+    overview = await read_overview(world.redis, PREFIX, INBOX)
+    history, applied = History(world.redis, PREFIX), 1000
+    for ago in range(minutes, -1, -1):
+        busy = 1 + sin(ago / 45) + sin(ago / 7) / 3
+        applied += int(busy * 60) + 20
+        now_ms = overview.now_ms - ago * MINUTE_MS
+        oldest_ms = now_ms - int(busy * 4000) - 1000 * max(0, 40 - abs(ago - 150)) * 3
+        totals = {"received": applied + 5, "applied": applied, "dead": applied // 2500}
+        then = replace(overview, now_ms=now_ms, oldest_sent_ms=oldest_ms, totals=totals)
+        calls = {"autumn-updates": int(busy * 340) + 60, "stripe": int(busy * 250) + 100}
+        await history.note(then, calls)

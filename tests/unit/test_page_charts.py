@@ -1,0 +1,45 @@
+"""The charts of the operator's page: what the noted minutes come to."""
+
+from jobs.history import Minute
+from worker.page_charts import charts_of
+
+RATES = {"autumn-updates": 20.0, "stripe": 80.0}
+
+
+def minute(number: int, applied: int, *, dead: int = 0, oldest: int = 0, stripe: int = 0) -> Minute:
+    calls = {"stripe": stripe} if stripe else {}
+    return Minute(number, {"received": applied, "applied": applied, "dead": dead}, oldest, calls)
+
+
+def rows(minutes: list[Minute], chart_id: str) -> list[list[str]]:
+    (chart,) = [chart for chart in charts_of(minutes, RATES) if chart.id == chart_id]
+    return [[at, *values] for at, values in reversed(chart.rows)]
+
+
+def test_events_are_what_a_counter_grew_by_over_the_edge_of_a_step_too() -> None:
+    minutes = [minute(5, 100), minute(9, 130), minute(10, 140, dead=2), minute(14, 145, dead=2)]
+    assert rows(minutes, "events") == [["00:05", "30", "0"], ["00:10", "15", "2"]]
+
+
+def test_a_counter_that_was_lost_with_its_redis_begins_anew() -> None:
+    assert rows([minute(5, 100), minute(10, 3)], "events")[1] == ["00:10", "0", "0"]
+
+
+def test_a_step_that_nobody_noted_is_not_known() -> None:
+    assert rows([minute(5, 1), minute(15, 9)], "events") == [
+        ["00:05", "0", "0"],
+        ["00:10", "not known", "not known"],
+        ["00:15", "0", "0"],
+    ]
+
+
+def test_of_the_oldest_change_the_oldest_moment_counts() -> None:
+    assert rows([minute(5, 1, oldest=3), minute(6, 1, oldest=70), minute(7, 1)], "oldest") == [["00:05", "70"]]
+
+
+def test_calls_are_the_busiest_minutes_part_of_its_limit() -> None:
+    assert rows([minute(5, 1, stripe=2400), minute(6, 1, stripe=600)], "calls") == [["00:05", "0", "50"]]
+
+
+def test_before_anything_is_noted_there_are_no_rows() -> None:
+    assert rows([], "events") == []

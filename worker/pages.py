@@ -1,0 +1,194 @@
+"""The operator's page: everything at a glance, a customer's story, dead letters to send again or drop.
+
+Whoever gets in is asked by worker.doorkeeper. An id may be an address where an app made it one, so ids come in forms
+and never in an address, which proxies log. Actions are logged by their names with ids only, and are asked for twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from jobs.dead_letters import DeadLetter, DeadLetters
+from jobs.errors import SyncError
+from jobs.events import EventError, new_update
+from jobs.history import History
+from jobs.overview import Standing
+from jobs.preview import Preview
+from jobs.scan_record import ScanRecord
+from worker import page_views
+from worker.doorkeeper import Doorkeeper, answer
+from worker.page_charts import HOURS, charts_of
+from worker.preview_story import tell_failure
+from worker.sessions import Session
+from worker.shared_state import Look
+from worker.story import verdict_of
+
+log = structlog.get_logger(__name__)
+
+WAITING_SHOWN: Final = 20
+LETTERS_SHOWN: Final = 50
+LOOK_SECONDS: Final = 15.0
+STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon.svg": "image/svg+xml"}
+"""Files that anybody may have: they say nothing of anybody."""
+
+
+@dataclass(frozen=True)
+class Backstage:
+    """What the pages read and act with. `preview` looks at both services; `rates` are calls a second by limit."""
+
+    look: Look
+    history: History
+    letters: DeadLetters
+    scans: ScanRecord
+    standing: Callable[[str], Awaitable[Standing]]
+    longest_waiting: Callable[[int], Awaitable[list[Standing]]]
+    preview: Callable[[str], Awaitable[Preview]]
+    rates: Mapping[str, float]
+    mode: str
+
+
+def add_pages(app: web.Application, door: Doorkeeper, backstage: Backstage) -> None:
+    """Add the routes of the page to what is served."""
+    pages = Pages(backstage)
+    guard = door.guard
+    app.add_routes(
+        [
+            web.get("/", guard(pages.overview)),
+            web.post("/customer", guard(pages.customer)),
+            web.post("/dead-letters", guard(pages.ask, acts=True)),
+            web.post("/dead-letters/replay", guard(pages.replay, acts=True)),
+            web.post("/dead-letters/drop", guard(pages.drop, acts=True)),
+            web.post("/sign-in", door.sign_in),
+            web.post("/sign-out", guard(door.sign_out)),
+            web.get("/static/{name}", _static),
+        ]
+    )
+
+
+async def _static(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name not in STATIC:
+        raise web.HTTPNotFound
+    text = (files("worker") / "static" / name).read_text(encoding="utf-8")
+    return web.Response(text=text, content_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
+
+
+class Pages:
+    """The handlers of who was let in."""
+
+    def __init__(self, backstage: Backstage) -> None:
+        """Opens nothing."""
+        self._back = backstage
+
+    async def overview(self, _: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
+        """GET /."""
+        back = self._back
+        state = await back.look()
+        if state is None:
+            raise TimeoutError
+        overview = state.overview
+        minutes = await back.history.read(until_ms=overview.now_ms, hours=HOURS)
+        letters = await self._newest_letters()
+        return answer(
+            "overview.html",
+            values,
+            mode=back.mode,
+            now_ms=overview.now_ms,
+            headline=page_views.headline_of(state),
+            stations=page_views.stations_of(overview),
+            charts=charts_of(minutes, back.rates),
+            hours=HOURS,
+            waiting=page_views.waiting_rows(await back.longest_waiting(WAITING_SHOWN)),
+            waiting_shown=WAITING_SHOWN,
+            letters=letters[:LETTERS_SHOWN],
+            letters_number=overview.dead,
+            reasons=page_views.reasons_of(letters),
+            reasons_of=len(letters),
+            runs=await back.scans.history(),
+            can_act=session.is_operator,
+        )
+
+    async def customer(self, request: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /customer: one customer's story, and with `live` what both sides say now."""
+        form = await request.post()
+        try:
+            customer = new_update(
+                customer_id=str(form.get("customer", "")).strip(), type="customer.reconcile"
+            ).customer_id
+        except EventError:
+            # Not logged: it may be a name or an address that somebody typed.
+            text = "What was typed is none of a customer: ids hold letters, digits, _, : and -, and no more than that."
+            return answer("message.html", values, status=400, title="That is no id", text=text)
+        standing = await self._back.standing(customer)
+        letters = await self._back.letters.newest_of(customer, at_most=LETTERS_SHOWN)
+        live: Mapping[str, Any] = {"is_live": "live" in form}
+        if "live" in form:
+            log.info("customer_looked_at", customer=customer)
+            live = {**live, **await self._look(customer)}
+        return answer(
+            "customer.html",
+            values,
+            customer=customer,
+            headline=page_views.customer_headline(verdict_of(standing, letters)),
+            story=page_views.story_of(standing, letters),
+            letters=letters.letters,
+            can_act=session.is_operator,
+            live=live,
+        )
+
+    async def _look(self, customer: str) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                seen = await self._back.preview(customer)
+        except SyncError as error:
+            return {"failure": tell_failure(error, customer)}
+        except TimeoutError:
+            return {"failure": f"The services did not answer within {LOOK_SECONDS:.0f} s."}
+        return {
+            "headline": page_views.live_headline(seen),
+            "rows": page_views.comparison_of(seen),
+            "steps": page_views.steps_of(seen),
+        }
+
+    async def ask(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /dead-letters: show what was chosen, and ask whether it is meant."""
+        form = await request.post()
+        found = [letter for letter in [await self._back.letters.find(each) for each in _ids(form)] if letter]
+        if not found:
+            text = "Choose one or more: those that were chosen are not there any more, or none was."
+            return answer("message.html", values, status=400, title="No dead letter", text=text)
+        return answer("ask.html", values, letters=found, action="drop" if form.get("action") == "drop" else "replay")
+
+    async def replay(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /dead-letters/replay: send them again."""
+        ids = _ids(await request.post())
+        replayed = await self._back.letters.replay(ids)
+        log.info("dead_letters_replayed", letters=[each.id for each in replayed], outdated=_outdated(replayed))
+        return answer("done.html", values, replayed=replayed, dropped=[], missing=len(ids) - len(replayed))
+
+    async def drop(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /dead-letters/drop: delete them for good."""
+        ids = _ids(await request.post())
+        dropped = await self._back.letters.drop(ids)
+        log.info("dead_letters_dropped", letters=dropped)
+        return answer("done.html", values, replayed=[], dropped=dropped, missing=len(ids) - len(dropped))
+
+    async def _newest_letters(self) -> Sequence[DeadLetter]:
+        async for page in self._back.letters.pages(newest_first=True, at_most_pages=1):
+            return page
+        return ()
+
+
+def _ids(form: Mapping[str, Any]) -> list[str]:
+    """The letters that were chosen, each once."""
+    given = form.getall("letter", []) if hasattr(form, "getall") else []
+    return list(dict.fromkeys(str(each) for each in given))[:LETTERS_SHOWN]
+
+
+def _outdated(replayed: Sequence[Any]) -> int:
+    return sum(each.outdated for each in replayed)

@@ -1,0 +1,99 @@
+"""What all workers share, as Redis has it at a moment: read for whoever asks, rarely, and never for long.
+
+A page or a scrape must not hang because Redis does, nor ask it more than it needs to be asked.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobs.overview import Overview, read_overview
+from jobs.rate_limit import Limits
+from jobs.scan_record import ScanRecord
+from jobs.scan_report import ScanRun
+from jobs.stripe_gateway import ENDPOINTS
+from worker.scanner import is_due
+
+READ_SECONDS: Final = 2.0
+"""Less than the time-outs of probes and scrapes, which begin at 5 s or 10 s as a rule."""
+GOOD_FOR_SECONDS: Final = 1.0
+"""However many ask: Redis is asked once a second."""
+SCAN_GRACE_MS: Final = 6 * 3_600_000
+"""How long after its time a scan may take to come to its end: a run that was cut short is gone on with for so long."""
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """What is known of the scans of everything, those that were bounded to a part left aside.
+
+    `last` is the newest run, `last_done` the newest that came to its end, None where there is none. `began_ms` is when
+    the last one began that did what the schedule asks for, in milliseconds since the epoch. `is_overdue`: a time of the
+    schedule has come and gone without one, or there never was one.
+    """
+
+    last: ScanRun | None
+    last_done: ScanRun | None
+    began_ms: int | None
+    is_overdue: bool
+
+
+@dataclass(frozen=True)
+class SharedState:
+    """Where the work stands, the share of each rate that is in force, by its name, and what is known of scans."""
+
+    overview: Overview
+    rate_shares: Mapping[str, float]
+    scan: ScanState
+
+
+Look = Callable[[], Awaitable[SharedState | None]]
+"""Gives the state as it is now or was a moment ago, None where Redis does not tell. Never raises, never hangs."""
+
+
+class SharedStateReader:
+    """Reads it; `look` is a Look."""
+
+    def __init__(self, redis: Redis, limits: Limits, *, prefix: str, inbox: str, scan_schedule: str) -> None:
+        """Opens nothing. `scan_schedule` is as cron writes it, in UTC."""
+        self._redis = redis
+        self._limits = limits
+        self._prefix = prefix
+        self._inbox = inbox
+        self._scan_schedule = scan_schedule
+        self._scans = ScanRecord(redis, prefix)
+        self._reading = asyncio.Lock()
+        self._state: SharedState | None = None
+        self._good_until = 0.0
+
+    async def look(self) -> SharedState | None:
+        """See Look. Who asks while another's reading is on its way shares it."""
+        async with self._reading:
+            if time.monotonic() >= self._good_until:
+                self._state = await self._read()
+                self._good_until = time.monotonic() + GOOD_FOR_SECONDS
+            return self._state
+
+    async def _read(self) -> SharedState | None:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                overview = await read_overview(self._redis, self._prefix, self._inbox)
+                shares = await self._limits.shares(ENDPOINTS)
+                return SharedState(overview, shares, await self._read_scans(overview.now_ms))
+        except (RedisError, TimeoutError, OSError):
+            return None
+
+    async def _read_scans(self, now_ms: int) -> ScanState:
+        """The one place that knows where scans are recorded."""
+        runs = [run for run in await self._scans.history() if not run.scope]
+        began_ms = await self._scans.watermark_ms()
+        return ScanState(
+            last=next(iter(runs), None),
+            last_done=next((run for run in runs if run.state != "failed"), None),
+            began_ms=began_ms,
+            is_overdue=is_due(self._scan_schedule, began_ms, None, now_ms - SCAN_GRACE_MS),
+        )

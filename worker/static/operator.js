@@ -1,0 +1,41 @@
+// What the operator's page does on top of what it is without a script: live numbers, and choosing all letters at once.
+"use strict";
+(() => {
+  const EVERY_MS = 5000;
+  const live = () => document.getElementById("live");
+
+  // Whoever reads a table in there, or has the focus there, is not disturbed.
+  const isInUse = () => document.hidden || live().contains(document.activeElement) || live().querySelector("details[open]") !== null;
+
+  const refresh = async () => {
+    if (isInUse()) return;
+    try {
+      const answer = await fetch("/", { headers: { Accept: "text/html" }, redirect: "error" });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+      if (answer.ok && fresh === null) location.reload();
+      if (answer.ok && fresh !== null && !isInUse()) {
+        live().replaceWith(fresh);
+        show();
+      }
+    } catch {
+      // Away for a moment: the next time will tell.
+    }
+  };
+  const show = () => {
+    live().querySelector("[data-refreshes]").hidden = false;
+  };
+
+  if (live() !== null) {
+    show();
+    setInterval(refresh, EVERY_MS);
+  }
+  for (const form of document.querySelectorAll("[data-choice]")) {
+    const all = form.querySelector("[data-choose-all]");
+    all.hidden = false;
+    all.addEventListener("click", () => {
+      const boxes = [...form.querySelectorAll("[name=letter]")];
+      const wanted = !boxes.every((box) => box.checked);
+      for (const box of boxes) box.checked = wanted;
+    });
+  }
+})();

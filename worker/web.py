@@ -1,0 +1,116 @@
+"""The port of a process, for platforms, monitors and people: /healthz, /readyz, /metrics.
+
+All interfaces are listened on, because platforms ask from outside, and nobody is asked here who they are: no answer of
+these may hold a customer's id, an address, a payload or a text of a service. The operator's page, which asks, is added
+to them (worker.pages).
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from worker.health import readiness_json, why_a_person_should_look, why_not_alive
+from worker.metrics import Metrics
+from worker.pulse import Pulse
+from worker.shared_metrics import SharedMetrics
+from worker.shared_state import Look
+
+log = structlog.get_logger(__name__)
+
+ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - platforms ask from outside the machine
+BACKLOG: Final = 128
+TRY_AGAIN_SECONDS: Final = 5.0
+"""How soon a port that another process has is tried again: whoever is replaced in a deploy ends in half a minute."""
+CLOSE_SECONDS: Final = 1.0
+"""What an answer on its way may still take when the process ends."""
+
+
+def make_app(
+    pulse: Pulse, look: Look, metrics: Metrics, *, add_more: Callable[[web.Application], None] | None = None
+) -> web.Application:
+    """What is served. `look` gives what all workers share; `metrics` are those of this process.
+
+    `add_more` adds further routes, which have to ask by themselves who it is.
+    """
+
+    async def healthz(_: web.Request) -> web.Response:
+        reasons = why_not_alive(pulse, time.monotonic())
+        return _json({"alive": not reasons, "reasons": reasons}, is_well=not reasons)
+
+    async def readyz(_: web.Request) -> web.Response:
+        state = await look()
+        reasons = why_a_person_should_look(state)
+        return _json(readiness_json(state, reasons), is_well=not reasons)
+
+    async def scrape(_: web.Request) -> web.Response:
+        state = await look()
+        text = generate_latest(metrics.registry) + generate_latest(SharedMetrics(state))
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", scrape)])
+    if add_more is not None:
+        add_more(app)
+    return app
+
+
+def _json(answer: dict[str, Any], *, is_well: bool) -> web.Response:
+    status = web.HTTPOk if is_well else web.HTTPServiceUnavailable
+    text = json.dumps(answer, indent=2) + "\n"
+    return web.Response(status=status.status_code, text=text, content_type="application/json")
+
+
+@asynccontextmanager
+async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
+    """Serve `app` on a port of all interfaces for the length of the block.
+
+    Where another process has the port, as a second worker of the same machine may, the block goes on without it, a line
+    in the log says so, and the port is tried again until it is free: the work must not wait for who looks at it.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)
+    await runner.setup()
+    listening = asyncio.create_task(_listen(runner, port))
+    try:
+        yield
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, port: int) -> None:
+    told = False
+    while True:
+        try:
+            await web.SockSite(runner, _bind(port)).start()
+        except OSError as error:
+            if not told:
+                fix = "give each worker of a machine a PORT of its own; it works on, and tries the port again"
+                log.error("port_not_free", port=port, error=error.strerror, fix=fix)
+                told = True
+            await asyncio.sleep(TRY_AGAIN_SECONDS)
+        else:
+            log.info("port_open", port=port)
+            return
+
+
+def _bind(port: int) -> socket.socket:
+    """A socket that listens. Raises OSError where the port is not to be had."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((ALL_INTERFACES, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

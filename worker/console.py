@@ -28,8 +28,7 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
 
     async def run() -> Answer:
         place = load_place()
-        url = place.redis_url.get_secret_value()
-        async with Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5) as redis:
+        async with open_briefly(place) as redis:
             return await act(redis, place)
 
     try:
@@ -38,6 +37,13 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
         fail(EX_CONFIG, str(error))
     except RedisError as error:
         fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
+
+
+def open_briefly(place: RedisPlace) -> Redis:
+    """A Redis for one command: it waits for nobody, so that a person soon learns that it is away."""
+    url = place.redis_url.get_secret_value()
+    redis: Redis = Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
+    return redis
 
 
 def fail(code: int, text: str) -> NoReturn:

@@ -11,11 +11,14 @@ import time
 from typing import Any
 
 from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
+
+from worker.tls import VerifiedSSLConnection, is_untrusted
 
 PATIENCE_SECONDS = 120.0
 """How long connecting waits before it gives up and the process ends, for the platform to start it anew."""
@@ -28,15 +31,18 @@ class _Patient:
     """Connects again and again while Redis is away or still loads its data."""
 
     async def connect(self) -> None:
-        """Connect, waiting PATIENCE_SECONDS at most. Raises ConnectionError after that, AuthenticationError at once."""
+        """Connect, waiting PATIENCE_SECONDS at most.
+
+        Raises ConnectionError after that, or at once where the certificate is not trusted; AuthenticationError at once.
+        """
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 await self._connect_and_ask()
             except AuthenticationError:
                 raise
-            except (ConnectionError, TimeoutError):
-                if time.monotonic() >= give_up:
+            except (ConnectionError, TimeoutError) as error:
+                if is_untrusted(error) or time.monotonic() >= give_up:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
@@ -72,7 +78,7 @@ class PatientConnection(_Patient, Connection):
     """By TCP."""
 
 
-class PatientSSLConnection(_Patient, SSLConnection):
+class PatientSSLConnection(_Patient, VerifiedSSLConnection):
     """By TLS."""
 
 
@@ -130,19 +136,35 @@ def scan_queue_name(prefix: str) -> str:
     return f"{prefix}:scans"
 
 
-def open_redis(url: str, prefix: str) -> ArqRedis:
-    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq."""
+def open_redis(url: str, prefix: str, certificate: str | None = None) -> ArqRedis:
+    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
+
+    `certificate` is the only one to trust, in PEM; None is for a Redis that authorities vouch for, or without TLS.
+    """
     pool = ConnectionPool.from_url(
         url,
         socket_connect_timeout=5,
         health_check_interval=15,
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
+        **_only(certificate),
     )
     pool.connection_class = PATIENT[pool.connection_class]
     return PatientRedis(
         pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix)
     )
+
+
+def open_briefly(url: str, certificate: str | None = None) -> Redis:
+    """A client for one command, as `open_redis` but for its patience: a person soon learns that Redis is away."""
+    pool = ConnectionPool.from_url(url, socket_timeout=10, socket_connect_timeout=5, **_only(certificate))
+    if pool.connection_class is SSLConnection:
+        pool.connection_class = VerifiedSSLConnection
+    return Redis.from_pool(pool)
+
+
+def _only(certificate: str | None) -> dict[str, str]:
+    return {} if certificate is None else {"certificate": certificate}
 
 
 def to_json(job: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.settings import RedisPlace, SettingsError, load_place
+from worker.connection import open_briefly
 
 EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
 NOT_FOUND = 1
@@ -28,7 +29,7 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
 
     async def run() -> Answer:
         place = load_place()
-        async with open_briefly(place) as redis:
+        async with open_briefly(place.redis_url.get_secret_value(), place.redis_certificate) as redis:
             return await act(redis, place)
 
     try:
@@ -37,13 +38,6 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
         fail(EX_CONFIG, str(error))
     except RedisError as error:
         fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
-
-
-def open_briefly(place: RedisPlace) -> Redis:
-    """A Redis for one command: it waits for nobody, so that a person soon learns that it is away."""
-    url = place.redis_url.get_secret_value()
-    redis: Redis = Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
-    return redis
 
 
 def fail(code: int, text: str) -> NoReturn:

@@ -16,7 +16,7 @@ from config.settings import RedisPlace, Settings, SettingsError, load_place, loa
 from jobs.autumn import open_autumn
 from jobs.stripe_gateway import open_stripe
 from worker.checkup import Checkup, Found, Line
-from worker.console import open_briefly
+from worker.connection import open_briefly
 from worker.redis_checks import REDIS_CHECKS, RedisSubject, redis_error_in_words
 from worker.service_checks import SERVICE_CHECKS, SETTINGS_CHECKS, Services, service_error_in_words
 
@@ -48,7 +48,7 @@ async def _examine(checkup: Checkup) -> AsyncIterator[Line]:
         for line in checkup.skip(REDIS_CHECKS, because_of="settings"):
             yield line
     else:
-        async with open_briefly(place) as redis:
+        async with open_briefly(place.redis_url.get_secret_value(), place.redis_certificate) as redis:
             subject = RedisSubject(redis, place.key_prefix, place.inbox_stream)
             async for line in checkup.run(REDIS_CHECKS, subject, redis_error_in_words):
                 yield line

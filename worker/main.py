@@ -84,7 +84,9 @@ def worker_settings(settings: Settings) -> type:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     attributes = {
         "functions": functions,
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "redis_pool": open_redis(
+            settings.redis_url.get_secret_value(), settings.key_prefix, settings.redis_certificate
+        ),
         "queue_name": queue_name(settings.key_prefix),
         "ctx": {"settings": settings},
         "on_startup": _start,

@@ -4,7 +4,6 @@ So whether this user may write is not known here. A script that Redis does not h
 refusal tells whether scripts and those keys are allowed, and nothing runs.
 """
 
-import ssl
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from redis.exceptions import (
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys
 from worker.checkup import Check, Found
+from worker.tls import is_untrusted
 from worker.watchdog import INFO_REFUSED, Info, why_at_risk, why_unfit
 
 PINGS: Final = 21
@@ -56,12 +56,9 @@ def redis_error_in_words(error: Exception) -> Found:
         raise error
     if isinstance(error, AuthenticationError | NoPermissionError):
         return Found("wrong", f"Redis refuses the user or the password ({type(error).__name__})", "Correct REDIS_URL")
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            text = f"the certificate of Redis is not trusted: {cause.verify_message}"
-            return Found("wrong", text, "See docs/deploy.md, Redis over TLS")
-        cause = cause.__cause__ or cause.__context__
+    if is_untrusted(error):
+        text = "the certificate of Redis is not trusted, or is for another name"
+        return Found("wrong", text, "See docs/deploy.md, Redis over TLS")
     return Found("wrong", f"Redis does not answer ({type(error).__name__})", "Check REDIS_URL, and that Redis runs")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import SettingsError, load_settings
+from tests.tls import self_signed
 
 GOOD = {
     "REDIS_URL": "redis://:hunter2@localhost:6379/0",
@@ -45,6 +46,9 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
     ("name", "value"),
     [
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "rediss://localhost:6379/0?ssl_cert_reqs=none"),
+        ("REDIS_URL", "rediss://localhost:6379/0?db=1&ssl_check_hostname=false"),
+        ("REDIS_CERTIFICATE", "not a certificate"),
         ("AUTUMN_SECRET_KEY", "sk_test_oops"),
         ("STRIPE_API_KEY", "pk_test_oops"),
         ("AUTUMN_API_URL", "api.useautumn.com"),
@@ -99,3 +103,15 @@ def test_keys_of_two_modes_are_refused() -> None:
 def test_no_secret_shows() -> None:
     shown = repr(load_settings(**GOOD)) + str(load_settings(**GOOD))
     assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret"))
+
+
+def test_a_certificate_goes_with_tls_only(certificate: str) -> None:
+    secure = GOOD | {"REDIS_URL": "rediss://localhost:6379/0", "REDIS_CERTIFICATE": certificate}
+    assert load_settings(**secure).redis_certificate == certificate
+    with pytest.raises(SettingsError, match="REDIS_CERTIFICATE: is of use only where"):
+        load_settings(**secure | {"REDIS_URL": GOOD["REDIS_URL"]})
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> str:
+    return self_signed(tmp_path, "redis", host="redis").pem

@@ -40,6 +40,17 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
         fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
 
 
+def confirm(question: str) -> None:
+    """Ask, and go on where the answer is yes. Raises: typer.Exit, where it is not or where nobody can be asked."""
+    if not sys.stdin.isatty():
+        fail(EX_USAGE, f"{question} Nobody can be asked here: say --yes")
+    # On standard error, so that what is written to standard output stays what was asked for.
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        fail(NOT_FOUND, "nothing was done")
+
+
 def fail(code: int, text: str) -> NoReturn:
     """End with a sentence on standard error and this exit code. Raises: typer.Exit."""
     warn(text)

@@ -90,6 +90,7 @@ async def operate(run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
     assert "dead" in (await run("send", "nobody", '{"name": "y"}', "--wait", "20"))[1]
     assert (await run("status", "nobody"))[0] == 0
     assert "dropped: " in (await run("dead", "drop", "--all", "--yes"))[1]
+    assert "removed its record" in (await run("forget", "nobody", "--yes"))[1]
 
 
 async def shows(box: Sandbox, customer: str, name: str) -> bool:

@@ -6,7 +6,9 @@ Nothing else in the project reads the environment. No setting is read at import.
 import re
 import ssl
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -147,8 +149,13 @@ class Settings(RedisPlace):
     @field_validator("autumn_api_url", "stripe_api_base")
     @classmethod
     def _http_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("has to begin with http:// or https://")
+        address = urlsplit(value)
+        if address.scheme not in {"http", "https"} or not address.hostname or address.username is not None:
+            raise ValueError("has to begin with https:// and a host's name")
+        if address.scheme == "http" and not _is_this_machine(address.hostname):
+            raise ValueError(
+                "has to begin with https://, because the key goes along; http:// is for this machine alone"
+            )
         return value.rstrip("/")
 
     @field_validator("stripe_metadata_keys", mode="before")
@@ -210,6 +217,13 @@ def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
         if key.get_secret_value().startswith(prefix):
             return mode
     raise ValueError("has to begin with one of " + ", ".join(prefixes))
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings(**given: Any) -> Settings:

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import aiohttp
 import httpx
@@ -31,7 +31,16 @@ LATE_SECONDS: Final = 60.0
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """Failures of opening a connection, so that nothing was sent."""
 
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""More than a page of a thousand customers with a hundred balances each has."""
+
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Answer(NamedTuple):
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class AutumnClient:
@@ -110,11 +119,12 @@ class AutumnClient:
             # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
             raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
 
-    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> httpx.Response:
+    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> _Answer:
         try:
             # httpx's time-outs are for each step: a body that trickles in would never meet one.
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._http.post(path, content=content, headers=dict(headers))
+                async with self._http.stream("POST", path, content=content, headers=dict(headers)) as answer:
+                    return _Answer(answer.status_code, answer.headers, await _bounded(answer, writing=writing))
         # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
         except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
             raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
@@ -150,6 +160,18 @@ async def open_autumn(
         base_url=base_url, headers=headers, timeout=timeout, transport=transport, trust_env=False
     ) as http:
         yield AutumnClient(http, timeout_seconds=timeout_seconds)
+
+
+async def _bounded(answer: httpx.Response, *, writing: bool) -> bytes:
+    """The body. Raises TryAgain where it has more bytes than Autumn ever sends."""
+    body = bytearray()
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise TryAgain(
+                "autumn", "unexpected_response", f"more than {ANSWER_BYTES_MAX} bytes", maybe_applied=writing
+            )
+    return bytes(body)
 
 
 def _encoded(body: Mapping[str, JsonValue]) -> bytes:

@@ -4,7 +4,6 @@ What a key may read is told by a look for a customer that is not there: a 404 wh
 permission where it may not. What a key may write shows only in writing, and is said to be unknown.
 """
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +24,6 @@ LINKED_TRIED: Final = 5
 AUTUMN_UPDATES_MAX, AUTUMN_IN_FLIGHT_MAX = 25, 8
 STRIPE_MAX: Final = {"live": 100, "test": 25}
 STRIPE_ENDPOINT_MAX: Final = 25
-PERMISSION: Final = re.compile(r"\brak_[a-z_]+\b")
 PLACES: Final = {"autumn": "AUTUMN_API_URL", "stripe": "STRIPE_API_BASE"}
 
 
@@ -50,9 +48,8 @@ def service_error_in_words(error: Exception) -> Found:
         raise error
     name = error.service.capitalize()
     if isinstance(error, Halt):
-        permission = PERMISSION.search(error.message)
-        if permission is not None:
-            return Found("wrong", f"STRIPE_API_KEY lacks {permission.group()}", "Add it to the key in Stripe")
+        if error.code == "missing_permission":
+            return Found("wrong", error.message, "Add it to the key in Stripe")
         return Found("wrong", f"{name} answers {error.code}", error.message.split(" It said: ", maxsplit=1)[0])
     if isinstance(error, Limited):
         return Found("warning", f"{name} answers {error.code}: the limit is used up by others", "Run doctor again")

@@ -174,7 +174,7 @@ async def test_a_permission_that_a_restricted_key_lacks_is_named(
     box.stripe.missing_permissions.add(missing)
     code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key, RECEIPTS="open")
     assert code == 1
-    assert lines[check]["text"] == f"STRIPE_API_KEY lacks {missing}"
+    assert lines[check]["text"] == f"STRIPE_API_KEY lacks a permission: {missing}"
 
 
 async def test_that_a_restricted_key_may_write_is_not_claimed(box: Sandbox, tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("AUTUMN_SECRET_KEY", "sk_test_oops"),
         ("STRIPE_API_KEY", "pk_test_oops"),
         ("AUTUMN_API_URL", "api.useautumn.com"),
+        ("AUTUMN_API_URL", "http://api.useautumn.com"),
+        ("AUTUMN_API_URL", "http://169.254.169.254"),
+        ("STRIPE_API_BASE", "http://127.0.0.1@api.example.com"),
+        ("STRIPE_API_BASE", "http://localhost.example.com"),
+        ("STRIPE_API_BASE", "file:///etc/passwd"),
+        ("STRIPE_API_BASE", "https:///v1"),
         ("AUTUMN_UPDATES_PER_SECOND", "-7"),
         ("AUTUMN_MAX_IN_FLIGHT", "many"),
         ("STRIPE_REQUESTS_PER_SECOND", "-7"),
@@ -93,6 +99,14 @@ def test_a_metadata_key_that_stripe_would_not_take_is_named(value: str, text: st
         load_settings(**GOOD | {"STRIPE_METADATA_KEYS": value})
     assert str(refusal.value).startswith("STRIPE_METADATA_KEYS: ")
     assert text in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1", "https://a.example"]
+)
+def test_a_service_is_reached_by_https_or_on_this_machine(address: str) -> None:
+    settings = load_settings(**GOOD | {"AUTUMN_API_URL": address, "STRIPE_API_BASE": address})
+    assert settings.autumn_api_url == settings.stripe_api_base == address.rstrip("/")
 
 
 def test_keys_of_two_modes_are_refused() -> None:

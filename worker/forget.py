@@ -14,6 +14,7 @@ ELSEWHERE = (
     "  Autumn: the customer itself; customers.delete, with delete_in_stripe, erases it in both services",
     "  Stripe: the customer, its metadata autumn_id, its payments, and the log of requests",
     "  Redis: its append-only file until the next BGREWRITEAOF, replicas' files and backups",
+    "  scans: reports that were written to files; the spool of a run that was cut short, until the next one",
     "  logs: lines with the customer's id; they hold no name, address or payload",
 )
 

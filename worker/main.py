@@ -120,7 +120,9 @@ def scan_worker_settings(settings: Settings) -> type:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     attributes = {
         "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
-        "redis_pool": open_redis(settings.redis_url.get_secret_value(), settings.key_prefix),
+        "redis_pool": open_redis(
+            settings.redis_url.get_secret_value(), settings.key_prefix, settings.redis_certificate
+        ),
         "queue_name": scan_queue_name(settings.key_prefix),
         "ctx": {"settings": settings},
         "on_startup": _start_scanner,

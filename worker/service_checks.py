@@ -9,7 +9,7 @@ from typing import Final
 
 from config.settings import Settings
 from jobs.autumn import AutumnClient
-from jobs.autumn_models import UpdateCustomerResponse
+from jobs.autumn_pages import ListedCustomer
 from jobs.customer import NoCustomer
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from jobs.look import AUTUMN_MODES
@@ -34,7 +34,7 @@ class Services:
     settings: Settings
     autumn: AutumnClient
     stripe: StripeGateway
-    newest: tuple[UpdateCustomerResponse, ...] = field(default=())
+    newest: tuple[ListedCustomer, ...] = field(default=())
 
     @property
     def linked(self) -> list[str]:

@@ -99,6 +99,16 @@ async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(bo
     assert [private for private in NEVER if private in log] == []
 
 
+async def test_a_scanner_tells_numbers_alone(box: Sandbox) -> None:
+    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@7351.example")
+    box.autumn.seed("ann", stripe_id=linked["id"], email=PRIVATE["email"], name=PRIVATE["name"])
+    async with worker(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as running:
+        await running.says('"scanned"')
+    log = "".join(running.log)
+    assert '"asked": 1' in log
+    assert [private for private in NEVER if private in log] == []
+
+
 async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: Sandbox) -> None:
     box.autumn.seed("ann")
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:

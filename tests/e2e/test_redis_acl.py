@@ -79,6 +79,7 @@ async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
         box.autumn.key = key
         await wait_until(partial(shows, box, "ann", "After a halt"), seconds=60)
         await operate(run)
+        await scan(box, as_user, run)
         running.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(running.process.wait(), 30) == 0
 
@@ -91,6 +92,16 @@ async def operate(run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
     assert (await run("status", "nobody"))[0] == 0
     assert "dropped: " in (await run("dead", "drop", "--all", "--yes"))[1]
     assert "removed its record" in (await run("forget", "nobody", "--yes"))[1]
+
+
+async def scan(box: Sandbox, as_user: dict[str, str], run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
+    """Drift, found by hand and repaired by the scanner."""
+    box.autumn.customers["ann"]["name"] = "Drifted"
+    code, output = await run("scan")
+    assert code == 2, output
+    async with worker(box.environment | as_user, "scanner") as scanner:
+        await scanner.says('"scanned"')
+    assert (await run("scan", "history"))[0] == 0
 
 
 async def shows(box: Sandbox, customer: str, name: str) -> bool:

@@ -17,22 +17,22 @@ from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX
 from tests.e2e.processes import Running, worker
 
-PASSWORD = "redis-password-7351"
-AUTUMN_KEY, STRIPE_KEY = "am_sk_test_autumnkey7351", "rk_test_stripekey7351"
+PASSWORD = "redis-password-zqxj"
+AUTUMN_KEY, STRIPE_KEY = "am_sk_test_autumnkeyzqxj", "rk_test_stripekeyzqxj"
 PRIVATE = {
     "name": "Zebedee Quillfeather",
-    "email": "zebedee.quillfeather@private7351.example",
-    "fingerprint": "fingerprint7351",
-    "metadata": {"metadatakey7351": "metadatavalue7351"},
+    "email": "zebedee.quillfeather@privatezqxj.example",
+    "fingerprint": "fingerprintzqxj",
+    "metadata": {"metadatakeyzqxj": "metadatavaluezqxj"},
 }
 NEVER = [
     PASSWORD,
-    "autumnkey7351",
-    "stripekey7351",
-    "7351",
+    "autumnkeyzqxj",
+    "stripekeyzqxj",
+    "zqxj",
     "Zebedee",
     "Quillfeather",
-    "private7351",
+    "privatezqxj",
     "otherprivate",
     "Bearer",
 ]
@@ -50,13 +50,13 @@ async def box() -> AsyncIterator[Sandbox]:
             await redis.execute_command("ACL", "SETUSER", "user", "on", f">{PASSWORD}", "~*", "&*", "+@all")
         url = everything.redis.url.replace("redis://", f"redis://user:{PASSWORD}@")
         everything.environment.update({"REDIS_URL": url, "LOG_LEVEL": "DEBUG", "RECEIPTS": "recover"})
-        everything.environment.update({"ECHO_CHECK_SECONDS": "0.5", "STRIPE_METADATA_KEYS": "metadatakey7351"})
+        everything.environment.update({"ECHO_CHECK_SECONDS": "0.5", "STRIPE_METADATA_KEYS": "metadatakeyzqxj"})
         yield everything
 
 
 async def live(box: Sandbox, running: Running) -> None:
     """Good events, refused ones, faults of each kind, a lost link, a halt."""
-    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@7351.example")
+    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
     box.autumn.seed("ann", stripe_id=linked["id"], send_email_receipts=True)
     box.autumn.seed("bob", email=PRIVATE["email"])
     box.stripe.seed_payment_intent(customer=linked["id"])
@@ -64,19 +64,19 @@ async def live(box: Sandbox, running: Running) -> None:
         said = partial(_said, redis)
         await said("ann", **PRIVATE)
         await said("bob", name=PRIVATE["name"], send_email_receipts=True)
-        for refused in ({"stripe_id": "cus_none7351"}, {"name": "7351 " * 80}):
+        for refused in ({"stripe_id": "cus_nonezqxj"}, {"name": "zqxj " * 80}):
             await said("ann", **refused)
         await said("nobody", **PRIVATE)
-        for raw in ('{"emial": "otherprivate@7351.example"}', '{"email": "otherprivate#7351"}', "otherprivate7351"):
-            await redis.xadd(INBOX, {"customer_id": "ann", "changes": raw, "event_id": "event-with-7351"})
-        await redis.xadd(INBOX, {"customer_id": "otherprivate 7351", "changes": "{}"})
+        for raw in ('{"emial": "otherprivate@zqxj.example"}', '{"email": "otherprivate#zqxj"}', "otherprivatezqxj"):
+            await redis.xadd(INBOX, {"customer_id": "ann", "changes": raw, "event_id": "event-with-zqxj"})
+        await redis.xadd(INBOX, {"customer_id": "otherprivate zqxj", "changes": "{}"})
         for kind in FAULTS:
             for service in (box.autumn, box.stripe):
                 service.switches.add(Fault(kind, times=1))
             await said("ann", name=f"{PRIVATE['name']} {kind}")
         del box.stripe.customers[linked["id"]]
         await said("ann", name=f"{PRIVATE['name']} again")
-        box.autumn.key = "am_sk_test_another7351"
+        box.autumn.key = "am_sk_test_anotherzqxj"
         await send(redis, new_update(customer_id="ann", changes={"name": "Quillfeather halted"}))
         await running.says('"halted"')
 
@@ -100,7 +100,7 @@ async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(bo
 
 
 async def test_a_scanner_tells_numbers_alone(box: Sandbox) -> None:
-    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@7351.example")
+    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
     box.autumn.seed("ann", stripe_id=linked["id"], email=PRIVATE["email"], name=PRIVATE["name"])
     async with worker(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as running:
         await running.says('"scanned"')

@@ -3,8 +3,12 @@
 Nothing else in the project reads the environment. No setting is read at import.
 """
 
+import re
+import ssl
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -43,6 +47,8 @@ class RedisPlace(BaseSettings):
 
     redis_url: SecretStr = _setting("REDIS_URL")
     """Where Redis is; a secret because the URL may hold a password."""
+    redis_certificate: str | None = _setting("REDIS_CERTIFICATE", None)
+    """The certificate of a Redis that no authority vouches for, in PEM: this one alone is trusted then."""
     inbox_stream: str = _setting("INBOX_STREAM", "customer-updates", min_length=1)
     """The stream that apps add their changes to."""
     key_prefix: str = _setting("KEY_PREFIX", "customer-sync", min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
@@ -53,7 +59,26 @@ class RedisPlace(BaseSettings):
     def _redis_scheme(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("has to begin with redis://, rediss:// or unix://")
+        if re.search(r"[?&]ssl_(cert_reqs|check_hostname)=", value.get_secret_value()):
+            raise ValueError("TLS is always verified: take ssl_cert_reqs or ssl_check_hostname out")
         return value
+
+    @field_validator("redis_certificate")
+    @classmethod
+    def _one_certificate(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=value)
+        except (ssl.SSLError, ValueError):
+            raise ValueError("is no certificate in PEM") from None
+        return value
+
+    @model_validator(mode="after")
+    def _certificate_goes_with_tls(self) -> "RedisPlace":
+        if self.redis_certificate and not self.redis_url.get_secret_value().startswith("rediss://"):
+            raise ValueError("REDIS_CERTIFICATE: is of use only where REDIS_URL begins with rediss://")
+        return self
 
 
 class Settings(RedisPlace):
@@ -128,8 +153,13 @@ class Settings(RedisPlace):
     @field_validator("autumn_api_url", "stripe_api_base")
     @classmethod
     def _http_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("has to begin with http:// or https://")
+        address = urlsplit(value)
+        if address.scheme not in {"http", "https"} or not address.hostname or address.username is not None:
+            raise ValueError("has to begin with https:// and a host's name")
+        if address.scheme == "http" and not _is_this_machine(address.hostname):
+            raise ValueError(
+                "has to begin with https://, because the key goes along; http:// is for this machine alone"
+            )
         return value.rstrip("/")
 
     @field_validator("stripe_metadata_keys", mode="before")
@@ -191,6 +221,13 @@ def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
         if key.get_secret_value().startswith(prefix):
             return mode
     raise ValueError("has to begin with one of " + ", ".join(prefixes))
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings(**given: Any) -> Settings:

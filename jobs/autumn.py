@@ -1,6 +1,7 @@
 """The door to Autumn: its customers, over HTTP.
 
-The only file that imports httpx. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
+The only file that imports httpx, and of that the transport, not the client around it: cookies, redirects and a URL parsed
+anew for each call were a tenth of the worker's CPU (docs/benchmarks.md), and none of it is of use here. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
 rate limit, no retry and no decision in here: the caller knows what else is going on.
 """
 
@@ -9,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import aiohttp
 import httpx
@@ -32,7 +33,16 @@ LATE_SECONDS: Final = 60.0
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """Failures of opening a connection, so that nothing was sent."""
 
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""More than a page of a thousand customers with a hundred balances each has."""
+
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Answer(NamedTuple):
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class AutumnClient:
@@ -47,10 +57,22 @@ class AutumnClient:
         Absent: `stripe_customer_missing`, the customer's `stripe_id` (old or new) is not at Stripe.
     """
 
-    def __init__(self, http: httpx.AsyncClient, *, timeout_seconds: float, watch: Watch = NOBODY) -> None:
-        """`http` knows the address, key and version; `timeout_seconds` is for a call from start to end."""
-        self._http = http
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        base_url: str,
+        headers: httpx.Headers,
+        *,
+        timeout_seconds: float,
+        watch: Watch = NOBODY,
+    ) -> None:
+        """`headers` hold the key and the version; `timeout_seconds` is for a call from start to end."""
+        self._transport = transport
+        self._base_url = base_url
+        self._headers = headers
         self._timeout_seconds = timeout_seconds
+        # Less time for a connection than for the call, so that it can be told that nothing was sent.
+        self._extensions = {"timeout": {"connect": timeout_seconds / 3, "pool": timeout_seconds / 3}}
         self._watch = watch
 
     async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
@@ -114,11 +136,22 @@ class AutumnClient:
                 # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
                 raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
 
-    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> httpx.Response:
+    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> _Answer:
+        request = httpx.Request(
+            "POST",
+            self._base_url + path,
+            headers={**self._headers, **headers},
+            content=content,
+            extensions=self._extensions,
+        )
         try:
             # httpx's time-outs are for each step: a body that trickles in would never meet one.
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._http.post(path, content=content, headers=dict(headers))
+                answer = await self._transport.handle_async_request(request)
+                try:
+                    return _Answer(answer.status_code, answer.headers, await _bounded(answer, writing=writing))
+                finally:
+                    await answer.aclose()
         # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
         except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
             raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
@@ -144,17 +177,28 @@ async def open_autumn(
         trust_env=False,
         limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_SECONDS),
     )
-    headers = {
-        "Authorization": f"Bearer {secret_key}",
-        "x-api-version": api_version,
-        "Content-Type": "application/json",
-    }
-    # Less time for a connection than for the call, so that it can be told that nothing was sent.
-    timeout = httpx.Timeout(timeout_seconds, connect=timeout_seconds / 3, pool=timeout_seconds / 3)
-    async with httpx.AsyncClient(
-        base_url=base_url, headers=headers, timeout=timeout, transport=transport, trust_env=False
-    ) as http:
-        yield AutumnClient(http, timeout_seconds=timeout_seconds, watch=watch)
+    # Headers of httpx do not show the key when they are printed.
+    headers = httpx.Headers(
+        {
+            "Authorization": f"Bearer {secret_key}",
+            "x-api-version": api_version,
+            "Content-Type": "application/json",
+        }
+    )
+    async with transport:
+        yield AutumnClient(transport, base_url, headers, timeout_seconds=timeout_seconds, watch=watch)
+
+
+async def _bounded(answer: httpx.Response, *, writing: bool) -> bytes:
+    """The body. Raises TryAgain where it has more bytes than Autumn ever sends."""
+    body = bytearray()
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise TryAgain(
+                "autumn", "unexpected_response", f"more than {ANSWER_BYTES_MAX} bytes", maybe_applied=writing
+            )
+    return bytes(body)
 
 
 def _encoded(body: Mapping[str, JsonValue]) -> bytes:

@@ -29,6 +29,7 @@ EVENT_ID_MAX = 200
 CHANGES_MAX_BYTES = 256 * 1024
 EVENT_ID_MAX_BYTES = 4 * EVENT_ID_MAX
 UNFIT_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
+FIELD_NAME = re.compile(rb"[a-z][a-z0-9_]{0,63}")
 EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
 
 
@@ -144,11 +145,24 @@ def new_update(**fields: Any) -> CustomerUpdate:
     return update
 
 
+def fields_not_known(fields: Mapping[bytes, bytes]) -> set[str]:
+    """The names of an entry's fields that a later version may know: they are ignored, not refused.
+
+    So that apps and workers need not be deployed at the same time. What looks like no field's name is refused, and so
+    is an unknown name within `changes`, where it would be a change that is not made.
+    """
+    names = {key.decode() for key in fields if FIELD_NAME.fullmatch(key)}
+    return names - CustomerUpdate.model_fields.keys()
+
+
 def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
     """The event in a stream entry's fields. Raises EventError that names each wrong field."""
     values: dict[str, Any] = {}
+    ignored = fields_not_known(fields)
     for key, raw in fields.items():
         name = key.decode("utf-8", "replace")[:64]
+        if name in ignored:
+            continue
         values[name] = _read_changes(raw) if name == "changes" else _read_text(name, raw)
     return new_update(**values)
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from jobs.line import Line, read_line
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys, read_customer, read_totals
-from jobs.scripts import load_scripts
+from jobs.scripts import Scripts
 
 State = Literal["idle", "waiting", "working"]
 
@@ -104,8 +104,8 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
     """How much waits now. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [inbox, waits.waiting, waits.called, waits.oldest, records.dead, records.last_success]
-    script = load_scripts(redis, "overview")["overview"]
-    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms = await script(keys=keys)
+    counted = await Scripts(redis, "overview").run("overview", keys)
+    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms = counted
     return Overview(
         now_ms=now_ms,
         inbox=in_inbox,

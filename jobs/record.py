@@ -5,7 +5,7 @@ Owns the keys of the outcomes, the totals, the customers' records and the dead l
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,13 +65,20 @@ class RecordKeys:
         return f"{self.prefix}:events:{bucket}"
 
 
+def event_buckets(now_seconds: float) -> Sequence[int]:
+    """The buckets that hold event ids of the last 24 hours, newest first.
+
+    One bucket ahead, because this clock may be behind the one of Redis.
+    """
+    newest = int(now_seconds // HALF_DAY_SECONDS) + 1
+    return range(newest, newest - 4, -1)
+
+
 async def read_outcome(redis: Redis, prefix: str, event_id: str) -> Outcome | None:
     """The outcome of an event of the last 24 hours, by its `event_id` or its entry's id; None if it is not known."""
     keys = RecordKeys(prefix)
-    # One bucket ahead, because this clock may be behind the one of Redis.
-    newest = int(time.time() // HALF_DAY_SECONDS) + 1
     async with redis.pipeline(transaction=False) as pipe:
-        for bucket in range(newest, newest - 4, -1):
+        for bucket in event_buckets(time.time()):
             pipe.hget(keys.events(bucket), event_id)
         notes: list[bytes | None] = await pipe.execute()
     for note in notes:

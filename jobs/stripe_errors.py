@@ -3,11 +3,16 @@
 Beside `jobs.stripe_gateway` the only file that knows the SDK: its classes are what an error of Stripe is told by.
 """
 
+import re
+
 import aiohttp
 import stripe
 
 from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
+from jobs.stripe_http import AnswerTooLargeError
 
+PERMISSION = re.compile(r"\brak_[a-z_]+\b")
+REDIRECTS = range(300, 400)
 SDK_ERRORS = (stripe.StripeError, aiohttp.ClientError, TimeoutError)
 """What a call may raise: the SDK lets a body that was cut short, or a time-out while reading it, through as it is."""
 
@@ -15,13 +20,13 @@ SDK_ERRORS = (stripe.StripeError, aiohttp.ClientError, TimeoutError)
 def as_sync_error(error: Exception) -> SyncError:
     """An error of the SDK, or of aiohttp below it, in our words."""
     if not isinstance(error, stripe.StripeError):
-        return TryAgain("stripe", "connection", type(error).__name__, maybe_applied=True)
+        return _unread(error)
     code, message = _code(error), error.user_message or ""
     match error:
         case stripe.AuthenticationError():
             return Halt("stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
         case stripe.PermissionError():
-            return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {message}")
+            return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {_permission(message)}")
         case stripe.RateLimitError():
             return _limited(error, code or "rate_limit")
         case stripe.IdempotencyError():
@@ -33,8 +38,23 @@ def as_sync_error(error: Exception) -> SyncError:
             return GiveUp("stripe", code or "invalid_request", message)
         case stripe.APIConnectionError():
             return TryAgain("stripe", "connection", message, maybe_applied=True)
+        case _ if error.http_status in REDIRECTS:
+            return Halt("stripe", "redirect", "Check STRIPE_API_BASE: the address answers with a redirect")
         case _:
             return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
+
+
+def _permission(message: str) -> str:
+    """The permission that a 403 names. The rest of it shows the end of the key and the account."""
+    named = PERMISSION.search(message)
+    return named.group() if named else "Stripe's log of requests says which"
+
+
+def _unread(error: Exception) -> TryAgain:
+    """An answer that did not come, or not to its end: what was written may be done."""
+    if isinstance(error, AnswerTooLargeError):
+        return TryAgain("stripe", "unexpected_response", str(error), maybe_applied=True)
+    return TryAgain("stripe", "connection", type(error).__name__, maybe_applied=True)
 
 
 def _limited(error: stripe.RateLimitError, code: str) -> Limited:

@@ -28,6 +28,7 @@ from jobs.errors import Absent, GiveUp
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error
+from jobs.stripe_http import CarefulClient
 from jobs.stripe_models import CustomerAnswer, CustomerAnswers, PaymentAnswer, PaymentAnswers, parse
 from jobs.watch import NOBODY, Watch, watched
 
@@ -235,6 +236,6 @@ async def open_stripe(
             api_key,
             base_addresses={"api": base_url},
             max_network_retries=0,
-            http_client=stripe.AIOHTTPClient(session=session, timeout=timeout),
+            http_client=CarefulClient(session, timeout=timeout),
         )
         yield StripeGateway(client, turn, watch)

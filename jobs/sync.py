@@ -23,7 +23,8 @@ from jobs.merge import gathered, merge
 from jobs.plan import NEEDS_REVIEW
 from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
-from jobs.retry import Again, Bury, History, decide, is_permanent
+from jobs.retry import Bury, History, decide, is_permanent
+from jobs.sync_log import about, log_again, log_settled, note_fields_not_known
 from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ async def sync_customer(resources: Resources, customer_id: str) -> bool:
     if mail is None:
         return False
     this_round = Round(Writes(resources, mail))
-    with structlog.contextvars.bound_contextvars(customer=customer_id):
+    with about(mail):
         try:
             settled = await resources.mailbox.settle(mail.lease, await _work_on(this_round))
         except LeaseLostError:
@@ -83,6 +84,7 @@ async def sync_customer(resources: Resources, customer_id: str) -> bool:
 async def _work_on(this_round: Round) -> Ending:
     writes = this_round.writes
     letters, refused = open_entries(writes.mail.entries)
+    note_fields_not_known(writes.mail.entries, writes.totals)
     progress = _Progress(this_round, letters, refused, *_remembered(writes))
     try:
         async with asyncio.timeout(ROUND_SECONDS):
@@ -95,7 +97,7 @@ async def _work_on(this_round: Round) -> Ending:
         return _after_failure(progress, _too_long())
     except Exception as error:
         return _after_failure(progress, error)
-    _log_settled(progress)
+    log_settled(progress.settled, len(progress.left), writes.record)
     fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": "", "create_tries": "0"}
     look_kind, look_after_ms = _next_look(progress, unsure=False, is_over=True)
     return Ending(
@@ -227,7 +229,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
         record |= _counted(progress, error, history)
         again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
         writes.totals[f"retries:{code}"] += 1
-        _log_again(error, code, fate, history)
+        log_again(error, code, fate, history)
     look_kind, look_after_ms = _next_look(progress, unsure=unsure, is_over=False)
     return Ending(
         progress.settled,
@@ -246,15 +248,6 @@ def _failing_seconds(writes: Writes) -> float:
     """How long the customer's changes have failed in a row before this round."""
     since = writes.mail.record.get("failing_since")
     return writes.resources.now() - float(since) if since else 0.0
-
-
-def _log_again(error: Exception, code: str, fate: Again, history: History) -> None:
-    wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
-    if isinstance(error, Halt):
-        # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
-        log.error("halted", error=code, fix=error.message.split(" It said: ", maxsplit=1)[0], **wait)
-    else:
-        log.warning("again_later", error=code, **wait)
 
 
 def _counted(progress: _Progress, error: Exception, history: History) -> dict[str, str]:
@@ -286,12 +279,6 @@ def _bury(progress: _Progress, letters: Sequence[Letter], reason: str, message: 
         log.error("gave_up", entries=len(letters), reason=reason)
     progress.settled += [letter.dead(reason, message, progress.round.writes.mail.record) for letter in letters]
     progress.left = [letter for letter in progress.left if letter not in letters]
-
-
-def _log_settled(progress: _Progress) -> None:
-    dead = sum(end.is_dead for end in progress.settled)
-    link = progress.round.writes.record.get("link")
-    log.info("settled", applied=len(progress.settled) - dead, dead=dead, left=len(progress.left), link=link)
 
 
 def _merged(letters: Sequence[Letter]) -> dict[str, JsonValue]:

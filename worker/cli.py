@@ -13,6 +13,8 @@ from jobs.events import EventError, new_update
 from jobs.record import Outcome
 from worker.console import EX_USAGE, NOT_FOUND, fail, say, with_redis
 from worker.dead_letters import dead_app
+from worker.doctor import doctor
+from worker.forget import forget
 from worker.scan_cli import scan_app
 from worker.status import status
 from worker.story import EVENT_NOT_KNOWN, tell_outcome
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.add_typer(dead_app, name="dead", help="Look at what was given up, and send it again or drop it.")
 app.add_typer(scan_app, name="scan", help="Compare the whole of both sides; ask for the syncs that are missing.")
 app.command()(status)
+app.command()(doctor)
+app.command()(forget)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -22,6 +23,8 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
+
+from worker.tls import VerifiedSSLConnection, is_untrusted
 
 PATIENCE_SECONDS = 120.0
 """How long Redis may be away before connecting gives up and the process ends, for the platform to start it anew."""
@@ -59,14 +62,17 @@ class _Patient:
         self._presence = presence
 
     async def connect(self) -> None:
-        """Connect, as long as there is patience. Raises ConnectionError after that, AuthenticationError at once."""
+        """Connect, as long as there is patience.
+
+        Raises ConnectionError after that, or at once where the certificate is not trusted; AuthenticationError at once.
+        """
         while True:
             try:
                 await self._connect_and_ask()
             except AuthenticationError:
                 raise
-            except (ConnectionError, TimeoutError):
-                if self._presence.is_given_up:
+            except (ConnectionError, TimeoutError) as error:
+                if is_untrusted(error) or self._presence.is_given_up:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
@@ -108,7 +114,7 @@ class PatientConnection(_Patient, Connection):
     """By TCP."""
 
 
-class PatientSSLConnection(_Patient, SSLConnection):
+class PatientSSLConnection(_Patient, VerifiedSSLConnection):
     """By TLS."""
 
 
@@ -167,10 +173,16 @@ def scan_queue_name(prefix: str) -> str:
 
 
 def open_redis(
-    url: str, prefix: str, *, answered: Callable[[], None] = lambda: None, patience_seconds: float = PATIENCE_SECONDS
+    url: str,
+    prefix: str,
+    certificate: str | None = None,
+    *,
+    answered: Callable[[], None] = lambda: None,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> ArqRedis:
     """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
 
+    `certificate` is the only one to trust, in PEM; None is for a Redis that authorities vouch for, or without TLS.
     `answered` is called with each command that Redis answered.
     """
     pool = ConnectionPool.from_url(
@@ -180,11 +192,24 @@ def open_redis(
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
         presence=_Presence(answered, patience_seconds),
+        **_only(certificate),
     )
     pool.connection_class = PATIENT[pool.connection_class]
     return PatientRedis(
         pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix)
     )
+
+
+def open_briefly(url: str, certificate: str | None = None) -> Redis:
+    """A client for one command, as `open_redis` but for its patience: a person soon learns that Redis is away."""
+    pool = ConnectionPool.from_url(url, socket_timeout=10, socket_connect_timeout=5, **_only(certificate))
+    if pool.connection_class is SSLConnection:
+        pool.connection_class = VerifiedSSLConnection
+    return Redis.from_pool(pool)
+
+
+def _only(certificate: str | None) -> dict[str, str]:
+    return {} if certificate is None else {"certificate": certificate}
 
 
 def to_json(job: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.settings import RedisPlace, SettingsError, load_place
+from worker.connection import open_briefly
 
 EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
 NOT_FOUND = 1
@@ -28,8 +29,7 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
 
     async def run() -> Answer:
         place = load_place()
-        url = place.redis_url.get_secret_value()
-        async with Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5) as redis:
+        async with open_briefly(place.redis_url.get_secret_value(), place.redis_certificate) as redis:
             return await act(redis, place)
 
     try:
@@ -38,6 +38,17 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
         fail(EX_CONFIG, str(error))
     except RedisError as error:
         fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
+
+
+def confirm(question: str) -> None:
+    """Ask, and go on where the answer is yes. Raises: typer.Exit, where it is not or where nobody can be asked."""
+    if not sys.stdin.isatty():
+        fail(EX_USAGE, f"{question} Nobody can be asked here: say --yes")
+    # On standard error, so that what is written to standard output stays what was asked for.
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        fail(NOT_FOUND, "nothing was done")
 
 
 def fail(code: int, text: str) -> NoReturn:

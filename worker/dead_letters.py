@@ -5,7 +5,6 @@ Says and asks, no more: what becomes of a letter is up to `jobs.dead_letters`. W
 """
 
 import json
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from rich.text import Text
 
 from config.settings import RedisPlace
 from jobs.dead_letters import NO_LETTER, PAGE, DeadLetter, DeadLetters, Wanted
-from worker.console import EX_USAGE, NOT_FOUND, fail, printable, time_text, warn, with_redis
+from worker.console import EX_USAGE, NOT_FOUND, confirm, fail, printable, time_text, warn, with_redis
 
 TABLE_COLUMNS = 100
 CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 18
@@ -123,7 +122,7 @@ def replay(
     """Send dead letters again, each as a new event; say where it will overwrite newer changes."""
     selection = _select(ids, reason, customer, everything)
     if selection.number > 1 and not yes:
-        _confirm(f"Replay {selection}?")
+        confirm(f"Replay {selection}?")
 
     async def replay_page(door: DeadLetters, page: Sequence[str]) -> list[str]:
         replayed = await door.replay(page)
@@ -151,7 +150,7 @@ def drop(
     """Delete dead letters for good: what they asked for will never be done."""
     selection = _select(ids, reason, customer, everything)
     if selection.number > 0 and not yes:
-        _confirm(f"Drop {selection} for good?")
+        confirm(f"Drop {selection} for good?")
 
     async def drop_page(door: DeadLetters, page: Sequence[str]) -> list[str]:
         dropped = await door.drop(page)
@@ -178,16 +177,6 @@ def _select(ids: Sequence[str] | None, reason: str | None, customer: str | None,
         return _Selection((), wanted, sum([len(page) async for page in door.pages(wanted, until=until)]), until)
 
     return with_redis(count)
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        fail(EX_USAGE, f"{question} Nobody can be asked here: say --yes")
-    # On standard error, so that what is written to standard output stays what was asked for.
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        fail(NOT_FOUND, "nothing was done")
 
 
 def _work_off(

@@ -105,7 +105,10 @@ def worker_settings(settings: Settings) -> type:
     attributes = {
         "functions": functions,
         "redis_pool": open_redis(
-            settings.redis_url.get_secret_value(), settings.key_prefix, answered=metrics.redis_answered
+            settings.redis_url.get_secret_value(),
+            settings.key_prefix,
+            settings.redis_certificate,
+            answered=metrics.redis_answered,
         ),
         "queue_name": queue_name(settings.key_prefix),
         "ctx": {"settings": settings, "metrics": metrics},
@@ -144,7 +147,10 @@ def scan_worker_settings(settings: Settings) -> type:
     attributes = {
         "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "redis_pool": open_redis(
-            settings.redis_url.get_secret_value(), settings.key_prefix, answered=metrics.redis_answered
+            settings.redis_url.get_secret_value(),
+            settings.key_prefix,
+            settings.redis_certificate,
+            answered=metrics.redis_answered,
         ),
         "queue_name": scan_queue_name(settings.key_prefix),
         "ctx": {"settings": settings, "metrics": metrics},

@@ -18,7 +18,6 @@ from typing import Annotated, Any, Final
 
 import typer
 import uvloop
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from typer.core import TyperGroup
 
@@ -31,7 +30,7 @@ from jobs.scan_one import look_at_one
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
 from jobs.scan_report import ScanReport, ScanRun
-from worker.connection import open_redis
+from worker.connection import open_briefly, open_redis
 from worker.console import EX_CONFIG, EX_USAGE, fail, with_redis
 from worker.lifespan import open_scan
 from worker.scan_files import write_csv, write_json
@@ -151,7 +150,7 @@ async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanR
     configure_logs(settings.log_format, "CRITICAL")
     await _reach_redis(settings)
     async with (
-        open_redis(settings.redis_url.get_secret_value(), settings.key_prefix) as redis,
+        open_redis(settings.redis_url.get_secret_value(), settings.key_prefix, settings.redis_certificate) as redis,
         open_scan(settings, redis) as doors,
     ):
         if customer is not None:
@@ -166,8 +165,7 @@ async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanR
 
 async def _reach_redis(settings: Settings) -> None:
     """Raise RedisError at once where Redis is away: a scan that runs waits for it much longer."""
-    url = settings.redis_url.get_secret_value()
-    async with Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5) as redis:
+    async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
         await redis.ping()
 
 

@@ -6,6 +6,7 @@ the platform's restart resolves the address anew.
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -21,30 +22,50 @@ READ_ONLY_SECONDS = 5.0
 """How long Redis may be read-only: a failover that is under way may give it back."""
 EX_TEMPFAIL = 75
 OLDEST_VERSION = (6, 2)
+INFO_REFUSED = "INFO is not allowed, so version, eviction and persistence are unknown: changes may be lost unnoticed"
+Info = Mapping[str, Any]
+"""What Redis says of itself, as redis-py reads the answer to INFO."""
 
 
 class RedisUnfitError(Exception):
     """This Redis cannot keep the promises; the text says what to change."""
 
 
+def why_unfit(info: Info) -> dict[str, str]:
+    """Why this Redis cannot be used, by what it is about (version, kind, eviction), each with what to change."""
+    reasons = {}
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+        reasons["version"] = f"Redis is {version}: 6.2 or later is needed"
+    if info.get("cluster_enabled"):
+        reasons["kind"] = "Redis is a cluster: use one node, or one with a replica to fail over to"
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", 0) and policy != "noeviction":
+        reasons["eviction"] = f"maxmemory-policy is {policy}: set it to noeviction, or Redis may evict what waits"
+    return reasons
+
+
+def why_at_risk(info: Info) -> str:
+    """What a restart of this Redis may lose; empty where it keeps an append-only file."""
+    if info.get("aof_enabled"):
+        return ""
+    return "appendonly is off: a restart of Redis loses the changes accepted since its last snapshot"
+
+
 async def check_redis(redis: Redis) -> list[str]:
     """What is at risk with this Redis, a sentence each; empty where all is well.
 
-    Raises RedisUnfitError where it cannot work: too old, or free to evict what waits.
+    Raises RedisUnfitError where it cannot work: too old, a cluster, or free to evict what waits.
     """
     try:
-        info: dict[str, Any] = await redis.info()
+        info: Info = await redis.info()
     except ResponseError:
-        return ["INFO is not allowed, so version, eviction and persistence are unknown: changes may be lost unnoticed"]
-    version = str(info.get("redis_version", "0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
-        raise RedisUnfitError(f"Redis is {version}: 6.2 or later is needed")
-    policy = info.get("maxmemory_policy", "noeviction")
-    if info.get("maxmemory", 0) and policy != "noeviction":
-        raise RedisUnfitError(f"maxmemory-policy is {policy}: set it to noeviction, or Redis may evict what waits")
-    if not info.get("aof_enabled"):
-        return ["appendonly is off: a restart of Redis loses the changes accepted since its last snapshot"]
-    return []
+        return [INFO_REFUSED]
+    reasons = why_unfit(info)
+    if reasons:
+        raise RedisUnfitError("\n".join(reasons.values()))
+    risk = why_at_risk(info)
+    return [risk] if risk else []
 
 
 class Watchdog:

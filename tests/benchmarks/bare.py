@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import httpx
 import stripe
 import uvloop
+from httpx_aiohttp import AiohttpTransport
 
 AT_A_TIME = 50
 
@@ -24,14 +26,17 @@ AT_A_TIME = 50
 class Clients:
     """Both services' clients."""
 
-    http: aiohttp.ClientSession
+    transport: httpx.AsyncBaseTransport
+    headers: httpx.Headers
     autumn_url: str
     stripe: stripe.StripeClient
 
     async def autumn(self, path: str, body: dict[str, Any]) -> None:
         """Call Autumn and read its answer."""
-        async with self.http.post(f"{self.autumn_url}{path}", data=json.dumps(body).encode()) as answer:
-            json.loads(await answer.read())
+        content = json.dumps(body).encode()
+        request = httpx.Request("POST", self.autumn_url + path, headers=self.headers, content=content)
+        answer = await self.transport.handle_async_request(request)
+        json.loads(await answer.aread())
 
 
 async def one(clients: Clients, number: int) -> None:
@@ -65,7 +70,7 @@ async def main() -> None:
     key = os.environ["AUTUMN_SECRET_KEY"]
     headers = {"Authorization": f"Bearer {key}", "x-api-version": "2.3.0", "Content-Type": "application/json"}
     async with (
-        aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as http,
+        AiohttpTransport(trust_env=False) as transport,
         aiohttp.ClientSession(trust_env=False) as session,
     ):
         client = stripe.StripeClient(
@@ -74,7 +79,7 @@ async def main() -> None:
             max_network_retries=0,
             http_client=stripe.AIOHTTPClient(session=session),
         )
-        clients = Clients(http, os.environ["AUTUMN_API_URL"], client)
+        clients = Clients(transport, httpx.Headers(headers), os.environ["AUTUMN_API_URL"], client)
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             began, cpu_began = time.perf_counter(), time.process_time()

@@ -41,7 +41,7 @@ GARBAGE: Final[tuple[dict[str, str], ...]] = (
     {"customer_id": "{customer}", "changes": '{"name": '},
     {"customer_id": "{customer}", "changes": '{"nmae": "typo"}'},
     {"customer_id": "{customer}", "changes": '{"email": "no address"}'},
-    {"customer_id": "{customer}", "changes": '{"name": "x"}', "colour": "blue"},
+    {"customer_id": "{customer}", "changes": '{"name": "x"}', "No field": "blue"},
 )
 
 

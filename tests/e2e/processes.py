@@ -5,8 +5,8 @@ import os
 import shlex
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ def environment_with(more: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass
 class Running:
-    """A process that runs, and the lines it has written to standard error so far."""
+    """A process that runs, and the lines it has written so far, to either output."""
 
     process: Process
     log: list[str] = field(default_factory=list)
@@ -43,8 +43,8 @@ class Running:
 
     async def read(self) -> None:
         """Gather its lines until it ends."""
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
             self.log.append(line.decode())
 
     async def says(self, text: str) -> None:
@@ -67,15 +67,25 @@ async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 3
 
 
 @asynccontextmanager
-async def worker(environment: Mapping[str, str], process_type: str = "worker") -> AsyncIterator[Running]:
-    """A process of a type of the Procfile, ready to work; killed at the end if it still runs."""
+async def worker(
+    environment: Mapping[str, str],
+    process_type: str = "worker",
+    *,
+    command: Sequence[str] = (),
+    ready: str = '"started"',
+) -> AsyncIterator[Running]:
+    """A process of a type of the Procfile, or of `command`, when it has said `ready`; killed at the end at last."""
     process = await asyncio.create_subprocess_exec(
-        *command_of(process_type), cwd=ROOT, env=environment_with(environment), stderr=PIPE
+        *(command or command_of(process_type)),
+        cwd=ROOT,
+        env=environment_with(environment),
+        stdout=PIPE,
+        stderr=STDOUT,
     )
     running = Running(process)
     reading = asyncio.create_task(running.read())
     try:
-        await running.says('"started"')
+        await running.says(ready)
         yield running
     finally:
         if process.returncode is None:

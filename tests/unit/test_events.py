@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.events import CHANGES_MAX_BYTES, EventError, new_update, read_entry
+from jobs.events import CHANGES_MAX_BYTES, EventError, fields_not_known, new_update, read_entry
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 CHANGES = st.fixed_dictionaries(
@@ -107,3 +107,22 @@ def test_garbage_is_an_event_or_refused_and_never_anything_else(fields: dict[byt
 def test_half_a_surrogate_pair_is_refused(metadata: dict[str, Any]) -> None:
     with pytest.raises(EventError, match=r"^changes\.metadata"):
         new_update(customer_id="ann", changes={"metadata": metadata})
+
+
+def test_a_field_of_a_later_version_is_ignored_and_named() -> None:
+    fields = {b"customer_id": b"ann", b"changes": b'{"name": "Ann"}', b"urgency": b"\xff", b"trace_2": b"x"}
+    assert read_entry(fields) == new_update(customer_id="ann", changes={"name": "Ann"})
+    assert fields_not_known(fields) == {"urgency", "trace_2"}
+
+
+@pytest.mark.parametrize("name", [b"Urgency", b"unnamed arguments", b"\xff", b"", b"9lives", b"a" * 65])
+def test_a_field_that_no_version_would_have_is_refused(name: bytes) -> None:
+    fields = {b"customer_id": b"ann", b"changes": b'{"name": "Ann"}', name: b"x"}
+    assert fields_not_known(fields) == set()
+    with pytest.raises(EventError):
+        read_entry(fields)
+
+
+def test_an_app_in_python_learns_of_a_misspelt_field_at_once() -> None:
+    with pytest.raises(EventError, match="urgency: is no field of an event"):
+        new_update(customer_id="ann", changes={"name": "Ann"}, urgency="high")

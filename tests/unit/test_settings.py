@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import SettingsError, load_settings
+from tests.tls import self_signed
 
 GOOD = {
     "REDIS_URL": "redis://:hunter2@localhost:6379/0",
@@ -45,9 +46,18 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
     ("name", "value"),
     [
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "rediss://localhost:6379/0?ssl_cert_reqs=none"),
+        ("REDIS_URL", "rediss://localhost:6379/0?db=1&ssl_check_hostname=false"),
+        ("REDIS_CERTIFICATE", "not a certificate"),
         ("AUTUMN_SECRET_KEY", "sk_test_oops"),
         ("STRIPE_API_KEY", "pk_test_oops"),
         ("AUTUMN_API_URL", "api.useautumn.com"),
+        ("AUTUMN_API_URL", "http://api.useautumn.com"),
+        ("AUTUMN_API_URL", "http://169.254.169.254"),
+        ("STRIPE_API_BASE", "http://127.0.0.1@api.example.com"),
+        ("STRIPE_API_BASE", "http://localhost.example.com"),
+        ("STRIPE_API_BASE", "file:///etc/passwd"),
+        ("STRIPE_API_BASE", "https:///v1"),
         ("AUTUMN_UPDATES_PER_SECOND", "-7"),
         ("AUTUMN_MAX_IN_FLIGHT", "many"),
         ("STRIPE_REQUESTS_PER_SECOND", "-7"),
@@ -94,6 +104,14 @@ def test_a_metadata_key_that_stripe_would_not_take_is_named(value: str, text: st
     assert text in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1", "https://a.example"]
+)
+def test_a_service_is_reached_by_https_or_on_this_machine(address: str) -> None:
+    settings = load_settings(**GOOD | {"AUTUMN_API_URL": address, "STRIPE_API_BASE": address})
+    assert settings.autumn_api_url == settings.stripe_api_base == address.rstrip("/")
+
+
 def test_keys_of_two_modes_are_refused() -> None:
     with pytest.raises(SettingsError, match="same mode"):
         load_settings(**GOOD | {"STRIPE_API_KEY": "sk_live_x"})
@@ -102,3 +120,15 @@ def test_keys_of_two_modes_are_refused() -> None:
 def test_no_secret_shows() -> None:
     shown = repr(load_settings(**GOOD)) + str(load_settings(**GOOD))
     assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret"))
+
+
+def test_a_certificate_goes_with_tls_only(certificate: str) -> None:
+    secure = GOOD | {"REDIS_URL": "rediss://localhost:6379/0", "REDIS_CERTIFICATE": certificate}
+    assert load_settings(**secure).redis_certificate == certificate
+    with pytest.raises(SettingsError, match="REDIS_CERTIFICATE: is of use only where"):
+        load_settings(**secure | {"REDIS_URL": GOOD["REDIS_URL"]})
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> str:
+    return self_signed(tmp_path, "redis", host="redis").pem

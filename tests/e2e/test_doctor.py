@@ -1,0 +1,237 @@
+"""`customer-sync doctor` against a whole world that is well, and with each thing broken on purpose."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from sandbox.everything import Sandbox, sandbox
+from sandbox.faults import Fault
+from tests.e2e.processes import ROOT, environment_with
+
+Lines = dict[str, dict[str, str]]
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    async with sandbox() as everything:
+        linked = everything.stripe.seed_customer(metadata={"autumn_id": "ann"})
+        everything.autumn.seed("ann", stripe_id=linked["id"])
+        yield everything
+
+
+async def run(box: Sandbox, folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "worker", "doctor", *words],
+        cwd=folder,
+        env=environment_with({**box.environment, "PYTHONPATH": str(ROOT), **environment}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert errors == b""
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def look(box: Sandbox, folder: Path, **environment: str) -> tuple[int, Lines]:
+    code, output = await run(box, folder, "--json", **environment)
+    lines = [json.loads(line) for line in output.splitlines()]
+    for line in lines:
+        assert bool(line["fix"]) == (line["verdict"] in {"warning", "wrong"}), line
+    return code, {line["check"]: line for line in lines}
+
+
+def verdicts(lines: Lines, verdict: str) -> set[str]:
+    return {name for name, line in lines.items() if line["verdict"] == verdict}
+
+
+async def everything_in(box: Sandbox) -> Any:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        return {key: await redis.dump(key) async for key in redis.scan_iter()}
+
+
+async def test_all_is_well_and_nothing_was_written_anywhere(box: Sandbox, tmp_path: Path) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.xadd("customer-updates", {"customer_id": "ann"})
+    before = await everything_in(box)
+    code, lines = await look(box, tmp_path, RECEIPTS="recover")
+    assert code == 0
+    assert verdicts(lines, "ok") == set(lines)
+    assert await everything_in(box) == before
+    assert {call.method for call in box.stripe.calls} == {"GET"}
+    assert {call.path for call in box.autumn.calls} == {"/v1/customers.get", "/v1/customers.list"}
+
+
+async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path: Path) -> None:
+    code, output = await run(box, tmp_path)
+    assert code == 0
+    *lines, total = output.splitlines()
+    assert lines[0] == "ok       settings           both keys look like test ones"
+    assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
+    assert total == "16 ok, 0 warnings, 0 wrong, 1 skipped"
+
+
+@pytest.mark.parametrize(
+    ("environment", "check", "fix"),
+    [
+        ({"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}, "autumn-key", "Replace AUTUMN_SECRET_KEY"),
+        ({"AUTUMN_API_URL": "http://127.0.0.1:1"}, "autumn-key", "Check AUTUMN_API_URL"),
+        ({"AUTUMN_API_VERSION": "9.9"}, "autumn-key", "Set AUTUMN_API_VERSION"),
+        ({"STRIPE_API_KEY": "rk_test_wrong"}, "stripe-key", "STRIPE_API_KEY"),
+        ({"STRIPE_API_BASE": "http://127.0.0.1:1"}, "stripe-key", "Check STRIPE_API_BASE"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "redis", "Check REDIS_URL"),
+        ({"STRIPE_API_KEY": "sk_live_x"}, "settings", "Correct the environment"),
+        ({"AUTUMN_MAX_IN_FLIGHT": "many"}, "settings", "Correct the environment"),
+    ],
+)
+async def test_a_wrong_setting_has_its_line_with_the_fix_and_what_needs_it_is_skipped(
+    box: Sandbox, tmp_path: Path, environment: dict[str, str], check: str, fix: str
+) -> None:
+    code, lines = await look(box, tmp_path, **environment)
+    assert code == 1
+    assert verdicts(lines, "wrong") == {check}
+    assert fix in lines[check]["fix"]
+    assert lines["redis-latency" if check == "redis" else "same-account"]["verdict"] == "skipped"
+    for value in environment.values():
+        assert value not in json.dumps(lines) or value.startswith("http")
+
+
+async def test_without_a_usable_address_of_redis_all_is_skipped(box: Sandbox, tmp_path: Path) -> None:
+    code, lines = await look(box, tmp_path, REDIS_URL="localhost")
+    assert code == 1
+    assert verdicts(lines, "skipped") == set(lines) - {"settings"}
+
+
+async def test_settings_that_are_wrong_do_not_keep_redis_from_being_checked(box: Sandbox, tmp_path: Path) -> None:
+    _, lines = await look(box, tmp_path, AUTUMN_SECRET_KEY="")
+    assert "AUTUMN_SECRET_KEY" in lines["settings"]["text"]
+    assert lines["redis-persistence"]["verdict"] == "ok"
+    assert lines["limits"]["verdict"] == "skipped"
+
+
+async def test_what_redis_must_not_be_is_said(box: Sandbox, tmp_path: Path) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.config_set("maxmemory", "100mb")
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        await redis.config_set("appendonly", "no")
+        await redis.replicaof("127.0.0.1", "1")
+    code, lines = await look(box, tmp_path)
+    assert code == 1
+    assert verdicts(lines, "wrong") == {"redis-role", "redis-eviction"}
+    assert verdicts(lines, "warning") == {"redis-persistence"}
+    assert lines["redis-eviction"]["text"] == "maxmemory-policy is allkeys-lru"
+    assert lines["redis-eviction"]["fix"].startswith("Set it to noeviction")
+
+
+async def test_a_redis_that_only_may_lose_changes_is_a_warning_and_no_failure(box: Sandbox, tmp_path: Path) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.config_set("appendonly", "no")
+    code, lines = await look(box, tmp_path)
+    assert code == 0
+    assert verdicts(lines, "warning") == {"redis-persistence"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "check", "verdict"),
+    [
+        ("~* -@all +ping +time +info", "redis-access", "wrong"),
+        ("~other:* +@all", "redis-access", "wrong"),
+        ("~* +@all -info", "redis", "warning"),
+        ("~* -@all", "redis", "wrong"),
+    ],
+)
+async def test_what_the_user_of_redis_may_not_do_is_said(
+    box: Sandbox, tmp_path: Path, rule: str, check: str, verdict: str
+) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.execute_command("ACL", "SETUSER", "app", "on", ">word", *rule.split())
+    address = box.environment["REDIS_URL"].replace("redis://", "redis://app:word@")
+    code, lines = await look(box, tmp_path, REDIS_URL=address)
+    assert code == (verdict == "wrong")
+    assert lines[check]["verdict"] == verdict
+    assert "word@" not in json.dumps(lines)
+
+
+async def test_a_wrong_password_of_redis_is_told_from_a_redis_that_is_away(box: Sandbox, tmp_path: Path) -> None:
+    address = box.environment["REDIS_URL"].replace("redis://", "redis://nobody:wrong@")
+    code, lines = await look(box, tmp_path, REDIS_URL=address)
+    assert code == 1
+    assert "refuses the user or the password" in lines["redis"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "check"), [("rak_customer_read", "stripe-key"), ("rak_payment_intent_read", "stripe-payments")]
+)
+async def test_a_permission_that_a_restricted_key_lacks_is_named(
+    box: Sandbox, tmp_path: Path, missing: str, check: str
+) -> None:
+    box.stripe.missing_permissions.add(missing)
+    code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key, RECEIPTS="open")
+    assert code == 1
+    assert lines[check]["text"] == f"STRIPE_API_KEY lacks a permission: {missing}"
+
+
+async def test_that_a_restricted_key_may_write_is_not_claimed(box: Sandbox, tmp_path: Path) -> None:
+    box.stripe.missing_permissions.add("rak_customer_write")
+    code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
+    assert code == 0
+    assert "shows only in writing" in lines["stripe-key"]["text"]
+
+
+async def test_keys_of_two_stripe_accounts_are_told_by_a_linked_customer(box: Sandbox, tmp_path: Path) -> None:
+    box.stripe.customers.clear()
+    code, lines = await look(box, tmp_path)
+    assert code == 1
+    assert verdicts(lines, "wrong") == {"same-account"}
+    assert "knows none of 1 linked customers" in lines["same-account"]["text"]
+
+
+async def test_a_linked_customer_that_was_deleted_still_shows_the_account(box: Sandbox, tmp_path: Path) -> None:
+    box.autumn.seed("bob", stripe_id=box.stripe.seed_customer(deleted=True)["id"])
+    _, lines = await look(box, tmp_path)
+    assert lines["same-account"]["verdict"] == "ok"
+
+
+async def test_before_the_first_customer_what_is_not_known_yet_is_skipped(box: Sandbox, tmp_path: Path) -> None:
+    box.autumn.customers.clear()
+    code, lines = await look(box, tmp_path)
+    assert code == 0
+    assert verdicts(lines, "skipped") == {"autumn-environment", "stripe-payments", "same-account"}
+
+
+async def test_an_environment_that_the_keys_do_not_say_is_wrong(box: Sandbox, tmp_path: Path) -> None:
+    box.autumn.customers["ann"]["env"] = "live"
+    code, lines = await look(box, tmp_path)
+    assert code == 1
+    assert lines["autumn-environment"]["text"] == "Autumn answers for live, and both keys look like test ones"
+
+
+async def test_an_account_without_search_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
+    box.stripe.search_available = False
+    code, lines = await look(box, tmp_path)
+    assert code == 0
+    assert verdicts(lines, "warning") == {"stripe-search"}
+
+
+async def test_a_limit_that_others_use_up_is_a_warning_and_a_service_that_is_down_is_wrong(
+    box: Sandbox, tmp_path: Path
+) -> None:
+    box.stripe.switches.add(Fault("429"))
+    box.autumn.switches.add(Fault("503"))
+    code, lines = await look(box, tmp_path)
+    assert code == 1
+    assert lines["stripe-key"]["verdict"] == "warning"
+    assert lines["autumn-key"]["text"] == "Autumn cannot be used: service_unavailable"
+
+
+async def test_rates_above_what_the_services_take_are_a_warning(box: Sandbox, tmp_path: Path) -> None:
+    code, lines = await look(box, tmp_path, AUTUMN_MAX_IN_FLIGHT="20", STRIPE_REQUESTS_PER_SECOND="80")
+    assert code == 0
+    assert "AUTUMN_MAX_IN_FLIGHT is 20, the service takes 8" in lines["limits"]["text"]
+    assert "STRIPE_REQUESTS_PER_SECOND is 80, the service takes 25" in lines["limits"]["text"]

@@ -1,0 +1,137 @@
+"""What a worker says while everything happens to it, at its most talkative: ids and codes, nothing that was sent."""
+
+import json
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from sandbox.autumn import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.faults import Fault, Kind
+from sandbox.stripe import StripeSimulator
+from tests.conftest import INBOX
+from tests.e2e.processes import Running, worker
+
+PASSWORD = "redis-password-zqxj"
+AUTUMN_KEY, STRIPE_KEY = "am_sk_test_autumnkeyzqxj", "rk_test_stripekeyzqxj"
+PRIVATE = {
+    "name": "Zebedee Quillfeather",
+    "email": "zebedee.quillfeather@privatezqxj.example",
+    "fingerprint": "fingerprintzqxj",
+    "metadata": {"metadatakeyzqxj": "metadatavaluezqxj"},
+}
+NEVER = [
+    PASSWORD,
+    "autumnkeyzqxj",
+    "stripekeyzqxj",
+    "zqxj",
+    "Zebedee",
+    "Quillfeather",
+    "privatezqxj",
+    "otherprivate",
+    "Bearer",
+]
+FAULTS: tuple[Kind, ...] = ("429", "500", "503", "cut", "lost", "garbage")
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(
+        key=STRIPE_KEY, requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None
+    )
+    autumn = partial(AutumnSimulator, updates_per_second=None, key=AUTUMN_KEY)
+    async with sandbox(stripe=stripe, autumn=autumn) as everything:
+        async with Redis.from_url(everything.redis.url) as redis:
+            await redis.execute_command("ACL", "SETUSER", "user", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+        url = everything.redis.url.replace("redis://", f"redis://user:{PASSWORD}@")
+        everything.environment.update({"REDIS_URL": url, "LOG_LEVEL": "DEBUG", "RECEIPTS": "recover"})
+        everything.environment.update({"ECHO_CHECK_SECONDS": "0.5", "STRIPE_METADATA_KEYS": "metadatakeyzqxj"})
+        yield everything
+
+
+async def live(box: Sandbox, running: Running) -> None:
+    """Good events, refused ones, faults of each kind, a lost link, a halt."""
+    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
+    box.autumn.seed("ann", stripe_id=linked["id"], send_email_receipts=True)
+    box.autumn.seed("bob", email=PRIVATE["email"])
+    box.stripe.seed_payment_intent(customer=linked["id"])
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        said = partial(_said, redis)
+        await said("ann", **PRIVATE)
+        await said("bob", name=PRIVATE["name"], send_email_receipts=True)
+        for refused in ({"stripe_id": "cus_nonezqxj"}, {"name": "zqxj " * 80}):
+            await said("ann", **refused)
+        await said("nobody", **PRIVATE)
+        for raw in ('{"emial": "otherprivate@zqxj.example"}', '{"email": "otherprivate#zqxj"}', "otherprivatezqxj"):
+            await redis.xadd(INBOX, {"customer_id": "ann", "changes": raw, "event_id": "event-with-zqxj"})
+        await redis.xadd(INBOX, {"customer_id": "otherprivate zqxj", "changes": "{}"})
+        for kind in FAULTS:
+            for service in (box.autumn, box.stripe):
+                service.switches.add(Fault(kind, times=1))
+            await said("ann", name=f"{PRIVATE['name']} {kind}")
+        del box.stripe.customers[linked["id"]]
+        await said("ann", name=f"{PRIVATE['name']} again")
+        box.autumn.key = "am_sk_test_anotherzqxj"
+        await send(redis, new_update(customer_id="ann", changes={"name": "Quillfeather halted"}))
+        await running.says('"halted"')
+
+
+async def _said(redis: Redis, customer: str, **changes: object) -> None:
+    event = await send(redis, new_update(customer_id=customer, changes=changes))
+    outcome = await outcome_of(redis, event, wait_seconds=40)
+    assert outcome is not None
+    assert outcome.status != "waiting"
+
+
+async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(box: Sandbox) -> None:
+    async with worker(box.environment) as running:
+        await live(box, running)
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.process.wait() == 0
+    log = "".join(running.log)
+    seen = {json.loads(line)["event"] for line in running.log if line.startswith("{")}
+    assert {"settled", "refused", "again_later", "halted"} <= seen
+    assert [private for private in NEVER if private in log] == []
+
+
+async def test_a_scanner_tells_numbers_alone(box: Sandbox) -> None:
+    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
+    box.autumn.seed("ann", stripe_id=linked["id"], email=PRIVATE["email"], name=PRIVATE["name"])
+    async with worker(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as running:
+        await running.says('"scanned"')
+    log = "".join(running.log)
+    assert '"asked": 1' in log
+    assert [private for private in NEVER if private in log] == []
+
+
+async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: Sandbox) -> None:
+    box.autumn.seed("ann")
+    async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        box.autumn.switches.latency_seconds = 0.3
+        entries = [await send(redis, new_update(customer_id="ann", changes={"name": f"{n}"})) for n in range(9)]
+        outcomes = [await outcome_of(redis, entry, wait_seconds=30) for entry in entries]
+        assert all(outcome is not None and outcome.status == "applied" for outcome in outcomes)
+        await redis.xadd(INBOX, {"customer_id": "nobody", "changes": '{"name": "x"}'})
+        await running.says('"refused"')
+    lines = [json.loads(line) for line in running.log if line.startswith("{")]
+    of_syncs = [line for line in lines if line["logger"].startswith("jobs.")]
+    assert {line["event"] for line in of_syncs} == {"settled", "refused"}
+    assert all(line["customer"] in {"ann", "nobody"} for line in of_syncs)
+    named = [line for line in of_syncs if line["customer"] == "ann" and line["entry_ids"]]
+    assert all(len(line["entry_ids"]) <= 3 and set(line["entry_ids"]) <= set(entries) for line in named)
+    assert sum(len(line["entry_ids"]) + line.get("more_entries", 0) for line in named) == len(entries)
+    assert all("customer" not in line for line in lines if not line["logger"].startswith("jobs."))
+
+
+async def test_a_person_may_read_it_too(box: Sandbox) -> None:
+    box.autumn.seed("ann")
+    async with worker(box.environment | {"LOG_FORMAT": "console"}, ready="started") as running:
+        async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+            await _said(redis, "ann", name=PRIVATE["name"])
+        await running.says("settled")
+    assert "Zebedee" not in "".join(running.log)

@@ -1,0 +1,49 @@
+"""The Procfile as a whole, run by honcho as on a developer's machine."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from sandbox.everything import Sandbox, sandbox
+from tests.e2e.processes import ROOT, environment_with
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    async with sandbox() as everything:
+        yield everything
+
+
+async def test_honcho_runs_the_procfile_and_all_of_it_ends_when_asked_to(box: Sandbox) -> None:
+    box.autumn.seed("ann")
+    # No .env: the one of whoever runs this is for a real worker.
+    process = await asyncio.create_subprocess_exec(
+        *["honcho", "--env", os.devnull, "start"],
+        cwd=ROOT,
+        env=environment_with({**box.environment, "PORT": "0"}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+            event = await send(redis, new_update(customer_id="ann", changes={"name": "Ann"}))
+            outcome = await outcome_of(redis, event, wait_seconds=30)
+        assert outcome is not None
+        assert outcome.status == "applied"
+        process.send_signal(signal.SIGTERM)
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    lines = output.decode()
+    assert '"stopped"' in lines
+    assert "SIGKILL" not in lines
+    assert process.returncode in {0, 128 + signal.SIGTERM, -signal.SIGTERM}, lines

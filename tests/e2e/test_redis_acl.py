@@ -1,0 +1,144 @@
+"""The rules for users of Redis in deploy/redis.acl: enough for everything, and not one command more."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from sandbox.autumn import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.faults import Fault
+from sandbox.stripe import StripeSimulator
+from tests.e2e.processes import ROOT, wait_until, worker
+from tests.e2e.test_redis_tls import command
+from tests.e2e.test_worker import app_queue
+
+WORD = "a-password"
+RULES = {line.split()[1]: line.split()[2:] for line in (ROOT / "deploy" / "redis.acl").read_text().splitlines()}
+OF_THE_TEST = {"acl", "config"}
+"""What this test itself does as another user."""
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        everything.environment["ECHO_CHECK_SECONDS"] = "1"
+        async with Redis.from_url(everything.redis.url) as admin:
+            for user, rule in RULES.items():
+                words = [f">{WORD}" if word.startswith(">") else word for word in rule]
+                await admin.execute_command("ACL", "SETUSER", user, *words)
+        yield everything
+
+
+def address(box: Sandbox, user: str) -> str:
+    return box.redis.url.replace("redis://", f"redis://{user}:{WORD}@")
+
+
+async def used_commands(box: Sandbox) -> set[str]:
+    """The commands that were executed, by scripts too, since the counters were reset."""
+    async with Redis.from_url(box.redis.url) as admin:
+        counters = await admin.info("commandstats")
+    names = {name.removeprefix("cmdstat_") for name, counted in counters.items() if counted["calls"]}
+    return {name.partition("|")[0] for name in names} - OF_THE_TEST
+
+
+async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
+    """A worker's life and an operator's, as the restricted user: applied, dead, doubled, refused, halted, forgotten."""
+    as_user = {"REDIS_URL": address(box, "customer-sync")}
+    run = partial(command, box, folder, **as_user)
+    linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"})
+    box.autumn.seed("ann", stripe_id=linked["id"])
+    box.autumn.seed("bob")
+    box.stripe.seed_customer(email="bob@example.com")
+    async with (
+        worker(box.environment | as_user) as running,
+        Redis.from_url(as_user["REDIS_URL"]) as redis,
+    ):
+        assert (await run("doctor"))[0] == 0
+        for event in ("e1", "e1"):
+            await run("send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", event, "--wait", "20")
+        await run("send", "bob", '{"email": "bob@example.com"}', "--wait", "20")
+        await run("send", "nobody", '{"name": "x"}', "--event-id", "e2", "--wait", "20")
+        await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes={"name": "By arq"})
+        await wait_until(partial(shows, box, "ann", "By arq"))
+        box.autumn.switches.add(Fault("503", times=8))
+        assert "applied" in (await run("send", "ann", '{"name": "After 503"}', "--wait", "60"))[1]
+        key, box.autumn.key = box.autumn.key, "am_sk_test_another"
+        await run("send", "ann", '{"name": "After a halt"}')
+        await running.says("invalid_secret_key")
+        assert "halt since" in (await run("status"))[1]
+        box.autumn.key = key
+        await wait_until(partial(shows, box, "ann", "After a halt"), seconds=60)
+        await operate(run)
+        await scan(box, as_user, run)
+        running.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(running.process.wait(), 30) == 0
+
+
+async def operate(run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
+    """What an operator does with what was given up."""
+    assert "dead letters: 1" in (await run("dead", "list"))[1]
+    assert "replayed: 1" in (await run("dead", "replay", "--reason", "customer_not_found", "--yes"))[1]
+    assert "dead" in (await run("send", "nobody", '{"name": "y"}', "--wait", "20"))[1]
+    assert (await run("status", "nobody"))[0] == 0
+    assert "dropped: " in (await run("dead", "drop", "--all", "--yes"))[1]
+    assert "removed its record" in (await run("forget", "nobody", "--yes"))[1]
+
+
+async def scan(box: Sandbox, as_user: dict[str, str], run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
+    """Drift, found by hand and repaired by the scanner."""
+    box.autumn.customers["ann"]["name"] = "Drifted"
+    code, output = await run("scan")
+    assert code == 2, output
+    async with worker(box.environment | as_user, "scanner") as scanner:
+        await scanner.says('"scanned"')
+    assert (await run("scan", "history"))[0] == 0
+
+
+async def shows(box: Sandbox, customer: str, name: str) -> bool:
+    return bool(box.autumn.customers[customer]["name"] == name)
+
+
+async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox, tmp_path: Path) -> None:
+    async with Redis.from_url(box.redis.url) as admin:
+        await admin.config_resetstat()
+        await everything_that_is_done(box, tmp_path)
+        log = await admin.execute_command("ACL", "LOG")
+    denied = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode() for entry in log}
+    allowed = {word[1:].partition("|")[0] for word in RULES["customer-sync"] if word.startswith("+")}
+    # redis-py introduces itself to every Redis, and takes no for an answer.
+    assert denied <= {"client"}
+    assert await used_commands(box) - {"client", "auth"} == allowed
+
+
+async def test_without_one_of_its_commands_or_key_patterns_the_work_is_not_done(box: Sandbox, tmp_path: Path) -> None:
+    as_user = {"REDIS_URL": address(box, "customer-sync")}
+    for taken in ("-evalsha", "-xadd"):
+        async with Redis.from_url(box.redis.url) as admin:
+            await admin.execute_command("ACL", "SETUSER", "customer-sync", taken)
+            code, _ = await command(box, tmp_path, "send", "ann", '{"name": "x"}', **as_user)
+            checked, _ = await command(box, tmp_path, "doctor", **as_user)
+            assert (code, checked) == ((69, 0) if taken == "-xadd" else (0, 1))
+            await admin.execute_command("ACL", "SETUSER", "customer-sync", taken.replace("-", "+"))
+
+
+async def test_the_rule_of_an_app_lets_it_send_and_ask_and_nothing_else(box: Sandbox) -> None:
+    box.autumn.seed("ann")
+    async with worker(box.environment), Redis.from_url(address(box, "customer-sync-app")) as app:
+        event = await send(app, new_update(customer_id="ann", changes={"name": "Ann"}))
+        outcome = await outcome_of(app, event, wait_seconds=20)
+        assert outcome is not None
+        assert outcome.status == "applied"
+        with pytest.raises(NoPermissionError):
+            await app.xread({"customer-updates": "0"})
+        with pytest.raises(NoPermissionError):
+            await app.hget("customer-sync:customer:ann", "link")

@@ -1,0 +1,66 @@
+"""Two versions of the worker at once, as during a rolling deploy, with apps that are newer than one of them."""
+
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.record import read_totals
+from sandbox.autumn import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.stripe import StripeSimulator
+from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import wait_until, worker
+
+CUSTOMERS = [f"user_{number}" for number in range(40)]
+FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
+    "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
+}
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        everything.environment.update(FAST)
+        for customer in CUSTOMERS:
+            linked = everything.stripe.seed_customer(metadata={"autumn_id": customer})
+            everything.autumn.seed(customer, stripe_id=linked["id"])
+        yield everything
+
+
+async def say(redis: Redis, name: str) -> None:
+    """A change of every customer, with a field that only the later version knows."""
+    for customer in CUSTOMERS:
+        await redis.xadd(INBOX, {"customer_id": customer, "changes": f'{{"name": "{name}"}}', "urgency": "high"})
+
+
+async def test_a_field_that_one_of_two_versions_does_not_know_stops_neither(box: Sandbox) -> None:
+    later = ["arq", "tests.e2e.newer.worker.WorkerSettings"]
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        async with worker(box.environment) as old, worker(box.environment, command=later) as new:
+            for number in range(5):
+                await say(redis, f"Name {number}")
+                await wait_until(partial(_all_are, box, f"Name {number}"))
+            await wait_until(lambda: _all_settled(redis))
+            old.process.send_signal(signal.SIGTERM)
+            assert await old.process.wait() == 0
+            await say(redis, "Name after the deploy")
+            await wait_until(partial(_all_are, box, "Name after the deploy"))
+        totals = await read_totals(redis, PREFIX)
+    assert all(any('"settled"' in line for line in each.log) for each in (old, new))
+    assert any('"fields_not_known"' in line and '"urgency"' in line for line in old.log)
+    assert not any('"fields_not_known"' in line for line in new.log)
+    assert totals.get("dead", 0) == 0
+    assert 0 < totals["fields_not_known"] < totals["received"]
+
+
+async def _all_are(box: Sandbox, name: str) -> bool:
+    stripes = box.stripe.customers
+    return all(each["name"] == name == stripes[each["stripe_id"]]["name"] for each in box.autumn.customers.values())
+
+
+async def _all_settled(redis: Redis) -> bool:
+    return not await redis.zcard(f"{PREFIX}:waiting") and not await redis.zcard(f"{PREFIX}:called")

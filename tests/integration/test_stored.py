@@ -1,0 +1,25 @@
+"""What the runbook says of where things are stored is all that there is in Redis."""
+
+import re
+from pathlib import Path
+
+from tests.conftest import World
+from tests.integration.steps import autumn_goes_down
+from tests.integration.test_forget import live_through_everything
+
+RUNBOOK = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def patterns() -> list[re.Pattern[str]]:
+    """The keys of the table, with what is written large standing for anything."""
+    table = RUNBOOK[RUNBOOK.index("| key | what |") :]
+    keys = [key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall("`(.*?)`", row)]
+    return [re.compile(re.sub(r"[A-Z_]+", ".+", key)) for key in keys]
+
+
+async def test_every_key_is_in_the_table_of_the_runbook(world: World) -> None:
+    await live_through_everything(world)
+    await autumn_goes_down(world)
+    keys = [key.decode() async for key in world.redis.scan_iter()]
+    assert len(keys) > 10
+    assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns())] == []

@@ -1,0 +1,58 @@
+"""The machinery of the checks, and what times and clocks mean, without any service."""
+
+import pytest
+
+from worker.checkup import Check, Checkup, Found
+from worker.redis_checks import judge_clock, judge_latency
+
+
+async def _fine(_: None) -> Found:
+    return Found("ok", "fine")
+
+
+async def _raises(_: None) -> Found:
+    raise ConnectionError("no")
+
+
+def _in_words(error: Exception) -> Found:
+    if isinstance(error, ConnectionError):
+        return Found("wrong", "away")
+    raise error
+
+
+async def _run(*checks: Check[None]) -> Checkup:
+    checkup = Checkup()
+    _ = [line async for line in checkup.run(checks, None, _in_words)]
+    return checkup
+
+
+async def test_a_check_whose_need_is_wrong_is_skipped_with_its_name_and_so_is_what_needs_that_one() -> None:
+    checkup = await _run(
+        Check("first", _raises), Check("second", _fine, ("first",)), Check("third", _fine, ("second",))
+    )
+    assert [(line.check, line.found) for line in checkup.lines] == [
+        ("first", Found("wrong", "away")),
+        ("second", Found("skipped", "needs what first checks")),
+        ("third", Found("skipped", "needs what second checks")),
+    ]
+    assert not checkup.is_passed
+
+
+async def test_a_check_that_needs_nothing_goes_on() -> None:
+    checkup = await _run(Check("first", _raises), Check("second", _fine))
+    assert [line.found.verdict for line in checkup.lines] == ["wrong", "ok"]
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.001, "ok"), (0.010, "ok"), (0.011, "warning")])
+def test_a_slow_redis_is_worth_a_warning(seconds: float, verdict: str) -> None:
+    assert judge_latency(seconds).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("ahead_seconds", "verdict", "says"),
+    [(0.4, "ok", "0.4 s ahead of"), (-1.9, "ok", "1.9 s behind"), (3, "warning", "ahead"), (-60, "warning", "behind")],
+)
+def test_clocks_that_differ_are_worth_a_warning(ahead_seconds: float, verdict: str, says: str) -> None:
+    found = judge_clock(ahead_seconds)
+    assert found.verdict == verdict
+    assert says in found.text

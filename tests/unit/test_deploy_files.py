@@ -1,0 +1,104 @@
+"""The files for platforms: each runs what the Procfile runs, stops it slowly enough, and names real settings."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config.settings import Settings
+from worker.main import WAIT_FOR_JOBS_SECONDS
+
+ROOT = Path(__file__).parents[2]
+PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines())
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+SETTINGS = {str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()}  # type: ignore[union-attr]  # each has AliasChoices
+SPARE_SECONDS = 5
+
+
+def heroku() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((ROOT / "app.json").read_text(encoding="utf-8"))
+    return read
+
+
+def render() -> list[dict[str, Any]]:
+    read: list[dict[str, Any]] = yaml.safe_load((ROOT / "render.yaml").read_text(encoding="utf-8"))["services"]
+    return read
+
+
+def fly() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "fly.toml").read_text(encoding="utf-8"))
+
+
+def unit(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def test_there_is_a_procfile_to_hold_them_against() -> None:
+    assert "worker" in PROCFILE
+
+
+def test_heroku_forms_every_process_type_and_asks_for_the_settings_without_a_default() -> None:
+    assert set(heroku()["formation"]) == set(PROCFILE)
+    assert set(heroku()["env"]) <= SETTINGS
+    required = {name for name, field in heroku()["env"].items() if field.get("required", True)}
+    assert required == {"AUTUMN_SECRET_KEY", "STRIPE_API_KEY"}
+
+
+def test_render_runs_the_procfiles_commands_on_a_redis_that_evicts_nothing() -> None:
+    running = [service for service in render() if "startCommand" in service]
+    assert sorted(service["startCommand"] for service in running) == sorted(PROCFILE.values())
+    (redis,) = [service for service in render() if service["type"] == "keyvalue"]
+    assert redis["maxmemoryPolicy"] == "noeviction"
+    assert redis["ipAllowList"] == []
+    for service in running:
+        assert service["maxShutdownDelaySeconds"] >= WAIT_FOR_JOBS_SECONDS + SPARE_SECONDS
+        names = {variable["key"]: variable for variable in service["envVars"]}
+        assert set(names) - {"PYTHON_VERSION"} <= SETTINGS
+        assert names["REDIS_URL"]["fromService"]["name"] == redis["name"]
+        assert {"AUTUMN_SECRET_KEY", "STRIPE_API_KEY"} <= set(names)
+
+
+def test_fly_runs_the_procfiles_commands_and_stops_them_as_they_expect() -> None:
+    assert fly()["processes"] == PROCFILE
+    assert fly()["kill_signal"] == "SIGTERM"
+    assert fly()["kill_timeout"] >= WAIT_FOR_JOBS_SECONDS + SPARE_SECONDS
+    for part in ("vm", "restart"):
+        assert {name for each in fly()[part] for name in each["processes"]} == set(PROCFILE)
+
+
+def test_every_process_type_has_a_unit_of_systemd() -> None:
+    commands = {re.sub(r"^\S*/", "", unit(path)["ExecStart"]) for path in UNITS}
+    assert commands == set(PROCFILE.values())
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_starts_anew_but_for_wrong_settings_and_stops_slowly_enough(path: Path) -> None:
+    read = unit(path)
+    assert read["Restart"] == "always"
+    assert read["RestartPreventExitStatus"] == "78"
+    assert int(read["TimeoutStopSec"]) >= WAIT_FOR_JOBS_SECONDS + SPARE_SECONDS
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_systemd_finds_nothing_wrong_with_a_unit(path: Path, tmp_path: Path) -> None:
+    verifier = shutil.which("systemd-analyze")
+    if verifier is None:
+        pytest.skip("there is no systemd-analyze")
+    # As it would be installed: with the command and the folder that it names.
+    text = path.read_text(encoding="utf-8").replace("/opt/customer-sync", str(tmp_path / "app"))
+    command = tmp_path / "app" / ".venv" / "bin" / "arq"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n", encoding="utf-8")
+    command.chmod(0o755)
+    installed = tmp_path / path.name.replace("@", "@1")
+    installed.write_text(text, encoding="utf-8")
+    checked = subprocess.run([verifier, "verify", "--man=no", installed], capture_output=True, text=True, check=False)
+    about_it = [line for line in checked.stderr.splitlines() if installed.name in line]
+    assert (checked.returncode, about_it) == (0, [])

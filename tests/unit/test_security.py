@@ -1,0 +1,86 @@
+"""What docs/security.md says and a look at the code can hold: nothing unpickles, no secret shows, all is pinned."""
+
+import ast
+import inspect
+import random
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from jobs.autumn import open_autumn
+from jobs.stripe_gateway import open_stripe
+from worker.cli import app
+from worker.connection import open_briefly, open_redis
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = [path for folder in ("jobs", "worker", "config", "sandbox") for path in (ROOT / folder).rglob("*.py")]
+RUNS_WHAT_IT_READS = {"pickle", "cPickle", "_pickle", "dill", "marshal", "shelve", "jsonpickle"}
+CALLS_OF_CODE = {"eval", "exec", "compile", "__import__"}
+PASSWORD, KEY = "hunter2", "sk_test_verysecret"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_turns_data_into_code(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            assert {module.split(".")[0] for module in modules} & RUNS_WHAT_IT_READS == set()
+        if isinstance(node, ast.Call):
+            assert not (isinstance(node.func, ast.Name) and node.func.id in CALLS_OF_CODE)
+            assert not any(keyword.arg in {"shell", "verify", "verify_ssl"} for keyword in node.keywords)
+
+
+def test_no_command_takes_a_secret_as_a_word_that_others_may_read() -> None:
+    seen = 0
+    for command in _commands(app):
+        for name in inspect.signature(command).parameters:
+            seen += 1
+            assert not re.search(r"key|secret|password|token|url|certificate", name), name
+    assert seen > 5
+
+
+def _commands(of: typer.Typer) -> list[Callable[..., Any]]:
+    found = [each.callback for each in of.registered_commands if each.callback is not None]
+    for group in of.registered_groups:
+        assert group.typer_instance is not None
+        found += _commands(group.typer_instance)
+    return found
+
+
+async def test_no_door_shows_its_secret() -> None:
+    url = f"rediss://someone:{PASSWORD}@localhost:1/0"
+    redis = open_redis(url, "prefix")
+    async with (
+        open_autumn(base_url="https://autumn.example", secret_key=KEY) as autumn,
+        open_stripe(api_key=KEY, base_url="https://stripe.example", turn=lambda _: nullcontext()) as stripe,
+        open_briefly(url) as brief,
+    ):
+        shown = repr([autumn, stripe, redis, redis.connection_pool, brief, vars(autumn), vars(stripe)])
+    assert PASSWORD not in shown
+    assert KEY not in shown
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_the_lock_pins_every_package_to_one_version_of_the_registry(name: str) -> None:
+    packages = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
+    for package in packages:
+        assert re.match(r"^[a-z0-9][a-z0-9._-]*==[\w.!+]+( ; [^\\]+)? \\\n", package), package.splitlines()[0]
+
+
+def test_jitter_is_not_used_where_chance_has_to_be_unguessable() -> None:
+    assert random.__name__ not in (ROOT / "jobs" / "mailbox.py").read_text(encoding="utf-8")
+
+
+def test_the_document_names_tests_and_places_that_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:unit|integration|e2e)/\w+\.py)`", text)
+    assert named
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+    runbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", runbook, re.MULTILINE)}
+    assert set(re.findall(r"\]\(operations\.md#(.*?)\)", text)) <= headings

@@ -1,0 +1,47 @@
+"""The command `customer-sync forget`: erase what Redis keeps about a person, and say where else to look."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.forget import Forgotten, StillWaitingError
+from jobs.forget import forget as forget_customer
+from worker.console import confirm, fail, printable, say, with_redis
+
+EX_TEMPFAIL = 75
+ELSEWHERE = (
+    "what remains elsewhere, and is not this command's to erase:",
+    "  Autumn: the customer itself; customers.delete, with delete_in_stripe, erases it in both services",
+    "  Stripe: the customer, its metadata autumn_id, its payments, and the log of requests",
+    "  Redis: its append-only file until the next BGREWRITEAOF, replicas' files and backups",
+    "  scans: reports that were written to files; the spool of a run that was cut short, until the next one",
+    "  logs: lines with the customer's id; they hold no name, address or payload",
+)
+
+
+def forget(
+    customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id in Autumn.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where nobody can be asked.")] = False,
+) -> None:
+    """Remove everything that is kept here about a customer; say what remains where. Changes nothing in the services."""
+    shown = printable(customer_id)
+    if not yes:
+        confirm(f"Forget everything that is kept here about {shown}, its dead letters included?")
+    try:
+        forgotten = with_redis(
+            lambda redis, place: forget_customer(
+                redis, inbox=place.inbox_stream, prefix=place.key_prefix, customer_id=customer_id
+            )
+        )
+    except StillWaitingError:
+        fail(
+            EX_TEMPFAIL,
+            f"changes of {shown} wait or are being applied: nothing was removed. "
+            "Stop what sends them, let them end (customer-sync status), and say it again",
+        )
+    say(_told(shown, forgotten))
+
+
+def _told(customer: str, forgotten: Forgotten) -> list[str]:
+    counted = f"{forgotten.dead_letters} dead letters, {forgotten.outcomes} outcomes, {forgotten.event_ids} event ids"
+    return [f"{customer}: removed its record, what was said of it lately, {counted}", *ELSEWHERE]

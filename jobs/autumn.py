@@ -1,8 +1,9 @@
 """The door to Autumn: its customers, over HTTP.
 
-The only file that imports httpx, and of that the transport, not the client around it: cookies, redirects and a URL parsed
-anew for each call were a tenth of the worker's CPU (docs/benchmarks.md), and none of it is of use here. Whatever goes wrong on the way leaves here as an error of `jobs.errors`. No
-rate limit, no retry and no decision in here: the caller knows what else is going on.
+The only file that imports httpx; of that the transport, without the client around it, whose cookies, redirects and
+merged addresses are of no use here and would be a sixth of an event's CPU (docs/benchmarks.md). Whatever goes wrong on
+the way leaves here as an error of `jobs.errors`. No rate limit, no retry and no decision in here: the caller knows what
+else is going on.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple, TypeVar
 
@@ -38,6 +39,16 @@ ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 """More than a page of a thousand customers with a hundred balances each has."""
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """What all calls of an endpoint have in common, parsed once."""
+
+    path: str
+    url: httpx.URL
+    headers: httpx.Headers
+    is_write: bool
 
 
 class _Answer(NamedTuple):
@@ -69,8 +80,15 @@ class AutumnClient:
     ) -> None:
         """`headers` hold the key and the version; `timeout_seconds` is for a call from start to end."""
         self._transport = transport
-        self._base_url = base_url
-        self._headers = headers
+        past_the_cache = httpx.Headers({**headers, "x-skip-cache": "true"})
+
+        def endpoint(path: str, headers: httpx.Headers = headers, *, is_write: bool = False) -> _Endpoint:
+            return _Endpoint(path, httpx.URL(base_url + path), headers, is_write)
+
+        self._update = endpoint("/v1/customers.update", is_write=True)
+        self._get = endpoint("/v1/customers.get", past_the_cache)
+        self._get_or_create = endpoint("/v1/customers.get_or_create", is_write=True)
+        self._list = endpoint("/v1/customers.list")
         self._timeout_seconds = timeout_seconds
         # Less time for a connection than for the call, so that it can be told that nothing was sent.
         self._extensions = {"timeout": {"connect": timeout_seconds / 3, "pool": timeout_seconds / 3}}
@@ -84,23 +102,17 @@ class AutumnClient:
         # No Idempotency-Key: Autumn keeps no answer, it says 409 to a second request whatever the first did.
         # A retry after a lost answer could never get through, while to set the same values again is harmless.
         body = {**changes, "customer_id": customer_id}
-        customer = await self._call("/v1/customers.update", body, UpdateCustomerResponse, writing=True)
+        customer = await self._call(self._update, body, UpdateCustomerResponse)
         return _asked_for(customer, customer_id)
 
     async def get(self, customer_id: str) -> UpdateCustomerResponse:
         """The customer as Autumn's database has it now, past the cache. The class says what it raises."""
-        customer = await self._call(
-            "/v1/customers.get",
-            {"customer_id": customer_id},
-            UpdateCustomerResponse,
-            headers={"x-skip-cache": "true"},
-        )
+        customer = await self._call(self._get, {"customer_id": customer_id}, UpdateCustomerResponse)
         return _asked_for(customer, customer_id)
 
     async def get_or_create(self, customer_id: str) -> UpdateCustomerResponse:
         """The customer, created with nothing but its id where there is none. The class says what it raises."""
-        body = {"customer_id": customer_id}
-        customer = await self._call("/v1/customers.get_or_create", body, UpdateCustomerResponse, writing=True)
+        customer = await self._call(self._get_or_create, {"customer_id": customer_id}, UpdateCustomerResponse)
         return _asked_for(customer, customer_id)
 
     async def list_page(
@@ -114,20 +126,12 @@ class AutumnClient:
         body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
         if created_since_ms is not None:
             body["created_at_range"] = {"start": created_since_ms}
-        return await self._call("/v1/customers.list", body, CustomerPage)
+        return await self._call(self._list, body, CustomerPage)
 
-    async def _call(
-        self,
-        path: str,
-        body: Mapping[str, JsonValue],
-        answer_type: type[Answer],
-        *,
-        headers: Mapping[str, str] | None = None,
-        writing: bool = False,
-    ) -> Answer:
-        content = _encoded(body)
-        with watched(self._watch, "autumn", f"POST {path}"):
-            answer = await self._post(path, content, headers or {}, writing=writing)
+    async def _call(self, endpoint: _Endpoint, body: Mapping[str, JsonValue], answer_type: type[Answer]) -> Answer:
+        content, writing = _encoded(body), endpoint.is_write
+        with watched(self._watch, "autumn", f"POST {endpoint.path}"):
+            answer = await self._post(endpoint, content)
             if answer.status_code != HTTPStatus.OK:
                 raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
             try:
@@ -137,14 +141,11 @@ class AutumnClient:
                 # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
                 raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
 
-    async def _post(self, path: str, content: bytes, headers: Mapping[str, str], *, writing: bool) -> _Answer:
+    async def _post(self, endpoint: _Endpoint, content: bytes) -> _Answer:
         request = httpx.Request(
-            "POST",
-            self._base_url + path,
-            headers={**self._headers, **headers},
-            content=content,
-            extensions=self._extensions,
+            "POST", endpoint.url, headers=endpoint.headers, content=content, extensions=self._extensions
         )
+        writing = endpoint.is_write
         try:
             # httpx's time-outs are for each step: a body that trickles in would never meet one.
             async with asyncio.timeout(self._timeout_seconds):

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
-from tests.e2e.processes import ROOT, environment_with
+from tests.e2e.processes import ROOT, environment_with, free_port
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ async def box() -> AsyncIterator[Sandbox]:
 
 async def test_honcho_runs_the_procfile_and_all_of_it_ends_when_asked_to(box: Sandbox) -> None:
     box.autumn.seed("ann")
-    # No .env: the one of whoever runs this is for a real worker.
+    # No .env: the one of whoever runs this is for a real worker. The first port is the worker's PORT.
     process = await asyncio.create_subprocess_exec(
-        *["honcho", "--env", os.devnull, "start"],
+        *["honcho", "--env", os.devnull, "start", "--port", str(free_port())],
         cwd=ROOT,
-        env=environment_with({**box.environment, "PORT": "0"}),
+        env=environment_with(box.environment),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

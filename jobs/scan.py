@@ -149,11 +149,14 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
     """The spool of the run that was cut short, or else a new one."""
     identity = f"{doors.account}\n{asked.scope}\n{doors.policy}"
     now_ms = await doors.record.now_ms()
+    # A process that is killed while it reports leaves a spool, and a last sign of life, of a run that is noted.
+    noted = {run.run for run in await doors.record.history()}
 
     def open_it() -> tuple[Spool, About]:
         spool = open_spool(doors.spool)
         about = spool.about()
-        if about is not None and about.identity == identity and now_ms - about.started_ms < RESUME_MS:
+        is_unfinished = about is not None and about.run not in noted and now_ms - about.started_ms < RESUME_MS
+        if about is not None and is_unfinished and about.identity == identity:
             return spool, about
         spool.remove()
         spool, about = Spool(doors.spool), About(f"{now_ms}-{secrets.token_hex(2)}", identity, now_ms)
@@ -161,7 +164,7 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
         return spool, about
 
     spool, about = await asyncio.to_thread(open_it)
-    if unfinished is not None and unfinished.run != about.run:
+    if unfinished is not None and unfinished.run not in {about.run, *noted}:
         await doors.record.end(_failed(unfinished, now_ms, "cut_short", "it was cut short and not gone on with"))
     return spool, about
 

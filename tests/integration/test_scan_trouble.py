@@ -196,6 +196,28 @@ async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world
     assert (before.run, before.state, before.error, before.autumn_customers) == ("elsewhere", "failed", "cut_short", 7)
 
 
+async def test_a_run_whose_report_takes_long_is_not_noted_a_second_time(world: World, tmp_path: Path) -> None:
+    doors = scan_doors(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
+    async with scanning(doors, ScanAsked(), ScanProgress()), asyncio.timeout(10):
+        while (seen := await doors.record.unfinished()) is None or seen.phase != "reporting":  # noqa: ASYNC110 - it is in Redis
+            await asyncio.sleep(0.01)
+    await scan(doors)
+    assert [run.state for run in await doors.record.history()] == ["done", "done"]
+
+
+async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: World, tmp_path: Path) -> None:
+    stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited")
+    doors = scan_doors(world, tmp_path)
+    async with scanning(doors, ScanAsked(), ScanProgress()):
+        left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, content in left.items():
+        (tmp_path / name).write_bytes(content)
+    world.stripe.customers[stripe_id]["name"] = "Name of ann"
+    scanned = await scan(doors)
+    assert scanned.findings == []
+    assert len({run.run for run in await doors.record.history()}) == 2
+
+
 async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:
     doors = scan_doors(world, tmp_path)
     for _ in range(32):

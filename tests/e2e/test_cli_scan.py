@@ -164,15 +164,22 @@ async def test_a_second_start_is_refused_with_the_progress_of_the_first(
     [
         (["--only", "everything"], "'everything' is no kind"),
         (["--since", "yesterday"], "'yesterday' is no time"),
+        (["--since", "99999999d"], "'99999999d' is no time"),
+        (["--since", "2999-01-01"], "'2999-01-01' is yet to come"),
         (["--since", "1d", "--customer", "ann"], "goes without --since"),
+        (["--json", "missing/scan.json"], "--json: missing is no folder that can be written to"),
+        (["--html", "."], "--html: . is a folder"),
         (["--aply"], "--aply"),
         (["history", "--aply"], "--aply"),
     ],
 )
-async def test_a_wrong_option_is_not_taken_for_drift(scans: Scans, words: list[str], says: str) -> None:
+async def test_a_wrong_option_is_told_before_anything_begins_and_not_taken_for_drift(
+    scans: Scans, field: Field, words: list[str], says: str
+) -> None:
     code, _, errors = await scans.run("scan", *words)
     assert code == USAGE
     assert says in errors
+    assert field.autumn.calls == []
 
 
 async def test_a_wrong_setting_is_named(scans: Scans) -> None:

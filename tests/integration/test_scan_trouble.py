@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -209,9 +210,8 @@ async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: 
     stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited")
     doors = scan_doors(world, tmp_path)
     async with scanning(doors, ScanAsked(), ScanProgress()):
-        left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for name, content in left.items():
-        (tmp_path / name).write_bytes(content)
+        shutil.copytree(tmp_path, tmp_path / "left")
+    shutil.copytree(tmp_path / "left", tmp_path, dirs_exist_ok=True)
     world.stripe.customers[stripe_id]["name"] = "Name of ann"
     scanned = await scan(doors)
     assert scanned.findings == []

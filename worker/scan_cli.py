@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from typer.core import TyperGroup
 
 from config.logs import configure_logs
-from config.settings import Settings, SettingsError, load_settings
+from config.settings import Settings, SettingsError, load_scan_settings
 from jobs.drift import SCAN_KINDS
 from jobs.errors import SyncError
 from jobs.scan import ScanAsked, scanning
@@ -149,7 +149,7 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
 
 
 async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
-    settings = load_settings()
+    settings = load_scan_settings()
     configure_logs(settings.log_format, "CRITICAL")
     await _reach_redis(settings)
     async with (

@@ -188,6 +188,15 @@ async def test_a_wrong_setting_is_named(scans: Scans) -> None:
     assert [line.split(":")[0] for line in errors.splitlines()] == ["SCAN_SCHEDULE", "SCAN_SHARE", "SCAN_MAX_CHANGED"]
 
 
+async def test_a_version_of_autumn_that_cannot_be_scanned_is_told_before_anything_begins(
+    scans: Scans, field: Field
+) -> None:
+    code, _, errors = await scans.run("scan", AUTUMN_API_VERSION="2.2.0")
+    assert code == SETTINGS
+    assert errors == "AUTUMN_API_VERSION: a scan reads lists by cursor, and 2.2.0 has none: set 2.3.0\n"
+    assert field.autumn.calls == []
+
+
 async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
     assert await scans.run("scan", "history") == (0, "no scan was run yet\n", "")
     PLANTINGS["name"](field, "ann")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import SettingsError, load_settings
+from config.settings import SettingsError, load_scan_settings, load_settings
 
 GOOD = {
     "REDIS_URL": "redis://:hunter2@localhost:6379/0",
@@ -99,3 +99,11 @@ def test_keys_of_two_modes_are_refused() -> None:
 def test_no_secret_shows() -> None:
     shown = repr(load_settings(**GOOD)) + str(load_settings(**GOOD))
     assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret"))
+
+
+def test_a_scan_needs_the_version_whose_lists_have_cursors_and_says_so() -> None:
+    older = GOOD | {"AUTUMN_API_VERSION": "2.2.0"}
+    assert load_settings(**older).autumn_api_version == "2.2.0"
+    with pytest.raises(SettingsError, match=r"^AUTUMN_API_VERSION: .* 2\.2\.0 .* set 2\.3\.0$"):
+        load_scan_settings(**older)
+    assert load_scan_settings(**GOOD).autumn_api_version == "2.3.0"

@@ -135,6 +135,18 @@ async def test_one_customer_is_looked_at_at_once_and_without_listing(scans: Scan
     assert "customer_not_found" in errors
 
 
+async def test_what_is_wrong_with_one_customer_goes_into_files_too(scans: Scans, field: Field, tmp_path: Path) -> None:
+    PLANTINGS["both"](field, "ann")
+    words = ("--json", "ann.json", "--csv", "ann.csv", "--html", "ann.html")
+    code, _, errors = await scans.run("scan", "--customer", "ann", *words)
+    assert (code, errors) == (DRIFT, "")
+    report = json.loads((tmp_path / "ann.json").read_text())
+    assert report["run"]["totals"] == {"profile-drift": 2}
+    assert [finding["field"] for finding in report["findings"]] == ["name", "email"]
+    assert len((tmp_path / "ann.csv").read_text().splitlines()) == 3
+    assert "customer ann" in (tmp_path / "ann.html").read_text()
+
+
 async def test_a_service_that_refuses_the_key_ends_it_with_1_and_a_failed_run(
     scans: Scans, field: Field, redis: Redis
 ) -> None:

@@ -6,7 +6,7 @@ Owns these keys. Everything in here is bounded, however many customers and findi
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -151,5 +151,10 @@ class ScanRecord:
 
 
 def _read_run(said: Mapping[str, Any]) -> ScanRun:
-    changed = Changed(**said["changed"]) if said.get("changed") else None
-    return ScanRun(**{**said, "changed": changed})
+    """What `end` noted, by whatever version."""
+    changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None
+    return ScanRun(**{**_known(ScanRun, said), "changed": changed})
+
+
+def _known(kind: type[Changed | ScanRun], said: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: said[each.name] for each in fields(kind) if each.name in said}

@@ -1,8 +1,10 @@
 """A scan while things change, lists lag, services fail, and other scans run."""
 
 import asyncio
+import json
 import os
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from jobs.events import new_update
 from jobs.scan import ScanAsked, scanning
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
+from jobs.scan_report import Changed
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import PLANTINGS, Field
@@ -217,6 +220,15 @@ async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: 
     scanned = await scan(doors)
     assert scanned.findings == []
     assert len({run.run for run in await doors.record.history()}) == 2
+
+
+async def test_runs_that_a_newer_version_has_noted_can_be_read(world: World, tmp_path: Path) -> None:
+    doors = scan_doors(world, tmp_path)
+    noted = await scan(doors)
+    newer = asdict(noted.run) | {"unknown": 1, "changed": {"new": 1, "fixed": 2, "still_there": 3, "unknown": 4}}
+    await world.redis.lpush(f"{PREFIX}:scan:history", json.dumps(newer))  # type: ignore[misc]  # one type for both
+    last, _ = await doors.record.history()
+    assert last == replace(noted.run, changed=Changed(1, 2, 3))
 
 
 async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:

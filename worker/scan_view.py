@@ -35,12 +35,12 @@ async def watching(progress: ScanProgress) -> AsyncIterator[None]:
         BarColumn(),
         TextColumn("{task.fields[customers]:,} customers, {task.fields[rate]:,}/s, {task.fields[findings]:,} findings"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("{task.fields[left]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[trouble]}"),
     ]
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, customers=0, rate=0, findings=0, trouble="")
+        task = bar.add_task("", total=None, customers=0, rate=0, findings=0, left="", trouble="")
         drawing = asyncio.create_task(_draw(bar, task, progress))
         try:
             yield
@@ -65,6 +65,7 @@ async def _draw(bar: Progress, task: TaskID, progress: ScanProgress) -> None:
             customers=progress.listed,
             rate=int(rate),
             findings=progress.findings,
+            left="left" if total else "",
             trouble=f"again: {progress.trouble}" if progress.trouble else "",
         )
         await asyncio.sleep(REDRAW_SECONDS)

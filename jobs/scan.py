@@ -149,7 +149,7 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
     """The spool of the run that was cut short, or else a new one."""
     identity = f"{doors.account}\n{asked.scope}\n{doors.policy}"
     now_ms = await doors.record.now_ms()
-    # A process that is killed while it reports leaves a spool, and a last sign of life, of a run that is noted.
+    # A process that is killed while it reports leaves the spool of a run that is noted.
     noted = {run.run for run in await doors.record.history()}
 
     def open_it() -> tuple[Spool, About]:
@@ -164,7 +164,7 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
         return spool, about
 
     spool, about = await asyncio.to_thread(open_it)
-    if unfinished is not None and unfinished.run not in {about.run, *noted}:
+    if unfinished is not None and unfinished.run != about.run:
         await doors.record.end(_failed(unfinished, now_ms, "cut_short", "it was cut short and not gone on with"))
     return spool, about
 

@@ -89,7 +89,7 @@ class ScanRecord:
         Raises ScanRunningError where another has it.
         """
         if not await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms):
-            raise ScanRunningError(await self.unfinished())
+            raise ScanRunningError(await self._last_sign())
         return await self.unfinished()
 
     async def keep(self, progress: ScanProgress) -> None:
@@ -107,9 +107,11 @@ class ScanRecord:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def unfinished(self) -> ScanProgress | None:
-        """How far the scan is that runs, or that was cut short; None where the last one came to its end."""
-        kept = await self._redis.get(self._keys.run)
-        return read_progress(kept) if kept else None
+        """How far the scan is that runs, or that was cut short; None where the last one is noted."""
+        last = await self._last_sign()
+        # A run is noted before it is reported, and gives signs of life until that is over.
+        is_noted = last is not None and any(run.run == last.run for run in await self.history())
+        return None if is_noted else last
 
     async def end(self, run: ScanRun, *, fingerprints: bytes | None = None, serves_schedule: bool = False) -> None:
         """Note how a run ended; with `fingerprints` the next one is compared with it."""
@@ -140,6 +142,10 @@ class ScanRecord:
         """The last runs, the newest first."""
         kept: list[bytes] = await self._redis.lrange(self._keys.history, 0, -1)  # type: ignore[misc]  # one type for both clients
         return tuple(_read_run(json.loads(each)) for each in kept)
+
+    async def _last_sign(self) -> ScanProgress | None:
+        kept = await self._redis.get(self._keys.run)
+        return read_progress(kept) if kept else None
 
     @property
     def _lease_ms(self) -> int:

@@ -1,10 +1,7 @@
 """A scan while things change, lists lag, services fail, and other scans run."""
 
 import asyncio
-import json
 import os
-import shutil
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,19 +12,11 @@ from jobs.events import new_update
 from jobs.scan import ScanAsked, scanning
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
-from jobs.scan_report import Changed
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import PLANTINGS, Field
-from tests.integration.scans import Scanned, scan, scan_doors, time_passed
+from tests.integration.scans import Scanned, called, scan, scan_doors, time_passed
 from tests.integration.steps import change
-
-
-async def called(world: World, path: str, calls: int = 1) -> None:
-    """Wait until Autumn was called so often."""
-    async with asyncio.timeout(10):
-        while sum(call.path == path for call in world.autumn.calls) < calls:  # noqa: ASYNC110 - it happens over HTTP
-            await asyncio.sleep(0.005)
 
 
 async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_are(
@@ -187,64 +176,6 @@ async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, t
         await running
     assert await doors.record.history() == ()
     assert await world.redis.get(f"{PREFIX}:scan:lease") == b"another"
-
-
-async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world: World, tmp_path: Path) -> None:
-    Field(world.autumn, world.stripe).agreeing("ann")
-    record = ScanRecord(world.redis, PREFIX)
-    await record.begin()
-    await record.keep(ScanProgress(run="elsewhere", started_ms=1, autumn=7))
-    await record.give_back()
-    scanned = await scan(scan_doors(world, tmp_path))
-    last, before = await record.history()
-    assert (last.run, last.state) == (scanned.run.run, "done")
-    assert (before.run, before.state, before.error, before.autumn_customers) == ("elsewhere", "failed", "cut_short", 7)
-
-
-async def phase_of_what_runs(world: World) -> str | None:
-    """As a second start is told."""
-    with pytest.raises(ScanRunningError) as refused:
-        await ScanRecord(world.redis, PREFIX).begin()
-    progress = refused.value.progress
-    return None if progress is None else progress.phase
-
-
-async def test_a_run_whose_report_takes_long_is_not_noted_a_second_time(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=1.0))
-    async with scanning(doors, ScanAsked(), ScanProgress()), asyncio.timeout(10):
-        while await phase_of_what_runs(world) != "reporting":  # noqa: ASYNC110 - it is in Redis
-            await asyncio.sleep(0.01)
-        assert await doors.record.unfinished() is None
-    await scan(doors)
-    assert [run.state for run in await doors.record.history()] == ["done", "done"]
-
-
-async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: World, tmp_path: Path) -> None:
-    stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited")
-    doors = scan_doors(world, tmp_path)
-    async with scanning(doors, ScanAsked(), ScanProgress()):
-        shutil.copytree(tmp_path, tmp_path / "left")
-    shutil.copytree(tmp_path / "left", tmp_path, dirs_exist_ok=True)
-    world.stripe.customers[stripe_id]["name"] = "Name of ann"
-    scanned = await scan(doors)
-    assert scanned.findings == []
-    assert len({run.run for run in await doors.record.history()}) == 2
-
-
-async def test_runs_that_a_newer_version_has_noted_can_be_read(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path)
-    noted = await scan(doors)
-    newer = asdict(noted.run) | {"unknown": 1, "changed": {"new": 1, "fixed": 2, "still_there": 3, "unknown": 4}}
-    await world.redis.lpush(f"{PREFIX}:scan:history", json.dumps(newer))  # type: ignore[misc]  # one type for both
-    last, _ = await doors.record.history()
-    assert last == replace(noted.run, changed=Changed(1, 2, 3))
-
-
-async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path)
-    for _ in range(32):
-        await scan(doors)
-    assert len(await doors.record.history()) == 30
 
 
 async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World, tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
         raise
     except Exception as error:
         code = error.code if isinstance(error, SyncError) else type(error).__name__
-        log.error("scan_failed", error=code)
         text = error.message if isinstance(error, Halt) else ""
+        log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
         await doors.record.end(_failed(progress, await doors.record.now_ms(), code, text))
         raise
 

@@ -47,8 +47,9 @@ class Scanner:
             return
         try:
             async with scanning(self._doors, ScanAsked(apply=True), ScanProgress()) as report:
-                if report.this_run.state == "refused":
-                    log.error("scan_refused", repairable=report.this_run.repairable)
+                run = report.this_run
+                if run.state == "refused":
+                    log.error("scan_refused", repairable=run.repairable, fix=run.text)
         except ScanRunningError:
             log.info("scan_runs_elsewhere")
 

@@ -107,16 +107,18 @@ async def _was_listed(box: Sandbox) -> bool:
 
 async def test_a_scan_that_fails_is_noted_and_not_taken_for_done(box: Sandbox, record: ScanRecord) -> None:
     box.autumn.key = "am_sk_test_another"
-    async with worker(box.environment, "scanner"):
+    async with worker(box.environment, "scanner") as running:
         await wait_until(partial(has_runs, record, 1), what="a run")
+        await running.says("Replace AUTUMN_SECRET_KEY")
     (run,) = await record.history()
     assert (run.state, run.error) == ("failed", "invalid_secret_key")
     assert await record.watermark_ms() is None
 
 
 async def test_too_many_changes_are_refused_on_schedule_too(box: Sandbox, record: ScanRecord) -> None:
-    async with worker(box.environment | {"SCAN_MAX_CHANGED": "0.05"}, "scanner"):
+    async with worker(box.environment | {"SCAN_MAX_CHANGED": "0.05"}, "scanner") as running:
         await wait_until(partial(has_runs, record, 1), what="a run")
+        await running.says("scan with --apply --force")
     (run,) = await record.history()
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         assert (run.state, run.asked, await redis.xlen(INBOX)) == ("refused", 0, 0)

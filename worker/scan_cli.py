@@ -145,7 +145,7 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
     except (sqlite3.Error, OSError) as error:
         fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
     except KeyboardInterrupt:
-        fail(INTERRUPTED, "stopped; the same scan goes on from here if it is started within six hours")
+        fail(INTERRUPTED, "stopped; if it was still listing, the same scan goes on from here within six hours")
 
 
 async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -19,11 +20,11 @@ from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
 from tests.e2e.test_cli import Terminal
 from tests.integration.planting import PLANTINGS, Field
-from tests.integration.scans import time_passed
+from tests.integration.scans import called, time_passed
 
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Colours and moves of a terminal."""
-CLEAN, FAILED, DRIFT, USAGE, SETTINGS = 0, 1, 2, 64, 78
+CLEAN, FAILED, DRIFT, USAGE, SETTINGS, INTERRUPTED = 0, 1, 2, 64, 78, 130
 
 
 class Scans(Terminal):
@@ -245,6 +246,26 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(
     bars = [line.strip() for line in re.split(r"[\r\n]+", drawn) if line.startswith("listing")]
     # How long it takes is not known before the first scan is over: the time at the end is the time that has passed.
     assert any(re.search(r" 10 customers, [\d,]+/s, 0 findings 0:00:0\d$", bar) for bar in bars), bars
+
+
+async def test_stopped_by_ctrl_c_it_says_so_and_goes_on_when_it_is_started_again(
+    scans: Scans, field: Field, world: World, redis: Redis, tmp_path: Path
+) -> None:
+    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "scan"),
+        cwd=tmp_path,
+        env=scans.environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await called(world, "/v1/customers.list")
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert process.returncode == INTERRUPTED
+    assert errors.startswith(b"stopped; if it was still listing, the same scan goes on from here")
+    assert (await scans.run("scan"))[0] == CLEAN
+    assert [run.state for run in await ScanRecord(redis, PREFIX).history()] == ["done"]
+    assert field.stripe.writes == []
 
 
 def _read_to_the_end(terminal: int) -> str:

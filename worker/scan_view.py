@@ -1,9 +1,11 @@
 """A scan on a terminal: its bar while it runs, its report, and the list of runs. Shows, and decides nothing."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from io import TextIOWrapper
 from itertools import islice
 from typing import Any, Final
 
@@ -168,6 +170,8 @@ def _plain_table(*columns: str) -> Table:
 
 
 def _console() -> Console:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names may have letters that the terminal has not
     options: dict[str, Any] = {"highlight": False, "soft_wrap": False}
     console = Console(**options)
     if not console.is_terminal:

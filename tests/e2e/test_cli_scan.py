@@ -73,6 +73,13 @@ async def test_drift_is_shown_with_both_values_and_ends_with_2(scans: Scans, fie
     assert await redis.xlen(INBOX) == 0
 
 
+async def test_a_name_that_the_terminal_has_no_letters_for_is_no_failure(scans: Scans, field: Field) -> None:
+    field.agreeing("ann", name="Иван")
+    code, output, errors = await scans.run("scan", PYTHONIOENCODING="ascii")
+    assert (code, errors) == (DRIFT, "")
+    assert "????" in output
+
+
 async def test_apply_asks_for_the_syncs_and_the_scan_after_them_is_clean(
     scans: Scans, field: Field, world: World
 ) -> None:

@@ -205,11 +205,6 @@ class Settings(RedisPlace):
         return mode_of(self.stripe_api_key, STRIPE_KEY_PREFIXES)
 
     @property
-    def autumn_lists_per_second(self) -> float:
-        """Pages of Autumn's list a second, over all workers: of 50 at version 2.3, of 5 at the versions below."""
-        return 40.0 if self.autumn_api_version.startswith("2.3") else 4.0
-
-    @property
     def stripe_rate(self) -> float:
         """Requests to Stripe a second, over all workers and endpoints."""
         return self.stripe_requests_per_second or STRIPE_DEFAULT_RATE[self.mode]
@@ -239,6 +234,16 @@ def load_settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error))) from None
+
+
+def load_scan_settings(**given: Any) -> Settings:
+    """As `load_settings`, for whoever scans. Raises SettingsError also for a version of Autumn without cursors."""
+    settings = load_settings(**given)
+    if not settings.autumn_api_version.startswith("2.3"):
+        raise SettingsError(
+            f"AUTUMN_API_VERSION: a scan reads lists by cursor, and {settings.autumn_api_version} has none: set 2.3.0"
+        )
+    return settings
 
 
 def load_place() -> RedisPlace:

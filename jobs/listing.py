@@ -106,6 +106,7 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
                     raise
                 # The customer that the next page was to follow was deleted meanwhile: from the one before it, then.
                 cursor = await asyncio.to_thread(spool.step_back)
+                progress.stripe -= 1
                 reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
                 continue
             if cursor is not None:

@@ -139,8 +139,8 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
         raise
     except Exception as error:
         code = error.code if isinstance(error, SyncError) else type(error).__name__
-        log.error("scan_failed", error=code)
         text = error.message if isinstance(error, Halt) else ""
+        log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
         await doors.record.end(_failed(progress, await doors.record.now_ms(), code, text))
         raise
 
@@ -149,11 +149,14 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
     """The spool of the run that was cut short, or else a new one."""
     identity = f"{doors.account}\n{asked.scope}\n{doors.policy}"
     now_ms = await doors.record.now_ms()
+    # A process that is killed while it reports leaves the spool of a run that is noted.
+    noted = {run.run for run in await doors.record.history()}
 
     def open_it() -> tuple[Spool, About]:
         spool = open_spool(doors.spool)
         about = spool.about()
-        if about is not None and about.identity == identity and now_ms - about.started_ms < RESUME_MS:
+        is_unfinished = about is not None and about.run not in noted and now_ms - about.started_ms < RESUME_MS
+        if about is not None and is_unfinished and about.identity == identity:
             return spool, about
         spool.remove()
         spool, about = Spool(doors.spool), About(f"{now_ms}-{secrets.token_hex(2)}", identity, now_ms)

@@ -34,7 +34,7 @@ async def look_at_one(doors: ScanDoors, customer_id: str, asked: ScanAsked) -> S
         ended_ms=await doors.record.now_ms(),
         autumn_customers=progress.autumn,
         stripe_customers=progress.stripe,
-        totals=Counter(each.kind for each in found),
+        totals=dict(Counter(each.kind for each in found)),
         scope=f"customer {customer_id}",
         repairable=len(repairable),
         asked=progress.asked,

@@ -6,7 +6,7 @@ Owns these keys. Everything in here is bounded, however many customers and findi
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -89,7 +89,7 @@ class ScanRecord:
         Raises ScanRunningError where another has it.
         """
         if not await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms):
-            raise ScanRunningError(await self.unfinished())
+            raise ScanRunningError(await self._last_sign())
         return await self.unfinished()
 
     async def keep(self, progress: ScanProgress) -> None:
@@ -107,9 +107,11 @@ class ScanRecord:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def unfinished(self) -> ScanProgress | None:
-        """How far the scan is that runs, or that was cut short; None where the last one came to its end."""
-        kept = await self._redis.get(self._keys.run)
-        return read_progress(kept) if kept else None
+        """How far the scan is that runs, or that was cut short; None where the last one is noted."""
+        last = await self._last_sign()
+        # A run is noted before it is reported, and gives signs of life until that is over.
+        is_noted = last is not None and any(run.run == last.run for run in await self.history())
+        return None if is_noted else last
 
     async def end(self, run: ScanRun, *, fingerprints: bytes | None = None, serves_schedule: bool = False) -> None:
         """Note how a run ended; with `fingerprints` the next one is compared with it."""
@@ -141,6 +143,10 @@ class ScanRecord:
         kept: list[bytes] = await self._redis.lrange(self._keys.history, 0, -1)  # type: ignore[misc]  # one type for both clients
         return tuple(_read_run(json.loads(each)) for each in kept)
 
+    async def _last_sign(self) -> ScanProgress | None:
+        kept = await self._redis.get(self._keys.run)
+        return read_progress(kept) if kept else None
+
     @property
     def _lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
@@ -151,5 +157,10 @@ class ScanRecord:
 
 
 def _read_run(said: Mapping[str, Any]) -> ScanRun:
-    changed = Changed(**said["changed"]) if said.get("changed") else None
-    return ScanRun(**{**said, "changed": changed})
+    """What `end` noted, by whatever version."""
+    changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None
+    return ScanRun(**{**_known(ScanRun, said), "changed": changed})
+
+
+def _known(kind: type[Changed | ScanRun], said: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: said[each.name] for each in fields(kind) if each.name in said}

@@ -63,7 +63,6 @@ def rates_of(settings: Settings) -> Rates:
         autumn_max_in_flight=settings.autumn_max_in_flight,
         stripe_requests=settings.stripe_rate,
         stripe_endpoint_requests=settings.stripe_endpoint_requests_per_second,
-        autumn_lists=settings.autumn_lists_per_second,
     )
 
 

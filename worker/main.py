@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, NoReturn
 
@@ -15,7 +16,7 @@ from arq import Retry, cron, func
 from arq.connections import ArqRedis
 from arq.worker import Function
 
-from config.settings import Settings, SettingsError, load_settings
+from config.settings import Settings, SettingsError, load_scan_settings, load_settings
 from jobs.sync import sync_customer as sync
 from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
@@ -163,7 +164,10 @@ def scan_worker_settings(settings: Settings) -> type:
     return type("ScanWorkerSettings", (), attributes)
 
 
-_SETTINGS: Final = {"WorkerSettings": worker_settings, "ScanWorkerSettings": scan_worker_settings}
+_SETTINGS: Final[Mapping[str, Callable[[], type]]] = {
+    "WorkerSettings": lambda: worker_settings(load_settings()),
+    "ScanWorkerSettings": lambda: scan_worker_settings(load_scan_settings()),
+}
 
 
 def __getattr__(name: str) -> type:
@@ -171,7 +175,7 @@ def __getattr__(name: str) -> type:
     if name not in _SETTINGS:
         raise AttributeError(name)
     try:
-        return _SETTINGS[name](load_settings())
+        return _SETTINGS[name]()
     except SettingsError as error:
         _refuse_to_start(error)
 

@@ -6,13 +6,13 @@ was running already; 64 for a wrong option and 78 for a wrong setting, before an
 
 import asyncio
 import json
+import os
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from typer.core import TyperGroup
 
 from config.logs import configure_logs
-from config.settings import Settings, SettingsError, load_settings
+from config.settings import Settings, SettingsError, load_scan_settings
 from jobs.drift import SCAN_KINDS
 from jobs.errors import SyncError
 from jobs.scan import ScanAsked, scanning
@@ -95,6 +95,8 @@ def scan(
     if customer is not None and since is not None:
         raise typer.BadParameter("goes without --since", param_hint="--customer")
     asked = ScanAsked(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
+    for option, path in (("--json", json_file), ("--csv", csv_file), ("--html", html_file)):
+        _refuse_unwritable(option, path)
     files = [(write_json, json_file), (write_csv, csv_file), (write_page, html_file)]
 
     def deliver(report: ScanReport) -> ScanRun:
@@ -142,11 +144,11 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
     except (sqlite3.Error, OSError) as error:
         fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
     except KeyboardInterrupt:
-        fail(INTERRUPTED, "stopped; the same scan goes on from here if it is started within six hours")
+        fail(INTERRUPTED, "stopped; if it was still listing, the same scan goes on from here within six hours")
 
 
 async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
-    settings = load_settings()
+    settings = load_scan_settings()
     configure_logs(settings.log_format, "CRITICAL")
     await _reach_redis(settings)
     async with (
@@ -178,16 +180,32 @@ def _kinds(only: list[str]) -> tuple[str, ...]:
 
 
 def _since_ms(since: str | None) -> int | None:
-    """The time in milliseconds since the epoch. Raises typer.BadParameter for what is none."""
+    """The time in milliseconds since the epoch. Raises typer.BadParameter for what is none, and for one to come."""
     if since is None:
         return None
-    span = _SPAN.fullmatch(since)
-    if span is not None:
-        return int((time.time() - int(span[1]) * _SECONDS[span[2]]) * 1000)
+    now = datetime.now(UTC)
     try:
-        moment = datetime.fromisoformat(since)
-    except ValueError:
+        span = _SPAN.fullmatch(since)
+        if span is not None:
+            moment = now - timedelta(seconds=int(span[1]) * _SECONDS[span[2]])
+        else:
+            moment = datetime.fromisoformat(since)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{since!r} is no time: write 90m, 12h, 7d, or 2026-11-01", param_hint="--since"
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    if moment > now:
+        raise typer.BadParameter(f"{since!r} is yet to come: nobody was created since", param_hint="--since")
+    return int(moment.timestamp() * 1000)
+
+
+def _refuse_unwritable(option: str, path: Path | None) -> None:
+    """Raise typer.BadParameter where the report would only be found to have no place when the scan is over."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder: name a file", param_hint=option)
+    is_file = path.is_file() or not path.exists()
+    if is_file and not os.access(path.resolve().parent, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"{path.parent} is no folder that can be written to", param_hint=option)

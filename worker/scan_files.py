@@ -1,18 +1,13 @@
-"""A scan's report as a file for a program: JSON or CSV, written a finding at a time.
-
-Reports hold names and e-mail addresses: nobody but the user may read the files.
-"""
+"""A scan's report as a file for a program: JSON or CSV, written a finding at a time."""
 
 import csv
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from jobs.scan_report import ScanFinding, ScanReport
+from worker.private_file import private_file
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -20,7 +15,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 def write_json(report: ScanReport, path: Path) -> None:
     """The run, the runs before it, and all findings, as one object. Raises OSError."""
     head = {"run": asdict(report.this_run), "before": [asdict(run) for run in report.before]}
-    with _private(path) as file:
+    with private_file(path) as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "findings": [')
         for index, finding in enumerate(report.findings):
             file.write(("," if index else "") + "\n  " + json.dumps(asdict(finding)))
@@ -32,7 +27,7 @@ def write_csv(report: ScanReport, path: Path) -> None:
 
     What a spreadsheet would take for a formula has an apostrophe before it: names are anybody's to choose.
     """
-    with _private(path) as file:
+    with private_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(each.name for each in fields(ScanFinding))
         for finding in report.findings:
@@ -43,10 +38,3 @@ def write_csv(report: ScanReport, path: Path) -> None:
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-@contextmanager
-def _private(path: Path) -> Iterator[TextIO]:
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8", newline="") as file:
-        yield file

@@ -3,18 +3,17 @@
 It holds customers' values, which are personal data: the file is for its owner's eyes, and nothing of it is logged.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from markupsafe import Markup
 
 from jobs.scan_report import ScanFinding, ScanReport, ScanRun
 from worker.charts import Series, bar, columns, swatch
+from worker.private_file import private_file
 from worker.rendering import Headline, asset, json_for_script, source_of, templates, visible
 
 ROWS_AT_MOST = 100_000
@@ -31,16 +30,10 @@ def write_page(report: ScanReport, path: Path) -> None:
 
     Raises: OSError.
     """
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            pieces = templates().get_template("scan.html").stream(**_values(report))
-            pieces.enable_buffering(BUFFERED_PIECES)
-            file.writelines(pieces)
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with private_file(path) as file:
+        pieces = templates().get_template("scan.html").stream(**_values(report))
+        pieces.enable_buffering(BUFFERED_PIECES)
+        file.writelines(pieces)
 
 
 def policy() -> str:

@@ -1,9 +1,11 @@
 """A scan on a terminal: its bar while it runs, its report, and the list of runs. Shows, and decides nothing."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from io import TextIOWrapper
 from itertools import islice
 from typing import Any, Final
 
@@ -35,12 +37,12 @@ async def watching(progress: ScanProgress) -> AsyncIterator[None]:
         BarColumn(),
         TextColumn("{task.fields[customers]:,} customers, {task.fields[rate]:,}/s, {task.fields[findings]:,} findings"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("{task.fields[left]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[trouble]}"),
     ]
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, customers=0, rate=0, findings=0, trouble="")
+        task = bar.add_task("", total=None, customers=0, rate=0, findings=0, left="", trouble="")
         drawing = asyncio.create_task(_draw(bar, task, progress))
         try:
             yield
@@ -65,6 +67,7 @@ async def _draw(bar: Progress, task: TaskID, progress: ScanProgress) -> None:
             customers=progress.listed,
             rate=int(rate),
             findings=progress.findings,
+            left="left" if total else "",
             trouble=f"again: {progress.trouble}" if progress.trouble else "",
         )
         await asyncio.sleep(REDRAW_SECONDS)
@@ -167,6 +170,8 @@ def _plain_table(*columns: str) -> Table:
 
 
 def _console() -> Console:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names may have letters that the terminal has not
     options: dict[str, Any] = {"highlight": False, "soft_wrap": False}
     console = Console(**options)
     if not console.is_terminal:

@@ -47,8 +47,9 @@ class Scanner:
             return
         try:
             async with scanning(self._doors, ScanAsked(apply=True), ScanProgress()) as report:
-                if report.this_run.state == "refused":
-                    log.error("scan_refused", repairable=report.this_run.repairable)
+                run = report.this_run
+                if run.state == "refused":
+                    log.error("scan_refused", repairable=run.repairable, fix=run.text)
         except ScanRunningError:
             log.info("scan_runs_elsewhere")
 
@@ -56,12 +57,13 @@ class Scanner:
 def is_due(schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int) -> bool:
     """Whether a scan is due: a time of the schedule has come since the last one that asked for syncs began.
 
-    Without a watermark one is due at once: Redis is new, or has lost what it held, which is what a scan makes good.
+    Without a watermark one is due at once: Redis is new, or has lost what it held, which is what a scan makes good. So
+    it is with one that lies ahead, because the clock of Redis was wrong then: its time may be a year away.
     All times are in milliseconds since the epoch.
     """
-    if last is not None and last.state == "failed" and now_ms - last.ended_ms < AFTER_FAILURE_MS:
+    if last is not None and last.state == "failed" and 0 <= now_ms - last.ended_ms < AFTER_FAILURE_MS:
         return False
-    if watermark_ms is None:
+    if watermark_ms is None or watermark_ms > now_ms:
         return True
     following = next(CronSim(schedule, datetime.fromtimestamp(watermark_ms / 1000, UTC)))
     return following.timestamp() * 1000 <= now_ms

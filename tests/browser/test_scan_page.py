@@ -13,6 +13,11 @@ from tests.browser.reports import finding, report_of
 from tests.browser.tab import Tab
 from worker.scan_page import write_page
 
+ENDS_OF_COLUMNS = (
+    "(() => {{ document.querySelector('details').open = true;"
+    " return [...document.querySelectorAll('details tr:first-child {}.number')]"
+    ".map((e) => Math.round(e.getBoundingClientRect().right)) }})()"
+)
 SHOWN = "document.getElementById('findings-shown').textContent"
 ROWS = "document.querySelectorAll('#findings-rows tr').length"
 FIRST = "document.querySelector('#findings-rows tr bdi.id:not(.soft)').textContent"
@@ -79,6 +84,12 @@ async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(
         walked.append(name)
     columns = ["Kind", "Customer", "In Autumn", "In Stripe", "Why, and what a sync would do", "Mended by"]
     assert walked == ["These runs as a table", "findings-search", "findings-kind", "findings-by", *columns]
+
+
+async def test_the_numbers_of_the_last_runs_stand_below_their_headings(report: Tab) -> None:
+    headings = await report.evaluate(ENDS_OF_COLUMNS.format("th"))
+    assert len(headings) == 4
+    assert headings == await report.evaluate(ENDS_OF_COLUMNS.format("td"))
 
 
 @pytest.mark.parametrize("dark", [False, True])

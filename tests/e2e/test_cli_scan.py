@@ -4,6 +4,8 @@ import asyncio
 import csv
 import json
 import os
+import re
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -18,9 +20,11 @@ from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
 from tests.e2e.test_cli import Terminal
 from tests.integration.planting import PLANTINGS, Field
-from tests.integration.scans import time_passed
+from tests.integration.scans import called, time_passed
 
-CLEAN, FAILED, DRIFT, USAGE, SETTINGS = 0, 1, 2, 64, 78
+_STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colours and moves of a terminal."""
+CLEAN, FAILED, DRIFT, USAGE, SETTINGS, INTERRUPTED = 0, 1, 2, 64, 78, 130
 
 
 class Scans(Terminal):
@@ -67,6 +71,13 @@ async def test_drift_is_shown_with_both_values_and_ends_with_2(scans: Scans, fie
     assert all(text in line for text in ("ann", "name", "Name of ann", "Edited by hand", "write name to cus_"))
     assert "a sync would change 1 customer: --apply asks for it" in output
     assert await redis.xlen(INBOX) == 0
+
+
+async def test_a_name_that_the_terminal_has_no_letters_for_is_no_failure(scans: Scans, field: Field) -> None:
+    field.agreeing("ann", name="Иван")
+    code, output, errors = await scans.run("scan", PYTHONIOENCODING="ascii")
+    assert (code, errors) == (DRIFT, "")
+    assert "????" in output
 
 
 async def test_apply_asks_for_the_syncs_and_the_scan_after_them_is_clean(
@@ -135,6 +146,18 @@ async def test_one_customer_is_looked_at_at_once_and_without_listing(scans: Scan
     assert "customer_not_found" in errors
 
 
+async def test_what_is_wrong_with_one_customer_goes_into_files_too(scans: Scans, field: Field, tmp_path: Path) -> None:
+    PLANTINGS["both"](field, "ann")
+    words = ("--json", "ann.json", "--csv", "ann.csv", "--html", "ann.html")
+    code, _, errors = await scans.run("scan", "--customer", "ann", *words)
+    assert (code, errors) == (DRIFT, "")
+    report = json.loads((tmp_path / "ann.json").read_text())
+    assert report["run"]["totals"] == {"profile-drift": 2}
+    assert [finding["field"] for finding in report["findings"]] == ["name", "email"]
+    assert len((tmp_path / "ann.csv").read_text().splitlines()) == 3
+    assert "customer ann" in (tmp_path / "ann.html").read_text()
+
+
 async def test_a_service_that_refuses_the_key_ends_it_with_1_and_a_failed_run(
     scans: Scans, field: Field, redis: Redis
 ) -> None:
@@ -164,21 +187,37 @@ async def test_a_second_start_is_refused_with_the_progress_of_the_first(
     [
         (["--only", "everything"], "'everything' is no kind"),
         (["--since", "yesterday"], "'yesterday' is no time"),
+        (["--since", "99999999d"], "'99999999d' is no time"),
+        (["--since", "2999-01-01"], "'2999-01-01' is yet to come"),
         (["--since", "1d", "--customer", "ann"], "goes without --since"),
+        (["--json", "missing/scan.json"], "--json: missing is no folder that can be written to"),
+        (["--html", "."], "--html: . is a folder"),
         (["--aply"], "--aply"),
         (["history", "--aply"], "--aply"),
     ],
 )
-async def test_a_wrong_option_is_not_taken_for_drift(scans: Scans, words: list[str], says: str) -> None:
+async def test_a_wrong_option_is_told_before_anything_begins_and_not_taken_for_drift(
+    scans: Scans, field: Field, words: list[str], says: str
+) -> None:
     code, _, errors = await scans.run("scan", *words)
     assert code == USAGE
     assert says in errors
+    assert field.autumn.calls == []
 
 
 async def test_a_wrong_setting_is_named(scans: Scans) -> None:
     code, _, errors = await scans.run("scan", SCAN_SHARE="0", SCAN_SCHEDULE="at night", SCAN_MAX_CHANGED="2")
     assert code == SETTINGS
     assert [line.split(":")[0] for line in errors.splitlines()] == ["SCAN_SCHEDULE", "SCAN_SHARE", "SCAN_MAX_CHANGED"]
+
+
+async def test_a_version_of_autumn_that_cannot_be_scanned_is_told_before_anything_begins(
+    scans: Scans, field: Field
+) -> None:
+    code, _, errors = await scans.run("scan", AUTUMN_API_VERSION="2.2.0")
+    assert code == SETTINGS
+    assert errors == "AUTUMN_API_VERSION: a scan reads lists by cursor, and 2.2.0 has none: set 2.3.0\n"
+    assert field.autumn.calls == []
 
 
 async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
@@ -209,11 +248,31 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(
         stderr=there,
     )
     os.close(there)
-    drawn = await asyncio.to_thread(_read_to_the_end, here)
+    drawn = _STEERING.sub("", await asyncio.to_thread(_read_to_the_end, here))
     assert await process.wait() == DRIFT
-    assert "listing" in drawn
-    assert "10 customers, " in drawn
-    assert "0 findings" in drawn
+    bars = [line.strip() for line in re.split(r"[\r\n]+", drawn) if line.startswith("listing")]
+    # How long it takes is not known before the first scan is over: the time at the end is the time that has passed.
+    assert any(re.search(r" 10 customers, [\d,]+/s, 0 findings 0:00:0\d$", bar) for bar in bars), bars
+
+
+async def test_stopped_by_ctrl_c_it_says_so_and_goes_on_when_it_is_started_again(
+    scans: Scans, field: Field, world: World, redis: Redis, tmp_path: Path
+) -> None:
+    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "scan"),
+        cwd=tmp_path,
+        env=scans.environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await called(world, "/v1/customers.list")
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert process.returncode == INTERRUPTED
+    assert errors.startswith(b"stopped; if it was still listing, the same scan goes on from here")
+    assert (await scans.run("scan"))[0] == CLEAN
+    assert [run.state for run in await ScanRecord(redis, PREFIX).history()] == ["done"]
+    assert field.stripe.writes == []
 
 
 def _read_to_the_end(terminal: int) -> str:

@@ -1,5 +1,6 @@
 """The scanner as the Procfile starts it: what is due is scanned once, however long nobody was there."""
 
+import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import wait_until, worker
+from tests.e2e.processes import ROOT, command_of, environment_with, wait_until, worker
 from tests.integration.planting import PLANTINGS, Field
 
 DAY_MS = 86_400_000
@@ -106,16 +107,30 @@ async def _was_listed(box: Sandbox) -> bool:
 
 async def test_a_scan_that_fails_is_noted_and_not_taken_for_done(box: Sandbox, record: ScanRecord) -> None:
     box.autumn.key = "am_sk_test_another"
-    async with worker(box.environment, "scanner"):
+    async with worker(box.environment, "scanner") as running:
         await wait_until(partial(has_runs, record, 1), what="a run")
+        await running.says("Replace AUTUMN_SECRET_KEY")
     (run,) = await record.history()
     assert (run.state, run.error) == ("failed", "invalid_secret_key")
     assert await record.watermark_ms() is None
 
 
 async def test_too_many_changes_are_refused_on_schedule_too(box: Sandbox, record: ScanRecord) -> None:
-    async with worker(box.environment | {"SCAN_MAX_CHANGED": "0.05"}, "scanner"):
+    async with worker(box.environment | {"SCAN_MAX_CHANGED": "0.05"}, "scanner") as running:
         await wait_until(partial(has_runs, record, 1), what="a run")
+        await running.says("scan with --apply --force")
     (run,) = await record.history()
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         assert (run.state, run.asked, await redis.xlen(INBOX)) == ("refused", 0, 0)
+
+
+async def test_a_version_of_autumn_that_cannot_be_scanned_ends_the_scanner_with_a_sentence(box: Sandbox) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command_of("scanner"),
+        cwd=ROOT,
+        env=environment_with(box.environment | {"AUTUMN_API_VERSION": "2.2.0"}),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 78
+    assert b"AUTUMN_API_VERSION" in errors

@@ -1,5 +1,6 @@
 """What the tests of scans do again and again: scan with a world's doors, and look at what came of it."""
 
+import asyncio
 import random
 import time
 from pathlib import Path
@@ -70,3 +71,10 @@ async def scan(doors: ScanDoors, **asked: Any) -> Scanned:
     """Scan to the end."""
     async with scanning(doors, ScanAsked(**asked), ScanProgress()) as report:
         return Scanned(report.this_run, list(report.findings))
+
+
+async def called(world: World, path: str, calls: int = 1) -> None:
+    """Wait until Autumn was called so often."""
+    async with asyncio.timeout(10):
+        while sum(call.path == path for call in world.autumn.calls) < calls:  # noqa: ASYNC110 - it happens over HTTP
+            await asyncio.sleep(0.005)

@@ -14,6 +14,7 @@ from jobs.scan_report import Changed
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import BEYOND_REPAIR, FLAG, PLANTINGS, Expected, Field
 from tests.integration.scans import scan, scan_doors, time_passed
+from tests.integration.steps import reconcile, under
 
 
 def plant_everything(world: World) -> Expected:
@@ -167,6 +168,36 @@ async def test_payments_are_listed_and_compared_where_receipts_are_more_than_sho
         (stripe_id, paid): "ann@example.com",
     }
     assert sum(call.path == "/v1/payment_intents" for call in world.stripe.calls) == 2
+
+
+async def test_what_is_wrong_with_payments_is_found_and_repaired_but_for_what_has_no_room(
+    world: World, tmp_path: Path
+) -> None:
+    world = under(world, receipts="open")
+    field, open_payment = Field(world.autumn, world.stripe), {"status": "requires_action"}
+    off = field.agreeing("off")
+    on = field.agreeing("on")
+    taken_back = world.stripe.seed_payment_intent(customer=off, **open_payment)["id"]
+    await reconcile(world, "off")
+    await world.run()
+    world.autumn.customers["off"]["send_email_receipts"] = False
+    await time_passed(world)
+    unset = world.stripe.seed_payment_intent(customer=on, **open_payment)["id"]
+    full = world.stripe.seed_payment_intent(
+        customer=on, metadata={f"key_{index}": "x" for index in range(50)}, **open_payment
+    )["id"]
+    doors = scan_doors(world, tmp_path)
+    first = await scan(doors, apply=True)
+    assert {(each.customer, each.kind, each.stripe_ids[1:]) for each in first.findings} == {
+        ("off", "receipts-flag-drift", ()),
+        ("off", "receipt-email-drift", (taken_back,)),
+        ("on", "receipt-email-drift", (unset,)),
+        ("on", "receipt-not-set", ()),
+    }
+    assert full in next(each.reason for each in first.findings if each.kind == "receipt-not-set")
+    await world.run()
+    await time_passed(world)
+    assert {each.kind for each in (await scan(doors)).findings} == {"receipt-not-set"}
 
 
 async def test_only_customers_created_since_and_their_older_other_sides(world: World, tmp_path: Path) -> None:

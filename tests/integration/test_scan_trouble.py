@@ -15,15 +15,8 @@ from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import PLANTINGS, Field
-from tests.integration.scans import Scanned, scan, scan_doors, time_passed
+from tests.integration.scans import Scanned, called, scan, scan_doors, time_passed
 from tests.integration.steps import change
-
-
-async def called(world: World, path: str, calls: int = 1) -> None:
-    """Wait until Autumn was called so often."""
-    async with asyncio.timeout(10):
-        while sum(call.path == path for call in world.autumn.calls) < calls:  # noqa: ASYNC110 - it happens over HTTP
-            await asyncio.sleep(0.005)
 
 
 async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_are(
@@ -108,6 +101,7 @@ async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_s
     scanned: Scanned = await running
     assert scanned.found == {(f"user_{index}", "gone", "stripe_id") for index in (150, 151, 152)}
     assert len(world.stripe.calls) == 3 + 3
+    assert scanned.run.stripe_customers == 250 - 3
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "503", "cut", "garbage"])
@@ -182,25 +176,6 @@ async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, t
         await running
     assert await doors.record.history() == ()
     assert await world.redis.get(f"{PREFIX}:scan:lease") == b"another"
-
-
-async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world: World, tmp_path: Path) -> None:
-    Field(world.autumn, world.stripe).agreeing("ann")
-    record = ScanRecord(world.redis, PREFIX)
-    await record.begin()
-    await record.keep(ScanProgress(run="elsewhere", started_ms=1, autumn=7))
-    await record.give_back()
-    scanned = await scan(scan_doors(world, tmp_path))
-    last, before = await record.history()
-    assert (last.run, last.state) == (scanned.run.run, "done")
-    assert (before.run, before.state, before.error, before.autumn_customers) == ("elsewhere", "failed", "cut_short", 7)
-
-
-async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path)
-    for _ in range(32):
-        await scan(doors)
-    assert len(await doors.record.history()) == 30
 
 
 async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World, tmp_path: Path) -> None:

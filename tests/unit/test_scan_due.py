@@ -35,6 +35,13 @@ def test_without_a_watermark_one_is_due_at_once() -> None:
     assert is_due(DAILY, None, None, at("2026-11-25T12:00:00"))
 
 
+def test_a_clock_that_was_set_back_holds_up_no_scan() -> None:
+    now, ahead = at("2026-11-25T12:00:00"), at("2027-11-25T12:00:00")
+    failed = ScanRun("run", "failed", ahead - 1, ahead, 0, 0, error="invalid_key")
+    assert is_due(DAILY, ahead, None, now)
+    assert is_due(DAILY, at("2026-11-24T03:17:00"), failed, now)
+
+
 @pytest.mark.parametrize(("minutes_ago", "due"), [(1, False), (14, False), (15, True), (60, True)])
 def test_after_a_failure_the_next_one_waits_a_while(minutes_ago: int, due: bool) -> None:
     now = at("2026-11-25T12:00:00")

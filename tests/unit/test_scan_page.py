@@ -166,6 +166,12 @@ def test_runs_over_other_customers_are_not_compared(tmp_path: Path) -> None:
     assert "There is no run to compare with." in text
 
 
+def test_what_the_run_was_bounded_to_is_said_in_the_words_of_the_command_line(tmp_path: Path) -> None:
+    whole = report_of([finding(1)])
+    text, _ = page_of(replace(whole, this_run=replace(whole.this_run, scope="only gone, foreign")), tmp_path)
+    assert " 41 s (only gone, foreign)</p>" in text
+
+
 def test_without_findings_there_is_no_table_and_no_script(tmp_path: Path) -> None:
     text, document = page_of(report_of([]), tmp_path)
     assert "Both sides agree." in text

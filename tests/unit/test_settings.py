@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import SettingsError, load_settings
+from config.settings import SettingsError, load_scan_settings, load_settings
 from tests.tls import self_signed
 
 GOOD = {
@@ -132,3 +132,11 @@ def test_a_certificate_goes_with_tls_only(certificate: str) -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> str:
     return self_signed(tmp_path, "redis", host="redis").pem
+
+
+def test_a_scan_needs_the_version_whose_lists_have_cursors_and_says_so() -> None:
+    older = GOOD | {"AUTUMN_API_VERSION": "2.2.0"}
+    assert load_settings(**older).autumn_api_version == "2.2.0"
+    with pytest.raises(SettingsError, match=r"^AUTUMN_API_VERSION: .* 2\.2\.0 .* set 2\.3\.0$"):
+        load_scan_settings(**older)
+    assert load_scan_settings(**GOOD).autumn_api_version == "2.3.0"

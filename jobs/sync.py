@@ -98,7 +98,8 @@ async def _work_on(this_round: Round) -> Ending:
     except Exception as error:
         return _after_failure(progress, error)
     log_settled(progress.settled, len(progress.left), writes.record)
-    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": "", "create_tries": "0"}
+    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": ""}
+    fresh |= {"create_tries": "0", "look_tries": "0"}
     look_kind, look_after_ms = _next_look(progress, unsure=False, is_over=True)
     return Ending(
         progress.settled,
@@ -214,7 +215,8 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
     """Another try for what is left, or its burial. What was settled before the failure stays settled."""
     writes, resources = progress.round.writes, progress.round.writes.resources
     mail = writes.mail
-    history = History(mail.number("attempts"), _failing_seconds(writes), mail.number("unexpected"))
+    tries = mail.number("attempts" if progress.left else "look_tries")
+    history = History(tries, _failing_seconds(writes), mail.number("unexpected"))
     fate = decide(error, history, resources.random)
     code = error.code if isinstance(error, SyncError) else "unexpected"
     record = {**writes.record, **progress.record, "last_error": code}
@@ -254,11 +256,14 @@ def _counted(progress: _Progress, error: Exception, history: History) -> dict[st
     """What the record says after another failed try.
 
     A halt is nobody's try, and its time counts for nobody. What a probe meets is about the service, not the customer.
+    A look without changes has tries of its own, which a change that comes does not inherit.
     """
     mail = progress.round.writes.mail
     since = mail.record.get("failing_since") or f"{progress.round.writes.resources.now():.3f}"
-    if isinstance(error, Halt) or not progress.left:
+    if isinstance(error, Halt):
         return {"failing_since": "", "attempts": "0"}
+    if not progress.left:
+        return {"failing_since": "", "attempts": "0", "look_tries": str(history.attempts + (not mail.is_probe))}
     if not isinstance(error, SyncError):
         return {"unexpected": str(history.unexpected + 1), "failing_since": since}
     return {"attempts": str(history.attempts + (not mail.is_probe)), "failing_since": since}

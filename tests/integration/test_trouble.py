@@ -206,6 +206,25 @@ async def test_a_second_look_at_what_is_right_writes_nothing_and_is_the_last(wor
     assert (await world.mailbox.call(100))[1] == []
 
 
+async def test_a_second_look_that_fails_is_tried_again_less_and_less_often(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="Ann")
+    await world.run()
+    world.autumn.switches.add(Fault("500", route="customers.get", times=4))
+    waits_ms = []
+    for _ in range(4):
+        await time_passes(world)
+        await world.run()
+        seconds, microseconds = await world.redis.time()
+        due_ms = await world.redis.zscore(f"{PREFIX}:waiting", "ann")
+        assert due_ms is not None
+        waits_ms.append(due_ms - seconds * 1000 - microseconds / 1000)
+    assert max(waits_ms) > 1000, "each wait was one of a first failure"
+    await time_passes(world)
+    await world.run()
+    assert await world.redis.zcard(f"{PREFIX}:waiting") == 0
+
+
 async def test_a_second_look_never_says_again_what_a_waiting_change_says_anew(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="First")

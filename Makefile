@@ -40,7 +40,8 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.browser.chromium
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest --numprocesses 3 -m "not alone" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -m alone
 
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check that nothing was lost or stale

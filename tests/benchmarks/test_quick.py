@@ -12,6 +12,7 @@ from tests.benchmarks.processes import ROOT
 from tests.benchmarks.report import BEGIN, END, as_line, as_markdown, write_document
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_every_figure_is_taken_and_comes_last_in_one_line(tmp_path: Path) -> None:
     report = tmp_path / "bench.json"

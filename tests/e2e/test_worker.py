@@ -202,6 +202,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_r
     assert await read_dead(redis, PREFIX) == []
 
 
+@pytest.mark.alone
 async def test_an_idle_worker_picks_up_an_event_at_once_and_costs_little(box: Sandbox, redis: Redis) -> None:
     (customer,) = seed(box, 1)
     waits = []

@@ -14,6 +14,7 @@ import pydantic_core
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -30,6 +31,8 @@ CHANGES_MAX_BYTES = 256 * 1024
 EVENT_ID_MAX_BYTES = 4 * EVENT_ID_MAX
 UNFIT_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 FIELD_NAME = re.compile(rb"[a-z][a-z0-9_]{0,63}")
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, in the form of version 00, which later versions keep."""
 EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
 
 
@@ -65,6 +68,11 @@ def _address(value: str) -> str:
     if not EMAIL.fullmatch(value):
         raise ValueError("is not a valid e-mail address")
     return value
+
+
+def valid_traceparent(value: object) -> str | None:
+    """The trace context, None where it is no valid one: the specification has it ignored, never the event refused."""
+    return value if isinstance(value, str) and TRACEPARENT.fullmatch(value) else None
 
 
 Text = Annotated[StrictStr, AfterValidator(_whole)]
@@ -106,7 +114,8 @@ class Changes(BaseModel):
 class CustomerUpdate(BaseModel):
     """A customer changed (`customer.updated`), or should be looked at (`customer.reconcile`).
 
-    `event_id` is the app's own id for the event: the same id twice is one event.
+    `event_id` is the app's own id for the event: the same id twice is one event. `traceparent` is the app's trace
+    context, as W3C Trace Context writes it, for the worker's traces; one that is not valid is ignored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -115,6 +124,7 @@ class CustomerUpdate(BaseModel):
     type: Literal["customer.updated", "customer.reconcile"] = "customer.updated"
     changes: Changes | None = None
     event_id: Annotated[Text, Field(min_length=1, max_length=EVENT_ID_MAX)] | None = None
+    traceparent: Annotated[str | None, BeforeValidator(valid_traceparent)] = None
 
     @model_validator(mode="after")
     def _changes_go_with_updated(self) -> "CustomerUpdate":
@@ -132,6 +142,8 @@ class CustomerUpdate(BaseModel):
             fields["changes"] = json.dumps(self.changes.said(), ensure_ascii=False, separators=(",", ":"))
         if self.event_id is not None:
             fields["event_id"] = self.event_id
+        if self.traceparent is not None:
+            fields["traceparent"] = self.traceparent
         return fields
 
 
@@ -168,8 +180,9 @@ def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
 
 
 def _read_text(name: str, raw: bytes) -> str:
+    # A trace context that is no text is none, and ignored like every other that is not valid.
     try:
-        return raw.decode()
+        return raw.decode("utf-8", "replace" if name == "traceparent" else "strict")
     except UnicodeDecodeError:
         raise EventError(f"{name}: is not UTF-8 text") from None
 

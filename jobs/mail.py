@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import JsonValue
 
+from jobs.events import valid_traceparent
 from jobs.line import FAILURES_TO_CLOSE, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, LineReport
 
 OUTCOMES_KEPT = 10_000
@@ -41,6 +42,11 @@ class Entry:
 
     id: str
     fields: Mapping[bytes, bytes]
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context that the app sent along, None where there is no valid one."""
+        return valid_traceparent(self.fields.get(b"traceparent", b"").decode(errors="replace"))
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,16 @@ def send(
         str | None, typer.Argument(help='A JSON object, such as \'{"email": "ann@example.com"}\'. Without: reconcile.')
     ] = None,
     event_id: Annotated[str | None, typer.Option(help="Your own id: the same one twice is one event.")] = None,
+    traceparent: Annotated[str | None, typer.Option(help="Your trace context, for the worker's traces.")] = None,
     wait_seconds: Annotated[float, typer.Option("--wait", help="Wait for the outcome, in seconds.")] = 0.0,
 ) -> None:
     """Say that a customer changed, or, without changes, ask for a look at both sides."""
     try:
         said = None if changes is None else json.loads(changes)
         kind = "customer.reconcile" if changes is None else "customer.updated"
-        update = new_update(customer_id=customer_id, type=kind, changes=said, event_id=event_id)
+        update = new_update(
+            customer_id=customer_id, type=kind, changes=said, event_id=event_id, traceparent=traceparent
+        )
     except json.JSONDecodeError as error:
         fail(EX_USAGE, f"changes: is not valid JSON ({error.msg} at character {error.pos})")
     except EventError as error:

@@ -54,6 +54,13 @@ async def test_send_puts_an_event_into_the_inbox_and_says_its_id(terminal: Termi
     }
 
 
+async def test_send_takes_a_trace_context_along(terminal: Terminal, redis: Redis) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert (await terminal.run("send", "user_42", "--traceparent", traceparent))[0] == 0
+    ((_, fields),) = await redis.xrange(INBOX)
+    assert fields[b"traceparent"].decode() == traceparent
+
+
 async def test_send_without_changes_asks_for_a_reconcile(terminal: Terminal, redis: Redis) -> None:
     assert (await terminal.run("send", "user_42"))[0] == 0
     ((_, fields),) = await redis.xrange(INBOX)

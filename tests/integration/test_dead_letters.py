@@ -14,6 +14,8 @@ from jobs.record import read_totals
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 DEAD = f"{PREFIX}:dead"
 RECORD = f"{PREFIX}:customer:ann"
 
@@ -73,7 +75,7 @@ async def test_looking_for_the_letters_of_a_customer_ends_after_a_few_pages(redi
 async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_event(
     world: World, door: DeadLetters
 ) -> None:
-    update = new_update(customer_id="ann", changes={"name": "Ann"}, event_id="e1")
+    update = new_update(customer_id="ann", changes={"name": "Ann"}, event_id="e1", traceparent=TRACEPARENT)
     await send(world.redis, update)
     await world.run()
     ((letter,),) = [page async for page in door.pages()]

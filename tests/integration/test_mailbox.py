@@ -45,6 +45,14 @@ async def test_a_move_keeps_the_order_of_the_stream_and_empties_it(redis: Redis,
     assert [entry.id for entry in bob.entries] == [each for index, each in enumerate(sent) if not index % 3]
 
 
+async def test_the_apps_trace_context_comes_out_with_its_entry(redis: Redis, mailbox: Mailbox) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for sent in ({"traceparent": traceparent}, {}, {"traceparent": "garbage"}):
+        await add(redis, "ann", **sent)
+    mail = await take(mailbox, "ann")
+    assert [entry.traceparent for entry in mail.entries] == [traceparent, None, None]
+
+
 async def test_a_customer_is_taken_by_one_only(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     await take(mailbox, "ann")

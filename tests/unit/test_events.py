@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.events import CHANGES_MAX_BYTES, EventError, fields_not_known, new_update, read_entry
+from jobs.mail import Entry
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 CHANGES = st.fixed_dictionaries(
@@ -126,3 +127,40 @@ def test_a_field_that_no_version_would_have_is_refused(name: bytes) -> None:
 def test_an_app_in_python_learns_of_a_misspelt_field_at_once() -> None:
     with pytest.raises(EventError, match="urgency: is no field of an event"):
         new_update(customer_id="ann", changes={"name": "Ann"}, urgency="high")
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+CHANGE = {b"customer_id": b"ann", b"changes": b'{"name": "Ann"}'}
+
+
+def test_a_trace_context_is_read_written_and_known() -> None:
+    fields = CHANGE | {b"traceparent": TRACEPARENT.encode()}
+    update = read_entry(fields)
+    assert update.traceparent == update.fields()["traceparent"] == Entry("1-1", fields).traceparent == TRACEPARENT
+    assert fields_not_known(fields) == set()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"garbage",
+        TRACEPARENT.upper().encode(),
+        TRACEPARENT.encode() + b"\n",
+        b"ff" + TRACEPARENT[2:].encode(),
+        b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01",
+        b"00-4bf92f3577b34da6a3ce929d0e0e4736-" + b"0" * 16 + b"-01",
+        b"x" * 100_000,
+    ],
+)
+def test_a_trace_context_that_is_not_valid_is_ignored_and_the_event_is_not(raw: bytes) -> None:
+    fields = CHANGE | {b"traceparent": raw}
+    assert read_entry(fields) == read_entry(CHANGE)
+    assert "traceparent" not in read_entry(fields).fields()
+    assert Entry("1-1", fields).traceparent is None
+
+
+@pytest.mark.parametrize("value", [None, 42, {"00": 1}])
+def test_an_app_in_python_may_hand_on_whatever_its_tracer_gave_it(value: object) -> None:
+    assert new_update(customer_id="ann", changes={"name": "Ann"}, traceparent=value).traceparent is None

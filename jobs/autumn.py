@@ -130,8 +130,9 @@ class AutumnClient:
 
     async def _call(self, endpoint: _Endpoint, body: Mapping[str, JsonValue], answer_type: type[Answer]) -> Answer:
         content, writing = _encoded(body), endpoint.is_write
-        with watched(self._watch, "autumn", f"POST {endpoint.path}"):
+        with watched(self._watch, "autumn", f"POST {endpoint.path}") as call:
             answer = await self._post(endpoint, content)
+            call.status_code = answer.status_code
             if answer.status_code != HTTPStatus.OK:
                 raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
             try:

@@ -10,6 +10,7 @@ from jobs.mailbox import Mailbox
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.stripe_gateway import StripeGateway
+from jobs.watch import NOBODY, Watch
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,4 @@ class Resources:
     random: random.Random
     now: Callable[[], float]
     """Seconds since the epoch."""
+    watch: Watch = NOBODY

@@ -44,6 +44,11 @@ def as_sync_error(error: Exception) -> SyncError:
             return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
 
 
+def status_of(error: Exception) -> int | None:
+    """The status of the answer that the error is about, None where there was no answer, or it was not read."""
+    return error.http_status if isinstance(error, stripe.StripeError) else None
+
+
 def _permission(message: str) -> str:
     """The permission that a 403 names. The rest of it shows the end of the key and the account."""
     named = PERMISSION.search(message)

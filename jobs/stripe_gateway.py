@@ -27,7 +27,7 @@ from jobs.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, Stripe
 from jobs.errors import Absent, GiveUp
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
-from jobs.stripe_errors import SDK_ERRORS, as_sync_error
+from jobs.stripe_errors import SDK_ERRORS, as_sync_error, status_of
 from jobs.stripe_http import CarefulClient
 from jobs.stripe_models import CustomerAnswer, CustomerAnswers, PaymentAnswer, PaymentAnswers, parse
 from jobs.watch import NOBODY, Watch, watched
@@ -207,12 +207,14 @@ class StripeGateway:
 
     async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> object:
         method, route = endpoint.split(" ")
-        with watched(self._watch, "stripe", endpoint):
+        with watched(self._watch, "stripe", endpoint) as call:
             try:
                 path = route.replace("{id}", quote(stripe_id, safe=""))
                 answer = await self._client.raw_request_async(method.lower(), path, **params)
             except SDK_ERRORS as error:
+                call.status_code = status_of(error)
                 raise as_sync_error(error) from error
+            call.status_code = answer.code
         data: object = answer.data
         return data
 

@@ -25,6 +25,7 @@ from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
 from jobs.retry import Bury, History, decide, is_permanent
 from jobs.sync_log import about, log_again, log_settled, note_fields_not_known
+from jobs.watch import sync_of
 from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -66,9 +67,13 @@ async def sync_customer(resources: Resources, customer_id: str) -> bool:
     if mail is None:
         return False
     this_round = Round(Writes(resources, mail))
-    with about(mail):
+    sync = sync_of(mail)
+    with about(mail), resources.watch.syncing(sync):
         try:
-            settled = await resources.mailbox.settle(mail.lease, await _work_on(this_round))
+            ending = await _work_on(this_round)
+            settled = await resources.mailbox.settle(mail.lease, ending)
+            if settled:
+                sync.ended(ending)
         except LeaseLostError:
             settled = False
         finally:

@@ -106,6 +106,7 @@ async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY
             look_after_seconds=settings.echo_check_seconds,
             random=random.Random(),
             now=time.time,
+            watch=watch,
         )
 
 

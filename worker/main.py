@@ -6,7 +6,6 @@ A settings class is made when arq asks for it, so that importing this module rea
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, NoReturn
@@ -47,7 +46,7 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
     redis: ArqRedis = ctx["redis"]
     steps = [
         redis.zrem(redis.default_queue_name, ctx["job_id"]),
-        *(_sync_one(ctx, one) for one in customer_ids),
+        *(sync(ctx["resources"], one) for one in customer_ids),
     ]
     try:
         for ended in await asyncio.gather(*steps, return_exceptions=True):
@@ -55,12 +54,6 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
                 raise ended
     finally:
         ctx["supervisor"].look_now()
-
-
-async def _sync_one(ctx: dict[str, Any], customer_id: str) -> None:
-    begin = time.monotonic()
-    if await sync(ctx["resources"], customer_id):
-        ctx["metrics"].synced(time.monotonic() - begin)
 
 
 async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> None:

@@ -5,13 +5,15 @@ common to all workers is in worker.shared_metrics. No label may hold a customer'
 unbounded.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 
-from jobs.errors import Service
-from jobs.watch import CallResult
+from jobs.watch import Call, Sync
 
 CALL_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -69,10 +71,19 @@ class Metrics:
         """What the Procfile calls the process, and the mode of its keys, test or live, are known."""
         self._info.info({"type": process_type, "mode": mode})
 
-    def called(self, service: Service, endpoint: str, result: CallResult, seconds: float) -> None:
+    @contextmanager
+    def syncing(self, sync: Sync) -> Iterator[None]:  # noqa: ARG002 - no label may say whose it is
         """See jobs.watch.Watch."""
-        self._calls.labels(service, endpoint, result).inc()
-        self._call_seconds.labels(service, endpoint).observe(seconds)
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._sync_seconds.observe(time.monotonic() - begin)
+
+    def called(self, call: Call) -> None:
+        """See jobs.watch.Watch."""
+        self._calls.labels(call.service, call.endpoint, call.result).inc()
+        self._call_seconds.labels(call.service, call.endpoint).observe(call.seconds)
 
     def waited(self, limit: str, seconds: float) -> None:
         """See jobs.watch.Watch."""
@@ -82,10 +93,6 @@ class Metrics:
         """How many calls of this process had their turn so far, by the name of their limit."""
         samples = (sample for family in self._wait_seconds.collect() for sample in family.samples)
         return {each.labels["limit"]: int(each.value) for each in samples if each.name.endswith("_count")}
-
-    def synced(self, seconds: float) -> None:
-        """A sync ended after so long, however it ended."""
-        self._sync_seconds.observe(seconds)
 
     def redis_answered(self) -> None:
         """Redis answered one command."""

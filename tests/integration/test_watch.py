@@ -2,22 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import pytest
 from redis.asyncio import Redis
 
 from jobs.autumn import AutumnClient, open_autumn
-from jobs.errors import Limited, Service, SyncError
+from jobs.enqueue import send
+from jobs.errors import Limited, SyncError
+from jobs.events import new_update
 from jobs.rate_limit import Limits, Rates
 from jobs.stripe_gateway import ENDPOINTS, StripeGateway, open_stripe
-from jobs.watch import CallResult
+from jobs.sync import sync_customer
+from jobs.watch import Call, Sync
 from sandbox.autumn import AutumnSimulator
 from sandbox.faults import Fault, Kind
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
-from tests.conftest import PREFIX
+from tests.conftest import PREFIX, World
 from tests.e2e.processes import wait_until
+from tests.integration.steps import change, seed, time_passes
 
 UPDATE, RETRIEVE = "POST /v1/customers.update", "GET /v1/customers/{id}"
 RATES = Rates(autumn_updates=20, autumn_max_in_flight=1, stripe_requests=1000, stripe_endpoint_requests=1000)
@@ -28,11 +33,18 @@ class Seen:
     """A watch that remembers."""
 
     calls: list[tuple[str, str, str]] = field(default_factory=list)
+    ends: list[tuple[int | None, str]] = field(default_factory=list)
     waits: list[tuple[str, float]] = field(default_factory=list)
+    syncs: list[Sync] = field(default_factory=list)
 
-    def called(self, service: Service, endpoint: str, result: CallResult, seconds: float) -> None:
-        assert 0 <= seconds < 10
-        self.calls.append((service, endpoint, result))
+    def syncing(self, sync: Sync) -> AbstractContextManager[None]:
+        self.syncs.append(sync)
+        return nullcontext()
+
+    def called(self, call: Call) -> None:
+        assert 0 <= call.seconds < 10
+        self.calls.append((call.service, call.endpoint, call.result))
+        self.ends.append((call.status_code, call.error))
 
     def waited(self, limit: str, seconds: float) -> None:
         self.waits.append((limit, seconds))
@@ -76,19 +88,29 @@ async def test_each_call_is_told_with_its_endpoint_and_never_with_an_id(scene: S
         ("stripe", RETRIEVE, "ok"),
         ("stripe", RETRIEVE, "absent"),
     ]
+    assert scene.seen.ends == [(200, ""), (200, ""), (404, "resource_missing")]
     assert {endpoint for service, endpoint, _ in scene.seen.calls if service == "stripe"} <= set(ENDPOINTS)
 
 
 @pytest.mark.parametrize(
-    ("kind", "result"),
-    [("429", "limited"), ("503", "failed"), ("cut", "failed"), ("garbage", "failed"), ("hang", "timed-out")],
+    ("kind", "result", "status", "code"),
+    [
+        ("429", "limited", 429, "http_429"),
+        ("503", "failed", 503, "service_unavailable"),
+        ("cut", "failed", None, "connection_lost"),
+        ("garbage", "failed", 200, "unexpected_response"),
+        ("hang", "timed-out", None, "timeout"),
+    ],
 )
-async def test_how_a_call_failed_is_one_word_of_few(scene: Scene, kind: Kind, result: str) -> None:
+async def test_how_a_call_failed_is_one_word_of_few_beside_its_status_and_code(
+    scene: Scene, kind: Kind, result: str, status: int | None, code: str
+) -> None:
     scene.autumn.seed("ann")
     scene.autumn.switches.add(Fault(kind))
     with pytest.raises(SyncError):
         await scene.autumn_door.update("ann", {"name": "Ann"})
     assert scene.seen.calls == [("autumn", UPDATE, result)]
+    assert scene.seen.ends == [(status, code)]
 
 
 async def test_what_a_person_has_to_mend_and_what_is_refused_are_told_apart(scene: Scene) -> None:
@@ -108,6 +130,7 @@ async def test_a_call_that_nobody_waits_for_any_more_is_told_too(scene: Scene) -
     with pytest.raises(asyncio.CancelledError):
         await call
     assert [result for _, _, result in scene.seen.calls] == ["cut-short"]
+    assert scene.seen.ends == [(None, "CancelledError")]
 
 
 async def _has_fired(scene: Scene) -> bool:
@@ -141,3 +164,65 @@ async def test_the_shares_of_the_rates_are_what_429s_have_left(redis: Redis) -> 
         return set((await limits.shares(ENDPOINTS)).values()) == {1.0}
 
     await wait_until(is_whole)
+
+
+async def synced(world: World, customer: str = "ann") -> Sync:
+    """What a watch was told of the customer's one sync that is due."""
+    seen = Seen()
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    assert await sync_customer(replace(world.resources, watch=seen), customer)
+    (sync,) = seen.syncs
+    return sync
+
+
+async def test_a_sync_is_told_with_its_trace_contexts_each_once_and_what_came_of_it(world: World) -> None:
+    seed(world, "ann")
+    contexts = [f"00-{number * 32}-{number * 16}-01" for number in "121"]
+    for each in contexts:
+        update = new_update(customer_id="ann", changes={"name": "Ann"}, traceparent=each)
+        await send(world.redis, update)
+    assert await synced(world) == Sync("ann", (contexts[0], contexts[1]), 3, "applied", "", applied=3)
+
+
+async def test_a_sync_one_change_of_which_was_refused_is_told_as_dead_with_the_reason(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="Ann")
+    await change(world, "ann", stripe_id="cus_missing")
+    sync = await synced(world)
+    assert (sync.outcome, sync.applied, sync.dead) == ("dead", 1, 1)
+    assert sync.error in {"resource_missing", "stripe_customer_missing"}
+
+
+async def test_a_sync_that_is_tried_again_is_told_with_the_code_and_so_is_a_look_without_entries(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("503"))
+    await change(world, "ann", name="Ann")
+    assert await synced(world) == Sync("ann", (), 1, "again", "service_unavailable")
+    world.autumn.switches.clear()
+    await time_passes(world)
+    await world.run()
+    world.autumn.switches.add(Fault("503"))
+    await time_passes(world)
+    assert await synced(world) == Sync("ann", (), 0, "again", "service_unavailable")
+
+
+async def test_a_sync_that_meets_a_wrong_key_is_told_as_halted(world: World) -> None:
+    seed(world, "ann")
+    world.stripe.key = "sk_test_rotated"
+    await change(world, "ann", name="Ann")
+    assert await synced(world) == Sync("ann", (), 1, "halted", "invalid_key")
+
+
+async def test_a_sync_whose_lease_is_lost_is_told_as_lost(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("hang"))
+    await change(world, "ann", name="Ann")
+    syncing = asyncio.create_task(synced(world))
+
+    async def has_fired() -> bool:
+        return bool(world.autumn.switches.fired)
+
+    await wait_until(has_fired)
+    await world.redis.set(f"{PREFIX}:lease:ann", "another worker's")
+    assert await syncing == Sync("ann", (), 1, "lost", "lease_lost")

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.overview import Overview
 from jobs.scan_report import ScanRun
+from jobs.watch import Call, Sync
 from worker.metrics import Metrics
 from worker.shared_metrics import SharedMetrics
 from worker.shared_state import ScanState, SharedState
@@ -37,9 +38,10 @@ COUNTED_THINGS = ("events", "kept", "customers", "findings", "closed", "up", "fa
 def own_text() -> str:
     metrics = Metrics()
     metrics.runs_as("worker", "test")
-    metrics.called("stripe", "GET /v1/customers/{id}", "ok", 0.2)
+    metrics.called(Call("stripe", "GET /v1/customers/{id}", "ok", 0.2))
     metrics.waited("stripe", 0.1)
-    metrics.synced(0.5)
+    with metrics.syncing(Sync("ann", (), 1)):
+        pass
     metrics.redis_answered()
     metrics.lagged(0.01)
     return generate_latest(metrics.registry).decode()

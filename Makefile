@@ -10,6 +10,8 @@ READY := $(VENV)/.ready
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3 python3.13 python3.14,\
   $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 SOURCES := config jobs worker sandbox tests
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --no-emit-find-links
 
 .PHONY: help
 help: ## Show what can be made
@@ -73,12 +75,11 @@ pictures: $(READY) ## Take the README's pictures of the pages anew, with Chromiu
 	$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock
-lock: $(READY) ## Compile the locks anew from pyproject.toml
+lock: $(READY) ## Compile the locks anew from pyproject.toml: the worker's, the one with traces, the developers'
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url --no-emit-find-links --constraints requirements.txt --extra dev \
+	$(COMPILE) pyproject.toml --output-file requirements.txt
+	$(COMPILE) --constraints requirements.txt --extra otel pyproject.toml --output-file requirements-otel.txt
+	$(COMPILE) --constraints requirements-otel.txt --extra otel --extra dev \
 	  pyproject.toml --output-file requirements-dev.txt
 
 .PHONY: clean

@@ -9,7 +9,7 @@ import structlog
 def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
     """Send every log line, ours and the libraries', to standard error in one format.
 
-    The libraries below speak at WARNING only: arq repeats a job's arguments, httpx and stripe the addresses they call.
+    The libraries below speak at WARNING only: arq repeats a job's arguments, the others the addresses they call.
     """
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     if log_format == "console":
@@ -44,7 +44,7 @@ def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in ("arq", "httpx", "httpcore", "stripe", "aiohttp", "asyncio"):
+    for name in ("arq", "httpx", "httpcore", "stripe", "aiohttp", "asyncio", "opentelemetry", "urllib3"):
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True

@@ -1,6 +1,7 @@
 """Every setting of the worker, read once from the environment and `.env`, checked, and handed on.
 
-Nothing else in the project reads the environment. No setting is read at import.
+Nothing else in the project reads the environment, but for OpenTelemetry's own variables (worker.traces). No setting is
+read at import.
 """
 
 import re

@@ -35,6 +35,7 @@ from worker.sampling import Sampler
 from worker.scanner import Scanner
 from worker.shared_state import SharedStateReader
 from worker.supervise import Supervisor
+from worker.traces import tracing
 from worker.watchdog import CANARY_SECONDS, Watchdog, check_redis
 from worker.web import make_app, serving
 
@@ -155,7 +156,8 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
     for risk in await check_redis(redis):
         log.warning("redis_at_risk", risk=risk)
     async with (
-        open_resources(settings, redis, metrics) as resources,
+        tracing(metrics) as watch,
+        open_resources(settings, redis, watch) as resources,
         showing("worker", settings, redis, resources.limits, metrics, resources),
     ):
         mailbox = resources.mailbox

@@ -13,6 +13,7 @@ import yaml
 
 from config.settings import Settings
 from worker.main import WAIT_FOR_JOBS_SECONDS
+from worker.spans import CLOSE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines())
@@ -58,7 +59,7 @@ def test_render_runs_the_procfiles_commands_on_a_redis_that_evicts_nothing() -> 
     assert redis["maxmemoryPolicy"] == "noeviction"
     assert redis["ipAllowList"] == []
     for service in running:
-        assert service["maxShutdownDelaySeconds"] >= WAIT_FOR_JOBS_SECONDS + SPARE_SECONDS
+        assert service["maxShutdownDelaySeconds"] >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
         names = {variable["key"]: variable for variable in service["envVars"]}
         assert set(names) - {"PYTHON_VERSION"} <= SETTINGS
         assert names["REDIS_URL"]["fromService"]["name"] == redis["name"]
@@ -68,7 +69,7 @@ def test_render_runs_the_procfiles_commands_on_a_redis_that_evicts_nothing() -> 
 def test_fly_runs_the_procfiles_commands_and_stops_them_as_they_expect() -> None:
     assert fly()["processes"] == PROCFILE
     assert fly()["kill_signal"] == "SIGTERM"
-    assert fly()["kill_timeout"] >= WAIT_FOR_JOBS_SECONDS + SPARE_SECONDS
+    assert fly()["kill_timeout"] >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
     for part in ("vm", "restart"):
         assert {name for each in fly()[part] for name in each["processes"]} == set(PROCFILE)
 
@@ -83,7 +84,7 @@ def test_a_unit_starts_anew_but_for_wrong_settings_and_stops_slowly_enough(path:
     read = unit(path)
     assert read["Restart"] == "always"
     assert read["RestartPreventExitStatus"] == "78"
-    assert int(read["TimeoutStopSec"]) >= WAIT_FOR_JOBS_SECONDS + SPARE_SECONDS
+    assert int(read["TimeoutStopSec"]) >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

@@ -62,6 +62,13 @@ class RedisPlace(BaseSettings):
             raise ValueError("has to begin with redis://, rediss:// or unix://")
         if re.search(r"[?&]ssl_(cert_reqs|check_hostname)=", value.get_secret_value()):
             raise ValueError("TLS is always verified: take ssl_cert_reqs or ssl_check_hostname out")
+        try:
+            _ = urlsplit(value.get_secret_value()).port
+        except ValueError:
+            # Without the reason, which may quote a part of the password.
+            raise ValueError(
+                "is no address: write redis://USER:PASSWORD@HOST:PORT/0, with the password's / ? # @ as %2F %3F %23 %40"
+            ) from None
         return value
 
     @field_validator("redis_certificate")
@@ -82,7 +89,48 @@ class RedisPlace(BaseSettings):
         return self
 
 
-class Settings(RedisPlace):
+class Measures(RedisPlace):
+    """What it takes beside to judge how the work goes: rates and the schedule of scans. It needs no key of a service.
+
+    Where STRIPE_API_KEY is set it tells the mode, as the worker's own does; nothing is called with it.
+    """
+
+    autumn_updates_per_second: float = _setting("AUTUMN_UPDATES_PER_SECOND", 20.0, gt=0, le=1000)
+    """Over all workers. Autumn allows 25 for an organisation's environment, shared with its other callers."""
+    stripe_api_key: SecretStr | None = _setting("STRIPE_API_KEY", None)
+    stripe_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] | None = _setting(
+        "STRIPE_REQUESTS_PER_SECOND", None
+    )
+    """Over all workers; unset means 80 in live mode (of Stripe's 100) and 20 in test mode (of 25)."""
+    scan_schedule: str = _setting("SCAN_SCHEDULE", "17 3 * * *")
+    """When both sides are compared, as cron writes it, in UTC."""
+
+    @field_validator("scan_schedule")
+    @classmethod
+    def _some_time(cls, value: str) -> str:
+        try:
+            next(CronSim(value, datetime.now(UTC)))
+        except CronSimError as error:
+            raise ValueError(f"{error}: write it as cron does, such as 17 3 * * *") from None
+        except StopIteration:
+            raise ValueError("names a time that never comes") from None
+        return value
+
+    @property
+    def mode(self) -> Mode | None:
+        """The mode of the key; None where there is none that tells it."""
+        try:
+            return None if self.stripe_api_key is None else mode_of(self.stripe_api_key, STRIPE_KEY_PREFIXES)
+        except ValueError:
+            return None
+
+    @property
+    def stripe_rate(self) -> float | None:
+        """Requests to Stripe a second, over all workers and endpoints; None where the default depends on the mode."""
+        return self.stripe_requests_per_second or (None if self.mode is None else STRIPE_DEFAULT_RATE[self.mode])
+
+
+class Settings(Measures):
     """All the settings of the worker."""
 
     autumn_secret_key: SecretStr = _setting("AUTUMN_SECRET_KEY")
@@ -90,17 +138,11 @@ class Settings(RedisPlace):
     autumn_api_url: str = _setting("AUTUMN_API_URL", "https://api.useautumn.com")
     autumn_api_version: str = _setting("AUTUMN_API_VERSION", "2.3.0")
     """Pinned on every call, because the answer's shape depends on it."""
-    autumn_updates_per_second: float = _setting("AUTUMN_UPDATES_PER_SECOND", 20.0, gt=0, le=1000)
-    """Over all workers. Autumn allows 25 for an organisation's environment, shared with its other callers."""
     autumn_max_in_flight: int = _setting("AUTUMN_MAX_IN_FLIGHT", 6, ge=1, le=100)
     """Updates at a time over all workers. Autumn's database pool locks up at 10 to 14."""
     stripe_api_key: SecretStr = _setting("STRIPE_API_KEY")
     """A secret or restricted key, live or test; its mode has to be that of Autumn's key."""
     stripe_api_base: str = _setting("STRIPE_API_BASE", "https://api.stripe.com")
-    stripe_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] | None = _setting(
-        "STRIPE_REQUESTS_PER_SECOND", None
-    )
-    """Over all workers; unset means 80 in live mode (of Stripe's 100) and 20 in test mode (of 25)."""
     stripe_endpoint_requests_per_second: float = _setting("STRIPE_ENDPOINT_REQUESTS_PER_SECOND", 20.0, gt=0, le=10_000)
     """For each endpoint, over all workers. Stripe allows 25."""
     retry_for_seconds: float = _setting("RETRY_FOR", 86_400.0, ge=0, le=7 * 86_400)
@@ -124,8 +166,6 @@ class Settings(RedisPlace):
     """Show the flag in Stripe only, set the address of payments that are still open, or mail those of late, too."""
     receipts_recover_hours: float = _setting("RECEIPTS_RECOVER_HOURS", 24.0, gt=0, le=30 * 24)
     """How long ago a payment may have succeeded for its receipt to be mailed with `recover`."""
-    scan_schedule: str = _setting("SCAN_SCHEDULE", "17 3 * * *")
-    """When both sides are compared, as cron writes it, in UTC."""
     scan_share: float = _setting("SCAN_SHARE", 0.5, gt=0, le=1)
     """The part of each rate that a scan may use; the rest is kept for events."""
     scan_max_changed: float = _setting("SCAN_MAX_CHANGED", 0.2, ge=0, le=1)
@@ -179,17 +219,6 @@ class Settings(RedisPlace):
         if len(set(keys)) > METADATA_KEYS_FREE:
             raise ValueError(f"names {len(set(keys))} keys: Stripe takes 50, two of which this worker needs")
         return tuple(dict.fromkeys(keys))
-
-    @field_validator("scan_schedule")
-    @classmethod
-    def _some_time(cls, value: str) -> str:
-        try:
-            next(CronSim(value, datetime.now(UTC)))
-        except CronSimError as error:
-            raise ValueError(f"{error}: write it as cron does, such as 17 3 * * *") from None
-        except StopIteration:
-            raise ValueError("names a time that never comes") from None
-        return value
 
     @model_validator(mode="after")
     def _one_mode(self) -> "Settings":
@@ -251,6 +280,14 @@ def load_place() -> RedisPlace:
     """Read only where our keys are, for tools that need no key of a service. Raises SettingsError."""
     try:
         return RedisPlace()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error))) from None
+
+
+def load_measures() -> Measures:
+    """Read only what it takes to judge how the work goes. Raises SettingsError."""
+    try:
+        return Measures()
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error))) from None
 

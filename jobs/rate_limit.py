@@ -75,11 +75,10 @@ class Limits:
         """
         self._scripts = Scripts(redis, "admit", "slow", "hold", "leave")
         self._held: set[str] = set()
-        self._redis = redis
         self._rates = rates
         self._share = share
         self._watch = watch
-        self._prefix = f"{prefix}:limit:"
+        self._prefix = _limit_key(prefix, "")
         self._places = self._prefix + "autumn-places"
         self._recover_us = int(recover_seconds * 1_000_000)
         # Who finds no place stands in line here, so that one of a process asks Redis for one again and again.
@@ -143,27 +142,6 @@ class Limits:
         if self._held:
             await self._scripts.run("hold", [self._places], [HOLD_MS, *self._held])
 
-    async def shares(self, endpoints: Sequence[str]) -> dict[str, float]:
-        """The share of each rate that is in force now, by its name: 1 is all, less is what 429s have left of it.
-
-        `endpoints` are those of Stripe that are asked about. Raises RedisError.
-        """
-        names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.time()
-            for name in names:
-                pipe.hmget(f"{self._prefix}{name}:slow", ["steps", "since"])
-            (seconds, microseconds), *slowed = await pipe.execute()
-        now_us = seconds * 1_000_000 + microseconds
-        return {name: self._share_of(now_us, *slow) for name, slow in zip(names, slowed, strict=True)}
-
-    def _share_of(self, now_us: int, steps: bytes | None, since_us: bytes | None) -> float:
-        """What the reserving script makes of the steps that a rate was slowed down by."""
-        if steps is None or since_us is None:
-            return 1.0
-        recovered = (now_us - int(since_us)) // self._recover_us
-        return float(0.5 ** max(0, int(steps) - recovered))
-
     def _stripe(self, endpoint: str) -> list[Rate]:
         one = Rate(f"{STRIPE}:{endpoint}", self._rates.stripe_endpoint_requests)
         return [Rate(STRIPE, self._rates.stripe_requests), one]
@@ -205,3 +183,32 @@ class Limits:
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
         return int(await self._scripts.run("admit", keys, arguments))
+
+
+async def read_shares(
+    redis: Redis, prefix: str, endpoints: Sequence[str], *, recover_seconds: float = RECOVER_SECONDS
+) -> dict[str, float]:
+    """The share of each rate that is in force now, by its name: 1 is all, less is what 429s have left of it.
+
+    `endpoints` are those of Stripe that are asked about. Raises RedisError.
+    """
+    names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.time()
+        for name in names:
+            pipe.hmget(f"{_limit_key(prefix, name)}:slow", ["steps", "since"])
+        (seconds, microseconds), *slowed = await pipe.execute()
+    now_us = seconds * 1_000_000 + microseconds
+    recover_us = int(recover_seconds * 1_000_000)
+    return {name: _share_of(now_us, recover_us, *slow) for name, slow in zip(names, slowed, strict=True)}
+
+
+def _share_of(now_us: int, recover_us: int, steps: bytes | None, since_us: bytes | None) -> float:
+    """What the reserving script makes of the steps that a rate was slowed down by."""
+    if steps is None or since_us is None:
+        return 1.0
+    return float(0.5 ** max(0, int(steps) - (now_us - int(since_us)) // recover_us))
+
+
+def _limit_key(prefix: str, name: str) -> str:
+    return f"{prefix}:limit:{name}"

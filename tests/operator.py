@@ -32,9 +32,7 @@ async def operator_page(world: World, password: str | None = PASSWORD) -> AsyncI
         STRIPE_API_KEY=world.stripe.key,
         OPERATOR_PASSWORD=password,
     )
-    shared = SharedStateReader(
-        world.redis, world.resources.limits, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule
-    )
+    shared = SharedStateReader(world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule)
     app = web.Application()
     pages_of(settings, world.redis, world.resources, shared.look)(app)
     async with serving(app) as url:

@@ -8,14 +8,12 @@ from redis.asyncio import Redis
 
 from config.settings import Settings
 from jobs.dead_letters import DeadLetters
-from jobs.history import History
-from jobs.overview import read_longest_waiting, read_standing
+from jobs.overview import read_standing
 from jobs.preview import preview
-from jobs.rate_limit import AUTUMN_UPDATES, STRIPE
 from jobs.resources import Resources
-from jobs.scan_record import ScanRecord
 from worker.doorkeeper import Doorkeeper
 from worker.pages import Backstage, add_pages
+from worker.picture import Pictures
 from worker.sessions import Sessions, Tries
 from worker.shared_state import Look
 
@@ -26,14 +24,9 @@ def pages_of(settings: Settings, redis: Redis, resources: Resources, look: Look)
     password = settings.operator_password
     door = Doorkeeper(Sessions(None if password is None else password.get_secret_value()), Tries(redis, prefix))
     backstage = Backstage(
-        look=look,
-        history=History(redis, prefix),
+        pictures=Pictures(redis, settings, look),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),
-        scans=ScanRecord(redis, prefix),
         standing=partial(read_standing, redis, prefix),
-        longest_waiting=partial(read_longest_waiting, redis, prefix),
         preview=partial(preview, resources),
-        rates={AUTUMN_UPDATES: settings.autumn_updates_per_second, STRIPE: settings.stripe_rate},
-        mode=settings.mode,
     )
     return partial(add_pages, door=door, backstage=backstage)

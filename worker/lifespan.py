@@ -116,7 +116,6 @@ async def showing(
     process_type: str,
     settings: Settings,
     redis: ArqRedis,
-    limits: Limits,
     metrics: Metrics,
     resources: Resources | None = None,
 ) -> AsyncIterator[None]:
@@ -129,7 +128,6 @@ async def showing(
     metrics.runs_as(process_type, settings.mode)
     shared = SharedStateReader(
         redis,
-        limits,
         prefix=settings.key_prefix,
         inbox=settings.inbox_stream,
         scan_schedule=settings.scan_schedule,
@@ -158,7 +156,7 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
     async with (
         tracing(metrics) as watch,
         open_resources(settings, redis, watch) as resources,
-        showing("worker", settings, redis, resources.limits, metrics, resources),
+        showing("worker", settings, redis, metrics, resources),
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
@@ -224,7 +222,7 @@ async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Met
         log.warning("redis_at_risk", risk=risk)
     async with (
         open_scan(settings, redis, metrics) as doors,
-        showing("scanner", settings, redis, doors.limits, metrics),
+        showing("scanner", settings, redis, metrics),
     ):
         scanner = Scanner(doors, settings.scan_schedule)
         loops = [asyncio.create_task(_for_ever("scan", scanner.scan_if_due))]

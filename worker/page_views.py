@@ -1,37 +1,26 @@
-"""What the operator's page says, made of what was read: sentences and rows for the templates. Pure.
+"""What the operator's page says of customers, made of what was read: sentences and rows for the templates. Pure.
 
-The words about a customer are those of worker.story and worker.preview_story, so that page and terminal say the same.
+The words are those of worker.picture_words, worker.story and worker.preview_story, so that page and terminal say the
+same.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS
-from jobs.dead_letters import DeadLetter, NewestLetters
-from jobs.overview import Overview, Standing
+from jobs.dead_letters import NewestLetters
+from jobs.overview import Standing
 from jobs.preview import Preview
-from worker.health import why_a_person_should_look
+from worker.picture_words import waiting_rows
 from worker.preview_story import LiveVerdict, live_verdict_of, step_text
 from worker.rendering import Headline
-from worker.shared_state import SharedState
-from worker.story import Verdict, plural, tell, verdict_of
+from worker.story import Verdict, tell
 
 KINDS = {"in-sync": "good", "waiting": "warn", "out-of-sync": "warn", "not-known": "warn", "needs-a-person": "bad"}
 
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\+00:00")
-COMMAND = "`customer-sync"
 INDENT = 2
-
-
-@dataclass(frozen=True)
-class Station:
-    """A place that events come through, with how many there are."""
-
-    name: str
-    number: int
-    note: str
 
 
 @dataclass(frozen=True)
@@ -52,63 +41,9 @@ class Compared:
     agrees: bool | None
 
 
-def headline_of(state: SharedState) -> Headline:
-    """Whether everything is all right, in one sentence."""
-    overview = state.overview
-    reasons = [_on_a_page(reason.text) for reason in why_a_person_should_look(state)]
-    if reasons:
-        first, *others = [text[:1].upper() + text[1:] + "." for text in reasons]
-        message = overview.line.message if overview.line is not None else ""
-        return Headline("bad", first, " ".join(filter(None, [message, *others])))
-    if overview.line is not None:
-        return Headline("warn", f"{overview.line.service.capitalize()} fails, and is tried by itself until it is back.")
-    applied = overview.age_seconds(overview.last_success_ms)
-    since = "" if applied is None else f"A change was last applied {age_text(applied)} ago."
-    waiting = overview.waiting + overview.working
-    return Headline("good", "Everything is all right.", f"{plural(waiting, 'customer')} being brought in sync. {since}")
-
-
-def _on_a_page(reason: str) -> str:
-    """A reason without the command that shows more: the page shows it."""
-    what, _, hint = reason.partition("; ")
-    return what if COMMAND in hint else reason
-
-
-def age_text(seconds: float) -> str:
-    """A time in a unit of which there are some."""
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return plural(round(seconds), "second")
-
-
-def stations_of(overview: Overview) -> list[Station]:
-    """The way of the data, with live numbers."""
-    oldest = overview.age_seconds(overview.oldest_sent_ms)
-    totals = overview.totals
-    return [
-        Station("Inbox", overview.inbox, "events not yet taken in"),
-        Station(
-            "Waiting", overview.waiting, "customers" if oldest is None else f"oldest change {age_text(oldest)} old"
-        ),
-        Station("Being synced", overview.working, "customers"),
-        Station("Applied", totals.get("applied", 0), f"events, {totals.get('merged', 0):,} merged into others"),
-        Station("Given up", overview.dead, "dead letters"),
-    ]
-
-
-def waiting_rows(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
-    """The customers that wait, each with when its oldest change was sent, in milliseconds, and why it waits."""
-    return [
-        (each.customer, int(each.oldest_entry.split("-")[0]), _readable(verdict_of(each, NewestLetters()).text))
-        for each in standings
-        if each.oldest_entry is not None
-    ]
-
-
-def reasons_of(letters: Sequence[DeadLetter]) -> list[tuple[str, int]]:
-    """How many letters there are of each reason, the most first."""
-    return Counter(letter.reason for letter in letters).most_common()
+def waiting_of(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
+    """The rows of worker.picture_words.waiting_rows, as a page writes times."""
+    return [(customer, sent_ms, _readable(why)) for customer, sent_ms, why in waiting_rows(standings)]
 
 
 def customer_headline(verdict: Verdict | LiveVerdict) -> Headline:

@@ -13,24 +13,22 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from jobs.dead_letters import DeadLetter, DeadLetters
+from jobs.dead_letters import DeadLetters
 from jobs.errors import SyncError
 from jobs.events import EventError, new_update
-from jobs.history import History
 from jobs.overview import Standing
 from jobs.preview import Preview
-from jobs.scan_record import ScanRecord
-from worker import page_views
+from worker import page_views, picture_words
 from worker.doorkeeper import Doorkeeper, answer
-from worker.page_charts import HOURS, charts_of
+from worker.page_charts import charts_of
+from worker.picture import WAITING_AT_MOST, Pictures
 from worker.preview_story import tell_failure
 from worker.sessions import Session
-from worker.shared_state import Look
 from worker.story import verdict_of
+from worker.trends import HOURS, trends_of
 
 log = structlog.get_logger(__name__)
 
-WAITING_SHOWN: Final = 20
 LETTERS_SHOWN: Final = 50
 LOOK_SECONDS: Final = 15.0
 STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -39,17 +37,12 @@ STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon
 
 @dataclass(frozen=True)
 class Backstage:
-    """What the pages read and act with. `preview` looks at both services; `rates` are calls a second by limit."""
+    """What the pages read and act with. `preview` looks at both services."""
 
-    look: Look
-    history: History
+    pictures: Pictures
     letters: DeadLetters
-    scans: ScanRecord
     standing: Callable[[str], Awaitable[Standing]]
-    longest_waiting: Callable[[int], Awaitable[list[Standing]]]
     preview: Callable[[str], Awaitable[Preview]]
-    rates: Mapping[str, float]
-    mode: str
 
 
 def add_pages(app: web.Application, door: Doorkeeper, backstage: Backstage) -> None:
@@ -87,29 +80,24 @@ class Pages:
 
     async def overview(self, _: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
         """GET /."""
-        back = self._back
-        state = await back.look()
-        if state is None:
-            raise TimeoutError
-        overview = state.overview
-        minutes = await back.history.read(until_ms=overview.now_ms, hours=HOURS)
-        letters = await self._newest_letters()
+        picture = await self._back.pictures.read()
+        overview, letters = picture.overview, picture.letters
         return answer(
             "overview.html",
             values,
-            mode=back.mode,
+            mode=picture.mode,
             now_ms=overview.now_ms,
-            headline=page_views.headline_of(state),
-            stations=page_views.stations_of(overview),
-            charts=charts_of(minutes, back.rates),
+            headline=picture_words.headline_of(picture.state),
+            stations=picture_words.stations_of(overview),
+            charts=charts_of(trends_of(picture.minutes, picture.rates)),
             hours=HOURS,
-            waiting=page_views.waiting_rows(await back.longest_waiting(WAITING_SHOWN)),
-            waiting_shown=WAITING_SHOWN,
+            waiting=page_views.waiting_of(picture.waiting),
+            waiting_shown=WAITING_AT_MOST,
             letters=letters[:LETTERS_SHOWN],
             letters_number=overview.dead,
-            reasons=page_views.reasons_of(letters),
+            reasons=picture_words.reasons_of(letters),
             reasons_of=len(letters),
-            runs=await back.scans.history(),
+            runs=picture.runs,
             can_act=session.is_operator,
         )
 
@@ -177,11 +165,6 @@ class Pages:
         dropped = await self._back.letters.drop(ids)
         log.info("dead_letters_dropped", letters=dropped)
         return answer("done.html", values, replayed=[], dropped=dropped, missing=len(ids) - len(dropped))
-
-    async def _newest_letters(self) -> Sequence[DeadLetter]:
-        async for page in self._back.letters.pages(newest_first=True, at_most_pages=1):
-            return page
-        return ()
 
 
 def _ids(form: Mapping[str, Any]) -> list[str]:

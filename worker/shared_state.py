@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from jobs.overview import Overview, read_overview
-from jobs.rate_limit import Limits
+from jobs.rate_limit import read_shares
 from jobs.scan_record import ScanRecord
 from jobs.scan_report import ScanRun
 from jobs.stripe_gateway import ENDPOINTS
@@ -56,12 +56,11 @@ Look = Callable[[], Awaitable[SharedState | None]]
 
 
 class SharedStateReader:
-    """Reads it; `look` is a Look."""
+    """Reads it; `look` is a Look, and so is `read` for whoever wants to know why Redis does not tell."""
 
-    def __init__(self, redis: Redis, limits: Limits, *, prefix: str, inbox: str, scan_schedule: str) -> None:
+    def __init__(self, redis: Redis, *, prefix: str, inbox: str, scan_schedule: str) -> None:
         """Opens nothing. `scan_schedule` is as cron writes it, in UTC."""
         self._redis = redis
-        self._limits = limits
         self._prefix = prefix
         self._inbox = inbox
         self._scan_schedule = scan_schedule
@@ -74,18 +73,22 @@ class SharedStateReader:
         """See Look. Who asks while another's reading is on its way shares it."""
         async with self._reading:
             if time.monotonic() >= self._good_until:
-                self._state = await self._read()
+                self._state = await self._read_soon()
                 self._good_until = time.monotonic() + GOOD_FOR_SECONDS
             return self._state
 
-    async def _read(self) -> SharedState | None:
+    async def _read_soon(self) -> SharedState | None:
         try:
             async with asyncio.timeout(READ_SECONDS):
-                overview = await read_overview(self._redis, self._prefix, self._inbox)
-                shares = await self._limits.shares(ENDPOINTS)
-                return SharedState(overview, shares, await self._read_scans(overview.now_ms))
+                return await self.read()
         except (RedisError, TimeoutError, OSError):
             return None
+
+    async def read(self) -> SharedState:
+        """The state as it is now, however long that takes. Raises RedisError."""
+        overview = await read_overview(self._redis, self._prefix, self._inbox)
+        shares = await read_shares(self._redis, self._prefix, ENDPOINTS)
+        return SharedState(overview, shares, await self._read_scans(overview.now_ms))
 
     async def _read_scans(self, now_ms: int) -> ScanState:
         """The one place that knows where scans are recorded."""

@@ -2,6 +2,7 @@
 
 from jobs.history import Minute
 from worker.page_charts import charts_of
+from worker.trends import trends_of
 
 RATES = {"autumn-updates": 20.0, "stripe": 80.0}
 
@@ -12,7 +13,7 @@ def minute(number: int, applied: int, *, dead: int = 0, oldest: int = 0, stripe:
 
 
 def rows(minutes: list[Minute], chart_id: str) -> list[list[str]]:
-    (chart,) = [chart for chart in charts_of(minutes, RATES) if chart.id == chart_id]
+    (chart,) = [chart for chart in charts_of(trends_of(minutes, RATES)) if chart.id == chart_id]
     return [[at, *values] for at, values in reversed(chart.rows)]
 
 

@@ -28,7 +28,8 @@ class Picture:
 
     `minutes` are those of the last hours that were noted. `waiting` are the customers that have waited longest, the
     longest first, WAITING_AT_MOST of them. `letters` are the newest page of dead letters, and `runs` the last scans,
-    both the newest first. `rates` are the calls a second that each limit lets through, by its name, None where that is not known.
+    both the newest first. `rates` are the calls a second that each limit lets through, by its name, None where that is
+    not known.
     """
 
     state: SharedState

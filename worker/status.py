@@ -1,26 +1,36 @@
 """The command `customer-sync status`: where a customer, an event or everything stands.
 
-Reads and hands on, no more. The words for a person are in worker.story and worker.preview_story, what machines read in
-worker.status_json; looking at both services is up to jobs.preview.
+Reads and hands on, no more. The words for a person are in worker.story, worker.preview_story and worker.picture_view,
+what machines read in worker.status_json and worker.picture_json; looking at both services is up to jobs.preview.
 """
 
 import json
+import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
+from rich.console import Console
 
-from config.settings import RedisPlace, load_settings
+from config.settings import RedisPlace, load_measures, load_settings
 from jobs.dead_letters import DeadLetters, NewestLetters
 from jobs.enqueue import outcome_of
 from jobs.errors import Halt, SyncError, TryAgain
-from jobs.overview import Standing, read_overview, read_standing
+from jobs.overview import Standing, read_standing
 from jobs.preview import Preview, preview
 from worker.console import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, NOT_FOUND, fail, printable, say, with_redis
 from worker.lifespan import open_resources
+from worker.picture import Pictures
+from worker.picture_json import picture_json
+from worker.picture_view import picture_lines
 from worker.preview_story import tell_failure, tell_preview
-from worker.status_json import Json, outcome_json, overview_json, preview_json, standing_json
-from worker.story import EVENT_NOT_KNOWN, tell, tell_outcome, tell_overview, verdict_of
+from worker.shared_state import SharedStateReader
+from worker.status_json import Json, outcome_json, preview_json, standing_json
+from worker.story import EVENT_NOT_KNOWN, tell, tell_outcome, verdict_of
+from worker.watching import watch
+
+COLUMNS, COLUMNS_AT_MOST = 80, 100
 
 
 def status(
@@ -34,17 +44,37 @@ def status(
             "what a sync would do. Writes nothing; needs the keys.",
         ),
     ] = False,
+    watched: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show everything in place, renewed every 2 seconds, until Ctrl-C. Needs a terminal, because what it "
+            "wrote to a file or a pipe would never end; scripts take --json.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Tell where a customer, an event or everything stands: whether it is right, and if not, what can be done."""
+    """Tell whether a customer, an event or everything is right.
+
+    And if not, why, and what can be done. Without arguments it shows what the operator's page shows: whether everything
+    is all right, the way of the events, the last hours, what waits and why, dead letters, scans. It needs REDIS_URL
+    alone; with the worker's other settings it knows the limits and the schedule, too.
+
+    Ends with 0 whenever it could tell, also where a person should look: --json has that as `verdict`. Ends with 1 where
+    a customer or an event is not known.
+    """
     if customer_id is not None and event_id is not None:
         fail(EX_USAGE, "say which: either a customer or --event")
     if live and customer_id is None:
         fail(EX_USAGE, "--live: looks at one customer; say which")
+    if watched and (customer_id is not None or event_id is not None or as_json):
+        fail(EX_USAGE, "--watch: shows everything; it goes without a customer, --event and --json")
     if customer_id is not None:
         _customer(customer_id, live=live, as_json=as_json)
     elif event_id is not None:
         _event(event_id, as_json=as_json)
+    elif watched:
+        _watch()
     else:
         _everything(as_json=as_json)
 
@@ -93,11 +123,43 @@ def _event(event_id: str, *, as_json: bool) -> None:
 
 
 def _everything(*, as_json: bool) -> None:
-    overview = with_redis(lambda redis, place: read_overview(redis, place.key_prefix, place.inbox_stream))
+    picture = with_redis(lambda redis, _: _pictures(redis).read())
     if as_json:
-        _print_json(overview_json(overview))
-    else:
-        say(tell_overview(overview))
+        _print_json(picture_json(picture))
+        return
+    console = _console()
+    for line in picture_lines(picture, is_plain=console.options.ascii_only):
+        console.print(line)
+
+
+def _watch() -> None:
+    """Until Ctrl-C, which is how it is meant to end."""
+    if not sys.stdout.isatty():
+        fail(EX_USAGE, "--watch: needs a terminal to draw on; without it status shows everything once, as --json does")
+    console = _console()
+
+    async def run(redis: Redis, _: RedisPlace) -> None:
+        # The first one says why Redis does not tell; later ones must not hang where it does.
+        first = await _pictures(redis).read()
+        await watch(console, first, _pictures(redis, is_brief=True).read)
+
+    with suppress(KeyboardInterrupt):
+        with_redis(run)
+
+
+def _pictures(redis: Redis, *, is_brief: bool = False) -> Pictures:
+    measures = load_measures()
+    state = SharedStateReader(
+        redis, prefix=measures.key_prefix, inbox=measures.inbox_stream, scan_schedule=measures.scan_schedule
+    )
+    return Pictures(redis, measures, state.look if is_brief else state.read)
+
+
+def _console() -> Console:
+    """Of the width of the terminal, or of a printed line where there is none."""
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, COLUMNS_AT_MOST) if sys.stdout.isatty() else COLUMNS
+    return console
 
 
 def _print_json(answer: Json) -> None:

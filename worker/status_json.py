@@ -1,4 +1,6 @@
-"""The answers of `customer-sync status … --json`, for machines. Pure: what was read goes in, a dictionary comes out.
+"""The answers of `customer-sync status … --json` about a customer or an event, for machines. Pure.
+
+What was read goes in, a dictionary comes out; the answer about everything is in worker.picture_json.
 
 A field keeps its name and meaning; new ones may come. A time ends in `_ms` and is in milliseconds since the epoch. What
 is not known is null. `standing_json` holds no name and no address, `preview_json` holds both.
@@ -10,7 +12,7 @@ from jobs.customer import AutumnCustomer, Payments, StripeCustomer
 from jobs.dead_letters import DeadLetter, NewestLetters
 from jobs.findings import Finding
 from jobs.line import Line
-from jobs.overview import Overview, Standing
+from jobs.overview import Standing
 from jobs.preview import Preview
 from jobs.record import Outcome
 from jobs.report import Action, SyncReport
@@ -45,10 +47,10 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "last_error": record.get("last_error") or None,
         "failed_tries": int(record.get("attempts") or 0) + int(record.get("unexpected") or 0),
         "failing_since_ms": int(float(since) * 1000) if since else None,
-        "line": _line_json(standing.line),
+        "line": line_json(standing.line),
         "findings": [_finding_json(finding, standing.customer) for finding in findings_of(standing)],
         "syncs": [_sync_json(report, standing.customer) for report in reversed(reports_of(standing))],
-        "dead_letters": [_letter_json(letter) for letter in letters.letters],
+        "dead_letters": [letter_json(letter) for letter in letters.letters],
         "dead_letters_are_all": letters.are_all,
     }
 
@@ -86,28 +88,8 @@ def outcome_json(event_id: str, outcome: Outcome | None) -> Json:
     }
 
 
-def overview_json(overview: Overview) -> Json:
-    """Everything, `status`: `inbox` and `dead_letters` count events, `waiting` and `working` customers.
-
-    `oldest_sent_ms` is when the oldest change was sent that is neither applied nor dead, `last_success_ms` when a
-    change was last applied, `newest_dead_letter_ms` when the newest dead letter was buried; null where there is none.
-    `line` says why nothing but a probe goes out (`kind` is outage or halt), and is null while all is well. `totals`
-    count since the beginning.
-    """
-    return {
-        "inbox": overview.inbox,
-        "waiting": overview.waiting,
-        "working": overview.working,
-        "dead_letters": overview.dead,
-        "oldest_sent_ms": overview.oldest_sent_ms,
-        "last_success_ms": overview.last_success_ms,
-        "newest_dead_letter_ms": overview.newest_dead_ms,
-        "line": _line_json(overview.line),
-        "totals": dict(sorted(overview.totals.items())),
-    }
-
-
-def _line_json(line: Line | None) -> Json | None:
+def line_json(line: Line | None) -> Json | None:
+    """Why nothing but a probe goes out; null while all is well."""
     if line is None:
         return None
     return {
@@ -147,7 +129,8 @@ def _finding_json(finding: Finding, customer: str) -> Json:
     return {"kind": finding.kind, "text": finding.text, "to_do": what_to_do(finding, customer)}
 
 
-def _letter_json(letter: DeadLetter) -> Json:
+def letter_json(letter: DeadLetter) -> Json:
+    """A dead letter, with what can be done about it."""
     # Without the message, which may quote what a service said.
     return {
         "id": letter.id,

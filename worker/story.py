@@ -1,4 +1,4 @@
-"""Where a customer, an event or everything stands, told in lines for a person.
+"""Where a customer or an event stands, told in lines for a person.
 
 Pure: what was read goes in, lines come out. What is to be done about it, worker.advice says. Nothing here may need the
 services, and no line may hold a name or an address: what is read from Redis holds none.
@@ -12,7 +12,7 @@ from typing import Literal
 
 from jobs.dead_letters import NewestLetters
 from jobs.findings import Finding
-from jobs.overview import Overview, Standing
+from jobs.overview import Standing
 from jobs.plan import LinkState
 from jobs.record import Outcome
 from jobs.report import Action, SyncReport, known_findings, read_reports
@@ -99,27 +99,6 @@ def tell_outcome(outcome: Outcome) -> list[str]:
         f"entry: {outcome.entry_id}",
     ]
     return lines if outcome.at is None else [*lines, f"at: {time_text(outcome.at)}"]
-
-
-def tell_overview(overview: Overview) -> list[str]:
-    """Where everything stands."""
-    lines = [
-        f"in the inbox: {overview.inbox} events",
-        f"waiting: {overview.waiting} customers, being worked on: {overview.working}",
-        f"dead letters: {overview.dead}",
-    ]
-    for what, then_ms in (
-        ("the oldest change that waits was sent", overview.oldest_sent_ms),
-        ("a change was last applied", overview.last_success_ms),
-        ("the newest dead letter is of", overview.newest_dead_ms),
-    ):
-        if then_ms is not None:
-            lines.append(f"{what}: {time_text(then_ms)}")
-    if overview.line is not None:
-        line = overview.line
-        lines.append(f"{line.kind} since {time_text(line.since_ms)}: {line.service} {line.reason}")
-        lines.append(line.message or "one customer at a time is tried; the others go on when one gets through")
-    return lines + [f"total {name}: {value}" for name, value in sorted(overview.totals.items())]
 
 
 def plural(number: int, noun: str) -> str:

@@ -99,7 +99,7 @@ async def test_status_tells_where_a_customer_and_an_event_stand(terminal: Termin
     code, output, _ = await terminal.run("status", "--event", "e1")
     assert code == 0
     assert output.startswith("status: applied\ncustomer: ann\nentry: ")
-    assert "total applied: 1" in (await terminal.run("status"))[1]
+    assert "  applied       1  events" in (await terminal.run("status"))[1]
 
 
 async def test_status_says_what_it_does_not_know(terminal: Terminal) -> None:

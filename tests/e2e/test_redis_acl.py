@@ -82,7 +82,7 @@ async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
         key, box.autumn.key = box.autumn.key, "am_sk_test_another"
         await run("send", "ann", '{"name": "After a halt"}')
         await running.says("invalid_secret_key")
-        assert "halt since" in (await run("status"))[1]
+        assert "autumn invalid_secret_key" in (await run("status"))[1]
         box.autumn.key = key
         await wait_until(partial(shows, box, "ann", "After a halt"), seconds=60)
         await operate(run)

@@ -8,12 +8,12 @@ from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustome
 from jobs.dead_letters import DeadLetter, NewestLetters
 from jobs.findings import Finding
 from jobs.line import Line
-from jobs.overview import Overview, Standing
+from jobs.overview import Standing
 from jobs.plan import LinkState, Plan, Refusal, UpdateAutumn
 from jobs.preview import Preview
 from jobs.record import Outcome
 from jobs.report import Action, SyncReport, add_report
-from worker.status_json import outcome_json, overview_json, preview_json, standing_json
+from worker.status_json import outcome_json, preview_json, standing_json
 
 AT = 1_700_000_000_000
 NOBODY = Standing("ann", "idle", None, 0, None, {})
@@ -185,27 +185,3 @@ def test_an_event_and_everything() -> None:
         "entry": "5-0",
         "at_ms": AT,
     }
-    overview = Overview(
-        now_ms=AT,
-        inbox=1,
-        waiting=2,
-        working=3,
-        oldest_sent_ms=AT - 5,
-        dead=4,
-        newest_dead_ms=AT - 6,
-        last_success_ms=None,
-        totals={"applied": 5},
-        line=LINE,
-    )
-    assert overview_json(overview) == {
-        "inbox": 1,
-        "waiting": 2,
-        "working": 3,
-        "dead_letters": 4,
-        "oldest_sent_ms": AT - 5,
-        "last_success_ms": None,
-        "newest_dead_letter_ms": AT - 6,
-        "line": LINE_JSON,
-        "totals": {"applied": 5},
-    }
-    assert overview_json(replace(overview, line=None))["line"] is None

@@ -8,12 +8,12 @@ import pytest
 from jobs.dead_letters import DeadLetter, NewestLetters
 from jobs.findings import Finding, FindingKind
 from jobs.line import Line
-from jobs.overview import Overview, Standing
+from jobs.overview import Standing
 from jobs.plan import LinkState
 from jobs.record import Outcome
 from jobs.report import Action, ActionKind, SyncReport, add_report
 from worker.advice import FINDINGS, LINKS
-from worker.story import Verdict, action_text, tell, tell_outcome, tell_overview, verdict_of
+from worker.story import Verdict, action_text, tell, tell_outcome, verdict_of
 
 NONE = NewestLetters()
 SYNCED = {"link": "linked", "stripe_id": "cus_1", "receipts": "", "last_error": "", "attempts": "0", "takes": "1"}
@@ -232,34 +232,11 @@ def test_dead_letters_that_were_not_all_looked_through_are_said_to_be() -> None:
     ]
 
 
-def test_an_outcome_and_everything_are_told() -> None:
+def test_an_outcome_is_told() -> None:
     assert tell_outcome(Outcome("waiting", "ann", "5-0")) == ["status: waiting", "customer: ann", "entry: 5-0"]
     assert tell_outcome(Outcome("dead", "ann", "5-0", "too_long", 1_700_000_000_000)) == [
         "status: dead (too_long)",
         "customer: ann",
         "entry: 5-0",
         "at: 2023-11-14T22:13:20+00:00",
-    ]
-    line = Line("outage", 1_700_000_000_000, "autumn", "http_503", "")
-    overview = Overview(
-        now_ms=1_700_000_060_000,
-        inbox=1,
-        waiting=2,
-        working=3,
-        oldest_sent_ms=1_700_000_000_000,
-        dead=4,
-        newest_dead_ms=None,
-        last_success_ms=1_700_000_030_000,
-        totals={"applied": 5},
-        line=line,
-    )
-    assert tell_overview(overview) == [
-        "in the inbox: 1 events",
-        "waiting: 2 customers, being worked on: 3",
-        "dead letters: 4",
-        "the oldest change that waits was sent: 2023-11-14T22:13:20+00:00",
-        "a change was last applied: 2023-11-14T22:13:50+00:00",
-        "outage since 2023-11-14T22:13:20+00:00: autumn http_503",
-        "one customer at a time is tried; the others go on when one gets through",
-        "total applied: 5",
     ]

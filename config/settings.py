@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from cronsim import CronSim, CronSimError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.connection import parse_url
 
 Mode = Literal["live", "test"]
 
@@ -63,7 +64,7 @@ class RedisPlace(BaseSettings):
         if re.search(r"[?&]ssl_(cert_reqs|check_hostname)=", value.get_secret_value()):
             raise ValueError("TLS is always verified: take ssl_cert_reqs or ssl_check_hostname out")
         try:
-            _ = urlsplit(value.get_secret_value()).port
+            parse_url(value.get_secret_value())  # type: ignore[no-untyped-call]  # of redis-py
         except ValueError:
             # Without the reason, which may quote a part of the password.
             raise ValueError(

@@ -209,4 +209,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             text = "is no field of an event"
+        elif problem["type"] == "model_type":
+            text = "has to be a JSON object"
+        elif problem["type"] == "string_pattern_mismatch":
+            text = "holds more than letters, digits, _, : and -"
         yield f"{path}: {text}" if path else text

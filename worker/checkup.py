@@ -76,4 +76,4 @@ class Checkup:
 
 def skipped_for(check: str) -> Found:
     """What is found where another check has to come out well first."""
-    return Found("skipped", f"needs what {check} checks")
+    return Found("skipped", f"not checked: {check} has to come out well first")

@@ -1,48 +1,95 @@
 """The command line, `customer-sync` or `python -m worker`: send an event, ask what became of it, see what waits."""
 
 import json
-from typing import Annotated
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 from redis.asyncio import Redis
+from typer.core import TyperGroup
 
 from config.settings import RedisPlace
 from jobs.enqueue import outcome_of
 from jobs.enqueue import send as send_update
 from jobs.events import EventError, new_update
 from jobs.record import Outcome
-from worker.console import EX_USAGE, NOT_FOUND, fail, say, with_redis
+from worker.console import EX_USAGE, NOT_FOUND, fail, printable, say, with_redis
 from worker.dead_letters import dead_app
 from worker.doctor import doctor
 from worker.forget import forget
 from worker.scan_cli import scan_app
 from worker.status import status
-from worker.story import EVENT_NOT_KNOWN, tell_outcome
+from worker.story import tell_outcome
+
+
+class _Commands(TyperGroup):
+    """Ends with EX_USAGE for a wrong option or argument: typer's own 2 means elsewhere that a scan found drift."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As typer's."""
+        with _told_apart():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer's."""
+        with _told_apart():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as error:
+        error.exit_code = EX_USAGE
+        raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
-    help="Keep customers the same in Autumn and in Stripe.",
+    help="Keep customers the same in Autumn and in Stripe. Settings come from the environment and .env.",
     rich_markup_mode=None,
 )
-app.add_typer(dead_app, name="dead", help="Look at what was given up, and send it again or drop it.")
-app.add_typer(scan_app, name="scan", help="Compare the whole of both sides; ask for the syncs that are missing.")
-app.command()(status)
-app.command()(doctor)
-app.command()(forget)
+app.command(short_help="Check settings, Redis, both keys and limits.")(doctor)
+app.command(short_help="Tell whether everything, a customer or an event is right.")(status)
 
 
-@app.command()
+@app.command(short_help="Send a change of a customer.")
 def send(
-    customer_id: Annotated[str, typer.Argument(help="The customer's id in Autumn.")],
+    customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id in Autumn.")],
     changes: Annotated[
-        str | None, typer.Argument(help='A JSON object, such as \'{"email": "ann@example.com"}\'. Without: reconcile.')
+        str | None,
+        typer.Argument(
+            metavar="CHANGES",
+            help='A JSON object, such as \'{"email": "ann@example.com"}\'. Without it nothing is changed: both sides '
+            "are compared and repaired.",
+        ),
     ] = None,
-    event_id: Annotated[str | None, typer.Option(help="Your own id: the same one twice is one event.")] = None,
-    traceparent: Annotated[str | None, typer.Option(help="Your trace context, for the worker's traces.")] = None,
-    wait_seconds: Annotated[float, typer.Option("--wait", help="Wait for the outcome, in seconds.")] = 0.0,
+    event_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Your own id: the same one twice within 24 hours is one event.")
+    ] = None,
+    traceparent: Annotated[
+        str | None, typer.Option(metavar="CONTEXT", help="Your W3C trace context, for the worker's traces.")
+    ] = None,
+    wait_seconds: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            show_default=False,
+            help="Wait so long for the outcome; else not at all.",
+        ),
+    ] = 0.0,
 ) -> None:
-    """Say that a customer changed, or, without changes, ask for a look at both sides."""
+    """Say that a customer changed, or, without changes, have both sides compared and repaired.
+
+    Ends with 0 when the event is sent. With --wait it ends with 1 where nothing is known of it by then.
+    """
     try:
         said = None if changes is None else json.loads(changes)
         kind = "customer.reconcile" if changes is None else "customer.updated"
@@ -65,8 +112,17 @@ def send(
     typer.echo(f"event: {sent}")
     if wait_seconds > 0:
         if outcome is None:
-            fail(NOT_FOUND, EVENT_NOT_KNOWN)
+            fail(
+                NOT_FOUND,
+                f"nothing is known of it after {wait_seconds:g} s: does a worker run? It stays in the inbox until one "
+                f"takes it in; ask again: customer-sync status --event {shlex.quote(printable(sent))}",
+            )
         say(tell_outcome(outcome))
+
+
+app.add_typer(dead_app, name="dead", short_help="Look at what was given up; replay or drop it.")
+app.add_typer(scan_app, name="scan", short_help="Compare the whole of both sides.")
+app.command(short_help="Erase what is kept here about a customer.")(forget)
 
 
 def main() -> None:

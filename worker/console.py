@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from config.settings import RedisPlace, SettingsError, load_place
 from worker.connection import open_briefly
+from worker.redis_checks import redis_error_in_words
 
 EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
 NOT_FOUND = 1
@@ -24,7 +25,8 @@ Answer = TypeVar("Answer")
 def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
     """What `act` answers, given the Redis of the settings.
 
-    Raises: typer.Exit, after a sentence on standard error, where the settings are wrong or Redis does not answer.
+    Raises: typer.Exit, after a sentence on standard error, where the settings are wrong, or where Redis refuses or
+    does not answer.
     """
 
     async def run() -> Answer:
@@ -37,7 +39,13 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
     except SettingsError as error:
         fail(EX_CONFIG, str(error))
     except RedisError as error:
-        fail(EX_UNAVAILABLE, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
+        fail(EX_UNAVAILABLE, redis_sentence(error))
+
+
+def redis_sentence(error: RedisError) -> str:
+    """What an error of Redis means, and what can be done, as `customer-sync doctor` says it."""
+    found = redis_error_in_words(error)
+    return f"{found.text}. {found.fix}"
 
 
 def confirm(question: str) -> None:

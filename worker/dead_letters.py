@@ -26,11 +26,16 @@ CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 18
 COLUMNS_NEEDED = 80
 """A narrower terminal wraps: an id that is cut is of no use."""
 
-dead_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+dead_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at what was given up, and send it again or drop it."
+)
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids of dead letters.")]
-Reason = Annotated[str | None, typer.Option(help="Those of this reason.")]
-Customer = Annotated[str | None, typer.Option(help="Those of this customer.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="The ids of dead letters, as customer-sync dead list shows them."),
+]
+Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Those of this reason, such as customer_not_found.")]
+Customer = Annotated[str | None, typer.Option(metavar="CUSTOMER", help="Those of this customer.")]
 All = Annotated[bool, typer.Option("--all", help="All there are.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; needed where nobody can be asked.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -52,11 +57,11 @@ class _Selection:
         return "1 dead letter" if self.number == 1 else f"{self.number:,} dead letters"
 
 
-@dead_app.command("list")
+@dead_app.command("list", short_help="List dead letters, the newest first.")
 def list_letters(
     reason: Reason = None,
     customer: Customer = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Show at most so many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first, without what was sent."""
@@ -81,9 +86,11 @@ def list_letters(
     typer.echo(f"dead letters: {totals.total():,}" + (f" ({by_reason})" if by_reason else ""))
 
 
-@dead_app.command()
+@dead_app.command(short_help="Show one with what was sent: personal data.")
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter.")],
+    letter_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id of a dead letter, as customer-sync dead list shows it.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Show one dead letter with what was sent, which may hold personal data."""
@@ -110,7 +117,7 @@ def show(
         typer.echo(f"  {printable(name)}: {printable(text)}")
 
 
-@dead_app.command()
+@dead_app.command(short_help="Send dead letters again.")
 def replay(
     ids: Ids = None,
     reason: Reason = None,
@@ -119,7 +126,10 @@ def replay(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters again, each as a new event; say where it will overwrite newer changes."""
+    """Send dead letters again, each as a new event; say where it will overwrite newer changes.
+
+    Say which: ids, or --reason and/or --customer, or --all. It asks where that may be more than one.
+    """
     selection = _select(ids, reason, customer, everything)
     if selection.number > 1 and not yes:
         confirm(f"Replay {selection}?")
@@ -138,7 +148,7 @@ def replay(
     _work_off(selection, replay_page, None if as_json else "replayed")
 
 
-@dead_app.command()
+@dead_app.command(short_help="Delete dead letters for good.")
 def drop(
     ids: Ids = None,
     reason: Reason = None,
@@ -147,7 +157,10 @@ def drop(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Delete dead letters for good: what they asked for will never be done."""
+    """Delete dead letters for good: what they asked for will never be done.
+
+    Say which: ids, or --reason and/or --customer, or --all. It always asks.
+    """
     selection = _select(ids, reason, customer, everything)
     if selection.number > 0 and not yes:
         confirm(f"Drop {selection} for good?")

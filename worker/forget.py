@@ -3,12 +3,16 @@
 from typing import Annotated
 
 import typer
+from redis.asyncio import Redis
 
+from config.settings import RedisPlace
 from jobs.forget import Forgotten, StillWaitingError
 from jobs.forget import forget as forget_customer
+from jobs.overview import read_standing
 from worker.console import confirm, fail, printable, say, with_redis
 
 EX_TEMPFAIL = 75
+NOTHING = Forgotten(dead_letters=0, outcomes=0, event_ids=0)
 ELSEWHERE = (
     "what remains elsewhere, and is not this command's to erase:",
     "  Autumn: the customer itself; customers.delete, with delete_in_stripe, erases it in both services",
@@ -27,21 +31,27 @@ def forget(
     shown = printable(customer_id)
     if not yes:
         confirm(f"Forget everything that is kept here about {shown}, its dead letters included?")
-    try:
-        forgotten = with_redis(
-            lambda redis, place: forget_customer(
-                redis, inbox=place.inbox_stream, prefix=place.key_prefix, customer_id=customer_id
-            )
+
+    async def act(redis: Redis, place: RedisPlace) -> tuple[bool, Forgotten]:
+        standing = await read_standing(redis, place.key_prefix, customer_id)
+        forgotten = await forget_customer(
+            redis, inbox=place.inbox_stream, prefix=place.key_prefix, customer_id=customer_id
         )
+        return standing.is_known, forgotten
+
+    try:
+        was_known, forgotten = with_redis(act)
     except StillWaitingError:
         fail(
             EX_TEMPFAIL,
             f"changes of {shown} wait or are being applied: nothing was removed. "
             "Stop what sends them, let them end (customer-sync status), and say it again",
         )
-    say(_told(shown, forgotten))
+    say(_told(shown, forgotten, was_known=was_known))
 
 
-def _told(customer: str, forgotten: Forgotten) -> list[str]:
+def _told(customer: str, forgotten: Forgotten, *, was_known: bool) -> list[str]:
+    if not was_known and forgotten == NOTHING:
+        return [f"{customer}: nothing was kept here about it; is this its id in Autumn?", *ELSEWHERE]
     counted = f"{forgotten.dead_letters} dead letters, {forgotten.outcomes} outcomes, {forgotten.event_ids} event ids"
     return [f"{customer}: removed its record, what was said of it lately, {counted}", *ELSEWHERE]

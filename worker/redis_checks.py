@@ -59,6 +59,9 @@ def redis_error_in_words(error: Exception) -> Found:
     if is_untrusted(error):
         text = "the certificate of Redis is not trusted, or is for another name"
         return Found("wrong", text, "See docs/deploy.md, Redis over TLS")
+    if isinstance(error, ResponseError):
+        text = f"Redis refuses a command ({type(error).__name__})"
+        return Found("wrong", text, "Check that it is the primary, and has memory; its log says more")
     return Found("wrong", f"Redis does not answer ({type(error).__name__})", "Check REDIS_URL, and that Redis runs")
 
 

@@ -9,8 +9,8 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Annotated, Any, Final
 import typer
 import uvloop
 from redis.exceptions import RedisError
-from typer.core import TyperGroup
 
 from config.logs import configure_logs
 from config.settings import Settings, SettingsError, load_scan_settings
@@ -31,7 +30,7 @@ from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
 from jobs.scan_report import ScanReport, ScanRun
 from worker.connection import open_briefly, open_redis
-from worker.console import EX_CONFIG, EX_USAGE, fail, with_redis
+from worker.console import EX_CONFIG, fail, redis_sentence, with_redis
 from worker.lifespan import open_scan
 from worker.scan_files import write_csv, write_json
 from worker.scan_page import write_page
@@ -44,30 +43,7 @@ _SPAN: Final = re.compile(r"(\d+)([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
-class _Commands(TyperGroup):
-    """Ends with EX_USAGE for a wrong option, because typer's own 2 means here that drift was found."""
-
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """As typer's."""
-        with _told_apart():
-            return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: Any) -> Any:
-        """As typer's."""
-        with _told_apart():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _told_apart() -> Iterator[None]:
-    try:
-        yield
-    except typer.TyperException as error:
-        error.exit_code = EX_USAGE
-        raise
-
-
-scan_app = typer.Typer(cls=_Commands, invoke_without_command=True, rich_markup_mode=None)
+scan_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
 @scan_app.callback()
@@ -79,9 +55,14 @@ def scan(
         list[str] | None,
         typer.Option(metavar="KIND", help=f"Only findings of this kind; may be repeated. {', '.join(SCAN_KINDS)}."),
     ] = None,
-    customer: Annotated[str | None, typer.Option(help="Look at this customer alone, at once.")] = None,
+    customer: Annotated[
+        str | None, typer.Option(metavar="CUSTOMER", help="Look at this customer alone, at once.")
+    ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only customers created since: 90m, 12h, 7d, or a time such as 2026-11-01.")
+        str | None,
+        typer.Option(
+            metavar="WHEN", help="Only customers created since: 90m, 12h, 7d, or a time such as 2026-11-01, in UTC."
+        ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
@@ -89,11 +70,17 @@ def scan(
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
 ) -> None:
-    """Compare both sides and report what differs. Writes nothing; with --apply it asks for syncs."""
+    """Compare both sides and report what differs; with --apply, ask for the syncs that repair it.
+
+    It writes to neither service. Ends with 0 for no drift, 2 for drift, 1 where the scan failed, was refused, or one
+    was running already.
+    """
     if ctx.invoked_subcommand is not None:
         return
     if customer is not None and since is not None:
         raise typer.BadParameter("goes without --since", param_hint="--customer")
+    if force and not apply:
+        raise typer.BadParameter("goes with --apply", param_hint="--force")
     asked = ScanAsked(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
     for option, path in (("--json", json_file), ("--csv", csv_file), ("--html", html_file)):
         _refuse_unwritable(option, path)
@@ -140,7 +127,7 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
     except SyncError as error:
         fail(FAILED, f"the scan failed: {error}")
     except RedisError as error:
-        fail(FAILED, f"Redis does not answer ({type(error).__name__}): is REDIS_URL right, is it running?")
+        fail(FAILED, redis_sentence(error))
     except (sqlite3.Error, OSError) as error:
         fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
     except KeyboardInterrupt:

@@ -34,8 +34,10 @@ COLUMNS, COLUMNS_AT_MOST = 80, 100
 
 
 def status(
-    customer_id: Annotated[str | None, typer.Argument(help="A customer's id; without: everything together.")] = None,
-    event_id: Annotated[str | None, typer.Option("--event", help="An event's id, or its entry's.")] = None,
+    customer_id: Annotated[str | None, typer.Argument(metavar="CUSTOMER", help="A customer's id in Autumn.")] = None,
+    event_id: Annotated[
+        str | None, typer.Option("--event", metavar="ID", help="An event's id, or its entry's: what became of it.")
+    ] = None,
     live: Annotated[
         bool,
         typer.Option(

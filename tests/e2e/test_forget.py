@@ -53,3 +53,9 @@ async def test_it_asks_first_and_does_nothing_while_changes_wait(box: Sandbox, t
     code, output = await command(box, tmp_path, "forget", ANN, "--yes")
     assert code == 75
     assert "nothing was removed" in output
+
+
+async def test_of_nobody_it_does_not_say_that_something_was_removed(box: Sandbox, tmp_path: Path) -> None:
+    code, output = await command(box, tmp_path, "forget", "a_typing_error", "--yes")
+    assert code == 0
+    assert output.startswith("a_typing_error: nothing was kept here about it; is this its id in Autumn?\n")

@@ -20,6 +20,8 @@ async def contents(redis: Redis) -> list[bytes]:
     found: list[bytes] = []
     async for key in redis.scan_iter():
         kind = await redis.type(key)
+        if kind == b"none":  # It is gone meanwhile.
+            continue
         read: dict[bytes, Any] = {
             b"string": redis.get,
             b"hash": redis.hgetall,

@@ -103,13 +103,14 @@ def send(
 
     async def act(redis: Redis, place: RedisPlace) -> tuple[str, Outcome | None]:
         sent = await send_update(redis, update, stream=place.inbox_stream)
+        # Before the wait: whoever ends that with Ctrl-C can ask again.
+        typer.echo(f"event: {sent}")
         outcome = None
         if wait_seconds > 0:
             outcome = await outcome_of(redis, sent, wait_seconds=wait_seconds, prefix=place.key_prefix)
         return sent, outcome
 
     sent, outcome = with_redis(act)
-    typer.echo(f"event: {sent}")
     if wait_seconds > 0:
         if outcome is None:
             fail(

@@ -31,6 +31,7 @@ from worker.story import EVENT_NOT_KNOWN, tell, tell_outcome, verdict_of
 from worker.watching import watch
 
 COLUMNS, COLUMNS_AT_MOST = 80, 100
+"""A narrower terminal wraps: an id that is cut is of no use. Without one, lines are as long as they are printed."""
 
 
 def status(
@@ -129,7 +130,8 @@ def _everything(*, as_json: bool) -> None:
     if as_json:
         _print_json(picture_json(picture))
         return
-    console = _console()
+    console = Console(highlight=False)
+    console.width = max(COLUMNS, min(COLUMNS_AT_MOST, console.width)) if sys.stdout.isatty() else COLUMNS
     for line in picture_lines(picture, is_plain=console.options.ascii_only):
         console.print(line)
 
@@ -138,12 +140,11 @@ def _watch() -> None:
     """Until Ctrl-C, which is how it is meant to end."""
     if not sys.stdout.isatty():
         fail(EX_USAGE, "--watch: needs a terminal to draw on; without it status shows everything once, as --json does")
-    console = _console()
 
     async def run(redis: Redis, _: RedisPlace) -> None:
         # The first one says why Redis does not tell; later ones must not hang where it does.
         first = await _pictures(redis).read()
-        await watch(console, first, _pictures(redis, is_brief=True).read)
+        await watch(Console(highlight=False), first, _pictures(redis, is_brief=True).read)
 
     with suppress(KeyboardInterrupt):
         with_redis(run)
@@ -155,13 +156,6 @@ def _pictures(redis: Redis, *, is_brief: bool = False) -> Pictures:
         redis, prefix=measures.key_prefix, inbox=measures.inbox_stream, scan_schedule=measures.scan_schedule
     )
     return Pictures(redis, measures, state.look if is_brief else state.read)
-
-
-def _console() -> Console:
-    """Of the width of the terminal, or of a printed line where there is none."""
-    console = Console(highlight=False, soft_wrap=False)
-    console.width = min(console.width, COLUMNS_AT_MOST) if sys.stdout.isatty() else COLUMNS
-    return console
 
 
 def _print_json(answer: Json) -> None:

@@ -8,7 +8,7 @@ import re
 import ssl
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
 Mode = Literal["live", "test"]
+Place = TypeVar("Place", bound="RedisPlace")
 
 AUTUMN_KEY_PREFIXES: dict[str, Mode] = {"am_sk_live_": "live", "am_sk_test_": "test"}
 STRIPE_KEY_PREFIXES: dict[str, Mode] = {
@@ -26,7 +27,6 @@ STRIPE_KEY_PREFIXES: dict[str, Mode] = {
     "rk_test_": "test",
 }
 STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
-
 
 METADATA_KEY_MAX, METADATA_KEYS_FREE = 40, 48
 """Characters of a key of Stripe's metadata, and the keys that are left beside our own two."""
@@ -120,10 +120,8 @@ class Measures(RedisPlace):
     @property
     def mode(self) -> Mode | None:
         """The mode of the key; None where there is none that tells it."""
-        try:
-            return None if self.stripe_api_key is None else mode_of(self.stripe_api_key, STRIPE_KEY_PREFIXES)
-        except ValueError:
-            return None
+        key = "" if self.stripe_api_key is None else self.stripe_api_key.get_secret_value()
+        return next((mode for prefix, mode in STRIPE_KEY_PREFIXES.items() if key.startswith(prefix)), None)
 
     @property
     def stripe_rate(self) -> float | None:
@@ -261,10 +259,7 @@ def load_settings(**given: Any) -> Settings:
 
     Raises SettingsError with a line for each variable that is missing or wrong.
     """
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error))) from None
+    return _load(Settings, **given)
 
 
 def load_scan_settings(**given: Any) -> Settings:
@@ -279,16 +274,17 @@ def load_scan_settings(**given: Any) -> Settings:
 
 def load_place() -> RedisPlace:
     """Read only where our keys are, for tools that need no key of a service. Raises SettingsError."""
-    try:
-        return RedisPlace()
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error))) from None
+    return _load(RedisPlace)
 
 
 def load_measures() -> Measures:
     """Read only what it takes to judge how the work goes. Raises SettingsError."""
+    return _load(Measures)
+
+
+def _load(kind: type[Place], **given: Any) -> Place:
     try:
-        return Measures()
+        return kind(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error))) from None
 

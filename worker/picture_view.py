@@ -53,6 +53,9 @@ def picture_lines(picture: Picture, *, is_old: bool = False, is_plain: bool = Fa
     yield ""
     yield from _scans(picture.runs)
     yield ""
+    totals = ", ".join(f"{name} {value:,}" for name, value in sorted(picture.overview.totals.items()))
+    if totals:
+        yield Text(f"counted since the beginning: {totals}", style="dim")
     mode = "" if picture.mode is None else f", {picture.mode} mode"
     yield Text(f"as of {time_text(picture.overview.now_ms)}{mode}", style="dim")
 
@@ -68,9 +71,6 @@ def _flow(picture: Picture) -> Iterator[RenderableType]:
     for station in stations_of(picture.overview):
         table.add_row(station.name.lower(), f"{station.number:,}", station.note)
     yield from (_title("the way of the events"), _below(table))
-    totals = ", ".join(f"{name} {value:,}" for name, value in sorted(picture.overview.totals.items()))
-    if totals:
-        yield _below(Text(f"counted since the beginning: {totals}", style="dim"))
 
 
 def _hours(trends: Trends, marks: str) -> Iterator[RenderableType]:

@@ -73,7 +73,6 @@ def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
         "  being synced  3  customers",
         "  applied       5  events, 2 merged into others",
         "  given up      0  dead letters",
-        "  counted since the beginning: applied 5, merged 2",
         "",
         "the last 6 hours",
         "  Nothing was noted yet: a worker does that once a minute.",
@@ -86,6 +85,7 @@ def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
         "the last scans",
         "  There was none yet.",
         "",
+        "counted since the beginning: applied 5, merged 2",
         "as of 2027-01-15T08:00:00+00:00, test mode",
     ]
 

@@ -1,6 +1,7 @@
 """What tests share: a real Redis, both simulators over HTTP, and the doors of a job onto them."""
 
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,12 @@ from sandbox.stripe import StripeSimulator
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
 PREFIX = "customer-sync"
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C: where the tests run in a shell's background it is ignored, and by all that they start, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

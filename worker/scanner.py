@@ -54,16 +54,18 @@ class Scanner:
             log.info("scan_runs_elsewhere")
 
 
-def is_due(schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int) -> bool:
+def is_due(
+    schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int, *, grace_ms: int = 0
+) -> bool:
     """Whether a scan is due: a time of the schedule has come since the last one that asked for syncs began.
 
     Without a watermark one is due at once: Redis is new, or has lost what it held, which is what a scan makes good. So
     it is with one that lies ahead, because the clock of Redis was wrong then: its time may be a year away.
-    All times are in milliseconds since the epoch.
+    With `grace_ms` it has to have been due for so long. All times are in milliseconds since the epoch.
     """
     if last is not None and last.state == "failed" and 0 <= now_ms - last.ended_ms < AFTER_FAILURE_MS:
         return False
     if watermark_ms is None or watermark_ms > now_ms:
         return True
     following = next(CronSim(schedule, datetime.fromtimestamp(watermark_ms / 1000, UTC)))
-    return following.timestamp() * 1000 <= now_ms
+    return following.timestamp() * 1000 + grace_ms <= now_ms

@@ -98,5 +98,5 @@ class SharedStateReader:
             last=next(iter(runs), None),
             last_done=next((run for run in runs if run.state != "failed"), None),
             began_ms=began_ms,
-            is_overdue=is_due(self._scan_schedule, began_ms, None, now_ms - SCAN_GRACE_MS),
+            is_overdue=is_due(self._scan_schedule, began_ms, None, now_ms, grace_ms=SCAN_GRACE_MS),
         )

@@ -42,6 +42,19 @@ def test_a_clock_that_was_set_back_holds_up_no_scan() -> None:
     assert is_due(DAILY, at("2026-11-24T03:17:00"), failed, now)
 
 
+@pytest.mark.parametrize(
+    ("watermark", "now", "due"),
+    [
+        ("2026-11-25T11:59:00", "2026-11-25T12:00:00", False),
+        ("2026-11-24T03:17:00", "2026-11-25T09:16:59", False),
+        ("2026-11-24T03:17:00", "2026-11-25T09:17:00", True),
+        ("2027-11-25T12:00:00", "2026-11-25T12:00:00", True),
+    ],
+)
+def test_a_scan_that_is_due_may_take_a_while_before_it_is_overdue(watermark: str, now: str, due: bool) -> None:
+    assert is_due(DAILY, at(watermark), None, at(now), grace_ms=6 * 3_600_000) is due
+
+
 @pytest.mark.parametrize(("minutes_ago", "due"), [(1, False), (14, False), (15, True), (60, True)])
 def test_after_a_failure_the_next_one_waits_a_while(minutes_ago: int, due: bool) -> None:
     now = at("2026-11-25T12:00:00")

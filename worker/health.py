@@ -95,7 +95,8 @@ def _scan(scan: ScanState) -> list[Reason]:
     """A deployment that never scanned is left to the alert, which waits: its first scan may only have begun."""
     reasons = []
     if scan.last is not None and scan.last.state in {"failed", "refused"}:
-        what = f"{scan.last.state} ({scan.last.error})" if scan.last.error else scan.last.state
+        failed = f"failed ({scan.last.error})" if scan.last.error else "failed"
+        what = failed if scan.last.state == "failed" else "was refused, as too much would change"
         reasons.append(Reason("CustomerSyncScanFailed", f"the last scan {what}; see `customer-sync scan history`"))
     if scan.is_overdue and scan.began_ms is not None:
         reasons.append(Reason("CustomerSyncScanOverdue", "a scan should have come to its end; does a scanner run?"))

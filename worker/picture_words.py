@@ -12,6 +12,8 @@ from worker.shared_state import SharedState
 from worker.story import plural, verdict_of
 
 COMMAND = "`customer-sync"
+LINE_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
+"""The alerts that are about a closed line themselves."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,26 @@ class Station:
 
 def headline_of(state: SharedState | None) -> Headline:
     """Whether everything is all right, in one sentence; None is a state that Redis does not tell."""
+    told = why_a_person_should_look(state)
+    reasons = [_without_command(reason.text) for reason in told]
     line = None if state is None else state.overview.line
-    reasons = [_without_command(reason.text) for reason in why_a_person_should_look(state)]
+    outage = ""
+    if line is not None and LINE_ALERTS.isdisjoint(reason.alert for reason in told):
+        outage = f"{line.service.capitalize()} fails, and is tried by itself until it is back."
     if reasons or state is None:
-        first, *others = [text[:1].upper() + text[1:] + "." for text in reasons]
-        return Headline("bad", first, " ".join(filter(None, [line.message if line is not None else "", *others])))
-    if line is not None:
-        return Headline("warn", f"{line.service.capitalize()} fails, and is tried by itself until it is back.")
+        texts = [*reasons[1:], outage] if line is None else [line.message, *reasons[1:], outage]
+        return Headline("bad", _sentence(reasons[0]), " ".join(_sentence(text) for text in texts if text))
+    if outage:
+        return Headline("warn", outage)
     overview = state.overview
     applied = overview.age_seconds(overview.last_success_ms)
     since = "" if applied is None else f" A change was last applied {age_text(applied)} ago."
     waiting = overview.waiting + overview.working
     return Headline("good", "Everything is all right.", f"{plural(waiting, 'customer')} being brought in sync.{since}")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 def _without_command(reason: str) -> str:

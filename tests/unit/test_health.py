@@ -108,6 +108,19 @@ def test_a_scan_that_went_wrong_is_told_until_the_next_one(run_state: RunState, 
     assert readiness_json(state_of(IDLE, scan), [])["last_scan"]["state"] == run_state
 
 
+@pytest.mark.parametrize(
+    ("run_state", "error", "text"),
+    [
+        ("failed", "http_503", "the last scan failed (http_503); see `customer-sync scan history`"),
+        ("refused", "", "the last scan was refused, as too much would change; see `customer-sync scan history`"),
+    ],
+)
+def test_why_a_scan_went_wrong_is_a_sentence(run_state: RunState, error: str, text: str) -> None:
+    run = ScanRun("one", run_state, NOW_MS, NOW_MS, 1, 1, error=error)
+    scan = ScanState(last=run, last_done=None, began_ms=NOW_MS, is_overdue=False)
+    assert [reason.text for reason in why_a_person_should_look(state_of(IDLE, scan))] == [text]
+
+
 def test_an_overdue_scan_is_told_but_not_that_there_never_was_one() -> None:
     assert alerts(IDLE, replace(NEVER_SCANNED, began_ms=ago(10 * 86_400))) == ["CustomerSyncScanOverdue"]
     assert readiness_json(state_of(IDLE), [])["last_scan"] is None

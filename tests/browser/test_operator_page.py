@@ -136,6 +136,16 @@ async def test_on_a_phone_everything_of_a_row_is_still_there(page: Tab) -> None:
     assert await page.evaluate(hidden) == 0
 
 
+@pytest.mark.parametrize("width", [390, 820])
+async def test_where_a_row_is_a_block_what_chooses_it_begins_where_its_words_do(page: Tab, width: int) -> None:
+    await page.show(width=width, height=800)
+    left = "(e) => e.getBoundingClientRect().left"
+    boxes = await page.evaluate(f"[...document.querySelectorAll('.choice input')].map({left})")
+    rows = await page.evaluate(f"[...document.querySelectorAll('.choices tbody tr')].map({left})")
+    assert len(rows) == 3
+    assert boxes == rows
+
+
 async def test_screen_readers_get_landmarks_headings_tables_and_names(page: Tab) -> None:
     tree = (await page.call("Accessibility.getFullAXTree"))["nodes"]
     roles = [node["role"]["value"] for node in tree if not node.get("ignored")]

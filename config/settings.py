@@ -296,5 +296,7 @@ def _explain(error: ValidationError) -> list[str]:
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             text = "is not set; put it into the environment or into .env"
+        elif problem["type"] == "too_short":
+            text = f"has to have {problem['ctx']['min_length']} characters at least"
         lines.append(f"{name}: {text}" if name else text)
     return lines

@@ -81,6 +81,12 @@ def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
     assert value not in str(refusal.value)
 
 
+def test_a_short_password_is_said_to_be_short() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"OPERATOR_PASSWORD": "elevenchars"})
+    assert str(refusal.value) == "OPERATOR_PASSWORD: has to have 12 characters at least"
+
+
 def test_metadata_keys_are_parted_by_commas_and_each_once() -> None:
     assert load_settings(**GOOD | {"STRIPE_METADATA_KEYS": "plan, seats,,plan"}).stripe_metadata_keys == (
         "plan",

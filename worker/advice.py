@@ -124,5 +124,7 @@ REASONS: Final[Mapping[str, str]] = {
     "unexpected": "An error in this software; the message names the place. Replay when it is mended.",
     "internal_error": "Autumn failed at it each time while others worked. Ask Autumn, then replay.",
 }
+TO_DROP: Final = frozenset({"invalid_event", "other_customer", "stripe_customer_missing", "stripe_refused", "too_long"})
+"""The reasons for which another event has to be sent, so that the letter is of no more use."""
 OTHER_REASON: Final = "The message says why. When the cause is mended, replay; if the change is not wanted, drop it."
 """What can be done about dead letters, by reason; the last for a reason that is not here."""

@@ -16,7 +16,7 @@ from jobs.overview import Standing
 from jobs.plan import LinkState
 from jobs.record import Outcome
 from jobs.report import Action, SyncReport, known_findings, read_reports
-from worker.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS
+from worker.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS, TO_DROP
 from worker.console import time_text
 
 EVENT_NOT_KNOWN = "not known: it was not sent in the last 24 hours, or is still in the inbox"
@@ -226,5 +226,6 @@ def _letters(letters: NewestLetters, customer: str) -> Iterator[str]:
         yield f"  {letter.id}  {time_text(letter.buried_at_ms)}  {letter.reason}"
     for reason, number in Counter(letter.reason for letter in letters.letters).items():
         yield f"  {reason} ({number}): {REASONS.get(reason, OTHER_REASON)}"
-        yield f"    customer-sync dead replay --customer {shlex.quote(customer)} --reason {shlex.quote(reason)}"
+        act = "drop" if reason in TO_DROP else "replay"
+        yield f"    customer-sync dead {act} --customer {shlex.quote(customer)} --reason {shlex.quote(reason)}"
     yield "  what the message of one says: customer-sync dead show ID"

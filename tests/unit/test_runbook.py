@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker.advice import FAILURES, REASONS
+from worker.advice import FAILURES, REASONS, TO_DROP
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -105,6 +105,14 @@ def test_every_reason_of_a_dead_letter_has_its_heading() -> None:
     reasons = written_codes(*(CODE.keys() - PASSING - {"Halt"})) | in_scripts | REASONS.keys()
     assert {"invalid_event", "needs-review", "too_long", "unexpected", "not_taken"} <= reasons
     assert reasons - headed("Dead letters") == set()
+
+
+def test_a_reason_whose_letters_are_to_be_dropped_says_so() -> None:
+    assert TO_DROP == {reason for reason, to_do in REASONS.items() if re.search(r"\bdrop this( one)?\.$", to_do)}
+    for reason in TO_DROP:
+        found = re.search(rf"^### .*`{reason}`.*\n\n((?:.+\n)+)", section("Dead letters"), re.MULTILINE)
+        assert found is not None, reason
+        assert "drop the letter" in " ".join(found.group(1).split()), reason
 
 
 def test_every_failure_in_passing_is_said_to_be_one() -> None:

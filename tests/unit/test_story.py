@@ -206,7 +206,7 @@ def test_a_customer_that_no_sync_has_seen_is_not_in_sync() -> None:
     assert verdict == Verdict("needs-a-person", "needs a person: no sync has seen both of its sides")
 
 
-def test_dead_letters_are_told_by_reason_with_how_to_replay_them() -> None:
+def test_dead_letters_are_told_by_reason_with_how_to_be_rid_of_them() -> None:
     other = replace(LETTER, id="1600000000000-0", reason="a reason; of nobody", buried_at_ms=1_600_000_000_000)
     lines = tell(IDLE, NewestLetters((LETTER, LETTER, other)))
     assert lines[0] == "ann: needs a person: 3 events were given up (too_long, a reason; of nobody)"
@@ -216,7 +216,7 @@ def test_dead_letters_are_told_by_reason_with_how_to_replay_them() -> None:
         "  1700000000000-0  2023-11-14T22:13:20+00:00  too_long",
         "  1600000000000-0  2020-09-13T12:26:40+00:00  a reason; of nobody",
         "  too_long (2): A value is longer than Stripe takes. Send a shorter one, and drop this one.",
-        "    customer-sync dead replay --customer ann --reason too_long",
+        "    customer-sync dead drop --customer ann --reason too_long",
         "  a reason; of nobody (1): The message says why. When the cause is mended, replay; if the change is not "
         "wanted, drop it.",
         "    customer-sync dead replay --customer ann --reason 'a reason; of nobody'",

@@ -18,10 +18,8 @@ async def _run() -> None:
 def _how_to_use(running: Sandbox) -> str:
     lines = [f"export {name}={value}" for name, value in running.environment.items()]
     faults = f"{running.environment['STRIPE_API_BASE']}/_sandbox/faults"
-    lines.append(
-        "# Paste these lines where the worker will run; Ctrl-C ends it all. Three bad answers from Stripe: "
-        f"""curl {faults} -d '{{"kind": "500", "times": 3}}'"""
-    )
+    lines.append("# Paste these lines where the worker will run; Ctrl-C ends it all.")
+    lines.append(f"""# Stripe goes down: curl {faults} -d '{{"kind": "503"}}'   and is back: curl -X DELETE {faults}""")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from jobs.events import new_update, read_entry
 from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import find_redis_server
 from tests.conftest import INBOX
-from tests.e2e.processes import ROOT, environment_with, worker
+from tests.e2e.processes import ROOT, environment_with, free_port, worker
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVENT = new_update(customer_id="user_42", changes={"email": "ann@example.com", "send_email_receipts": True})
@@ -70,9 +70,24 @@ async def test_the_python_sample_sends_the_event_and_prints_its_outcome(box: San
     assert box.autumn.customers["user_42"]["email"] == "ann@example.com"
 
 
+async def test_the_sandbox_has_a_worker_and_a_scanner_as_the_readme_starts_them(box: Sandbox, tmp_path: Path) -> None:
+    (block,) = [block for block in samples("sh") if "PORT=8080" in block]
+    ports = {"8080": free_port(), "8081": free_port()}
+    for written, free in ports.items():
+        block = block.replace(f"PORT={written}", f"PORT={free}")
+    # Each that is left running is ended when the lines are through.
+    kept = re.sub(r"2>(\S+) &", rf'2>"{tmp_path}/\1" & started="$started $!"', block)
+    said = await shell(f"{kept}kill $started; wait; true", box)
+    assert "status: applied" in said
+    assert "in Stripe: cus_" in said
+    for name, port in zip(("worker.log", "scanner.log"), ports.values(), strict=True):
+        assert f'"port": {port}, "event": "port_open"' in (tmp_path / name).read_text(encoding="utf-8")
+
+
 def commands(beginning: str) -> list[str]:
     """The README's lines of `customer-sync` that begin so, as they are run here."""
-    lines = [line for block in samples("sh") for line in block.splitlines() if line.startswith("customer-sync")]
+    blocks = [block for block in samples("sh") if "PORT=" not in block]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("customer-sync")]
     return [
         line.split("  #")[0].replace("customer-sync", "python -m worker")
         for line in lines

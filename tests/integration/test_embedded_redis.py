@@ -170,10 +170,13 @@ def test_the_sandbox_says_how_to_use_it_answers_and_ends_when_asked(how: signal.
     command = [sys.executable, "-W", "error", "-m", "sandbox"]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(6)]
+        lines = [process.stdout.readline() for _ in range(7)]
         try:
             exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[:5])
-            assert lines[5].startswith("# ")
+            assert all(line.startswith("# ") for line in lines[5:])
+            faults = f"{exports['STRIPE_API_BASE']}/_sandbox/faults"
+            assert f"curl {faults} -d '{{\"kind\": \"503\"}}'" in lines[6]
+            assert f"curl -X DELETE {faults}" in lines[6]
             assert_it_answers(exports)
         finally:
             process.send_signal(how)

@@ -54,9 +54,7 @@ class Scanner:
             log.info("scan_runs_elsewhere")
 
 
-def is_due(
-    schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int, *, grace_ms: int = 0
-) -> bool:
+def is_due(schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int, *, grace_ms: int = 0) -> bool:
     """Whether a scan is due: a time of the schedule has come since the last one that asked for syncs began.
 
     Without a watermark one is due at once: Redis is new, or has lost what it held, which is what a scan makes good. So

@@ -175,7 +175,7 @@ def test_the_sandbox_says_how_to_use_it_answers_and_ends_when_asked(how: signal.
             exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[:5])
             assert all(line.startswith("# ") for line in lines[5:])
             faults = f"{exports['STRIPE_API_BASE']}/_sandbox/faults"
-            assert f"curl {faults} -d '{{\"kind\": \"503\"}}'" in lines[6]
+            assert f'curl {faults} -d \'{{"kind": "503"}}\'' in lines[6]
             assert f"curl -X DELETE {faults}" in lines[6]
             assert_it_answers(exports)
         finally:

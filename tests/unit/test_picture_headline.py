@@ -1,4 +1,7 @@
-"""The sentence at the top of the operator's page and of `customer-sync status`: what is wrong comes first, and nothing that is hides another."""
+"""The sentence at the top of the operator's page and of `customer-sync status`: what is wrong comes first.
+
+Nothing that is wrong hides something else that is.
+"""
 
 from dataclasses import replace
 

@@ -20,12 +20,7 @@ Mode = Literal["live", "test"]
 Place = TypeVar("Place", bound="RedisPlace")
 
 AUTUMN_KEY_PREFIXES: dict[str, Mode] = {"am_sk_live_": "live", "am_sk_test_": "test"}
-STRIPE_KEY_PREFIXES: dict[str, Mode] = {
-    "sk_live_": "live",
-    "rk_live_": "live",
-    "sk_test_": "test",
-    "rk_test_": "test",
-}
+STRIPE_KEY_PREFIXES: dict[str, Mode] = {"sk_live_": "live", "rk_live_": "live", "sk_test_": "test", "rk_test_": "test"}
 STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
 
 METADATA_KEY_MAX, METADATA_KEYS_FREE = 40, 48

@@ -74,6 +74,22 @@ def test_fly_runs_the_procfiles_commands_and_stops_them_as_they_expect() -> None
         assert {name for each in fly()[part] for name in each["processes"]} == set(PROCFILE)
 
 
+def test_fly_asks_each_process_whether_it_is_alive_on_the_port_that_it_is_given() -> None:
+    assert set(fly()["env"]) <= SETTINGS
+    port = int(fly()["env"]["PORT"])
+    (check,) = fly()["checks"].values()
+    assert (check["type"], check["path"], check["port"]) == ("http", "/healthz", port)
+    (scraped,) = fly()["metrics"]
+    assert (scraped["path"], scraped["port"]) == ("/metrics", port)
+    for asked in (check, scraped):
+        assert set(asked["processes"]) == set(PROCFILE)
+
+
+def test_no_platform_judges_a_process_by_what_a_person_should_look_at() -> None:
+    for name in ("app.json", "render.yaml", "fly.toml", *(f"deploy/systemd/{path.name}" for path in UNITS)):
+        assert "/readyz" not in (ROOT / name).read_text(encoding="utf-8"), name
+
+
 def test_every_process_type_has_a_unit_of_systemd() -> None:
     commands = {re.sub(r"^\S*/", "", unit(path)["ExecStart"]) for path in UNITS}
     assert commands == set(PROCFILE.values())

@@ -16,6 +16,7 @@ from jobs.autumn import open_autumn
 from jobs.stripe_gateway import open_stripe
 from worker.cli import app
 from worker.connection import open_briefly, open_redis
+from worker.sessions import SESSION_SECONDS, TRIES_A_MINUTE
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [path for folder in ("jobs", "worker", "config", "sandbox") for path in (ROOT / folder).rglob("*.py")]
@@ -76,9 +77,17 @@ def test_jitter_is_not_used_where_chance_has_to_be_unguessable() -> None:
     assert random.__name__ not in (ROOT / "jobs" / "mailbox.py").read_text(encoding="utf-8")
 
 
+def test_the_document_says_what_the_pages_password_opens() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = text[text.index("## Who can do what") : text.index("## What can go wrong")]
+    assert [line for line in table.splitlines() if line.startswith("| whoever knows `OPERATOR_PASSWORD`")]
+    assert f"{SESSION_SECONDS // 3600} hours" in text
+    assert f"{TRIES_A_MINUTE} wrong passwords a minute" in text
+
+
 def test_the_document_names_tests_and_places_that_exist() -> None:
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:unit|integration|e2e)/\w+\.py)`", text)
+    named = re.findall(r"`((?:unit|integration|e2e|browser)/\w+\.py)`", text)
     assert named
     assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
     runbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from jobs.dead_letters import NO_LETTER, PAGE, DeadLetter, DeadLetters, Wanted
 from worker.console import EX_USAGE, NOT_FOUND, confirm, fail, printable, time_text, warn, with_redis
 
 TABLE_COLUMNS = 100
-CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 18
+CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 23
 COLUMNS_NEEDED = 80
 """A narrower terminal wraps: an id that is cut is of no use."""
 

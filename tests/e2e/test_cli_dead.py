@@ -16,6 +16,7 @@ from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import ROOT, environment_with
 from tests.e2e.test_cli import Terminal
+from worker.advice import REASONS
 
 DEAD = f"{PREFIX}:dead"
 ANN, BOB, NOBODY = "1700000000000-0", "1700000001000-0", "1700000002000-0"
@@ -94,6 +95,15 @@ async def test_list_is_a_table_of_100_columns_without_what_was_sent(terminal: Te
     assert lines[-1] == "dead letters: 3 (invalid_event 1, needs-review 1, not_taken 1)"
     assert "\x1b" not in output
     assert "example.com" not in output
+
+
+async def test_list_cuts_no_reason_that_has_a_name_since_it_is_what_replay_and_drop_take(
+    terminal: Terminal, redis: Redis
+) -> None:
+    for reason in REASONS:
+        await redis.xadd(DEAD, {"entry": "7-0", "customer": "ann", "reason": reason, "message": "why", "attempts": "1"})
+    _, output, _ = await terminal.run("dead", "list")
+    assert set(REASONS) == {line.split()[4] for line in output.splitlines()[1 : len(REASONS) + 1]}
 
 
 async def test_list_shows_the_newest_up_to_the_limit_and_counts_all(terminal: Terminal) -> None:

@@ -37,6 +37,7 @@ class Scripts:
         self._redis = redis
         self._scripts = {name: _read(name) for name in names}
         self._asked: list[_Call] = []
+        self._out: list[_Call] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
@@ -45,19 +46,25 @@ class Scripts:
         self._asked.append(call)
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_what_is_asked())
+            self._sender.add_done_callback(self._cancel_with)
         return await call.answer
 
     async def _send_what_is_asked(self) -> None:
-        try:
-            while self._asked:
-                # Who was cancelled before it went out, never asked.
-                calls, self._asked = [call for call in self._asked if not call.answer.done()], []
-                try:
-                    await self._send(calls)
-                except Exception as error:
-                    _fail(calls, error)
-        finally:
-            self._sender = None
+        while self._asked:
+            # Who was cancelled before it went out, never asked.
+            self._out, self._asked = [call for call in self._asked if not call.answer.done()], []
+            try:
+                await self._send(self._out)
+            except Exception as error:
+                _fail(self._out, error)
+        self._out, self._sender = [], None
+
+    def _cancel_with(self, sender: asyncio.Task[None]) -> None:
+        """Cancel who waits for a sender that was cancelled, as all tasks are at a loop's end: nobody else answers."""
+        if sender.cancelled():
+            for call in [*self._out, *self._asked]:
+                call.answer.cancel()
+            self._out, self._asked, self._sender = [], [], None
 
     async def _send(self, calls: Sequence[_Call]) -> None:
         """Answer the calls in one round trip; those whose script Redis does not know (any more), in the next one."""

@@ -85,3 +85,24 @@ async def test_a_redis_that_is_away_fails_all_who_wait_and_none_who_come_later(t
             assert [type(each) for each in ended] == [RedisConnectionError] * 3
             await asyncio.to_thread(server.start)
             assert await scripts.run("leave", ["place"], ["ann"]) == 0
+
+
+async def test_a_loop_that_cancels_all_that_runs_ends_also_those_who_still_ask_for_something(redis: Redis) -> None:
+    scripts = Scripts(redis, "leave")
+    await scripts.run("leave", ["place"], ["ann"])
+
+    async def work() -> None:
+        try:
+            while True:
+                await scripts.run("leave", ["place"], ["ann"])
+        finally:
+            await scripts.run("leave", ["place"], ["ben"])
+
+    # Whether they ask before the sender has ended or after it is another one each time.
+    for _ in range(20):
+        working = [asyncio.create_task(work()) for _ in range(5)]
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        _, left = await asyncio.wait(working, timeout=5)
+        assert not left

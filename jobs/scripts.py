@@ -1,7 +1,8 @@
 """The Lua scripts beside this module, run by name. What each one does, its head says.
 
 Each is one atomic step, however it travels; so those that are asked for while a round trip is under way go out together
-in the next one. A busy worker waits for Redis a fraction as often, and an idle one no longer than before.
+in the next one. A busy worker waits for Redis a fraction as often, and an idle one no longer than before. They run in
+the order they were asked for, but for those that Redis has to be told first: who needs an order waits for each answer.
 """
 
 import asyncio

@@ -9,7 +9,9 @@ local lease, called, waiting, mailbox, record, said, line = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-if not redis.call('ZSCORE', called, customer) or redis.call('EXISTS', lease) == 1 then return nil end
+-- A lease with the same token is of the same asking, sent again because its answer was lost on the way.
+local holder = redis.call('GET', lease)
+if not redis.call('ZSCORE', called, customer) or (holder and holder ~= token) then return nil end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local closed, probe = unpack(redis.call('HMGET', line, 'closed', 'probe'))

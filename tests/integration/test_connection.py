@@ -9,8 +9,10 @@ import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError
 
+from jobs.mail import Ending, Settled
+from jobs.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
-from tests.conftest import PREFIX
+from tests.conftest import INBOX, PREFIX
 from worker.connection import READ_SECONDS, open_redis
 
 PATIENCE_SECONDS = 0.6
@@ -95,3 +97,34 @@ async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connecti
         assert time.monotonic() - begin >= READ_SECONDS
         await redis.aclose(close_connection_pool=True)
     assert opened == 2
+
+
+async def test_a_take_whose_answer_was_lost_is_taken_by_who_asks_again(server: EmbeddedRedis) -> None:
+    lost = False
+
+    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
+        """To Redis and back; the connection breaks when Redis has taken, and before its answer is back."""
+        nonlocal lost
+        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
+        while piece := await asking.read(65536):
+            to_redis.write(piece)
+            answer = await from_redis.read(65536)
+            if not lost and b"lease:ann" in piece and not answer.startswith(b"-NOSCRIPT"):
+                lost = True
+                break
+            answering.write(answer)
+        for writer in (to_redis, answering):
+            writer.close()
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        redis = open_redis(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", PREFIX)
+        mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+        await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+        await mailbox.move()
+        await mailbox.call(1)
+        mail = await mailbox.take("ann")
+        assert lost
+        assert mail is not None
+        assert await mailbox.settle(mail.lease, Ending([Settled(entry.id, entry.id) for entry in mail.entries]))
+        await redis.aclose(close_connection_pool=True)

@@ -186,6 +186,8 @@ async def open_autumn(
             "Authorization": f"Bearer {secret_key}",
             "x-api-version": api_version,
             "Content-Type": "application/json",
+            # aiohttp would ask for whatever it could unpack itself, but it is httpx that unpacks.
+            "Accept-Encoding": "gzip",
         }
     )
     async with transport:

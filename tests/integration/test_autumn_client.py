@@ -92,7 +92,7 @@ async def test_update_sends_the_changes_with_key_and_version_and_returns_the_cus
     (headers,) = server.headers
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert headers["x-api-version"] == "2.3.0"
-    assert headers["Content-Type"] == "application/json"
+    assert (headers["Content-Type"], headers["Accept-Encoding"]) == ("application/json", "gzip")
     assert not {"idempotency-key", "x-skip-cache", "transfer-encoding"} & {name.lower() for name in headers}
 
 

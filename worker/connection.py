@@ -90,6 +90,19 @@ class _Patient:
             await self.disconnect()  # type: ignore[attr-defined]
             raise
 
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send; a connection that does not take all of it within READ_SECONDS is hung up, so that the sending fails.
+
+        A Redis that is gone without a word takes what fits into the buffers on the way, and no more.
+        """
+        if not self.is_connected:  # type: ignore[attr-defined]
+            await self.connect()
+        timer = asyncio.get_running_loop().call_later(READ_SECONDS, self._hang_up)
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        finally:
+            timer.cancel()
+
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """The response; a connection that gives none within READ_SECONDS is hung up, so that the read fails.
 

@@ -99,6 +99,44 @@ async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connecti
     assert opened == 2
 
 
+async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_new_connection(
+    server: EmbeddedRedis,
+) -> None:
+    opened = 0
+
+    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
+        """To Redis and back; the first connection reads no more when something large begins."""
+        nonlocal opened
+        opened += 1
+        is_first = opened == 1
+
+        async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
+            while piece := await reading.read(65536):
+                if is_first and b"large" in piece:
+                    await is_over.wait()
+                writing.write(piece)
+                await writing.drain()
+
+        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(pump(asking, to_redis))
+                both.create_task(pump(from_redis, answering))
+        finally:
+            to_redis.close()
+            answering.close()
+
+    is_over = asyncio.Event()
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        redis = open_redis(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", PREFIX)
+        await redis.ping()
+        async with asyncio.timeout(4 * READ_SECONDS):
+            assert await redis.set("large", "x" * 20_000_000)
+        assert opened == 2
+        is_over.set()
+        await redis.aclose(close_connection_pool=True)
+
+
 async def test_a_take_whose_answer_was_lost_is_taken_by_who_asks_again(server: EmbeddedRedis) -> None:
     lost = False
 

@@ -119,7 +119,7 @@ async def test_a_wrong_key_halts_shows_in_status_and_the_right_key_goes_on(box: 
         events = [await say(box, customer, "Name") for customer in ("ann", "bob")]
         await running.says("invalid_secret_key")
         status = await _status(box)
-        assert "halt since" in status
+        assert "Halted for" in status
         assert "autumn invalid_secret_key" in status
         assert "AUTUMN_SECRET_KEY" in status
         assert "am_sk_test_wrong" not in status + "".join(running.log)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -80,6 +81,17 @@ async def test_a_redis_that_was_killed_loses_no_change_that_it_accepted(box: San
         for customer in customers:
             await wait_until(partial(shows, box, customer, "Name"))
         assert running.process.returncode is None
+
+
+async def test_a_worker_whose_clock_is_behind_that_of_redis_is_no_slower_for_it(box: Sandbox, tmp_path: Path) -> None:
+    behind = "import time\nright = time.time\ntime.time = lambda: right() - 8\n"
+    (tmp_path / "sitecustomize.py").write_text(behind)
+    seed(box, "ann")
+    async with worker(box.environment | {"PYTHONPATH": str(tmp_path)}):
+        begin = time.monotonic()
+        await say(box, "ann", "Name")
+        await wait_until(lambda: shows(box, "ann", "Name"))
+        assert time.monotonic() - begin < 4
 
 
 async def test_a_redis_that_turned_read_only_ends_the_worker_with_75(box: Sandbox) -> None:

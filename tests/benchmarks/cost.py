@@ -5,8 +5,8 @@ Each stands still while another is measured, and each figure is the median over 
 
 import json
 import sys
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -19,11 +19,13 @@ from redis.asyncio.client import Pipeline
 from tests.benchmarks.figures import Measured
 from tests.benchmarks.naive import QUEUE
 from tests.benchmarks.processes import Program
-from tests.benchmarks.services import Options
+from tests.benchmarks.services import UPDATE, Options
 from tests.benchmarks.stage import NO_LIMITS, Bench, Event, Stage, change, staged, wait_until, worker_command
 
 NAIVE: Final = "tests.benchmarks.naive.WorkerSettings"
 JOB_MS: Final = 86_400_000
+WRITTEN_OF: Final = 4
+"""Of so many events one ends as a write to Stripe."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ async def cost(bench: Bench) -> Measured:
         taken: dict[str, list[Turn]] = {"ours": [], "naive": [], "bare": []}
         connections = 0
         for turn in range(turns + 1):
-            await stage.begin(Options())
-            taken["ours"].append(await _ours(stage, ours, turn, count))
-            opened = (await stage.counts())["connections"]
-            connections = max(connections, opened.get("autumn", 0), opened.get("stripe", 0))
-            taken["naive"].append(await _naive(stage, naive, turn, count))
-            taken["bare"].append(await _bare(bare, turn, count))
+            async with _worked_on(stage, count):
+                taken["ours"].append(await _ours(stage, ours, turn, count))
+                opened = (await stage.counts())["connections"]
+                connections = max(connections, opened.get("autumn", 0), opened.get("stripe", 0))
+            async with _worked_on(stage, count):
+                taken["naive"].append(await _naive(stage, naive, turn, count))
+            async with _worked_on(stage, count):
+                taken["bare"].append(await _bare(bare, turn, count))
     # The first turn warms up: it opens the connections and fills what is cached.
     warm = {name: all_turns[1:] for name, all_turns in taken.items()}
     cpu_ms = {name: 1000 * median(turn.cpu_seconds for turn in turns) for name, turns in warm.items()}
@@ -66,6 +70,18 @@ async def cost(bench: Bench) -> Measured:
         {f"cpu_ms_per_event_{name}": value for name, value in cpu_ms.items()}
         | {f"events_per_second_{name}": value for name, value in rates.items()},
     )
+
+
+@asynccontextmanager
+async def _worked_on(stage: Stage, count: int) -> AsyncIterator[None]:
+    """Services that begin anew for a turn. Raises RuntimeError where it left out calls, as who fails does."""
+    await stage.begin(Options())
+    yield
+    calls = (await stage.counts())["calls"]
+    expected = {f"autumn {UPDATE}": count, "stripe GET /v1/customers/{id}": count}
+    expected["stripe POST /v1/customers/{id}"] = count // WRITTEN_OF
+    if any(calls.get(name, 0) < least for name, least in expected.items()):
+        raise RuntimeError(f"measured {calls} where {expected} were expected")
 
 
 def _customers(turn: int, count: int) -> list[Event]:

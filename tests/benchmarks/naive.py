@@ -44,7 +44,7 @@ async def sync(ctx: dict[str, Any], customer_id: str, changes: str) -> None:
     found = await ctx["stripe"].v1.customers.retrieve_async(customer["stripe_id"])
     metadata = {"autumn_id": customer_id, "autumn_send_email_receipts": str(customer["send_email_receipts"]).lower()}
     wanted = {"name": customer["name"], "email": customer["email"], "metadata": metadata}
-    if (found.name, found.email, dict(found.metadata)) != (wanted["name"], wanted["email"], metadata):
+    if (found.name, found.email, found.metadata.to_dict()) != (wanted["name"], wanted["email"], metadata):
         await ctx["stripe"].v1.customers.update_async(customer["stripe_id"], wanted)
 
 

@@ -41,7 +41,7 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
     """A wake-up for some customers. What is to be done is in their mailboxes, so this may be lost, late or doubled.
 
     Being that, it leaves arq's queue at its start: no worker comes across it any more, neither while it runs nor where
-    it was killed. One customer's failure is none of the others'.
+    it was killed. One customer's failure is none of the others', and all of them are logged.
     """
     redis: ArqRedis = ctx["redis"]
     steps = [
@@ -49,9 +49,9 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
         *(sync(ctx["resources"], one) for one in customer_ids),
     ]
     try:
-        for ended in await asyncio.gather(*steps, return_exceptions=True):
-            if isinstance(ended, BaseException):
-                raise ended
+        ends = await asyncio.gather(*steps, return_exceptions=True)
+        if failures := [end for end in ends if isinstance(end, Exception)]:
+            raise ExceptionGroup("a wake-up", failures)
     finally:
         ctx["supervisor"].look_now()
 

@@ -268,3 +268,18 @@ async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redi
         # Nothing of it is done yet, and no worker comes across these jobs any more.
         await wait_until(is_empty)
         assert not await all_settled(redis)
+
+
+async def test_each_failure_of_those_who_share_a_wake_up_is_logged(box: Sandbox, redis: Redis) -> None:
+    customers = seed(box, 3)
+    await redis.set(f"{PREFIX}:said:{customers[0]}", "no JSON")
+    await redis.set(f"{PREFIX}:said:{customers[1]}", "[]")
+    await send_names(redis, customers, range(1))
+    async with worker(box.environment) as running:
+        await running.says("JSONDecodeError")
+        await running.says("AttributeError")
+        await wait_until(lambda: _has_name(box, customers[2]))
+
+
+async def _has_name(box: Sandbox, customer: str) -> bool:
+    return bool(box.autumn.customers[customer]["name"] == "Name 0")

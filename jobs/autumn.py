@@ -155,8 +155,9 @@ class AutumnClient:
                     return _Answer(answer.status_code, answer.headers, await _bounded(answer, writing=writing))
                 finally:
                     await answer.aclose()
-        # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are.
-        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+        # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are, and so
+        # does that of a status line which is no UTF-8.
+        except (httpx.HTTPError, aiohttp.ClientError, UnicodeError, TimeoutError) as error:
             raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
 
 

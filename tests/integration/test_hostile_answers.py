@@ -210,3 +210,17 @@ async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off() -> None:
             with pytest.raises(TryAgain) as raised:
                 await call()
             assert raised.value.code == "unexpected_response"
+
+
+async def test_a_reason_that_is_no_text_is_an_answer_that_was_lost() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Servi\xe7o indispon\xedvel\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, open_autumn(base_url=url, secret_key="am_sk_test_x") as autumn:
+        with pytest.raises(TryAgain) as raised:
+            await autumn.update("user_1", {"name": "Ann"})
+    assert (raised.value.code, raised.value.maybe_applied) == ("connection_lost", True)

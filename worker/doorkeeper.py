@@ -19,6 +19,8 @@ from worker.sessions import GUEST, MINUTE_SECONDS, OPERATOR, SESSION_SECONDS, Se
 log = structlog.get_logger(__name__)
 
 COOKIE: Final = "customer-sync-session"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+"""What browsers send our forms as; no other kind is read."""
 ANSWER_SECONDS: Final = 20.0
 """Nobody waits longer for a page, whatever Redis and the services do."""
 LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -118,7 +120,13 @@ class Doorkeeper:
     async def _is_ours(self, request: web.Request, session: Session) -> bool:
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return False
-        form = await request.post()
+        if request.content_type != FORM_TYPE:
+            return False
+        try:
+            form = await request.post()
+        except (LookupError, ValueError):
+            # Of an encoding that there is not, or not of the one it says.
+            return False
         return self._sessions.is_token(session, str(form.get("token", "")))
 
     def _keep(self, request: web.Request, page: web.Response, session: Session) -> web.Response:

@@ -96,6 +96,40 @@ async def test_a_form_without_our_token_is_refused(world: World, operator: Brows
     assert len(await read_dead(world.redis)) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded; charset=ann@example.com", b"token=x"),
+        ("application/x-www-form-urlencoded; charset=base64", b"token=x"),
+        ("application/x-www-form-urlencoded", b"token=\xff"),
+        ("multipart/form-data", b"token=x"),
+        ("multipart/form-data; boundary=a", b"no part at all"),
+        (
+            "multipart/form-data; boundary=a",
+            b'--a\r\nContent-Disposition: form-data; name="token"\r\n'
+            b"Content-Type: text/plain; charset=ann@example.com\r\n\r\nx\r\n--a--\r\n",
+        ),
+        (
+            "multipart/form-data; boundary=a",
+            b'--a\r\nContent-Disposition: form-data; name="token"\r\n'
+            b"Content-Transfer-Encoding: ann@example.com\r\n\r\nx\r\n--a--\r\n",
+        ),
+        ("multipart/form-data; boundary=a", b"--a\r\nContent-Disposition: form-data\r\n\r\nx\r\n--a--\r\n"),
+        (
+            "multipart/form-data; boundary=a",
+            b"--a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n--a--\r\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/sign-in", "/customer"])
+async def test_a_form_that_cannot_be_read_is_refused_like_one_of_another_site(
+    operator: Browser, caplog: pytest.LogCaptureFixture, path: str, kind: str, body: bytes
+) -> None:
+    status, text = await operator.post(path, body, {"Content-Type": kind})
+    assert (status, "This form is not from here" in text) == (403, True)
+    assert "ann@example" not in caplog.text
+
+
 async def test_a_form_that_another_site_sent_is_refused_even_with_our_token(operator: Browser) -> None:
     fields = {"token": await operator.token(), "customer": "ann"}
     assert (await operator.post("/customer", fields, {"Sec-Fetch-Site": "cross-site"}))[0] == 403

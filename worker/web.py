@@ -29,6 +29,8 @@ ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - platforms ask from outside the
 BACKLOG: Final = 128
 TRY_AGAIN_SECONDS: Final = 5.0
 """How soon a port that another process has is tried again: whoever is replaced in a deploy ends in half a minute."""
+CONNECTIONS_AT_MOST: Final = 64
+"""Probes and people take a few. More would use up the process's files, and leave none for the calls of the services."""
 CLOSE_SECONDS: Final = 1.0
 """What an answer on its way may still take when the process ends."""
 
@@ -77,7 +79,7 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
-    listening = asyncio.create_task(_listen(runner, port))
+    listening = asyncio.create_task(_listen(runner.server, port))  # type: ignore[arg-type]  # None only before its setup
     try:
         yield
     finally:
@@ -87,11 +89,12 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, port: int) -> None:
+async def _listen(server: web.Server, port: int) -> None:
+    """Until cancelled."""
     told = False
     while True:
         try:
-            await web.SockSite(runner, _bind(port)).start()
+            listener = await asyncio.get_running_loop().create_server(_room_in(server), sock=_bind(port))
         except OSError as error:
             if not told:
                 fix = "give each worker of a machine a PORT of its own; it works on, and tries the port again"
@@ -100,7 +103,23 @@ async def _listen(runner: web.AppRunner, port: int) -> None:
             await asyncio.sleep(TRY_AGAIN_SECONDS)
         else:
             log.info("port_open", port=port)
-            return
+            break
+    try:
+        await asyncio.Future()
+    finally:
+        listener.close()
+
+
+def _room_in(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
+    """Makes room for each connection that comes: where there are too many, the one that was there first is hung up."""
+
+    def connection() -> asyncio.BaseProtocol:
+        for first in server.connections[: 1 - CONNECTIONS_AT_MOST]:
+            if first.transport is not None:
+                first.transport.abort()
+        return server()
+
+    return connection
 
 
 def _bind(port: int) -> socket.socket:

@@ -1,8 +1,10 @@
 """A worker's port as platforms and people ask it: alive, at work, and why not, whatever happens around it."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 
 import psutil
@@ -19,6 +21,7 @@ from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until, worker
 from tests.e2e.watching import Watched, watched
 from worker.health import OUTAGE_SECONDS
+from worker.web import CONNECTIONS_AT_MOST
 
 
 @pytest.fixture
@@ -184,6 +187,26 @@ async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: 
     assert len(answers) > 1000
     for private in ("secret", "Secretname", "example.com", "am_sk", box.autumn.key, box.stripe.key):
         assert private not in answers.replace("invalid_secret_key", "")
+
+
+async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_none(box: Sandbox, redis: Redis) -> None:
+    async with watched(box.environment) as one, AsyncExitStack() as stack:
+        process = psutil.Process(one.running.pid)
+        process.rlimit(psutil.RLIMIT_NOFILE, (256, 256))
+        port = int(one.url.rpartition(":")[2])
+        for number in range(400):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            if number % 2:
+                writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+
+        async def holds_few() -> bool:
+            held = [each for each in process.net_connections() if each.laddr.port == port and each.raddr]
+            return len(held) <= CONNECTIONS_AT_MOST
+
+        await wait_until(holds_few)
+        assert await is_applied(redis, await say(redis))
+        assert await one.is_alive()
 
 
 async def test_a_worker_that_is_told_to_stop_does_not_wait_for_who_watches(box: Sandbox) -> None:

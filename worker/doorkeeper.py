@@ -124,8 +124,8 @@ class Doorkeeper:
             return False
         try:
             form = await request.post()
-        except (LookupError, ValueError):
-            # Of an encoding that there is not, or not of the one it says.
+        except (LookupError, ValueError, OSError):
+            # Of an encoding that there is not, not of the one it says, or cut short.
             return False
         return self._sessions.is_token(session, str(form.get("token", "")))
 

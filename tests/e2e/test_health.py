@@ -23,6 +23,11 @@ from tests.e2e.watching import Watched, watched
 from worker.health import OUTAGE_SECONDS
 from worker.web import CONNECTIONS_AT_MOST
 
+FORM_WITHOUT_ITS_END = (
+    b"POST /sign-in HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ntoken"
+)
+
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
@@ -190,7 +195,7 @@ async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: 
 
 
 async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_none(box: Sandbox, redis: Redis) -> None:
-    async with watched(box.environment) as one, AsyncExitStack() as stack:
+    async with watched(box.environment | {"OPERATOR_PASSWORD": "a long password"}) as one, AsyncExitStack() as stack:
         process = psutil.Process(one.running.pid)
         process.rlimit(psutil.RLIMIT_NOFILE, (256, 256))
         port = int(one.url.rpartition(":")[2])
@@ -198,7 +203,7 @@ async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_no
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             stack.callback(writer.close)
             if number % 2:
-                writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+                writer.write(FORM_WITHOUT_ITS_END)
 
         async def holds_few() -> bool:
             held = [each for each in process.net_connections() if each.laddr.port == port and each.raddr]
@@ -207,6 +212,7 @@ async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_no
         await wait_until(holds_few)
         assert await is_applied(redis, await say(redis))
         assert await one.is_alive()
+    assert [line for line in one.running.log if "Traceback" in line] == []
 
 
 async def test_a_worker_that_is_told_to_stop_does_not_wait_for_who_watches(box: Sandbox) -> None:

@@ -1,9 +1,11 @@
 """How the worker logs: structured lines, one event name and its fields, never a payload, a key or an address."""
 
 import logging
+import traceback
 from typing import Literal
 
 import structlog
+from structlog.typing import ExcInfo
 
 
 def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
@@ -36,11 +38,12 @@ def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(_places),
                 renderer,
             ],
         )
     )
+    handler.addFilter(_without_words)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -49,3 +52,16 @@ def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
         library.handlers.clear()
         library.propagate = True
         library.setLevel(logging.WARNING)
+
+
+def _places(exc_info: ExcInfo) -> str:
+    """An error as the places it came through and its type: its own words may quote what was sent."""
+    kind, _, trace = exc_info
+    return "".join(traceback.format_tb(trace)) + kind.__name__
+
+
+def _without_words(record: logging.LogRecord) -> bool:
+    """The same for an error that a library puts into its text. Keeps every record."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(type(each).__name__ if isinstance(each, Exception) else each for each in record.args)
+    return True

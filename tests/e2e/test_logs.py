@@ -14,8 +14,9 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.stripe import StripeSimulator
-from tests.conftest import INBOX
-from tests.e2e.processes import Running, worker
+from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import Running, wait_until, worker
+from tests.e2e.watching import watched
 
 PASSWORD = "redis-password-zqxj"
 AUTUMN_KEY, STRIPE_KEY = "am_sk_test_autumnkeyzqxj", "rk_test_stripekeyzqxj"
@@ -126,6 +127,24 @@ async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: S
     assert all(len(line["entry_ids"]) <= 3 and set(line["entry_ids"]) <= set(entries) for line in named)
     assert sum(len(line["entry_ids"]) + line.get("more_entries", 0) for line in named) == len(entries)
     assert all("customer" not in line for line in lines if not line["logger"].startswith("jobs."))
+
+
+async def test_an_error_that_nobody_foresaw_is_told_by_its_type_and_places_without_its_words(box: Sandbox) -> None:
+    async with watched(box.environment) as one, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        for key in (f"{PREFIX}:customer:ann", f"{PREFIX}:totals"):
+            await redis.execute_command("HSET", key, "attempts", "otherprivatezqxj")
+        await send(redis, new_update(customer_id="ann", changes={"name": "Ann"}))
+        await one.running.says("sync_customer failed")
+
+        async def fails() -> bool:
+            return (await one.get("/readyz"))[0] == 500
+
+        await wait_until(fails)
+        await one.running.says("Error handling request")
+    log = "".join(one.running.log)
+    assert log.count("record.py") > 1
+    assert log.count("ValueError") > 1
+    assert [private for private in NEVER if private in log] == []
 
 
 async def test_a_person_may_read_it_too(box: Sandbox) -> None:

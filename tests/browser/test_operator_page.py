@@ -107,6 +107,24 @@ async def test_the_numbers_renew_themselves(tab: Tab, world: World) -> None:
     assert tab.problems == []
 
 
+async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(tab: Tab, world: World) -> None:
+    async with operator_page(world) as url:
+        await sign_in(tab, url)
+
+        async def says_so() -> bool:
+            text: str = await tab.evaluate("document.querySelector('main').innerText")
+            return "What stands below is old" in text
+
+        assert not await says_so()
+        await world.redis.execute_command("CLIENT", "PAUSE", "8000")
+        await wait_until(says_so, what="that the page is old")
+
+        async def is_renewed() -> bool:
+            return not await says_so()
+
+        await wait_until(is_renewed, what="the page anew")
+
+
 async def test_nothing_is_renewed_under_the_hands_of_who_reads_a_table(page: Tab) -> None:
     await page.evaluate("(() => { const d = document.querySelector('#live details'); d.open = true; d.mark = 1; })()")
     # What must not happen would have happened by then: it is due every 5 s.

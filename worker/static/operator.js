@@ -10,16 +10,21 @@
   const refresh = async () => {
     if (isInUse()) return;
     try {
-      const answer = await fetch("/", { headers: { Accept: "text/html" }, redirect: "error" });
+      const options = { headers: { Accept: "text/html" }, redirect: "error", signal: AbortSignal.timeout(EVERY_MS) };
+      const answer = await fetch("/", options);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
       if (answer.ok && fresh === null) location.reload();
       if (answer.ok && fresh !== null && !isInUse()) {
         live().replaceWith(fresh);
         show();
       }
+      tell(!answer.ok);
     } catch {
-      // Away for a moment: the next time will tell.
+      tell(true);
     }
+  };
+  const tell = (isOld) => {
+    document.getElementById("old").hidden = !isOld;
   };
   const show = () => {
     live().querySelector("[data-refreshes]").hidden = false;

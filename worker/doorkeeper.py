@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from redis.exceptions import RedisError
 
 from worker.rendering import templates
@@ -172,7 +172,8 @@ def _see_other() -> web.Response:
 
 def _is_local(request: web.Request) -> bool:
     """Whether the asker sits on this machine, and means it by name: a page of elsewhere may bend its name to here."""
-    if any(header in request.headers for header in PROXY_HEADERS):
+    # Browsers have not spoken HTTP/1.0 for long; nginx does to what is behind it, and says nothing else of itself.
+    if request.version < HttpVersion11 or any(header in request.headers for header in PROXY_HEADERS):
         return False
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host

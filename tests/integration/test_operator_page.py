@@ -1,5 +1,6 @@
 """The operator's page by HTTP: who gets in, what a form has to carry, what is done, and what nobody gets to see."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 
@@ -205,6 +206,16 @@ async def test_without_a_password_nobody_reads_through_a_proxy_or_by_a_bent_name
     async with browsing(world, None) as browser:
         status, text, _ = await browser.get(headers)
         assert (status, "OPERATOR_PASSWORD" in text) == (403, True)
+
+
+async def test_without_a_password_a_proxy_that_says_nothing_of_itself_is_told_by_its_old_protocol(world: World) -> None:
+    async with operator_page(world, None) as url:
+        for version, status in (("1.1", b"200"), ("1.0", b"403")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(f"GET / HTTP/{version}\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n".encode())
+            assert status in await reader.readline()
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_cookies_that_are_not_ours_are_strangers(world: World) -> None:

@@ -94,5 +94,10 @@ else
   redis.call('DEL', mailbox)
   redis.call('EXPIRE', record, ending.record_seconds)
 end
+-- Nobody is left to probe with: whoever comes next finds out anew.
+if closed and redis.call('HGET', line, 'kind') == 'outage' and
+   redis.call('ZCARD', waiting) + redis.call('ZCARD', called) == 0 then
+  redis.call('DEL', line)
+end
 redis.call('DEL', lease)
 return 1

@@ -138,6 +138,19 @@ async def test_a_refused_event_does_not_count_as_an_outage(world: World) -> None
     assert len(await read_dead(world.redis, PREFIX)) == 8
 
 
+async def test_an_outage_ends_when_nobody_waits_for_its_end_any_more(world: World) -> None:
+    world.autumn.switches.add(Fault("503"))
+    for index in range(5):
+        await change(world, f"nobody_{index}", name="x")
+    await world.run()
+    world.autumn.switches.clear()
+    for buried in range(5):
+        assert (len(await read_dead(world.redis)), await read_line(world.redis, PREFIX) is None) == (buried, False)
+        await time_passes(world)
+        await world.run()
+    assert await read_line(world.redis, PREFIX) is None
+
+
 async def test_what_fails_too_long_becomes_a_dead_letter_with_its_history(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("503"))

@@ -19,6 +19,9 @@ NO_CANARY_SECONDS: Final = 150.0
 """Redis took no canary for so long. A restart does not bring Redis back, and a worker whose Redis is away for 120 s
 ends by itself (worker.connection). So only a process that neither works nor ends is to be restarted from outside: one
 whose Redis accepts connections and hangs may take many minutes to lose its patience."""
+NO_WRITE_SECONDS: Final = 10.0
+"""Redis took no canary for so long, one of which is due each second: it is full, or its disk is, or it is away. Then
+apps are refused as well, so that nothing need wait."""
 OLDEST_SECONDS: Final = 900.0
 """Three of the longest waits between two tries: what passes by itself has mostly passed by then."""
 NO_SUCCESS_SECONDS: Final = 600.0
@@ -46,6 +49,15 @@ def why_not_alive(pulse: Pulse, now: float) -> list[str]:
     if now - pulse.canary_at > NO_CANARY_SECONDS:
         reasons.append(f"nothing could be written to Redis for {now - pulse.canary_at:.0f} s")
     return reasons
+
+
+def why_no_write(pulse: Pulse, now: float) -> list[Reason]:
+    """Why nothing can be accepted; empty while Redis takes writes. `now` is on the monotonic clock, in seconds."""
+    seconds = now - pulse.canary_at
+    if seconds <= NO_WRITE_SECONDS:
+        return []
+    text = f"Redis took no write for {seconds:.0f} s; if it answers, see that neither its memory nor its disk is full"
+    return [Reason("CustomerSyncRedisDown", text)]
 
 
 def why_a_person_should_look(state: SharedState | None) -> list[Reason]:

@@ -23,14 +23,16 @@ LINE_KINDS: Final[tuple[Literal["halt", "outage"], ...]] = ("halt", "outage")
 class SharedMetrics(Collector):
     """The families of one scrape, and whether this worker got an answer of Redis to make them of."""
 
-    def __init__(self, state: SharedState | None) -> None:
-        """`state` is what was read for this scrape."""
+    def __init__(self, state: SharedState | None, *, takes_writes: bool) -> None:
+        """`state` is what was read for this scrape; `takes_writes`, whether Redis does so from this worker."""
         self._state = state
+        self._takes_writes = takes_writes
 
     def collect(self) -> Iterator[Metric]:
         """Every family there is to show."""
-        up = 0 if self._state is None else 1
-        yield GaugeMetricFamily("customer_sync_worker_redis_up", "Whether Redis answered this worker in time.", up)
+        up = int(self._state is not None and self._takes_writes)
+        text = "Whether Redis answered this worker in time, and takes its writes."
+        yield GaugeMetricFamily("customer_sync_worker_redis_up", text, up)
         if self._state is not None:
             overview = self._state.overview
             yield from _waiting(overview)

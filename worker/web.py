@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from worker.health import readiness_json, why_a_person_should_look, why_not_alive
+from worker.health import readiness_json, why_a_person_should_look, why_no_write, why_not_alive
 from worker.metrics import Metrics
 from worker.pulse import Pulse
 from worker.shared_metrics import SharedMetrics
@@ -49,12 +49,13 @@ def make_app(
 
     async def readyz(_: web.Request) -> web.Response:
         state = await look()
-        reasons = why_a_person_should_look(state)
+        reasons = [*why_no_write(pulse, time.monotonic()), *why_a_person_should_look(state)]
         return _json(readiness_json(state, reasons), is_well=not reasons)
 
     async def scrape(_: web.Request) -> web.Response:
         state = await look()
-        text = generate_latest(metrics.registry) + generate_latest(SharedMetrics(state))
+        shared = SharedMetrics(state, takes_writes=not why_no_write(pulse, time.monotonic()))
+        text = generate_latest(metrics.registry) + generate_latest(shared)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()

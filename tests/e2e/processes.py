@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -100,3 +102,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def its_disk_fails(redis: Redis) -> None:
+    """Redis cannot save what it holds, and refuses every write because of it."""
+    folder = Path((await redis.config_get("dir"))["dir"])
+    (folder / "in-the-way").mkdir()
+    await redis.config_set("dbfilename", "in-the-way")
+    await redis.config_set("save", "3600 1")
+    await redis.bgsave()
+
+    async def has_failed() -> bool:
+        return (await redis.info("persistence"))["rdb_last_bgsave_status"] == "err"
+
+    await wait_until(has_failed)

@@ -18,7 +18,7 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import wait_until, worker
+from tests.e2e.processes import its_disk_fails, wait_until, worker
 from tests.e2e.watching import Watched, watched
 from worker.health import OUTAGE_SECONDS
 from worker.web import CONNECTIONS_AT_MOST
@@ -111,6 +111,20 @@ async def test_while_redis_is_away_the_process_stays_alive_and_is_ready_when_it_
         await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
         assert await one.is_alive()
         box.redis.start()
+        await wait_until(lambda: is_ready(one))
+
+
+async def test_a_redis_that_answers_and_takes_no_writes_is_told_although_nothing_waits(
+    box: Sandbox, redis: Redis
+) -> None:
+    async with watched(box.environment) as one:
+        assert await told(one) == []
+        await its_disk_fails(redis)
+        await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+        shown = (await one.scrape()).samples
+        assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
+        assert "customer_sync_inbox_events" in shown
+        await redis.config_set("stop-writes-on-bgsave-error", "no")
         await wait_until(lambda: is_ready(one))
 
 

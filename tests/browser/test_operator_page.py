@@ -116,7 +116,7 @@ async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(ta
             return "What stands below is old" in text
 
         assert not await says_so()
-        await world.redis.execute_command("CLIENT", "PAUSE", "8000")
+        await world.redis.client_pause(8000)
         await wait_until(says_so, what="that the page is old")
 
         async def is_renewed() -> bool:

@@ -113,6 +113,6 @@ async def its_disk_fails(redis: Redis) -> None:
     await redis.bgsave()
 
     async def has_failed() -> bool:
-        return (await redis.info("persistence"))["rdb_last_bgsave_status"] == "err"
+        return bool((await redis.info("persistence"))["rdb_last_bgsave_status"] == "err")
 
     await wait_until(has_failed)

@@ -17,8 +17,10 @@ ELSEWHERE = (
     "what remains elsewhere, and is not this command's to erase:",
     "  Autumn: the customer itself; customers.delete, with delete_in_stripe, erases it in both services",
     "  Stripe: the customer, its metadata autumn_id, its payments, and the log of requests",
-    "  Redis: its append-only file until the next BGREWRITEAOF, replicas' files and backups",
-    "  scans: reports that were written to files; the spool of a run that was cut short, until the next one",
+    "  Redis: its append-only file until the next BGREWRITEAOF, replicas' files and backups; what apps sent by arq",
+    "    and no worker has taken yet",
+    "  scans: reports that were written to files; until the next run, the spool of one that was cut short, and",
+    "    digests of what the last one found, without names or addresses",
     "  logs: lines with the customer's id; they hold no name, address or payload",
 )
 

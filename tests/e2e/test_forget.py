@@ -34,7 +34,8 @@ async def test_with_a_worker_running_all_is_forgotten_and_what_remains_elsewhere
         assert output.startswith(
             f"{ANN}: removed its record, what was said of it lately, 0 dead letters, 3 outcomes, 3 "
         )
-        assert "Autumn: the customer itself" in output
+        for elsewhere in ("Autumn: the customer itself", "what apps sent by arq", "digests of"):
+            assert elsewhere in output
         await wait_until(lambda: _nothing(redis))
         # Its second look is gone with it, and a later change is applied as any other.
         await command(box, tmp_path, "send", ANN, '{"name": "Ann later"}', "--wait", "20")

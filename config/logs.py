@@ -55,9 +55,11 @@ def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
 
 
 def _places(exc_info: ExcInfo) -> str:
-    """An error as the places it came through and its type: its own words may quote what was sent."""
-    kind, _, trace = exc_info
-    return "".join(traceback.format_tb(trace)) + kind.__name__
+    """An error as the places it came through and its type: its own words may quote what was sent. A group, too."""
+    kind, error, trace = exc_info
+    text = "".join(traceback.format_tb(trace)) + kind.__name__
+    each = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return "\n".join([text, *(_places((type(one), one, one.__traceback__)) for one in each)])
 
 
 def _without_words(record: logging.LogRecord) -> bool:

@@ -116,3 +116,9 @@ async def its_disk_fails(redis: Redis) -> None:
         return bool((await redis.info("persistence"))["rdb_last_bgsave_status"] == "err")
 
     await wait_until(has_failed)
+
+
+async def its_disk_works(redis: Redis) -> None:
+    """Redis takes writes again, and ends without saving."""
+    await redis.config_set("save", "")
+    await redis.config_set("stop-writes-on-bgsave-error", "no")

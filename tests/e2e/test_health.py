@@ -18,7 +18,7 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import its_disk_fails, wait_until, worker
+from tests.e2e.processes import its_disk_fails, its_disk_works, wait_until, worker
 from tests.e2e.watching import Watched, watched
 from worker.health import OUTAGE_SECONDS
 from worker.web import CONNECTIONS_AT_MOST
@@ -53,7 +53,7 @@ async def is_applied(redis: Redis, event: str) -> bool:
 
 
 async def is_ready(one: Watched) -> bool:
-    status, _ = await one.readiness()
+    status, _ = await one.get("/readyz")
     return status == 200
 
 
@@ -124,12 +124,13 @@ async def test_a_redis_that_answers_and_takes_no_writes_is_told_although_nothing
         shown = (await one.scrape()).samples
         assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
         assert "customer_sync_inbox_events" in shown
-        await redis.config_set("stop-writes-on-bgsave-error", "no")
+        await its_disk_works(redis)
         await wait_until(lambda: is_ready(one))
 
 
 async def _says(one: Watched, alert: str) -> bool:
-    return alert in await told(one)
+    _, text = await one.get("/readyz")
+    return alert in text
 
 
 async def test_a_process_whose_event_loop_hangs_answers_no_probe_in_time(box: Sandbox) -> None:

@@ -75,9 +75,11 @@ local function read(fields)
 end
 
 local function unfit(customer, fields, bytes)
-  if not customer or #customer > max_customer_id or not string.find(customer, '^[%w_:%-]+$') then
-    return 'customer_id: has to match ^[a-zA-Z0-9_:-]+$'
+  if not customer then return 'customer_id: is missing' end
+  if #customer > max_customer_id then
+    return 'customer_id: has ' .. #customer .. ' bytes, ' .. max_customer_id .. ' are allowed'
   end
+  if not string.find(customer, '^[%w_:%-]+$') then return 'customer_id: has to match ^[a-zA-Z0-9_:-]+$' end
   if #fields > FIELDS_KEPT then return 'the entry has too many fields' end
   if bytes > ENTRY_BYTES then return 'the entry has ' .. bytes .. ' bytes, ' .. ENTRY_BYTES .. ' are allowed' end
 end

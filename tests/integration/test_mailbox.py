@@ -192,24 +192,25 @@ async def test_the_inbox_keeps_what_comes_while_too_many_customers_wait(redis: R
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "message"),
     [
-        {"foo": "bar"},
-        {"customer_id": "a b", "changes": "{}"},
-        {"customer_id": b"\xff\x00\xfe", "changes": b"\x00" * 1000},
-        {"customer_id": "x" * 501},
-        {f"field{index}": "x" for index in range(5000)},
-        {"customer_id": "ann", **{f"field{index}": "x" for index in range(5000)}},
+        ({"foo": "bar"}, "customer_id: is missing"),
+        ({"customer_id": "a b", "changes": "{}"}, "customer_id: has to match ^[a-zA-Z0-9_:-]+$"),
+        ({"customer_id": b"\xff\x00\xfe", "changes": b"\x00" * 1000}, "customer_id: has to match ^[a-zA-Z0-9_:-]+$"),
+        ({"customer_id": "x" * 501}, "customer_id: has 501 bytes, 500 are allowed"),
+        ({f"field{index}": "x" for index in range(5000)}, "customer_id: is missing"),
+        ({"customer_id": "ann", **{f"field{index}": "x" for index in range(5000)}}, "the entry has too many fields"),
     ],
 )
 async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_goes_on(
-    redis: Redis, mailbox: Mailbox, fields: dict[str, str | bytes]
+    redis: Redis, mailbox: Mailbox, fields: dict[str, str | bytes], message: str
 ) -> None:
     entry = (await redis.xadd(INBOX, dict(fields.items()))).decode()
     good = await add(redis, "bob")
     assert await mailbox.move() == (2, False)
     letters = await read_dead(redis, PREFIX)
-    assert [(letter["entry"], letter["reason"]) for letter in letters] == [(entry, "invalid_event")]
+    buried = [(letter["entry"], letter["reason"], letter["message"]) for letter in letters]
+    assert buried == [(entry, "invalid_event", message)]
     mail = await take(mailbox, "bob")
     assert [each.id for each in mail.entries] == [good]
 

@@ -7,6 +7,7 @@ import pytest
 from jobs.line import Line
 from jobs.overview import Overview
 from jobs.scan_report import RunState, ScanRun
+from tests.unit.overviews import IDLE, NOW_MS
 from worker.health import (
     DEAD_LETTER_SECONDS,
     NO_CANARY_SECONDS,
@@ -21,19 +22,6 @@ from worker.health import (
 from worker.pulse import Pulse
 from worker.shared_state import ScanState, SharedState
 
-NOW_MS = 1_800_000_000_000
-IDLE = Overview(
-    now_ms=NOW_MS,
-    inbox=0,
-    waiting=0,
-    working=0,
-    oldest_sent_ms=None,
-    dead=0,
-    newest_dead_ms=None,
-    last_success_ms=None,
-    totals={},
-    line=None,
-)
 NEVER_SCANNED = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
 HALT = Line(
     "halt", NOW_MS, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY. It said: am_sk_test_abc is wrong"

@@ -13,24 +13,15 @@ from jobs.history import Minute
 from jobs.line import Line
 from jobs.overview import Overview, Standing
 from jobs.scan_report import Changed, ScanRun
+from tests.unit.overviews import IDLE, NOW_MS
 from worker.picture import WAITING_AT_MOST, Picture
 from worker.picture_json import picture_json
 from worker.picture_view import picture_lines, sparkline
 from worker.shared_state import ScanState, SharedState
 
-NOW_MS = 1_800_000_000_000
 MINUTE = NOW_MS // 60_000
-OVERVIEW = Overview(
-    now_ms=NOW_MS,
-    inbox=1,
-    waiting=2,
-    working=3,
-    oldest_sent_ms=NOW_MS - 5_000,
-    dead=0,
-    newest_dead_ms=None,
-    last_success_ms=None,
-    totals={"applied": 5, "merged": 2},
-    line=None,
+OVERVIEW = replace(
+    IDLE, inbox=1, waiting=2, working=3, oldest_sent_ms=NOW_MS - 5_000, totals={"applied": 5, "merged": 2}
 )
 NO_SCAN = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
 HALT = Line("halt", NOW_MS - 60_000, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY.")

@@ -10,23 +10,11 @@ import pytest
 from jobs.line import Line
 from jobs.overview import Overview
 from jobs.scan_report import ScanRun
+from tests.unit.overviews import IDLE, NOW_MS
 from worker.health import OUTAGE_SECONDS
 from worker.picture_words import headline_of
 from worker.shared_state import ScanState, SharedState
 
-NOW_MS = 1_800_000_000_000
-IDLE = Overview(
-    now_ms=NOW_MS,
-    inbox=0,
-    waiting=0,
-    working=0,
-    oldest_sent_ms=None,
-    dead=0,
-    newest_dead_ms=None,
-    last_success_ms=None,
-    totals={},
-    line=None,
-)
 HALT = Line("halt", NOW_MS, "stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
 REFUSED = ScanRun("one", "refused", NOW_MS, NOW_MS, 1, 1)
 SCANNED = ScanState(last=replace(REFUSED, state="done"), last_done=None, began_ms=NOW_MS, is_overdue=False)

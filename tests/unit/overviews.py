@@ -1,0 +1,17 @@
+"""An overview of a deployment that has nothing to do, for tests to begin from."""
+
+from jobs.overview import Overview
+
+NOW_MS = 1_800_000_000_000
+IDLE = Overview(
+    now_ms=NOW_MS,
+    inbox=0,
+    waiting=0,
+    working=0,
+    oldest_sent_ms=None,
+    dead=0,
+    newest_dead_ms=None,
+    last_success_ms=None,
+    totals={},
+    line=None,
+)

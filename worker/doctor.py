@@ -13,10 +13,9 @@ from typing import Annotated
 import typer
 
 from config.settings import RedisPlace, Settings, SettingsError, load_place, load_settings
-from jobs.autumn import open_autumn
-from jobs.stripe_gateway import open_stripe
 from worker.checkup import Checkup, Found, Line
 from worker.connection import open_briefly
+from worker.lifespan import open_services
 from worker.redis_checks import REDIS_CHECKS, RedisSubject, redis_error_in_words
 from worker.service_checks import SERVICE_CHECKS, SETTINGS_CHECKS, Services, service_error_in_words
 
@@ -83,20 +82,7 @@ def _place() -> RedisPlace | None:
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Services]:
     """Both services, without a turn under the shared rates: to reserve one is to write to Redis."""
-    async with (
-        open_autumn(
-            base_url=settings.autumn_api_url,
-            secret_key=settings.autumn_secret_key.get_secret_value(),
-            api_version=settings.autumn_api_version,
-            timeout_seconds=settings.request_timeout_seconds,
-        ) as autumn,
-        open_stripe(
-            api_key=settings.stripe_api_key.get_secret_value(),
-            base_url=settings.stripe_api_base,
-            turn=lambda _: nullcontext(),
-            timeout_seconds=settings.request_timeout_seconds,
-        ) as stripe,
-    ):
+    async with open_services(settings, lambda _: nullcontext()) as (autumn, stripe):
         yield Services(settings, autumn, stripe)
 
 

@@ -25,7 +25,7 @@ from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.resources import Resources
 from jobs.scan import ScanDoors
 from jobs.scan_record import ScanRecord
-from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.stripe_gateway import StripeGateway, Turn, open_stripe
 from jobs.watch import NOBODY, Watch
 from worker.backstage import pages_of
 from worker.intake import take_in
@@ -69,9 +69,9 @@ def rates_of(settings: Settings) -> Rates:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, limits: Limits, watch: Watch
+    settings: Settings, turn: Turn, watch: Watch = NOBODY
 ) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
-    """Open the doors to both services; they are closed at the end."""
+    """Open the doors to both services, that to Stripe with its `turn`; they are closed at the end."""
     async with (
         open_autumn(
             base_url=settings.autumn_api_url,
@@ -83,7 +83,7 @@ async def open_services(
         open_stripe(
             api_key=settings.stripe_api_key.get_secret_value(),
             base_url=settings.stripe_api_base,
-            turn=limits.stripe,
+            turn=turn,
             timeout_seconds=settings.request_timeout_seconds,
             watch=watch,
         ) as stripe,
@@ -95,7 +95,7 @@ async def open_services(
 async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[Resources]:
     """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
     limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, watch=watch)
-    async with open_services(settings, limits, watch) as (autumn, stripe):
+    async with open_services(settings, limits.stripe, watch) as (autumn, stripe):
         yield Resources(
             mailbox=Mailbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix),
             autumn=autumn,
@@ -180,7 +180,7 @@ async def open_scan(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> 
     # A share of all is none: it would only be a second round trip for each page.
     share = settings.scan_share if settings.scan_share < 1 else None
     limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, watch=watch)
-    async with open_services(settings, limits, watch) as (autumn, stripe):
+    async with open_services(settings, limits.stripe, watch) as (autumn, stripe):
         yield ScanDoors(
             redis=redis,
             record=ScanRecord(redis, settings.key_prefix),

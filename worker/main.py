@@ -94,27 +94,15 @@ def worker_settings(settings: Settings) -> type:
         func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
     ]
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    metrics = Metrics()
     attributes = {
+        **_of_both(settings),
         "functions": functions,
-        "redis_pool": open_redis(
-            settings.redis_url.get_secret_value(),
-            settings.key_prefix,
-            settings.redis_certificate,
-            answered=metrics.redis_answered,
-        ),
         "queue_name": queue_name(settings.key_prefix),
-        "ctx": {"settings": settings, "metrics": metrics},
         "on_startup": _start,
-        "on_shutdown": _stop,
         "max_jobs": MAX_JOBS,
         "poll_delay": POLL_SECONDS,
         "queue_read_limit": QUEUE_READ_LIMIT,
         "job_completion_wait": WAIT_FOR_JOBS_SECONDS,
-        "job_serializer": to_json,
-        "job_deserializer": json.loads,
-        "log_results": False,
     }
     return type("WorkerSettings", (), attributes)
 
@@ -136,25 +124,32 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 
 def scan_worker_settings(settings: Settings) -> type:
     """The class of settings that arq reads for a scanner, on a queue of its own."""
+    attributes = {
+        **_of_both(settings),
+        "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
+        "queue_name": scan_queue_name(settings.key_prefix),
+        "on_startup": _start_scanner,
+    }
+    return type("ScanWorkerSettings", (), attributes)
+
+
+def _of_both(settings: Settings) -> dict[str, Any]:
+    """What both process types tell arq."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     metrics = Metrics()
-    attributes = {
-        "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
+    return {
         "redis_pool": open_redis(
             settings.redis_url.get_secret_value(),
             settings.key_prefix,
             settings.redis_certificate,
             answered=metrics.redis_answered,
         ),
-        "queue_name": scan_queue_name(settings.key_prefix),
         "ctx": {"settings": settings, "metrics": metrics},
-        "on_startup": _start_scanner,
         "on_shutdown": _stop,
         "job_serializer": to_json,
         "job_deserializer": json.loads,
         "log_results": False,
     }
-    return type("ScanWorkerSettings", (), attributes)
 
 
 _SETTINGS: Final[Mapping[str, Callable[[], type]]] = {

@@ -71,7 +71,16 @@ class Limited(TryAgain):
 
 
 class GiveUp(SyncError):  # noqa: N818
-    """It will never work as it was asked."""
+    """It will never work as it was asked.
+
+    `param` is the parameter that Stripe refuses, as Stripe names it: `email`, `metadata[plan]`, `receipt_email`. None
+    if the service named none. It holds no value and may be logged.
+    """
+
+    def __init__(self, service: Service, code: str, message: str = "", *, param: str | None = None) -> None:
+        """See the class."""
+        super().__init__(service, code, message)
+        self.param = param
 
 
 class Halt(SyncError):  # noqa: N818

@@ -6,7 +6,6 @@ the worker cannot be built from the worker. REST routes, `expand`, setting billi
 are left out.
 """
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from sandbox import autumn_customers as customers
 from sandbox.autumn_limits import Headers, Limiter, limit_headers
 from sandbox.autumn_lists import list_customers
 from sandbox.autumn_rows import RefusedError, Row, spoken_version
-from sandbox.autumn_stripe import Form, StripeCaller
+from sandbox.autumn_stripe import StripeCaller
 from sandbox.faults import Switches
 
 _UPDATE = "/v1/customers.update"
@@ -57,9 +56,12 @@ class AutumnSimulator:
     """One organisation in one environment; `app()` serves it, and what it holds outlives the app.
 
     `key` and `stripe.key` may be changed while it serves. `stripe_key=None` is an organisation without Stripe,
-    `updates_per_second=None` one without limits. With `echo_after_seconds`, each Stripe write of an update comes
-    back as Stripe's webhook would bring it. `database_seconds` stretches the time between an update's read and its
-    write.
+    `updates_per_second=None` one without limits. `database_seconds` stretches the time between an update's read and
+    its write.
+
+    Stripe's events are received at `webhook_path`; their signature is not checked. The name and e-mail of a
+    `customer.updated` that are not empty are copied to the customer with that `stripe_id` (to one of them if there
+    are several), unless the event's idempotency key begins with `autumn:`. All other events change nothing.
     """
 
     def __init__(
@@ -71,7 +73,6 @@ class AutumnSimulator:
         stripe_key: str | None = "sk_test_sandbox",
         updates_per_second: int | None = 25,
         clock: Callable[[], float] = time.time,
-        echo_after_seconds: float | None = None,
         forwards_metadata: bool = False,
         database_seconds: float = 0.0,
     ) -> None:
@@ -79,14 +80,12 @@ class AutumnSimulator:
         self.key = key
         self.env = env
         self.clock = clock
-        self.echo_after_seconds = echo_after_seconds
         self.stripe = StripeCaller(stripe_url, stripe_key, env)
         self.limiter = Limiter(updates_per_second, clock)
         self.organisation = customers.Organisation(
             env=env,
             clock=clock,
             stripe=self.stripe,
-            wrote_to_stripe=self._echo_later,
             forwards_metadata=forwards_metadata,
             database_seconds=database_seconds,
         )
@@ -97,7 +96,11 @@ class AutumnSimulator:
         self.max_updates_in_flight = 0
         self._updating: list[tuple[str, web.Request]] = []
         self._idempotency_keys: set[str] = set()
-        self._echoes: set[asyncio.Task[None]] = set()
+
+    @property
+    def webhook_path(self) -> str:
+        """The path at which Stripe's events are received."""
+        return f"/webhooks/stripe/org_sandbox/{self.env}"
 
     def app(self) -> web.Application:
         """An application that serves this organisation; a new one may follow when it has stopped."""
@@ -130,8 +133,6 @@ class AutumnSimulator:
     async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
         async with self.stripe.open():
             yield
-        for echo in self._echoes:
-            echo.cancel()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = _parsed(await request.read())
@@ -208,19 +209,6 @@ class AutumnSimulator:
             return _json(200, {"received": True})
         customers.copy_from_stripe(self.organisation, event)
         return _json(200, {"success": True})
-
-    def _echo_later(self, stripe_id: str, form: Form, answer: Mapping[str, Any]) -> None:
-        """Stripe announces a write with the whole customer, as the customer was right after that write."""
-        if self.echo_after_seconds is None or not form:
-            return
-        event = {"data": {"object": {**form, **answer, "id": stripe_id}}}
-        echo = asyncio.create_task(self._echo(event, self.echo_after_seconds))
-        self._echoes.add(echo)
-        echo.add_done_callback(self._echoes.discard)
-
-    async def _echo(self, event: Mapping[str, Any], after_seconds: float) -> None:
-        await asyncio.sleep(after_seconds)
-        customers.copy_from_stripe(self.organisation, event)
 
     def _fault(self, status: int, _: web.Request) -> web.Response:
         if status == 429:

@@ -16,7 +16,6 @@ from sandbox.autumn_rows import RefusedError, Row, merged_metadata, new_row, sho
 from sandbox.autumn_stripe import Form, StripeCaller, stripe_metadata
 
 Body = Mapping[str, Any]
-StripeWrite = Callable[[str, Form, Mapping[str, Any]], None]
 
 _ID_CHARACTERS = string.ascii_letters + string.digits
 _PLAIN_FIELDS = ("name", "email", "fingerprint", "send_email_receipts")
@@ -26,14 +25,13 @@ _PLAIN_FIELDS = ("name", "email", "fingerprint", "send_email_receipts")
 class Organisation:
     """One organisation in one environment: its customers, its Stripe account, its options.
 
-    `wrote_to_stripe` is told of each write that Stripe will announce to Autumn. `database_seconds` is how long a
-    write takes to reach the database after Stripe agreed. `replica` is what lists show, None where that is current.
+    `database_seconds` is how long a write takes to reach the database after Stripe agreed. `replica` is what lists
+    show, None where that is current.
     """
 
     env: str
     clock: Callable[[], float]
     stripe: StripeCaller
-    wrote_to_stripe: StripeWrite
     forwards_metadata: bool = False
     database_seconds: float = 0.0
     customers: dict[str, Row] = field(default_factory=dict)
@@ -81,8 +79,7 @@ async def update(org: Organisation, body: Body, version: str) -> Row:
         form = _stripe_form(before, body)
         if org.forwards_metadata and change:
             form |= stripe_metadata(metadata, [key for key, value in change.items() if value is None])
-        answer = await org.stripe.update(stripe_id, form)
-        org.wrote_to_stripe(stripe_id, form, answer)
+        await org.stripe.update(stripe_id, form)
     await asyncio.sleep(org.database_seconds)
     changes = {name: body[name] for name in _PLAIN_FIELDS if name in body}
     if "stripe_id" in body:
@@ -147,7 +144,8 @@ def write(row: Row, changes: Mapping[str, Any]) -> None:
 def copy_from_stripe(org: Organisation, event: Mapping[str, Any]) -> None:
     """What a `customer.updated` event of Stripe does: a name or email that is not empty lands in Autumn.
 
-    Events of writes that Autumn knows for its own, by the prefix of their idempotency key, change nothing.
+    An event whose idempotency key begins with `autumn:` changes nothing. With several customers linked to the Stripe
+    customer, the oldest of them is changed.
     """
     key = (event.get("request") or {}).get("idempotency_key") or ""
     customer = event["data"]["object"]

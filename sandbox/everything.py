@@ -31,11 +31,13 @@ async def sandbox(
     stripe: StripeSimulator | None = None,
     autumn: Callable[..., AutumnSimulator] = AutumnSimulator,
     aof: bool = True,
+    webhook_delay_seconds: tuple[float, float] | None = (0.0, 0.3),
 ) -> AsyncIterator[Sandbox]:
     """Run all three on free ports of the loopback interface for the length of the block.
 
     A `stripe` of one's own brings its own limits and mode. `autumn` is called with `stripe_url` and
-    `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits.
+    `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits. Stripe's events reach
+    Autumn after `webhook_delay_seconds`, the least and the most; with None they are held (see `Webhooks`).
 
     Raises: RedisUnavailableError when there is no redis-server or it does not start.
     """
@@ -49,6 +51,8 @@ async def sandbox(
         autumn_app = connected.app()
         autumn_app.add_routes(control_routes(connected))
         autumn_url = await running.enter_async_context(serving(autumn_app))
+        stripe.webhooks.url = autumn_url + connected.webhook_path
+        stripe.webhooks.delay_seconds = webhook_delay_seconds
         environment = {
             "REDIS_URL": redis.url,
             "AUTUMN_SECRET_KEY": connected.key,

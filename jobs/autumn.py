@@ -80,13 +80,12 @@ class AutumnClient:
     ) -> None:
         """`headers` hold the key and the version; `timeout_seconds` is for a call from start to end."""
         self._transport = transport
-        past_the_cache = httpx.Headers({**headers, "x-skip-cache": "true"})
 
-        def endpoint(path: str, headers: httpx.Headers = headers, *, is_write: bool = False) -> _Endpoint:
+        def endpoint(path: str, *, is_write: bool = False) -> _Endpoint:
             return _Endpoint(path, httpx.URL(base_url + path), headers, is_write)
 
         self._update = endpoint("/v1/customers.update", is_write=True)
-        self._get = endpoint("/v1/customers.get", past_the_cache)
+        self._get = endpoint("/v1/customers.get")
         self._get_or_create = endpoint("/v1/customers.get_or_create", is_write=True)
         self._list = endpoint("/v1/customers.list")
         self._timeout_seconds = timeout_seconds
@@ -106,7 +105,10 @@ class AutumnClient:
         return _asked_for(customer, customer_id)
 
     async def get(self, customer_id: str) -> UpdateCustomerResponse:
-        """The customer as Autumn's database has it now, past the cache. The class says what it raises."""
+        """The customer as Autumn's cache has it, which every write keeps current. The class says what it raises.
+
+        Past the cache a replica may answer, which lags behind.
+        """
         customer = await self._call(self._get, {"customer_id": customer_id}, UpdateCustomerResponse)
         return _asked_for(customer, customer_id)
 

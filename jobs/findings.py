@@ -16,6 +16,7 @@ FindingKind = Literal[
     "receipt-not-set",
     "payments-not-all-seen",
     "put-back-again-and-again",
+    "refused-by-stripe",
 ]
 """What a sync leaves behind."""
 

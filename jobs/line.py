@@ -19,7 +19,7 @@ NOT_THE_SERVICE = frozenset(
     {
         "idempotency_error",
         "unexpected_response",
-        "stale_look_up",
+        "stale_read",
         "round_too_long",
         "create_failed_before",
         "claimed_elsewhere",

@@ -14,10 +14,12 @@ from jobs.autumn_models import UpdateCustomerResponse
 from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.errors import Absent, GiveUp, TryAgain
 from jobs.findings import Finding
-from jobs.look import look_at_payments
+from jobs.look import find_linked_elsewhere, look_at_payments
 from jobs.mail import Mail
+from jobs.plan import NEEDS_REVIEW
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
+from jobs.recheck import Memory
 from jobs.report import Action, ActionKind
 from jobs.resources import Resources
 from jobs.stripe_gateway import RETRIEVE, UPDATE, idempotency_key
@@ -50,6 +52,10 @@ class Writes:
         if target is not None and not await mailbox.claim(target.id, lease.customer_id):
             raise TryAgain("stripe", "claimed_elsewhere", f"another customer is being linked to {target.id}")
 
+    async def remember(self, memory: Memory) -> None:
+        """Keep what this round remembers before it writes. Raises LeaseLostError where the lease is lost."""
+        await self.resources.mailbox.remember(self.mail.lease, memory.as_dict(), memory.seconds)
+
     async def read_autumn(self, *, may_create: bool) -> UpdateCustomerResponse:
         """The customer in Autumn, created there where that is wished for and `may_create`. Raises SyncError."""
         autumn, customer_id = self.resources.autumn, self.mail.lease.customer_id
@@ -60,10 +66,29 @@ class Writes:
             wished_for = may_create and self.resources.policy.when_missing == "create"
             if error.code != "customer_not_found" or not wished_for:
                 raise
+        await self._refuse_old_id(customer_id)
         self._begin("autumn_creates")
         created = await autumn.get_or_create(customer_id)
         self._note("created-in-autumn", customer_id)
         return created
+
+    async def _refuse_old_id(self, customer_id: str) -> None:
+        """Raise GiveUp where a Stripe customer carries this id and another Autumn customer is linked to it.
+
+        So it is after a rename in Autumn: whoever created the old id anew would share the other's Stripe customer.
+        """
+        ours, _ = await self.resources.stripe.find_ours(customer_id, None)
+        if not ours:
+            return
+        elsewhere = await find_linked_elsewhere(self.resources.autumn, self.resources.limits, customer_id, ours)
+        for stripe_id, other in elsewhere.items():
+            whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now was not found out"
+            text = (
+                f"Autumn has no customer {customer_id}, and {stripe_id} carries that id as its metadata.autumn_id: "
+                f"{whose}. If {customer_id} was renamed, send its changes under the new id, and correct "
+                f"metadata.autumn_id of {stripe_id} in Stripe. Then replay this"
+            )
+            raise GiveUp("stripe", NEEDS_REVIEW, text)
 
     async def read_payments(self, stripe_id: str) -> Payments:
         """The customer's newest payments. Raises SyncError."""

@@ -81,6 +81,11 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
         "something undoes a change of it each time, and it was left so",
         "Find out what else writes this customer in Autumn or in Stripe, and stop it. Then send the change again.",
     ),
+    "refused-by-stripe": Advice(
+        "Stripe refuses a value that Autumn holds",
+        "Send a change with a value that Stripe takes. Until then Stripe keeps its own value of that field; all others "
+        "are kept in sync.",
+    ),
 }
 
 LINKS: Final[Mapping[LinkState, str]] = {

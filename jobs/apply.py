@@ -114,7 +114,7 @@ class Round:
             if "stripe_id" in lost:
                 await self._reapply_link(lost["stripe_id"])
             rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
-            await self._agree(Asked(rest, cleared(rest), suspicious=self._is_suspicious), [])
+            await self._agree(Asked(rest, cleared(nested(lost)), suspicious=self._is_suspicious), [])
         finally:
             # A try that failed before Autumn took it was not in vain.
             done = int(any(action.kind == "updated-autumn" for action in writes.actions))

@@ -61,7 +61,7 @@ class StripeSimulator:
 
     Of the faults, `500` and `lost` happen after the execution began: their outcome is stored under the
     request's idempotency key (a 500 for the first, what was really done for the second) and replayed for 24
-    hours. `429` and `503` happen before, and store nothing. A 400 stores nothing either, since it is a failed
+    hours. `403`, `429` and `503` happen before, and store nothing. A 400 stores nothing either, since it is a failed
     validation; a 404 does, since the look-up is part of the execution.
     """
 
@@ -234,7 +234,7 @@ class StripeSimulator:
             async def run(_request: web.Request) -> web.StreamResponse:
                 return self._run(endpoint, call, target)
 
-            return await self.switches.serve(request, run, lambda status, _: self._fail(status, call))
+            return await self.switches.serve(request, run, lambda status, _: self._fail(status, endpoint, call))
 
     def _authenticate(self, endpoint: Endpoint | None, call: Call, request: web.Request) -> None:
         key = _presented_key(request.headers.get("Authorization", ""))
@@ -285,8 +285,12 @@ class StripeSimulator:
         self.webhooks.emit(endpoint.name, change, request_id=request_id, idempotency_key=key)
         return change
 
-    def _fail(self, status: int, call: Call) -> web.Response:
-        response = _refusal(rate_limited("global-concurrency") if status == 429 else broken(status))
+    def _fail(self, status: int, endpoint: Endpoint, call: Call) -> web.Response:
+        if status == 403:
+            error = forbidden(self.restricted_key, self.account.id, endpoint.permission)
+        else:
+            error = rate_limited("global-concurrency") if status == 429 else broken(status)
+        response = _refusal(error)
         if status == 500:
             self._store(call, response)
         return response

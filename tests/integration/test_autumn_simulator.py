@@ -1,7 +1,7 @@
-"""What recordings cannot show of the Autumn simulator: its limits, faults, echoes and counters, over real HTTP."""
+"""What recordings cannot show of the Autumn simulator: its limits, faults and counters, over real HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,11 +35,19 @@ class World:
     stripe_url: str
     session: aiohttp.ClientSession
 
-    async def call(self, endpoint: str, body: dict[str, Any], *, version: str = "2.3", seconds: float = 5) -> Answer:
-        headers = {"Authorization": "Bearer am_sk_test_sandbox", "x-api-version": version}
+    async def call(
+        self,
+        endpoint: str,
+        body: Any,
+        *,
+        version: str = "2.3",
+        headers: Mapping[str, str] | None = None,
+        seconds: float = 5,
+    ) -> Answer:
+        plain = {"Authorization": "Bearer am_sk_test_sandbox", "x-api-version": version}
         timeout = aiohttp.ClientTimeout(total=seconds)
         async with self.session.post(
-            f"{self.url}/v1/customers.{endpoint}", json=body, headers=headers, timeout=timeout
+            f"{self.url}/v1/customers.{endpoint}", json=body, headers={**plain, **(headers or {})}, timeout=timeout
         ) as answer:
             is_json = answer.content_type == "application/json"
             lowered = {name.lower(): value for name, value in answer.headers.items()}

@@ -183,7 +183,7 @@ async def _recheck(progress: _Progress) -> None:
     progress.round.writes.totals["looks"] += mail.wants_a_look
     try:
         await progress.round.reapply(_merged(progress.left))
-        if mail.wants_a_look and not progress.left:
+        if mail.wants_a_look and not progress.left and not progress.round.has_agreed:
             await progress.round.apply({}, [])
     except (GiveUp, Absent) as refusal:
         log.warning("look_refused", reason=refusal.code)

@@ -243,6 +243,8 @@ class AutumnSimulator(Behaviour):
         return _json(200, {"success": True})
 
     def _fault(self, status: int, request: web.Request) -> web.Response:
+        if status == 400:
+            return self._refused(RefusedError(400, "invalid_request", "Invalid request"))
         if status == 403:
             scope = "customers:read" if request.path in _READS else "customers:write"
             return self._refused(RefusedError(403, "insufficient_scopes", f"Insufficient scopes. Missing: {scope}"))

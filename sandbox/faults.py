@@ -1,7 +1,7 @@
 """The switches of a simulator: which requests go wrong, how, and how slowly the others are answered.
 
 A fault is chosen before the request is served, except `lost`: there the service does its work and the answer is cut
-off. What a 403, 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it refuses.
+off. What a 400, 403, 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it refuses.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Literal
 
 from aiohttp import web
 
-Kind = Literal["403", "429", "500", "503", "hang", "cut", "lost", "garbage"]
+Kind = Literal["400", "403", "429", "500", "503", "hang", "cut", "lost", "garbage"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refuse = Callable[[int, web.Request], web.Response]
 

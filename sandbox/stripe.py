@@ -286,7 +286,9 @@ class StripeSimulator:
         return change
 
     def _fail(self, status: int, endpoint: Endpoint, call: Call) -> web.Response:
-        if status == 403:
+        if status == 400:
+            error = StripeError(400, "Invalid request.")
+        elif status == 403:
             error = forbidden(self.restricted_key, self.account.id, endpoint.permission)
         else:
             error = rate_limited("global-concurrency") if status == 429 else broken(status)

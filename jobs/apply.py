@@ -15,7 +15,7 @@ from jobs.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
 from jobs.errors import Absent, GiveUp, Halt, TryAgain
 from jobs.findings import Finding
 from jobs.look import as_autumn_customer, find_linked_elsewhere, look_at_stripe, look_at_wanted
-from jobs.merge import cleared
+from jobs.merge import cleared, merge
 from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
 from jobs.profile import PROFILE, Refused, UpdateStripe
 from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
@@ -49,7 +49,8 @@ class Round:
     """Whether Autumn may be taken to accept updates: a probe has to find out before it writes to Stripe."""
     _autumn: AutumnCustomer | None = field(default=None, init=False)
     _view: StripeView | None = field(default=None, init=False)
-    _wanted: StripeView | None = field(default=None, init=False)
+    _wanted: tuple[JsonValue, StripeView] | None = field(default=None, init=False)
+    """The customer that a change asks to be linked to, under the id that it names."""
     _forms: dict[str, JsonValue] = field(default_factory=dict, init=False)
     """Names and e-mails as Stripe has answered them."""
     _refused: list[Refused] = field(default_factory=list, init=False)
@@ -79,8 +80,7 @@ class Round:
             self.left_out = True
             return
         autumn, view = await self._look(Asked())
-        found = self.memory.reverted(_shown(autumn)) | self.memory.echoes(autumn, view.linked)
-        lost = {name: value for name, value in found.items() if name not in flat(later)}
+        lost = self._lost(autumn, view, besides=later)
         if lost:
             await self._reapply(lost)
             return
@@ -98,6 +98,13 @@ class Round:
         if self.memory.unaccepted_fields - flat(left).keys():
             self._view = None
             await self._agree(Asked(), [])
+
+    def _lost(
+        self, autumn: AutumnCustomer, view: StripeView | None, *, besides: Mapping[str, JsonValue]
+    ) -> dict[str, JsonValue]:
+        """The fields that Autumn shows with an older value, and the right ones."""
+        found = self.memory.reverted(_shown(autumn)) | self.memory.echoes(autumn, view.linked if view else None)
+        return {name: value for name, value in found.items() if name not in flat(besides)}
 
     async def _reapply(self, lost: Fields) -> None:
         mail, writes = self.writes.mail, self.writes
@@ -209,9 +216,9 @@ class Round:
         stripe = self.writes.resources.stripe
         if "stripe_id" in asked.said:
             wanted = asked.said["stripe_id"]
-            if self._wanted is None or (self._wanted.wanted and self._wanted.wanted.id != wanted):
-                self._wanted = await look_at_wanted(stripe, wanted)
-            return self._autumn, self._wanted
+            if self._wanted is None or self._wanted[0] != wanted:
+                self._wanted = (wanted, await look_at_wanted(stripe, wanted))
+            return self._autumn, self._wanted[1]
         if "stripe_id" in asked.cleared and self._autumn.stripe_id is None:
             # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
             return self._autumn, StripeView()
@@ -288,7 +295,7 @@ class Round:
         }
         shown_view = view.with_customer(replace(after, **kept_form))
         if view.wanted is not None:
-            self._wanted = shown_view
+            self._wanted = (view.wanted.id, shown_view)
         else:
             self._view = shown_view
         return asked
@@ -312,11 +319,18 @@ class Round:
         self.memory.accept(self._tracked(flat(step.said)), self._forms)
         # Where somebody else changed the link meanwhile, nothing is known of it.
         self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
+        self._wanted = None
         changed = any(name in step.said and step.said[name] != getattr(autumn, name) for name in PROFILE)
         self.profile_changed |= changed and after.stripe_id is not None
         if step.expects_gone:
             return asked
-        return replace(asked, said={name: value for name, value in asked.said.items() if name not in step.said})
+        left = {name: value for name, value in asked.said.items() if name not in step.said}
+        # An echo may have come between the read and the update.
+        lost = nested(self._lost(after, self._view, besides=asked.said))
+        if lost:
+            log.warning("put_back", fields=sorted(flat(lost)))
+            self.writes.totals["put_back"] += 1
+        return replace(asked, said=merge([lost, left]), cleared=asked.cleared | cleared(lost))
 
     async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
         """Autumn does not find the Stripe customer that it is, or would be, linked to."""

@@ -139,9 +139,17 @@ class Memory:
             self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
 
     def note_agreement(self) -> None:
-        """Note that Stripe shows Autumn's values: nothing that Autumn has not accepted is left there."""
+        """Note that both sides agree: nothing that Autumn has not accepted is left in Stripe.
+
+        What was kept for the end of a doubt has served its purpose.
+        """
         self.fields = {
-            name: replace(known, unaccepted="", older=_others(known.older, known.newest))
+            name: replace(
+                known,
+                unaccepted="",
+                older=_others(known.older, known.newest),
+                kept=known.kept if self.is_in_doubt else (),
+            )
             for name, known in self.fields.items()
         }
 

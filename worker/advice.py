@@ -111,6 +111,7 @@ FAILURES: Final[Mapping[str, str]] = {
     "lock_timeout": "Stripe was busy with this customer",
     "claimed_elsewhere": "another customer was just being linked to the same Stripe customer",
     "round_too_long": "it took too long",
+    "stale_read": "Autumn still showed an older state",
     "wrong_mode": "live and test mode are mixed",
     "other_account": "the two keys belong to different Stripe accounts",
     "unexpected": "of an error in this software",

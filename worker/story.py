@@ -140,7 +140,7 @@ def _waits_for(standing: Standing) -> str:
     if error:
         due = time_text(standing.due_ms or 0)
         return f"another try at {due}: the last one failed, {failure_text(error)}; nothing has to be done"
-    return "its turn" if standing.entries else "its second look"
+    return "its turn" if standing.entries else "its recheck"
 
 
 def _problem(standing: Standing, letters: NewestLetters) -> str | None:
@@ -173,7 +173,7 @@ def _facts(standing: Standing) -> Iterator[str]:
         yield f"failed tries: {tries}" + (f", since {time_text(int(float(since) * 1000))}" if since else "")
     if standing.look_due_ms is not None:
         why = "an echo of an older value" if record.get("look_kind") == "echo" else "a late write"
-        yield f"second look: at {time_text(standing.look_due_ms)}, in case {why} undoes what was done"
+        yield f"recheck: at {time_text(standing.look_due_ms)}, in case {why} reverts what was written"
 
 
 def _syncs(reports: list[SyncReport]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _syncs(reports: list[SyncReport]) -> Iterator[str]:
 
 
 def _sync_text(report: SyncReport) -> str:
-    asked = plural(report.events, "event") if report.events else "second look"
+    asked = plural(report.events, "event") if report.events else "recheck"
     parts = []
     if report.found:
         parts.append(f"found {link_text(report.found)}")

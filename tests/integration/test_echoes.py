@@ -4,6 +4,7 @@ Each event is delivered by hand, so that it arrives when it does the most harm. 
 and what somebody else changed later stays.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -228,6 +229,18 @@ async def test_reads_take_the_cache_that_writes_keep_current(world: World) -> No
     await world.run()
     assert both(world, "name") == ("v2", "v2")
     assert world.autumn.customers["ann"]["send_email_receipts"] is True
+
+
+async def test_echo_that_comes_between_the_read_and_the_update_is_recognised(world: World) -> None:
+    plant(world)
+    await apply(world, email="ann.new@example.com")
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.2))
+    syncing = asyncio.create_task(apply(world, metadata={"k": 1}))
+    while not world.autumn.switches.fired.get("hang"):
+        await world.redis.ping()
+    world.autumn.customers["ann"]["email"] = RIGHT
+    await syncing
+    assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
 async def test_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:

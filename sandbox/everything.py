@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from sandbox.autumn import AutumnSimulator
-from sandbox.control import control_routes
+from sandbox.control import control_routes, stripe_routes
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
@@ -46,6 +46,7 @@ async def sandbox(
         redis = running.enter_context(embedded_redis(aof=aof))
         stripe_app = stripe.app()
         stripe_app.add_routes(control_routes(stripe))
+        stripe_app.add_routes(stripe_routes(stripe))
         stripe_url = await running.enter_async_context(serving(stripe_app))
         connected = autumn(stripe_url=stripe_url, stripe_key=stripe.key)
         autumn_app = connected.app()

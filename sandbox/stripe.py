@@ -29,7 +29,7 @@ from sandbox.stripe_errors import (
 )
 from sandbox.stripe_limits import IdempotencyKeys, Locks, Outcome, RateLimits
 from sandbox.stripe_payments import Mail
-from sandbox.stripe_requests import ENDPOINTS, Endpoint, parse_form, validate
+from sandbox.stripe_requests import ENDPOINTS, Endpoint, normalized, parse_form, validate
 from sandbox.stripe_webhooks import Webhooks
 from sandbox.stripe_writes import Change, Write
 
@@ -88,6 +88,9 @@ class StripeSimulator:
         self.calls: list[Call] = []
         self.writes: list[Write] = []
         """Each POST and DELETE that was executed, in order; what is seeded or let succeed is no request."""
+        self.normalizes = False
+        """Whether a customer's name is stored trimmed, and the e-mail trimmed and in lower case; a write is answered
+        with that form. What is seeded stays as it is."""
         self.switches = Switches()
         self.webhooks = Webhooks(livemode=livemode, clock=clock)
         """The events about customers, and where they are delivered."""
@@ -172,7 +175,7 @@ class StripeSimulator:
 
     def _by_hand(self, name: str, customer_id: str, params: Json) -> Json:
         endpoint = next(endpoint for endpoint in ENDPOINTS if endpoint.name == name)
-        checked = validate(endpoint, params)
+        checked = self._checked(endpoint, params)
         return self._write(endpoint, customer_id, checked, f"req_dashboard_{len(self.webhooks.events)}", None).after
 
     def app(self) -> web.Application:
@@ -270,7 +273,7 @@ class StripeSimulator:
         return response
 
     def _execute(self, endpoint: Endpoint, call: Call, target: str) -> Json:
-        params = validate(endpoint, call.params)
+        params = self._checked(endpoint, call.params)
         if endpoint.method == "GET":
             done = self.account.reads[endpoint.name](target, params)
         else:
@@ -279,6 +282,10 @@ class StripeSimulator:
             done = change.after
             self.writes.append(Write(self._clock(), call.request_id, endpoint.name, done["id"], key, change.fields()))
         return self.account.payments.expanded(done, params.get("expand", ()))
+
+    def _checked(self, endpoint: Endpoint, raw: Json) -> Json:
+        of_a_customer = endpoint.name in ("customers.create", "customers.update")
+        return validate(endpoint, normalized(raw) if self.normalizes and of_a_customer else raw)
 
     def _write(self, endpoint: Endpoint, target: str, params: Json, request_id: str, key: str | None) -> Change:
         change = self.account.writes[endpoint.name](target, params)

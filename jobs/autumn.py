@@ -8,7 +8,7 @@ else is going on.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from jobs.autumn_errors import error_from
-from jobs.autumn_models import UpdateCustomerResponse, explain
+from jobs.autumn_models import UpdateCustomerResponse, explain, read_customer
 from jobs.autumn_pages import CustomerPage
 from jobs.errors import GiveUp, TimedOut, TryAgain
 from jobs.watch import NOBODY, Watch, watched
@@ -102,17 +102,17 @@ class AutumnClient:
         # No Idempotency-Key: Autumn keeps no answer, it says 409 to a second request whatever the first did.
         # A retry after a lost answer could never get through, while to set the same values again is harmless.
         body = {**changes, "customer_id": customer_id}
-        customer = await self._call(self._update, body, UpdateCustomerResponse)
+        customer = await self._call(self._update, body, read_customer)
         return _asked_for(customer, customer_id)
 
     async def get(self, customer_id: str) -> UpdateCustomerResponse:
         """The customer as Autumn's database has it now, past the cache. The class says what it raises."""
-        customer = await self._call(self._get, {"customer_id": customer_id}, UpdateCustomerResponse)
+        customer = await self._call(self._get, {"customer_id": customer_id}, read_customer)
         return _asked_for(customer, customer_id)
 
     async def get_or_create(self, customer_id: str) -> UpdateCustomerResponse:
         """The customer, created with nothing but its id where there is none. The class says what it raises."""
-        customer = await self._call(self._get_or_create, {"customer_id": customer_id}, UpdateCustomerResponse)
+        customer = await self._call(self._get_or_create, {"customer_id": customer_id}, read_customer)
         return _asked_for(customer, customer_id)
 
     async def list_page(
@@ -126,9 +126,11 @@ class AutumnClient:
         body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
         if created_since_ms is not None:
             body["created_at_range"] = {"start": created_since_ms}
-        return await self._call(self._list, body, CustomerPage)
+        return await self._call(self._list, body, CustomerPage.model_validate_json)
 
-    async def _call(self, endpoint: _Endpoint, body: Mapping[str, JsonValue], answer_type: type[Answer]) -> Answer:
+    async def _call(
+        self, endpoint: _Endpoint, body: Mapping[str, JsonValue], read: Callable[[bytes], Answer]
+    ) -> Answer:
         content, writing = _encoded(body), endpoint.is_write
         with watched(self._watch, "autumn", f"POST {endpoint.path}") as call:
             answer = await self._post(endpoint, content)
@@ -136,7 +138,7 @@ class AutumnClient:
             if answer.status_code != HTTPStatus.OK:
                 raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
             try:
-                return answer_type.model_validate_json(answer.content)
+                return read(answer.content)
             except ValidationError as error:
                 # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
                 # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.

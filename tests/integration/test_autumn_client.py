@@ -174,6 +174,20 @@ async def test_an_unexpected_answer_is_tried_again_and_names_the_field(answer: M
     assert (reading.code, reading.maybe_applied) == ("unexpected_response", False)
 
 
+async def test_odd_detail_of_an_answer_is_named_and_stops_nothing() -> None:
+    odd = {**CUSTOMER["json"], "balances": {"messages": {"granted": "9"}}, "purchases": [None]}
+    async with autumn_of(answering({"status": 200, "headers": {}, "json": odd})) as (_, client):
+        answers = [
+            await client.update("user_1", {}),
+            await client.get("user_1"),
+            await client.get_or_create("user_1"),
+        ]
+
+    for answer in answers:
+        assert (answer.id, answer.email) == ("user_1", "ann@example.com")
+        assert {"purchases.0", "balances.messages.granted"} <= set(answer.oddities)
+
+
 async def test_no_answer_in_time_leaves_open_whether_the_update_was_applied() -> None:
     async def never(_: web.Request) -> web.StreamResponse:
         return await asyncio.Future()

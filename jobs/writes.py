@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from jobs.autumn_models import UpdateCustomerResponse
 from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.errors import Absent, GiveUp, TryAgain
-from jobs.findings import Finding
+from jobs.findings import Finding, odd_details
 from jobs.look import look_at_payments
 from jobs.mail import Mail
 from jobs.profile import UpdateStripe
@@ -55,15 +55,16 @@ class Writes:
         autumn, customer_id = self.resources.autumn, self.mail.lease.customer_id
         self.totals["autumn_gets"] += 1
         try:
-            return await autumn.get(customer_id)
+            answer = await autumn.get(customer_id)
         except GiveUp as error:
             wished_for = may_create and self.resources.policy.when_missing == "create"
             if error.code != "customer_not_found" or not wished_for:
                 raise
-        self._begin("autumn_creates")
-        created = await autumn.get_or_create(customer_id)
-        self._note("created-in-autumn", customer_id)
-        return created
+            self._begin("autumn_creates")
+            answer = await autumn.get_or_create(customer_id)
+            self._note("created-in-autumn", customer_id)
+        self.findings += odd_details(answer.oddities)
+        return answer
 
     async def read_payments(self, stripe_id: str) -> Payments:
         """The customer's newest payments. Raises SyncError."""

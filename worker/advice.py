@@ -81,6 +81,11 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
         "something undoes a change of it each time, and it was left so",
         "Find out what else writes this customer in Autumn or in Stripe, and stop it. Then send the change again.",
     ),
+    "unexpected-answer-detail": Advice(
+        "Autumn's answer has details of an unexpected form, which a sync does not use",
+        "Nothing has to be done for this customer. If many customers have it, check AUTUMN_API_VERSION and report it.",
+        is_right=True,
+    ),
 }
 
 LINKS: Final[Mapping[LinkState, str]] = {

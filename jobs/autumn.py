@@ -19,8 +19,8 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from jobs.autumn_errors import error_from
-from jobs.autumn_models import UpdateCustomerResponse, explain, read_customer
+from jobs.autumn_errors import LATE_SECONDS, error_from
+from jobs.autumn_models import UpdateCustomerResponse, explain, is_no_customer, read_customer
 from jobs.autumn_pages import CustomerPage
 from jobs.errors import GiveUp, TimedOut, TryAgain
 from jobs.watch import NOBODY, Watch, watched
@@ -28,9 +28,6 @@ from jobs.watch import NOBODY, Watch, watched
 KEEP_ALIVE_SECONDS: Final = 4.0
 """How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
 the closing is lost, and nobody knows whether its update was applied."""
-
-LATE_SECONDS: Final = 60.0
-"""How long after it was sent an update may still be applied: the longest that Autumn waits for its database."""
 
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """Failures of opening a connection, so that nothing was sent."""
@@ -142,7 +139,14 @@ class AutumnClient:
             except ValidationError as error:
                 # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
                 # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
-                raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
+                may_land = LATE_SECONDS if writing and is_no_customer(error) else 0.0
+                raise TryAgain(
+                    "autumn",
+                    "unexpected_response",
+                    explain(error),
+                    maybe_applied=writing,
+                    may_land_for_seconds=may_land,
+                ) from error
 
     async def _post(self, endpoint: _Endpoint, content: bytes) -> _Answer:
         request = httpx.Request(
@@ -203,9 +207,9 @@ async def _bounded(answer: httpx.Response, *, writing: bool) -> bytes:
     async for chunk in answer.aiter_bytes():
         body += chunk
         if len(body) > ANSWER_BYTES_MAX:
-            raise TryAgain(
-                "autumn", "unexpected_response", f"more than {ANSWER_BYTES_MAX} bytes", maybe_applied=writing
-            )
+            may_land = LATE_SECONDS if writing else 0.0
+            message = f"more than {ANSWER_BYTES_MAX} bytes"
+            raise TryAgain("autumn", "unexpected_response", message, may_land_for_seconds=may_land)
     return bytes(body)
 
 
@@ -240,9 +244,9 @@ def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> T
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, _UNSENT):
         return TryAgain("autumn", "no_connection", str(cause))
-    message = f"{type(cause).__name__}: {cause}"
+    message, may_land = f"{type(cause).__name__}: {cause}", LATE_SECONDS if writing else 0.0
     if not isinstance(cause, TimeoutError):
-        return TryAgain("autumn", "connection_lost", message, maybe_applied=writing)
+        return TryAgain("autumn", "connection_lost", message, may_land_for_seconds=may_land)
     # The next update of this customer waits until this one can no longer land on it.
     after_seconds = max(0.0, LATE_SECONDS - timeout_seconds) if writing else None
-    return TimedOut("autumn", "timeout", message, after_seconds=after_seconds, maybe_applied=writing)
+    return TimedOut("autumn", "timeout", message, after_seconds=after_seconds, may_land_for_seconds=may_land)

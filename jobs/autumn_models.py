@@ -283,6 +283,7 @@ class PartlyReadCustomer(UpdateCustomerResponse):
         return self._oddities
 
 
+TWELVE: Final = tuple(UpdateCustomerResponse.model_fields)
 DETAILED: Final = frozenset({"subscriptions", "purchases", "balances"})
 """The fields whose items a sync does not use."""
 
@@ -305,6 +306,13 @@ def read_customer(body: bytes) -> UpdateCustomerResponse:
     customer = PartlyReadCustomer.model_validate(document)
     customer._oddities = tuple(dict.fromkeys(".".join(map(str, place)) for place in places))
     return customer
+
+
+def is_no_customer(error: ValidationError) -> bool:
+    """Whether a refused answer has none of the twelve fields, so that something before Autumn may have given it."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    missing = {fault["loc"] for fault in faults if fault["type"] == "missing"}
+    return any(not fault["loc"] for fault in faults) or all((name,) in missing for name in TWELVE)
 
 
 def _without(items: list[JsonValue] | dict[str, JsonValue], odd: set[int | str]) -> object:

@@ -60,8 +60,9 @@ class Writes:
             wished_for = may_create and self.resources.policy.when_missing == "create"
             if error.code != "customer_not_found" or not wished_for:
                 raise
-            self._begin("autumn_creates")
-            answer = await autumn.get_or_create(customer_id)
+            async with self.resources.limits.autumn_create():
+                self._begin("autumn_creates")
+                answer = await autumn.get_or_create(customer_id)
             self._note("created-in-autumn", customer_id)
         self.findings += odd_details(answer.oddities)
         return answer

@@ -109,6 +109,7 @@ FAILURES: Final[Mapping[str, str]] = {
     "http_429": "a rate limit was met",
     "stripe_rate_limit_exceeded": "a rate limit of Stripe was met",
     "lock_timeout": "Stripe was busy with this customer",
+    "create_failed_before": "creating its Stripe customer failed before",
     "claimed_elsewhere": "another customer was just being linked to the same Stripe customer",
     "round_too_long": "it took too long",
     "wrong_mode": "live and test mode are mixed",
@@ -116,6 +117,14 @@ FAILURES: Final[Mapping[str, str]] = {
     "unexpected": "of an error in this software",
 }
 """Codes of failed syncs, as what follows "because"; a code that is not here has to speak for itself."""
+
+WAITS: Final[Mapping[str, tuple[str, str]]] = {
+    "create_failed_before": (
+        "Stripe's search",
+        "creating its Stripe customer failed, and the search will show whether one was made all the same",
+    ),
+}
+"""What a customer waits for until a known time, and why, by the code of the failed sync."""
 
 REASONS: Final[Mapping[str, str]] = {
     "invalid_event": "The event is not valid. Correct what sends it, send it anew, and drop this one.",

@@ -1,38 +1,16 @@
 """Echoes: Stripe's webhooks that come late and put an old name or e-mail back into Autumn."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from jobs.mail import SAID_SECONDS
 from jobs.record import read_customer
 from jobs.report import read_reports
-from sandbox.autumn import AutumnSimulator
 from sandbox.faults import Fault
-from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
-from tests.conftest import PREFIX, World, doors
+from tests.conftest import PREFIX, World
 from tests.integration.steps import change, seed, time_passes
-
-ECHO_SECONDS = 0.2
-
-
-@pytest.fixture
-async def echoing(redis: Redis) -> AsyncIterator[World]:
-    """Both services, where each write of Autumn's comes back as Stripe's webhook a moment later."""
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with serving(stripe.app()) as stripe_url:
-        autumn = AutumnSimulator(
-            stripe_url=stripe_url, stripe_key=stripe.key, updates_per_second=None, echo_after_seconds=ECHO_SECONDS
-        )
-        async with (
-            serving(autumn.app()) as autumn_url,
-            doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
-        ):
-            yield World(redis, stripe, autumn, resources, autumn_url)
 
 
 def name_in_autumn(world: World) -> Any:
@@ -58,21 +36,21 @@ async def is_to_be_looked_at(world: World) -> bool:
     return await world.redis.zscore(f"{PREFIX}:looks", "ann") is not None
 
 
-async def test_an_echo_of_the_first_change_that_comes_after_the_second_is_repaired(echoing: World) -> None:
-    seed(echoing, "ann")
-    await change(echoing, "ann", name="First")
-    await echoing.run()
-    echoing.autumn.echo_after_seconds = None
-    await change(echoing, "ann", name="Second")
-    await echoing.run()
-    assert name_in_autumn(echoing) == "Second"
-    while name_in_autumn(echoing) != "First":
-        await echoing.redis.ping()
-    await second_look(echoing)
-    assert name_in_autumn(echoing) == "Second"
-    (stripe,) = echoing.stripe.customers.values()
+async def test_an_echo_of_the_first_change_that_comes_after_the_second_is_repaired(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="First")
+    await world.run()
+    await change(world, "ann", name="Second")
+    await world.run()
+    assert name_in_autumn(world) == "Second"
+    echo = next(event for event in world.stripe.webhooks.events if event["data"]["object"]["name"] == "First")
+    await world.stripe.webhooks.deliver(echo)
+    assert name_in_autumn(world) == "First"
+    await second_look(world)
+    assert name_in_autumn(world) == "Second"
+    (stripe,) = world.stripe.customers.values()
     assert stripe["name"] == "Second"
-    report = read_reports((await read_customer(echoing.redis, PREFIX, "ann"))["reports"])[0]
+    report = read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0]
     assert [(action.kind, action.fields) for action in report.actions] == [("updated-autumn", ("name",))]
 
 

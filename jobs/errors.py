@@ -34,7 +34,9 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
     """It may work later.
 
     `after_seconds` is what the service asked for, None if it did not say. `maybe_applied` is True where the service may
-    have done its work although no answer came.
+    have done its work although no answer came. `may_land_for_seconds` tells how long after it was sent such a write may
+    still be applied; 0 if the service answered, so that the write is over, or if nothing was sent. `is_replay`: the
+    service repeated the answer that it gave to the first request with this idempotency key, and did nothing now.
     """
 
     def __init__(
@@ -45,15 +47,19 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
         *,
         after_seconds: float | None = None,
         maybe_applied: bool = False,
+        may_land_for_seconds: float = 0.0,
+        is_replay: bool = False,
     ) -> None:
         """See the class."""
         super().__init__(service, code, message)
         self.after_seconds = after_seconds
-        self.maybe_applied = maybe_applied
+        self.maybe_applied = maybe_applied or may_land_for_seconds > 0
+        self.may_land_for_seconds = may_land_for_seconds
+        self.is_replay = is_replay
 
 
 class TimedOut(TryAgain):
-    """No answer in time. The service may still be at it, so that its place counts as taken for a while."""
+    """No answer in time."""
 
 
 Limit = Literal["autumn", "stripe", "stripe-endpoint", "customer"]

@@ -43,7 +43,9 @@ def as_sync_error(error: Exception) -> SyncError:
         case _ if error.http_status in REDIRECTS:
             return Halt("stripe", "redirect", "Check STRIPE_API_BASE: the address answers with a redirect")
         case _:
-            return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
+            code = code or f"http_{error.http_status}"
+            is_replay = _header(error, "idempotent-replayed") == "true"
+            return TryAgain("stripe", code, message, maybe_applied=True, is_replay=is_replay)
 
 
 def status_of(error: Exception) -> int | None:
@@ -66,15 +68,18 @@ def _unread(error: Exception) -> TryAgain:
 
 def _limited(error: stripe.RateLimitError, code: str) -> Limited:
     """Which limit was met: Stripe says so in a header, except for an object that another request has locked."""
-    reason = {name.lower(): value for name, value in (error.headers or {}).items()}.get(
-        "stripe-rate-limited-reason", ""
-    )
+    reason = _header(error, "stripe-rate-limited-reason")
     limit: Limit = "stripe"
     if code == "lock_timeout" or reason == "resource-specific":
         limit = "customer"
     elif reason.startswith("endpoint"):
         limit = "stripe-endpoint"
     return Limited("stripe", code, reason or error.user_message or "", limit=limit)
+
+
+def _header(error: stripe.StripeError, name: str) -> str:
+    """A header of the answer; `name` is in lower case."""
+    return str({each.lower(): value for each, value in (error.headers or {}).items()}.get(name, ""))
 
 
 def _param(error: stripe.InvalidRequestError) -> str | None:

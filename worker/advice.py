@@ -86,6 +86,11 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
         "Send a change with a value that Stripe takes. Until then Stripe keeps its own value of that field; all others "
         "are kept in sync.",
     ),
+    "unexpected-answer-detail": Advice(
+        "Autumn's answer has details of an unexpected form, which a sync does not use",
+        "Nothing has to be done for this customer. If many customers have it, check AUTUMN_API_VERSION and report it.",
+        is_right=True,
+    ),
 }
 
 LINKS: Final[Mapping[LinkState, str]] = {
@@ -109,6 +114,7 @@ FAILURES: Final[Mapping[str, str]] = {
     "http_429": "a rate limit was met",
     "stripe_rate_limit_exceeded": "a rate limit of Stripe was met",
     "lock_timeout": "Stripe was busy with this customer",
+    "create_failed_before": "creating its Stripe customer failed before",
     "claimed_elsewhere": "another customer was just being linked to the same Stripe customer",
     "round_too_long": "it took too long",
     "stale_read": "Autumn still showed an older state",
@@ -117,6 +123,14 @@ FAILURES: Final[Mapping[str, str]] = {
     "unexpected": "of an error in this software",
 }
 """Codes of failed syncs, as what follows "because"; a code that is not here has to speak for itself."""
+
+WAITS: Final[Mapping[str, tuple[str, str]]] = {
+    "create_failed_before": (
+        "Stripe's search",
+        "creating its Stripe customer failed, and the search will show whether one was made all the same",
+    ),
+}
+"""What a customer waits for until a known time, and why, by the code of the failed sync."""
 
 REASONS: Final[Mapping[str, str]] = {
     "invalid_event": "The event is not valid. Correct what sends it, send it anew, and drop this one.",

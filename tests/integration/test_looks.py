@@ -172,7 +172,7 @@ async def test_a_waiter_that_is_cancelled_leaves_no_place_behind(world: World) -
 
     async def update() -> None:
         async with limits.autumn_update(stripe_endpoints=[]):
-            raise TimedOut("autumn", "timeout")
+            raise TimedOut("autumn", "timeout", may_land_for_seconds=60)
 
     with pytest.raises(TimedOut):
         await update()

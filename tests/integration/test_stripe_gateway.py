@@ -121,9 +121,10 @@ async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator
 async def test_a_stored_failure_is_repeated_and_the_next_generation_gets_past_it(simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("500", route="POST /v1/customers", times=1))
     async with gateway_to(simulator) as gateway:
-        for _ in range(3):
-            with pytest.raises(TryAgain):
+        for is_replay in (False, True, True):
+            with pytest.raises(TryAgain) as raised:
                 await gateway.create("ann", 0, ours)
+            assert raised.value.is_replay == is_replay
         created = await gateway.create("ann", 1, ours)
     assert list(simulator.customers) == [created.id]
 

@@ -87,6 +87,32 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
             "in time (timeout); nothing has to be done",
         ),
         (
+            replace(
+                WAITING,
+                record={
+                    **SYNCED,
+                    "last_error": "create_failed_before",
+                    "waits_for": "create_failed_before",
+                    "waits_until_ms": "1700003605000",
+                },
+            ),
+            "waits for Stripe's search until 23:13:25 UTC: creating its Stripe customer failed, and the search will "
+            "show whether one was made all the same (create_failed_before); nothing has to be done",
+        ),
+        (
+            replace(
+                WAITING,
+                record={
+                    **SYNCED,
+                    "last_error": "timeout",
+                    "waits_for": "create_failed_before",
+                    "waits_until_ms": "1700003605000",
+                },
+            ),
+            "waits for another try at 2023-11-14T22:14:20+00:00: the last one failed, because a service did not answer "
+            "in time (timeout); nothing has to be done",
+        ),
+        (
             replace(WAITING, line=Line("outage", 1_700_000_000_000, "autumn", "http_503", "")),
             "waits for autumn, which fails since 2023-11-14T22:13:20+00:00 (http_503): one customer at a time is tried "
             "by itself",

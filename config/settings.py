@@ -16,6 +16,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
+from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events, supports_scans
+
 Mode = Literal["live", "test"]
 Place = TypeVar("Place", bound="RedisPlace")
 
@@ -130,8 +132,8 @@ class Settings(Measures):
     autumn_secret_key: SecretStr = _setting("AUTUMN_SECRET_KEY")
     """`am_sk_test_…` or `am_sk_live_…`; the key decides Autumn's environment."""
     autumn_api_url: str = _setting("AUTUMN_API_URL", "https://api.useautumn.com")
-    autumn_api_version: str = _setting("AUTUMN_API_VERSION", "2.3.0")
-    """Pinned on every call, because the answer's shape depends on it."""
+    autumn_api_version: str = _setting("AUTUMN_API_VERSION", DEFAULT_VERSION)
+    """Pinned on every call, because the answer's shape depends on it. Events need 2.1 or later, scans 2.3."""
     autumn_max_in_flight: int = _setting("AUTUMN_MAX_IN_FLIGHT", 6, ge=1, le=100)
     """Updates at a time over all workers. Autumn's database pool locks up at 10 to 14."""
     stripe_api_key: SecretStr = _setting("STRIPE_API_KEY")
@@ -183,6 +185,15 @@ class Settings(Measures):
     @classmethod
     def _stripe_prefix(cls, value: SecretStr) -> SecretStr:
         mode_of(value, STRIPE_KEY_PREFIXES)
+        return value
+
+    @field_validator("autumn_api_version")
+    @classmethod
+    def _usable_version(cls, value: str) -> str:
+        if not is_version(value):
+            raise ValueError(f"is not a version of Autumn's API, such as {DEFAULT_VERSION}")
+        if not supports_events(value):
+            raise ValueError(f"is older than 2.1: set {DEFAULT_VERSION} (events need 2.1 or later, scans 2.3)")
         return value
 
     @field_validator("autumn_api_url", "stripe_api_base")
@@ -260,9 +271,10 @@ def load_settings(**given: Any) -> Settings:
 def load_scan_settings(**given: Any) -> Settings:
     """As `load_settings`, for whoever scans. Raises SettingsError also for a version of Autumn without cursors."""
     settings = load_settings(**given)
-    if not settings.autumn_api_version.startswith("2.3"):
+    version = settings.autumn_api_version
+    if not supports_scans(version):
         raise SettingsError(
-            f"AUTUMN_API_VERSION: a scan reads lists by cursor, and {settings.autumn_api_version} has none: set 2.3.0"
+            f"AUTUMN_API_VERSION: a scan reads lists by cursor, and {version} has none: set {DEFAULT_VERSION}"
         )
     return settings
 

@@ -10,7 +10,7 @@ from jobs.autumn_models import AnswerPart
 
 
 class ListedCustomer(AnswerPart):
-    """A customer in a list at version 2.3; the fields are those of UpdateCustomerResponse."""
+    """A customer in a list, at version 2.1 or later; the fields are those of UpdateCustomerResponse."""
 
     id: str | None
     name: str | None = Field(repr=False)
@@ -21,9 +21,14 @@ class ListedCustomer(AnswerPart):
     send_email_receipts: bool
 
 
-class CustomerPage(AnswerPart):
-    """A page of `customers.list` at version 2.3; older versions page by offset and are refused here."""
+class ListedCustomers(AnswerPart):
+    """What every version since 2.1 answers, with cursors or without."""
 
     list: list[ListedCustomer]
+
+
+class CustomerPage(ListedCustomers):
+    """A page of `customers.list` at version 2.3 or later; older versions page by offset and are refused here."""
+
     next_cursor: str | None
     """The `start_cursor` of the next page; null on the last one."""

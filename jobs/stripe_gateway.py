@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import stripe
@@ -28,7 +27,7 @@ from jobs.errors import Absent, GiveUp
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error, status_of
-from jobs.stripe_http import CarefulClient
+from jobs.stripe_http import CarefulClient, path_of
 from jobs.stripe_models import CustomerAnswer, CustomerAnswers, PaymentAnswer, PaymentAnswers, parse
 from jobs.watch import NOBODY, Watch, watched
 
@@ -209,7 +208,7 @@ class StripeGateway:
         method, route = endpoint.split(" ")
         with watched(self._watch, "stripe", endpoint) as call:
             try:
-                path = route.replace("{id}", quote(stripe_id, safe=""))
+                path = path_of(route, stripe_id)
                 answer = await self._client.raw_request_async(method.lower(), path, **params)
             except SDK_ERRORS as error:
                 call.status_code = status_of(error)

@@ -8,15 +8,20 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import stripe
+
+from jobs.errors import Absent
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 """A hundred of the largest objects are less than a tenth of it."""
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _UNREADABLE: Final = b""
+_OTHER_PATH: Final = re.compile(r"\.{0,2}|search|.*/.*", re.DOTALL)
+"""What would lead to another URL in the place of an id, although it is quoted."""
 
 
 class AnswerTooLargeError(aiohttp.ClientError):
@@ -49,6 +54,17 @@ class CarefulClient(stripe.AIOHTTPClient):
         async with response:
             body = await _bounded(response)
             return _readable(response.status, body), response.status, response.headers
+
+
+def path_of(route: str, stripe_id: str) -> str:
+    """Return the path of a route with the id in the place of `{id}`.
+
+    The id may come from Autumn, which stores any text as a `stripe_id`. Raises Absent for one that would lead to
+    another URL: Stripe has no object with such an id.
+    """
+    if "{id}" in route and _OTHER_PATH.fullmatch(stripe_id):
+        raise Absent("stripe", "resource_missing", f"{stripe_id!r} is not the id of an object of Stripe.")
+    return route.replace("{id}", quote(stripe_id, safe=""))
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

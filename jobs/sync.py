@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from redis.exceptions import RedisError
 
 from jobs.apply import Round
-from jobs.autumn import LATE_SECONDS
+from jobs.autumn_errors import LATE_SECONDS
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
 from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of

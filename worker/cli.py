@@ -1,6 +1,5 @@
 """The command line, `customer-sync` or `python -m worker`: send an event, ask what became of it, see what waits."""
 
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typer.core import TyperGroup
 from config.settings import RedisPlace
 from jobs.enqueue import outcome_of
 from jobs.enqueue import send as send_update
-from jobs.events import EventError, new_update
+from jobs.events import EventError, new_update, parse_changes
 from jobs.record import Outcome
 from worker.console import EX_USAGE, NOT_FOUND, fail, printable, say, with_redis
 from worker.dead_letters import dead_app
@@ -91,13 +90,11 @@ def send(
     Ends with 0 when the event is sent. With --wait it ends with 1 where nothing is known of it by then.
     """
     try:
-        said = None if changes is None else json.loads(changes)
+        said = None if changes is None else parse_changes(changes)
         kind = "customer.reconcile" if changes is None else "customer.updated"
         update = new_update(
             customer_id=customer_id, type=kind, changes=said, event_id=event_id, traceparent=traceparent
         )
-    except json.JSONDecodeError as error:
-        fail(EX_USAGE, f"changes: is not valid JSON ({error.msg} at character {error.pos})")
     except EventError as error:
         fail(EX_USAGE, str(error))
 

@@ -4,9 +4,12 @@ What a key may read is told by a look for a customer that is not there: a 404 wh
 permission where it may not. What a key may write shows only in writing, and is said to be unknown.
 """
 
+from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from config.autumn_versions import DEFAULT_VERSION, supports_scans
 from config.settings import Settings
 from jobs.autumn import AutumnClient
 from jobs.autumn_pages import ListedCustomer
@@ -67,9 +70,40 @@ async def _autumn_key(services: Services) -> Found:
     return Found("ok", "the key may read customers; that it may write them shows only in writing")
 
 
+async def _autumn_version(services: Services) -> Found:
+    version, fix = services.settings.autumn_api_version, f"Set AUTUMN_API_VERSION={DEFAULT_VERSION}"
+    if not await _is_readable(_read_customers(services), version):
+        return Found("wrong", f"{version}: neither events nor scans work, because its customers have another form", fix)
+    if not supports_scans(version):
+        return Found("warning", f"{version}: events work, scans do not, because its lists have no cursors", fix)
+    if not await _is_readable(services.autumn.list_page(limit=1), version):
+        return Found("warning", f"{version}: events work, scans do not, because its lists have another form", fix)
+    return Found("ok", f"{version}: events and scans work")
+
+
+async def _read_customers(services: Services) -> None:
+    services.newest = tuple(await services.autumn.newest(NEWEST))
+    known = next((customer.id for customer in services.newest if customer.id), None)
+    if known is not None:
+        with suppress(GiveUp):  # It may be deleted by now.
+            await services.autumn.get(known)
+
+
+async def _is_readable(call: Awaitable[object], version: str) -> bool:
+    """Whether the answer has the form that this software reads.
+
+    Raises SyncError if there is no answer, or if it cannot be read although the version is the one that we know.
+    """
+    try:
+        await call
+    except TryAgain as error:
+        if error.code != "unexpected_response" or version == DEFAULT_VERSION:
+            raise
+        return False
+    return True
+
+
 async def _autumn_environment(services: Services) -> Found:
-    page = await services.autumn.list_page(limit=NEWEST)
-    services.newest = tuple(page.list)
     if not services.newest:
         return Found("skipped", "Autumn has no customer yet; the first one shows its environment")
     env = services.newest[0].env
@@ -150,10 +184,11 @@ async def _limits(settings: Settings) -> Found:
 
 SERVICE_CHECKS: Final = (
     Check("autumn-key", _autumn_key),
-    Check("autumn-environment", _autumn_environment, ("autumn-key",)),
+    Check("autumn-version", _autumn_version, ("autumn-key",)),
+    Check("autumn-environment", _autumn_environment, ("autumn-version",)),
     Check("stripe-key", _stripe_key),
     Check("stripe-search", _stripe_search, ("stripe-key",)),
     Check("stripe-payments", _stripe_payments, ("stripe-key",)),
-    Check("same-account", _same_account, ("autumn-key", "stripe-key")),
+    Check("same-account", _same_account, ("autumn-version", "stripe-key")),
 )
 SETTINGS_CHECKS: Final = (Check("limits", _limits),)

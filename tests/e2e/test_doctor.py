@@ -74,7 +74,7 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
     *lines, total = output.splitlines()
     assert lines[0] == "ok       settings           both keys look like test ones"
     assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
-    assert total == "16 ok, 0 warnings, 0 wrong, 1 skipped"
+    assert total == "17 ok, 0 warnings, 0 wrong, 1 skipped"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "redis", "Check REDIS_URL"),
         ({"STRIPE_API_KEY": "sk_live_x"}, "settings", "Correct the environment"),
         ({"AUTUMN_MAX_IN_FLIGHT": "many"}, "settings", "Correct the environment"),
+        ({"AUTUMN_API_VERSION": "2.0.0"}, "settings", "Correct the environment"),
     ],
 )
 async def test_a_wrong_setting_has_its_line_with_the_fix_and_what_needs_it_is_skipped(
@@ -100,6 +101,43 @@ async def test_a_wrong_setting_has_its_line_with_the_fix_and_what_needs_it_is_sk
     assert lines["redis-latency" if check == "redis" else "same-account"]["verdict"] == "skipped"
     for value in environment.values():
         assert value not in json.dumps(lines) or value.startswith("http")
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.2.0"])
+async def test_version_that_is_for_events_alone_is_a_warning(box: Sandbox, tmp_path: Path, version: str) -> None:
+    code, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
+    assert code == 0
+    assert verdicts(lines, "warning") == {"autumn-version"}
+    assert lines["autumn-version"]["text"] == f"{version}: events work, scans do not, because its lists have no cursors"
+    assert lines["autumn-version"]["fix"] == "Set AUTUMN_API_VERSION=2.3.0"
+    assert lines["same-account"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.3.0"])
+async def test_version_that_is_for_events_and_scans_is_said_to_be(box: Sandbox, tmp_path: Path, version: str) -> None:
+    _, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
+    assert (lines["autumn-version"]["verdict"], lines["autumn-version"]["text"]) == (
+        "ok",
+        f"{version}: events and scans work",
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "fix"),
+    [
+        ("2.3", "2.3: neither events nor scans work, because its customers have another form", "AUTUMN_API_VERSION"),
+        ("2.3.0", "Autumn cannot be used: unexpected_response", "Check AUTUMN_API_URL"),
+    ],
+)
+async def test_answers_that_cannot_be_read_are_the_fault_of_a_version_that_is_set(
+    box: Sandbox, tmp_path: Path, version: str, text: str, fix: str
+) -> None:
+    box.autumn.switches.add(Fault("garbage", route="customers.list"))
+    code, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
+    assert code == 1
+    assert verdicts(lines, "wrong") == {"autumn-version"}
+    assert lines["autumn-version"]["text"] == text
+    assert fix in lines["autumn-version"]["fix"]
 
 
 async def test_without_a_usable_address_of_redis_all_is_skipped(box: Sandbox, tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def names(box: Sandbox) -> set[tuple[Any, Any]]:
     }
 
 
+@pytest.mark.parametrize("version", ["2.1", "2.2.0"])
+async def test_events_are_applied_at_a_version_without_cursors(box: Sandbox, redis: Redis, version: str) -> None:
+    seed(box, 1)
+    async with worker(box.environment | {"AUTUMN_API_VERSION": version}):
+        event = await send(redis, new_update(customer_id="user_0", changes={"name": "Ann", "email": "ann@example.com"}))
+        outcome = await outcome_of(redis, event, wait_seconds=30)
+    assert outcome is not None
+    assert outcome.status == "applied"
+    assert names(box) == {("Ann", "Ann")}
+
+
 async def test_an_event_of_each_way_in_reaches_both_services(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 4)
     queue = app_queue(redis)

@@ -40,6 +40,15 @@ async def test_a_lost_link_heals_with_the_change_in_the_same_update(world: World
     assert (after["name"], after["email"], after["metadata"]["autumn_id"]) == ("Ann Two", "ann@example.com", "ann")
 
 
+@pytest.mark.parametrize("stripe_id", [".", "..", "search", "a/b"])
+async def test_link_in_autumn_that_is_no_id_of_stripe_heals(world: World, stripe_id: str) -> None:
+    world.autumn.seed("ann", name="Ann", stripe_id=stripe_id)
+    event = await change(world, "ann", name="Ann Two")
+    await world.run()
+    assert (await ends(world, event))[0] == "applied"
+    assert world.autumn.customers["ann"]["stripe_id"] in world.stripe.customers
+
+
 async def test_a_customer_that_is_deleted_after_the_look_heals_at_once(world: World) -> None:
     seed(world, "ann")
     before = world.autumn.customers["ann"]["stripe_id"]

@@ -1,5 +1,6 @@
 """What is refused costs little, harms nobody else, and keeps what was applied before it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -73,6 +74,18 @@ async def test_what_was_applied_before_a_failure_stays_applied(world: World) -> 
     assert world.autumn.customers["ann"]["metadata"] == {"k": 1}
     applied = [call.body for call in world.autumn.calls if call.status == 200 and "name" in call.body]
     assert len(applied) == 1, "what was applied is not applied again"
+
+
+@pytest.mark.parametrize("stripe_id", ["..", ".", "search", "a/b", "acct_1032D82eZvKYlo2C"])
+async def test_stripe_id_that_is_no_customer_is_refused_before_any_call(world: World, stripe_id: str) -> None:
+    linked(world, "ann")
+    await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": json.dumps({"stripe_id": stripe_id})})
+    await world.run()
+    (letter,) = await read_dead(world.redis, PREFIX)
+    assert letter["reason"] == "invalid_event"
+    assert letter["message"].startswith("changes.stripe_id: ")
+    assert world.autumn.calls == []
+    assert world.stripe.calls == []
 
 
 async def test_a_name_that_stripe_finds_too_long_is_cut_and_holds_nothing_up(world: World) -> None:

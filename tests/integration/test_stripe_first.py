@@ -41,7 +41,8 @@ async def findings(world: World, customer: str = "ann") -> list[tuple[str, str]]
 async def test_value_that_autumn_holds_and_stripe_refuses_holds_no_change_up(world: World) -> None:
     plant(world)
     world.autumn.customers["ann"]["email"] = "foo@com"
-    for number, changes in enumerate(({"name": "Ann B."}, {"metadata": {"k": 1}}, {"send_email_receipts": True})):
+    said: tuple[dict[str, Any], ...] = ({"name": "Ann B."}, {"metadata": {"k": 1}}, {"send_email_receipts": True})
+    for number, changes in enumerate(said):
         event = await change(world, "ann", **changes)
         await world.run()
         assert (number, await status(world, event)) == (number, ("applied", None))

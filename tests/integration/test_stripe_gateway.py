@@ -64,10 +64,24 @@ async def test_a_missing_and_a_deleted_customer_are_told_apart(simulator: Stripe
         assert await gateway.retrieve("cus_missing") is NoCustomer.MISSING
 
 
-async def test_an_id_cannot_leave_its_place_in_the_path(simulator: StripeSimulator) -> None:
+@pytest.mark.parametrize("stripe_id", ["", ".", "..", "search", "../payment_intents?x=", "cus_a/sources"])
+async def test_id_that_would_change_the_path_is_missing_and_not_asked_for(
+    simulator: StripeSimulator, stripe_id: str
+) -> None:
     async with gateway_to(simulator) as gateway:
-        assert await gateway.retrieve("../payment_intents?x=") is NoCustomer.MISSING
-    assert [call.endpoint for call in simulator.calls] == ["customers.retrieve"]
+        assert await gateway.retrieve(stripe_id) is NoCustomer.MISSING
+        with pytest.raises(Absent, match="resource_missing"):
+            await gateway.update(UpdateStripe(stripe_id, name="Ann"), "autumn:key", ours)
+    assert simulator.calls == []
+
+
+@pytest.mark.parametrize("stripe_id", ["a?x=1", "a#b", "a%2e", "a b", "ann.lee+1@example.com", "..."])
+async def test_unusual_id_stays_in_its_place_in_the_path(simulator: StripeSimulator, stripe_id: str) -> None:
+    simulator.seed_customer(id=stripe_id)
+    async with gateway_to(simulator) as gateway:
+        customer = await gateway.retrieve(stripe_id)
+    assert isinstance(customer, StripeCustomer)
+    assert [(call.endpoint, customer.id) for call in simulator.calls] == [("customers.retrieve", stripe_id)]
 
 
 async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: StripeSimulator) -> None:

@@ -1,6 +1,7 @@
 """What a valid event is, and that a wrong one is refused with the field's name and without its value."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -11,14 +12,17 @@ from jobs.events import CHANGES_MAX_BYTES, EventError, fields_not_known, new_upd
 from jobs.mail import Entry
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
+EXACT = 2**53 - 1
+"""The largest whole number that every JavaScript keeps as it is."""
+NUMBERS = st.integers(-EXACT, EXACT) | st.floats(allow_nan=False, allow_infinity=False)
 CHANGES = st.fixed_dictionaries(
     {},
     optional={
         "name": TEXT | st.none(),
         "email": st.sampled_from(["ann@example.com", "jörg@exämple.com"]) | st.none(),
         "fingerprint": TEXT | st.none(),
-        "metadata": st.dictionaries(TEXT, TEXT | st.integers() | st.none() | st.lists(TEXT), max_size=4) | st.none(),
-        "stripe_id": TEXT | st.none(),
+        "metadata": st.dictionaries(TEXT, TEXT | NUMBERS | st.none() | st.lists(TEXT | NUMBERS), max_size=4),
+        "stripe_id": st.sampled_from(["cus_NffrFeUfNV2Hib", "cus_ann_2", "user.1+a@example.com", "42", ""]) | st.none(),
         "send_email_receipts": st.booleans(),
     },
 ).filter(bool)
@@ -67,8 +71,10 @@ def test_a_null_that_was_said_is_kept_and_what_was_not_said_is_left_out() -> Non
         ({"customer_id": "ann", "changes": '{"email": 5}'}, "changes.email"),
         ({"customer_id": "ann", "changes": '{"name": 5}'}, "changes.name"),
         ({"customer_id": "ann", "changes": '{"name": "a\\u0000b"}'}, "changes.name"),
-        ({"customer_id": "ann", "changes": '{"metadata": {"k": {"deep": ["a\\u0000"]}}}'}, "changes.metadata"),
-        ({"customer_id": "ann", "changes": '{"metadata": {"a\\u0000": 1}}'}, "changes.metadata"),
+        ({"customer_id": "ann", "changes": '{"metadata": {"k": {"deep": ["a\\u0000"]}}}'}, "changes.metadata.k.deep.0"),
+        ({"customer_id": "ann", "changes": '{"metadata": {"a\\u0000": 1}}'}, "changes.metadata.a\0"),
+        ({"customer_id": "ann", "changes": '{"metadata": {"a": ' + "[" * 300 + "]" * 300 + "}}"}, "changes.metadata.a"),
+        ({"customer_id": "ann", "changes": '{"metadata": {"a": ' + "[" * 100_000}, "changes"),
         ({"customer_id": "ann", "changes": '{"metadata": "x"}'}, "changes.metadata"),
         ({"customer_id": "ann", "changes": '{"send_email_receipts": null}'}, "changes.send_email_receipts"),
         ({"customer_id": "ann", "changes": '{"send_email_receipts": "true"}'}, "changes.send_email_receipts"),
@@ -164,3 +170,105 @@ def test_a_trace_context_that_is_not_valid_is_ignored_and_the_event_is_not(raw: 
 @pytest.mark.parametrize("value", [None, 42, {"00": 1}])
 def test_an_app_in_python_may_hand_on_whatever_its_tracer_gave_it(value: object) -> None:
     assert new_update(customer_id="ann", changes={"name": "Ann"}, traceparent=value).traceparent is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ('{"metadata": null}', 'changes.metadata: null clears nothing: send null for each key, as in {"plan": null}'),
+        ('{"email": ""}', "changes.email: is empty: send null to clear the e-mail address"),
+        (
+            '{"send_email_receipts": null}',
+            "changes.send_email_receipts: cannot be null: send false to turn receipts off, or leave the field out",
+        ),
+        ('{"send_email_receipts": ""}', "changes.send_email_receipts: has to be true or false"),
+        ('{"send_email_receipts": "true"}', "changes.send_email_receipts: has to be true or false"),
+        ('{"metadata": ""}', "changes.metadata: has to be a JSON object"),
+        ('{"metadata": []}', "changes.metadata: has to be a JSON object"),
+        ('{"name": 5}', "changes.name: has to be a string"),
+        ("null", "changes: has to be a JSON object"),
+        ("", "changes: is not valid JSON (Expecting value at character 0)"),
+    ],
+)
+def test_empty_or_wrong_value_is_refused_with_what_to_send_instead(changes: str, message: str) -> None:
+    with pytest.raises(EventError) as refusal:
+        read_entry(entry(customer_id="ann", changes=changes))
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"metadata": {}}, {"name": ""}, {"fingerprint": ""}, {"fingerprint": None}, {"stripe_id": ""}]
+)
+def test_empty_value_that_autumn_takes_is_taken(changes: dict[str, Any]) -> None:
+    update = new_update(customer_id="ann", changes=changes)
+    assert read_entry(entry(**update.fields())).changes == update.changes
+
+
+@pytest.mark.parametrize("number", ["1546130668394913822", str(EXACT + 1), str(-EXACT - 1), "1e400", "-1e400"])
+@pytest.mark.parametrize("digits", ["", "0" * 400, "0" * 5000])
+def test_number_that_autumn_would_change_is_refused_with_its_path(number: str, digits: str) -> None:
+    order = f'{{"order": {{"ids": [1, {number}{digits}]}}}}'
+    with pytest.raises(EventError) as refusal:
+        read_entry(entry(customer_id="ann", changes=f'{{"metadata": {order}}}'))
+    assert str(refusal.value) == (
+        "changes.metadata.order.ids.1: is a number that Autumn cannot keep exactly: send it as a string"
+    )
+
+
+@pytest.mark.parametrize("number", [EXACT + 1, -EXACT - 1, 10**400, -(10**5000), math.inf, -math.inf], ids="abcdef")
+def test_app_in_python_learns_at_once_of_a_number_that_autumn_would_change(number: float) -> None:
+    with pytest.raises(EventError, match=r"^changes\.metadata\.id: .* send it as a string$"):
+        new_update(customer_id="ann", changes={"metadata": {"id": number}})
+
+
+def test_nan_is_refused_with_its_path() -> None:
+    with pytest.raises(EventError, match=r"^changes\.metadata\.ratio: is not a number$"):
+        new_update(customer_id="ann", changes={"metadata": {"ratio": math.nan}})
+
+
+@pytest.mark.parametrize("number", ["0", "-0", "-0.0", "1.5", "1e300", "1e-400", str(EXACT), str(-EXACT), "true"])
+def test_number_that_autumn_keeps_is_taken(number: str) -> None:
+    update = read_entry(entry(customer_id="ann", changes=f'{{"metadata": {{"n": {number}}}}}'))
+    assert update.changes is not None
+    assert update.changes.said() == {"metadata": {"n": json.loads(number)}}
+
+
+@pytest.mark.parametrize(
+    "stripe_id",
+    ["cus_NffrFeUfNV2Hib", "cus_ann", "cus_ann_2", "42", "user-42", "ann.lee+1@example.com", "org:7", "inhouse_1"],
+)
+def test_id_of_a_stripe_customer_is_taken(stripe_id: str) -> None:
+    update = new_update(customer_id="ann", changes={"stripe_id": stripe_id})
+    assert update.changes is not None
+    assert update.changes.said() == {"stripe_id": stripe_id}
+
+
+@pytest.mark.parametrize(
+    ("stripe_id", "message"),
+    [
+        (
+            "acct_1032D82eZvKYlo2C",
+            "names a Stripe account, not a customer: send the customer's id, such as cus_NffrFeUfNV2Hib",
+        ),
+        ("sub_1MowQVLkdIwHu7ixeRlqHVzs", "names a Stripe subscription, not a customer: send the customer's id,"),
+        ("pi_3MtwBwLkdIwHu7ix28a3tqPa", "names a Stripe payment intent, not a customer: send the customer's id,"),
+        ("sk_live_secret", "names a Stripe API key, not a customer: send the customer's id,"),
+        *(
+            (wrong, "is not the id of a Stripe customer, such as cus_NffrFeUfNV2Hib")
+            for wrong in [
+                *(".", "..", "...", "search", "a/b", "../v1/charges", "cus_a/../b", "cus_a?x=1", "cus_a#b", "cus_%2e"),
+                *("cus_", "cus_a-b", " cus_a", "cus_a\n", "cus_a b", "cus_é", "a\\b", "_", "-", "x" * 256, "a;b"),
+            ]
+        ),
+    ],
+)
+def test_stripe_id_that_is_no_customer_is_refused(stripe_id: str, message: str) -> None:
+    with pytest.raises(EventError) as refusal:
+        new_update(customer_id="ann", changes={"stripe_id": stripe_id})
+    assert str(refusal.value).startswith(f"changes.stripe_id: {message}")
+    assert "secret" not in str(refusal.value)
+
+
+def test_empty_customer_id_is_said_to_be_empty() -> None:
+    with pytest.raises(EventError, match=r"^customer_id: is empty$"):
+        read_entry(entry(customer_id="", changes='{"name": "Ann"}'))

@@ -140,9 +140,41 @@ def certificate(tmp_path: Path) -> str:
     return self_signed(tmp_path, "redis", host="redis").pem
 
 
-def test_a_scan_needs_the_version_whose_lists_have_cursors_and_says_so() -> None:
-    older = GOOD | {"AUTUMN_API_VERSION": "2.2.0"}
-    assert load_settings(**older).autumn_api_version == "2.2.0"
-    with pytest.raises(SettingsError, match=r"^AUTUMN_API_VERSION: .* 2\.2\.0 .* set 2\.3\.0$"):
+@pytest.mark.parametrize("version", ["2.1", "2.1.0", "2.2.0", "2026-03-17", "2026-05-12"])
+def test_version_before_cursors_is_for_events_alone(version: str) -> None:
+    older = GOOD | {"AUTUMN_API_VERSION": version}
+    assert load_settings(**older).autumn_api_version == version
+    with pytest.raises(SettingsError) as refusal:
         load_scan_settings(**older)
+    assert str(refusal.value) == (
+        f"AUTUMN_API_VERSION: a scan reads lists by cursor, and {version} has none: set 2.3.0"
+    )
+
+
+@pytest.mark.parametrize(
+    "version", ["2.3", "2.3.0", "2.4.0", "2.5", "2.10.0", "3", "3.0.1", "2026-05-13", "2027-01-01"]
+)
+def test_version_with_cursors_is_for_scans_too(version: str) -> None:
+    assert load_scan_settings(**GOOD | {"AUTUMN_API_VERSION": version}).autumn_api_version == version
+
+
+def test_default_version_is_for_scans_too() -> None:
     assert load_scan_settings(**GOOD).autumn_api_version == "2.3.0"
+
+
+@pytest.mark.parametrize("version", ["2", "2.0", "2.0.9", "1.4", "0.2", "2026-03-16", "2025-05-05"])
+def test_version_that_answers_in_another_form_is_refused_with_what_to_set(version: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"AUTUMN_API_VERSION": version})
+    assert str(refusal.value) == (
+        "AUTUMN_API_VERSION: is older than 2.1: set 2.3.0 (events need 2.1 or later, scans 2.3)"
+    )
+
+
+@pytest.mark.parametrize(
+    "version", ["", "latest", "v2.3", "2.x", "2.3.0.1", "2.3 ", "am_sk_test_verysecret", "2026-5-13"]
+)
+def test_text_that_is_no_version_is_refused_and_not_shown(version: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"AUTUMN_API_VERSION": version})
+    assert str(refusal.value) == "AUTUMN_API_VERSION: is not a version of Autumn's API, such as 2.3.0"

@@ -12,9 +12,18 @@ SyncError
 data: it goes into dead letters, never into a log.
 """
 
-from typing import Literal
+import traceback
+from pathlib import Path
+from typing import Final, Literal
 
 Service = Literal["autumn", "stripe", "redis", "event"]
+
+ROOT: Final = Path(__file__).parents[1]
+OUR_FOLDERS: Final = ("jobs", "worker", "config")
+FRAMES_KEPT: Final = 4
+NESTED_KEPT: Final = 3
+"""How many members of a group are described, and how deep groups and causes are followed."""
+DESCRIPTION_MAX: Final = 1_000
 
 
 class SyncError(Exception):
@@ -95,3 +104,39 @@ class Halt(SyncError):  # noqa: N818
 
 class Absent(SyncError):  # noqa: N818
     """What was looked for is not there."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the type of an unexpected error and the last places in our code that it came through.
+
+    The innermost place comes first, as `folder/file:line function`. Frames of libraries are listed only if there are
+    none of ours. Causes and the members of groups are described too. Nothing else of the error is in the text, because
+    its message may hold personal data. The text has 1,000 characters at most.
+    """
+    return _described(error, NESTED_KEPT)[:DESCRIPTION_MAX]
+
+
+def _described(error: BaseException, depth: int) -> str:
+    text = type(error).__name__ + _places(error)
+    if depth <= 1:
+        return text
+    if isinstance(error, BaseExceptionGroup):
+        members = [_described(member, depth - 1) for member in error.exceptions[:NESTED_KEPT]]
+        more = len(error.exceptions) - len(members)
+        text += f" [{' | '.join(members)}{f' | {more} more' if more else ''}]"
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        text += f"; from {_described(cause, depth - 1)}"
+    return text
+
+
+def _places(error: BaseException) -> str:
+    ours, others = [], []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file, name = Path(frame.f_code.co_filename), frame.f_code.co_name
+        if any(file.is_relative_to(ROOT / folder) for folder in OUR_FOLDERS):
+            ours.append(f"{file.relative_to(ROOT)}:{line} {name}")
+        else:
+            others.append(f"{'/'.join(file.parts[-2:])}:{line} {name}")
+    kept = (ours or others)[-FRAMES_KEPT:]
+    return f" at {' < '.join(reversed(kept))}" if kept else ""

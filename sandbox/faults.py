@@ -1,7 +1,8 @@
 """The switches of a simulator: which requests go wrong, how, and how slowly the others are answered.
 
 A fault is chosen before the request is served, except `lost`: there the service does its work and the answer is cut
-off. What a 400, 403, 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it refuses.
+off. What a 400, 403, 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it
+refuses.
 """
 
 import asyncio

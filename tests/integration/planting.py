@@ -123,7 +123,7 @@ def plant_email(field: Field, customer: str) -> Expected:
 
 
 def plant_both(field: Field, customer: str) -> Expected:
-    field.agreeing(customer, name=None, email=f"{customer.upper()}@example.com")
+    field.agreeing(customer, name=None, email=f"other.{customer}@example.com")
     return {(customer, "profile-drift", "name"), (customer, "profile-drift", "email")}
 
 

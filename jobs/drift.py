@@ -3,12 +3,13 @@
 What only a comparison of everybody shows, as two customers with one `stripe_id`, comes on top; no sync repairs it.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from jobs.ahead import describe, steps_ahead, written
-from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, Mode, Payments, StripeCustomer, StripeView
+from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
 from jobs.events import CUSTOMER_ID_MAX
 from jobs.findings import DriftKind
 from jobs.pair import NAMED_AT_MOST, Pair
@@ -36,10 +37,14 @@ SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
     "receipt-email-drift",
     "receipt-not-set",
     "receipts-cannot-be-sent",
+    "email-left-out",
+    "metadata-left-out",
 )
 """Every kind that a scan finds. That a value was cut to what Stripe takes is none: both sides agree as far as they can.
 """
 _ID_FIELD: Final = f"metadata.{AUTUMN_ID}"
+_FOR_A_PERSON: Final = frozenset({"receipts-cannot-be-sent", "receipt-not-set", "email-left-out", "metadata-left-out"})
+"""What a plan finds and no sync repairs, beside the link."""
 _NAMED: Final = 5
 
 
@@ -72,7 +77,7 @@ def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
     if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and pair.linked is not None:
         found += _profile(pair, pair.linked, plan, steps)
         found += _payments(pair, pair.linked, steps)
-    return [*found, *_receipts(pair, plan)]
+    return [*found, *_for_a_person(pair, plan)]
 
 
 def orphan(stripe: StripeCustomer) -> ScanFinding:
@@ -197,23 +202,29 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
         )
 
 
-def _receipts(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
-    """What keeps receipts from being sent, and is for a person to mend."""
-    stripe_ids = () if pair.autumn.stripe_id is None else (pair.autumn.stripe_id,)
+def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
+    """What the plan leaves to a person: receipts that cannot be sent, and values that Stripe has no room for."""
+    autumn, linked = pair.autumn, pair.linked
+    stripe_ids = () if autumn.stripe_id is None else (autumn.stripe_id,)
     for finding in plan.findings:
-        if finding.kind in {"receipts-cannot-be-sent", "receipt-not-set"}:
-            email = pair.linked.email if pair.linked else None
-            yield ScanFinding(
-                pair.autumn.id,
-                finding.kind,
-                stripe_ids,
-                "email",
-                pair.autumn.email,
-                email,
-                finding.text,
-                NOTHING,
-                False,
-            )
+        if finding.kind not in _FOR_A_PERSON:
+            continue
+        field, ours = "email", autumn.email
+        if finding.kind == "metadata-left-out":
+            field = finding.text.partition(":")[0]
+            ours = _metadata_value(autumn, field.removeprefix("metadata."))
+        theirs = None if linked is None else _value_at(linked, field)
+        yield ScanFinding(
+            autumn.id, finding.kind, stripe_ids, field, ours, theirs, finding.text, NOTHING, is_repairable=False
+        )
+
+
+def _metadata_value(autumn: AutumnCustomer, key: str) -> str | None:
+    """The value that a key of Stripe's metadata should have."""
+    if key == SEND_EMAIL_RECEIPTS:
+        return str(autumn.send_email_receipts).lower()
+    value = autumn.metadata.get(key)
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _value_at(stripe: StripeCustomer, field: str) -> str | None:

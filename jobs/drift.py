@@ -50,11 +50,15 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True)
 class Lens:
-    """What a plan depends on beside the customer: the keys' mode, the operator's policy, seconds since the epoch."""
+    """What a plan depends on beside the customer: the keys' mode, the operator's policy, seconds since the epoch.
+
+    `searched` is False if the Stripe account has no search: then a sync does not find all that a scan lists.
+    """
 
     mode: Mode
     policy: Policy
     now: float
+    searched: bool = True
 
     @property
     def looks_at_payments(self) -> bool:
@@ -69,11 +73,12 @@ class Lens:
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
     """What is wrong with one customer of Autumn; nothing where both sides agree."""
-    plan, steps = steps_ahead(pair.autumn, _view(pair, lens), mode=lens.mode, policy=lens.policy, now=lens.now)
+    view = _view(pair, lens)
+    plan, steps = steps_ahead(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
     if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
         # The claim would go to whoever is synced first; and an id that is too long fits into no event.
         steps = ()
-    found = [*_link(pair, plan, steps), *_shared(pair), *_several(pair, plan)]
+    found = [*_link(pair, view, plan, steps), *_shared(pair), *_several(pair, plan)]
     if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and pair.linked is not None:
         found += _profile(pair, pair.linked, plan, steps)
         found += _payments(pair, pair.linked, steps)
@@ -95,10 +100,12 @@ def _view(pair: Pair, lens: Lens) -> StripeView:
         payments = Payments(newest, all_seen=len(newest) == len(pair.payments))
     is_missing = pair.linked is None and pair.autumn.stripe_id is not None
     ours = pair.ours if pair.linked is None else ()
-    return StripeView(linked=pair.linked, is_missing=is_missing, ours=ours, payments=payments)
+    if not lens.searched:
+        ours = tuple(each for each in ours if each.email and each.email == pair.autumn.email)
+    return StripeView(linked=pair.linked, is_missing=is_missing, ours=ours, searched=lens.searched, payments=payments)
 
 
-def _link(pair: Pair, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+def _link(pair: Pair, view: StripeView, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
     kind = LINK_KINDS.get(plan.link)
     if kind is None:
         return
@@ -114,11 +121,13 @@ def _link(pair: Pair, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFindi
     if autumn.stripe_id is not None and linked is None:
         stripe_ids = (autumn.stripe_id, *stripe_ids)
     would = ", then ".join(describe(step) for step in steps) or NOTHING
-    reason = _reason(pair, plan, kind)
+    reason = _reason(pair, view, plan, kind)
     yield ScanFinding(autumn.id, kind, stripe_ids, field, ours, theirs, reason, would, is_repairable=bool(steps))
 
 
-def _reason(pair: Pair, plan: Plan, kind: DriftKind) -> str:
+def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
+    if not view.searched and not view.ours and plan.link in {LinkState.UNLINKED, LinkState.GONE}:
+        return _without_search(pair)
     said = next((finding.text for finding in plan.findings if finding.kind == kind), None)
     if said is not None:
         return said
@@ -136,6 +145,20 @@ def _reason(pair: Pair, plan: Plan, kind: DriftKind) -> str:
             return "Autumn has no link, and no Stripe customer carries its id"
         case _:
             return "one side is live and the other test, or its environment is unknown"
+
+
+def _without_search(pair: Pair) -> str:
+    """Why a customer stays unlinked, and what to do."""
+    if pair.ours:
+        stripe_id = pair.ours[0].id
+        return (
+            f"{stripe_id} carries its id under another e-mail address, and this Stripe account has no search, so a "
+            f"sync does not find it. If it is the right one, send a change with the stripe_id {stripe_id}"
+        )
+    return (
+        "no Stripe customer carries its id and its e-mail address, and this Stripe account has no search, so a sync "
+        "creates none. Send a change with the stripe_id of the right one"
+    )
 
 
 def _shared(pair: Pair) -> Iterator[ScanFinding]:

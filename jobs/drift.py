@@ -37,6 +37,7 @@ SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
     "receipt-email-drift",
     "receipt-not-set",
     "receipts-cannot-be-sent",
+    "refused-by-stripe",
     "email-left-out",
     "metadata-left-out",
 )

@@ -215,10 +215,25 @@ class Memory:
         return [self._digest(name, each[name]) for each in sources if name in each]
 
     def _digest(self, name: str, value: JsonValue) -> str:
-        """The digest of a value, the same for every form that Stripe may store it in."""
-        text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        whole = "\n".join([self.customer_id, name, text if value not in (None, "") else "null"])
-        return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return digest_of(self.customer_id, name, value)
+
+
+def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
+    """The digest of a field's value, the same for every form that Stripe may store it in."""
+    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
+    """What Autumn shows of a customer, by field."""
+    fields: dict[str, JsonValue] = {
+        "name": autumn.name,
+        "email": autumn.email,
+        "stripe_id": autumn.stripe_id,
+        "send_email_receipts": autumn.send_email_receipts,
+    }
+    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
 
 
 def flat(values: Fields) -> dict[str, JsonValue]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from jobs.gaps import fill_gaps, has_search
 from jobs.listing import Lists, list_both
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
+from jobs.record import read_refused
 from jobs.scan_busy import busy_customers
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord
@@ -41,6 +43,7 @@ log = structlog.get_logger(__name__)
 RESUME_MS: Final = 6 * 3_600_000
 """A run that was cut short is gone on with for so long: later, its first pages are too old to compare with its last."""
 ROWS_AT_A_TIME: Final = 5_000
+CUSTOMERS_AT_A_TIME: Final = 500
 BEATS_PER_LEASE: Final = 5
 
 
@@ -235,7 +238,17 @@ async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: S
         progress.compared += ROWS_AT_A_TIME
     async for batch in busy_customers(doors.redis, doors.prefix, doors.inbox, since_ms=progress.started_ms):
         await asyncio.to_thread(findings.leave_out, batch)
+    await _note_refused(doors, findings)
     return findings
+
+
+async def _note_refused(doors: ScanDoors, findings: SpooledFindings) -> None:
+    """Take what Stripe refused in a sync out of what is to be repaired."""
+    drifting = findings.drifting()
+    while batch := await asyncio.to_thread(lambda: list(islice(drifting, CUSTOMERS_AT_A_TIME))):
+        for customer, refused in zip(batch, await read_refused(doors.redis, doors.prefix, batch), strict=True):
+            if refused:
+                await asyncio.to_thread(findings.note_refused, customer, refused)
 
 
 def _compare_rows(spool: Spool, findings: SpooledFindings, lens: Lens, after: int) -> int:

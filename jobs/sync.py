@@ -22,6 +22,7 @@ from jobs.line import NOTHING_LEARNED, LineReport, report_of
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
 from jobs.merge import merge
 from jobs.plan import NEEDS_REVIEW
+from jobs.reapply import reapply, restore
 from jobs.recheck import Memory, flat
 from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
@@ -183,7 +184,7 @@ async def _recheck(progress: _Progress) -> None:
     progress.round.writes.totals["looks"] += mail.wants_a_look
 
     async def recheck() -> None:
-        await progress.round.reapply(_merged(progress.left))
+        await reapply(progress.round, _merged(progress.left))
         if mail.wants_a_look and not progress.left and not progress.round.has_agreed:
             await progress.round.apply({}, [])
 
@@ -192,7 +193,7 @@ async def _recheck(progress: _Progress) -> None:
 
 async def _restore(progress: _Progress) -> None:
     """Give Stripe Autumn's values again where a change was refused after Stripe had its value."""
-    await _beside(progress, "restore", progress.round.restore(_merged(progress.left)))
+    await _beside(progress, "restore", restore(progress.round, _merged(progress.left)))
 
 
 async def _beside(progress: _Progress, work: Literal["recheck", "restore"], doing: Awaitable[None]) -> None:

@@ -24,7 +24,7 @@ from jobs.autumn import AutumnClient
 from jobs.customer import Mode
 from jobs.drift import SCAN_KINDS, Lens, findings_of, orphan
 from jobs.errors import Halt, SyncError
-from jobs.gaps import fill_gaps, has_search
+from jobs.gaps import LOOK_UPS_AT_MOST, fill_gaps, has_search, look_up_links
 from jobs.listing import Lists, list_both
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
@@ -49,7 +49,8 @@ class ScanDoors:
     """What a scan is handed. `limits` hold it to its share of the rates; `now` is in seconds since the epoch.
 
     `spool` is the file it spools to, `account` a digest of what is compared: a spool of other accounts is not gone on
-    with. Of all customers, at most the part `max_changed` may be asked for.
+    with. Of all customers, at most the part `max_changed` may be asked for. `look_ups_at_most` linked customers that
+    Stripe's list lacks are looked up.
     """
 
     redis: Redis
@@ -66,6 +67,7 @@ class ScanDoors:
     max_changed: float
     random: random.Random
     now: Callable[[], float]
+    look_ups_at_most: int = LOOK_UPS_AT_MOST
 
     @property
     def lists(self) -> Lists:
@@ -218,6 +220,7 @@ async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: S
     """Find what is wrong with whom, and leave out whoever was or is being changed meanwhile."""
     progress.phase = "comparing"
     await asyncio.to_thread(spool.index)
+    await look_up_links(doors.lists, spool, progress, at_most=doors.look_ups_at_most)
     if asked.since_ms is not None:
         await fill_gaps(doors.lists, spool, progress)
     await asyncio.to_thread(spool.join)
@@ -261,9 +264,12 @@ async def _conclude(doors: ScanDoors, asked: ScanAsked, findings: SpooledFinding
         scope=asked.scope,
         repairable=findings.count_repairable(),
         left_out=findings.left_out(),
+        looked_up=progress.looked_up,
+        not_checked=progress.not_checked,
         changed=await asyncio.to_thread(findings.compare, base) if base is not None else None,
     )
-    if asked.apply and not asked.force and run.repairable > doors.max_changed * run.autumn_customers:
+    # What nobody could check may be wrong, too: all of it is if the key is of another account.
+    if asked.apply and not asked.force and run.repairable + run.not_checked > doors.max_changed * run.autumn_customers:
         run = replace(run, state="refused", text=_too_many(run, doors.max_changed))
     elif asked.apply:
         progress.phase = "asking"
@@ -277,8 +283,9 @@ async def _conclude(doors: ScanDoors, asked: ScanAsked, findings: SpooledFinding
 
 
 def _too_many(run: ScanRun, max_changed: float) -> str:
+    unknown = f", {run.not_checked:,} more could not be checked" if run.not_checked else ""
     return (
-        f"{run.repairable:,} of {run.autumn_customers:,} customers would change, and SCAN_MAX_CHANGED is "
+        f"{run.repairable:,} of {run.autumn_customers:,} customers would change{unknown}, and SCAN_MAX_CHANGED is "
         f"{max_changed:g}: nothing was asked for. Look at the findings; if they are right, scan with --apply --force"
     )
 

@@ -25,8 +25,11 @@ SIDES: Final[tuple[Side, ...]] = ("autumn", "stripe", "payments")
 _CACHE_KIB: Final = 16_000
 _AUTUMN: Final = "a.id, a.name, a.email, a.stripe_id, a.mode, a.shown, a.metadata"
 _STRIPE: Final = "s.id, s.name, s.email, s.mode, s.owner, s.shown, s.metadata"
+_UNCHECKED: Final = """a.stripe_id IS NOT NULL
+AND a.stripe_id NOT IN (SELECT id FROM stripe) AND a.stripe_id NOT IN (SELECT id FROM absent)"""
 _PAIRS: Final = f"""
-SELECT {_AUTUMN}, {_STRIPE} FROM autumn a LEFT JOIN stripe s ON s.id = a.stripe_id
+SELECT {_AUTUMN}, {_STRIPE}, s.id IS NULL AND a.stripe_id IS NOT NULL AND a.stripe_id NOT IN (SELECT id FROM absent)
+FROM autumn a LEFT JOIN stripe s ON s.id = a.stripe_id
 WHERE a.rowid > :after AND a.rowid <= :until
 """  # noqa: S608 - made of the names of columns above
 _IN_DOUBT: Final = """
@@ -142,16 +145,24 @@ class Spool:
             connection.executemany(query, [_stripe_row(each) for each in stripe])
             connection.executemany("INSERT OR IGNORE INTO outside VALUES (?)", [(each,) for each in known])
 
-    def unseen_links(self) -> list[str]:
-        """The `stripe_id`s that no list of Stripe showed."""
-        query = """SELECT DISTINCT stripe_id FROM autumn WHERE stripe_id IS NOT NULL
-            AND stripe_id NOT IN (SELECT id FROM stripe)"""
-        return [row[0] for row in self._all(query)]
+    def add_absent(self, stripe_id: str) -> None:
+        """Note that a linked customer was looked up and is not there."""
+        with self.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO absent VALUES (?)", (stripe_id,))
+
+    def unseen_links(self, at_most: int) -> list[str]:
+        """The `stripe_id`s that no list of Stripe showed and nobody has looked up."""
+        query = f"SELECT DISTINCT a.stripe_id FROM autumn a WHERE {_UNCHECKED} LIMIT ?"  # noqa: S608
+        return [row[0] for row in self._all(query, (at_most,))]
+
+    def count_unchecked(self) -> int:
+        """How many customers have a link that no list of Stripe showed and nobody has looked up."""
+        return int(self._all(f"SELECT count(*) FROM autumn a WHERE {_UNCHECKED}")[0][0])  # noqa: S608
 
     def without_stripe(self) -> list[tuple[str, str | None]]:
         """Id and e-mail of the customers of whom Stripe has shown nothing: neither the linked one nor one of ours."""
         query = """SELECT id, email FROM autumn WHERE id NOT IN (SELECT owner FROM stripe WHERE owner IS NOT NULL)
-            AND (stripe_id IS NULL OR stripe_id NOT IN (SELECT id FROM stripe))"""
+            AND (stripe_id IS NULL OR stripe_id IN (SELECT id FROM absent))"""
         return [(row[0], row[1]) for row in self._all(query)]
 
     def unknown_owners(self) -> list[str]:
@@ -230,14 +241,21 @@ class Spool:
             )
 
     def _pair(self, row: Sequence[Any], *, payments: bool) -> Pair:
-        autumn, linked = _autumn(row[:7]), _stripe(row[7:]) if row[7] is not None else None
+        autumn, linked = _autumn(row[:7]), _stripe(row[7:14]) if row[7] is not None else None
         ours = self._all(f"SELECT {_STRIPE} FROM stripe s WHERE s.owner = ? LIMIT {NAMED_AT_MOST}", (autumn.id,))  # noqa: S608
         sharers = self._all(
             f"SELECT id FROM autumn WHERE stripe_id = ? AND id <> ? ORDER BY id LIMIT {NAMED_AT_MOST}",  # noqa: S608
             (autumn.stripe_id, autumn.id),
         )
         found = self._payments(linked) if payments and linked is not None else None
-        return Pair(autumn, linked, tuple(_stripe(each) for each in ours), tuple(each[0] for each in sharers), found)
+        return Pair(
+            autumn,
+            linked,
+            ours=tuple(_stripe(each) for each in ours),
+            sharers=tuple(each[0] for each in sharers),
+            payments=found,
+            is_checked=not row[14],
+        )
 
     def _payments(self, stripe: StripeCustomer) -> tuple[PaymentIntent, ...]:
         query = """SELECT id, status, receipt_email, metadata, succeeded_at, was_mailed FROM payments WHERE customer = ?

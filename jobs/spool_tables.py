@@ -26,6 +26,7 @@ CREATE INDEX IF NOT EXISTS autumn_stripe_id ON autumn (stripe_id) WHERE stripe_i
 CREATE INDEX IF NOT EXISTS stripe_id ON stripe (id);
 CREATE INDEX IF NOT EXISTS stripe_owner ON stripe (owner) WHERE owner IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payments_customer ON payments (customer);
+CREATE TABLE IF NOT EXISTS absent (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 """For looking up, made when both lists are whole: an index that grows with them costs several times as much."""
 SHARED: Final = """

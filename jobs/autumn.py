@@ -123,7 +123,10 @@ class AutumnClient:
         body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
         if created_since_ms is not None:
             body["created_at_range"] = {"start": created_since_ms}
-        return await self._call(self._list, body, CustomerPage.model_validate_json)
+        page = await self._call(self._list, body, CustomerPage.model_validate_json)
+        if page.next_cursor == cursor or (page.next_cursor is not None and not page.list):
+            raise TryAgain("autumn", "unexpected_response", f"the list does not go on from the cursor {cursor!r}")
+        return page
 
     async def _call(
         self, endpoint: _Endpoint, body: Mapping[str, JsonValue], read: Callable[[bytes], Answer]

@@ -33,6 +33,7 @@ from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord
 from jobs.scan_report import ScanReport, ScanRun
 from jobs.spool import About, Spool, open_spool
+from jobs.spool_guard import ListError
 from jobs.spooled_findings import SpooledFindings
 from jobs.stripe_gateway import StripeGateway
 
@@ -141,7 +142,7 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
         raise
     except Exception as error:
         code = error.code if isinstance(error, SyncError) else type(error).__name__
-        text = error.message if isinstance(error, Halt) else ""
+        text = error.message if isinstance(error, Halt | ListError) else ""
         log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
         await doors.record.end(_failed(progress, await doors.record.now_ms(), code, text))
         raise
@@ -220,6 +221,8 @@ async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: S
     """Find what is wrong with whom, and leave out whoever was or is being changed meanwhile."""
     progress.phase = "comparing"
     await asyncio.to_thread(spool.index)
+    progress.autumn = await asyncio.to_thread(spool.count, "autumn")
+    progress.stripe = await asyncio.to_thread(spool.count, "stripe")
     await look_up_links(doors.lists, spool, progress, at_most=doors.look_ups_at_most)
     if asked.since_ms is not None:
         await fill_gaps(doors.lists, spool, progress)

@@ -18,10 +18,10 @@ from jobs.autumn_pages import ListedCustomer
 from jobs.customer import AUTUMN_ID, AUTUMN_MODES, SEND_EMAIL_RECEIPTS, AutumnCustomer, PaymentIntent, StripeCustomer
 from jobs.pair import NAMED_AT_MOST, Pair
 from jobs.spool_file import delete_spool, make_private
-from jobs.spool_tables import INDEXES, SHARED, TABLES
+from jobs.spool_guard import ROWS_AT_MOST, ListGuard
+from jobs.spool_tables import INDEXES, ONCE, SHARED, TABLES
 
 Side = Literal["autumn", "stripe", "payments"]
-SIDES: Final[tuple[Side, ...]] = ("autumn", "stripe", "payments")
 _CACHE_KIB: Final = 16_000
 _AUTUMN: Final = "a.id, a.name, a.email, a.stripe_id, a.mode, a.shown, a.metadata"
 _STRIPE: Final = "s.id, s.name, s.email, s.mode, s.owner, s.shown, s.metadata"
@@ -64,12 +64,20 @@ class About:
 class Spool:
     """An open spool. Its methods block, and may be called from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the spool, or make a new one, which only this user may read. Raises OSError, sqlite3.Error."""
+    def __init__(self, path: Path, *, rows_at_most: int = ROWS_AT_MOST) -> None:
+        """Open the spool, or make a new one, which only this user may read. Raises OSError, sqlite3.Error.
+
+        `rows_at_most` are kept of each list.
+        """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_private(path)
         self._path = path
         self._lock = threading.Lock()
+        self._guards: dict[Side, ListGuard] = {
+            "autumn": ListGuard("autumn", "Autumn's list of customers", rows_at_most=rows_at_most),
+            "stripe": ListGuard("stripe", "Stripe's list of customers", rows_at_most=rows_at_most),
+            "payments": ListGuard("stripe", "Stripe's list of payments", rows_at_most=rows_at_most),
+        }
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
             self._prepare()
@@ -103,7 +111,10 @@ class Spool:
         return Position(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else Position()
 
     def add_autumn(self, page: Sequence[ListedCustomer], cursor: str | None, *, keys: Sequence[str] = ()) -> None:
-        """Keep a page of Autumn's list and the cursor of the next one, None after the last; of metadata, the `keys`."""
+        """Keep a page of Autumn's list and the cursor of the next one, None after the last; of metadata, the `keys`.
+
+        Raises ListError for a list that repeats itself or is too long.
+        """
         rows = [
             (
                 *(each.id, each.name, each.email, each.stripe_id, AUTUMN_MODES.get(each.env)),
@@ -172,8 +183,16 @@ class Spool:
         return [row[0] for row in self._all(query)]
 
     def index(self) -> None:
-        """Make ready for looking up, when both sides are listed. Once made, nothing is made again."""
+        """Make ready for looking up, when both sides are listed: what was listed twice is kept once.
+
+        Once made, nothing is made again.
+        """
         self._run(INDEXES)
+        self._run(ONCE)
+
+    def count(self, side: Literal["autumn", "stripe"]) -> int:
+        """How many customers of a side are kept."""
+        return int(self._all(f"SELECT count(*) FROM {side}")[0][0])  # noqa: S608
 
     def join(self) -> None:
         """Make ready for `pairs` and `orphans`, when all is kept. Once made, nothing is made again."""
@@ -232,6 +251,8 @@ class Spool:
                 self._connection.execute(statement)
 
     def _add(self, side: Side, insert: str, rows: list[Any], cursor: str | None) -> None:
+        position = self.position(side)
+        self._guards[side].check([row[0] for row in rows], cursor, came_from=position.cursor, rows=position.rows)
         with self.writing() as connection:
             connection.executemany(insert, rows)
             connection.execute(

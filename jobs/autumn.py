@@ -125,7 +125,10 @@ class AutumnClient:
         body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
         if created_since_ms is not None:
             body["created_at_range"] = {"start": created_since_ms}
-        return await self._call(self._list, body, CustomerPage.model_validate_json)
+        page = await self._call(self._list, body, CustomerPage.model_validate_json)
+        if page.next_cursor == cursor or (page.next_cursor is not None and not page.list):
+            raise TryAgain("autumn", "unexpected_response", f"the list does not go on from the cursor {cursor!r}")
+        return page
 
     async def newest(self, limit: int) -> Sequence[ListedCustomer]:
         """The newest customers, up to `limit`, at any version since 2.1; `list_page` needs 2.3.

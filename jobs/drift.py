@@ -74,6 +74,8 @@ class Lens:
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
     """What is wrong with one customer of Autumn; nothing where both sides agree."""
+    if not pair.is_checked:
+        return [*_shared(pair)]
     view = _view(pair, lens)
     plan, steps = steps_ahead(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
     if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
@@ -137,7 +139,7 @@ def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
     stripe_id = pair.autumn.stripe_id
     match plan.link:
         case LinkState.GONE:
-            return f"{stripe_id} is not in Stripe's list: deleted, not of this account, or of a test clock"
+            return f"{stripe_id} is deleted, or not of this account"
         case LinkState.UNCLAIMED:
             return f"{stripe_id} is linked and does not say whose it is"
         case LinkState.UNLINKED if pair.ours:

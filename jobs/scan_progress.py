@@ -11,8 +11,9 @@ Phase = Literal["listing", "comparing", "asking", "reporting"]
 class ScanProgress:
     """Counters of one run, so far. Times are in milliseconds since the epoch, on the clock of Redis.
 
-    `expected` is how many customers both sides had in the run before, together; 0 where that is not known. `findings`
-    are counted while comparing. `trouble` is the code of what a page is being asked for again.
+    `looked_up` are linked customers that Stripe's list lacks, `not_checked` those beyond the bound. `expected` is how
+    many customers both sides had in the run before, together; 0 where that is not known. `findings` are counted while
+    comparing. `trouble` is the code of what a page is being asked for again.
     """
 
     run: str = ""
@@ -22,6 +23,8 @@ class ScanProgress:
     autumn: int = 0
     stripe: int = 0
     payments: int = 0
+    looked_up: int = 0
+    not_checked: int = 0
     compared: int = 0
     findings: int = 0
     asked: int = 0

@@ -126,8 +126,8 @@ async def _stripe_search(services: Services) -> Found:
     if await services.stripe.has_search():
         return Found("ok", "customers can be searched for")
     text = (
-        "the account has no search: an unlinked customer stays unlinked and none is created for it, because ours may "
-        "exist under another e-mail address"
+        "the account has no search: an unlinked customer is linked only if one of ours has its e-mail address, else it "
+        "stays unlinked; none is created, because ours may exist under another address"
     )
     return Found("warning", text, "Send a change with the stripe_id of the right Stripe customer for each of them")
 

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from jobs.autumn import AutumnClient
-from jobs.autumn_pages import ListedCustomer
+from jobs.autumn_pages import CustomerPage, ListedCustomer, PageSize, fitting_page
 from jobs.customer import PaymentIntent, StripeCustomer
 from jobs.errors import Absent, TryAgain
 from jobs.policy import Policy
@@ -65,11 +65,14 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
     Raises SyncError where a side cannot be read; what was kept until then stays in the spool.
     """
 
+    size = PageSize()
+
     async def autumn(cursor: str) -> tuple[list[ListedCustomer], str | None]:
-        async with lists.limits.autumn_list():
-            page = await lists.autumn.list_page(cursor, created_since_ms=since_ms)
-        # Whoever has no id was made with an e-mail address only: there is nothing to call it by.
-        return [each for each in page.list if each.id], page.next_cursor
+        async def ask(limit: int) -> CustomerPage:
+            async with lists.limits.autumn_list():
+                return await lists.autumn.list_page(cursor, limit)
+
+        return _within_bound(await fitting_page(ask, size), since_ms)
 
     async def stripe(cursor: str) -> tuple[list[StripeCustomer], str | None]:
         return await lists.stripe.customer_page(cursor, created_since_ms=since_ms)
@@ -88,6 +91,19 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
                 sides.create_task(_list(_Chain("payments", payments, spool.add_payments), lists, spool, progress))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
+
+
+def _within_bound(page: CustomerPage, since_ms: int | None) -> tuple[list[ListedCustomer], str | None]:
+    """The customers of a page that were created since, and the cursor of the next page if that may hold more of them.
+
+    The list is the newest first, so an older customer is the end of it.
+    """
+    # A customer without an id was made with an e-mail address only: there is nothing to call it by.
+    named = [each for each in page.list if each.id]
+    if since_ms is None:
+        return named, page.next_cursor
+    is_over = bool(page.list) and page.list[-1].created_at < since_ms
+    return [each for each in named if each.created_at >= since_ms], None if is_over else page.next_cursor
 
 
 async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanProgress) -> None:

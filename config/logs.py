@@ -2,10 +2,12 @@
 
 import logging
 import traceback
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 from structlog.typing import ExcInfo
+
+DEPTH: Final = 5
 
 
 def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
@@ -55,11 +57,22 @@ def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
 
 
 def _places(exc_info: ExcInfo) -> str:
-    """An error as the places it came through and its type: its own words may quote what was sent. A group, too."""
-    kind, error, trace = exc_info
-    text = "".join(traceback.format_tb(trace)) + kind.__name__
-    each = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return "\n".join([text, *(_places((type(one), one, one.__traceback__)) for one in each)])
+    """Render an error as its places and its type, because its message may quote what was sent.
+
+    The members of groups and the causes are rendered too, down to a depth of DEPTH.
+    """
+    return "\n".join(_rendered(exc_info[1], DEPTH))
+
+
+def _rendered(error: BaseException, depth: int) -> list[str]:
+    texts = ["".join(traceback.format_tb(error.__traceback__)) + type(error).__name__]
+    if depth <= 1:
+        return texts
+    for member in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        texts += _rendered(member, depth - 1)
+    if error.__cause__ is not None:
+        texts += ["caused by", *_rendered(error.__cause__, depth - 1)]
+    return texts
 
 
 def _without_words(record: logging.LogRecord) -> bool:

@@ -1,18 +1,28 @@
 """Every setting of the worker, read once from the environment and `.env`, checked, and handed on.
 
+White space around a value is no part of it, because secret files end in a newline. An empty value counts as not set.
 Nothing else in the project reads the environment, but for OpenTelemetry's own variables (worker.traces). No setting is
 read at import.
 """
 
 import re
 import ssl
+import unicodedata
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
@@ -24,6 +34,10 @@ Place = TypeVar("Place", bound="RedisPlace")
 AUTUMN_KEY_PREFIXES: dict[str, Mode] = {"am_sk_live_": "live", "am_sk_test_": "test"}
 STRIPE_KEY_PREFIXES: dict[str, Mode] = {"sk_live_": "live", "rk_live_": "live", "sk_test_": "test", "rk_test_": "test"}
 STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
+
+PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
+"""What keys and addresses are made of."""
+OF_SEVERAL_LINES: Final = frozenset({"redis_certificate", "stripe_metadata_keys"})
 
 METADATA_KEY_MAX, METADATA_KEYS_FREE = 40, 48
 """Characters of a key of Stripe's metadata, and the keys that are left beside our own two."""
@@ -53,9 +67,24 @@ class RedisPlace(BaseSettings):
     key_prefix: str = _setting("KEY_PREFIX", "customer-sync", min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
     """Begins every key of ours in Redis."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_white_space_and_empty_values(cls, values: Any) -> Any:
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in stripped.items() if value != ""}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_control_characters(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and info.field_name not in OF_SEVERAL_LINES and _has_control_characters(value):
+            raise ValueError("has a line break, another control character or broken UTF-8 in it")
+        return value
+
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
+    def _redis_address(cls, value: SecretStr) -> SecretStr:
+        if not PRINTABLE_ASCII.fullmatch(value.get_secret_value()):
+            raise ValueError("has white space or a character that is not ASCII in it: write such a one as %XX")
         if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("has to begin with redis://, rediss:// or unix://")
         if re.search(r"[?&]ssl_(cert_reqs|check_hostname)=", value.get_secret_value()):
@@ -72,11 +101,11 @@ class RedisPlace(BaseSettings):
     @field_validator("redis_certificate")
     @classmethod
     def _one_certificate(cls, value: str | None) -> str | None:
-        if not value:
+        if value is None:
             return None
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=value)
-        except (ssl.SSLError, ValueError):
+        except (ssl.SSLError, ValueError, TypeError):
             raise ValueError("is no certificate in PEM") from None
         return value
 
@@ -102,6 +131,11 @@ class Measures(RedisPlace):
     """Over all workers; unset means 80 in live mode (of Stripe's 100) and 20 in test mode (of 25)."""
     scan_schedule: str = _setting("SCAN_SCHEDULE", "17 3 * * *")
     """When both sides are compared, as cron writes it, in UTC."""
+
+    @field_validator("stripe_api_key")
+    @classmethod
+    def _stripe_characters(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else _key_of_ascii(value)
 
     @field_validator("scan_schedule")
     @classmethod
@@ -178,7 +212,14 @@ class Settings(Measures):
     @field_validator("autumn_secret_key")
     @classmethod
     def _autumn_prefix(cls, value: SecretStr) -> SecretStr:
-        mode_of(value, AUTUMN_KEY_PREFIXES)
+        mode_of(_key_of_ascii(value), AUTUMN_KEY_PREFIXES)
+        return value
+
+    @field_validator("autumn_api_version")
+    @classmethod
+    def _version_characters(cls, value: str) -> str:
+        if not PRINTABLE_ASCII.fullmatch(value):
+            raise ValueError("has white space or a character that is not ASCII in it: write it as 2.3.0")
         return value
 
     @field_validator("stripe_api_key")
@@ -199,10 +240,16 @@ class Settings(Measures):
     @field_validator("autumn_api_url", "stripe_api_base")
     @classmethod
     def _http_address(cls, value: str) -> str:
-        address = urlsplit(value)
-        if address.scheme not in {"http", "https"} or not address.hostname or address.username is not None:
-            raise ValueError("has to begin with https:// and a host's name")
-        if address.scheme == "http" and not _is_this_machine(address.hostname):
+        if not PRINTABLE_ASCII.fullmatch(value):
+            raise ValueError("has white space or a character that is not ASCII in it")
+        try:
+            parts = urlsplit(value)
+            host = parts.hostname if parts.port != 0 and parts.username is None else None
+        except ValueError:
+            host = None
+        if host is None or parts.scheme not in {"http", "https"}:
+            raise ValueError("has to begin with https:// and a host's name, with a number for a port if there is one")
+        if parts.scheme == "http" and not _is_this_machine(host):
             raise ValueError(
                 "has to begin with https://, because the key goes along; http:// is for this machine alone"
             )
@@ -217,6 +264,8 @@ class Settings(Measures):
     @classmethod
     def _fitting_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
         for key in keys:
+            if _has_control_characters(key):
+                raise ValueError("has a control character or broken UTF-8 in a key")
             if len(key) > METADATA_KEY_MAX or set(key) & set("[]"):
                 raise ValueError(f"{key}: Stripe takes keys of {METADATA_KEY_MAX} characters at most, without [ and ]")
             if key.startswith("autumn_"):
@@ -251,6 +300,18 @@ def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
         if key.get_secret_value().startswith(prefix):
             return mode
     raise ValueError("has to begin with one of " + ", ".join(prefixes))
+
+
+def _key_of_ascii(key: SecretStr) -> SecretStr:
+    """Return the key. Raises ValueError, without the key, if it holds a character that no key has."""
+    if not PRINTABLE_ASCII.fullmatch(key.get_secret_value()):
+        raise ValueError("has white space or a character that is not ASCII in it: copy the whole key again")
+    return key
+
+
+def _has_control_characters(value: str) -> bool:
+    """Whether it has any, besides tabs. Lone surrogates are counted in: they stand for bytes that are no UTF-8."""
+    return any(unicodedata.category(each) in {"Cc", "Cs"} and each != "\t" for each in value)
 
 
 def _is_this_machine(host: str) -> bool:
@@ -294,6 +355,10 @@ def _load(kind: type[Place], **given: Any) -> Place:
         return kind(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error))) from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env: is not text in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f".env: cannot be read ({error.strerror})") from None
 
 
 def _explain(error: ValidationError) -> list[str]:

@@ -12,19 +12,21 @@ import structlog
 from pydantic import JsonValue
 
 from jobs.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
-from jobs.errors import Absent, GiveUp, Halt
+from jobs.errors import Absent, GiveUp, Halt, TryAgain
 from jobs.findings import Finding
-from jobs.look import as_autumn_customer, look_at_stripe, look_at_wanted
-from jobs.merge import cleared, undone, without
+from jobs.look import as_autumn_customer, find_linked_elsewhere, look_at_stripe, look_at_wanted
+from jobs.merge import cleared, merge
 from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
-from jobs.profile import UpdateStripe
+from jobs.profile import PROFILE, Refused, UpdateStripe
 from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.recheck import Fields, Memory, flat, nested
 from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
 
-PUT_BACKS_AT_MOST: Final = 3
-"""How often in a row a second look puts something back: whoever undoes it each time would make a loop of it."""
+REAPPLIES_MAX: Final = 3
+"""How often in a row a value is reapplied: whoever reverts it each time would make a loop of it."""
+STALE_READ_SECONDS: Final = 2.0
 OTHER_ACCOUNT: Final = "Autumn and STRIPE_API_KEY are connected to different Stripe accounts: use a key of Autumn's"
 
 
@@ -33,55 +35,81 @@ class Round:
     """One customer's mail on its way through both services; what it wrote and noted is in `writes`."""
 
     writes: Writes
+    memory: Memory
     has_agreed: bool = False
     """Whether both services answered to the end, so that they are known to work."""
     found: str | None = None
     """The link as it was first seen; empty where a change named the new one at once, None before any look."""
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
-    """Whether a name or e-mail of a linked customer was changed, which may come back as an echo of an older one."""
+    """Whether a name or e-mail was written over another one, which a late webhook may bring back."""
     left_out: bool = False
-    """Whether the second look left something to do for another one."""
+    """Whether something to reapply was left to a recheck."""
+    autumn_accepts: bool = True
+    """Whether Autumn may be taken to accept updates: a probe has to find out before it writes to Stripe."""
     _autumn: AutumnCustomer | None = field(default=None, init=False)
     _view: StripeView | None = field(default=None, init=False)
+    _wanted: tuple[JsonValue, StripeView] | None = field(default=None, init=False)
+    """The customer that a change asks to be linked to, under the id that it names."""
+    _forms: dict[str, JsonValue] = field(default_factory=dict, init=False)
+    """Names and e-mails as Stripe has answered them."""
+    _refused: list[Refused] = field(default_factory=list, init=False)
+    _overwritten: dict[str, str] = field(default_factory=dict, init=False)
+    """What Stripe showed before this round wrote a name or e-mail there."""
 
-    async def apply(self, said: Mapping[str, JsonValue], entries: Sequence[str]) -> None:
+    async def apply(
+        self, said: Mapping[str, JsonValue], entries: Sequence[str], spoken: Sequence[Mapping[str, JsonValue]] = ()
+    ) -> None:
         """Apply one merged update of these entries, or with nothing said just look, and make Stripe agree.
 
+        `spoken` are the changes it was merged from: an earlier try may have sent some of them.
         Raises SyncError, and LeaseLostError before a write that is no longer ours.
         """
-        await self._agree(Asked(said, cleared(said), suspicious=self._is_suspicious), entries)
+        asked = Asked(said, cleared(said), suspicious=self._is_suspicious, requested=frozenset(flat(said)))
+        await self._agree(asked, entries, spoken)
 
-    async def look_again(self, later: Mapping[str, JsonValue]) -> None:
-        """The second look: what was said lately and is not so any more is said again. Raises as `apply` does.
+    async def reapply(self, later: Mapping[str, JsonValue]) -> None:
+        """Request again what something has reverted to an older value. Raises as `apply` does.
 
-        Something landed late: a write that nobody waited for, or Stripe's echo of an older one. What waiting changes
-        say anew (`later`) is left to them. Where only an echo was to be feared, which never changes Stripe, and nothing
-        was undone, Stripe is not looked at.
+        What waiting changes name (`later`) is left to them.
         """
-        mail, writes = self.writes.mail, self.writes
-        writes.totals["looks"] += 1
-        answer = await writes.resources.autumn.get(mail.lease.customer_id)
-        self._autumn = as_autumn_customer(answer)
-        # No echo changes a link, and whether the one that is there is right, the plan finds out from Stripe.
-        said = {name: value for name, value in mail.said.items() if name != "stripe_id" or mail.look_is_whole}
-        lost = undone(answer.model_dump(), without(said, later))
-        if lost and "stripe_id" in later:
-            # First the link that was asked for: what is put back goes to Stripe with it.
+        if not self.memory.fields:
+            return
+        if "stripe_id" in later:
+            # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
             self.left_out = True
             return
+        autumn, view = await self._look(Asked())
+        lost = self._lost(autumn, view, besides=later)
         if lost:
-            await self._put_back(lost)
+            await self._reapply(lost)
             return
-        writes.record["put_backs"] = "0"
-        if not later and mail.look_is_whole:
-            await self._agree(Asked({}, cleared(mail.said), suspicious=self._is_suspicious), [])
+        unsaid = {name: value for name, value in _shown(autumn).items() if name not in flat(later)}
+        if self.memory.is_stale(unsaid):
+            raise TryAgain("autumn", "stale_read", after_seconds=STALE_READ_SECONDS)
+        if not later:
+            self.writes.record["put_backs"] = "0"
 
-    async def _put_back(self, lost: Mapping[str, JsonValue]) -> None:
-        """Say again what is `lost` and make Stripe agree, unless that was in vain too often. Raises as `apply` does."""
+    async def restore(self, left: Mapping[str, JsonValue]) -> None:
+        """Give Stripe Autumn's values again where Autumn did not accept what was written there first.
+
+        What changes that are `left` name is theirs to settle. Raises as `apply` does.
+        """
+        if self.memory.unaccepted_fields - flat(left).keys():
+            self._view = None
+            await self._agree(Asked(), [])
+
+    def _lost(
+        self, autumn: AutumnCustomer, view: StripeView | None, *, besides: Mapping[str, JsonValue]
+    ) -> dict[str, JsonValue]:
+        """The fields that Autumn shows with an older value, and the right ones."""
+        found = self.memory.reverted(_shown(autumn)) | self.memory.echoes(autumn, view.linked if view else None)
+        return {name: value for name, value in found.items() if name not in flat(besides)}
+
+    async def _reapply(self, lost: Fields) -> None:
         mail, writes = self.writes.mail, self.writes
         before, fields = mail.number("put_backs"), sorted(lost)
-        if before >= PUT_BACKS_AT_MOST:
+        if before >= REAPPLIES_MAX:
             text = (
                 f"something undoes {', '.join(fields)} each time, and it was put back {before} times: left as it is now"
             )
@@ -90,22 +118,23 @@ class Round:
             return
         log.warning("put_back", fields=fields)
         try:
-            rest = await self._put_link_back(lost) if "stripe_id" in lost else lost
-            await self._agree(Asked(rest, cleared(mail.said), suspicious=self._is_suspicious), [])
+            if "stripe_id" in lost:
+                await self._reapply_link(lost["stripe_id"])
+            rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
+            await self._agree(Asked(rest, cleared(nested(lost)), suspicious=self._is_suspicious), [])
         finally:
             # A try that failed before Autumn took it was not in vain.
             done = int(any(action.kind == "updated-autumn" for action in writes.actions))
             writes.record["put_backs"] = str(before + done)
             writes.totals["put_back"] += done
 
-    async def _put_link_back(self, lost: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Ask for the link that is `lost`; the rest of it, which a link that is refused by now does not hold up."""
-        wanted = {"stripe_id": lost["stripe_id"]}
+    async def _reapply_link(self, stripe_id: JsonValue) -> None:
+        """Ask for a link again. One that is refused by now does not hold up the rest."""
+        wanted = {"stripe_id": stripe_id}
         try:
             await self._agree(Asked(wanted, cleared(wanted)), [])
         except (GiveUp, Absent) as refusal:
             log.warning("link_not_put_back", reason=refusal.code)
-        return {name: value for name, value in lost.items() if name != "stripe_id"}
 
     @property
     def _is_suspicious(self) -> bool:
@@ -113,11 +142,17 @@ class Round:
         mail = self.writes.mail
         return (mail.wants_a_look or mail.was_abandoned) and bool(mail.record.get("payments_read"))
 
-    async def _agree(self, asked: Asked, entries: Sequence[str]) -> None:
+    async def _agree(
+        self, asked: Asked, entries: Sequence[str], spoken: Sequence[Mapping[str, JsonValue]] = ()
+    ) -> None:
         """Look, then plan and take steps until nothing is left to do."""
         resources, taken = self.writes.resources, list[Step]()
+        requested = asked.said
         while True:
+            refused = tuple(each for each in self._refused if each.field not in asked.said)
+            asked = replace(asked, autumn_accepts=self.autumn_accepts, refused=refused)
             autumn, view = await self._look(asked)
+            asked = self._with_unaccepted(asked, autumn, view)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
             self._note(plan, autumn, asked)
             _stop_where_needed(plan, autumn)
@@ -127,12 +162,52 @@ class Round:
                 break
             if plan.steps and plan.link is LinkState.UNCLAIMED:
                 await self.writes.claim(view.wanted or view.linked)
+            if plan.steps and requested:
+                await self._expect(requested, spoken, autumn, view)
+                requested = {}
             for step in plan.steps:
                 if step in taken:
                     raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
                 taken.append(step)
                 asked = await self._take_step(step, autumn, view, asked, entries)
+        self.memory.note_agreement()
         self.has_agreed = True
+
+    def _with_unaccepted(self, asked: Asked, autumn: AutumnCustomer, view: StripeView) -> Asked:
+        """What is asked for, and to restore in Stripe what Autumn has neither accepted nor a value of its own for."""
+        shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
+        if shown is None or not self.memory.unaccepted_fields:
+            return asked
+        fields = [
+            name
+            for name in self.memory.unaccepted(autumn, shown)
+            if not getattr(autumn, name) and name not in asked.said and name not in asked.cleared
+        ]
+        return replace(asked, restored={name: self._overwritten.get(name, "") for name in fields})
+
+    async def _expect(
+        self,
+        requested: Mapping[str, JsonValue],
+        spoken: Sequence[Mapping[str, JsonValue]],
+        autumn: AutumnCustomer,
+        view: StripeView,
+    ) -> None:
+        """Remember what is about to be written, and what it replaces, before a name or e-mail is written anywhere."""
+        fields = self._tracked(flat(requested))
+        if not fields:
+            return
+        target = view.wanted or view.linked or next(iter(view.ours), None)
+        shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
+        self.memory.expect(fields, _shown(autumn), shown, *map(flat, spoken))
+        if target is not None and not fields.keys().isdisjoint(PROFILE):
+            self.memory.stripe_id = target.id
+            await self.writes.remember(self.memory)
+
+    def _tracked(self, fields: Fields) -> dict[str, JsonValue]:
+        """Those of the fields that are worth remembering: what Stripe shows of them may be wrong otherwise."""
+        copied = {f"metadata.{key}" for key in self.writes.resources.policy.metadata_keys}
+        always = {*PROFILE, "stripe_id", "send_email_receipts", *copied}
+        return {name: value for name, value in fields.items() if name in always or self.memory.is_in_doubt}
 
     async def _look(self, asked: Asked) -> tuple[AutumnCustomer, StripeView]:
         """Both sides as they are known, looked at where they are not."""
@@ -140,13 +215,30 @@ class Round:
             self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(asked.said)))
         stripe = self.writes.resources.stripe
         if "stripe_id" in asked.said:
-            return self._autumn, await look_at_wanted(stripe, asked.said["stripe_id"])
+            wanted = asked.said["stripe_id"]
+            if self._wanted is None or self._wanted[0] != wanted:
+                self._wanted = (wanted, await look_at_wanted(stripe, wanted))
+            return self._autumn, self._wanted[1]
         if "stripe_id" in asked.cleared and self._autumn.stripe_id is None:
             # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
             return self._autumn, StripeView()
         if self._view is None:
-            self._view = await look_at_stripe(stripe, self._autumn)
+            self._view = await self._look_at_stripe(self._autumn)
         return self._autumn, self._view
+
+    async def _look_at_stripe(self, autumn: AutumnCustomer) -> StripeView:
+        """The Stripe customer, and where there is none, those that carry our id and whether they are somebody else's.
+
+        After a rename in Autumn a Stripe customer keeps the old id: whoever has that id now is younger.
+        """
+        resources = self.writes.resources
+        view = await look_at_stripe(resources.stripe, autumn)
+        created_at = autumn.created_at_ms
+        older = [each for each in view.ours if each.created_at and created_at and each.created_at <= created_at // 1000]
+        if not older:
+            return view
+        elsewhere = await find_linked_elsewhere(resources.autumn, resources.limits, autumn.id, older)
+        return replace(view, linked_elsewhere=elsewhere)
 
     def _note(self, plan: Plan, autumn: AutumnCustomer, asked: Asked) -> None:
         names_link = "stripe_id" in asked.said
@@ -169,7 +261,7 @@ class Round:
             case CreateInStripe(autumn_id):
                 self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
             case UpdateStripe():
-                self._view = replace(view, linked=await self.writes.update_stripe(step, entries))
+                return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
                 kept = self._view or view
@@ -177,8 +269,45 @@ class Round:
                 self._view = replace(kept, payments=payments)
         return asked
 
+    async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
+        """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""
+        before = next(each for each in view.everyone if each.id == step.stripe_id)
+        try:
+            after = await self.writes.update_stripe(step, entries)
+        except GiveUp as refusal:
+            refused = _refused_field(refusal, step)
+            if refused is None:
+                raise
+            if refused in asked.said:
+                text = f"changes.{refused}: Stripe refuses it ({refusal.code}); send a value that it takes"
+                raise GiveUp("stripe", "stripe_refused", text) from refusal
+            self._refused.append(Refused(refused, refusal.code))
+            return asked
+        for name in PROFILE:
+            written, shown = getattr(step, name), getattr(before, name)
+            if written is not None:
+                self._overwritten.setdefault(name, shown or "")
+                self.profile_changed |= bool(shown) and not self.writes.mail.wants_a_look
+                self._forms[name] = getattr(after, name)
+        # Stripe may store another form of a value, which is as good as the one that was sent.
+        kept_form = {
+            name: getattr(step, name) for name in PROFILE if getattr(step, name) and getattr(after, name) is not None
+        }
+        shown_view = view.with_customer(replace(after, **kept_form))
+        if view.wanted is not None:
+            self._wanted = (view.wanted.id, shown_view)
+        else:
+            self._view = shown_view
+        return asked
+
     async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Asked:
+        """Have Autumn take an update, and see what came of it; what is still asked for."""
         expected = step.said.get("stripe_id", autumn.stripe_id) or None
+        linked = next((each for each in view.everyone if each.id == expected), None)
+        if linked is not None:
+            # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
+            self.memory.stripe_id = linked.id
+            self.memory.expect_echo(_shown(autumn) | flat(step.said), {each: getattr(linked, each) for each in PROFILE})
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:
@@ -186,23 +315,54 @@ class Round:
         if step.expects_gone and after.stripe_id == autumn.stripe_id:
             # Autumn sees the customer that we do not see.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-        self._autumn = after
+        self._autumn, self.autumn_accepts = after, True
+        self.memory.accept(self._tracked(flat(step.said)), self._forms)
         # Where somebody else changed the link meanwhile, nothing is known of it.
         self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
-        changed = any(step.said.get(name) and step.said[name] != getattr(autumn, name) for name in ("name", "email"))
+        self._wanted = None
+        changed = any(name in step.said and step.said[name] != getattr(autumn, name) for name in PROFILE)
         self.profile_changed |= changed and after.stripe_id is not None
-        return asked if step.expects_gone else replace(asked, said={})
+        if step.expects_gone:
+            return asked
+        left = {name: value for name, value in asked.said.items() if name not in step.said}
+        # An echo may have come between the read and the update.
+        lost = nested(self._lost(after, self._view, besides=asked.said))
+        if lost:
+            log.warning("put_back", fields=sorted(flat(lost)))
+            self.writes.totals["put_back"] += 1
+        return replace(asked, said=merge([lost, left]), cleared=asked.cleared | cleared(lost))
 
     async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
         """Autumn does not find the Stripe customer that it is, or would be, linked to."""
-        if step.expects_gone:
-            return replace(asked, gone_confirmed=True)
+        if step.expects_gone or not self.autumn_accepts:
+            self.autumn_accepts = True
+            return replace(asked, gone_confirmed=step.expects_gone)
         now = await self.writes.resources.stripe.retrieve(str(stripe_id))
         if isinstance(now, StripeCustomer):
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
         # Deleted since we looked: look again, and heal.
-        self._view = None
+        self._view = self._wanted = None
         return asked
+
+
+def _shown(autumn: AutumnCustomer) -> dict[str, JsonValue]:
+    """What Autumn shows, by field."""
+    fields: dict[str, JsonValue] = {
+        "name": autumn.name,
+        "email": autumn.email,
+        "stripe_id": autumn.stripe_id,
+        "send_email_receipts": autumn.send_email_receipts,
+    }
+    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
+
+
+def _refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
+    """The field of the step that Stripe refuses, as a change names it; None where that cannot be told."""
+    names = {name: name for name in PROFILE if getattr(step, name)}
+    names |= {f"metadata[{key}]": f"metadata.{key}" for key, _ in step.metadata}
+    if refusal.param in names:
+        return names[refusal.param]
+    return next(iter(names.values())) if len(names) == 1 else None
 
 
 def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:

@@ -8,7 +8,7 @@ else is going on.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,8 +19,8 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from jobs.autumn_errors import error_from
-from jobs.autumn_models import UpdateCustomerResponse, explain
+from jobs.autumn_errors import LATE_SECONDS, error_from
+from jobs.autumn_models import UpdateCustomerResponse, explain, is_no_customer, read_customer
 from jobs.autumn_pages import PAGE_MAX, CustomerPage, ListedCustomer, ListedCustomers
 from jobs.errors import GiveUp, TimedOut, TryAgain
 from jobs.watch import NOBODY, Watch, watched
@@ -28,9 +28,6 @@ from jobs.watch import NOBODY, Watch, watched
 KEEP_ALIVE_SECONDS: Final = 4.0
 """How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
 the closing is lost, and nobody knows whether its update was applied."""
-
-LATE_SECONDS: Final = 60.0
-"""How long after it was sent an update may still be applied: the longest that Autumn waits for its database."""
 
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """Failures of opening a connection, so that nothing was sent."""
@@ -80,13 +77,12 @@ class AutumnClient:
     ) -> None:
         """`headers` hold the key and the version; `timeout_seconds` is for a call from start to end."""
         self._transport = transport
-        past_the_cache = httpx.Headers({**headers, "x-skip-cache": "true"})
 
-        def endpoint(path: str, headers: httpx.Headers = headers, *, is_write: bool = False) -> _Endpoint:
+        def endpoint(path: str, *, is_write: bool = False) -> _Endpoint:
             return _Endpoint(path, httpx.URL(base_url + path), headers, is_write)
 
         self._update = endpoint("/v1/customers.update", is_write=True)
-        self._get = endpoint("/v1/customers.get", past_the_cache)
+        self._get = endpoint("/v1/customers.get")
         self._get_or_create = endpoint("/v1/customers.get_or_create", is_write=True)
         self._list = endpoint("/v1/customers.list")
         self._timeout_seconds = timeout_seconds
@@ -102,17 +98,20 @@ class AutumnClient:
         # No Idempotency-Key: Autumn keeps no answer, it says 409 to a second request whatever the first did.
         # A retry after a lost answer could never get through, while to set the same values again is harmless.
         body = {**changes, "customer_id": customer_id}
-        customer = await self._call(self._update, body, UpdateCustomerResponse)
+        customer = await self._call(self._update, body, read_customer)
         return _asked_for(customer, customer_id)
 
     async def get(self, customer_id: str) -> UpdateCustomerResponse:
-        """The customer as Autumn's database has it now, past the cache. The class says what it raises."""
-        customer = await self._call(self._get, {"customer_id": customer_id}, UpdateCustomerResponse)
+        """The customer as Autumn's cache has it, which every write keeps current. The class says what it raises.
+
+        Past the cache a replica may answer, which lags behind.
+        """
+        customer = await self._call(self._get, {"customer_id": customer_id}, read_customer)
         return _asked_for(customer, customer_id)
 
     async def get_or_create(self, customer_id: str) -> UpdateCustomerResponse:
         """The customer, created with nothing but its id where there is none. The class says what it raises."""
-        customer = await self._call(self._get_or_create, {"customer_id": customer_id}, UpdateCustomerResponse)
+        customer = await self._call(self._get_or_create, {"customer_id": customer_id}, read_customer)
         return _asked_for(customer, customer_id)
 
     async def list_page(self, cursor: str = "", limit: int = PAGE_MAX) -> CustomerPage:
@@ -122,16 +121,19 @@ class AutumnClient:
         GiveUp for a limit above what the server allows (see `jobs.autumn_pages.fitting_page`).
         """
         # Never with `created_at_range`: Autumn answers 500 to every later page of such a list.
-        return await self._call(self._list, {"start_cursor": cursor, "limit": limit}, CustomerPage)
+        body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
+        return await self._call(self._list, body, CustomerPage.model_validate_json)
 
     async def newest(self, limit: int) -> Sequence[ListedCustomer]:
         """The newest customers, up to `limit`, at any version since 2.1; `list_page` needs 2.3.
 
         The class says what it raises.
         """
-        return (await self._call(self._list, {"limit": limit}, ListedCustomers)).list
+        return (await self._call(self._list, {"limit": limit}, ListedCustomers.model_validate_json)).list
 
-    async def _call(self, endpoint: _Endpoint, body: Mapping[str, JsonValue], answer_type: type[Answer]) -> Answer:
+    async def _call(
+        self, endpoint: _Endpoint, body: Mapping[str, JsonValue], read: Callable[[bytes], Answer]
+    ) -> Answer:
         content, writing = _encoded(body), endpoint.is_write
         with watched(self._watch, "autumn", f"POST {endpoint.path}") as call:
             answer = await self._post(endpoint, content)
@@ -139,11 +141,18 @@ class AutumnClient:
             if answer.status_code != HTTPStatus.OK:
                 raise error_from(answer.status_code, answer.headers, answer.content, writing=writing)
             try:
-                return answer_type.model_validate_json(answer.content)
+                return read(answer.content)
             except ValidationError as error:
                 # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
                 # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
-                raise TryAgain("autumn", "unexpected_response", explain(error), maybe_applied=writing) from error
+                may_land = LATE_SECONDS if writing and is_no_customer(error) else 0.0
+                raise TryAgain(
+                    "autumn",
+                    "unexpected_response",
+                    explain(error),
+                    maybe_applied=writing,
+                    may_land_for_seconds=may_land,
+                ) from error
 
     async def _post(self, endpoint: _Endpoint, content: bytes) -> _Answer:
         request = httpx.Request(
@@ -204,9 +213,9 @@ async def _bounded(answer: httpx.Response, *, writing: bool) -> bytes:
     async for chunk in answer.aiter_bytes():
         body += chunk
         if len(body) > ANSWER_BYTES_MAX:
-            raise TryAgain(
-                "autumn", "unexpected_response", f"more than {ANSWER_BYTES_MAX} bytes", maybe_applied=writing
-            )
+            may_land = LATE_SECONDS if writing else 0.0
+            message = f"more than {ANSWER_BYTES_MAX} bytes"
+            raise TryAgain("autumn", "unexpected_response", message, may_land_for_seconds=may_land)
     return bytes(body)
 
 
@@ -241,9 +250,9 @@ def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> T
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, _UNSENT):
         return TryAgain("autumn", "no_connection", str(cause))
-    message = f"{type(cause).__name__}: {cause}"
+    message, may_land = f"{type(cause).__name__}: {cause}", LATE_SECONDS if writing else 0.0
     if not isinstance(cause, TimeoutError):
-        return TryAgain("autumn", "connection_lost", message, maybe_applied=writing)
+        return TryAgain("autumn", "connection_lost", message, may_land_for_seconds=may_land)
     # The next update of this customer waits until this one can no longer land on it.
     after_seconds = max(0.0, LATE_SECONDS - timeout_seconds) if writing else None
-    return TimedOut("autumn", "timeout", message, after_seconds=after_seconds, maybe_applied=writing)
+    return TimedOut("autumn", "timeout", message, after_seconds=after_seconds, may_land_for_seconds=may_land)

@@ -14,6 +14,8 @@ from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgai
 
 RETRY_AFTER_MAX_SECONDS: Final = 300.0
 """The longest wait that is believed: more than our own longest is a mistake and would hold up a customer."""
+LATE_SECONDS: Final = 60.0
+"""How long after it was sent a write may still be applied: the longest that Autumn waits for its database."""
 MESSAGE_MAX: Final = 500
 """Characters of Autumn's message that are kept: a proxy's error page is long."""
 
@@ -50,15 +52,18 @@ class _Answer(NamedTuple):
     """Autumn's code; empty where the body holds none, as it does when something before Autumn answered."""
     message: str
     after_seconds: float | None
+    is_autumns: bool
+    """Whether Autumn itself gave the answer: its errors have a message, a code and an environment."""
 
 
 def error_from(status: int, headers: Mapping[str, str], body: bytes, *, writing: bool) -> SyncError:
     """Translate an answer that is not 200; any status, headers and body will do. Returns the error to raise.
 
-    `writing` says that the request was to change something: then a 5xx leaves open whether it did.
+    `writing` says that the request was to change something: then a 5xx leaves open whether it did. If something before
+    Autumn gave the answer, such as a gateway, Autumn may even be at it still: see `TryAgain.may_land_for_seconds`.
     """
-    code, message = _read(body)
-    answer = _Answer(status, code, message, _retry_after_seconds(headers))
+    code, message, is_autumns = _read(body)
+    answer = _Answer(status, code, message, _retry_after_seconds(headers), is_autumns)
     if status == HTTPStatus.BAD_REQUEST:
         return _bad_request(answer, writing=writing)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -71,7 +76,7 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes, *, writing:
         return GiveUp("autumn", _code(answer), message)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _limited(answer)
-    return _try_again(answer, maybe_applied=writing)
+    return _try_again(answer, writing=writing)
 
 
 def _limited(answer: _Answer) -> Limited:
@@ -99,16 +104,17 @@ def _stripe_error(answer: _Answer, *, writing: bool) -> SyncError:
         return GiveUp("autumn", "stripe_refused", answer.message)
     if _STRIPE_ACCESS.search(answer.message):
         return _halt(answer, "Reconnect Stripe in Autumn: Stripe refuses the key that Autumn uses.")
-    return _try_again(answer, maybe_applied=writing)
+    return _try_again(answer, writing=writing)
 
 
-def _try_again(answer: _Answer, *, maybe_applied: bool) -> TryAgain:
+def _try_again(answer: _Answer, *, writing: bool) -> TryAgain:
     return TryAgain(
         "autumn",
         _code(answer),
         answer.message,
         after_seconds=answer.after_seconds,
-        maybe_applied=maybe_applied,
+        maybe_applied=writing,
+        may_land_for_seconds=LATE_SECONDS if writing and not answer.is_autumns else 0.0,
     )
 
 
@@ -122,19 +128,20 @@ def _code(answer: _Answer) -> str:
     return answer.code or f"http_{answer.status}"
 
 
-def _read(body: bytes) -> tuple[str, str]:
-    """Autumn's code and message, or no code and the beginning of whatever the body is."""
+def _read(body: bytes) -> tuple[str, str, bool]:
+    """Autumn's code and message, or no code and the beginning of whatever the body is; whether Autumn wrote it."""
     text = body[: 4 * MESSAGE_MAX].decode(errors="replace")[:MESSAGE_MAX]
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        return "", text
+        return "", text, False
     if not isinstance(said, dict):
-        return "", text
+        return "", text, False
     code, message = said.get("code"), said.get("message")
     # A code is logged and counted, so that only a short word will do: anything else is not Autumn's.
     known = code if isinstance(code, str) and _CODE.fullmatch(code) else ""
-    return known, message[:MESSAGE_MAX] if isinstance(message, str) else text
+    is_autumns = bool(known) and {"message", "env"} <= said.keys()
+    return known, message[:MESSAGE_MAX] if isinstance(message, str) else text, is_autumns
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:

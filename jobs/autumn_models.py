@@ -7,11 +7,18 @@ The types are those of Autumn's JSON schema for `POST /v1/customers.update`. Fie
 every level, because today's server sends more. What the schema calls an enum is a `str` here, with its values
 beside it: a status that Autumn invents tomorrow must not stop a sync. For the same reason a field that may be
 absent may also be null, and `remaining` may be negative. A `float` is exact for whole numbers below 2**53.
+
+`UpdateCustomerResponse` is the whole contract, and strict at every level. `read_customer`, which the client uses, draws
+a border within it. The twelve fields have to be there and of the right type: a sync compares nine of them, and an
+answer without the other three is not the answer of this endpoint. What lies inside `subscriptions`, `purchases` and
+`balances` is not used by a sync, and it changes with every plan that a team sells. So an odd item in there is left out
+and named in `oddities`; it stops no customer. The inside of `metadata` belongs to the apps and may be any JSON.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
+from pydantic_core import from_json
 
 EXPLAINED_MAX = 20
 """Faults that `explain` names before it only counts: a page of 1000 customers can hold very many."""
@@ -259,6 +266,61 @@ class UpdateCustomerResponse(AnswerPart):
     balances: dict[str, UpdateCustomerBalances]
     """By the feature's id."""
 
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        """The paths of details that do not follow the contract, as `read_customer` found them."""
+        return ()
+
+
+class PartlyReadCustomer(UpdateCustomerResponse):
+    """A customer without those of its subscriptions, purchases and balances that do not follow the contract."""
+
+    _oddities: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        """The paths of what is wrong, such as `balances.messages.granted`. They hold no values."""
+        return self._oddities
+
+
+TWELVE: Final = tuple(UpdateCustomerResponse.model_fields)
+DETAILED: Final = frozenset({"subscriptions", "purchases", "balances"})
+"""The fields whose items a sync does not use."""
+
+
+def read_customer(body: bytes) -> UpdateCustomerResponse:
+    """Return the customer of an answer, without its odd details; `oddities` names them.
+
+    Raises: ValidationError if the body is no JSON object, or one of the twelve fields is missing or of a wrong type.
+    """
+    try:
+        return UpdateCustomerResponse.model_validate_json(body)
+    except ValidationError as error:
+        places = [fault["loc"] for fault in error.errors(include_url=False, include_context=False, include_input=False)]
+        if any(len(place) < 2 or place[0] not in DETAILED for place in places):  # noqa: PLR2004 - below a field
+            raise
+    document = from_json(body)
+    for field in DETAILED:
+        odd = {place[1] for place in places if place[0] == field}
+        document[field] = _without(document[field], odd)
+    customer = PartlyReadCustomer.model_validate(document)
+    customer._oddities = tuple(dict.fromkeys(".".join(map(str, place)) for place in places))
+    return customer
+
+
+def is_no_customer(error: ValidationError) -> bool:
+    """Whether a refused answer has none of the twelve fields, so that something before Autumn may have given it."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    missing = {fault["loc"] for fault in faults if fault["type"] == "missing"}
+    return any(not fault["loc"] for fault in faults) or all((name,) in missing for name in TWELVE)
+
+
+def _without(items: list[JsonValue] | dict[str, JsonValue], odd: set[int | str]) -> object:
+    """The items but those with an odd index or key."""
+    if isinstance(items, dict):
+        return {key: item for key, item in items.items() if key not in odd}
+    return [item for index, item in enumerate(items) if index not in odd]
+
 
 _SAID = {
     "missing": "field required",
@@ -275,10 +337,10 @@ _SAID = {
 def explain(error: ValidationError) -> str:
     """Name each faulty field and what is wrong with it, as in "email: should be a string".
 
-    Repeats no value of the input, since those are personal data.
+    Repeats no value of the input, since those are personal data. Faults of whole fields come before those inside.
     """
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+    faults, found = [], error.errors(include_url=False, include_context=False, include_input=False)
+    for fault in sorted(found, key=lambda fault: len(fault["loc"]) > 1):
         place = ".".join(str(step) for step in fault["loc"]) or "the answer"
         faults.append(f"{place}: {_SAID.get(fault['type'], fault['type'].replace('_', ' '))}")
     more = len(faults) - EXPLAINED_MAX

@@ -1,7 +1,7 @@
 """The two sides of one customer, as far as a sync compares them. Plain values: no I/O, no provider's types."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
@@ -34,6 +34,8 @@ class AutumnCustomer:
     """From `env`: live is live, sandbox is test; None is an environment this version does not know."""
     send_email_receipts: bool
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    created_at_ms: int | None = None
+    """From `created_at`, in milliseconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class StripeCustomer:
     mode: Mode
     """From `livemode`."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: int | None = None
+    """From `created`, in seconds since the epoch."""
 
     @property
     def owner(self) -> str | None:
@@ -93,6 +97,8 @@ class StripeView:
     key, which may also be one of another account. `ours` are those that carry our `metadata.autumn_id`, looked for
     only where nothing is linked; `searched` is False where the account has no search, so that there may be others.
     `wanted` is the customer that a change asks to be linked to. `payments` is None where nobody looked.
+    `linked_elsewhere` has those of `ours` that another Autumn customer is linked to, with its id; an empty id where
+    that could not be found out.
     """
 
     linked: StripeCustomer | None = None
@@ -101,9 +107,19 @@ class StripeView:
     searched: bool = True
     wanted: StripeCustomer | None = None
     payments: Payments | None = None
+    linked_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def everyone(self) -> tuple[StripeCustomer, ...]:
         """Every customer that was seen."""
         alone = (self.linked, self.wanted)
         return (*self.ours, *(customer for customer in alone if customer is not None))
+
+    def with_customer(self, customer: StripeCustomer) -> "StripeView":
+        """The view with a customer that was seen, as it is now."""
+        return replace(
+            self,
+            linked=customer if self.linked is not None and self.linked.id == customer.id else self.linked,
+            wanted=customer if self.wanted is not None and self.wanted.id == customer.id else self.wanted,
+            ours=tuple(customer if each.id == customer.id else each for each in self.ours),
+        )

@@ -12,9 +12,18 @@ SyncError
 data: it goes into dead letters, never into a log.
 """
 
-from typing import Literal
+import traceback
+from pathlib import Path
+from typing import Final, Literal
 
 Service = Literal["autumn", "stripe", "redis", "event"]
+
+ROOT: Final = Path(__file__).parents[1]
+OUR_FOLDERS: Final = ("jobs", "worker", "config")
+FRAMES_KEPT: Final = 4
+NESTED_KEPT: Final = 3
+"""How many members of a group are described, and how deep groups and causes are followed."""
+DESCRIPTION_MAX: Final = 1_000
 
 
 class SyncError(Exception):
@@ -34,7 +43,9 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
     """It may work later.
 
     `after_seconds` is what the service asked for, None if it did not say. `maybe_applied` is True where the service may
-    have done its work although no answer came.
+    have done its work although no answer came. `may_land_for_seconds` tells how long after it was sent such a write may
+    still be applied; 0 if the service answered, so that the write is over, or if nothing was sent. `is_replay`: the
+    service repeated the answer that it gave to the first request with this idempotency key, and did nothing now.
     """
 
     def __init__(
@@ -45,15 +56,19 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
         *,
         after_seconds: float | None = None,
         maybe_applied: bool = False,
+        may_land_for_seconds: float = 0.0,
+        is_replay: bool = False,
     ) -> None:
         """See the class."""
         super().__init__(service, code, message)
         self.after_seconds = after_seconds
-        self.maybe_applied = maybe_applied
+        self.maybe_applied = maybe_applied or may_land_for_seconds > 0
+        self.may_land_for_seconds = may_land_for_seconds
+        self.is_replay = is_replay
 
 
 class TimedOut(TryAgain):
-    """No answer in time. The service may still be at it, so that its place counts as taken for a while."""
+    """No answer in time."""
 
 
 Limit = Literal["autumn", "stripe", "stripe-endpoint", "customer"]
@@ -71,7 +86,16 @@ class Limited(TryAgain):
 
 
 class GiveUp(SyncError):  # noqa: N818
-    """It will never work as it was asked."""
+    """It will never work as it was asked.
+
+    `param` is the parameter that Stripe refuses, as Stripe names it: `email`, `metadata[plan]`, `receipt_email`. None
+    if the service named none. It holds no value and may be logged.
+    """
+
+    def __init__(self, service: Service, code: str, message: str = "", *, param: str | None = None) -> None:
+        """See the class."""
+        super().__init__(service, code, message)
+        self.param = param
 
 
 class Halt(SyncError):  # noqa: N818
@@ -80,3 +104,39 @@ class Halt(SyncError):  # noqa: N818
 
 class Absent(SyncError):  # noqa: N818
     """What was looked for is not there."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the type of an unexpected error and the last places in our code that it came through.
+
+    The innermost place comes first, as `folder/file:line function`. Frames of libraries are listed only if there are
+    none of ours. Causes and the members of groups are described too. Nothing else of the error is in the text, because
+    its message may hold personal data. The text has 1,000 characters at most.
+    """
+    return _described(error, NESTED_KEPT)[:DESCRIPTION_MAX]
+
+
+def _described(error: BaseException, depth: int) -> str:
+    text = type(error).__name__ + _places(error)
+    if depth <= 1:
+        return text
+    if isinstance(error, BaseExceptionGroup):
+        members = [_described(member, depth - 1) for member in error.exceptions[:NESTED_KEPT]]
+        more = len(error.exceptions) - len(members)
+        text += f" [{' | '.join(members)}{f' | {more} more' if more else ''}]"
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        text += f"; from {_described(cause, depth - 1)}"
+    return text
+
+
+def _places(error: BaseException) -> str:
+    ours, others = [], []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file, name = Path(frame.f_code.co_filename), frame.f_code.co_name
+        if any(file.is_relative_to(ROOT / folder) for folder in OUR_FOLDERS):
+            ours.append(f"{file.relative_to(ROOT)}:{line} {name}")
+        else:
+            others.append(f"{'/'.join(file.parts[-2:])}:{line} {name}")
+    kept = (ours or others)[-FRAMES_KEPT:]
+    return f" at {' < '.join(reversed(kept))}" if kept else ""

@@ -1,7 +1,8 @@
 """What a person should know of a customer, in words that may be counted, shown and searched for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 FindingKind = Literal[
     "unlinked",
@@ -16,6 +17,8 @@ FindingKind = Literal[
     "receipt-not-set",
     "payments-not-all-seen",
     "put-back-again-and-again",
+    "refused-by-stripe",
+    "unexpected-answer-detail",
 ]
 """What a sync leaves behind."""
 
@@ -38,3 +41,16 @@ class Finding:
 
     kind: FindingKind
     text: str
+
+
+_PATHS_NAMED: Final = 5
+_PATH_MAX: Final = 100
+
+
+def odd_details(paths: Sequence[str]) -> tuple[Finding, ...]:
+    """Return the finding about details of Autumn's answer that do not follow its contract; nothing without `paths`."""
+    if not paths:
+        return ()
+    more = len(paths) - _PATHS_NAMED
+    named = ", ".join(path[:_PATH_MAX] for path in paths[:_PATHS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return (Finding("unexpected-answer-detail", f"Autumn's answer does not follow its contract at {named}"),)

@@ -34,7 +34,7 @@ class Forgotten:
 
 
 async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> Forgotten:
-    """Remove the record, what was said lately, the dead letters, outcomes and event ids of a customer.
+    """Remove the record, what is remembered of its values, the dead letters, outcomes and event ids of a customer.
 
     What comes for it later is kept as of any other. An event of it that is sent again is a new event. Asked again
     after a failure, it does the rest. Raises StillWaitingError where nothing was removed, and RedisError.
@@ -50,7 +50,7 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
         mailbox.looks,
         mailbox.mailbox(customer_id),
         record.customer(customer_id),
-        mailbox.said(customer_id),
+        mailbox.remembered(customer_id),
         line_key(prefix),
     ]
     if not await Scripts(redis, "forget").run("forget", keys, [prefix, customer_id]):

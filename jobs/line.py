@@ -19,7 +19,7 @@ NOT_THE_SERVICE = frozenset(
     {
         "idempotency_error",
         "unexpected_response",
-        "stale_look_up",
+        "stale_read",
         "round_too_long",
         "create_failed_before",
         "claimed_elsewhere",
@@ -65,7 +65,7 @@ def report_of(error: Exception) -> LineReport:
         return LineReport("halt", error.service, error.code, error.message)
     if isinstance(error, Limited):
         return LineReport("works")
-    if not isinstance(error, TryAgain) or error.code in NOT_THE_SERVICE:
+    if not isinstance(error, TryAgain) or error.is_replay or error.code in NOT_THE_SERVICE:
         return NOTHING_LEARNED
     return LineReport("down", error.service, error.code)
 

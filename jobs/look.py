@@ -3,10 +3,19 @@
 The sync looks before it writes, and so does whoever only asks what a sync would do.
 """
 
+from collections.abc import Sequence
+from typing import Final
+
+from jobs.autumn import AutumnClient
 from jobs.autumn_models import UpdateCustomerResponse
 from jobs.customer import AUTUMN_MODES, AutumnCustomer, NoCustomer, Payments, StripeCustomer, StripeView
+from jobs.errors import TryAgain
 from jobs.policy import Policy
+from jobs.rate_limit import Limits
 from jobs.stripe_gateway import StripeGateway
+
+LIST_PAGES_MAX: Final = 20
+"""Pages of a thousand customers that are read to find out whose a Stripe customer is."""
 
 
 def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
@@ -19,6 +28,7 @@ def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
         mode=AUTUMN_MODES.get(answer.env),
         send_email_receipts=answer.send_email_receipts,
         metadata=answer.metadata,
+        created_at_ms=int(answer.created_at),
     )
 
 
@@ -32,6 +42,34 @@ async def look_at_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> Strip
         is_missing = linked is NoCustomer.MISSING
     ours, searched = await stripe.find_ours(autumn.id, autumn.email)
     return StripeView(is_missing=is_missing, ours=ours, searched=searched)
+
+
+async def find_linked_elsewhere(
+    autumn: AutumnClient, limits: Limits, customer_id: str, ours: Sequence[StripeCustomer]
+) -> dict[str, str]:
+    """The Stripe customers of `ours` that another Autumn customer is linked to, each with the id of that customer.
+
+    Autumn has no search by stripe_id, so its list is read, `LIST_PAGES_MAX` pages at most. Where that is not all, or
+    the version has no such list, the id is empty. Raises SyncError.
+    """
+    wanted = {each.id for each in ours}
+    found: dict[str, str] = {}
+    cursor: str | None = ""
+    for _ in range(LIST_PAGES_MAX):
+        async with limits.autumn_list():
+            try:
+                page = await autumn.list_page(cursor or "")
+            except TryAgain as error:
+                if error.code != "unexpected_response":
+                    raise
+                break
+        for each in page.list:
+            if each.stripe_id in wanted and each.id != customer_id:
+                found[each.stripe_id or ""] = each.id or ""
+        cursor = page.next_cursor
+        if cursor is None or found.keys() == wanted:
+            return found
+    return dict.fromkeys(wanted, "") | found
 
 
 async def look_at_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:

@@ -4,18 +4,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-
-from pydantic import JsonValue
+from typing import Any
 
 from jobs.events import valid_traceparent
 from jobs.line import FAILURES_TO_CLOSE, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, LineReport
 
 OUTCOMES_KEPT = 10_000
 RECORD_SECONDS = 30 * 86_400
-SAID_SECONDS = 3600
-"""How long what is said of a customer is gathered, to put it back where a late write undid it; then it begins anew."""
-SAID_KEPT_SECONDS = 86_400
-"""How long it is kept at most: a second look may have to wait for the end of an outage."""
 
 
 class LeaseLostError(Exception):
@@ -53,16 +48,14 @@ class Entry:
 class Mail:
     """A customer's mailbox, taken under a lease.
 
-    `record` is what the last rounds left behind, `said` what they said lately, merged, and `said_since` when that
-    was begun (seconds since the epoch). `is_probe`: the line is
-    closed and this round finds out whether it may open.
+    `record` is what the last rounds left behind, `remembered` what they remembered of the values they wrote (see
+    jobs.recheck). `is_probe`: the line is closed and this round finds out whether it may open.
     """
 
     lease: Lease
     entries: tuple[Entry, ...]
     record: Mapping[str, str]
-    said: Mapping[str, JsonValue]
-    said_since: float
+    remembered: Mapping[str, Any]
     is_probe: bool
 
     def number(self, name: str) -> int:
@@ -73,11 +66,6 @@ class Mail:
     def wants_a_look(self) -> bool:
         """Whether this round was asked for because a write may have landed late."""
         return self.record.get("look") == "1"
-
-    @property
-    def look_is_whole(self) -> bool:
-        """Whether the look is to see both sides: not where nothing but an echo in Autumn was to be feared."""
-        return self.record.get("look_kind") != "echo"
 
     @property
     def was_abandoned(self) -> bool:
@@ -109,8 +97,8 @@ class Ending:
     """How a round ends: what became of which entries, what is noted of the customer, counters to raise.
 
     What is left in the mailbox waits for `again_after_ms`; while the line is closed for less, but for `at_least_ms`. A
-    second look comes after `look_after_ms`, none for 0. `said` is remembered for it, None leaves what was. `line` is
-    what was learned about the services.
+    recheck comes after `look_after_ms`, none for 0. `remembered` is kept for it and for the next sync, for
+    `remembered_seconds`; None leaves what was. `line` is what was learned about the services.
     """
 
     settled: Sequence[Settled]
@@ -119,8 +107,8 @@ class Ending:
     again_after_ms: int = 0
     at_least_ms: int = 0
     look_after_ms: int = 0
-    said: Mapping[str, JsonValue] | None = None
-    said_since: float = 0.0
+    remembered: Mapping[str, Any] | None = None
+    remembered_seconds: int = 0
     line: LineReport = NOTHING_LEARNED
 
     def as_json(self) -> str:
@@ -133,11 +121,11 @@ class Ending:
                 "again_after_ms": self.again_after_ms,
                 "at_least_ms": self.at_least_ms,
                 "look_after_ms": self.look_after_ms,
-                "said": "" if self.said is None else json.dumps({"since": self.said_since, "fields": self.said}),
+                "remembered": "" if self.remembered is None else json.dumps(self.remembered),
+                "remembered_seconds": self.remembered_seconds,
                 "line": asdict(self.line),
                 "outcomes_kept": OUTCOMES_KEPT,
                 "record_seconds": RECORD_SECONDS,
-                "said_seconds": SAID_KEPT_SECONDS,
                 "failures_to_close": FAILURES_TO_CLOSE,
                 "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,
                 "halt_wait_ms": HALT_WAIT_MS,

@@ -8,7 +8,7 @@ job, any worker or any reply delays a customer and loses nothing. arq never hold
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
 from jobs.line import line_key
-from jobs.mail import OUTCOMES_KEPT, Ending, Entry, Lease, Mail
+from jobs.mail import OUTCOMES_KEPT, Ending, Entry, Lease, LeaseLostError, Mail
 from jobs.record import RecordKeys, as_text
 from jobs.scripts import Scripts
 
@@ -33,7 +33,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class MailboxKeys:
-    """The keys in Redis of what waits. All are gone when nothing waits, leases and what was said after a time."""
+    """The keys in Redis of what waits. All are gone when nothing waits, leases and what is remembered after a time."""
 
     prefix: str
 
@@ -61,9 +61,9 @@ class MailboxKeys:
         """The Autumn customer that is being linked to a Stripe customer."""
         return f"{self.prefix}:claim:{stripe_id}"
 
-    def said(self, customer_id: str) -> str:
-        """What was said of a customer lately, merged, as JSON."""
-        return f"{self.prefix}:said:{customer_id}"
+    def remembered(self, customer_id: str) -> str:
+        """What syncs remember of the values they wrote lately, as JSON: see jobs.recheck. Lives for minutes."""
+        return f"{self.prefix}:remembered:{customer_id}"
 
     def mailbox(self, customer_id: str) -> str:
         """The stream of a customer's entries."""
@@ -97,7 +97,7 @@ class Mailbox:
         self._max_waiting = max_waiting
         self.lease_seconds = lease_seconds
         self._call_ms = call_ms
-        self._scripts = Scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim")
+        self._scripts = Scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim", "remember")
 
     async def arrival(self, block_ms: int) -> bool:
         """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
@@ -128,16 +128,16 @@ class Mailbox:
             self.keys.waiting,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
-            self.keys.said(customer_id),
+            self.keys.remembered(customer_id),
             line_key(self._prefix),
         ]
         taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
         if taken is None:
             return None
-        raw_entries, raw_record, said, is_probe = taken
+        raw_entries, raw_record, remembered, is_probe = taken
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
-        return Mail(lease, entries, as_text(_pairs(raw_record)), *_said(said), bool(is_probe))
+        return Mail(lease, entries, as_text(_pairs(raw_record)), json.loads(remembered), bool(is_probe))
 
     async def renew(self) -> None:
         """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
@@ -163,7 +163,7 @@ class Mailbox:
             self.keys.oldest,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
-            self.keys.said(customer_id),
+            self.keys.remembered(customer_id),
             line_key(self._prefix),
             self.record_keys.totals,
             self.record_keys.outcomes,
@@ -173,6 +173,15 @@ class Mailbox:
         done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
         self.forget(lease)
         return bool(done)
+
+    async def remember(self, lease: Lease, remembered: Mapping[str, Any], seconds: int) -> None:
+        """Keep what a sync remembers before it writes, in case it does not live to settle.
+
+        Raises LeaseLostError where the lease is lost.
+        """
+        keys = [self.keys.lease(lease.customer_id), self.keys.remembered(lease.customer_id)]
+        if not await self._scripts.run("remember", keys, [lease.token, json.dumps(remembered), seconds]):
+            raise LeaseLostError(lease.customer_id)
 
     async def ask_for_a_look(self, customer_id: str, after_ms: int) -> None:
         """Have a customer looked at a second time, although nothing came for it."""
@@ -192,12 +201,6 @@ class Mailbox:
     @property
     def _lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
-
-
-def _said(raw: bytes) -> tuple[dict[str, Any], float]:
-    """What was said lately, and since when; nothing where nothing is kept."""
-    kept = json.loads(raw)
-    return kept.get("fields", {}), kept.get("since", 0.0)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

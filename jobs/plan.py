@@ -14,7 +14,16 @@ from pydantic import JsonValue
 from jobs.customer import AUTUMN_ID, AutumnCustomer, Mode, StripeCustomer, StripeView
 from jobs.findings import Finding
 from jobs.policy import Policy
-from jobs.profile import UpdateStripe, can_be_claimed, profile_update, too_long
+from jobs.profile import (
+    PROFILE,
+    Refused,
+    UpdateStripe,
+    Wishes,
+    can_be_claimed,
+    name_and_email_update,
+    profile_update,
+    too_long,
+)
 from jobs.receipts import (
     ReceiptStep,
     SetReceiptEmail,
@@ -67,12 +76,24 @@ class Asked:
     `said` is what is still to be sent to Autumn, `cleared` the fields (and `metadata.key`) that were said to be null,
     sent already or not: only those may be blanked in Stripe, and a `stripe_id` among them means unlinked on purpose.
     `gone_confirmed`: Autumn too finds the linked customer gone. `suspicious`: a write may have landed late.
+    `requested` are the fields that the change names, sent already or not. `refused` are those that Stripe does not
+    take, and `restored` the values to restore there, see `Wishes`. `autumn_accepts` is False for a probe until Autumn
+    has accepted an update: nothing is written to Stripe before that.
     """
 
     said: Mapping[str, JsonValue] = field(default_factory=dict)
     cleared: frozenset[str] = frozenset()
     gone_confirmed: bool = False
     suspicious: bool = False
+    requested: frozenset[str] = frozenset()
+    refused: tuple[Refused, ...] = ()
+    restored: Mapping[str, str] = field(default_factory=dict)
+    autumn_accepts: bool = True
+
+    @property
+    def wishes(self) -> Wishes:
+        """What decides about an update of Stripe."""
+        return Wishes(self.cleared, self.requested, self.refused, self.restored)
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,15 @@ def make_plan(
     link = link_state(autumn, view, mode)
     if link is LinkState.WRONG_MODE:
         return Plan(link)
-    if "stripe_id" in asked.said:
-        return _relink(autumn, view, asked)
+    plan = _relink(autumn, view, asked) if "stripe_id" in asked.said else _plan(link, autumn, view, asked, policy, now)
+    if asked.autumn_accepts or all(isinstance(step, UpdateAutumn) for step in plan.steps):
+        return plan
+    # A name or e-mail goes to Stripe first, and the link may be one that Autumn refuses: neither is part of a trial.
+    trial = {name: value for name, value in asked.said.items() if name not in (*PROFILE, "stripe_id")}
+    return replace(plan, steps=(UpdateAutumn(trial),))
+
+
+def _plan(link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float) -> Plan:
     match link:
         case LinkState.FOREIGN:
             return _foreign(autumn, view)
@@ -153,8 +181,12 @@ def _relink(autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Plan:
             "send another id, or remove that metadata if it is wrong"
         )
         return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text))
-    link = LinkState.LINKED if view.wanted.owner else LinkState.UNCLAIMED
-    return _no_room(link, view.wanted) or _send(link, view.wanted, asked)
+    if view.wanted.owner:
+        return _send(LinkState.LINKED, autumn, view.wanted, asked)
+    # Nobody knows yet whether Autumn accepts this customer, so it is linked before it is claimed and written to.
+    link = LinkState.UNCLAIMED
+    alone = Plan(link, (UpdateAutumn({"stripe_id": view.wanted.id}),))
+    return _no_room(link, view.wanted) or _unfit(link, asked) or alone
 
 
 def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
@@ -194,7 +226,7 @@ def _unlinked(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Po
     on_purpose = "stripe_id" in asked.cleared
     if not on_purpose:
         if view.ours and policy.when_unlinked != "report":
-            return _send(link, view.ours[0], asked)
+            return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], asked)
         if not view.ours and view.searched and policy.when_unlinked == "create":
             return _create(link, autumn, asked)
     steps = (UpdateAutumn(asked.said),) if asked.said else ()
@@ -206,11 +238,12 @@ def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy
     link = LinkState.GONE
     may_link = policy.when_gone != "report" and bool(view.ours)
     may_create = policy.when_gone == "create" and view.searched and not view.ours
-    if (may_link or may_create or asked.said) and view.is_missing and not asked.gone_confirmed:
+    is_certain = asked.gone_confirmed or (asked.autumn_accepts and not view.is_missing)
+    if (may_link or may_create or asked.said) and not is_certain:
         # Before anything is linked, created or refused.
         return Plan(link, (UpdateAutumn({}, expects_gone=True),))
     if may_link:
-        return _send(link, view.ours[0], asked)
+        return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], asked)
     if may_create:
         return _create(link, autumn, asked)
     text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {_why_not(view, policy.when_gone)}"
@@ -233,9 +266,39 @@ def _create(link: LinkState, autumn: AutumnCustomer, asked: Asked) -> Plan:
     return _unfit(link, asked) or Plan(link, (CreateInStripe(autumn.id),))
 
 
-def _send(link: LinkState, target: StripeCustomer, asked: Asked) -> Plan:
-    """Send what was said, together with the link to `target`."""
-    return _unfit(link, asked) or Plan(link, (UpdateAutumn({**asked.said, "stripe_id": target.id}),))
+def _linked_elsewhere(link: LinkState, autumn: AutumnCustomer, view: StripeView) -> Plan | None:
+    """The plan where the customer that carries our id is another Autumn customer's by now, as after a rename."""
+    target = view.ours[0]
+    if target.id not in view.linked_elsewhere:
+        return None
+    other = view.linked_elsewhere[target.id]
+    whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now could not be found out"
+    fact = f"{target.id} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {whose}"
+    advice = (
+        f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target.id} in Stripe; or send {autumn.id} "
+        "a change with the right stripe_id. Then replay this"
+    )
+    return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
+
+
+def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, asked: Asked) -> Plan:
+    """Send what was said, together with the link to `target`, which carries our id."""
+    said = asked.said if target.id == autumn.stripe_id else {**asked.said, "stripe_id": target.id}
+    return _unfit(link, asked) or _stripe_first(link, autumn, target, UpdateAutumn(said), asked)
+
+
+def _stripe_first(
+    link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, update: UpdateAutumn, asked: Asked
+) -> Plan:
+    """Write name and e-mail, as they will be, to Stripe before Autumn takes the update.
+
+    What Autumn itself writes to a Stripe customer comes back to it by a webhook with the whole profile, late perhaps:
+    so the profile has to be right before, and Autumn finds nothing left to write.
+    """
+    name, email = (asked.said.get(each, getattr(autumn, each)) for each in PROFILE)
+    will_be = replace(autumn, name=str(name) if name else None, email=str(email) if email else None)
+    write, findings = name_and_email_update(will_be, target, asked.wishes)
+    return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))
 
 
 def _unfit(link: LinkState, asked: Asked) -> Plan | None:
@@ -251,9 +314,11 @@ def _linked(
     if stripe is None:
         raise ValueError("a linked customer has to be in the view")
     refused = _no_room(link, stripe) or _unfit(link, asked)
-    if refused is not None or asked.said:
-        return refused or Plan(link, (UpdateAutumn(asked.said),))
-    update, cut = profile_update(autumn, stripe, asked.cleared, policy.metadata_keys)
+    if refused is not None:
+        return refused
+    if asked.said:
+        return _stripe_first(link, autumn, stripe, UpdateAutumn(asked.said), asked)
+    update, cut = profile_update(autumn, stripe, asked.wishes, policy.metadata_keys)
     write = () if update.writes_nothing else (update,)
     wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
     takes_back = wants and may_have_been_on(stripe) and not autumn.send_email_receipts

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -17,6 +18,17 @@ from jobs.customer import (
     StripeCustomer,
 )
 from jobs.findings import Finding
+
+PROFILE: Final = ("name", "email")
+"""The fields that Autumn copies from Stripe's webhooks, and writes to Stripe by itself."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A field that Stripe refuses to take, named as in a change, with Stripe's code for it."""
+
+    field: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -34,24 +46,60 @@ class UpdateStripe:
         return self == UpdateStripe(self.stripe_id)
 
 
-def profile_update(
-    autumn: AutumnCustomer, stripe: StripeCustomer, cleared: frozenset[str], metadata_keys: tuple[str, ...]
-) -> tuple[UpdateStripe, list[Finding]]:
-    """The update that makes a Stripe customer agree, and what had to be cut or left out of it.
+@dataclass(frozen=True)
+class Wishes:
+    """What decides about an update of Stripe beside the two sides.
 
-    `cleared` are the fields that a change said to be null: only those may be blanked.
+    `cleared` are the fields that a change set to null: only those may be blanked. `requested` are those that a change
+    names: they are written in exactly the form that was sent. `refused` are left out. `restored` are the values that
+    Stripe had before a change that Autumn did not accept, for fields that Autumn has no value for.
+    """
+
+    cleared: frozenset[str] = frozenset()
+    requested: frozenset[str] = frozenset()
+    refused: tuple[Refused, ...] = ()
+    restored: Mapping[str, str] = field(default_factory=dict)
+
+
+def profile_update(
+    autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes, metadata_keys: tuple[str, ...]
+) -> tuple[UpdateStripe, list[Finding]]:
+    """The update that makes a Stripe customer agree, and what had to be cut or left out of it."""
+    update, found = name_and_email_update(autumn, stripe, wishes)
+    wanted, cut = _wanted_metadata(autumn, stripe, wishes.cleared, metadata_keys)
+    differing = [(key, value) for key, value in wanted.items() if stripe.metadata.get(key, "") != value]
+    refused = {each.field for each in wishes.refused}
+    metadata, left_out = _with_room(
+        [each for each in differing if f"metadata.{each[0]}" not in refused], stripe.metadata
+    )
+    return replace(update, metadata=metadata), [*found, *cut, *left_out]
+
+
+def name_and_email_update(
+    autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes
+) -> tuple[UpdateStripe, list[Finding]]:
+    """The part of the update that Autumn would otherwise write by itself, and bring back by an echo.
+
+    It claims a customer that carries no id, because whose it is has to be known before anything is written to it.
     """
     name, email, found = _fitting(autumn, stripe)
-    wanted, cut = _wanted_metadata(autumn, stripe, cleared, metadata_keys)
-    differing = [(key, value) for key, value in wanted.items() if stripe.metadata.get(key, "") != value]
-    metadata, left_out = _with_room(differing, stripe.metadata)
+    refused = {each.field for each in wishes.refused}
     update = UpdateStripe(
         stripe.id,
-        name=_difference(name, stripe.name, "name" in cleared),
-        email=_difference(email, stripe.email, "email" in cleared),
-        metadata=metadata,
+        name=None if "name" in refused else _difference("name", name, stripe.name, wishes),
+        email=None if "email" in refused else _difference("email", email, stripe.email, wishes),
+        metadata=() if stripe.owner else ((AUTUMN_ID, autumn.id),),
     )
-    return update, [*found, *cut, *left_out]
+    texts = [Finding("refused-by-stripe", f"Stripe refuses {each.field} ({each.code})") for each in wishes.refused]
+    return update, [*found, *texts]
+
+
+def normal_form(name: str, value: str) -> str:
+    """A name or e-mail without what Stripe may change when it stores it: white space around it, an address' case."""
+    if name not in PROFILE:
+        return value
+    text = " ".join(value.split())
+    return text.casefold() if name == "email" else text
 
 
 def can_be_claimed(stripe: StripeCustomer) -> bool:
@@ -61,10 +109,10 @@ def can_be_claimed(stripe: StripeCustomer) -> bool:
 
 def too_long(said: Mapping[str, JsonValue]) -> str | None:
     """Why Autumn, which passes a new name or e-mail on, would have a change refused by Stripe; None if it would not."""
-    for field, longest in (("name", NAME_MAX), ("email", EMAIL_MAX)):
-        value = said.get(field)
+    for name, longest in (("name", NAME_MAX), ("email", EMAIL_MAX)):
+        value = said.get(name)
         if isinstance(value, str) and len(value) > longest:
-            return f"changes.{field}: has {len(value)} characters, and Stripe takes {longest}: send a shorter one"
+            return f"changes.{name}: has {len(value)} characters, and Stripe takes {longest}: send a shorter one"
     return None
 
 
@@ -81,11 +129,19 @@ def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None
     return name, email, found
 
 
-def _difference(autumn: str | None, stripe: str | None, was_cleared: bool) -> str | None:
+def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
     """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
     if autumn:
-        return autumn if autumn != stripe else None
-    return "" if was_cleared and stripe else None
+        is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe)
+        return None if is_same else autumn
+    if name in wishes.restored and (wishes.restored[name] or None) != stripe:
+        return wishes.restored[name]
+    return "" if name in wishes.cleared and stripe else None
+
+
+def _same(name: str, autumn: str, stripe: str | None) -> bool:
+    """Whether Stripe's value is a form of Autumn's: what Stripe makes of a value is not written again and again."""
+    return stripe is not None and normal_form(name, autumn) == normal_form(name, stripe)
 
 
 def _wanted_metadata(
@@ -105,7 +161,7 @@ def _wanted_metadata(
             found.append(
                 Finding("metadata-cut", f"metadata.{key} has {len(text)} characters: {METADATA_VALUE_MAX} fit")
             )
-        if text:
+        if text or (f"metadata.{key}" in cleared and key in stripe.metadata):
             wanted[key] = text[:METADATA_VALUE_MAX]
     return wanted, found
 

@@ -1,9 +1,14 @@
 """The rates of Autumn and Stripe, held over all workers together: a reservation in Redis, on Redis' clock, then the
 wait.
 
-A caller is told how long to wait for its turn and waits here; nothing is sent before. Updates of Autumn also need
-one of `max_in_flight` places, because more of them at a time lock up Autumn's database pool. A 429 that comes all
-the same, because others use the same account, slows the rate it is about down for everybody.
+A caller is told how long to wait for its turn and waits here; nothing is sent before. Writes to Autumn also need one of
+`max_in_flight` places, because more of them at a time lock up Autumn's database pool. A write that may still be applied
+after its call has failed keeps its place until then: Autumn goes on with a request whose client is gone. A 429 that
+comes all the same, because others use the same account, slows the rate it is about down for everybody.
+
+Which call of Autumn's needs what follows from Autumn's own limits: updates share 25 a second, lists have 50 a second.
+Gets and creates have 10,000 a second for each customer, which one sync at a time never reaches, so neither takes a turn
+of the updates. A create is a write, though, and needs a place.
 """
 
 import asyncio
@@ -16,15 +21,14 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from jobs.errors import Limited, TimedOut
+from jobs.autumn_errors import LATE_SECONDS
+from jobs.errors import Limited, TryAgain
 from jobs.scripts import Scripts
 from jobs.watch import NOBODY, Watch
 
 HOLD_MS = 4_000
 """How long a place is held at a time: one whose worker was killed is free again so soon."""
 RENEW_SECONDS = 1.0
-STILL_RUNNING_MS = 60_000
-"""How long after it was sent an update without an answer may still run: the longest that Autumn takes for one."""
 LOOK_AGAIN_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
 AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE = "autumn-updates", "autumn-lists", "stripe"
@@ -111,34 +115,43 @@ class Limits:
         rates = [Rate(AUTUMN_UPDATES, self._rates.autumn_updates)]
         for endpoint in stripe_endpoints:
             rates += self._stripe(endpoint)
+        async with self._in_flight(rates):
+            yield
+
+    @asynccontextmanager
+    async def autumn_create(self) -> AsyncIterator[None]:
+        """Wait for a place for one `customers.get_or_create`, hold it while that may run, and see how it ends."""
+        async with self._in_flight([]):
+            yield
+
+    @asynccontextmanager
+    async def _in_flight(self, rates: Sequence[Rate]) -> AsyncIterator[None]:
+        """Wait for a place and a turn, hold the place while the write may run or still land, and see how it ends."""
         token, begin = secrets.token_hex(8), time.monotonic()
         sent_at: float | None = None
-        free_at_once = True
+        may_land_seconds = 0.0
         try:
             await self._wait(rates, token=token)
             sent_at = time.monotonic()
             self._watch.waited(AUTUMN_UPDATES, sent_at - begin)
             async with self._slowing():
                 yield
-        except (TimedOut, asyncio.CancelledError):
-            free_at_once = not await self._keep_place(token, sent_at)
+        except TryAgain as error:
+            may_land_seconds = error.may_land_for_seconds
+            raise
+        except asyncio.CancelledError:
+            may_land_seconds = LATE_SECONDS
             raise
         finally:
             self._held.discard(token)
-            if free_at_once:
+            left_ms = 0 if sent_at is None else int((sent_at + may_land_seconds - time.monotonic()) * 1000)
+            if left_ms > 0:
+                await self._scripts.run("hold", [self._places], [left_ms, token])
+            else:
                 await self._scripts.run("leave", [self._places], [token])
 
-    async def _keep_place(self, token: str, sent_at: float | None) -> bool:
-        """Keep the place of an update that nobody waits for any more while it may still run; whether it may."""
-        if sent_at is None:
-            return False
-        left_ms = STILL_RUNNING_MS - int((time.monotonic() - sent_at) * 1000)
-        if left_ms > 0:
-            await self._scripts.run("hold", [self._places], [left_ms, token])
-        return left_ms > 0
-
     async def renew(self) -> None:
-        """Hold the places of this process' updates for a while longer. To be called every RENEW_SECONDS."""
+        """Hold the places of this process' writes for a while longer. To be called every RENEW_SECONDS."""
         if self._held:
             await self._scripts.run("hold", [self._places], [HOLD_MS, *self._held])
 

@@ -5,17 +5,15 @@ lease.
 """
 
 import random
-import traceback
 from dataclasses import dataclass
 
-from jobs.errors import Halt, SyncError, TryAgain
+from jobs.errors import Halt, SyncError, TryAgain, describe
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
 HALT_WAIT_SECONDS = 15.0
 UNEXPECTED_TRIES = 5
 POISON_ATTEMPTS = 8
-FRAMES_KEPT = 3
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,3 @@ def decide(error: Exception, history: History, jitter: random.Random) -> Again |
 def _wait(attempts: int, jitter: random.Random) -> float:
     longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempts, 20))
     return jitter.uniform(0.0, longest)
-
-
-def describe(error: Exception) -> str:
-    """An unexpected error as a person wants it: its type and the last places it came through, without its values."""
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_KEPT:]
-    places = " < ".join(
-        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in reversed(frames)
-    )
-    return f"{type(error).__name__} at {places}"

@@ -23,7 +23,7 @@ from jobs.asking import ask_for_syncs
 from jobs.autumn import AutumnClient
 from jobs.customer import Mode
 from jobs.drift import SCAN_KINDS, Lens, findings_of, orphan
-from jobs.errors import Halt, SyncError
+from jobs.errors import Halt, SyncError, describe
 from jobs.gaps import fill_gaps
 from jobs.listing import Lists, list_both
 from jobs.policy import Policy
@@ -138,9 +138,12 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
     except ScanLostError:
         raise
     except Exception as error:
-        code = error.code if isinstance(error, SyncError) else type(error).__name__
-        text = error.message if isinstance(error, Halt) else ""
-        log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
+        if isinstance(error, SyncError):
+            code, text = error.code, error.message if isinstance(error, Halt) else ""
+            log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
+        else:
+            code, text = type(error).__name__, describe(error)
+            log.error("scan_failed", error=code, cause=text)
         await doors.record.end(_failed(progress, await doors.record.now_ms(), code, text))
         raise
 

@@ -12,6 +12,8 @@ from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgai
 from jobs.stripe_http import AnswerTooLargeError
 
 PERMISSION = re.compile(r"\brak_[a-z_]+\b")
+PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}(\[[A-Za-z0-9_ .:-]{0,40}\]){0,3}")
+"""A parameter's name, as in `metadata[plan]`. It is logged, so that nothing else is taken for one."""
 REDIRECTS = range(300, 400)
 SDK_ERRORS = (stripe.StripeError, aiohttp.ClientError, TimeoutError)
 """What a call may raise: the SDK lets a body that was cut short, or a time-out while reading it, through as it is."""
@@ -35,13 +37,15 @@ def as_sync_error(error: Exception) -> SyncError:
         case stripe.InvalidRequestError():
             if code == "resource_missing":
                 return Absent("stripe", code, message)
-            return GiveUp("stripe", code or "invalid_request", message)
+            return GiveUp("stripe", code or "invalid_request", message, param=_param(error))
         case stripe.APIConnectionError():
             return TryAgain("stripe", "connection", message, maybe_applied=True)
         case _ if error.http_status in REDIRECTS:
             return Halt("stripe", "redirect", "Check STRIPE_API_BASE: the address answers with a redirect")
         case _:
-            return TryAgain("stripe", code or f"http_{error.http_status}", message, maybe_applied=True)
+            code = code or f"http_{error.http_status}"
+            is_replay = _header(error, "idempotent-replayed") == "true"
+            return TryAgain("stripe", code, message, maybe_applied=True, is_replay=is_replay)
 
 
 def status_of(error: Exception) -> int | None:
@@ -64,15 +68,23 @@ def _unread(error: Exception) -> TryAgain:
 
 def _limited(error: stripe.RateLimitError, code: str) -> Limited:
     """Which limit was met: Stripe says so in a header, except for an object that another request has locked."""
-    reason = {name.lower(): value for name, value in (error.headers or {}).items()}.get(
-        "stripe-rate-limited-reason", ""
-    )
+    reason = _header(error, "stripe-rate-limited-reason")
     limit: Limit = "stripe"
     if code == "lock_timeout" or reason == "resource-specific":
         limit = "customer"
     elif reason.startswith("endpoint"):
         limit = "stripe-endpoint"
     return Limited("stripe", code, reason or error.user_message or "", limit=limit)
+
+
+def _header(error: stripe.StripeError, name: str) -> str:
+    """A header of the answer; `name` is in lower case."""
+    return str({each.lower(): value for each, value in (error.headers or {}).items()}.get(name, ""))
+
+
+def _param(error: stripe.InvalidRequestError) -> str | None:
+    """The name of the refused parameter."""
+    return error.param if error.param and PARAM.fullmatch(error.param) else None
 
 
 def _code(error: stripe.StripeError) -> str | None:

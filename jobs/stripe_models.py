@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from jobs.customer import PaymentIntent, StripeCustomer
+from jobs.customer import Mode, PaymentIntent, StripeCustomer
 from jobs.errors import TryAgain
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,12 +25,14 @@ class CustomerAnswer(BaseModel):
     livemode: bool | None = None
     """Only a deleted customer has none."""
     metadata: dict[str, str] = {}
+    created: int | None = None
 
     def as_ours(self) -> StripeCustomer:
         """The customer as a plan knows it. Raises TryAgain for a deleted one, which no list or update answers."""
         if self.livemode is None:
             raise TryAgain("stripe", "unexpected_response", "wrong fields: livemode", maybe_applied=True)
-        return StripeCustomer(self.id, self.name, self.email, "live" if self.livemode else "test", self.metadata)
+        mode: Mode = "live" if self.livemode else "test"
+        return StripeCustomer(self.id, self.name, self.email, mode, self.metadata, self.created)
 
 
 class CustomerAnswers(BaseModel):

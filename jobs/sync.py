@@ -8,19 +8,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from pydantic import JsonValue
 from redis.exceptions import RedisError
 
 from jobs.apply import Round
+from jobs.autumn_errors import LATE_SECONDS
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
 from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of
-from jobs.mail import SAID_SECONDS, Ending, LeaseLostError, Settled
-from jobs.merge import gathered, merge
+from jobs.mail import Ending, LeaseLostError, Mail, Settled
+from jobs.merge import merge
 from jobs.plan import NEEDS_REVIEW
+from jobs.recheck import Memory, flat
 from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
 from jobs.retry import Bury, History, decide, is_permanent
@@ -42,17 +44,16 @@ AFTER_A_CUT_SECONDS: Final = 30.0
 EXPIRE_ATTEMPTS: Final = 5
 """Tries of its own that a customer gets at least, since most of the time may have been an outage's or a halt's."""
 LOOK_AFTER_LOST_LEASE_MS: Final = 1_000
+RESTORE_AFTER_MS: Final = 1_000
 
 
 @dataclass
 class _Progress:
-    """How far a round has come: what is settled, what is left in order, and what is to be remembered as said."""
+    """How far a round has come: what is settled, and what is left in order."""
 
     round: Round
     left: list[Letter]
     settled: list[Settled]
-    said: dict[str, JsonValue]
-    said_since: float
     refusals: int = 0
     record: dict[str, str] = field(default_factory=dict)
 
@@ -66,7 +67,7 @@ async def sync_customer(resources: Resources, customer_id: str) -> bool:
     mail = await resources.mailbox.take(customer_id)
     if mail is None:
         return False
-    this_round = Round(Writes(resources, mail))
+    this_round = Round(Writes(resources, mail), _memory(resources, mail), autumn_accepts=not mail.is_probe)
     sync = sync_of(mail)
     with about(mail), resources.watch.syncing(sync):
         try:
@@ -90,12 +91,12 @@ async def _work_on(this_round: Round) -> Ending:
     writes = this_round.writes
     letters, refused = open_entries(writes.mail.entries)
     note_fields_not_known(writes.mail.entries, writes.totals)
-    progress = _Progress(this_round, letters, refused, *_remembered(writes))
+    progress = _Progress(this_round, letters, refused)
     try:
         async with asyncio.timeout(ROUND_SECONDS):
-            if writes.mail.wants_a_look:
-                await _look(progress)
+            await _recheck(progress)
             await _apply(progress)
+            await _restore(progress)
     except (LeaseLostError, RedisError):
         raise
     except TimeoutError:
@@ -111,8 +112,7 @@ async def _work_on(this_round: Round) -> Ending:
         {**writes.record, **progress.record, **fresh, "look_kind": look_kind, "reports": _reports(progress, "")},
         writes.totals,
         look_after_ms=look_after_ms,
-        said=progress.said,
-        said_since=progress.said_since,
+        **_remembered(this_round.memory),
         line=LineReport("works") if this_round.has_agreed else NOTHING_LEARNED,
     )
 
@@ -139,42 +139,62 @@ def _reports(progress: _Progress, error: str) -> str:
     return add_report(writes.mail.record.get("reports", ""), report)
 
 
-def _remembered(writes: Writes) -> tuple[dict[str, JsonValue], float]:
-    """What was said lately and since when; begun anew after a while, except where a second look still needs it."""
-    mail, now = writes.mail, writes.resources.now()
-    needed = mail.wants_a_look or mail.was_abandoned or bool(mail.record.get("look_kind"))
-    if now - mail.said_since > SAID_SECONDS and not needed:
-        return {}, now
-    return dict(mail.said), mail.said_since or now
+def _memory(resources: Resources, mail: Mail) -> Memory:
+    """What earlier syncs remember of the customer. One that died may have left an update on its way."""
+    now = resources.now()
+    memory = Memory.read(mail.lease.customer_id, mail.remembered, now)
+    if mail.was_abandoned:
+        memory.in_doubt_until = max(memory.in_doubt_until, now + LATE_SECONDS)
+    return memory
+
+
+def _remembered(memory: Memory) -> dict[str, Any]:
+    """What an ending says of the memory; nothing where there is none."""
+    if not memory.fields:
+        return {}
+    return {"remembered": memory.as_dict(), "remembered_seconds": memory.seconds}
 
 
 def _next_look(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[str, int]:
-    """The kind of the second look that waits after this round (empty for none), and in how many milliseconds a new one
-    is due (0 for none).
+    """The reason of the recheck that waits after this round (empty for none), and in how many milliseconds a new one is
+    due (0 for none).
 
-    Whole after a write of unknown fate, or again where the last one left something out: a worker that died here before
-    us may have left a write on its way, and what a look left to a waiting change is open again where that change was
-    refused. For an echo only where a name or e-mail changed. One that still waits is not made less.
+    After a write of unknown fate, or again where the last one left something out: a worker that died here before us may
+    have left a write on its way. For an echo where a name or e-mail changed. At once where Stripe holds what Autumn has
+    not accepted. One that still waits is not made less.
     """
-    mail = progress.round.writes.mail
-    after_ms = int(progress.round.writes.resources.look_after_seconds * 1000)
+    this_round, mail = progress.round, progress.round.writes.mail
+    after_ms = int(this_round.writes.resources.look_after_seconds * 1000)
     waiting = "" if is_over and mail.wants_a_look else mail.record.get("look_kind", "")
+    if this_round.memory.unaccepted_fields - flat(_merged(progress.left)).keys():
+        return "whole", RESTORE_AFTER_MS
     if not after_ms:
         return waiting, 0
-    left_out = progress.round.left_out or (mail.wants_a_look and any(end.is_dead for end in progress.settled))
-    if unsure or mail.was_abandoned or left_out:
+    if unsure or mail.was_abandoned or this_round.left_out:
         return "whole", after_ms
-    if progress.round.profile_changed:
+    if this_round.profile_changed:
         return waiting or "echo", after_ms
     return waiting, 0
 
 
-async def _look(progress: _Progress) -> None:
-    """The second look. Where it is refused there is nothing to put back, and what waits has its own turn."""
+async def _recheck(progress: _Progress) -> None:
+    """Reapply what something reverted. A refusal holds nothing up: the changes that wait find out for themselves."""
+    mail = progress.round.writes.mail
+    progress.round.writes.totals["looks"] += mail.wants_a_look
     try:
-        await progress.round.look_again(_merged(progress.left))
+        await progress.round.reapply(_merged(progress.left))
+        if mail.wants_a_look and not progress.left and not progress.round.has_agreed:
+            await progress.round.apply({}, [])
     except (GiveUp, Absent) as refusal:
         log.warning("look_refused", reason=refusal.code)
+
+
+async def _restore(progress: _Progress) -> None:
+    """Give Stripe Autumn's values again where a change was refused after Stripe had its value."""
+    try:
+        await progress.round.restore(_merged(progress.left))
+    except (GiveUp, Absent) as refusal:
+        log.warning("restore_refused", reason=refusal.code)
 
 
 async def _apply(progress: _Progress) -> None:
@@ -184,7 +204,7 @@ async def _apply(progress: _Progress) -> None:
         part = progress.left[:size]
         said = _merged(part)
         try:
-            await progress.round.apply(said, [letter.entry for letter in part])
+            await progress.round.apply(said, [letter.entry for letter in part], _spoken(part))
         except SyncError as error:
             if not _is_refusal(error, progress):
                 raise
@@ -199,7 +219,6 @@ async def _apply(progress: _Progress) -> None:
         else:
             progress.round.writes.totals["merged"] += len(part) - 1
             progress.record |= {"last_applied": part[-1].entry, "put_backs": "0"}
-            progress.said = gathered(progress.said, said)
             progress.settled += [letter.applied() for letter in part]
         del progress.left[: len(part)]
         size = len(progress.left)
@@ -226,6 +245,8 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
     code = error.code if isinstance(error, SyncError) else "unexpected"
     record = {**writes.record, **progress.record, "last_error": code}
     unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
+    if unsure:
+        progress.round.memory.in_doubt_until = resources.now() + LATE_SECONDS
     again_ms, at_least_ms = 0, 0
     if isinstance(fate, Bury):
         _bury(progress, progress.left, fate.reason, fate.message)
@@ -245,8 +266,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
         again_after_ms=again_ms,
         at_least_ms=at_least_ms,
         look_after_ms=look_after_ms,
-        said=progress.said,
-        said_since=progress.said_since,
+        **_remembered(progress.round.memory),
         line=report_of(error),
     )
 
@@ -292,4 +312,8 @@ def _bury(progress: _Progress, letters: Sequence[Letter], reason: str, message: 
 
 
 def _merged(letters: Sequence[Letter]) -> dict[str, JsonValue]:
-    return merge(letter.update.changes.said() for letter in letters if letter.update.changes is not None)
+    return merge(_spoken(letters))
+
+
+def _spoken(letters: Sequence[Letter]) -> list[dict[str, JsonValue]]:
+    return [letter.update.changes.said() for letter in letters if letter.update.changes is not None]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from jobs.errors import Halt
+from jobs.errors import Halt, SyncError, describe
 from jobs.events import fields_not_known
 from jobs.mail import Entry, Mail, Settled
 from jobs.retry import Again, History
@@ -35,13 +35,15 @@ def note_fields_not_known(entries: Sequence[Entry], totals: Counter[str]) -> Non
 
 
 def log_again(error: Exception, code: str, fate: Again, history: History) -> None:
-    """The try failed, and there will be another."""
+    """Log that the try failed and that there will be another; of an unexpected error also the type and the places."""
     wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
         # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
         log.error("halted", error=code, fix=error.message.split(" It said: ", maxsplit=1)[0], **wait)
-    else:
+    elif isinstance(error, SyncError):
         log.warning("again_later", error=code, **wait)
+    else:
+        log.warning("again_later", error=code, cause=describe(error), **wait)
 
 
 def log_settled(settled: Sequence[Settled], left: int, record: Mapping[str, str]) -> None:

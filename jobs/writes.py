@@ -13,11 +13,13 @@ from pydantic import JsonValue
 from jobs.autumn_models import UpdateCustomerResponse
 from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.errors import Absent, GiveUp, TryAgain
-from jobs.findings import Finding
-from jobs.look import look_at_payments
+from jobs.findings import Finding, odd_details
+from jobs.look import find_linked_elsewhere, look_at_payments
 from jobs.mail import Mail
+from jobs.plan import NEEDS_REVIEW
 from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
+from jobs.recheck import Memory
 from jobs.report import Action, ActionKind
 from jobs.resources import Resources
 from jobs.stripe_gateway import RETRIEVE, UPDATE, idempotency_key
@@ -50,20 +52,45 @@ class Writes:
         if target is not None and not await mailbox.claim(target.id, lease.customer_id):
             raise TryAgain("stripe", "claimed_elsewhere", f"another customer is being linked to {target.id}")
 
+    async def remember(self, memory: Memory) -> None:
+        """Keep what this round remembers before it writes. Raises LeaseLostError where the lease is lost."""
+        await self.resources.mailbox.remember(self.mail.lease, memory.as_dict(), memory.seconds)
+
     async def read_autumn(self, *, may_create: bool) -> UpdateCustomerResponse:
         """The customer in Autumn, created there where that is wished for and `may_create`. Raises SyncError."""
         autumn, customer_id = self.resources.autumn, self.mail.lease.customer_id
         self.totals["autumn_gets"] += 1
         try:
-            return await autumn.get(customer_id)
+            answer = await autumn.get(customer_id)
         except GiveUp as error:
             wished_for = may_create and self.resources.policy.when_missing == "create"
             if error.code != "customer_not_found" or not wished_for:
                 raise
-        self._begin("autumn_creates")
-        created = await autumn.get_or_create(customer_id)
-        self._note("created-in-autumn", customer_id)
-        return created
+            await self._refuse_old_id(customer_id)
+            async with self.resources.limits.autumn_create():
+                self._begin("autumn_creates")
+                answer = await autumn.get_or_create(customer_id)
+            self._note("created-in-autumn", customer_id)
+        self.findings += odd_details(answer.oddities)
+        return answer
+
+    async def _refuse_old_id(self, customer_id: str) -> None:
+        """Raise GiveUp where a Stripe customer carries this id and another Autumn customer is linked to it.
+
+        So it is after a rename in Autumn: whoever created the old id anew would share the other's Stripe customer.
+        """
+        ours, _ = await self.resources.stripe.find_ours(customer_id, None)
+        if not ours:
+            return
+        elsewhere = await find_linked_elsewhere(self.resources.autumn, self.resources.limits, customer_id, ours)
+        for stripe_id, other in elsewhere.items():
+            whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now was not found out"
+            text = (
+                f"Autumn has no customer {customer_id}, and {stripe_id} carries that id as its metadata.autumn_id: "
+                f"{whose}. If {customer_id} was renamed, send its changes under the new id, and correct "
+                f"metadata.autumn_id of {stripe_id} in Stripe. Then replay this"
+            )
+            raise GiveUp("stripe", NEEDS_REVIEW, text)
 
     async def read_payments(self, stripe_id: str) -> Payments:
         """The customer's newest payments. Raises SyncError."""
@@ -91,7 +118,14 @@ class Writes:
             generation = self._generation()
             # The right to write is asked for once more when the request's turn has come.
             self._begin("stripe_creates")
-            created = await self.resources.stripe.create(autumn_id, generation, self.mail.lease.check)
+            try:
+                created = await self.resources.stripe.create(autumn_id, generation, self.mail.lease.check)
+            except TryAgain as error:
+                if not error.is_replay:
+                    raise
+                # Stripe has stored this failure: to repeat the request would tell nothing new.
+                self.record["create_tries"] = str(CREATE_TRIES)
+                raise self._wait_for_search(SEARCH_LAG_SECONDS) from error
             now = await self.resources.stripe.retrieve(created.id)
             if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                 self._note("created-in-stripe", now.id)
@@ -102,18 +136,26 @@ class Writes:
     def _generation(self) -> int:
         """Which key to create under. Raises TryAgain while a create that failed may still be unknown to a search.
 
-        Stripe keeps a failure under its key for a day. After some tries nothing is created for as long as a search may
-        trail behind; had one of them made a customer, the look before this would have found it by then.
+        Stripe keeps a failure under its key for a day. Once it repeats one, or after some tries, nothing is created for
+        as long as a search may trail behind; had one of them made a customer, the look before this would have found it
+        by then.
         """
         now = self.resources.now()
         generation, tries = self._number("create_generation"), self._number("create_tries")
         if tries >= CREATE_TRIES:
             left_seconds = float(self.mail.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
             if left_seconds > 0:
-                raise TryAgain("stripe", "create_failed_before", after_seconds=left_seconds)
+                raise self._wait_for_search(left_seconds)
             generation, tries = generation + 1, 0
         self.record.update(create_generation=str(generation), create_tries=str(tries + 1), created_at=f"{now:.3f}")
+        self.record.update(waits_for="", waits_until_ms="")
         return generation
+
+    def _wait_for_search(self, seconds: float) -> TryAgain:
+        """Note what the customer waits for and until when; the error to raise."""
+        until_ms = int((self.resources.now() + seconds) * 1000)
+        self.record.update(waits_for="create_failed_before", waits_until_ms=str(until_ms))
+        return TryAgain("stripe", "create_failed_before", after_seconds=seconds)
 
     async def update_stripe(self, step: UpdateStripe, entries: Sequence[str]) -> StripeCustomer:
         """Write what differs. Raises SyncError."""

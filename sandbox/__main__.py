@@ -20,6 +20,8 @@ def _how_to_use(running: Sandbox) -> str:
     faults = f"{running.environment['STRIPE_API_BASE']}/_sandbox/faults"
     lines.append("# Paste these lines where the worker will run; Ctrl-C ends it all.")
     lines.append(f"""# Stripe goes down: curl {faults} -d '{{"kind": "503"}}'   and is back: curl -X DELETE {faults}""")
+    settings = f"{running.environment['STRIPE_API_BASE']}/_sandbox/settings"
+    lines.append(f"""# Stripe's events are late: curl {settings} -d '{{"delay_seconds": [0, 30], "twice": 0.1}}'""")
     return "\n".join(lines)
 
 

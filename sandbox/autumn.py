@@ -6,7 +6,6 @@ the worker cannot be built from the worker. REST routes, `expand`, setting billi
 are left out.
 """
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -17,11 +16,13 @@ from typing import Any
 
 from aiohttp import web
 
+from sandbox import autumn_checks as checks
 from sandbox import autumn_customers as customers
 from sandbox.autumn_limits import Headers, Limiter, limit_headers
 from sandbox.autumn_lists import list_customers
+from sandbox.autumn_reads import Behaviour
 from sandbox.autumn_rows import RefusedError, Row, spoken_version
-from sandbox.autumn_stripe import Form, StripeCaller
+from sandbox.autumn_stripe import StripeCaller
 from sandbox.faults import Switches
 
 _UPDATE = "/v1/customers.update"
@@ -32,6 +33,7 @@ _ENDPOINTS = {
     "/v1/customers.list": list_customers,
     "/v1/customers.delete": customers.delete,
 }
+_READS = ("/v1/customers.get", "/v1/customers.list")
 _SHOWN_OF_A_KEY = 15
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _TOO_MANY = "Too many requests, please try again later."
@@ -53,13 +55,21 @@ class Call:
     ended: float
 
 
-class AutumnSimulator:
+class AutumnSimulator(Behaviour):
     """One organisation in one environment; `app()` serves it, and what it holds outlives the app.
 
     `key` and `stripe.key` may be changed while it serves. `stripe_key=None` is an organisation without Stripe,
-    `updates_per_second=None` one without limits. With `echo_after_seconds`, each Stripe write of an update comes
-    back as Stripe's webhook would bring it. `database_seconds` stretches the time between an update's read and its
-    write.
+    `updates_per_second=None` one without limits. `database_seconds` stretches the time between an update's read and
+    its write.
+
+    Stripe's events are received at `webhook_path`; their signature is not checked. The name and e-mail of a
+    `customer.updated` that are not empty are copied to the customer with that `stripe_id` (to one of them if there
+    are several), unless the event's idempotency key begins with `autumn:`. All other events change nothing.
+
+    Switches that may be set while it serves are those of `Behaviour` (`stale_reads`, `caches`, `broken_second_page`,
+    `largest_page`, `newest_version`, `stripe_retry_pause_seconds`) and `replica_lag_seconds`: lists, and gets with
+    `x-skip-cache: true`, show what was so that many seconds ago by `clock`; what is seeded has long been there.
+    The fault `403` takes the key's scope for the endpoints of its route away.
     """
 
     def __init__(
@@ -71,22 +81,21 @@ class AutumnSimulator:
         stripe_key: str | None = "sk_test_sandbox",
         updates_per_second: int | None = 25,
         clock: Callable[[], float] = time.time,
-        echo_after_seconds: float | None = None,
         forwards_metadata: bool = False,
         database_seconds: float = 0.0,
     ) -> None:
         """Set the organisation up; nothing is opened before the app starts."""
+        super().__init__()
         self.key = key
         self.env = env
         self.clock = clock
-        self.echo_after_seconds = echo_after_seconds
-        self.stripe = StripeCaller(stripe_url, stripe_key, env)
+        self.stripe = StripeCaller(stripe_url, stripe_key, env, self)
         self.limiter = Limiter(updates_per_second, clock)
         self.organisation = customers.Organisation(
             env=env,
             clock=clock,
             stripe=self.stripe,
-            wrote_to_stripe=self._echo_later,
+            behaviour=self,
             forwards_metadata=forwards_metadata,
             database_seconds=database_seconds,
         )
@@ -97,7 +106,11 @@ class AutumnSimulator:
         self.max_updates_in_flight = 0
         self._updating: list[tuple[str, web.Request]] = []
         self._idempotency_keys: set[str] = set()
-        self._echoes: set[asyncio.Task[None]] = set()
+
+    @property
+    def webhook_path(self) -> str:
+        """The path at which Stripe's events are received."""
+        return f"/webhooks/stripe/org_sandbox/{self.env}"
 
     def app(self) -> web.Application:
         """An application that serves this organisation; a new one may follow when it has stopped."""
@@ -119,7 +132,17 @@ class AutumnSimulator:
             raise ValueError(f"a customer has no {sorted(unknown)}")
         row.update(fields)
         self.organisation.keep(row)
+        self.organisation.reads.planted(customers.kept_under(row))
         return row
+
+    @property
+    def replica_lag_seconds(self) -> float:
+        """How far behind lists and gets with `x-skip-cache: true` are. May be set."""
+        return self.organisation.reads.lag_seconds
+
+    @replica_lag_seconds.setter
+    def replica_lag_seconds(self, seconds: float) -> None:
+        self.organisation.reads.lag_seconds = seconds
 
     def hold_lists(self) -> None:
         """Let lists show what is now, whatever changes from here on: their replica lags. `organisation.replica = None`
@@ -130,15 +153,14 @@ class AutumnSimulator:
     async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
         async with self.stripe.open():
             yield
-        for echo in self._echoes:
-            echo.cancel()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        body = _parsed(await request.read())
+        parsed = _parsed(await request.read())
+        body = parsed if isinstance(parsed, dict) else {}
         started, status = self.clock(), 0
         try:
             with self._counted(request, body):
-                response = await self._answer(request, body)
+                response = await self._answer(request, parsed)
             status = 0 if _gone(request) else response.status
             return response
         finally:
@@ -160,27 +182,28 @@ class AutumnSimulator:
         finally:
             self._updating = [(of, other) for of, other in self._updating if other is not request]
 
-    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, parsed: Any) -> web.StreamResponse:
         try:
             self._authenticate(request)
-            version = spoken_version(request.headers.get("x-api-version"))
+            version = spoken_version(request.headers.get("x-api-version"), self.newest_version)
         except RefusedError as refused:
             return self._refused(refused)
-        taken = self.limiter.take(request.path, version, body.get("customer_id"))
+        customer_id = parsed.get("customer_id") if isinstance(parsed, dict) else None
+        taken = self.limiter.take(request.path, version, customer_id)
         if not taken.allowed:
             return _too_many(taken.headers)
-        response = await self.switches.serve(request, partial(self._run, body, version), self._fault)
+        response = await self.switches.serve(request, partial(self._run, parsed, version), self._fault)
         for name, value in taken.headers.items():
             response.headers.setdefault(name, value)
         return response
 
-    async def _run(self, body: dict[str, Any], version: str, request: web.Request) -> web.Response:
+    async def _run(self, parsed: Any, version: str, request: web.Request) -> web.Response:
         try:
-            return _json(200, await self._endpoint(request, body, version))
+            return _json(200, await self._endpoint(request, parsed, version))
         except RefusedError as refused:
             return self._refused(refused)
 
-    async def _endpoint(self, request: web.Request, body: dict[str, Any], version: str) -> Row:
+    async def _endpoint(self, request: web.Request, parsed: Any, version: str) -> Row:
         endpoint = _ENDPOINTS.get(request.path) if request.method == "POST" else None
         if endpoint is None:
             raise RefusedError(401, "no_auth_header", "Unauthorized - no session found")
@@ -190,7 +213,17 @@ class AutumnSimulator:
             raise RefusedError(409, "duplicate_idempotency_key", message)
         if key:
             self._idempotency_keys.add(key)
-        return await endpoint(self.organisation, body, version)
+        try:
+            checks.check_object(parsed)
+            if endpoint is customers.get:
+                skips_cache = request.headers.get("x-skip-cache") == "true"
+                return await customers.get(self.organisation, parsed, version, skips_cache=skips_cache)
+            return await endpoint(self.organisation, parsed, version)
+        except RefusedError as refused:
+            if key and refused.status != 409:
+                # Autumn forgets the key of a request that failed, so that it can be tried again.
+                self._idempotency_keys.discard(key)
+            raise
 
     def _authenticate(self, request: web.Request) -> None:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -209,20 +242,12 @@ class AutumnSimulator:
         customers.copy_from_stripe(self.organisation, event)
         return _json(200, {"success": True})
 
-    def _echo_later(self, stripe_id: str, form: Form, answer: Mapping[str, Any]) -> None:
-        """Stripe announces a write with the whole customer, as the customer was right after that write."""
-        if self.echo_after_seconds is None or not form:
-            return
-        event = {"data": {"object": {**form, **answer, "id": stripe_id}}}
-        echo = asyncio.create_task(self._echo(event, self.echo_after_seconds))
-        self._echoes.add(echo)
-        echo.add_done_callback(self._echoes.discard)
-
-    async def _echo(self, event: Mapping[str, Any], after_seconds: float) -> None:
-        await asyncio.sleep(after_seconds)
-        customers.copy_from_stripe(self.organisation, event)
-
-    def _fault(self, status: int, _: web.Request) -> web.Response:
+    def _fault(self, status: int, request: web.Request) -> web.Response:
+        if status == 400:
+            return self._refused(RefusedError(400, "invalid_request", "Invalid request"))
+        if status == 403:
+            scope = "customers:read" if request.path in _READS else "customers:write"
+            return self._refused(RefusedError(403, "insufficient_scopes", f"Insufficient scopes. Missing: {scope}"))
         if status == 429:
             return _too_many(limit_headers(self.limiter.updates_per_second or 0, remaining=0))
         if status == 503:
@@ -235,14 +260,17 @@ class AutumnSimulator:
         return _json(refused.status, {"message": refused.message, "code": refused.code, "env": self.env})
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+def _parsed(raw: bytes) -> Any:
     """The body as Autumn reads it: broken JSON is an empty object, a lone surrogate a replacement character."""
     try:
-        body = json.loads(raw)
-        whole = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        whole = (
+            json.dumps(json.loads(raw), ensure_ascii=False)
+            .encode("utf-16", "surrogatepass")
+            .decode("utf-16", "replace")
+        )
     except ValueError:
         return {}
-    return json.loads(whole) if isinstance(body, dict) else {}
+    return json.loads(whole)
 
 
 def _gone(request: web.Request) -> bool:

@@ -19,13 +19,21 @@ _EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_:-]")
 _ALLOWED_IN_AN_ID = "Use only letters, numbers, underscores, hyphens, and colons."
 _SPECIAL = {" ": "spaces", "@": "@ symbol"}
-_JSON_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+_JSON_NAMES: Final = {
+    type(None): "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
 
 
 def _kind(value: Any) -> str:
     if value is _UNDEFINED:
         return "undefined"
-    return "null" if value is None else _JSON_NAMES[type(value)]
+    return _JSON_NAMES[type(value)]
 
 
 def _text(value: Any) -> str | None:
@@ -99,6 +107,16 @@ LIST: dict[str, Check] = {
     "created_at_range": _optional(_record),
     "search": _optional(_text),
 }
+
+
+def check_object(parsed: object) -> None:
+    """Pass a body that is an object.
+
+    Raises:
+        RefusedError: 400 `invalid_inputs`.
+    """
+    if not isinstance(parsed, dict):
+        raise RefusedError(400, "invalid_inputs", f"input: Invalid input: expected object, received {_kind(parsed)}")
 
 
 def check(body: Body, checks: Mapping[str, Check]) -> None:

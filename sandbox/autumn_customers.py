@@ -12,11 +12,11 @@ from random import Random
 from typing import Any
 
 from sandbox import autumn_checks as checks
+from sandbox.autumn_reads import Behaviour, Reads, found
 from sandbox.autumn_rows import RefusedError, Row, merged_metadata, new_row, shown
 from sandbox.autumn_stripe import Form, StripeCaller, stripe_metadata
 
 Body = Mapping[str, Any]
-StripeWrite = Callable[[str, Form, Mapping[str, Any]], None]
 
 _ID_CHARACTERS = string.ascii_letters + string.digits
 _PLAIN_FIELDS = ("name", "email", "fingerprint", "send_email_receipts")
@@ -26,19 +26,24 @@ _PLAIN_FIELDS = ("name", "email", "fingerprint", "send_email_receipts")
 class Organisation:
     """One organisation in one environment: its customers, its Stripe account, its options.
 
-    `wrote_to_stripe` is told of each write that Stripe will announce to Autumn. `database_seconds` is how long a
-    write takes to reach the database after Stripe agreed. `replica` is what lists show, None where that is current.
+    `database_seconds` is how long a write takes to reach the database after Stripe agreed. `replica` is what lists
+    show, None where that is current.
     """
 
     env: str
     clock: Callable[[], float]
     stripe: StripeCaller
-    wrote_to_stripe: StripeWrite
+    behaviour: Behaviour
     forwards_metadata: bool = False
     database_seconds: float = 0.0
     customers: dict[str, Row] = field(default_factory=dict)
     replica: dict[str, Row] | None = None
     random: Random = field(default_factory=lambda: Random(0))
+    reads: Reads = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read from these customers."""
+        self.reads = Reads(self.customers, self.clock, self.behaviour)
 
     def blank(self, customer_id: str | None) -> Row:
         """A new customer that is not kept yet."""
@@ -47,14 +52,11 @@ class Organisation:
 
     def keep(self, row: Row) -> None:
         """Store a customer; one without an id is kept under its internal one."""
-        self.customers[_kept_under(row)] = row
+        self.customers[kept_under(row)] = row
 
     def find(self, customer_id: str) -> Row | None:
         """A customer by its id or by Autumn's internal one."""
-        row = self.customers.get(customer_id)
-        if row is None and customer_id.startswith("cus_"):
-            return next((row for row in self.customers.values() if row["internal_id"] == customer_id), None)
-        return row
+        return found(self.customers, customer_id)
 
     def existing(self, customer_id: str) -> Row:
         """A customer that has to be there.
@@ -62,10 +64,7 @@ class Organisation:
         Raises:
             RefusedError: 404.
         """
-        row = self.find(customer_id)
-        if row is None:
-            raise RefusedError(404, "customer_not_found", f"Customer {customer_id} not found")
-        return row
+        return _existing(self.find(customer_id), customer_id)
 
 
 async def update(org: Organisation, body: Body, version: str) -> Row:
@@ -81,24 +80,24 @@ async def update(org: Organisation, body: Body, version: str) -> Row:
         form = _stripe_form(before, body)
         if org.forwards_metadata and change:
             form |= stripe_metadata(metadata, [key for key, value in change.items() if value is None])
-        answer = await org.stripe.update(stripe_id, form)
-        org.wrote_to_stripe(stripe_id, form, answer)
+        await org.stripe.update(stripe_id, form)
     await asyncio.sleep(org.database_seconds)
     changes = {name: body[name] for name in _PLAIN_FIELDS if name in body}
     if "stripe_id" in body:
         changes["stripe_id"] = stripe_id
-    if org.customers.get(_kept_under(row)) is not row:
+    if org.customers.get(kept_under(row)) is not row:
         raise RefusedError(404, "customer_not_found", f"Customer {body['customer_id']} not found")
-    write(row, {**changes, "metadata": metadata})
+    write(org, row, {**changes, "metadata": metadata})
     if body.get("new_customer_id"):
         _rename(org, row, body["new_customer_id"])
     return shown(row, version)
 
 
-async def get(org: Organisation, body: Body, version: str) -> Row:
-    """`customers.get`."""
+async def get(org: Organisation, body: Body, version: str, *, skips_cache: bool = False) -> Row:
+    """`customers.get`; `skips_cache` is the header `x-skip-cache: true`."""
     checks.check(body, checks.NAMED)
-    row = org.existing(body["customer_id"])
+    customer_id = body["customer_id"]
+    row = _existing(org.reads.one(customer_id, skips_cache=skips_cache), customer_id)
     internal = {"autumn_id": row["internal_id"]} if body.get("with_autumn_id") else {}
     return internal | shown(row, version)
 
@@ -115,10 +114,10 @@ async def get_or_create(org: Organisation, body: Body, version: str) -> Row:
     else:
         empty = {name: body[name] for name in ("name", "email") if body.get(name) and not row[name]}
         flag = {name: body[name] for name in ("send_email_receipts",) if name in body}
-        write(row, {**empty, **flag})
+        write(org, row, {**empty, **flag})
     if body.get("create_in_stripe") and not row["stripe_id"]:
         forwarded = stripe_metadata(row["metadata"], []) if org.forwards_metadata else {}
-        row["stripe_id"] = (await org.stripe.create(row, forwarded))["id"]
+        write(org, row, {"stripe_id": (await org.stripe.create(row, forwarded))["id"]})
     return shown(row, version)
 
 
@@ -128,41 +127,44 @@ async def delete(org: Organisation, body: Body, version: str) -> Row:  # noqa: A
     row = org.existing(body["customer_id"])
     if body.get("delete_in_stripe") and row["stripe_id"]:
         await org.stripe.delete(row["stripe_id"])
-    org.customers.pop(_kept_under(row), None)
+    _drop(org, row)
     return {"success": True}
 
 
-def write(row: Row, changes: Mapping[str, Any]) -> None:
-    """Put values into a row; an empty name is stored as none.
+def write(org: Organisation, row: Row, changes: Mapping[str, Any]) -> None:
+    """Put values into a row that is kept; an empty name is stored as none.
 
     Raises:
         RefusedError: 500 for a NUL byte, which the database behind Autumn cannot store.
     """
-    if _has_nul(changes):
-        raise RefusedError(500, "internal_error", 'invalid byte sequence for encoding "UTF8": 0x00')
+    _refuse_nul(changes)
     row.update(changes)
     row["name"] = row["name"] or None
+    org.reads.changed(kept_under(row))
 
 
 def copy_from_stripe(org: Organisation, event: Mapping[str, Any]) -> None:
     """What a `customer.updated` event of Stripe does: a name or email that is not empty lands in Autumn.
 
-    Events of writes that Autumn knows for its own, by the prefix of their idempotency key, change nothing.
+    An event whose idempotency key begins with `autumn:` changes nothing. With several customers linked to the Stripe
+    customer, the oldest of them is changed.
     """
     key = (event.get("request") or {}).get("idempotency_key") or ""
     customer = event["data"]["object"]
     row = next((row for row in org.customers.values() if row["stripe_id"] == customer["id"]), None)
     if row is None or key.startswith("autumn:"):
         return
-    write(row, {name: customer[name] for name in ("name", "email") if customer.get(name)})
+    write(org, row, {name: customer[name] for name in ("name", "email") if customer.get(name)})
 
 
 async def _create(org: Organisation, body: Body) -> Row:
     row = org.blank(body["customer_id"])
     stripe_id = body.get("stripe_id") or None
     plain = {name: body[name] for name in _PLAIN_FIELDS if name in body}
-    write(row, {**plain, "stripe_id": stripe_id, "metadata": body.get("metadata") or {}})
+    given = {**plain, "stripe_id": stripe_id, "metadata": body.get("metadata") or {}}
+    _refuse_nul(given)
     org.keep(row)
+    write(org, row, given)
     if stripe_id:
         await org.stripe.import_billing(stripe_id)
     return row
@@ -193,13 +195,31 @@ def _refuse_rename(org: Organisation, before: Row, body: Body) -> None:
 
 
 def _rename(org: Organisation, row: Row, customer_id: str) -> None:
-    org.customers.pop(_kept_under(row), None)
+    _drop(org, row)
     row["id"] = customer_id
     org.keep(row)
+    org.reads.changed(kept_under(row))
 
 
-def _kept_under(row: Row) -> str:
+def _drop(org: Organisation, row: Row) -> None:
+    org.customers.pop(kept_under(row), None)
+    org.reads.changed(kept_under(row))
+
+
+def kept_under(row: Row) -> str:
+    """The key of a row: the customer's id, or the internal one of a customer without."""
     return str(row["id"] or row["internal_id"])
+
+
+def _existing(row: Row | None, customer_id: str) -> Row:
+    if row is None:
+        raise RefusedError(404, "customer_not_found", f"Customer {customer_id} not found")
+    return row
+
+
+def _refuse_nul(changes: Mapping[str, Any]) -> None:
+    if _has_nul(changes):
+        raise RefusedError(500, "internal_error", 'invalid byte sequence for encoding "UTF8": 0x00')
 
 
 def _has_nul(value: Any) -> bool:

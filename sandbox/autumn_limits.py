@@ -6,9 +6,11 @@ It counts and answers; it never waits, and knows nothing of customers beyond the
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sandbox.autumn_rows import pages_by_cursor
+
 _PER_CUSTOMER = ("/v1/customers.get", "/v1/customers.get_or_create")
 _PER_CUSTOMER_PER_SECOND = 10_000
-_LISTS_PER_SECOND = {"2.3": 50}
+_LISTS_PER_SECOND = 50
 _OLD_LISTS_PER_SECOND = 5
 _WINDOW_SECONDS = 1.0
 
@@ -50,7 +52,7 @@ class Limiter:
         if path in _PER_CUSTOMER:
             return f"{path} {customer_id}", _PER_CUSTOMER_PER_SECOND
         if path == "/v1/customers.list":
-            limit = _LISTS_PER_SECOND.get(version, _OLD_LISTS_PER_SECOND)
+            limit = _LISTS_PER_SECOND if pages_by_cursor(version) else _OLD_LISTS_PER_SECOND
             return f"{path} {limit}", limit
         return "everything else", updates
 

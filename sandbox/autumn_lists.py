@@ -1,4 +1,4 @@
-"""`customers.list` of the Autumn simulator: by cursor at version 2.3, by offset before.
+"""`customers.list` of the Autumn simulator: by cursor since version 2.3, by offset before.
 
 It only reads; the order is by creation, newest first unless asked otherwise.
 """
@@ -10,25 +10,30 @@ from typing import Any
 
 from sandbox import autumn_checks as checks
 from sandbox.autumn_customers import Body, Organisation
-from sandbox.autumn_rows import RefusedError, Row, shown
+from sandbox.autumn_rows import RefusedError, Row, pages_by_cursor, shown
 
 _DEFAULT_LIMIT = 50
-_ORGANISATION_LIMIT = 1000
 Place = tuple[int, str]
 
 
 async def list_customers(org: Organisation, body: Body, version: str) -> Row:
     """`customers.list`."""
     checks.check(body, checks.LIST)
-    limit = body.get("limit", _DEFAULT_LIMIT)
-    if limit > _ORGANISATION_LIMIT:
-        raise RefusedError(400, "invalid_request", f"limit must be at most {_ORGANISATION_LIMIT}")
+    most = org.behaviour.largest_page
+    limit = body.get("limit", min(_DEFAULT_LIMIT, most))
+    if limit > most:
+        raise RefusedError(400, "invalid_request", f"limit {limit} exceeds max of {most} for this org")
     newest_first = body.get("sort_order", "desc") == "desc"
-    listed = org.customers if org.replica is None else org.replica
+    listed = org.reads.listed() if org.replica is None else org.replica
     rows = sorted(_chosen(listed.values(), body), key=_place, reverse=newest_first)
-    if version == "2.3":
-        return _by_cursor(rows, body.get("start_cursor", ""), limit, newest_first)
+    if pages_by_cursor(version):
+        last = _decoded(body["start_cursor"]) if body.get("start_cursor") else None
+        _refuse_later_page(org, body, is_later=last is not None)
+        if last is not None:
+            rows = [row for row in rows if (_place(row) < last if newest_first else _place(row) > last)]
+        return _by_cursor(rows[: limit + 1], limit, version)
     offset = int(body.get("offset", 0))
+    _refuse_later_page(org, body, is_later=offset > 0)
     page = rows[offset : offset + limit]
     return {
         "list": [shown(row, version) for row in page],
@@ -41,13 +46,15 @@ async def list_customers(org: Organisation, body: Body, version: str) -> Row:
     }
 
 
-def _by_cursor(rows: list[Row], cursor: str, limit: int, newest_first: bool) -> Row:
-    if cursor:
-        last = _decoded(cursor)
-        rows = [row for row in rows if (_place(row) < last if newest_first else _place(row) > last)]
+def _refuse_later_page(org: Organisation, body: Body, *, is_later: bool) -> None:
+    if is_later and body.get("created_at_range") and org.behaviour.broken_second_page:
+        raise RefusedError(500, "internal_error", "Internal server error")
+
+
+def _by_cursor(rows: list[Row], limit: int, version: str) -> Row:
     page = rows[:limit]
     return {
-        "list": [shown(row, "2.3") for row in page],
+        "list": [shown(row, version) for row in page],
         "next_cursor": _encoded(page[-1]) if len(rows) > limit else None,
     }
 

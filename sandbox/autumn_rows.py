@@ -10,7 +10,8 @@ from typing import Any
 Row = dict[str, Any]
 
 DEFAULT_VERSION = "2.3"
-_SPOKEN = ("2.0", "2.1", "2.2", "2.3")
+_OLDEST_VERSION = "2.0"
+_FIRST_BY_CURSOR = "2.3"
 _BY_DATE = {"2026-05-13": "2.3", "2026-03-18": "2.2", "2026-03-17": "2.1", "2026-03-16": "2.0"}
 _TOO_OLD_DATES = ("2025-05-05", "2025-04-17", "2025-04-01", "2025-02-01")
 _TOO_OLD = re.compile(r"beta|[01]\.\d")
@@ -29,8 +30,8 @@ class RefusedError(Exception):
         self.message = message
 
 
-def spoken_version(header: str | None) -> str:
-    """The version that an `x-api-version` header means, as "2.3".
+def spoken_version(header: str | None, newest: str) -> str:
+    """The version that an `x-api-version` header means, as "2.3"; `newest` is the newest that the server speaks.
 
     Raises:
         RefusedError: 400 for a version Autumn does not know; 501 for an old one that Autumn still speaks.
@@ -39,11 +40,16 @@ def spoken_version(header: str | None) -> str:
         return DEFAULT_VERSION
     numbered = _NUMBERED.fullmatch(header)
     version = _BY_DATE.get(header) or (f"{numbered[1]}.{numbered[2] or 0}" if numbered else header)
-    if version in _SPOKEN:
+    if (numbered or header in _BY_DATE) and _OLDEST_VERSION <= version <= newest:
         return version
     if header in _TOO_OLD_DATES or _TOO_OLD.fullmatch(version):
         raise RefusedError(501, "not_simulated", f"This simulator does not speak version {header}")
     raise RefusedError(400, "invalid_api_version", f'"{header}" is not a valid API version')
+
+
+def pages_by_cursor(version: str) -> bool:
+    """Whether lists of this version, as "2.3", page by cursor; older ones page by offset."""
+    return version >= _FIRST_BY_CURSOR
 
 
 def new_row(customer_id: str | None, internal_id: str, created_at: int, env: str) -> Row:

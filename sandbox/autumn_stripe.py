@@ -3,6 +3,7 @@
 It decides nothing about Autumn's customers; a failure of Stripe comes out in the words that Autumn has for it.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from sandbox.autumn_reads import Behaviour
 from sandbox.autumn_rows import RefusedError, Row
 
 Form = dict[str, str]
@@ -22,6 +24,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=80)
 _STRIPE_VERSION = "2025-10-29.preview"
 _LOST = "An error occurred with our connection to Stripe."
 _UNREADABLE = "Invalid JSON received from the Stripe API"
+_MOST_TRIES = 3
 _METADATA_KEYS = 48
 _KEY_CHARACTERS = 40
 _VALUE_CHARACTERS = 500
@@ -29,13 +32,17 @@ _EXPANDED = ("test_clock", "invoice_settings.default_payment_method", "discount.
 
 
 class StripeCaller:
-    """The organisation's access to Stripe; a key of None is an organisation that has not connected Stripe."""
+    """The organisation's access to Stripe; a key of None is an organisation that has not connected Stripe.
 
-    def __init__(self, url: str, key: str | None, env: str) -> None:
+    A 5xx of Stripe is tried again, three times in all and with the same Idempotency-Key.
+    """
+
+    def __init__(self, url: str, key: str | None, env: str, behaviour: Behaviour) -> None:
         """Note where Stripe is; the connection is opened by `session`."""
         self.url = url
         self.key = key
         self.env = env
+        self.behaviour = behaviour
         self.session: aiohttp.ClientSession | None = None
 
     def open(self) -> aiohttp.ClientSession:
@@ -112,13 +119,20 @@ class StripeCaller:
         if method == "POST":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         body = "&".join(f"{name}={quote(value, safe='')}" for name, value in (form or {}).items())
+        status, raw = 0, b""
         try:
-            async with self.session.request(
-                method, URL(self.url + path, encoded=True), data=body.encode() or None, headers=headers
-            ) as answer:
-                return _read(answer.status, await answer.read())
+            for tried in range(_MOST_TRIES):
+                if tried:
+                    await asyncio.sleep(self.behaviour.stripe_retry_pause_seconds)
+                async with self.session.request(
+                    method, URL(self.url + path, encoded=True), data=body.encode() or None, headers=headers
+                ) as answer:
+                    status, raw = answer.status, await answer.read()
+                if status < 500:
+                    break
         except (aiohttp.ClientError, TimeoutError) as error:
             raise RefusedError(400, "stripe_error", f"(Stripe Error) {_LOST}") from error
+        return _read(status, raw)
 
 
 def stripe_metadata(metadata: Mapping[str, Any], removed: list[str]) -> Form:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from sandbox.autumn import AutumnSimulator
-from sandbox.control import control_routes
+from sandbox.control import control_routes, stripe_routes
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
@@ -31,11 +31,13 @@ async def sandbox(
     stripe: StripeSimulator | None = None,
     autumn: Callable[..., AutumnSimulator] = AutumnSimulator,
     aof: bool = True,
+    webhook_delay_seconds: tuple[float, float] | None = (0.0, 0.3),
 ) -> AsyncIterator[Sandbox]:
     """Run all three on free ports of the loopback interface for the length of the block.
 
     A `stripe` of one's own brings its own limits and mode. `autumn` is called with `stripe_url` and
-    `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits.
+    `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits. Stripe's events reach
+    Autumn after `webhook_delay_seconds`, the least and the most; with None they are held (see `Webhooks`).
 
     Raises: RedisUnavailableError when there is no redis-server or it does not start.
     """
@@ -44,11 +46,14 @@ async def sandbox(
         redis = running.enter_context(embedded_redis(aof=aof))
         stripe_app = stripe.app()
         stripe_app.add_routes(control_routes(stripe))
+        stripe_app.add_routes(stripe_routes(stripe))
         stripe_url = await running.enter_async_context(serving(stripe_app))
         connected = autumn(stripe_url=stripe_url, stripe_key=stripe.key)
         autumn_app = connected.app()
         autumn_app.add_routes(control_routes(connected))
         autumn_url = await running.enter_async_context(serving(autumn_app))
+        stripe.webhooks.url = autumn_url + connected.webhook_path
+        stripe.webhooks.delay_seconds = webhook_delay_seconds
         environment = {
             "REDIS_URL": redis.url,
             "AUTUMN_SECRET_KEY": connected.key,

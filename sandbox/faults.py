@@ -1,7 +1,8 @@
 """The switches of a simulator: which requests go wrong, how, and how slowly the others are answered.
 
 A fault is chosen before the request is served, except `lost`: there the service does its work and the answer is cut
-off. What a 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it refuses.
+off. What a 400, 403, 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it
+refuses.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Literal
 
 from aiohttp import web
 
-Kind = Literal["429", "500", "503", "hang", "cut", "lost", "garbage"]
+Kind = Literal["400", "403", "429", "500", "503", "hang", "cut", "lost", "garbage"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refuse = Callable[[int, web.Request], web.Response]
 
@@ -61,7 +62,7 @@ class Switches:
         return None
 
     async def serve(self, request: web.Request, handler: Handler, refuse: Refuse) -> web.StreamResponse:
-        """Answer a request through the switches: `handler` is the service, `refuse` its way to say 429, 500 or 503."""
+        """Answer a request through the switches: `handler` is the service, `refuse` its way to say no."""
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         fault = self.pick(request)

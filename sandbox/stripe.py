@@ -9,7 +9,7 @@ itself.
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,8 +29,9 @@ from sandbox.stripe_errors import (
 )
 from sandbox.stripe_limits import IdempotencyKeys, Locks, Outcome, RateLimits
 from sandbox.stripe_payments import Mail
-from sandbox.stripe_requests import ENDPOINTS, Endpoint, parse_form, validate
-from sandbox.stripe_writes import Write
+from sandbox.stripe_requests import ENDPOINTS, Endpoint, normalized, parse_form, validate
+from sandbox.stripe_webhooks import Webhooks
+from sandbox.stripe_writes import Change, Write
 
 
 @dataclass
@@ -60,7 +61,7 @@ class StripeSimulator:
 
     Of the faults, `500` and `lost` happen after the execution began: their outcome is stored under the
     request's idempotency key (a 500 for the first, what was really done for the second) and replayed for 24
-    hours. `429` and `503` happen before, and store nothing. A 400 stores nothing either, since it is a failed
+    hours. `403`, `429` and `503` happen before, and store nothing. A 400 stores nothing either, since it is a failed
     validation; a 404 does, since the look-up is part of the execution.
     """
 
@@ -87,7 +88,12 @@ class StripeSimulator:
         self.calls: list[Call] = []
         self.writes: list[Write] = []
         """Each POST and DELETE that was executed, in order; what is seeded or let succeed is no request."""
+        self.normalizes = False
+        """Whether a customer's name is stored trimmed, and the e-mail trimmed and in lower case; a write is answered
+        with that form. What is seeded stays as it is."""
         self.switches = Switches()
+        self.webhooks = Webhooks(livemode=livemode, clock=clock)
+        """The events about customers, and where they are delivered."""
         self._clock = clock
         self._limits = RateLimits(clock)
         self._keys = IdempotencyKeys(clock)
@@ -152,13 +158,38 @@ class StripeSimulator:
         """Let a payment intent be paid. Raises: KeyError when there is no such payment intent."""
         return self.account.payments.succeed(payment_intent_id)
 
+    def edit(self, customer_id: str, **params: Any) -> Json:
+        """Update a customer as a person does in Stripe's dashboard, and return it; it makes an event, but no `Write`.
+
+        `params` are those of the API: "" clears a field, `metadata` is a dictionary that merges. While an app serves,
+        call this in the loop that serves it.
+
+        Raises:
+            StripeError: no such customer, or a value that Stripe refuses.
+        """
+        return self._by_hand("customers.update", customer_id, params)
+
+    def delete(self, customer_id: str) -> Json:
+        """Delete a customer as a person does in Stripe's dashboard, and return what is left; otherwise as `edit`."""
+        return self._by_hand("customers.delete", customer_id, {})
+
+    def _by_hand(self, name: str, customer_id: str, params: Json) -> Json:
+        endpoint = next(endpoint for endpoint in ENDPOINTS if endpoint.name == name)
+        checked = self._checked(endpoint, params)
+        return self._write(endpoint, customer_id, checked, f"req_dashboard_{len(self.webhooks.events)}", None).after
+
     def app(self) -> web.Application:
         """The server's routes, as a fresh application over this same account."""
         app = web.Application()
+        app.cleanup_ctx.append(self._lifespan)
         for endpoint in ENDPOINTS:
             app.router.add_route(endpoint.method, endpoint.path, self._serving(endpoint))
         app.router.add_route("*", "/v1/{rest:.*}", self._serving(None))
         return app
+
+    async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
+        async with self.webhooks.serving():
+            yield
 
     def _serving(self, endpoint: Endpoint | None) -> Callable[[web.Request], Any]:
         async def serve(request: web.Request) -> web.StreamResponse:
@@ -206,7 +237,7 @@ class StripeSimulator:
             async def run(_request: web.Request) -> web.StreamResponse:
                 return self._run(endpoint, call, target)
 
-            return await self.switches.serve(request, run, lambda status, _: self._fail(status, call))
+            return await self.switches.serve(request, run, lambda status, _: self._fail(status, endpoint, call))
 
     def _authenticate(self, endpoint: Endpoint | None, call: Call, request: web.Request) -> None:
         key = _presented_key(request.headers.get("Authorization", ""))
@@ -242,18 +273,33 @@ class StripeSimulator:
         return response
 
     def _execute(self, endpoint: Endpoint, call: Call, target: str) -> Json:
-        params = validate(endpoint, call.params)
+        params = self._checked(endpoint, call.params)
         if endpoint.method == "GET":
             done = self.account.reads[endpoint.name](target, params)
         else:
-            change = self.account.writes[endpoint.name](target, params)
-            done = change.after
             key = call.idempotency_key
+            change = self._write(endpoint, target, params, call.request_id, key)
+            done = change.after
             self.writes.append(Write(self._clock(), call.request_id, endpoint.name, done["id"], key, change.fields()))
         return self.account.payments.expanded(done, params.get("expand", ()))
 
-    def _fail(self, status: int, call: Call) -> web.Response:
-        response = _refusal(rate_limited("global-concurrency") if status == 429 else broken(status))
+    def _checked(self, endpoint: Endpoint, raw: Json) -> Json:
+        of_a_customer = endpoint.name in ("customers.create", "customers.update")
+        return validate(endpoint, normalized(raw) if self.normalizes and of_a_customer else raw)
+
+    def _write(self, endpoint: Endpoint, target: str, params: Json, request_id: str, key: str | None) -> Change:
+        change = self.account.writes[endpoint.name](target, params)
+        self.webhooks.emit(endpoint.name, change, request_id=request_id, idempotency_key=key)
+        return change
+
+    def _fail(self, status: int, endpoint: Endpoint, call: Call) -> web.Response:
+        if status == 400:
+            error = StripeError(400, "Invalid request.")
+        elif status == 403:
+            error = forbidden(self.restricted_key, self.account.id, endpoint.permission)
+        else:
+            error = rate_limited("global-concurrency") if status == 429 else broken(status)
+        response = _refusal(error)
         if status == 500:
             self._store(call, response)
         return response

@@ -20,6 +20,7 @@ _LONGEST_TEXT = 5000
 _LONGEST_METADATA_KEY = 40
 _LONGEST_METADATA_VALUE = 500
 _RANGE = {"gt", "gte", "lt", "lte"}
+_EMAIL = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)+")
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,16 @@ def validate(endpoint: Endpoint, raw: Json) -> Json:
     return checked
 
 
+def normalized(raw: Json) -> Json:
+    """Parameters of a customer with the name trimmed, and the e-mail trimmed and in lower case."""
+    kept = dict(raw)
+    if isinstance(name := raw.get("name"), str):
+        kept["name"] = name.strip()
+    if isinstance(email := raw.get("email"), str):
+        kept["email"] = email.strip().lower()
+    return kept
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise invalid(name, f"Invalid string: {value}", "parameter_invalid_string")
@@ -201,7 +212,7 @@ def _text(name: str, value: Any) -> str:
 
 def _email(name: str, value: Any) -> str:
     text = _text(name, value)
-    if text and not re.fullmatch(r"[^\s@]+@[^\s@]+", text):
+    if text and not _EMAIL.fullmatch(text):
         raise invalid(name, f"Invalid email address: {text}", "email_invalid")
     return text
 
@@ -231,13 +242,15 @@ def _map(name: str, value: Any) -> dict[str, str] | None:
     if not isinstance(value, dict):
         raise invalid(name, "Invalid object", "parameter_invalid")
     for key, item in value.items():
-        if len(key) > _LONGEST_METADATA_KEY:
-            raise invalid(name, f"Metadata keys can be up to {_LONGEST_METADATA_KEY} characters long: {key}")
-        if not isinstance(item, str) or len(item) > _LONGEST_METADATA_VALUE:
-            raise invalid(
-                f"{name}[{key}]",
-                f"Metadata values are strings of at most {_LONGEST_METADATA_VALUE} characters.",
-            )
+        if not isinstance(item, str):
+            raise invalid(f"{name}[{key}]", f"Invalid string: {item}", "parameter_invalid_string")
+        for what, text, most in (("key", key, _LONGEST_METADATA_KEY), ("value", item, _LONGEST_METADATA_VALUE)):
+            if len(text) > most:
+                raise invalid(
+                    f"{name}[{key}]",
+                    f"Metadata {what}s can have up to {most} characters, but you passed in a {what} that is "
+                    f"{len(text)} characters. Invalid {what}: {text}",
+                )
     return value
 
 

@@ -124,7 +124,7 @@ async def world(redis: Redis) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def opened_world(redis: Redis) -> AsyncIterator[World]:
-    """The same for tests that need many of them."""
+    """The same for tests that need many of them; Stripe's webhooks are held until a test delivers them."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with serving(stripe.app()) as stripe_url:
         autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)
@@ -132,6 +132,7 @@ async def opened_world(redis: Redis) -> AsyncIterator[World]:
             serving(autumn.app()) as autumn_url,
             doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
         ):
+            stripe.webhooks.url, stripe.webhooks.delay_seconds = autumn_url + autumn.webhook_path, None
             yield World(redis, stripe, autumn, resources, autumn_url)
 
 

@@ -81,6 +81,16 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
         "something undoes a change of it each time, and it was left so",
         "Find out what else writes this customer in Autumn or in Stripe, and stop it. Then send the change again.",
     ),
+    "refused-by-stripe": Advice(
+        "Stripe refuses a value that Autumn holds",
+        "Send a change with a value that Stripe takes. Until then Stripe keeps its own value of that field; all others "
+        "are kept in sync.",
+    ),
+    "unexpected-answer-detail": Advice(
+        "Autumn's answer has details of an unexpected form, which a sync does not use",
+        "Nothing has to be done for this customer. If many customers have it, check AUTUMN_API_VERSION and report it.",
+        is_right=True,
+    ),
 }
 
 LINKS: Final[Mapping[LinkState, str]] = {
@@ -104,13 +114,23 @@ FAILURES: Final[Mapping[str, str]] = {
     "http_429": "a rate limit was met",
     "stripe_rate_limit_exceeded": "a rate limit of Stripe was met",
     "lock_timeout": "Stripe was busy with this customer",
+    "create_failed_before": "creating its Stripe customer failed before",
     "claimed_elsewhere": "another customer was just being linked to the same Stripe customer",
     "round_too_long": "it took too long",
+    "stale_read": "Autumn still showed an older state",
     "wrong_mode": "live and test mode are mixed",
     "other_account": "the two keys belong to different Stripe accounts",
     "unexpected": "of an error in this software",
 }
 """Codes of failed syncs, as what follows "because"; a code that is not here has to speak for itself."""
+
+WAITS: Final[Mapping[str, tuple[str, str]]] = {
+    "create_failed_before": (
+        "Stripe's search",
+        "creating its Stripe customer failed, and the search will show whether one was made all the same",
+    ),
+}
+"""What a customer waits for until a known time, and why, by the code of the failed sync."""
 
 REASONS: Final[Mapping[str, str]] = {
     "invalid_event": "The event is not valid. Correct what sends it, send it anew, and drop this one.",

@@ -84,3 +84,8 @@ def printable(text: str) -> str:
 def time_text(milliseconds: int) -> str:
     """A time in milliseconds since the epoch as ISO 8601, to the second, in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+def clock_text(milliseconds: int) -> str:
+    """A time of the next hours in milliseconds since the epoch, such as `15:04:05 UTC`."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%H:%M:%S UTC")

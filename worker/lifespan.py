@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn import AutumnClient, open_autumn
+from jobs.errors import describe
 from jobs.history import History
 from jobs.mailbox import Mailbox
 from jobs.policy import Policy
@@ -250,5 +251,5 @@ async def _for_ever(name: str, turn: Callable[[], Awaitable[Any]], pause_seconds
             await turn()
             await asyncio.sleep(pause_seconds)
         except Exception as error:
-            log.error("loop_failed", loop=name, error=type(error).__name__)
+            log.error("loop_failed", loop=name, error=type(error).__name__, cause=describe(error))
             await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)

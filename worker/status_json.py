@@ -18,7 +18,7 @@ from jobs.record import Outcome
 from jobs.report import Action, SyncReport
 from worker.advice import OTHER_REASON, REASONS
 from worker.preview_story import live_verdict_of, step_text
-from worker.story import action_text, findings_of, reports_of, verdict_of, what_to_do
+from worker.story import action_text, findings_of, reports_of, verdict_of, waits_until, what_to_do
 
 Json = dict[str, Any]
 
@@ -27,9 +27,10 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
     """A customer, `status CUSTOMER`.
 
     `verdict` is in-sync, waiting, needs-a-person or not-known, `sentence` the same for a person; `state` is idle,
-    waiting (until `due_ms`) or working. `syncs` are the last ones, the earliest first, each with its `actions` in
-    order. `dead_letters` are the newest, the newest first; `dead_letters_are_all` is false where there may be older
-    ones.
+    waiting (until `due_ms`) or working. `waits_until_ms` is set if the customer waits that long for what `last_error`
+    and `sentence` name, such as Stripe's search after a failed create. `syncs` are the last ones, the earliest first,
+    each with its `actions` in order. `dead_letters` are the newest, the newest first; `dead_letters_are_all` is false
+    where there may be older ones.
     """
     record, verdict = standing.record, verdict_of(standing, letters)
     since = record.get("failing_since")
@@ -45,6 +46,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "link": record.get("link") or None,
         "stripe_id": record.get("stripe_id") or None,
         "last_error": record.get("last_error") or None,
+        "waits_until_ms": waits_until(standing),
         "failed_tries": int(record.get("attempts") or 0) + int(record.get("unexpected") or 0),
         "failing_since_ms": int(float(since) * 1000) if since else None,
         "line": line_json(standing.line),

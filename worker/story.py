@@ -16,8 +16,8 @@ from jobs.overview import Standing
 from jobs.plan import LinkState
 from jobs.record import Outcome
 from jobs.report import Action, SyncReport, known_findings, read_reports
-from worker.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS, TO_DROP
-from worker.console import time_text
+from worker.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS, TO_DROP, WAITS
+from worker.console import clock_text, time_text
 
 EVENT_NOT_KNOWN = "not known: it was not sent in the last 24 hours, or is still in the inbox"
 RIGHT = frozenset({"linked", "unclaimed"})
@@ -137,10 +137,23 @@ def _waits_for(standing: Standing) -> str:
     if line is not None:
         since = time_text(line.since_ms)
         return f"{line.service}, which fails since {since} ({line.reason}): one customer at a time is tried by itself"
+    until = waits_until(standing)
+    if until is not None:
+        what, why = WAITS[error]
+        return f"{what} until {clock_text(until)}: {why} ({error}); nothing has to be done"
     if error:
         due = time_text(standing.due_ms or 0)
         return f"another try at {due}: the last one failed, {failure_text(error)}; nothing has to be done"
-    return "its turn" if standing.entries else "its second look"
+    return "its turn" if standing.entries else "its recheck"
+
+
+def waits_until(standing: Standing) -> int | None:
+    """Until when a waiting customer waits for what its last sync noted, in milliseconds; None if it noted nothing."""
+    record = standing.record
+    noted = record.get("waits_for", "")
+    if standing.state != "waiting" or noted not in WAITS or noted != record.get("last_error"):
+        return None
+    return int(record["waits_until_ms"])
 
 
 def _problem(standing: Standing, letters: NewestLetters) -> str | None:
@@ -173,7 +186,7 @@ def _facts(standing: Standing) -> Iterator[str]:
         yield f"failed tries: {tries}" + (f", since {time_text(int(float(since) * 1000))}" if since else "")
     if standing.look_due_ms is not None:
         why = "an echo of an older value" if record.get("look_kind") == "echo" else "a late write"
-        yield f"second look: at {time_text(standing.look_due_ms)}, in case {why} undoes what was done"
+        yield f"recheck: at {time_text(standing.look_due_ms)}, in case {why} reverts what was written"
 
 
 def _syncs(reports: list[SyncReport]) -> Iterator[str]:
@@ -186,7 +199,7 @@ def _syncs(reports: list[SyncReport]) -> Iterator[str]:
 
 
 def _sync_text(report: SyncReport) -> str:
-    asked = plural(report.events, "event") if report.events else "second look"
+    asked = plural(report.events, "event") if report.events else "recheck"
     parts = []
     if report.found:
         parts.append(f"found {link_text(report.found)}")

@@ -1,9 +1,9 @@
--- Forgets a customer for whom nothing waits and on whom nobody works: what the last syncs found and what was said lately.
+-- Forgets a customer for whom nothing waits and on whom nobody works: its record and what is remembered of its values.
 --
--- KEYS: lease, called, waiting, looks, mailbox, record, said, line
+-- KEYS: lease, called, waiting, looks, mailbox, record, remembered, line
 -- ARGV: key prefix, customer
 -- Returns 1, or 0 if something waits or is being worked on: then nothing was changed
-local lease, called, waiting, looks, mailbox, record, said, line = unpack(KEYS)
+local lease, called, waiting, looks, mailbox, record, remembered, line = unpack(KEYS)
 local prefix, customer = ARGV[1], ARGV[2]
 
 if redis.call('EXISTS', lease) == 1 or redis.call('XLEN', mailbox) > 0 then return 0 end
@@ -12,5 +12,5 @@ local claim = prefix .. ':claim:' .. (redis.call('HGET', record, 'stripe_id') or
 if redis.call('GET', claim) == customer then redis.call('DEL', claim) end
 if redis.call('HGET', line, 'probe') == customer then redis.call('HDEL', line, 'probe') end
 redis.call('ZREM', looks, customer)
-redis.call('DEL', mailbox, record, said)
+redis.call('DEL', mailbox, record, remembered)
 return 1

@@ -1,15 +1,15 @@
 -- Ends a lease: takes the settled entries out of the mailbox and records what became of each, in one step. What is still
 -- in the mailbox waits for the next round. Also tells the line whether the services work.
 --
--- KEYS: lease, called, waiting, looks, oldest, mailbox, record, said, line, totals, outcomes, dead, last success
+-- KEYS: lease, called, waiting, looks, oldest, mailbox, record, remembered, line, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
---       look_after_ms, said,
---       line: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, said_seconds,
+--       look_after_ms, remembered,
+--       line: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, remembered_seconds,
 --       failures_to_close, longest_probe_wait_ms, halt_wait_ms}
 -- A settled entry: {entry, event, status, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost and nothing was settled
 local lease, called, waiting, looks, oldest, mailbox = unpack(KEYS, 1, 6)
-local record, said, line, totals, outcomes, dead, last_success = unpack(KEYS, 7)
+local record, remembered, line, totals, outcomes, dead, last_success = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local ending = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
@@ -75,7 +75,7 @@ if #ending.settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
 for name, value in pairs(ending.totals) do redis.call('HINCRBY', totals, name, value) end
 for name, value in pairs(ending.record) do redis.call('HSET', record, name, value) end
 redis.call('HDEL', record, 'open')
-if ending.said ~= '' then redis.call('SET', said, ending.said, 'EX', ending.said_seconds) end
+if ending.remembered ~= '' then redis.call('SET', remembered, ending.remembered, 'EX', ending.remembered_seconds) end
 if ending.look_after_ms > 0 then redis.call('ZADD', looks, 'GT', now_ms + ending.look_after_ms, customer) end
 tell_the_line()
 

@@ -1,11 +1,11 @@
 -- Takes a called customer's mailbox under a lease, so that only one worker has it. While the line is closed, only the
 -- probe is taken; the others go back to waiting.
 --
--- KEYS: lease, called, waiting, mailbox, record, said, line
+-- KEYS: lease, called, waiting, mailbox, record, remembered, line
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
 -- Returns nil if there is nothing to take (not called, another has it, no probe), else {entries, the record as the last
--- round left it, what was said lately as JSON, 1 if the line is closed}
-local lease, called, waiting, mailbox, record, said, line = unpack(KEYS)
+-- round left it, what is remembered of its values as JSON, 1 if the line is closed}
+local lease, called, waiting, mailbox, record, remembered, line = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
@@ -38,4 +38,4 @@ redis.call('HINCRBY', record, 'takes', 1)
 local before = redis.call('HGETALL', record)
 redis.call('HSET', record, 'open', token)
 redis.call('PERSIST', record)
-return {fitting, before, redis.call('GET', said) or '{}', closed and 1 or 0}
+return {fitting, before, redis.call('GET', remembered) or '{}', closed and 1 or 0}

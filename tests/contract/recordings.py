@@ -98,6 +98,11 @@ class Recording:
         return "webhook" if self.path.startswith("/webhooks/") else self.path.rpartition(".")[2]
 
     @property
+    def message(self) -> str:
+        """The answer's error in words, empty if there was none."""
+        return str(self.answer.get("message", ""))
+
+    @property
     def rows(self) -> list[Row]:
         """The customers that the answer shows."""
         if "list" in self.answer:
@@ -139,7 +144,8 @@ class History:
             known = self._known(recording)
             given = recording.body.get("customer_id")
             plain = [{"id": given}] if recording.status == 200 else []
-            return [known] if known else plain
+            taken = [{"id": recording.body["new_customer_id"]}] if "already exists" in recording.message else []
+            return [known, *taken] if known else plain
         if recording.endpoint == "get":
             return recording.rows
         if recording.endpoint == "get_or_create":
@@ -208,10 +214,19 @@ class History:
         return {**look.answer, **brought}
 
     def _listed(self, recording: Recording) -> list[Row]:
-        """Everything that lists of the same customers show, and as many more as the total says."""
+        """Everything that lists of the same customers show, and as many more as the total says.
+
+        A list that shows nobody is of the same customers as lists with the same total.
+        """
         lists = [one for one in self._recordings if one.endpoint == "list" and one.status == 200]
         ids = {row["id"] for row in recording.rows}
-        related = [one for one in lists if ids & {row["id"] for row in one.rows}] or lists
+        shown_total = recording.answer.get("total_count")
+        related = [
+            one
+            for one in lists
+            if ids & {row["id"] for row in one.rows}
+            or (not ids and shown_total and one.answer.get("total_count") == shown_total)
+        ] or lists
         rows = {(row["id"], row["email"]): row for one in (*related, recording) for row in one.rows if "flags" in row}
         oldest = min(row["created_at"] for row in rows.values())
         total = max(one.answer.get("total_count", 0) for one in related)

@@ -111,6 +111,14 @@ def test_a_charge_has_the_shape_of_stripes_example(examples: dict[str, Any]) -> 
     assert not differences(charge, examples["charge"])
 
 
+def test_event_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+    simulator = StripeSimulator()
+    simulator.edit(simulator.seed_customer()["id"], name="Ann")
+    (ours,) = simulator.webhooks.events
+    del ours["data"]["previous_attributes"]  # The example is of a creation, which has none.
+    assert not differences({**ours, "data": {"object": {}}}, {**examples["event"], "data": {"object": {}}})
+
+
 def test_the_comparison_finds_a_missing_key_and_a_wrong_type() -> None:
     assert differences({"a": 1, "b": {"c": "x"}}, {"a": "1", "b": {"d": "x"}})
 

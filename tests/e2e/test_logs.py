@@ -147,6 +147,18 @@ async def test_an_error_that_nobody_foresaw_is_told_by_its_type_and_places_witho
     assert [private for private in NEVER if private in log] == []
 
 
+async def test_a_loop_that_fails_logs_the_type_and_our_places(box: Sandbox) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.set(INBOX, "no stream, but otherprivatezqxj")
+    async with worker(box.environment, ready='"loop": "intake"') as running:
+        line = next(json.loads(line) for line in running.log if '"loop": "intake"' in line)
+    assert line["event"] == "loop_failed"
+    assert line["error"] == "ResponseError"
+    assert line["cause"].startswith("ResponseError at worker/connection.py:")
+    assert " arrival < worker/intake.py:" in line["cause"]
+    assert [private for private in NEVER if private in "".join(running.log)] == []
+
+
 async def test_a_person_may_read_it_too(box: Sandbox) -> None:
     box.autumn.seed("ann")
     async with worker(box.environment | {"LOG_FORMAT": "console"}, ready="started") as running:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from jobs.autumn import AutumnClient, open_autumn
-from jobs.autumn_errors import error_from
+from jobs.autumn_errors import LATE_SECONDS, error_from
 from jobs.errors import GiveUp, SyncError, TryAgain
 from sandbox.serve import serving
 
@@ -157,21 +157,43 @@ async def test_an_error_arrives_as_its_translation(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "said", "may_land"),
     [
-        ({"text": "<html>Welcome</html>"}, "the answer: should be JSON"),
-        ({"text": ""}, "the answer: should be JSON"),
-        ({"json": [CUSTOMER["json"]]}, "the answer: should be an object"),
-        ({"json": {**CUSTOMER["json"], "email": 7}}, "email: should be a string"),
+        ({"text": "<html>Welcome</html>"}, "the answer: should be JSON", True),
+        ({"text": ""}, "the answer: should be JSON", True),
+        ({"json": [CUSTOMER["json"]]}, "the answer: should be an object", True),
+        ({"json": {"status": "maintenance"}}, "id: field required", True),
+        ({"json": {**CUSTOMER["json"], "email": 7}}, "email: should be a string", False),
     ],
 )
-async def test_an_unexpected_answer_is_tried_again_and_names_the_field(answer: Mapping[str, Any], said: str) -> None:
+async def test_an_unexpected_answer_is_tried_again_and_names_the_field(
+    answer: Mapping[str, Any], said: str, *, may_land: bool
+) -> None:
     async with autumn_of(answering({"status": 200, "headers": {}, **answer})) as (_, client):
         updating = await failed(client.update("user_1", {}))
         reading = await failed(client.get("user_1"))
 
-    assert (updating.code, updating.message, updating.maybe_applied) == ("unexpected_response", said, True)
-    assert (reading.code, reading.maybe_applied) == ("unexpected_response", False)
+    assert (updating.code, updating.message.split(";")[0], updating.maybe_applied) == (
+        "unexpected_response",
+        said,
+        True,
+    )
+    assert updating.may_land_for_seconds == (LATE_SECONDS if may_land else 0)
+    assert (reading.code, reading.maybe_applied, reading.may_land_for_seconds) == ("unexpected_response", False, 0)
+
+
+async def test_odd_detail_of_an_answer_is_named_and_stops_nothing() -> None:
+    odd = {**CUSTOMER["json"], "balances": {"messages": {"granted": "9"}}, "purchases": [None]}
+    async with autumn_of(answering({"status": 200, "headers": {}, "json": odd})) as (_, client):
+        answers = [
+            await client.update("user_1", {}),
+            await client.get("user_1"),
+            await client.get_or_create("user_1"),
+        ]
+
+    for answer in answers:
+        assert (answer.id, answer.email) == ("user_1", "ann@example.com")
+        assert {"purchases.0", "balances.messages.granted"} <= set(answer.oddities)
 
 
 async def test_no_answer_in_time_leaves_open_whether_the_update_was_applied() -> None:
@@ -183,7 +205,8 @@ async def test_no_answer_in_time_leaves_open_whether_the_update_was_applied() ->
         reading = await failed(client.get("user_1"))
 
     assert (updating.code, updating.maybe_applied) == ("timeout", True)
-    assert (reading.code, reading.maybe_applied) == ("timeout", False)
+    assert updating.may_land_for_seconds == LATE_SECONDS
+    assert (reading.code, reading.maybe_applied, reading.may_land_for_seconds) == ("timeout", False, 0)
 
 
 async def test_a_body_that_trickles_in_meets_the_time_out_of_the_whole_call() -> None:
@@ -220,6 +243,7 @@ async def test_a_connection_cut_before_or_within_the_answer_leaves_open_whether_
         error = await failed(client.update("user_1", {}))
 
     assert (error.code, error.maybe_applied) == ("connection_lost", True)
+    assert error.may_land_for_seconds == LATE_SECONDS
     assert len(server.paths) == 1  # the transport has not repeated it by itself
 
 
@@ -255,7 +279,7 @@ async def test_a_refused_connection_has_applied_nothing() -> None:
         async with open_autumn(base_url=url, secret_key=KEY) as client:
             error = await failed(client.update("user_1", {}))
 
-    assert (error.code, error.maybe_applied) == ("no_connection", False)
+    assert (error.code, error.maybe_applied, error.may_land_for_seconds) == ("no_connection", False, 0)
 
 
 async def test_fifty_calls_at_once_share_the_connections() -> None:

@@ -170,13 +170,15 @@ def test_the_sandbox_says_how_to_use_it_answers_and_ends_when_asked(how: signal.
     command = [sys.executable, "-W", "error", "-m", "sandbox"]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(7)]
+        lines = [process.stdout.readline() for _ in range(8)]
         try:
             exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[:5])
             assert all(line.startswith("# ") for line in lines[5:])
             faults = f"{exports['STRIPE_API_BASE']}/_sandbox/faults"
             assert f'curl {faults} -d \'{{"kind": "503"}}\'' in lines[6]
             assert f"curl -X DELETE {faults}" in lines[6]
+            settings = f"{exports['STRIPE_API_BASE']}/_sandbox/settings"
+            assert f'curl {settings} -d \'{{"delay_seconds": [0, 30], "twice": 0.1}}\'' in lines[7]
             assert_it_answers(exports)
         finally:
             process.send_signal(how)
@@ -198,6 +200,7 @@ def assert_it_answers(exports: dict[str, str]) -> None:
     for base in (autumn, stripe):
         assert ask(f"{base}/_sandbox", {})["customers"] == 1
         assert ask(f"{base}/_sandbox/faults", {}, '{"kind": "503", "times": 1}')["faults"]
+    assert ask(f"{stripe}/_sandbox/settings", {}, '{"delay_seconds": [0, 30]}')["delay_seconds"] == [0, 30]
 
 
 def ask(url: str, headers: dict[str, str], body: str | None = None) -> dict[str, Any]:

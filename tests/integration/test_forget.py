@@ -12,6 +12,7 @@ from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.integration.steps import change, seed, time_passes
 
 ANN = "user_forgetme"
+BAD = '{"emial": "ann@forget.example", "name": "Forgettable Ann"}'
 PERSONAL = (ANN.encode(), b"ann@forget.example", b"Forgettable Ann", b"secret-metadata")
 
 
@@ -55,7 +56,7 @@ async def live_through_everything(world: World) -> None:
     world.autumn.seed(ANN, stripe_id=stripe["id"])
     await change(world, ANN, name="Forgettable Ann", email="ann@forget.example", metadata={"note": "secret-metadata"})
     await change(world, ANN, event_id=f"event-of-{ANN}", send_email_receipts=True)
-    await world.redis.xadd(INBOX, {"customer_id": ANN, "changes": '{"emial": "ann@forget.example"}', "event_id": "a1"})
+    await world.redis.xadd(INBOX, {"customer_id": ANN, "changes": BAD, "event_id": "a1"})
     many = {f"field{number}": "secret-metadata" for number in range(40)}
     await world.redis.xadd(INBOX, dict({"customer_id": ANN, "event_id": "a2", **many}.items()))
     await world.run()

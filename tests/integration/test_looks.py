@@ -15,6 +15,8 @@ from tests.integration.steps import autumn_goes_down, change, lose_an_answer, se
 
 async def test_a_look_that_fails_is_taken_again(world: World) -> None:
     seed(world, "ann")
+    await change(world, "ann", name="Old")
+    await world.run()
     await lose_an_answer(world, name="New")
     world.autumn.customers["ann"]["name"] = "Old"
     world.autumn.switches.add(Fault("503", route="customers.get", times=1))
@@ -48,7 +50,12 @@ async def test_an_older_link_that_lands_late_gives_way_to_the_one_that_was_said_
     seed(world, "ann")
     older, other = (world.stripe.seed_customer()["id"] for _ in range(2))
     wanted = None if newer == "no link" else other
-    await lose_an_answer(world, stripe_id=wanted, name="Ann")
+    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
+    await change(world, "ann", stripe_id=older, name="Old")
+    await world.run()
+    await change(world, "ann", stripe_id=wanted, name="Ann")
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
     assert world.autumn.customers["ann"]["stripe_id"] == wanted
     world.autumn.customers["ann"].update(stripe_id=older, name="Old")
     if "deleted" in newer:
@@ -165,7 +172,7 @@ async def test_a_waiter_that_is_cancelled_leaves_no_place_behind(world: World) -
 
     async def update() -> None:
         async with limits.autumn_update(stripe_endpoints=[]):
-            raise TimedOut("autumn", "timeout")
+            raise TimedOut("autumn", "timeout", may_land_for_seconds=60)
 
     with pytest.raises(TimedOut):
         await update()

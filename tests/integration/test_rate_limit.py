@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from jobs.errors import Limit, Limited, TimedOut
+from jobs.errors import Limit, Limited, TimedOut, TryAgain
 from jobs.rate_limit import Limits, Rates
 from tests.conftest import PREFIX
 from tests.e2e.processes import wait_until
@@ -142,12 +142,35 @@ async def test_a_place_is_held_as_long_as_its_worker_lives_and_a_minute_without_
             await redis.zadd(places, {(await redis.zrange(places, 0, 0))[0]: 0})
             await one.renew()
             assert 2 < await left_seconds() < 6
-            raise TimedOut("autumn", "timeout")
+            raise TimedOut("autumn", "timeout", may_land_for_seconds=60)
 
     with pytest.raises(TimedOut):
         await time_out()
     await one.renew()
     assert await left_seconds() > 50
+
+
+@pytest.mark.parametrize("kind", ["update", "create"])
+@pytest.mark.parametrize(("seconds", "kept"), [(60.0, 1), (0.0, 0)])
+async def test_place_is_kept_while_a_write_may_still_land(redis: Redis, kind: str, seconds: float, kept: int) -> None:
+    one = limits(redis)
+
+    async def lose_the_answer() -> None:
+        async with one.autumn_update(stripe_endpoints=[]) if kind == "update" else one.autumn_create():
+            raise TryAgain("autumn", "connection_lost", may_land_for_seconds=seconds)
+
+    with pytest.raises(TryAgain):
+        await lose_the_answer()
+    await one.renew()
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == kept
+
+
+async def test_create_takes_a_place_and_no_turn_of_the_updates(redis: Redis) -> None:
+    one = limits(redis, updates=0.01, places=2)
+    async with one.autumn_create(), one.autumn_create():
+        assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 2
+        assert await redis.keys("*updates*") == []
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 0
 
 
 async def test_a_429_slows_the_rate_it_is_about_down_for_all_workers(redis: Redis) -> None:

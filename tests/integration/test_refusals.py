@@ -11,6 +11,7 @@ from jobs.line import read_line
 from jobs.policy import Policy, WithoutLink
 from jobs.record import read_customer
 from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
+from jobs.writes import SEARCH_LAG_SECONDS
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
@@ -184,19 +185,56 @@ async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(
     assert due - now_ms > 50_000
 
 
-async def test_a_create_that_stripe_keeps_failing_waits_out_the_search_and_makes_one_customer(world: World) -> None:
+async def test_failed_create_is_repeated_once_and_waits_out_the_search(world: World) -> None:
     world.autumn.seed("ann")
     world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
     await change(world, "ann", name="Ann")
     for _ in range(8):
         await one_round(world, "ann")
         await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
-        await world.redis.delete(f"{PREFIX}:line")
     creates = [call for call in world.stripe.calls if call.endpoint == "customers.create"]
-    assert (len(creates), len({call.idempotency_key for call in creates})) == (5, 1)
+    assert (len(creates), len({call.idempotency_key for call in creates})) == (2, 1)
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert record["last_error"] == "create_failed_before"
+    assert record["last_error"] == record["waits_for"] == "create_failed_before"
+    until_seconds = int(record["waits_until_ms"]) / 1000
+    assert until_seconds == pytest.approx(float(record["created_at"]) + SEARCH_LAG_SECONDS, abs=5)
     await world.redis.hset(f"{PREFIX}:customer:ann", "created_at", "1.0")  # type: ignore[misc]  # one type for both
     await world.run()
     (stripe,) = world.stripe.customers.values()
     assert (world.autumn.customers["ann"]["stripe_id"], stripe["name"]) == (stripe["id"], "Ann")
+    assert (await read_customer(world.redis, PREFIX, "ann"))["waits_for"] == ""
+
+
+async def test_customer_that_a_failed_create_left_behind_is_linked_when_the_search_shows_it(world: World) -> None:
+    world.autumn.seed("ann")
+    world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
+    await change(world, "ann", name="Ann")
+    for _ in range(3):
+        await one_round(world, "ann")
+        await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    left_behind = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == left_behind["id"]
+    assert len(world.stripe.customers) == 1
+
+
+async def test_replayed_failures_do_not_open_the_breaker(world: World) -> None:
+    customers = [f"user_{number}" for number in range(8)]
+    for customer in customers:
+        world.autumn.seed(customer)
+        world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
+        await change(world, customer, name="Ann")
+        await one_round(world, customer)
+        await world.redis.delete(f"{PREFIX}:line")
+    for customer in customers:
+        await world.redis.zadd(f"{PREFIX}:waiting", {customer: 1})
+        await one_round(world, customer)
+    replayed = [call.replayed for call in world.stripe.calls if call.endpoint == "customers.create"]
+    assert replayed == [False] * 8 + [True] * 8
+    assert await read_line(world.redis, PREFIX) is None
+    linked(world, "bob")
+    event = await change(world, "bob", name="Bob")
+    await world.run()
+    outcome = await outcome_of(world.redis, event)
+    assert outcome is not None
+    assert outcome.status == "applied"

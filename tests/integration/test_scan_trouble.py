@@ -157,6 +157,8 @@ async def test_a_spool_that_cannot_be_made_is_a_failed_run(world: World, tmp_pat
         await scan(doors)
     (run,) = await doors.record.history()
     assert (run.state, run.error) == ("failed", "FileExistsError")
+    assert run.text.startswith("FileExistsError at jobs/spool")
+    assert str(tmp_path) not in run.text
 
 
 async def test_a_spool_that_is_none_any_more_is_replaced(world: World, tmp_path: Path) -> None:

@@ -102,14 +102,14 @@ class Row:
 
 TABLE = [
     Row(linked, ALWAYS, ("autumn", "update"), "linked", has_payments=True),
-    Row(unclaimed, ALWAYS, ("autumn", "update"), "unclaimed", has_payments=True),
-    Row(unlinked, ("create",), ("create", "autumn", "update"), "unlinked"),
+    Row(unclaimed, ALWAYS, ("update", "autumn", "update"), "unclaimed", has_payments=True),
+    Row(unlinked, ("create",), ("create", "update", "autumn", "update"), "unlinked"),
     Row(unlinked, ("link-only", "report"), ("autumn",), "unlinked"),
     Row(unlinked_and_one_is_ours, LINK, ("autumn", "update"), "unlinked", has_payments=True),
     Row(unlinked_and_one_is_ours, ("report",), ("autumn",), "unlinked"),
-    Row(gone_by_deletion, ("create",), ("create", "autumn", "update"), "gone"),
+    Row(gone_by_deletion, ("create",), ("create", "update", "autumn", "update"), "gone"),
     Row(gone_by_deletion, ("link-only", "report"), (), "gone", "needs-review"),
-    Row(gone_and_never_seen, ("create",), ("autumn refused", "create", "autumn", "update"), "gone"),
+    Row(gone_and_never_seen, ("create",), ("autumn refused", "create", "update", "autumn", "update"), "gone"),
     Row(gone_and_never_seen, ("link-only", "report"), ("autumn refused",), "gone", "needs-review"),
     Row(gone_and_one_is_ours, LINK, ("autumn", "update"), "gone", has_payments=True),
     Row(gone_and_one_is_ours, ("report",), (), "gone", "needs-review"),

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -134,9 +135,10 @@ async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator
 async def test_a_stored_failure_is_repeated_and_the_next_generation_gets_past_it(simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("500", route="POST /v1/customers", times=1))
     async with gateway_to(simulator) as gateway:
-        for _ in range(3):
-            with pytest.raises(TryAgain):
+        for is_replay in (False, True, True):
+            with pytest.raises(TryAgain) as raised:
                 await gateway.create("ann", 0, ours)
+            assert raised.value.is_replay == is_replay
         created = await gateway.create("ann", 1, ours)
     assert list(simulator.customers) == [created.id]
 
@@ -218,6 +220,42 @@ async def test_a_refused_value_and_a_missing_customer_are_told_apart(simulator: 
             await gateway.update(UpdateStripe(seeded["id"], name="x" * 300), "autumn:1", ours)
         with pytest.raises(Absent):
             await gateway.update(UpdateStripe("cus_missing", name="x"), "autumn:2", ours)
+
+
+@pytest.mark.parametrize(
+    ("step", "param"),
+    [
+        (UpdateStripe("", name="x" * 300), "name"),
+        (UpdateStripe("", email="x" * 600), "email"),
+        (UpdateStripe("", metadata=(("plan", "x" * 600),)), "metadata[plan]"),
+    ],
+)
+async def test_refusal_names_the_parameter(simulator: StripeSimulator, step: UpdateStripe, param: str) -> None:
+    seeded = simulator.seed_customer()
+    async with gateway_to(simulator) as gateway:
+        with pytest.raises(GiveUp) as raised:
+            await gateway.update(replace(step, stripe_id=seeded["id"]), "autumn:1", ours)
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ("email", "email"),
+        ("metadata[plan]", "metadata[plan]"),
+        ("payment_method_data[billing_details][email]", "payment_method_data[billing_details][email]"),
+        (None, None),
+        ("", None),
+        ("line one\nline two", None),
+        ("ann@example.com", None),
+        ("x" * 200, None),
+    ],
+)
+def test_only_a_short_parameter_name_is_kept(said: str | None, param: str | None) -> None:
+    refused = stripe.InvalidRequestError("x", said, "email_invalid")  # type: ignore[no-untyped-call] # the SDK has no types
+    error = as_sync_error(refused)
+    assert isinstance(error, GiveUp)
+    assert (error.code, error.param) == ("email_invalid", param)
 
 
 @pytest.mark.parametrize(

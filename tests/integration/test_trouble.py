@@ -13,7 +13,7 @@ from jobs.sync import sync_customer
 from sandbox.faults import Fault, Kind
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.processes import wait_until
-from tests.integration.steps import autumn_goes_down, change, seed, time_passes
+from tests.integration.steps import autumn_goes_down, change, seed, time_passes, under
 
 
 def names(world: World, customer: str) -> tuple[Any, Any]:
@@ -188,7 +188,7 @@ async def test_an_internal_error_that_stays_while_others_get_through_is_about_th
 async def test_a_write_that_lands_late_is_noticed_and_the_newer_value_put_back(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
-    await change(world, "ann", name="Old")
+    await change(world, "ann", name="Old", metadata={"k": "old", "gone": 1})
     await world.run()
     await change(world, "ann", name="New", metadata={"k": "new", "gone": None})
     await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
@@ -277,15 +277,52 @@ async def test_who_finds_its_lease_lost_after_a_write_asks_for_a_look_and_settle
     await world.mailbox.move()
     await world.mailbox.call(100)
     first = asyncio.create_task(sync_customer(world.resources, "ann"))
-    await wait_until(lambda: _updated(world))
+    await wait_until(lambda: _writing(world))
     await world.redis.set(f"{PREFIX}:lease:ann", "another worker's")
     await first
     assert await world.redis.zcard(f"{PREFIX}:looks") == 1
     assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
 
 
-async def _updated(world: World) -> bool:
-    return bool(world.autumn.calls)
+async def _writing(world: World) -> bool:
+    return any(call.method == "POST" for call in world.stripe.calls)
+
+
+PLACES = f"{PREFIX}:limit:autumn-places"
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("lost", 1), ("cut", 1), ("garbage", 1), ("500", 0), ("503", 0), ("429", 0)]
+)
+@pytest.mark.parametrize("route", ["customers.update", "customers.get_or_create"])
+async def test_write_without_an_answer_of_autumns_keeps_its_place(
+    world: World, route: str, kind: Kind, kept: int
+) -> None:
+    here = under(world, when_missing="create")
+    if route == "customers.update":
+        seed(here, "ann")
+    here.autumn.switches.add(Fault(kind, route=route, times=1))
+    await change(here, "ann", name="Ann")
+    await here.run()
+    assert await here.redis.zcard(PLACES) == kept
+    await time_passes(here)
+    await here.run()
+    assert here.autumn.customers["ann"]["name"] == "Ann"
+
+
+async def test_create_in_autumn_holds_a_place_meanwhile(world: World) -> None:
+    here = under(world, when_missing="create")
+    here.autumn.switches.add(Fault("hang", route="customers.get_or_create", times=1, seconds=0.3))
+    await change(here, "ann", name="Ann")
+    running = asyncio.create_task(here.run())
+    await wait_until(lambda: _is_creating(here))
+    assert await here.redis.zcard(PLACES) == 1
+    await running
+    assert await here.redis.zcard(PLACES) == 0
+
+
+async def _is_creating(world: World) -> bool:
+    return bool(world.autumn.switches.fired)
 
 
 @pytest.mark.parametrize("size", [5_000_000])

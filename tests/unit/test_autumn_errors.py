@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.autumn_errors import MESSAGE_MAX, RETRY_AFTER_MAX_SECONDS, error_from
+from jobs.autumn_errors import LATE_SECONDS, MESSAGE_MAX, RETRY_AFTER_MAX_SECONDS, error_from
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 
 DATA = Path(__file__).parents[1] / "data" / "autumn"
@@ -96,11 +96,50 @@ def test_a_failed_update_may_have_been_applied_unless_a_limiter_refused_it(name:
     assert error.maybe_applied is maybe_applied
 
 
+@pytest.mark.parametrize(
+    ("name", "may_land"),
+    [
+        ("a proxy finds no server", True),
+        ("a proxy waited too long", True),
+        ("a proxy waited too long for the request", True),
+        ("a proxy finds no Autumn", True),
+        ("accepted, but not done", True),
+        ("update: an internal error", False),
+        ("get_or_create: not available", False),
+        ("update: Stripe cannot be reached", False),
+        ("update: Autumn's limiter", False),
+        ("update: Stripe's limiter", False),
+    ],
+)
+def test_only_autumns_own_answer_ends_a_write(name: str, *, may_land: bool) -> None:
+    error = translated(name)
+
+    assert isinstance(error, TryAgain)
+    assert error.may_land_for_seconds == (LATE_SECONDS if may_land else 0)
+    assert error.maybe_applied or not may_land
+
+
+@pytest.mark.parametrize(
+    ("body", "may_land"),
+    [
+        ({"message": "no", "code": "internal_error", "env": "sandbox"}, False),
+        ({"message": "no", "code": "bad_gateway"}, True),
+        ({"message": "no", "env": "sandbox"}, True),
+        (["internal_error"], True),
+    ],
+)
+def test_gateway_that_answers_in_json_is_not_autumn(body: object, *, may_land: bool) -> None:
+    error = error_from(502, {}, json.dumps(body).encode(), writing=True)
+
+    assert isinstance(error, TryAgain)
+    assert error.may_land_for_seconds == (LATE_SECONDS if may_land else 0)
+
+
 def test_a_failed_read_has_applied_nothing() -> None:
     error = translated("get: not available", writing=False)
 
     assert isinstance(error, TryAgain)
-    assert error.maybe_applied is False
+    assert (error.maybe_applied, error.may_land_for_seconds) == (False, 0)
 
 
 def test_the_wait_that_autumn_asks_for_is_passed_on() -> None:
@@ -171,4 +210,4 @@ def test_whatever_comes_back_is_translated(status: int, headers: dict[str, str],
     assert " " not in error.code
     if isinstance(error, TryAgain):
         assert error.after_seconds is None or 0 <= error.after_seconds <= RETRY_AFTER_MAX_SECONDS
-        assert writing or not error.maybe_applied
+        assert writing or not (error.maybe_applied or error.may_land_for_seconds)

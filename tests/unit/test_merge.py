@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.merge import cleared, gathered, merge
+from jobs.merge import cleared, merge
 
 KEYS = st.sampled_from(["plan", "seats", "note"])
 VALUES = st.none() | st.integers(0, 3) | st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=2)
@@ -72,11 +72,5 @@ def test_only_what_is_null_at_the_end_counts_as_cleared() -> None:
     assert cleared(merged) == {"email", "stripe_id"}
 
 
-def test_what_was_said_lately_holds_a_link_until_another_is_said_and_an_unlinking_until_the_next_change() -> None:
-    assert gathered({"stripe_id": "cus_1", "name": None}, {"email": "e"}) == {
-        "stripe_id": "cus_1",
-        "name": None,
-        "email": "e",
-    }
-    assert gathered({"stripe_id": None, "name": None}, {"email": "e"}) == {"name": None, "email": "e"}
-    assert gathered({"stripe_id": "cus_1"}, {"stripe_id": None}) == {"stripe_id": None}
+def test_an_empty_metadata_value_counts_as_cleared() -> None:
+    assert cleared({"metadata": {"plan": "", "seats": 0, "tags": None}}) == {"metadata.plan", "metadata.tags"}

@@ -20,7 +20,18 @@ STRIPE_TWO = replace(STRIPE_ANN, id="cus_2")
 TEXTS = st.sampled_from(["Ann", "Bob", None, ""])
 MODES: st.SearchStrategy[Mode] = st.sampled_from(["test", "live"])
 NOTHING = Asked()
-ASKED = st.builds(Asked, cleared=st.frozensets(st.sampled_from(["name", "email", "stripe_id"])))
+SAID = st.fixed_dictionaries({}, optional={"name": TEXTS, "email": TEXTS, "metadata": st.just({"k": 1})})
+ASKED = st.builds(
+    lambda said, cleared, accepts: Asked(
+        said,
+        cleared | {name for name in said if not said[name]},
+        requested=frozenset(said),
+        autumn_accepts=accepts,
+    ),
+    SAID,
+    st.frozensets(st.sampled_from(["name", "email", "stripe_id"])),
+    st.booleans(),
+)
 AUTUMN = st.builds(
     AutumnCustomer,
     id=st.just("ann"),
@@ -62,21 +73,24 @@ def take(
     """Both sides after a step, as the services would have them, and what is still asked for."""
     match step:
         case UpdateAutumn(_, True):
-            return autumn, view, replace(asked, gone_confirmed=True)
+            return autumn, view, replace(asked, gone_confirmed=True, autumn_accepts=True)
         case UpdateAutumn(said):
             seen = after_update(autumn, view, said)
             fields = {name: said[name] or None for name in ("name", "email", "stripe_id") if name in said}
             assert seen is not None
-            return replace(autumn, **fields), seen, replace(asked, said={})  # type: ignore[arg-type]  # all are texts
+            left = {name: value for name, value in asked.said.items() if name not in said}
+            after = replace(autumn, **fields)  # type: ignore[arg-type]  # all are texts
+            return after, seen, replace(asked, said=left, autumn_accepts=True)
         case CreateInStripe(autumn_id):
             created = StripeCustomer("cus_new", None, None, mode, {"autumn_id": autumn_id})
             return autumn, replace(view, ours=(created,)), asked
         case UpdateStripe():
-            assert view.linked is not None
-            name = view.linked.name if step.name is None else step.name or None
-            email = view.linked.email if step.email is None else step.email or None
-            metadata = {**view.linked.metadata, **dict(step.metadata)}
-            return autumn, StripeView(linked=replace(view.linked, name=name, email=email, metadata=metadata)), asked
+            target = next(each for each in view.everyone if each.id == step.stripe_id)
+            name = target.name if step.name is None else step.name or None
+            email = target.email if step.email is None else step.email or None
+            metadata = {**target.metadata, **dict(step.metadata)}
+            written = replace(target, name=name, email=email, metadata=metadata)
+            return autumn, view.with_customer(written), asked
         case _:
             raise AssertionError("no receipts in here")
 
@@ -89,7 +103,7 @@ def take_all(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
 ) -> tuple[AutumnCustomer, StripeView, Plan, list[Step]]:
     steps: list[Step] = []
-    for _ in range(6):
+    for _ in range(8):
         plan = plan_of(autumn, view, mode, asked)
         if not plan.steps:
             return autumn, view, plan, steps
@@ -130,6 +144,33 @@ def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
         assert plan == Plan(LinkState.WRONG_MODE)
     if seen.linked and seen.linked.metadata.get("autumn_id") not in {None, "ann"}:
         assert plan.steps == ()
+
+
+@given(AUTUMN, VIEWS, MODES, ASKED)
+def test_stripe_shows_the_profile_that_will_be_before_autumn_writes_to_it(
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+) -> None:
+    seen = look(autumn, view)
+    for _ in range(8):
+        plan = plan_of(autumn, seen, mode, asked)
+        for step in plan.steps:
+            if isinstance(step, UpdateAutumn) and not step.expects_gone and asked.autumn_accepts:
+                stripe_id = step.said.get("stripe_id", autumn.stripe_id)
+                target = next((each for each in seen.everyone if each.id == stripe_id), None)
+                for name in ("name", "email") if target is not None else ():
+                    value = asked.said.get(name, getattr(autumn, name))
+                    assert not value or getattr(target, name) == value
+                    assert name not in asked.said or value or not getattr(target, name)
+            autumn, seen, asked = take(step, autumn, seen, mode, asked)
+
+
+@given(AUTUMN, VIEWS, MODES, ASKED)
+def test_a_probe_writes_nothing_to_stripe_before_autumn_has_accepted_an_update(
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+) -> None:
+    plan = plan_of(autumn, look(autumn, view), mode, replace(asked, autumn_accepts=False))
+    for step in plan.steps:
+        assert isinstance(step, UpdateAutumn)
 
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
@@ -214,6 +255,25 @@ def test_what_needs_review_names_the_ids_that_are_involved(
 def test_an_email_that_was_said_to_be_null_is_cleared_in_stripe() -> None:
     plan = plan_of(replace(ANN, email=None), StripeView(STRIPE_ANN), asked=Asked(cleared=frozenset({"email"})))
     assert plan.steps == (UpdateStripe("cus_1", email=""),)
+
+
+def test_an_unclaimed_customer_is_linked_before_anything_is_written_to_it() -> None:
+    wanted = replace(STRIPE_TWO, metadata={}, name="Stale")
+    plan = plan_of(ANN, StripeView(wanted=wanted), asked=Asked({"stripe_id": "cus_2", "name": "New"}))
+    assert plan.steps == (UpdateAutumn({"stripe_id": "cus_2"}),)
+    ours = replace(wanted, metadata={"autumn_id": "ann"})
+    plan = plan_of(ANN, StripeView(wanted=ours), asked=Asked({"stripe_id": "cus_2", "name": "New"}))
+    assert plan.steps == (UpdateStripe("cus_2", name="New"),)
+
+
+def test_a_customer_that_is_linked_elsewhere_is_not_linked_again() -> None:
+    view = StripeView(ours=(STRIPE_ANN,), linked_elsewhere={"cus_1": "bob"})
+    for autumn in (replace(ANN, stripe_id=None), replace(ANN, stripe_id="cus_0")):
+        plan = plan_of(autumn, view)
+        assert plan.steps == ()
+        assert plan.refusal is not None
+        assert plan.refusal.code == "needs-review"
+        assert all(each in plan.refusal.text for each in ("ann", "bob", "cus_1"))
 
 
 def test_a_customer_that_was_unlinked_on_purpose_stays_unlinked() -> None:

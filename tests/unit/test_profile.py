@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
-from jobs.profile import UpdateStripe, can_be_claimed, profile_update, too_long
+from jobs.profile import Refused, UpdateStripe, Wishes, can_be_claimed, name_and_email_update, profile_update, too_long
 
 AUTUMN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=False)
 OURS = {"autumn_id": "ann", "autumn_send_email_receipts": "false"}
 STRIPE = StripeCustomer("cus_1", "Ann", "ann@example.com", "test", OURS)
-NOTHING = frozenset[str]()
+NOTHING = Wishes()
 
 
 def test_a_long_name_is_cut_and_a_long_address_left_alone_each_with_a_finding() -> None:
@@ -31,7 +31,7 @@ def test_the_named_metadata_is_copied_as_text_and_no_other() -> None:
 
 def test_a_key_that_a_change_removed_is_removed_and_one_that_is_only_missing_is_kept() -> None:
     stripe = replace(STRIPE, metadata={**OURS, "plan": "pro", "seats": "3"})
-    update, _ = profile_update(AUTUMN, stripe, frozenset({"metadata.plan"}), ("plan", "seats"))
+    update, _ = profile_update(AUTUMN, stripe, Wishes(frozenset({"metadata.plan"})), ("plan", "seats"))
     assert update == UpdateStripe("cus_1", metadata=(("plan", ""),))
 
 
@@ -68,10 +68,50 @@ def test_stripe_never_gets_more_than_it_takes_nor_loses_what_nobody_cleared(
     autumn = replace(AUTUMN, metadata=in_autumn)
     stripe = replace(STRIPE, metadata={**present, **OURS})
     keys = tuple(f"k{index}" for index in range(60))
-    update, _ = profile_update(autumn, stripe, cleared, keys)
+    update, _ = profile_update(autumn, stripe, Wishes(cleared), keys)
     after = {key: value for key, value in {**stripe.metadata, **dict(update.metadata)}.items() if value}
     assert len(after) <= METADATA_KEYS_MAX
     for key in stripe.metadata.keys() - after.keys():
         assert f"metadata.{key}" in cleared
-    again, _ = profile_update(autumn, replace(stripe, metadata=after), cleared, keys)
+    again, _ = profile_update(autumn, replace(stripe, metadata=after), Wishes(cleared), keys)
     assert again.metadata == ()
+
+
+def test_another_form_of_a_value_is_not_written_again_unless_a_change_requests_it() -> None:
+    autumn = replace(AUTUMN, name=" Ann  B. ", email="Ann@Example.com")
+    stripe = replace(STRIPE, name="Ann B.", email="ann@example.com")
+    assert profile_update(autumn, stripe, NOTHING, ())[0].writes_nothing
+    requested = Wishes(requested=frozenset({"email"}))
+    assert profile_update(autumn, stripe, requested, ())[0] == UpdateStripe("cus_1", email="Ann@Example.com")
+    assert profile_update(replace(AUTUMN, name="ann"), STRIPE, NOTHING, ())[0] == UpdateStripe("cus_1", name="ann")
+
+
+def test_what_stripe_refuses_is_left_out_with_a_finding_that_names_the_field_and_the_code() -> None:
+    autumn = replace(AUTUMN, name="Bob", email="foo@com", metadata={"plan": "pro"})
+    wishes = Wishes(refused=(Refused("email", "email_invalid"), Refused("metadata.plan", "parameter_invalid")))
+    update, found = profile_update(autumn, STRIPE, wishes, ("plan",))
+    assert update == UpdateStripe("cus_1", name="Bob")
+    assert [(each.kind, each.text) for each in found] == [
+        ("refused-by-stripe", "Stripe refuses email (email_invalid)"),
+        ("refused-by-stripe", "Stripe refuses metadata.plan (parameter_invalid)"),
+    ]
+
+
+def test_a_value_that_autumn_never_accepted_gives_way_to_what_stripe_had_before() -> None:
+    autumn = replace(AUTUMN, name=None)
+    stripe = replace(STRIPE, name="Refused")
+    restored = [profile_update(autumn, stripe, Wishes(restored={"name": before}), ())[0] for before in ("Zoe", "")]
+    assert restored == [UpdateStripe("cus_1", name="Zoe"), UpdateStripe("cus_1", name="")]
+
+
+def test_an_unclaimed_customer_is_claimed_in_the_same_write_as_its_profile() -> None:
+    update, _ = name_and_email_update(replace(AUTUMN, name="Bob"), replace(STRIPE, metadata={}), NOTHING)
+    assert update == UpdateStripe("cus_1", name="Bob", metadata=(("autumn_id", "ann"),))
+
+
+def test_a_key_that_a_change_set_to_the_empty_text_is_removed() -> None:
+    stripe = replace(STRIPE, metadata={**OURS, "plan": "pro"})
+    autumn = replace(AUTUMN, metadata={"plan": ""})
+    assert profile_update(autumn, stripe, NOTHING, ("plan",))[0].writes_nothing
+    wishes = Wishes(cleared=frozenset({"metadata.plan"}))
+    assert profile_update(autumn, stripe, wishes, ("plan",))[0] == UpdateStripe("cus_1", metadata=(("plan", ""),))

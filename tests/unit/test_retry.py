@@ -65,7 +65,7 @@ def test_an_unexpected_error_is_tried_a_few_times_and_then_buried_with_its_place
     buried = fate(raised.value, History(0, 1.0, 4))
     assert isinstance(buried, Bury)
     assert buried.reason == "unexpected"
-    assert buried.message.startswith("KeyError at test_retry.py:")
+    assert buried.message.startswith("KeyError at unit/test_retry.py:")
     assert "ann@example.com" not in buried.message
 
 

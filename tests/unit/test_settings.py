@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import SettingsError, load_scan_settings, load_settings
+from config.settings import Settings, SettingsError, load_measures, load_place, load_scan_settings, load_settings
 from tests.tls import self_signed
 
 GOOD = {
@@ -58,6 +58,8 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("STRIPE_API_BASE", "http://localhost.example.com"),
         ("STRIPE_API_BASE", "file:///etc/passwd"),
         ("STRIPE_API_BASE", "https:///v1"),
+        ("STRIPE_API_BASE", "https://api.stripe.com:https"),
+        ("AUTUMN_API_URL", "https://[::g]"),
         ("AUTUMN_UPDATES_PER_SECOND", "-7"),
         ("AUTUMN_MAX_IN_FLIGHT", "many"),
         ("STRIPE_REQUESTS_PER_SECOND", "-7"),
@@ -79,6 +81,107 @@ def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
         load_settings(**GOOD | {name: value})
     assert str(refusal.value).startswith(f"{name}")
     assert value not in str(refusal.value)
+
+
+@pytest.mark.parametrize("inside", [" ", "\t", "\n", "\r\n", "\x7f", "\u2026", "\xa0", "\udc85"], ids=ascii)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTUMN_SECRET_KEY", "am_sk_test_very{}secret"),
+        ("STRIPE_API_KEY", "sk_test_also{}secret"),
+        ("REDIS_URL", "redis://:hunter{}2@localhost:6379/0"),
+        ("AUTUMN_API_URL", "https://api.use{}autumn.com"),
+        ("STRIPE_API_BASE", "https://api.{}stripe.com"),
+        ("AUTUMN_API_VERSION", "2.{}3.0"),
+        ("REDIS_CERTIFICATE", "{}-----BEGIN CERTIFICATE-----"),
+    ],
+)
+def test_a_character_that_no_key_or_address_has_is_refused(name: str, value: str, inside: str) -> None:
+    whole = value.format(inside)
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"REDIS_URL": "rediss://localhost:6379/0", name: whole})
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith(f"{name}: ")
+    assert not any(
+        part in line for part in ("very", "also", "hunter", "use", "stripe", "BEGIN", inside.strip() or "\n")
+    )
+
+
+@pytest.mark.parametrize("inside", ["\n", "\x00", "\x7f", "\udc85"], ids=ascii)
+@pytest.mark.parametrize(
+    "name", ["OPERATOR_PASSWORD", "INBOX_STREAM", "KEY_PREFIX", "SCAN_SPOOL", "SCAN_SCHEDULE", "STRIPE_METADATA_KEYS"]
+)
+def test_no_setting_holds_a_control_character(name: str, inside: str) -> None:
+    if (name, inside) == ("STRIPE_METADATA_KEYS", "\n"):
+        assert load_settings(**GOOD | {name: "plan,\nseats"}).stripe_metadata_keys == ("plan", "seats")
+        return
+    with pytest.raises(SettingsError, match=rf"^{name}: ") as refusal:
+        load_settings(**GOOD | {name: f"correct horse {inside} battery"})
+    assert "horse" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "\n"), ("", "\r\n"), (" \t", " ")], ids=ascii)
+def test_white_space_around_a_setting_is_no_part_of_it(before: str, after: str, certificate: str) -> None:
+    values = GOOD | {
+        "REDIS_URL": "rediss://:hunter2@localhost:6379/0",
+        "REDIS_CERTIFICATE": certificate.strip(),
+        "AUTUMN_API_URL": "https://autumn.example",
+        "STRIPE_API_BASE": "https://stripe.example",
+        "AUTUMN_API_VERSION": "2.3.0",
+        "OPERATOR_PASSWORD": "correct horse battery",
+        "INBOX_STREAM": "inbox",
+        "PORT": "8080",
+        "RECEIPTS": "open",
+        "LOG_LEVEL": "DEBUG",
+    }
+    assert load_settings(**{name: f"{before}{value}{after}" for name, value in values.items()}) == load_settings(
+        **values
+    )
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n"], ids=ascii)
+@pytest.mark.parametrize(
+    "name",
+    [str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()],  # type: ignore[union-attr]  # all have one
+)
+def test_a_setting_that_is_empty_counts_as_not_set(name: str, empty: str) -> None:
+    if name not in GOOD:
+        assert load_settings(**GOOD | {name: empty}) == load_settings(**GOOD)
+        return
+    with pytest.raises(SettingsError, match=rf"^{name}: is not set; "):
+        load_settings(**GOOD | {name: empty})
+
+
+def test_an_empty_variable_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in (GOOD | {"PORT": "8080"}).items()))
+    monkeypatch.setenv("PORT", "")
+    assert load_settings().port is None
+
+
+def test_every_reader_of_settings_takes_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://localhost\n")
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_live_x\n")
+    assert load_place().redis_url.get_secret_value() == "redis://localhost"
+    assert (load_measures().mode, load_measures().redis_url) == ("live", load_place().redis_url)
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_live_\u2026")
+    with pytest.raises(SettingsError, match=r"^STRIPE_API_KEY: "):
+        load_measures()
+    monkeypatch.setenv("REDIS_URL", "redis://local host")
+    for load in (load_place, load_measures):
+        with pytest.raises(SettingsError, match=r"^REDIS_URL: "):
+            load()
+
+
+def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"AUTUMN_SECRET_KEY=am_sk_test_\x85\n")
+    with pytest.raises(SettingsError, match=r"^\.env: is not text in UTF-8"):
+        load_settings(**GOOD)
+
+
+def test_a_password_may_hold_blanks_and_any_letter() -> None:
+    password = load_settings(**GOOD | {"OPERATOR_PASSWORD": " grün: correct horse \n"}).operator_password
+    assert password is not None
+    assert password.get_secret_value() == "grün: correct horse"
 
 
 def test_a_short_password_is_said_to_be_short() -> None:
@@ -130,7 +233,7 @@ def test_no_secret_shows() -> None:
 
 def test_a_certificate_goes_with_tls_only(certificate: str) -> None:
     secure = GOOD | {"REDIS_URL": "rediss://localhost:6379/0", "REDIS_CERTIFICATE": certificate}
-    assert load_settings(**secure).redis_certificate == certificate
+    assert load_settings(**secure).redis_certificate == certificate.strip()
     with pytest.raises(SettingsError, match="REDIS_CERTIFICATE: is of use only where"):
         load_settings(**secure | {"REDIS_URL": GOOD["REDIS_URL"]})
 
@@ -171,9 +274,7 @@ def test_version_that_answers_in_another_form_is_refused_with_what_to_set(versio
     )
 
 
-@pytest.mark.parametrize(
-    "version", ["", "latest", "v2.3", "2.x", "2.3.0.1", "2.3 ", "am_sk_test_verysecret", "2026-5-13"]
-)
+@pytest.mark.parametrize("version", ["latest", "v2.3", "2.x", "2.3.0.1", "am_sk_test_verysecret", "2026-5-13"])
 def test_text_that_is_no_version_is_refused_and_not_shown(version: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {"AUTUMN_API_VERSION": version})

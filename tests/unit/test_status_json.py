@@ -29,6 +29,7 @@ NOTHING: dict[str, Any] = {
     "link": None,
     "stripe_id": None,
     "last_error": None,
+    "waits_until_ms": None,
     "failed_tries": 0,
     "failing_since_ms": None,
     "line": None,
@@ -54,6 +55,13 @@ def through_json(answer: dict[str, Any]) -> Any:
 
 def test_every_field_of_a_customer_is_there_also_where_nothing_is_known() -> None:
     assert through_json(standing_json(NOBODY, NewestLetters())) == NOTHING
+
+
+def test_customer_that_waits_for_the_search_says_until_when() -> None:
+    record = {"last_error": "create_failed_before", "waits_for": "create_failed_before", "waits_until_ms": str(AT)}
+    waiting = Standing("ann", "waiting", AT + 1, 1, "1700000000000-7", record)
+    assert standing_json(waiting, NewestLetters())["waits_until_ms"] == AT
+    assert standing_json(replace(waiting, state="idle"), NewestLetters())["waits_until_ms"] is None
 
 
 def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:

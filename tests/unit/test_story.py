@@ -80,9 +80,35 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
     [
         (replace(WAITING, state="working"), "waits for the sync that works on it now"),
         (WAITING, "waits for its turn"),
-        (replace(WAITING, entries=0, oldest_entry=None), "waits for its second look"),
+        (replace(WAITING, entries=0, oldest_entry=None), "waits for its recheck"),
         (
             replace(WAITING, record={**SYNCED, "last_error": "timeout"}),
+            "waits for another try at 2023-11-14T22:14:20+00:00: the last one failed, because a service did not answer "
+            "in time (timeout); nothing has to be done",
+        ),
+        (
+            replace(
+                WAITING,
+                record={
+                    **SYNCED,
+                    "last_error": "create_failed_before",
+                    "waits_for": "create_failed_before",
+                    "waits_until_ms": "1700003605000",
+                },
+            ),
+            "waits for Stripe's search until 23:13:25 UTC: creating its Stripe customer failed, and the search will "
+            "show whether one was made all the same (create_failed_before); nothing has to be done",
+        ),
+        (
+            replace(
+                WAITING,
+                record={
+                    **SYNCED,
+                    "last_error": "timeout",
+                    "waits_for": "create_failed_before",
+                    "waits_until_ms": "1700003605000",
+                },
+            ),
             "waits for another try at 2023-11-14T22:14:20+00:00: the last one failed, because a service did not answer "
             "in time (timeout); nothing has to be done",
         ),
@@ -122,7 +148,7 @@ def test_how_often_and_since_when_it_fails_and_what_waits_is_told() -> None:
 @pytest.mark.parametrize(("kind", "why"), [("echo", "an echo of an older value"), ("whole", "a late write")])
 def test_a_second_look_that_is_to_come_is_told_and_why(kind: str, why: str) -> None:
     standing = replace(IDLE, look_due_ms=1_700_000_000_000, record={**SYNCED, "look_kind": kind})
-    assert f"second look: at 2023-11-14T22:13:20+00:00, in case {why} undoes what was done" in tell(standing, NONE)
+    assert f"recheck: at 2023-11-14T22:13:20+00:00, in case {why} reverts what was written" in tell(standing, NONE)
 
 
 def test_what_was_done_is_told_in_order() -> None:
@@ -146,7 +172,7 @@ def test_what_was_done_is_told_in_order() -> None:
         "    2023-11-14T22:13:23+00:00  wrote email, metadata.autumn_id to cus_1",
         "    2023-11-14T22:13:24+00:00  set the receipt address of pi_1",
         "    2023-11-14T22:13:25+00:00  took back the receipt address of pi_2",
-        "  2023-11-14T22:14:20+00:00  second look: found linked",
+        "  2023-11-14T22:14:20+00:00  recheck: found linked",
         "    2023-11-14T22:13:24+00:00  set the receipt address of pi_1",
     ]
 

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from sandbox.control import control_routes
+from sandbox.control import control_routes, stripe_routes
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.integration.stripe_simulator.client import Client, Clock
@@ -28,6 +28,7 @@ def simulator(clock: Clock) -> StripeSimulator:
 async def client(simulator: StripeSimulator) -> AsyncIterator[Client]:
     app = simulator.app()
     app.add_routes(control_routes(simulator))
+    app.add_routes(stripe_routes(simulator))
     # One connection for each request: a cut one then is the answer, not a reason for aiohttp to try again.
     connector = aiohttp.TCPConnector(force_close=True)
     headers = {"Authorization": f"Bearer {simulator.key}"}

@@ -1,0 +1,223 @@
+"""A name or e-mail goes to Stripe before Autumn: what that must not break when one of the two refuses or is away."""
+
+from typing import Any
+
+import pytest
+
+from jobs.enqueue import outcome_of
+from jobs.line import read_line
+from jobs.record import read_customer
+from jobs.report import read_reports
+from sandbox.faults import Fault
+from tests.conftest import PREFIX, World, read_dead
+from tests.integration.steps import change, reconcile, time_passes, under
+
+UPDATE = "customers.update"
+
+
+def plant(world: World, customer: str = "ann", **fields: Any) -> dict[str, Any]:
+    """A customer that is linked and the same on both sides but for what the fields say of Stripe's."""
+    profile = {"name": "Ann", "email": "ann@example.com"}
+    stripe: dict[str, Any] = world.stripe.seed_customer(metadata={"autumn_id": customer}, **{**profile, **fields})
+    world.autumn.seed(customer, stripe_id=stripe["id"], **profile)
+    return stripe
+
+
+def in_stripe(world: World, customer: str = "ann") -> dict[str, Any]:
+    return world.stripe.customers[world.autumn.customers[customer]["stripe_id"]]
+
+
+async def status(world: World, event: str) -> tuple[str, str | None]:
+    outcome = await outcome_of(world.redis, event)
+    assert outcome is not None
+    return outcome.status, outcome.reason
+
+
+async def findings(world: World, customer: str = "ann") -> list[tuple[str, str]]:
+    report = read_reports((await read_customer(world.redis, PREFIX, customer))["reports"])[0]
+    return [(finding.kind, finding.text) for finding in report.findings]
+
+
+async def test_value_that_autumn_holds_and_stripe_refuses_holds_no_change_up(world: World) -> None:
+    plant(world)
+    world.autumn.customers["ann"]["email"] = "foo@com"
+    said: tuple[dict[str, Any], ...] = ({"name": "Ann B."}, {"metadata": {"k": 1}}, {"send_email_receipts": True})
+    for number, changes in enumerate(said):
+        event = await change(world, "ann", **changes)
+        await world.run()
+        assert (number, await status(world, event)) == (number, ("applied", None))
+        assert ("refused-by-stripe", "Stripe refuses email (email_invalid)") in await findings(world)
+    assert in_stripe(world)["name"] == "Ann B."
+    assert in_stripe(world)["email"] == "ann@example.com"
+    assert in_stripe(world)["metadata"]["autumn_send_email_receipts"] == "true"
+    assert world.autumn.customers["ann"]["email"] == "foo@com"
+
+
+async def test_value_of_a_change_that_stripe_refuses_is_written_nowhere(world: World) -> None:
+    plant(world)
+    good = await change(world, "ann", name="Ann B.")
+    bad = await change(world, "ann", email="foo@com", metadata={"k": 1})
+    last = await change(world, "ann", metadata={"last": True})
+    await world.run()
+    assert [await status(world, event) for event in (good, bad, last)] == [
+        ("applied", None),
+        ("dead", "stripe_refused"),
+        ("applied", None),
+    ]
+    (letter,) = await read_dead(world.redis)
+    assert letter["message"] == "changes.email: Stripe refuses it (email_invalid); send a value that it takes"
+    row = world.autumn.customers["ann"]
+    assert (row["name"], row["email"], row["metadata"]) == ("Ann B.", "ann@example.com", {"last": True})
+    assert (in_stripe(world)["name"], in_stripe(world)["email"]) == ("Ann B.", "ann@example.com")
+
+
+@pytest.mark.parametrize("refusal", ["Autumn refuses", "Autumn cannot see it"])
+async def test_unclaimed_customer_is_untouched_until_autumn_has_accepted_the_link(world: World, refusal: str) -> None:
+    plant(world)
+    x = world.stripe.seed_customer(name="X", email="x@example.com")["id"]
+    before = dict(world.stripe.customers[x])
+    if refusal == "Autumn refuses":
+        world.autumn.switches.add(Fault("403", route=UPDATE))
+    else:
+        world.autumn.stripe.key = "sk_test_of_another_account"
+    await change(world, "ann", stripe_id=x, name="Ann B.")
+    await world.run()
+    assert world.stripe.customers[x] == before
+    assert in_stripe(world)["name"] == "Ann"
+
+
+async def test_unclaimed_customer_gets_the_profile_after_the_link_and_before_the_rest(world: World) -> None:
+    plant(world)
+    x = world.stripe.seed_customer(name="X", email="x@example.com")["id"]
+    event = await change(world, "ann", stripe_id=x, name="Ann B.", metadata={"k": 1})
+    await world.run()
+    assert await status(world, event) == ("applied", None)
+    sent = [set(call.body) - {"customer_id"} for call in world.autumn.calls if UPDATE in call.path]
+    assert sent == [{"stripe_id"}, {"name", "metadata"}]
+    assert (in_stripe(world)["name"], in_stripe(world)["email"]) == ("Ann B.", "ann@example.com")
+    assert in_stripe(world)["metadata"]["autumn_id"] == "ann"
+
+
+@pytest.mark.parametrize("change_of", ["a name", "a null", "a name that Autumn has none of"])
+async def test_stripe_has_autumns_value_again_when_autumn_refuses(world: World, change_of: str) -> None:
+    plant(world)
+    if change_of == "a name that Autumn has none of":
+        world.autumn.customers["ann"]["name"] = None
+    world.autumn.switches.add(Fault("400", route=UPDATE))
+    event = await change(world, "ann", name=None if change_of == "a null" else "Refused")
+    await world.run()
+    assert (await status(world, event))[0] == "dead"
+    assert in_stripe(world)["name"] == "Ann"
+
+
+@pytest.mark.parametrize("value", ["Ann B.", None])
+async def test_stripe_has_autumns_value_again_when_a_change_is_given_up(world: World, value: str | None) -> None:
+    plant(world)
+    world.autumn.switches.add(Fault("503", route=UPDATE))
+    await world.redis.xadd("customer-updates", {"customer_id": "ann", "changes": _json(value)}, id="1000-0")
+    await world.run()
+    assert in_stripe(world)["name"] == value
+    await _fails_for_a_day(world)
+    assert [letter["reason"] for letter in await read_dead(world.redis)] == ["service_unavailable"]
+    world.autumn.switches.clear()
+    for _ in range(3):
+        await time_passes(world)
+        await world.run()
+    assert in_stripe(world)["name"] == "Ann"
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+
+
+def _json(name: str | None) -> str:
+    return '{"name": null}' if name is None else f'{{"name": "{name}"}}'
+
+
+async def _fails_for_a_day(world: World) -> None:
+    """The customer fails often and long enough that its change is given up."""
+    for _ in range(20):
+        await world.redis.hset(f"{PREFIX}:customer:ann", "failing_since", "1.0")  # type: ignore[misc]  # one type for both
+        await time_passes(world)
+        await world.run()
+        if await read_dead(world.redis):
+            return
+    raise AssertionError("the change was never given up")
+
+
+@pytest.mark.parametrize("why", ["halted", "an outage"])
+@pytest.mark.parametrize("what", ["a name", "a repair"])
+async def test_probe_writes_nothing_to_stripe_before_autumn_has_accepted(world: World, why: str, what: str) -> None:
+    plant(world)
+    world.autumn.switches.add(Fault("403" if why == "halted" else "503", route=UPDATE))
+    while await read_line(world.redis, PREFIX) is None:
+        await change(world, "ann", metadata={"k": 1})
+        await world.run()
+        await time_passes(world)
+    world.autumn.switches.clear()
+    world.autumn.switches.add(Fault("403" if why == "halted" else "503", route=UPDATE))
+    plant(world, "bob", name="Stale")
+    writes = len(world.stripe.writes)
+    event = await (change(world, "bob", name="Bob B.") if what == "a name" else reconcile(world, "bob"))
+    for _ in range(6):
+        await time_passes(world)
+        await world.run()
+    assert world.stripe.writes[writes:] == []
+    world.autumn.switches.clear()
+    for _ in range(6):
+        await time_passes(world)
+        await world.run()
+    assert await read_line(world.redis, PREFIX) is None
+    assert await status(world, event) == ("applied", None)
+    expected = "Bob B." if what == "a name" else "Ann"
+    assert (in_stripe(world, "bob")["name"], world.autumn.customers["bob"]["name"]) == (expected, expected)
+
+
+async def test_another_form_in_stripe_is_accepted_and_not_written_again(world: World) -> None:
+    world.stripe.normalizes = True
+    plant(world)
+    event = await change(world, "ann", name="  Ann B. ", email="Ann.New@Example.com")
+    await world.run()
+    assert await status(world, event) == ("applied", None)
+    assert (in_stripe(world)["name"], in_stripe(world)["email"]) == ("Ann B.", "ann.new@example.com")
+    await world.stripe.webhooks.deliver_all()
+    writes = len(world.stripe.writes)
+    for _ in range(3):
+        await reconcile(world, "ann")
+        await world.run()
+        await time_passes(world)
+        await world.run()
+    assert world.stripe.writes[writes:] == []
+    assert await findings(world) == []
+
+
+@pytest.mark.parametrize("is_created_by", ["the worker", "another app"])
+async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
+    world: World, is_created_by: str
+) -> None:
+    stripe_id = plant(world, "ann")["id"]
+    await world.resources.autumn.update("ann", {"metadata": {"k": 1}})
+    row = world.autumn.customers.pop("ann")
+    world.autumn.customers["bob"] = {**row, "id": "bob"}
+    if is_created_by == "another app":
+        await world.resources.autumn.get_or_create("ann")
+    world = under(world, when_missing="create")
+    writes, shown = len(world.stripe.writes), dict(world.stripe.customers[stripe_id])
+    updates = [call for call in world.autumn.calls if UPDATE in call.path]
+    event = await change(world, "ann", name="Another Ann")
+    await world.run()
+    assert await status(world, event) == ("dead", "needs-review")
+    (letter,) = await read_dead(world.redis)
+    assert all(each in letter["message"] for each in ("ann", "bob", stripe_id))
+    assert world.stripe.writes[writes:] == []
+    assert world.stripe.customers[stripe_id] == shown
+    assert [call for call in world.autumn.calls if UPDATE in call.path] == updates
+    assert ("ann" in world.autumn.customers) == (is_created_by == "another app")
+
+
+async def test_lost_link_of_a_customer_that_nobody_else_has_is_found_again(world: World) -> None:
+    plant(world, "bob")
+    ours = world.stripe.seed_customer(name="Old", metadata={"autumn_id": "ann"})["id"]
+    world.autumn.seed("ann", name="Ann")
+    event = await change(world, "ann", email="ann@example.com")
+    await world.run()
+    assert await status(world, event) == ("applied", None)
+    assert world.autumn.customers["ann"]["stripe_id"] == ours
+    assert (in_stripe(world)["name"], in_stripe(world)["email"]) == ("Ann", "ann@example.com")

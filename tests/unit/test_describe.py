@@ -1,0 +1,79 @@
+"""How an unexpected error is described: its type and the places in our code that it came through, no value of it."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from config.settings import SettingsError, load_settings
+from jobs.errors import describe
+from jobs.events import new_update
+from jobs.record import as_text
+
+PRIVATE = "ann@example.com"
+
+
+def raised_by(act: Callable[[], object]) -> Exception:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - any is described
+        act()
+    return raised.value
+
+
+def test_an_error_is_described_by_its_type_and_our_file_line_and_function() -> None:
+    text = describe(raised_by(lambda: as_text({PRIVATE: b""})))  # type: ignore[dict-item]  # on purpose
+    place, *callers = text.removeprefix("AttributeError at ").split(" < ")
+    assert place.startswith("jobs/record.py:")
+    assert place.endswith((" as_text", " <dictcomp>"))
+    assert all(caller.startswith("jobs/record.py:") for caller in callers)
+
+
+def test_frames_of_libraries_are_left_out_where_there_are_ours() -> None:
+    text = describe(raised_by(lambda: new_update(customer_id="ann", changes={"name": object()})))
+    assert "jobs/events.py:" in text
+    assert "pydantic" not in text
+
+
+def test_an_error_of_a_library_alone_has_the_last_folder_and_file() -> None:
+    text = describe(raised_by(lambda: json.loads(f'{{"email": "{PRIVATE}"')))
+    assert text.startswith("JSONDecodeError at json/decoder.py:")
+    assert PRIVATE not in text
+
+
+def test_an_error_that_was_never_raised_is_its_type() -> None:
+    assert describe(ValueError(PRIVATE)) == "ValueError"
+
+
+def test_the_cause_of_an_error_is_described_with_it() -> None:
+    def act() -> None:
+        try:
+            as_text({PRIVATE: b""})  # type: ignore[dict-item]  # on purpose
+        except AttributeError as error:
+            raise LookupError(PRIVATE) from error
+
+    text = describe(raised_by(act))
+    assert text.startswith("LookupError at unit/test_describe.py:")
+    assert "; from AttributeError at jobs/record.py:" in text
+    assert PRIVATE not in text
+
+
+def test_a_cause_that_is_hidden_on_purpose_stays_hidden() -> None:
+    error = raised_by(lambda: load_settings(REDIS_URL=PRIVATE))
+    assert isinstance(error, SettingsError)
+    assert describe(error).startswith("SettingsError at config/settings.py:")
+    assert "ValidationError" not in describe(error)
+
+
+def test_the_errors_of_a_group_are_described_each() -> None:
+    errors = [raised_by(lambda: as_text({PRIVATE: b""})), KeyError(PRIVATE)]  # type: ignore[dict-item]  # on purpose
+    text = describe(ExceptionGroup(PRIVATE, [ExceptionGroup(PRIVATE, errors), ValueError(PRIVATE)]))
+    assert text.startswith("ExceptionGroup [ExceptionGroup [AttributeError at jobs/record.py:")
+    assert text.endswith(" | KeyError] | ValueError]")
+    assert PRIVATE not in text
+
+
+def test_a_description_stays_short() -> None:
+    error: Exception = ValueError(PRIVATE)
+    for _ in range(50):
+        error = ExceptionGroup(PRIVATE, [error, *(KeyError(PRIVATE) for _ in range(50))])
+        error.__cause__ = error
+    assert len(describe(error)) <= 1000

@@ -1,0 +1,22 @@
+"""What a failed sync says about a service: whether others should stop, too."""
+
+import pytest
+
+from jobs.errors import GiveUp, Halt, Limited, TryAgain
+from jobs.line import NOTHING_LEARNED, LineReport, report_of
+
+
+@pytest.mark.parametrize(
+    ("error", "report"),
+    [
+        (TryAgain("stripe", "http_500"), LineReport("down", "stripe", "http_500")),
+        (TryAgain("stripe", "http_500", is_replay=True), NOTHING_LEARNED),
+        (TryAgain("autumn", "unexpected_response"), NOTHING_LEARNED),
+        (Limited("stripe", "rate_limit", limit="stripe"), LineReport("works")),
+        (GiveUp("stripe", "email_invalid"), NOTHING_LEARNED),
+        (Halt("stripe", "invalid_key", "Set a key"), LineReport("halt", "stripe", "invalid_key", "Set a key")),
+        (ValueError("any"), NOTHING_LEARNED),
+    ],
+)
+def test_only_fresh_failures_say_that_a_service_is_down(error: Exception, report: LineReport) -> None:
+    assert report_of(error) == report

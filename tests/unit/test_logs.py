@@ -1,0 +1,34 @@
+"""How an exception that a library logs is rendered: places and types of the whole chain, never a message."""
+
+import json
+import subprocess
+import sys
+
+LOGS_A_CHAIN = """
+import logging
+from config.logs import configure_logs
+
+configure_logs("json", "INFO")
+
+def fail():
+    try:
+        raise KeyError("ann@example.com")
+    except KeyError as error:
+        raise LookupError("ann@example.com") from error
+
+try:
+    try:
+        fail()
+    except LookupError as error:
+        raise ExceptionGroup("ann@example.com", [error])
+except ExceptionGroup as group:
+    logging.getLogger("arq").exception("job failed: %s", group)
+"""
+
+
+def test_an_exception_is_logged_with_its_causes_and_its_members_and_no_message() -> None:
+    ended = subprocess.run([sys.executable, "-c", LOGS_A_CHAIN], capture_output=True, text=True, check=True)
+    rendered = json.loads(ended.stderr)["exception"]
+    assert [name for name in ("ExceptionGroup", "LookupError", "KeyError") if name not in rendered] == []
+    assert "in fail" in rendered
+    assert "ann@example.com" not in ended.stderr

@@ -6,7 +6,7 @@ Anything may run twice: the values written are absolute, and each try begins wit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from pydantic import JsonValue
@@ -289,10 +289,14 @@ class Round:
                 self._overwritten.setdefault(name, shown or "")
                 self.profile_changed |= bool(shown) and not self.writes.mail.wants_a_look
                 self._forms[name] = getattr(after, name)
+        kept_form: dict[str, Any] = {}
         # Stripe may store another form of a value, which is as good as the one that was sent.
-        kept_form = {
-            name: getattr(step, name) for name in PROFILE if getattr(step, name) and getattr(after, name) is not None
-        }
+        for name in PROFILE:
+            written, stored = getattr(step, name), getattr(after, name)
+            if written and stored is not None:
+                kept_form[name] = written
+            elif written is None and name in self._forms and stored == self._forms[name]:
+                kept_form[name] = getattr(before, name)
         shown_view = view.with_customer(replace(after, **kept_form))
         if view.wanted is not None:
             self._wanted = (view.wanted.id, shown_view)

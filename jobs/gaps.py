@@ -4,13 +4,30 @@ Looked up one by one, because there are few of them; a scan of everybody has no 
 """
 
 import asyncio
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from jobs.customer import StripeCustomer
-from jobs.errors import GiveUp
+from jobs.errors import GiveUp, TryAgain
 from jobs.listing import Lists, patiently
 from jobs.scan_progress import ScanProgress
 from jobs.spool import Spool
+
+PROBE_PATIENCE_SECONDS: Final = 30.0
+
+
+async def has_search(lists: Lists, progress: ScanProgress) -> bool:
+    """Whether Stripe's account has search, by one probe; without it a sync links fewer customers and creates none.
+
+    True if the search fails for so long that nobody can tell: no scan should fail because of that. Raises SyncError.
+    """
+    try:
+        probing = replace(lists, patience_seconds=min(PROBE_PATIENCE_SECONDS, lists.patience_seconds))
+        return await patiently(lists.stripe.has_search, probing, progress)
+    except TryAgain:
+        progress.trouble = ""
+        return True
 
 
 async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:

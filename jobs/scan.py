@@ -24,7 +24,7 @@ from jobs.autumn import AutumnClient
 from jobs.customer import Mode
 from jobs.drift import SCAN_KINDS, Lens, findings_of, orphan
 from jobs.errors import Halt, SyncError, describe
-from jobs.gaps import fill_gaps
+from jobs.gaps import fill_gaps, has_search
 from jobs.listing import Lists, list_both
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
@@ -226,7 +226,7 @@ async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: S
     await asyncio.to_thread(spool.join)
     findings = SpooledFindings(spool, asked.kinds or SCAN_KINDS)
     findings.clear()
-    lens = doors.lens
+    lens = replace(doors.lens, searched=await has_search(doors.lists, progress))
     for after in range(0, spool.last_row("autumn"), ROWS_AT_A_TIME):
         progress.findings += await asyncio.to_thread(_compare_rows, spool, findings, lens, after)
         progress.compared += ROWS_AT_A_TIME

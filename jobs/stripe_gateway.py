@@ -41,6 +41,8 @@ RETRIEVE_PAYMENT = "GET /v1/payment_intents/{id}"
 UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
 ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT)
 LIST_LIMIT = 100
+NOBODY_ID = "customer-sync-nobody"
+"""An id that no customer of Autumn's has; it does no harm if one does."""
 
 
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
@@ -101,6 +103,15 @@ class StripeGateway:
                 if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                     found[now.id] = now
         return tuple(found.values()), True
+
+    async def has_search(self) -> bool:
+        """Whether the account has search, by a search for a customer that is not there. Raises SyncError."""
+        search: CustomerSearchParams = {"query": f"metadata['{AUTUMN_ID}']:'{NOBODY_ID}'", "limit": 1}
+        try:
+            await self._get(SEARCH, dict(search))
+        except GiveUp:
+            return False
+        return True
 
     async def customer_page(
         self, after: str, *, created_since_ms: int | None = None

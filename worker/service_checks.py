@@ -123,11 +123,13 @@ async def _stripe_key(services: Services) -> Found:
 
 
 async def _stripe_search(services: Services) -> Found:
-    _, searched = await services.stripe.find_ours(NOBODY, None)
-    if searched:
+    if await services.stripe.has_search():
         return Found("ok", "customers can be searched for")
-    text = "the account has no search: Stripe customers that carry our id are found by their e-mail address only"
-    return Found("warning", text, "Set STRIPE_WHEN_UNLINKED=link-only if duplicates are worse than missing links")
+    text = (
+        "the account has no search: an unlinked customer stays unlinked and none is created for it, because ours may "
+        "exist under another e-mail address"
+    )
+    return Found("warning", text, "Send a change with the stripe_id of the right Stripe customer for each of them")
 
 
 async def _stripe_payments(services: Services) -> Found:

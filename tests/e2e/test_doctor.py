@@ -255,6 +255,8 @@ async def test_an_account_without_search_is_a_warning(box: Sandbox, tmp_path: Pa
     code, lines = await look(box, tmp_path)
     assert code == 0
     assert verdicts(lines, "warning") == {"stripe-search"}
+    assert "none is created" in lines["stripe-search"]["text"]
+    assert "stripe_id" in lines["stripe-search"]["fix"]
 
 
 async def test_a_limit_that_others_use_up_is_a_warning_and_a_service_that_is_down_is_wrong(

@@ -27,6 +27,8 @@ async def test_what_is_left_as_somebody_undoes_it_is_reported_beside_the_changes
     world: World,
 ) -> None:
     seed(world, "ann")
+    await change(world, "ann", name="Old")
+    await world.run()
     await lose_an_answer(world, name="New")
     await undo_again_and_again(world, 3)
     await change(world, "ann", metadata={"k": 1})

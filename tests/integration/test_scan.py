@@ -58,9 +58,7 @@ async def test_a_scan_that_only_reports_writes_nothing_anywhere(world: World, tm
     assert os.listdir(tmp_path) == []
 
 
-async def test_it_takes_a_call_for_each_thousand_of_autumn_and_each_hundred_of_stripe_and_no_more(
-    world: World, tmp_path: Path
-) -> None:
+async def test_scan_takes_a_call_for_each_page_and_one_probe_of_the_search(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(201):
         field.agreeing(f"both_{index}")
@@ -69,7 +67,7 @@ async def test_it_takes_a_call_for_each_thousand_of_autumn_and_each_hundred_of_s
     scanned = await scan(scan_doors(world, tmp_path))
     assert (scanned.run.autumn_customers, scanned.run.stripe_customers) == (2001, 201)
     assert [call.path for call in world.autumn.calls] == ["/v1/customers.list"] * 3
-    assert [call.path for call in world.stripe.calls] == ["/v1/customers"] * 3
+    assert [call.path for call in world.stripe.calls] == [*["/v1/customers"] * 3, "/v1/customers/search"]
     assert len(scanned.findings) == 1800
 
 

@@ -220,6 +220,21 @@ async def test_a_version_of_autumn_that_cannot_be_scanned_is_told_before_anythin
     assert field.autumn.calls == []
 
 
+@pytest.mark.parametrize("version", ["2.4.0", "2.5"])
+async def test_later_version_of_autumn_is_scanned_with_its_page_size(scans: Scans, field: Field, version: str) -> None:
+    field.autumn.newest_version, field.autumn.largest_page = "2.5", 4
+    code, output, errors = await scans.run("scan", "--since", "1h", AUTUMN_API_VERSION=version)
+    assert (code, errors) == (CLEAN, "")
+    assert "compared: 9 customers of Autumn" in output
+
+
+async def test_version_that_autumn_does_not_know_is_named(scans: Scans, field: Field) -> None:
+    code, _, errors = await scans.run("scan", AUTUMN_API_VERSION="2.4.0")
+    assert code == FAILED
+    assert "Set AUTUMN_API_VERSION" in errors
+    assert field.stripe.writes == []
+
+
 async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
     assert await scans.run("scan", "history") == (0, "no scan was run yet\n", "")
     PLANTINGS["name"](field, "ann")

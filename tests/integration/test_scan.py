@@ -235,6 +235,20 @@ async def test_bounded_scan_of_several_pages_stops_at_the_bound(world: World, tm
     assert not any("created_at_range" in body for body in lists)
 
 
+@pytest.mark.parametrize("since", [None, 3600])
+async def test_scan_goes_on_with_the_page_size_that_autumn_names(
+    world: World, tmp_path: Path, since: int | None
+) -> None:
+    field = Field(world.autumn, world.stripe)
+    for index in range(250):
+        field.agreeing(f"user_{index}", name="Edited" if index == 0 else f"Name of user_{index}")
+    world.autumn.largest_page = 100
+    since_ms = None if since is None else (int(time.time()) - since) * 1000
+    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    assert scanned.found == {("user_0", "profile-drift", "name")}
+    assert [(call.body["limit"], call.status) for call in world.autumn.calls] == [(1000, 400), *[(100, 200)] * 3]
+
+
 @pytest.mark.parametrize(("bound", "calls"), [("before", 2), ("after", 1)])
 async def test_bounded_scan_ends_with_the_list_or_the_first_page(
     world: World, tmp_path: Path, bound: str, calls: int

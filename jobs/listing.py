@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -21,7 +21,7 @@ from jobs.errors import Absent, TryAgain
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.retry import Again, History, decide
-from jobs.scan_progress import ScanProgress
+from jobs.scan_progress import ScanProgress, Trouble
 from jobs.spool import Side, Spool
 from jobs.stripe_gateway import StripeGateway
 
@@ -138,20 +138,34 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
 
 
 async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progress: ScanProgress) -> Answer:
-    """What `read` answers, asked for again while it fails in passing. Raises SyncError when that lasts too long."""
-    begun, tries = time.monotonic(), 0
-    while True:
-        try:
-            answer = await read()
-        except TryAgain as error:
-            tries += 1
-            fate = decide(error, History(tries, 0.0), lists.random)
-            is_unreadable = error.code == "unexpected_response" and tries >= UNREADABLE_TRIES
-            if is_unreadable or not isinstance(fate, Again) or time.monotonic() - begun > lists.patience_seconds:
-                raise
-            log.warning("page_again", service=error.service, error=error.code, tries=tries)
-            progress.trouble = error.code
-            await asyncio.sleep(min(fate.after_seconds, LONGEST_PAUSE_SECONDS))
-        else:
-            progress.trouble = ""
-            return answer
+    """Return what `read` returns, tried again while it fails in passing; `progress` shows the trouble meanwhile.
+
+    Raises SyncError if that lasts longer than the patience.
+    """
+    begun, trouble = time.monotonic(), Trouble()
+    try:
+        while True:
+            try:
+                return await read()
+            except TryAgain as error:
+                pause_seconds = _pause_seconds(error, trouble, lists, time.monotonic() - begun)
+                if pause_seconds is None:
+                    raise
+                if trouble not in progress.troubles:
+                    progress.troubles.append(trouble)
+                log.warning("page_again", **asdict(trouble))
+                await asyncio.sleep(pause_seconds)
+    finally:
+        if trouble in progress.troubles:
+            progress.troubles.remove(trouble)
+
+
+def _pause_seconds(error: TryAgain, trouble: Trouble, lists: Lists, failing_seconds: float) -> float | None:
+    """Note the error in the trouble. Return the seconds until the next try, None if there is none."""
+    trouble.service, trouble.error, trouble.tries = error.service, error.code, trouble.tries + 1
+    trouble.gives_up_after_tries = UNREADABLE_TRIES if error.code == "unexpected_response" else 0
+    trouble.gives_up_in_seconds = max(0, int(lists.patience_seconds - failing_seconds))
+    if trouble.tries == trouble.gives_up_after_tries or failing_seconds > lists.patience_seconds:
+        return None
+    fate = decide(error, History(trouble.tries, 0.0), lists.random)
+    return min(fate.after_seconds, LONGEST_PAUSE_SECONDS) if isinstance(fate, Again) else None

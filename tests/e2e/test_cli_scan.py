@@ -270,6 +270,30 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(
     assert any(re.search(r" 10 customers, [\d,]+/s, 0 findings 0:00:0\d$", bar) for bar in bars), bars
 
 
+@pytest.mark.usefixtures("field")
+async def test_page_that_fails_is_told_while_it_is_tried_again(scans: Scans, world: World, tmp_path: Path) -> None:
+    world.stripe.switches.add(Fault("503", route="GET /v1/customers"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "scan", "--json", "scan.json"),
+        cwd=tmp_path,
+        env=scans.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            while not (line := await process.stderr.readline()).startswith(b"scan: Stripe fails ("):
+                assert line, "it ended without a word"
+    finally:
+        world.stripe.switches.clear()
+    output, _ = await process.communicate()
+    assert re.search(rb" (1 try|\d+ tries), trying for \d+ s more\n$", line)
+    assert process.returncode == CLEAN
+    assert output.startswith(b"compared: 9 customers of Autumn")
+    assert json.loads((tmp_path / "scan.json").read_text())["findings"] == []
+
+
 async def test_stopped_by_ctrl_c_it_says_so_and_goes_on_when_it_is_started_again(
     scans: Scans, field: Field, world: World, redis: Redis, tmp_path: Path
 ) -> None:

@@ -68,6 +68,10 @@ class Round:
         asked = Asked(said, cleared(said), suspicious=self._is_suspicious, requested=frozenset(flat(said)))
         await self._agree(asked, entries, spoken)
 
+    def look_afresh(self) -> None:
+        """Read both sides again before anything else is done: what was known may be only half true."""
+        self._autumn = self._view = self._wanted = None
+
     async def reapply(self, later: Mapping[str, JsonValue]) -> None:
         """Request again what something has reverted to an older value. Raises as `apply` does.
 

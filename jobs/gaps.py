@@ -30,7 +30,6 @@ async def has_search(lists: Lists, progress: ScanProgress) -> bool:
         probing = replace(lists, patience_seconds=min(PROBE_PATIENCE_SECONDS, lists.patience_seconds))
         return await patiently(lists.stripe.has_search, probing, progress)
     except TryAgain:
-        progress.trouble = ""
         return True
 
 
@@ -38,6 +37,7 @@ async def look_up_links(lists: Lists, spool: Spool, progress: ScanProgress, *, a
     """Look up linked customers that Stripe's list lacks, and count the others. Raises SyncError if a look fails."""
     for stripe_id in await asyncio.to_thread(spool.unseen_links, at_most):
         linked = await patiently(partial(lists.stripe.retrieve, stripe_id), lists, progress)
+        progress.looked_up += 1
         if isinstance(linked, StripeCustomer):
             await asyncio.to_thread(spool.add_looked_up, [linked])
         else:
@@ -53,8 +53,10 @@ async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
     """
     for customer_id, email in await asyncio.to_thread(spool.without_stripe):
         ours, _ = await patiently(partial(lists.stripe.find_ours, customer_id, email), lists, progress)
+        progress.looked_up += 1
         await asyncio.to_thread(spool.add_looked_up, ours)
     for owner in await asyncio.to_thread(spool.unknown_owners):
+        progress.looked_up += 1
         try:
             await patiently(partial(lists.autumn.get, owner), lists, progress)
         except GiveUp:

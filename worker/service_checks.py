@@ -12,7 +12,7 @@ from typing import Final
 from config.autumn_versions import DEFAULT_VERSION, supports_scans
 from config.settings import Settings
 from jobs.autumn import AutumnClient
-from jobs.autumn_pages import ListedCustomer
+from jobs.autumn_pages import ListedCustomer, PageSize, fitting_page
 from jobs.customer import AUTUMN_MODES, NoCustomer
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from jobs.stripe_gateway import StripeGateway
@@ -82,7 +82,7 @@ async def _autumn_version(services: Services) -> Found:
 
 
 async def _read_customers(services: Services) -> None:
-    services.newest = tuple(await services.autumn.newest(NEWEST))
+    services.newest = tuple(await fitting_page(services.autumn.newest, PageSize(NEWEST)))
     known = next((customer.id for customer in services.newest if customer.id), None)
     if known is not None:
         with suppress(GiveUp):  # It may be deleted by now.

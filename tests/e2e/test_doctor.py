@@ -113,8 +113,9 @@ async def test_version_that_is_for_events_alone_is_a_warning(box: Sandbox, tmp_p
     assert lines["same-account"]["verdict"] == "ok"
 
 
-@pytest.mark.parametrize("version", ["2.3", "2.3.0"])
+@pytest.mark.parametrize("version", ["2.3", "2.3.0", "2.5.0"])
 async def test_version_that_is_for_events_and_scans_is_said_to_be(box: Sandbox, tmp_path: Path, version: str) -> None:
+    box.autumn.newest_version, box.autumn.largest_page = "2.5", 200
     _, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
     assert (lines["autumn-version"]["verdict"], lines["autumn-version"]["text"]) == (
         "ok",

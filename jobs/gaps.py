@@ -42,7 +42,6 @@ async def look_up_links(lists: Lists, spool: Spool, progress: ScanProgress, *, a
             await asyncio.to_thread(spool.add_looked_up, [linked])
         else:
             await asyncio.to_thread(spool.add_absent, stripe_id)
-        progress.looked_up += 1
     progress.not_checked = await asyncio.to_thread(spool.count_unchecked)
 
 

@@ -172,7 +172,7 @@ def summary(run: ScanRun) -> list[str]:
     if run.left_out:
         lines.append(f"left out: {_many(run.left_out, 'customer')} with changes that wait or were just synced")
     if run.looked_up:
-        lines.append(f"looked up: {_many(run.looked_up, 'linked customer')} that Stripe's list lacks")
+        lines.append(f"looked up: {_many(run.looked_up, 'customer')} that a list lacks")
     if run.not_checked:
         lines.append(f"not checked: {_many(run.not_checked, 'customer')} more whose link Stripe's list lacks")
     if run.asked:

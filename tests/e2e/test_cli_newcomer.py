@@ -81,7 +81,7 @@ async def test_a_wrong_password_is_not_taken_for_a_redis_that_is_away(
     url = redis_server.url.replace("redis://", "redis://user:wrong@")
     for words in (["status"], ["status", "ann"], ["dead", "list"]):
         code, _, errors = await terminal.run(*words, REDIS_URL=url)
-        assert code == 69
+        assert code == 78
         assert errors == "Redis refuses the user or the password (AuthenticationError). Correct REDIS_URL\n"
 
 

@@ -169,7 +169,10 @@ def _shared(pair: Pair) -> Iterator[ScanFinding]:
     if not pair.sharers or autumn.stripe_id is None:
         return
     owner = pair.linked.owner if pair.linked else None
-    reason = f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}"
+    reason = (
+        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each change of one may "
+        "overwrite the other's name and e-mail in Autumn"
+    )
     yield ScanFinding(
         autumn.id, "shared", (autumn.stripe_id,), "stripe_id", autumn.stripe_id, owner, reason, NOTHING, False
     )

@@ -184,6 +184,18 @@ async def _limits(settings: Settings) -> Found:
     return Found("ok", "all rates are within what the services take by default")
 
 
+async def _receipts(settings: Settings) -> Found:
+    """Name what else decides about receipts: Stripe has no API for it, so that it is not checked."""
+    also = [
+        f"RECEIPTS={settings.receipts}",
+        'if the dashboard\'s "Successful payments" is on, Stripe mails receipts whatever the flag says',
+        "an invoice's receipt needs an e-mail address when the invoice is finalised",
+    ]
+    if settings.mode == "test":
+        also.append("test mode mails only the account's own people")
+    return Found("ok", "; ".join(also))
+
+
 SERVICE_CHECKS: Final = (
     Check("autumn-key", _autumn_key),
     Check("autumn-version", _autumn_version, ("autumn-key",)),
@@ -193,4 +205,4 @@ SERVICE_CHECKS: Final = (
     Check("stripe-payments", _stripe_payments, ("stripe-key",)),
     Check("same-account", _same_account, ("autumn-version", "stripe-key")),
 )
-SETTINGS_CHECKS: Final = (Check("limits", _limits),)
+SETTINGS_CHECKS: Final = (Check("limits", _limits), Check("receipts", _receipts))

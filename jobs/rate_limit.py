@@ -7,9 +7,9 @@ after its call has failed keeps its place until then: Autumn goes on with a requ
 never keep the last place, so that a bad network slows the others down and does not stop them. A 429 that comes all the
 same, because others use the same account, slows the rate it is about down for everybody.
 
-Which call of Autumn's needs what follows from Autumn's own limits: updates share 25 a second, lists have 50 a second.
-Gets and creates have 10,000 a second for each customer, which one sync at a time never reaches, so neither takes a turn
-of the updates. A create is a write, though, and needs a place.
+Autumn's own limits decide what a call needs. Updates share 25 a second, and lists have 50 a second. Gets and creates
+have 10,000 a second for each customer. One sync at a time never reaches that, so neither takes a turn of the updates.
+But a create is a write, so it needs a place.
 """
 
 import asyncio

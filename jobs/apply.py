@@ -197,8 +197,9 @@ class Round:
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
-        shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        self.memory.expect(fields, _shown(autumn), shown, *map(flat, spoken))
+        self.memory.expect(fields, _shown(autumn), *map(flat, spoken))
+        if target is not None:
+            self.memory.overwrite(_shown(autumn), {name: getattr(target, name) for name in PROFILE})
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             self.memory.stripe_id = target.id
             await self.writes.remember(self.memory)
@@ -261,7 +262,7 @@ class Round:
             case CreateInStripe(autumn_id):
                 self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
             case UpdateStripe():
-                return await self._update_stripe(step, view, asked, entries)
+                return await self._update_stripe(step, autumn, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
                 kept = self._view or view
@@ -269,9 +270,13 @@ class Round:
                 self._view = replace(kept, payments=payments)
         return asked
 
-    async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
+    async def _update_stripe(
+        self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, asked: Asked, entries: Sequence[str]
+    ) -> Asked:
         """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""
         before = next(each for each in view.everyone if each.id == step.stripe_id)
+        written_over = {name: getattr(before, name) for name in PROFILE if getattr(step, name) is not None}
+        self.memory.overwrite(_shown(autumn), written_over)
         try:
             after = await self.writes.update_stripe(step, entries)
         except GiveUp as refusal:

@@ -37,6 +37,7 @@ SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
     "receipt-email-drift",
     "receipt-not-set",
     "receipts-cannot-be-sent",
+    "refused-by-stripe",
     "email-left-out",
     "metadata-left-out",
 )
@@ -73,6 +74,8 @@ class Lens:
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
     """What is wrong with one customer of Autumn; nothing where both sides agree."""
+    if not pair.is_checked:
+        return [*_shared(pair)]
     view = _view(pair, lens)
     plan, steps = steps_ahead(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
     if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
@@ -136,7 +139,7 @@ def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
     stripe_id = pair.autumn.stripe_id
     match plan.link:
         case LinkState.GONE:
-            return f"{stripe_id} is not in Stripe's list: deleted, not of this account, or of a test clock"
+            return f"{stripe_id} is deleted, or not of this account"
         case LinkState.UNCLAIMED:
             return f"{stripe_id} is linked and does not say whose it is"
         case LinkState.UNLINKED if pair.ours:
@@ -166,7 +169,10 @@ def _shared(pair: Pair) -> Iterator[ScanFinding]:
     if not pair.sharers or autumn.stripe_id is None:
         return
     owner = pair.linked.owner if pair.linked else None
-    reason = f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}"
+    reason = (
+        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each change of one may "
+        "overwrite the other's name and e-mail in Autumn"
+    )
     yield ScanFinding(
         autumn.id, "shared", (autumn.stripe_id,), "stripe_id", autumn.stripe_id, owner, reason, NOTHING, False
     )

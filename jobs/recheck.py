@@ -40,11 +40,10 @@ Fields = Mapping[str, JsonValue]
 class Known:
     """What is known of one field: digests of the value written last, in each form it was seen in, and of older ones.
 
-    `at` is when it was written, in seconds since the epoch. `overwritten` are values of somebody else that Stripe showed
-    and that were written over: they are older than the next change of the field, and newer than the last one.
-    `unaccepted` is the digest of a value that was written to
-    Stripe and not yet accepted by Autumn, empty where there is none. `kept` holds the value itself, in a tuple of one,
-    while an update of unknown fate may revert it.
+    `at` is when it was written, in seconds since the epoch. `overwritten` are values of somebody else that Stripe
+    showed and a sync wrote over: they are newer than the last change of the field, and older than the next one.
+    `unaccepted` is the digest of a value that was written to Stripe and not yet accepted by Autumn, empty where there
+    is none. `kept` holds the value itself, in a tuple of one, while an update of unknown fate may revert it.
     """
 
     at: float
@@ -230,10 +229,25 @@ class Memory:
         return [self._digest(name, each[name]) for each in sources if name in each]
 
     def _digest(self, name: str, value: JsonValue) -> str:
-        """The digest of a value, the same for every form that Stripe may store it in."""
-        text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        whole = "\n".join([self.customer_id, name, text if value not in (None, "") else "null"])
-        return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return digest_of(self.customer_id, name, value)
+
+
+def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
+    """The digest of a field's value, the same for every form that Stripe may store it in."""
+    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
+    """What Autumn shows of a customer, by field."""
+    fields: dict[str, JsonValue] = {
+        "name": autumn.name,
+        "email": autumn.email,
+        "stripe_id": autumn.stripe_id,
+        "send_email_receipts": autumn.send_email_receipts,
+    }
+    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
 
 
 def flat(values: Fields) -> dict[str, JsonValue]:

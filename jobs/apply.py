@@ -141,8 +141,9 @@ class Round:
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
-        shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        self.memory.expect(fields, shown_by(autumn), shown, *map(flat, spoken))
+        self.memory.expect(fields, shown_by(autumn), *map(flat, spoken))
+        if target is not None:
+            self.memory.overwrite(shown_by(autumn), {name: getattr(target, name) for name in PROFILE})
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             self.memory.stripe_id = target.id
             await self.writes.remember(self.memory)
@@ -205,6 +206,9 @@ class Round:
             case CreateInStripe(autumn_id):
                 self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
             case UpdateStripe():
+                shown = next(each for each in view.everyone if each.id == step.stripe_id)
+                written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
+                self.memory.overwrite(shown_by(autumn), written_over)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.

@@ -75,11 +75,11 @@ class Round:
         """
         if not self.memory.fields:
             return
-        if "stripe_id" in later:
+        autumn, view = await self._look(Asked())
+        if "stripe_id" in later and view.linked is None:
             # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
             self.left_out = True
             return
-        autumn, view = await self._look(Asked())
         lost = self._lost(autumn, view, besides=later)
         if lost:
             await self._reapply(lost)

@@ -4,6 +4,7 @@ It looks, plans, takes a step, and plans again until nothing is left; what it ta
 Anything may run twice: the values written are absolute, and each try begins with a new look.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -12,21 +13,19 @@ import structlog
 from pydantic import JsonValue
 
 from jobs.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
-from jobs.errors import Absent, GiveUp, Halt, TryAgain
+from jobs.errors import Absent, GiveUp, Halt
 from jobs.findings import Finding
 from jobs.look import as_autumn_customer, find_linked_elsewhere, look_at_stripe, look_at_wanted
 from jobs.merge import cleared, merge
 from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
-from jobs.profile import PROFILE, Refused, UpdateStripe
+from jobs.profile import PROFILE, Refused, UpdateStripe, divided, fields_of, refused_field
 from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
-from jobs.recheck import Fields, Memory, flat, nested
+from jobs.recheck import Fields, Memory, digest_of, flat, nested, shown_by
+from jobs.record import parse_refused
 from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
 
-REAPPLIES_MAX: Final = 3
-"""How often in a row a value is reapplied: whoever reverts it each time would make a loop of it."""
-STALE_READ_SECONDS: Final = 2.0
 OTHER_ACCOUNT: Final = "Autumn and STRIPE_API_KEY are connected to different Stripe accounts: use a key of Autumn's"
 
 
@@ -65,93 +64,36 @@ class Round:
         `spoken` are the changes it was merged from: an earlier try may have sent some of them.
         Raises SyncError, and LeaseLostError before a write that is no longer ours.
         """
-        asked = Asked(said, cleared(said), suspicious=self._is_suspicious, requested=frozenset(flat(said)))
-        await self._agree(asked, entries, spoken)
+        asked = Asked(said, cleared(said), suspicious=self.is_suspicious, requested=frozenset(flat(said)))
+        await self.agree(asked, entries, spoken)
 
-    async def reapply(self, later: Mapping[str, JsonValue]) -> None:
-        """Request again what something has reverted to an older value. Raises as `apply` does.
+    def look_afresh(self) -> None:
+        """Read both sides again before anything else is done: what was known may be only half true."""
+        self._autumn = self._view = self._wanted = None
 
-        What waiting changes name (`later`) is left to them.
-        """
-        if not self.memory.fields:
-            return
-        autumn, view = await self._look(Asked())
-        if "stripe_id" in later and view.linked is None:
-            # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
-            self.left_out = True
-            return
-        lost = self._lost(autumn, view, besides=later)
-        if lost:
-            await self._reapply(lost)
-            return
-        unsaid = {name: value for name, value in _shown(autumn).items() if name not in flat(later)}
-        if self.memory.is_stale(unsaid):
-            raise TryAgain("autumn", "stale_read", after_seconds=STALE_READ_SECONDS)
-        if not later:
-            self.writes.record["put_backs"] = "0"
-
-    async def restore(self, left: Mapping[str, JsonValue]) -> None:
-        """Give Stripe Autumn's values again where Autumn did not accept what was written there first.
-
-        What changes that are `left` name is theirs to settle. Raises as `apply` does.
-        """
-        if self.memory.unaccepted_fields - flat(left).keys():
-            self._view = None
-            await self._agree(Asked(), [])
-
-    def _lost(
+    def lost(
         self, autumn: AutumnCustomer, view: StripeView | None, *, besides: Mapping[str, JsonValue]
     ) -> dict[str, JsonValue]:
         """The fields that Autumn shows with an older value, and the right ones."""
-        found = self.memory.reverted(_shown(autumn)) | self.memory.echoes(autumn, view.linked if view else None)
+        found = self.memory.reverted(shown_by(autumn)) | self.memory.echoes(autumn, view.linked if view else None)
         return {name: value for name, value in found.items() if name not in flat(besides)}
 
-    async def _reapply(self, lost: Fields) -> None:
-        mail, writes = self.writes.mail, self.writes
-        before, fields = mail.number("put_backs"), sorted(lost)
-        if before >= REAPPLIES_MAX:
-            text = (
-                f"something undoes {', '.join(fields)} each time, and it was put back {before} times: left as it is now"
-            )
-            log.error("put_back_again_and_again", fields=fields)
-            writes.findings.append(Finding("put-back-again-and-again", text))
-            return
-        log.warning("put_back", fields=fields)
-        try:
-            if "stripe_id" in lost:
-                await self._reapply_link(lost["stripe_id"])
-            rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
-            await self._agree(Asked(rest, cleared(nested(lost)), suspicious=self._is_suspicious), [])
-        finally:
-            # A try that failed before Autumn took it was not in vain.
-            done = int(any(action.kind == "updated-autumn" for action in writes.actions))
-            writes.record["put_backs"] = str(before + done)
-            writes.totals["put_back"] += done
-
-    async def _reapply_link(self, stripe_id: JsonValue) -> None:
-        """Ask for a link again. One that is refused by now does not hold up the rest."""
-        wanted = {"stripe_id": stripe_id}
-        try:
-            await self._agree(Asked(wanted, cleared(wanted)), [])
-        except (GiveUp, Absent) as refusal:
-            log.warning("link_not_put_back", reason=refusal.code)
-
     @property
-    def _is_suspicious(self) -> bool:
+    def is_suspicious(self) -> bool:
         """Whether a receipt's address may have been set after the flag went off."""
         mail = self.writes.mail
         return (mail.wants_a_look or mail.was_abandoned) and bool(mail.record.get("payments_read"))
 
-    async def _agree(
-        self, asked: Asked, entries: Sequence[str], spoken: Sequence[Mapping[str, JsonValue]] = ()
+    async def agree(
+        self, asked: Asked, entries: Sequence[str] = (), spoken: Sequence[Mapping[str, JsonValue]] = ()
     ) -> None:
-        """Look, then plan and take steps until nothing is left to do."""
+        """Look, then plan and take steps until nothing is left to do. Raises as `apply` does."""
         resources, taken = self.writes.resources, list[Step]()
         requested = asked.said
         while True:
             refused = tuple(each for each in self._refused if each.field not in asked.said)
             asked = replace(asked, autumn_accepts=self.autumn_accepts, refused=refused)
-            autumn, view = await self._look(asked)
+            autumn, view = await self.look(asked)
             asked = self._with_unaccepted(asked, autumn, view)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
             self._note(plan, autumn, asked)
@@ -171,6 +113,8 @@ class Round:
                 taken.append(step)
                 asked = await self._take_step(step, autumn, view, asked, entries)
         self.memory.note_agreement()
+        kept = {each.field: (each.code, each.digest) for each in self._refused}
+        self.writes.record["refused"] = json.dumps(kept) if kept else ""
         self.has_agreed = True
 
     def _with_unaccepted(self, asked: Asked, autumn: AutumnCustomer, view: StripeView) -> Asked:
@@ -197,8 +141,9 @@ class Round:
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
-        shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        self.memory.expect(fields, _shown(autumn), shown, *map(flat, spoken))
+        self.memory.expect(fields, shown_by(autumn), *map(flat, spoken))
+        if target is not None:
+            self.memory.overwrite(shown_by(autumn), {name: getattr(target, name) for name in PROFILE})
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             self.memory.stripe_id = target.id
             await self.writes.remember(self.memory)
@@ -209,8 +154,8 @@ class Round:
         always = {*PROFILE, "stripe_id", "send_email_receipts", *copied}
         return {name: value for name, value in fields.items() if name in always or self.memory.is_in_doubt}
 
-    async def _look(self, asked: Asked) -> tuple[AutumnCustomer, StripeView]:
-        """Both sides as they are known, looked at where they are not."""
+    async def look(self, asked: Asked) -> tuple[AutumnCustomer, StripeView]:
+        """Both sides as they are known, looked at where they are not. Raises SyncError."""
         if self._autumn is None:
             self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(asked.said)))
         stripe = self.writes.resources.stripe
@@ -261,6 +206,9 @@ class Round:
             case CreateInStripe(autumn_id):
                 self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
             case UpdateStripe():
+                shown = next(each for each in view.everyone if each.id == step.stripe_id)
+                written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
+                self.memory.overwrite(shown_by(autumn), written_over)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
@@ -271,38 +219,72 @@ class Round:
 
     async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
         """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""
-        before = next(each for each in view.everyone if each.id == step.stripe_id)
+        known = self._known_refusals(step, asked) if asked.requested else []
+        if known:
+            self._refused += known
+            return asked
         try:
             after = await self.writes.update_stripe(step, entries)
         except GiveUp as refusal:
-            refused = _refused_field(refusal, step)
+            refused = refused_field(refusal, step)
             if refused is None:
-                raise
+                return await self._update_one_by_one(step, view, asked, entries, refusal)
             if refused in asked.said:
                 text = f"changes.{refused}: Stripe refuses it ({refusal.code}); send a value that it takes"
                 raise GiveUp("stripe", "stripe_refused", text) from refusal
-            self._refused.append(Refused(refused, refusal.code))
+            digest = digest_of(self.memory.customer_id, refused, fields_of(step)[refused])
+            self._refused.append(Refused(refused, refusal.code, digest))
             return asked
+        shown = view.with_customer(self._as_sent(step, view, after))
+        if view.wanted is not None:
+            self._wanted = (view.wanted.id, shown)
+        else:
+            self._view = shown
+        return asked
+
+    async def _update_one_by_one(
+        self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str], refusal: GiveUp
+    ) -> Asked:
+        """Write the fields of a step each by itself, where Stripe does not say which one it refuses."""
+        parts = divided(step)
+        if len(parts) == 1:
+            raise refusal
+        for part in parts:
+            asked = await self._update_stripe(part, view, asked, entries)
+            now = self._wanted[1] if view.wanted is not None and self._wanted is not None else self._view
+            view = now or view
+        return asked
+
+    def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
+        """The customer after a step, with names and e-mails as they were sent.
+
+        Stripe may store another form of a value, which is as good.
+        """
+        before = next(each for each in view.everyone if each.id == step.stripe_id)
+        sent: dict[str, Any] = {}
         for name in PROFILE:
-            written, shown = getattr(step, name), getattr(before, name)
+            written, shown, stored = (getattr(each, name) for each in (step, before, after))
             if written is not None:
                 self._overwritten.setdefault(name, shown or "")
                 self.profile_changed |= bool(shown) and not self.writes.mail.wants_a_look
-                self._forms[name] = getattr(after, name)
-        kept_form: dict[str, Any] = {}
-        # Stripe may store another form of a value, which is as good as the one that was sent.
-        for name in PROFILE:
-            written, stored = getattr(step, name), getattr(after, name)
-            if written and stored is not None:
-                kept_form[name] = written
-            elif written is None and name in self._forms and stored == self._forms[name]:
-                kept_form[name] = getattr(before, name)
-        shown_view = view.with_customer(replace(after, **kept_form))
-        if view.wanted is not None:
-            self._wanted = (view.wanted.id, shown_view)
-        else:
-            self._view = shown_view
-        return asked
+                self._forms[name] = stored
+                if written and stored is not None:
+                    sent[name] = written
+            elif name in self._forms and stored == self._forms[name]:
+                sent[name] = shown
+        return replace(after, **sent)
+
+    def _known_refusals(self, step: UpdateStripe, asked: Asked) -> list[Refused]:
+        """The fields of a step that an earlier sync found to be refused, with the same values.
+
+        A reconcile, which has no entries of a change, tries them again.
+        """
+        values = fields_of(step)
+        return [
+            Refused(name, code, digest)
+            for name, (code, digest) in parse_refused(self.writes.mail.record.get("refused", "")).items()
+            if name not in asked.said and digest == digest_of(self.memory.customer_id, name, values.get(name))
+        ]
 
     async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Asked:
         """Have Autumn take an update, and see what came of it; what is still asked for."""
@@ -311,7 +293,9 @@ class Round:
         if linked is not None:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
             self.memory.stripe_id = linked.id
-            self.memory.expect_echo(_shown(autumn) | flat(step.said), {each: getattr(linked, each) for each in PROFILE})
+            self.memory.expect_echo(
+                shown_by(autumn) | flat(step.said), {each: getattr(linked, each) for each in PROFILE}
+            )
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:
@@ -330,7 +314,7 @@ class Round:
             return asked
         left = {name: value for name, value in asked.said.items() if name not in step.said}
         # An echo may have come between the read and the update.
-        lost = nested(self._lost(after, self._view, besides=asked.said))
+        lost = nested(self.lost(after, self._view, besides=asked.said))
         if lost:
             log.warning("put_back", fields=sorted(flat(lost)))
             self.writes.totals["put_back"] += 1
@@ -347,26 +331,6 @@ class Round:
         # Deleted since we looked: look again, and heal.
         self._view = self._wanted = None
         return asked
-
-
-def _shown(autumn: AutumnCustomer) -> dict[str, JsonValue]:
-    """What Autumn shows, by field."""
-    fields: dict[str, JsonValue] = {
-        "name": autumn.name,
-        "email": autumn.email,
-        "stripe_id": autumn.stripe_id,
-        "send_email_receipts": autumn.send_email_receipts,
-    }
-    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
-
-
-def _refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
-    """The field of the step that Stripe refuses, as a change names it; None where that cannot be told."""
-    names = {name: name for name in PROFILE if getattr(step, name)}
-    names |= {f"metadata[{key}]": f"metadata.{key}" for key, _ in step.metadata}
-    if refusal.param in names:
-        return names[refusal.param]
-    return next(iter(names.values())) if len(names) == 1 else None
 
 
 def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from jobs.autumn_errors import LATE_SECONDS, error_from
 from jobs.autumn_models import UpdateCustomerResponse, explain, is_no_customer, read_customer
-from jobs.autumn_pages import CustomerPage, ListedCustomer, ListedCustomers
+from jobs.autumn_pages import PAGE_MAX, CustomerPage, ListedCustomer, ListedCustomers
 from jobs.errors import GiveUp, TimedOut, TryAgain
 from jobs.watch import NOBODY, Watch, watched
 
@@ -114,18 +114,18 @@ class AutumnClient:
         customer = await self._call(self._get_or_create, {"customer_id": customer_id}, read_customer)
         return _asked_for(customer, customer_id)
 
-    async def list_page(
-        self, cursor: str = "", limit: int = 1000, *, created_since_ms: int | None = None
-    ) -> CustomerPage:
-        """Up to `limit` (1 to 1000) customers from `cursor` on, newest first; "" begins.
+    async def list_page(self, cursor: str = "", limit: int = PAGE_MAX) -> CustomerPage:
+        """Up to `limit` customers from `cursor` on, newest first; "" begins.
 
-        With `created_since_ms` (milliseconds since the epoch) only those that were created then or later. Read from a
-        replica that may lag: confirm with `get` what matters. The class says what it raises.
+        Read from a replica that may lag: confirm with `get` what matters. The class says what it raises: among it
+        GiveUp for a limit above what the server allows (see `jobs.autumn_pages.fitting_page`).
         """
+        # Never with `created_at_range`: Autumn answers 500 to every later page of such a list.
         body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
-        if created_since_ms is not None:
-            body["created_at_range"] = {"start": created_since_ms}
-        return await self._call(self._list, body, CustomerPage.model_validate_json)
+        page = await self._call(self._list, body, CustomerPage.model_validate_json)
+        if page.next_cursor == cursor or (page.next_cursor is not None and not page.list):
+            raise TryAgain("autumn", "unexpected_response", f"the list does not go on from the cursor {cursor!r}")
+        return page
 
     async def newest(self, limit: int) -> Sequence[ListedCustomer]:
         """The newest customers, up to `limit`, at any version since 2.1; `list_page` needs 2.3.

@@ -3,12 +3,13 @@
 What only a comparison of everybody shows, as two customers with one `stripe_id`, comes on top; no sync repairs it.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from jobs.ahead import describe, steps_ahead, written
-from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, Mode, Payments, StripeCustomer, StripeView
+from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
 from jobs.events import CUSTOMER_ID_MAX
 from jobs.findings import DriftKind
 from jobs.pair import NAMED_AT_MOST, Pair
@@ -36,20 +37,29 @@ SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
     "receipt-email-drift",
     "receipt-not-set",
     "receipts-cannot-be-sent",
+    "refused-by-stripe",
+    "email-left-out",
+    "metadata-left-out",
 )
 """Every kind that a scan finds. That a value was cut to what Stripe takes is none: both sides agree as far as they can.
 """
 _ID_FIELD: Final = f"metadata.{AUTUMN_ID}"
+_FOR_A_PERSON: Final = frozenset({"receipts-cannot-be-sent", "receipt-not-set", "email-left-out", "metadata-left-out"})
+"""What a plan finds and no sync repairs, beside the link."""
 _NAMED: Final = 5
 
 
 @dataclass(frozen=True)
 class Lens:
-    """What a plan depends on beside the customer: the keys' mode, the operator's policy, seconds since the epoch."""
+    """What a plan depends on beside the customer: the keys' mode, the operator's policy, seconds since the epoch.
+
+    `searched` is False if the Stripe account has no search: then a sync does not find all that a scan lists.
+    """
 
     mode: Mode
     policy: Policy
     now: float
+    searched: bool = True
 
     @property
     def looks_at_payments(self) -> bool:
@@ -64,15 +74,18 @@ class Lens:
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
     """What is wrong with one customer of Autumn; nothing where both sides agree."""
-    plan, steps = steps_ahead(pair.autumn, _view(pair, lens), mode=lens.mode, policy=lens.policy, now=lens.now)
+    if not pair.is_checked:
+        return [*_shared(pair)]
+    view = _view(pair, lens)
+    plan, steps = steps_ahead(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
     if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
         # The claim would go to whoever is synced first; and an id that is too long fits into no event.
         steps = ()
-    found = [*_link(pair, plan, steps), *_shared(pair), *_several(pair, plan)]
+    found = [*_link(pair, view, plan, steps), *_shared(pair), *_several(pair, plan)]
     if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and pair.linked is not None:
         found += _profile(pair, pair.linked, plan, steps)
         found += _payments(pair, pair.linked, steps)
-    return [*found, *_receipts(pair, plan)]
+    return [*found, *_for_a_person(pair, plan)]
 
 
 def orphan(stripe: StripeCustomer) -> ScanFinding:
@@ -90,10 +103,12 @@ def _view(pair: Pair, lens: Lens) -> StripeView:
         payments = Payments(newest, all_seen=len(newest) == len(pair.payments))
     is_missing = pair.linked is None and pair.autumn.stripe_id is not None
     ours = pair.ours if pair.linked is None else ()
-    return StripeView(linked=pair.linked, is_missing=is_missing, ours=ours, payments=payments)
+    if not lens.searched:
+        ours = tuple(each for each in ours if each.email and each.email == pair.autumn.email)
+    return StripeView(linked=pair.linked, is_missing=is_missing, ours=ours, searched=lens.searched, payments=payments)
 
 
-def _link(pair: Pair, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+def _link(pair: Pair, view: StripeView, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
     kind = LINK_KINDS.get(plan.link)
     if kind is None:
         return
@@ -109,11 +124,13 @@ def _link(pair: Pair, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFindi
     if autumn.stripe_id is not None and linked is None:
         stripe_ids = (autumn.stripe_id, *stripe_ids)
     would = ", then ".join(describe(step) for step in steps) or NOTHING
-    reason = _reason(pair, plan, kind)
+    reason = _reason(pair, view, plan, kind)
     yield ScanFinding(autumn.id, kind, stripe_ids, field, ours, theirs, reason, would, is_repairable=bool(steps))
 
 
-def _reason(pair: Pair, plan: Plan, kind: DriftKind) -> str:
+def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
+    if not view.searched and not view.ours and plan.link in {LinkState.UNLINKED, LinkState.GONE}:
+        return _without_search(pair)
     said = next((finding.text for finding in plan.findings if finding.kind == kind), None)
     if said is not None:
         return said
@@ -122,7 +139,7 @@ def _reason(pair: Pair, plan: Plan, kind: DriftKind) -> str:
     stripe_id = pair.autumn.stripe_id
     match plan.link:
         case LinkState.GONE:
-            return f"{stripe_id} is not in Stripe's list: deleted, not of this account, or of a test clock"
+            return f"{stripe_id} is deleted, or not of this account"
         case LinkState.UNCLAIMED:
             return f"{stripe_id} is linked and does not say whose it is"
         case LinkState.UNLINKED if pair.ours:
@@ -133,12 +150,29 @@ def _reason(pair: Pair, plan: Plan, kind: DriftKind) -> str:
             return "one side is live and the other test, or its environment is unknown"
 
 
+def _without_search(pair: Pair) -> str:
+    """Why a customer stays unlinked, and what to do."""
+    if pair.ours:
+        stripe_id = pair.ours[0].id
+        return (
+            f"{stripe_id} carries its id under another e-mail address, and this Stripe account has no search, so a "
+            f"sync does not find it. If it is the right one, send a change with the stripe_id {stripe_id}"
+        )
+    return (
+        "no Stripe customer carries its id and its e-mail address, and this Stripe account has no search, so a sync "
+        "creates none. Send a change with the stripe_id of the right one"
+    )
+
+
 def _shared(pair: Pair) -> Iterator[ScanFinding]:
     autumn = pair.autumn
     if not pair.sharers or autumn.stripe_id is None:
         return
     owner = pair.linked.owner if pair.linked else None
-    reason = f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}"
+    reason = (
+        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each change of one may "
+        "overwrite the other's name and e-mail in Autumn"
+    )
     yield ScanFinding(
         autumn.id, "shared", (autumn.stripe_id,), "stripe_id", autumn.stripe_id, owner, reason, NOTHING, False
     )
@@ -197,23 +231,29 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
         )
 
 
-def _receipts(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
-    """What keeps receipts from being sent, and is for a person to mend."""
-    stripe_ids = () if pair.autumn.stripe_id is None else (pair.autumn.stripe_id,)
+def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
+    """What the plan leaves to a person: receipts that cannot be sent, and values that Stripe has no room for."""
+    autumn, linked = pair.autumn, pair.linked
+    stripe_ids = () if autumn.stripe_id is None else (autumn.stripe_id,)
     for finding in plan.findings:
-        if finding.kind in {"receipts-cannot-be-sent", "receipt-not-set"}:
-            email = pair.linked.email if pair.linked else None
-            yield ScanFinding(
-                pair.autumn.id,
-                finding.kind,
-                stripe_ids,
-                "email",
-                pair.autumn.email,
-                email,
-                finding.text,
-                NOTHING,
-                False,
-            )
+        if finding.kind not in _FOR_A_PERSON:
+            continue
+        field, ours = "email", autumn.email
+        if finding.kind == "metadata-left-out":
+            field = finding.text.partition(":")[0]
+            ours = _metadata_value(autumn, field.removeprefix("metadata."))
+        theirs = None if linked is None else _value_at(linked, field)
+        yield ScanFinding(
+            autumn.id, finding.kind, stripe_ids, field, ours, theirs, finding.text, NOTHING, is_repairable=False
+        )
+
+
+def _metadata_value(autumn: AutumnCustomer, key: str) -> str | None:
+    """The value that a key of Stripe's metadata should have."""
+    if key == SEND_EMAIL_RECEIPTS:
+        return str(autumn.send_email_receipts).lower()
+    value = autumn.metadata.get(key)
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _value_at(stripe: StripeCustomer, field: str) -> str | None:

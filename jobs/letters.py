@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.events import EVENT_ID_MAX, CustomerUpdate, EventError, read_entry
+from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry
 from jobs.mail import Entry, Settled
 
 
@@ -41,9 +41,14 @@ def open_entries(entries: Sequence[Entry]) -> tuple[list[Letter], list[Settled]]
         try:
             letters.append(Letter(entry.id, read_entry(entry.fields)))
         except EventError as error:
-            event = entry.fields.get(b"event_id", b"").decode(errors="replace")[:EVENT_ID_MAX] or entry.id
-            refused.append(_dead(entry.id, event, "invalid_event", str(error), 0, ""))
+            refused.append(_dead(entry.id, _event_id(entry), "invalid_event", str(error), 0, ""))
     return letters, refused
+
+
+def _event_id(entry: Entry) -> str:
+    """The id that move.lua has noted an entry under, whether it is valid in an event or not."""
+    raw = entry.fields.get(b"event_id", b"")
+    return raw.decode(errors="replace") if 0 < len(raw) <= EVENT_ID_MAX_BYTES else entry.id
 
 
 def _dead(entry: str, event: str, reason: str, message: str, attempts: int, since: str) -> Settled:

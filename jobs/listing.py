@@ -8,20 +8,20 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
 
 import structlog
 
 from jobs.autumn import AutumnClient
-from jobs.autumn_pages import ListedCustomer
+from jobs.autumn_pages import CustomerPage, ListedCustomer, PageSize, fitting_page
 from jobs.customer import PaymentIntent, StripeCustomer
 from jobs.errors import Absent, TryAgain
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.retry import Again, History, decide
-from jobs.scan_progress import ScanProgress
+from jobs.scan_progress import ScanProgress, Trouble
 from jobs.spool import Side, Spool
 from jobs.stripe_gateway import StripeGateway
 
@@ -65,11 +65,14 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
     Raises SyncError where a side cannot be read; what was kept until then stays in the spool.
     """
 
+    size = PageSize()
+
     async def autumn(cursor: str) -> tuple[list[ListedCustomer], str | None]:
-        async with lists.limits.autumn_list():
-            page = await lists.autumn.list_page(cursor, created_since_ms=since_ms)
-        # Whoever has no id was made with an e-mail address only: there is nothing to call it by.
-        return [each for each in page.list if each.id], page.next_cursor
+        async def ask(limit: int) -> CustomerPage:
+            async with lists.limits.autumn_list():
+                return await lists.autumn.list_page(cursor, limit)
+
+        return _within_bound(await fitting_page(ask, size), since_ms)
 
     async def stripe(cursor: str) -> tuple[list[StripeCustomer], str | None]:
         return await lists.stripe.customer_page(cursor, created_since_ms=since_ms)
@@ -88,6 +91,19 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
                 sides.create_task(_list(_Chain("payments", payments, spool.add_payments), lists, spool, progress))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
+
+
+def _within_bound(page: CustomerPage, since_ms: int | None) -> tuple[list[ListedCustomer], str | None]:
+    """The customers of a page that were created since, and the cursor of the next page if that may hold more of them.
+
+    The list is the newest first, so an older customer is the end of it.
+    """
+    # A customer without an id was made with an e-mail address only: there is nothing to call it by.
+    named = [each for each in page.list if each.id]
+    if since_ms is None:
+        return named, page.next_cursor
+    is_over = bool(page.list) and page.list[-1].created_at < since_ms
+    return [each for each in named if each.created_at >= since_ms], None if is_over else page.next_cursor
 
 
 async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanProgress) -> None:
@@ -122,20 +138,34 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
 
 
 async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progress: ScanProgress) -> Answer:
-    """What `read` answers, asked for again while it fails in passing. Raises SyncError when that lasts too long."""
-    begun, tries = time.monotonic(), 0
-    while True:
-        try:
-            answer = await read()
-        except TryAgain as error:
-            tries += 1
-            fate = decide(error, History(tries, 0.0), lists.random)
-            is_unreadable = error.code == "unexpected_response" and tries >= UNREADABLE_TRIES
-            if is_unreadable or not isinstance(fate, Again) or time.monotonic() - begun > lists.patience_seconds:
-                raise
-            log.warning("page_again", service=error.service, error=error.code, tries=tries)
-            progress.trouble = error.code
-            await asyncio.sleep(min(fate.after_seconds, LONGEST_PAUSE_SECONDS))
-        else:
-            progress.trouble = ""
-            return answer
+    """Return what `read` returns, tried again while it fails in passing; `progress` shows the trouble meanwhile.
+
+    Raises SyncError if that lasts longer than the patience.
+    """
+    begun, trouble = time.monotonic(), Trouble()
+    try:
+        while True:
+            try:
+                return await read()
+            except TryAgain as error:
+                pause_seconds = _pause_seconds(error, trouble, lists, time.monotonic() - begun)
+                if pause_seconds is None:
+                    raise
+                if trouble not in progress.troubles:
+                    progress.troubles.append(trouble)
+                log.warning("page_again", **asdict(trouble))
+                await asyncio.sleep(pause_seconds)
+    finally:
+        if trouble in progress.troubles:
+            progress.troubles.remove(trouble)
+
+
+def _pause_seconds(error: TryAgain, trouble: Trouble, lists: Lists, failing_seconds: float) -> float | None:
+    """Note the error in the trouble. Return the seconds until the next try, None if there is none."""
+    trouble.service, trouble.error, trouble.tries = error.service, error.code, trouble.tries + 1
+    trouble.gives_up_after_tries = UNREADABLE_TRIES if error.code == "unexpected_response" else 0
+    trouble.gives_up_in_seconds = max(0, int(lists.patience_seconds - failing_seconds))
+    if trouble.tries == trouble.gives_up_after_tries or failing_seconds > lists.patience_seconds:
+        return None
+    fate = decide(error, History(trouble.tries, 0.0), lists.random)
+    return min(fate.after_seconds, LONGEST_PAUSE_SECONDS) if isinstance(fate, Again) else None

@@ -8,14 +8,15 @@ from typing import Final
 
 from jobs.autumn import AutumnClient
 from jobs.autumn_models import UpdateCustomerResponse
+from jobs.autumn_pages import CustomerPage, PageSize, fitting_page
 from jobs.customer import AUTUMN_MODES, AutumnCustomer, NoCustomer, Payments, StripeCustomer, StripeView
-from jobs.errors import TryAgain
+from jobs.errors import GiveUp, TryAgain
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.stripe_gateway import StripeGateway
 
-LIST_PAGES_MAX: Final = 20
-"""Pages of a thousand customers that are read to find out whose a Stripe customer is."""
+LISTED_MAX: Final = 20_000
+"""Customers of Autumn that are read to find out whose a Stripe customer is."""
 
 
 def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
@@ -49,26 +50,31 @@ async def find_linked_elsewhere(
 ) -> dict[str, str]:
     """The Stripe customers of `ours` that another Autumn customer is linked to, each with the id of that customer.
 
-    Autumn has no search by stripe_id, so its list is read, `LIST_PAGES_MAX` pages at most. Where that is not all, or
+    Autumn has no search by stripe_id, so its list is read, `LISTED_MAX` customers at most. Where that is not all, or
     the version has no such list, the id is empty. Raises SyncError.
     """
-    wanted = {each.id for each in ours}
+    wanted, size = {each.id for each in ours}, PageSize()
     found: dict[str, str] = {}
-    cursor: str | None = ""
-    for _ in range(LIST_PAGES_MAX):
+    cursor, read = "", 0
+
+    async def ask(limit: int) -> CustomerPage:
         async with limits.autumn_list():
-            try:
-                page = await autumn.list_page(cursor or "")
-            except TryAgain as error:
-                if error.code != "unexpected_response":
-                    raise
-                break
-        for each in page.list:
-            if each.stripe_id in wanted and each.id != customer_id:
-                found[each.stripe_id or ""] = each.id or ""
-        cursor = page.next_cursor
-        if cursor is None or found.keys() == wanted:
+            return await autumn.list_page(cursor, limit)
+
+    while read < LISTED_MAX:
+        try:
+            page = await fitting_page(ask, size)
+        except (GiveUp, TryAgain) as error:
+            if isinstance(error, TryAgain) and error.code != "unexpected_response":
+                raise
+            break
+        read += len(page.list)
+        found |= {
+            each.stripe_id: each.id or "" for each in page.list if each.stripe_id in wanted and each.id != customer_id
+        }
+        if page.next_cursor is None or found.keys() == wanted:
             return found
+        cursor = page.next_cursor
     return dict.fromkeys(wanted, "") | found
 
 

@@ -15,7 +15,8 @@ class Pair:
 
     `linked` is the one under its `stripe_id`, `ours` carry its id, `sharers` are others with the same `stripe_id`;
     of many, the first. `payments` are the newest of the linked customer, one more than a sync looks at where there
-    are so many; None where they were not listed.
+    are so many; None where they were not listed. `is_checked` is False if nobody knows whether the linked customer is
+    there: Stripe's list lacks it, and it was not looked up.
     """
 
     autumn: AutumnCustomer
@@ -23,3 +24,4 @@ class Pair:
     ours: tuple[StripeCustomer, ...] = ()
     sharers: tuple[str, ...] = ()
     payments: tuple[PaymentIntent, ...] | None = None
+    is_checked: bool = True

@@ -193,15 +193,17 @@ def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
     """The plan for a customer that cannot be claimed."""
     if can_be_claimed(stripe):
         return None
-    text = f"{stripe.id} has as much metadata as Stripe allows, and needs room for autumn_id: remove a key, replay this"
-    return Plan(link, refusal=Refusal(NEEDS_REVIEW, text))
+    fact = f"{stripe.id} has as much metadata as Stripe allows, and needs room for {AUTUMN_ID}"
+    refusal = Refusal(NEEDS_REVIEW, f"{fact}: remove a key, replay this")
+    return Plan(link, refusal=refusal, findings=(Finding("metadata-left-out", fact),))
 
 
 def _foreign(autumn: AutumnCustomer, view: StripeView) -> Plan:
     owner = view.linked.owner if view.linked else None
     fact = (
         f"{autumn.id} is linked to {autumn.stripe_id}, which belongs to the Autumn customer {owner} (its "
-        "metadata.autumn_id)"
+        f"metadata.autumn_id). This is urgent: each change of {owner} may overwrite the name and e-mail of {autumn.id} "
+        "in Autumn"
     )
     advice = (
         f"{fact}. Send {autumn.id} a change with the right stripe_id, or with stripe_id null; or, if "

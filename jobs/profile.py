@@ -1,6 +1,7 @@
 """What of Autumn's profile goes to Stripe, within what Stripe takes. Purely computational, no I/O here."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,6 +18,7 @@ from jobs.customer import (
     AutumnCustomer,
     StripeCustomer,
 )
+from jobs.errors import GiveUp
 from jobs.findings import Finding
 
 PROFILE: Final = ("name", "email")
@@ -25,10 +27,11 @@ PROFILE: Final = ("name", "email")
 
 @dataclass(frozen=True)
 class Refused:
-    """A field that Stripe refuses to take, named as in a change, with Stripe's code for it."""
+    """A field that Stripe refuses to take, named as in a change, with Stripe's code and the digest of the value."""
 
     field: str
     code: str
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,34 @@ class Wishes:
     requested: frozenset[str] = frozenset()
     refused: tuple[Refused, ...] = ()
     restored: Mapping[str, str] = field(default_factory=dict)
+
+
+def fields_of(step: UpdateStripe) -> dict[str, str]:
+    """What a step writes, by field, as a change names them; the empty text clears."""
+    profile = {name: getattr(step, name) for name in PROFILE if getattr(step, name) is not None}
+    return profile | {f"metadata.{key}": value for key, value in step.metadata}
+
+
+def divided(step: UpdateStripe) -> list[UpdateStripe]:
+    """A step as one for each field; a claim comes first, because nothing is written to a customer without it."""
+    whose = [each for each in step.metadata if each[0] == AUTUMN_ID]
+    rest = [each for each in step.metadata if each[0] != AUTUMN_ID]
+    parts = [
+        UpdateStripe(step.stripe_id, name=step.name),
+        UpdateStripe(step.stripe_id, email=step.email),
+        *(UpdateStripe(step.stripe_id, metadata=(each,)) for each in [*whose, *rest]),
+    ]
+    parts.sort(key=lambda part: part.metadata != tuple(whose))
+    return [part for part in parts if not part.writes_nothing]
+
+
+def refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
+    """The field of a step that Stripe refuses, as a change names it; None where that cannot be told."""
+    fields = fields_of(step)
+    named = re.sub(r"^metadata\[(.*)\]$", r"metadata.\1", refusal.param or "")
+    if named in fields:
+        return named
+    return next(iter(fields)) if len(fields) == 1 else None
 
 
 def profile_update(

@@ -40,14 +40,16 @@ Fields = Mapping[str, JsonValue]
 class Known:
     """What is known of one field: digests of the value written last, in each form it was seen in, and of older ones.
 
-    `at` is when it was written, in seconds since the epoch. `unaccepted` is the digest of a value that was written to
-    Stripe and not yet accepted by Autumn, empty where there is none. `kept` holds the value itself, in a tuple of one,
-    while an update of unknown fate may revert it.
+    `at` is when it was written, in seconds since the epoch. `overwritten` are values of somebody else that Stripe
+    showed and a sync wrote over: they are newer than the last change of the field, and older than the next one.
+    `unaccepted` is the digest of a value that was written to Stripe and not yet accepted by Autumn, empty where there
+    is none. `kept` holds the value itself, in a tuple of one, while an update of unknown fate may revert it.
     """
 
     at: float
     newest: tuple[str, ...] = ()
     older: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()
     unaccepted: str = ""
     kept: tuple[JsonValue, ...] = ()
 
@@ -76,6 +78,7 @@ class Memory:
                 raw["at"],
                 tuple(raw["newest"]),
                 tuple(raw["older"]),
+                tuple(raw.get("overwritten", ())),
                 raw["unaccepted"],
                 tuple(raw["kept"]) if is_kept else (),
             )
@@ -107,8 +110,19 @@ class Memory:
         """The fields that were written to Stripe and not accepted by Autumn."""
         return frozenset(name for name, known in self.fields.items() if known.unaccepted)
 
+    def overwrite(self, autumn: Fields, stripe: Fields) -> None:
+        """Note the names and e-mails of somebody else in Stripe, before they are written over.
+
+        Their webhook may be on its way to Autumn: it is right there, unless the field has been changed since.
+        """
+        for name in PROFILE:
+            known, shown = self.fields.get(name, Known(self.now)), self._digest(name, stripe.get(name))
+            ours = {*known.newest, *known.older, known.unaccepted, self._digest(name, autumn.get(name))}
+            if stripe.get(name) and shown not in ours:
+                self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
+
     def expect(self, requested: Fields, *seen: Fields) -> None:
-        """Note what is about to be written, and the values `seen` on both sides before, which are older then."""
+        """Note what is about to be written, and the values `seen` before, which are older then."""
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             older = [*self._digests(name, seen), *known.newest, *known.older]
@@ -135,7 +149,7 @@ class Memory:
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
             kept = (value,) if self.is_in_doubt else ()
-            older = _others([*known.older, *known.newest], newest)
+            older = _others([*known.overwritten, *known.older, *known.newest], newest)
             self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
 
     def note_agreement(self) -> None:
@@ -215,10 +229,25 @@ class Memory:
         return [self._digest(name, each[name]) for each in sources if name in each]
 
     def _digest(self, name: str, value: JsonValue) -> str:
-        """The digest of a value, the same for every form that Stripe may store it in."""
-        text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        whole = "\n".join([self.customer_id, name, text if value not in (None, "") else "null"])
-        return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return digest_of(self.customer_id, name, value)
+
+
+def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
+    """The digest of a field's value, the same for every form that Stripe may store it in."""
+    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
+    """What Autumn shows of a customer, by field."""
+    fields: dict[str, JsonValue] = {
+        "name": autumn.name,
+        "email": autumn.email,
+        "stripe_id": autumn.stripe_id,
+        "send_email_receipts": autumn.send_email_receipts,
+    }
+    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
 
 
 def flat(values: Fields) -> dict[str, JsonValue]:

@@ -99,6 +99,19 @@ async def read_customer(redis: Redis, prefix: str, customer_id: str) -> dict[str
     return as_text(await _hash(redis, RecordKeys(prefix).customer(customer_id)))
 
 
+async def read_refused(redis: Redis, prefix: str, customers: Sequence[str]) -> list[dict[str, tuple[str, str]]]:
+    """What Stripe refused to take of each customer, by field: its code and the digest of the value."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for customer in customers:
+            pipe.hget(RecordKeys(prefix).customer(customer), "refused")
+        return [parse_refused(raw.decode()) if raw else {} for raw in await pipe.execute()]
+
+
+def parse_refused(kept: str) -> dict[str, tuple[str, str]]:
+    """The field `refused` of a customer's record."""
+    return {name: (code, digest) for name, (code, digest) in json.loads(kept).items()} if kept else {}
+
+
 def as_text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     """Fields of Redis as text; bytes that are no UTF-8 are shown as replacement characters."""
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in fields.items()}

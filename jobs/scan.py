@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,15 +25,17 @@ from jobs.autumn import AutumnClient
 from jobs.customer import Mode
 from jobs.drift import SCAN_KINDS, Lens, findings_of, orphan
 from jobs.errors import Halt, SyncError, describe
-from jobs.gaps import fill_gaps
+from jobs.gaps import LOOK_UPS_AT_MOST, fill_gaps, has_search, look_up_links
 from jobs.listing import Lists, list_both
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
+from jobs.record import read_refused
 from jobs.scan_busy import busy_customers
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord
 from jobs.scan_report import ScanReport, ScanRun
 from jobs.spool import About, Spool, open_spool
+from jobs.spool_guard import ListError
 from jobs.spooled_findings import SpooledFindings
 from jobs.stripe_gateway import StripeGateway
 
@@ -41,6 +44,7 @@ log = structlog.get_logger(__name__)
 RESUME_MS: Final = 6 * 3_600_000
 """A run that was cut short is gone on with for so long: later, its first pages are too old to compare with its last."""
 ROWS_AT_A_TIME: Final = 5_000
+CUSTOMERS_AT_A_TIME: Final = 500
 BEATS_PER_LEASE: Final = 5
 
 
@@ -49,7 +53,8 @@ class ScanDoors:
     """What a scan is handed. `limits` hold it to its share of the rates; `now` is in seconds since the epoch.
 
     `spool` is the file it spools to, `account` a digest of what is compared: a spool of other accounts is not gone on
-    with. Of all customers, at most the part `max_changed` may be asked for.
+    with. Of all customers, at most the part `max_changed` may be asked for. `look_ups_at_most` linked customers that
+    Stripe's list lacks are looked up.
     """
 
     redis: Redis
@@ -66,6 +71,7 @@ class ScanDoors:
     max_changed: float
     random: random.Random
     now: Callable[[], float]
+    look_ups_at_most: int = LOOK_UPS_AT_MOST
 
     @property
     def lists(self) -> Lists:
@@ -139,7 +145,7 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
         raise
     except Exception as error:
         if isinstance(error, SyncError):
-            code, text = error.code, error.message if isinstance(error, Halt) else ""
+            code, text = error.code, error.message if isinstance(error, Halt | ListError) else ""
             log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
         else:
             code, text = type(error).__name__, describe(error)
@@ -221,12 +227,15 @@ async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: S
     """Find what is wrong with whom, and leave out whoever was or is being changed meanwhile."""
     progress.phase = "comparing"
     await asyncio.to_thread(spool.index)
+    progress.autumn = await asyncio.to_thread(spool.count, "autumn")
+    progress.stripe = await asyncio.to_thread(spool.count, "stripe")
+    await look_up_links(doors.lists, spool, progress, at_most=doors.look_ups_at_most)
     if asked.since_ms is not None:
         await fill_gaps(doors.lists, spool, progress)
     await asyncio.to_thread(spool.join)
     findings = SpooledFindings(spool, asked.kinds or SCAN_KINDS)
     findings.clear()
-    lens = doors.lens
+    lens = replace(doors.lens, searched=await has_search(doors.lists, progress))
     for after in range(0, spool.last_row("autumn"), ROWS_AT_A_TIME):
         progress.findings += await asyncio.to_thread(_compare_rows, spool, findings, lens, after)
         progress.compared += ROWS_AT_A_TIME
@@ -235,7 +244,17 @@ async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: S
         progress.compared += ROWS_AT_A_TIME
     async for batch in busy_customers(doors.redis, doors.prefix, doors.inbox, since_ms=progress.started_ms):
         await asyncio.to_thread(findings.leave_out, batch)
+    await _note_refused(doors, findings)
     return findings
+
+
+async def _note_refused(doors: ScanDoors, findings: SpooledFindings) -> None:
+    """Take what Stripe refused in a sync out of what is to be repaired."""
+    drifting = findings.drifting()
+    while batch := await asyncio.to_thread(lambda: list(islice(drifting, CUSTOMERS_AT_A_TIME))):
+        for customer, refused in zip(batch, await read_refused(doors.redis, doors.prefix, batch), strict=True):
+            if refused:
+                await asyncio.to_thread(findings.note_refused, customer, refused)
 
 
 def _compare_rows(spool: Spool, findings: SpooledFindings, lens: Lens, after: int) -> int:
@@ -264,9 +283,12 @@ async def _conclude(doors: ScanDoors, asked: ScanAsked, findings: SpooledFinding
         scope=asked.scope,
         repairable=findings.count_repairable(),
         left_out=findings.left_out(),
+        looked_up=progress.looked_up,
+        not_checked=progress.not_checked,
         changed=await asyncio.to_thread(findings.compare, base) if base is not None else None,
     )
-    if asked.apply and not asked.force and run.repairable > doors.max_changed * run.autumn_customers:
+    # What nobody could check may be wrong, too: all of it is if the key is of another account.
+    if asked.apply and not asked.force and run.repairable + run.not_checked > doors.max_changed * run.autumn_customers:
         run = replace(run, state="refused", text=_too_many(run, doors.max_changed))
     elif asked.apply:
         progress.phase = "asking"
@@ -280,8 +302,9 @@ async def _conclude(doors: ScanDoors, asked: ScanAsked, findings: SpooledFinding
 
 
 def _too_many(run: ScanRun, max_changed: float) -> str:
+    unknown = f", {run.not_checked:,} more could not be checked" if run.not_checked else ""
     return (
-        f"{run.repairable:,} of {run.autumn_customers:,} customers would change, and SCAN_MAX_CHANGED is "
+        f"{run.repairable:,} of {run.autumn_customers:,} customers would change{unknown}, and SCAN_MAX_CHANGED is "
         f"{max_changed:g}: nothing was asked for. Look at the findings; if they are right, scan with --apply --force"
     )
 

@@ -4,6 +4,7 @@ What only a comparison of everybody shows, such as another customer with the sam
 """
 
 from collections import Counter
+from dataclasses import replace
 
 from jobs.asking import ask_for_syncs
 from jobs.drift import SCAN_KINDS, findings_of, orphan
@@ -51,7 +52,8 @@ async def _findings(doors: ScanDoors, customer_id: str, progress: ScanProgress) 
             raise
         progress.stripe = len(ours)
         return [orphan(customer) for customer in ours]
-    view, lens, payments = await look_at_stripe(doors.stripe, autumn), doors.lens, None
+    view = await look_at_stripe(doors.stripe, autumn)
+    lens, payments = replace(doors.lens, searched=view.searched), None
     if lens.looks_at_payments and view.linked is not None:
         with_charges = doors.policy.receipts == "recover"
         payments = (await doors.stripe.payments(view.linked.id, with_charges=with_charges)).intents

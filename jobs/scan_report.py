@@ -48,8 +48,9 @@ class ScanRun:
 
     `scope` says what it was bounded to, empty for all customers and all kinds. `totals` are findings by kind.
     `repairable` customers would be changed by a sync, `asked` were asked for, `left_out` had changes waiting or were
-    synced meanwhile. `changed` is None where there is no run to compare with. `error` is the code of a failed run,
-    `text` a sentence about a failed or refused one.
+    synced meanwhile. `looked_up` are customers that a list lacks, such as linked ones of test clocks;
+    `not_checked` customers have such a link, and there were too many to look all up. `changed` is None where there is
+    no run to compare with. `error` is the code of a failed run, `text` a sentence about a failed or refused one.
     """
 
     run: str
@@ -63,6 +64,8 @@ class ScanRun:
     repairable: int = 0
     asked: int = 0
     left_out: int = 0
+    looked_up: int = 0
+    not_checked: int = 0
     changed: Changed | None = None
     error: str = ""
     text: str = ""

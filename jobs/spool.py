@@ -18,15 +18,18 @@ from jobs.autumn_pages import ListedCustomer
 from jobs.customer import AUTUMN_ID, AUTUMN_MODES, SEND_EMAIL_RECEIPTS, AutumnCustomer, PaymentIntent, StripeCustomer
 from jobs.pair import NAMED_AT_MOST, Pair
 from jobs.spool_file import delete_spool, make_private
-from jobs.spool_tables import INDEXES, SHARED, TABLES
+from jobs.spool_guard import ROWS_AT_MOST, ListGuard
+from jobs.spool_tables import INDEXES, ONCE, SHARED, TABLES
 
 Side = Literal["autumn", "stripe", "payments"]
-SIDES: Final[tuple[Side, ...]] = ("autumn", "stripe", "payments")
 _CACHE_KIB: Final = 16_000
 _AUTUMN: Final = "a.id, a.name, a.email, a.stripe_id, a.mode, a.shown, a.metadata"
 _STRIPE: Final = "s.id, s.name, s.email, s.mode, s.owner, s.shown, s.metadata"
+_UNCHECKED: Final = """a.stripe_id IS NOT NULL
+AND a.stripe_id NOT IN (SELECT id FROM stripe) AND a.stripe_id NOT IN (SELECT id FROM absent)"""
 _PAIRS: Final = f"""
-SELECT {_AUTUMN}, {_STRIPE} FROM autumn a LEFT JOIN stripe s ON s.id = a.stripe_id
+SELECT {_AUTUMN}, {_STRIPE}, s.id IS NULL AND a.stripe_id IS NOT NULL AND a.stripe_id NOT IN (SELECT id FROM absent)
+FROM autumn a LEFT JOIN stripe s ON s.id = a.stripe_id
 WHERE a.rowid > :after AND a.rowid <= :until
 """  # noqa: S608 - made of the names of columns above
 _IN_DOUBT: Final = """
@@ -61,12 +64,20 @@ class About:
 class Spool:
     """An open spool. Its methods block, and may be called from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the spool, or make a new one, which only this user may read. Raises OSError, sqlite3.Error."""
+    def __init__(self, path: Path, *, rows_at_most: int = ROWS_AT_MOST) -> None:
+        """Open the spool, or make a new one, which only this user may read. Raises OSError, sqlite3.Error.
+
+        `rows_at_most` are kept of each list.
+        """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_private(path)
         self._path = path
         self._lock = threading.Lock()
+        self._guards: dict[Side, ListGuard] = {
+            "autumn": ListGuard("autumn", "Autumn's list of customers", rows_at_most=rows_at_most),
+            "stripe": ListGuard("stripe", "Stripe's list of customers", rows_at_most=rows_at_most),
+            "payments": ListGuard("stripe", "Stripe's list of payments", rows_at_most=rows_at_most),
+        }
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
             self._prepare()
@@ -100,7 +111,10 @@ class Spool:
         return Position(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else Position()
 
     def add_autumn(self, page: Sequence[ListedCustomer], cursor: str | None, *, keys: Sequence[str] = ()) -> None:
-        """Keep a page of Autumn's list and the cursor of the next one, None after the last; of metadata, the `keys`."""
+        """Keep a page of Autumn's list and the cursor of the next one, None after the last; of metadata, the `keys`.
+
+        Raises ListError for a list that repeats itself or is too long.
+        """
         rows = [
             (
                 *(each.id, each.name, each.email, each.stripe_id, AUTUMN_MODES.get(each.env)),
@@ -142,16 +156,24 @@ class Spool:
             connection.executemany(query, [_stripe_row(each) for each in stripe])
             connection.executemany("INSERT OR IGNORE INTO outside VALUES (?)", [(each,) for each in known])
 
-    def unseen_links(self) -> list[str]:
-        """The `stripe_id`s that no list of Stripe showed."""
-        query = """SELECT DISTINCT stripe_id FROM autumn WHERE stripe_id IS NOT NULL
-            AND stripe_id NOT IN (SELECT id FROM stripe)"""
-        return [row[0] for row in self._all(query)]
+    def add_absent(self, stripe_id: str) -> None:
+        """Note that a linked customer was looked up and is not there."""
+        with self.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO absent VALUES (?)", (stripe_id,))
+
+    def unseen_links(self, at_most: int) -> list[str]:
+        """The `stripe_id`s that no list of Stripe showed and nobody has looked up."""
+        query = f"SELECT DISTINCT a.stripe_id FROM autumn a WHERE {_UNCHECKED} LIMIT ?"  # noqa: S608
+        return [row[0] for row in self._all(query, (at_most,))]
+
+    def count_unchecked(self) -> int:
+        """How many customers have a link that no list of Stripe showed and nobody has looked up."""
+        return int(self._all(f"SELECT count(*) FROM autumn a WHERE {_UNCHECKED}")[0][0])  # noqa: S608
 
     def without_stripe(self) -> list[tuple[str, str | None]]:
         """Id and e-mail of the customers of whom Stripe has shown nothing: neither the linked one nor one of ours."""
         query = """SELECT id, email FROM autumn WHERE id NOT IN (SELECT owner FROM stripe WHERE owner IS NOT NULL)
-            AND (stripe_id IS NULL OR stripe_id NOT IN (SELECT id FROM stripe))"""
+            AND (stripe_id IS NULL OR stripe_id IN (SELECT id FROM absent))"""
         return [(row[0], row[1]) for row in self._all(query)]
 
     def unknown_owners(self) -> list[str]:
@@ -161,8 +183,16 @@ class Spool:
         return [row[0] for row in self._all(query)]
 
     def index(self) -> None:
-        """Make ready for looking up, when both sides are listed. Once made, nothing is made again."""
+        """Make ready for looking up, when both sides are listed: what was listed twice is kept once.
+
+        Once made, nothing is made again.
+        """
         self._run(INDEXES)
+        self._run(ONCE)
+
+    def count(self, side: Literal["autumn", "stripe"]) -> int:
+        """How many customers of a side are kept."""
+        return int(self._all(f"SELECT count(*) FROM {side}")[0][0])  # noqa: S608
 
     def join(self) -> None:
         """Make ready for `pairs` and `orphans`, when all is kept. Once made, nothing is made again."""
@@ -221,6 +251,8 @@ class Spool:
                 self._connection.execute(statement)
 
     def _add(self, side: Side, insert: str, rows: list[Any], cursor: str | None) -> None:
+        position = self.position(side)
+        self._guards[side].check([row[0] for row in rows], cursor, came_from=position.cursor, rows=position.rows)
         with self.writing() as connection:
             connection.executemany(insert, rows)
             connection.execute(
@@ -230,14 +262,21 @@ class Spool:
             )
 
     def _pair(self, row: Sequence[Any], *, payments: bool) -> Pair:
-        autumn, linked = _autumn(row[:7]), _stripe(row[7:]) if row[7] is not None else None
+        autumn, linked = _autumn(row[:7]), _stripe(row[7:14]) if row[7] is not None else None
         ours = self._all(f"SELECT {_STRIPE} FROM stripe s WHERE s.owner = ? LIMIT {NAMED_AT_MOST}", (autumn.id,))  # noqa: S608
         sharers = self._all(
             f"SELECT id FROM autumn WHERE stripe_id = ? AND id <> ? ORDER BY id LIMIT {NAMED_AT_MOST}",  # noqa: S608
             (autumn.stripe_id, autumn.id),
         )
         found = self._payments(linked) if payments and linked is not None else None
-        return Pair(autumn, linked, tuple(_stripe(each) for each in ours), tuple(each[0] for each in sharers), found)
+        return Pair(
+            autumn,
+            linked,
+            ours=tuple(_stripe(each) for each in ours),
+            sharers=tuple(each[0] for each in sharers),
+            payments=found,
+            is_checked=not row[14],
+        )
 
     def _payments(self, stripe: StripeCustomer) -> tuple[PaymentIntent, ...]:
         query = """SELECT id, status, receipt_email, metadata, succeeded_at, was_mailed FROM payments WHERE customer = ?

@@ -25,9 +25,22 @@ CREATE INDEX IF NOT EXISTS autumn_id ON autumn (id);
 CREATE INDEX IF NOT EXISTS autumn_stripe_id ON autumn (stripe_id) WHERE stripe_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS stripe_id ON stripe (id);
 CREATE INDEX IF NOT EXISTS stripe_owner ON stripe (owner) WHERE owner IS NOT NULL;
-CREATE INDEX IF NOT EXISTS payments_customer ON payments (customer);
+CREATE INDEX IF NOT EXISTS payments_customer ON payments (customer, id);
+CREATE TABLE IF NOT EXISTS absent (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 """For looking up, made when both lists are whole: an index that grows with them costs several times as much."""
+ONCE: Final = """
+DELETE FROM autumn WHERE rowid IN (SELECT b.rowid FROM
+  (SELECT id, min(rowid) AS first FROM autumn GROUP BY id HAVING count(*) > 1) a
+  JOIN autumn b ON b.id = a.id AND b.rowid > a.first);
+DELETE FROM stripe WHERE rowid IN (SELECT b.rowid FROM
+  (SELECT id, min(rowid) AS first FROM stripe GROUP BY id HAVING count(*) > 1) a
+  JOIN stripe b ON b.id = a.id AND b.rowid > a.first);
+DELETE FROM payments WHERE rowid IN (SELECT b.rowid FROM
+  (SELECT customer, id, min(rowid) AS first FROM payments GROUP BY customer, id HAVING count(*) > 1) a
+  JOIN payments b ON b.customer = a.customer AND b.id = a.id AND b.rowid > a.first);
+"""
+"""What a list showed twice, because it moved while it was read, counts once."""
 SHARED: Final = """
 CREATE TABLE IF NOT EXISTS shared AS
   SELECT stripe_id AS id FROM autumn WHERE stripe_id IS NOT NULL GROUP BY stripe_id HAVING count(*) > 1;

@@ -5,9 +5,10 @@ Also what they are compared with: the customers that are to be left out, and the
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from jobs.recheck import digest_of
 from jobs.scan_report import Changed, ScanFinding
 from jobs.spool import Spool
 
@@ -61,6 +62,26 @@ class SpooledFindings:
         """Leave the findings of these customers out."""
         with self._spool.writing() as connection:
             connection.executemany("INSERT OR IGNORE INTO busy VALUES (?)", ((each,) for each in customers))
+
+    def drifting(self) -> Iterator[str]:
+        """The customers whose profile differs, each once."""
+        rows = self._spool.rows("SELECT DISTINCT customer FROM shown WHERE kind = 'profile-drift' ORDER BY customer")
+        return (str(row[0]) for row in rows)
+
+    def note_refused(self, customer: str, refused: Mapping[str, tuple[str, str]]) -> None:
+        """Note that Stripe refuses fields of a customer: their code and the digest of the value, by field.
+
+        What differs in nothing but these is no drift that a sync would repair.
+        """
+        query = "SELECT rowid, field, autumn FROM findings WHERE kind = 'profile-drift' AND customer = ?"
+        rows = [row for row in self._spool.rows(query, (customer,)) if row[1] in refused]
+        change = """UPDATE findings SET kind = 'refused-by-stripe', would = 'nothing', is_repairable = 0, reason = ?
+            WHERE rowid = ?"""
+        with self._spool.writing() as connection:
+            for row, name, value in rows:
+                code, digest = refused[name]
+                if digest_of(customer, name, value) == digest:
+                    connection.execute(change, (f"Stripe refuses {name} ({code})", row))
 
     def left_out(self) -> int:
         """How many customers with findings are left out."""

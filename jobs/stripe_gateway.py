@@ -28,7 +28,15 @@ from jobs.profile import UpdateStripe
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error, status_of
 from jobs.stripe_http import CarefulClient, path_of
-from jobs.stripe_models import CustomerAnswer, CustomerAnswers, PaymentAnswer, PaymentAnswers, parse
+from jobs.stripe_models import (
+    CustomerAnswer,
+    CustomerAnswers,
+    PaymentAnswer,
+    PaymentAnswers,
+    parse,
+    parse_one,
+    unexpected,
+)
 from jobs.watch import NOBODY, Watch, watched
 
 LIST = "GET /v1/customers"
@@ -41,6 +49,8 @@ RETRIEVE_PAYMENT = "GET /v1/payment_intents/{id}"
 UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
 ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT)
 LIST_LIMIT = 100
+NOBODY_ID = "customer-sync-nobody"
+"""An id that no customer of Autumn's has; it does no harm if one does."""
 
 
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
@@ -72,7 +82,7 @@ class StripeGateway:
             body = await self._get(RETRIEVE, stripe_id=stripe_id)
         except Absent:
             return NoCustomer.MISSING
-        customer = parse(CustomerAnswer, body)
+        customer = parse_one(CustomerAnswer, body, stripe_id)
         return NoCustomer.DELETED if customer.deleted else customer.as_ours()
 
     async def find_ours(self, autumn_id: str, email: str | None) -> tuple[tuple[StripeCustomer, ...], bool]:
@@ -95,12 +105,21 @@ class StripeGateway:
         except GiveUp:
             # The query is always of the same form: who refuses it has no search, as in India.
             return tuple(found.values()), False
-        for each in page.data:
+        for each in page.objects():
             if each.id not in found:
                 now = await self.retrieve(each.id)
                 if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                     found[now.id] = now
         return tuple(found.values()), True
+
+    async def has_search(self) -> bool:
+        """Whether the account has search, by a search for a customer that is not there. Raises SyncError."""
+        search: CustomerSearchParams = {"query": f"metadata['{AUTUMN_ID}']:'{NOBODY_ID}'", "limit": 1}
+        try:
+            await self._get(SEARCH, dict(search))
+        except GiveUp:
+            return False
+        return True
 
     async def customer_page(
         self, after: str, *, created_since_ms: int | None = None
@@ -116,7 +135,7 @@ class StripeGateway:
         if created_since_ms is not None:
             params["created"] = {"gte": created_since_ms // 1000}
         page = parse(CustomerAnswers, await self._get(LIST, dict(params)))
-        return [each.as_ours() for each in page.data], page.data[-1].id if page.has_more and page.data else None
+        return [each.as_ours() for each in page.objects(after)], page.last_id
 
     async def payment_page(
         self, after: str, *, with_charges: bool
@@ -131,8 +150,7 @@ class StripeGateway:
         if with_charges:
             params["expand"] = ["data.latest_charge"]
         page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
-        last = page.data[-1].id if page.has_more and page.data else None
-        return [(each.customer_id, each.as_ours()) for each in page.data if each.customer_id], last
+        return [(each.customer_id, each.as_ours()) for each in page.objects(after) if each.customer_id], page.last_id
 
     async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> StripeCustomer:
         """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers as it did the first time.
@@ -144,7 +162,12 @@ class StripeGateway:
         """
         params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
         key = idempotency_key(autumn_id, (), f"create-{generation}")
-        return parse(CustomerAnswer, await self._post(CREATE, key, still_ours, dict(params))).as_ours()
+        created = parse(CustomerAnswer, await self._post(CREATE, key, still_ours, dict(params)))
+        if created.metadata.get(AUTUMN_ID) != autumn_id:
+            raise unexpected(
+                f"asked to create a customer, answered with {created.id}, whose {AUTUMN_ID} is another one"
+            )
+        return created.as_ours()
 
     async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
         """Write a step's fields under the idempotency key; the customer as it is afterwards. See `create`."""
@@ -156,7 +179,7 @@ class StripeGateway:
         if step.metadata:
             params["metadata"] = dict(step.metadata)
         body = await self._post(UPDATE, key, still_ours, dict(params), stripe_id=step.stripe_id)
-        return parse(CustomerAnswer, body).as_ours()
+        return parse_one(CustomerAnswer, body, step.stripe_id).as_ours()
 
     async def payments(self, stripe_id: str, *, with_charges: bool) -> Payments:
         """The newest hundred payment intents of a customer, in one call. Raises SyncError.
@@ -167,13 +190,16 @@ class StripeGateway:
         if with_charges:
             params["expand"] = ["data.latest_charge"]
         page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
-        return Payments(tuple(each.as_ours() for each in page.data), all_seen=not page.has_more)
+        for each in page.objects():
+            if each.customer_id != stripe_id:
+                raise unexpected(f"asked for payments of {stripe_id}, answered with {each.id} of another customer")
+        return Payments(tuple(each.as_ours() for each in page.objects()), all_seen=not page.has_more)
 
     async def payment(self, intent_id: str) -> PaymentIntent:
         """One payment intent as it is now. Raises SyncError."""
         params: PaymentIntentRetrieveParams = {"expand": ["latest_charge"]}
         body = await self._get(RETRIEVE_PAYMENT, dict(params), stripe_id=intent_id)
-        return parse(PaymentAnswer, body).as_ours()
+        return parse_one(PaymentAnswer, body, intent_id).as_ours()
 
     async def write_receipt(self, step: ReceiptStep, key: str, still_ours: Callable[[], None]) -> PaymentIntent:
         """Set or clear a payment's receipt address, with our mark beside it; the payment afterwards. See `create`."""
@@ -182,16 +208,22 @@ class StripeGateway:
             "metadata": {MARK: step.mark},
         }
         body = await self._post(UPDATE_PAYMENT, key, still_ours, dict(params), stripe_id=step.intent_id)
-        return parse(PaymentAnswer, body).as_ours()
+        return parse_one(PaymentAnswer, body, step.intent_id).as_ours()
 
     async def _pages(self, endpoint: str, params: dict[str, Any]) -> AsyncIterator[StripeCustomer]:
+        """Each customer of a list once. Raises SyncError, also for a page that brings nothing new."""
+        seen = set[str]()
         while True:
             page = parse(CustomerAnswers, await self._get(endpoint, params))
-            for customer in page.data:
+            new = [each for each in page.objects(params.get("starting_after", "")) if each.id not in seen]
+            if page.has_more and not new:
+                raise unexpected("the list does not go on: a page brings nothing new")
+            for customer in new:
                 yield customer.as_ours()
-            if not page.has_more or not page.data:
+            if page.last_id is None:
                 return
-            params["starting_after"] = page.data[-1].id
+            seen |= {each.id for each in new}
+            params["starting_after"] = page.last_id
 
     async def _get(self, endpoint: str, params: Mapping[str, Any] | None = None, *, stripe_id: str = "") -> object:
         async with self._turn(endpoint):

@@ -1,9 +1,10 @@
 """What Stripe answers, as far as it is read here. No HTTP, no decision, nothing about Autumn.
 
-Source: Stripe's API reference, the objects of these names.
+An answer about another object than the one that was asked for is an unexpected response: it is not believed, and the
+request is tried again. Source: Stripe's API reference, the objects of these names.
 """
 
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,12 +14,41 @@ from jobs.errors import TryAgain
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class CustomerAnswer(BaseModel):
-    """A customer object, as far as it is read here."""
+class _Ref(BaseModel):
+    """An object of which only the id is read."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
+
+
+Object = TypeVar("Object", bound=_Ref)
+
+
+class Page(BaseModel, Generic[Object]):
+    """A page of a list or of a search."""
+
+    data: list[Object]
+    has_more: bool
+
+    def objects(self, after: str = "") -> list[Object]:
+        """Return the objects behind the id `after`, each once. Raises TryAgain if the list does not go on."""
+        found = {each.id: each for each in self.data}
+        if after in found:
+            raise unexpected(f"the list does not go on: the page after {after} holds it again")
+        if self.has_more and not found:
+            raise unexpected("the list does not go on: a page is empty and has more behind it")
+        return list(found.values())
+
+    @property
+    def last_id(self) -> str | None:
+        """The id to go on from; None at the end."""
+        return self.data[-1].id if self.has_more and self.data else None
+
+
+class CustomerAnswer(_Ref):
+    """A customer object, as far as it is read here."""
+
     deleted: bool = False
     name: str | None = None
     email: str | None = None
@@ -30,22 +60,9 @@ class CustomerAnswer(BaseModel):
     def as_ours(self) -> StripeCustomer:
         """The customer as a plan knows it. Raises TryAgain for a deleted one, which no list or update answers."""
         if self.livemode is None:
-            raise TryAgain("stripe", "unexpected_response", "wrong fields: livemode", maybe_applied=True)
+            raise unexpected("wrong fields: livemode")
         mode: Mode = "live" if self.livemode else "test"
         return StripeCustomer(self.id, self.name, self.email, mode, self.metadata, self.created)
-
-
-class CustomerAnswers(BaseModel):
-    """A page of a list or of a search."""
-
-    data: list[CustomerAnswer]
-    has_more: bool
-
-
-class _Ref(BaseModel):
-    """An object of which only the id is read."""
-
-    id: str
 
 
 class _Charge(BaseModel):
@@ -56,10 +73,9 @@ class _Charge(BaseModel):
     """Where the receipt was sent."""
 
 
-class PaymentAnswer(BaseModel):
+class PaymentAnswer(_Ref):
     """A payment intent, as far as it is read here."""
 
-    id: str
     customer: _Ref | str | None = None
     status: str
     receipt_email: str | None = None
@@ -80,11 +96,21 @@ class PaymentAnswer(BaseModel):
         return PaymentIntent(self.id, self.status, self.receipt_email or None, self.metadata, succeeded_at, was_mailed)
 
 
-class PaymentAnswers(BaseModel):
-    """A page of payment intents."""
+CustomerAnswers = Page[CustomerAnswer]
+PaymentAnswers = Page[PaymentAnswer]
 
-    data: list[PaymentAnswer]
-    has_more: bool
+
+def unexpected(what: str) -> TryAgain:
+    """Return the error for an answer that is not what was asked for; a write may be done all the same."""
+    return TryAgain("stripe", "unexpected_response", what, maybe_applied=True)
+
+
+def parse_one(model: type[Object], body: object, object_id: str) -> Object:
+    """Return the object with this id. Raises TryAgain as `parse` does, and for another object."""
+    answer = parse(model, body)
+    if answer.id != object_id:
+        raise unexpected(f"asked for {object_id}, answered with {answer.id}")
+    return answer
 
 
 def parse(model: type[Model], body: object) -> Model:
@@ -93,4 +119,4 @@ def parse(model: type[Model], body: object) -> Model:
         return model.model_validate(body)
     except ValidationError as error:
         fields = ", ".join(".".join(str(part) for part in each["loc"]) for each in error.errors(include_input=False))
-        raise TryAgain("stripe", "unexpected_response", f"wrong fields: {fields}", maybe_applied=True) from None
+        raise unexpected(f"wrong fields: {fields}") from None

@@ -6,9 +6,9 @@ What the writes are, jobs.apply says. Here is what becomes of the letters: appli
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 from pydantic import JsonValue
@@ -16,16 +16,17 @@ from redis.exceptions import RedisError
 
 from jobs.apply import Round
 from jobs.autumn_errors import LATE_SECONDS
-from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
+from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, describe
 from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
 from jobs.merge import merge
 from jobs.plan import NEEDS_REVIEW
+from jobs.reapply import reapply, restore
 from jobs.recheck import Memory, flat
 from jobs.report import SyncReport, add_report
 from jobs.resources import Resources
-from jobs.retry import Bury, History, decide, is_permanent
+from jobs.retry import UNEXPECTED_TRIES, Bury, History, decide, is_permanent
 from jobs.sync_log import about, log_again, log_settled, note_fields_not_known
 from jobs.watch import sync_of
 from jobs.writes import Writes
@@ -178,23 +179,35 @@ def _next_look(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[str
 
 
 async def _recheck(progress: _Progress) -> None:
-    """Reapply what something reverted. A refusal holds nothing up: the changes that wait find out for themselves."""
+    """Reapply what something reverted."""
     mail = progress.round.writes.mail
     progress.round.writes.totals["looks"] += mail.wants_a_look
-    try:
-        await progress.round.reapply(_merged(progress.left))
+
+    async def recheck() -> None:
+        await reapply(progress.round, _merged(progress.left))
         if mail.wants_a_look and not progress.left and not progress.round.has_agreed:
             await progress.round.apply({}, [])
-    except (GiveUp, Absent) as refusal:
-        log.warning("look_refused", reason=refusal.code)
+
+    await _beside(progress, "recheck", recheck())
 
 
 async def _restore(progress: _Progress) -> None:
     """Give Stripe Autumn's values again where a change was refused after Stripe had its value."""
+    await _beside(progress, "restore", restore(progress.round, _merged(progress.left)))
+
+
+async def _beside(progress: _Progress, work: Literal["recheck", "restore"], doing: Awaitable[None]) -> None:
+    """Do work that no event asked for: a refusal, or an error of ours, is logged and holds no event up."""
     try:
-        await progress.round.restore(_merged(progress.left))
+        await doing
     except (GiveUp, Absent) as refusal:
-        log.warning("restore_refused", reason=refusal.code)
+        log.warning("recheck_refused", work=work, reason=refusal.code)
+    except (SyncError, LeaseLostError, RedisError, TimeoutError):
+        raise
+    except Exception as error:
+        progress.round.look_afresh()
+        # Without the traceback: its values may be personal.
+        log.error("recheck_failed", work=work, cause=describe(error))
 
 
 async def _apply(progress: _Progress) -> None:
@@ -205,16 +218,20 @@ async def _apply(progress: _Progress) -> None:
         said = _merged(part)
         try:
             await progress.round.apply(said, [letter.entry for letter in part], _spoken(part))
-        except SyncError as error:
-            if not _is_refusal(error, progress):
+        except (LeaseLostError, RedisError, TimeoutError):
+            raise
+        except Exception as error:
+            is_divisible = len(part) > 1 and not _is_about_the_customer(error, said)
+            refusal = _refusal_of(error, progress, is_divisible=is_divisible)
+            if refusal is None:
                 raise
             progress.refusals += 1
-            if len(part) > 1 and not _is_about_the_customer(error, said):
+            if is_divisible:
                 size = len(part) // 2
                 continue
-            log.error("refused", entries=len(part), reason=error.code)
+            log.error("refused", entries=len(part), reason=refusal.reason)
             progress.settled += [
-                letter.dead(error.code, error.message, progress.round.writes.mail.record) for letter in part
+                letter.dead(refusal.reason, refusal.message, progress.round.writes.mail.record) for letter in part
             ]
         else:
             progress.round.writes.totals["merged"] += len(part) - 1
@@ -224,14 +241,26 @@ async def _apply(progress: _Progress) -> None:
         size = len(progress.left)
 
 
-def _is_refusal(error: SyncError, progress: _Progress) -> bool:
-    if isinstance(error, GiveUp | Absent):
-        return True
+def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) -> Bury | None:
+    """Why a part is never applied as it is; None if the same thing may work later.
+
+    An unexpected error is about the part while that can be divided. About a single event it is tried again first.
+    """
     mail = progress.round.writes.mail
-    return is_permanent(error, mail.number("attempts"), others_work=not mail.is_probe)
+    if isinstance(error, SyncError):
+        is_for_good = isinstance(error, GiveUp | Absent)
+        if is_for_good or is_permanent(error, mail.number("attempts"), others_work=not mail.is_probe):
+            return Bury(error.code, error.message)
+        return None
+    progress.round.look_afresh()
+    if is_divisible or mail.number("unexpected") + 1 >= UNEXPECTED_TRIES:
+        return Bury("unexpected", describe(error))
+    return None
 
 
-def _is_about_the_customer(error: SyncError, said: dict[str, JsonValue]) -> bool:
+def _is_about_the_customer(error: Exception, said: dict[str, JsonValue]) -> bool:
+    if not isinstance(error, SyncError):
+        return False
     return error.code in ABOUT_THE_CUSTOMER or (error.code in ABOUT_THE_LINK and "stripe_id" not in said)
 
 

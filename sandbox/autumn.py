@@ -101,6 +101,8 @@ class AutumnSimulator(Behaviour):
         )
         self.customers = self.organisation.customers
         self.calls: list[Call] = []
+        self.copied: list[customers.Copied] = []
+        """Each event of Stripe that changed a customer, in order."""
         self.switches = Switches()
         self.max_parallel_updates: dict[str, int] = {}
         self.max_updates_in_flight = 0
@@ -239,7 +241,9 @@ class AutumnSimulator(Behaviour):
         event = await request.json()
         if event["type"] != "customer.updated":
             return _json(200, {"received": True})
-        customers.copy_from_stripe(self.organisation, event)
+        copied = customers.copy_from_stripe(self.organisation, event)
+        if copied is not None:
+            self.copied.append(copied)
         return _json(200, {"success": True})
 
     def _fault(self, status: int, request: web.Request) -> web.Response:

@@ -143,18 +143,33 @@ def write(org: Organisation, row: Row, changes: Mapping[str, Any]) -> None:
     org.reads.changed(kept_under(row))
 
 
-def copy_from_stripe(org: Organisation, event: Mapping[str, Any]) -> None:
-    """What a `customer.updated` event of Stripe does: a name or email that is not empty lands in Autumn.
+@dataclass(frozen=True)
+class Copied:
+    """What one event of Stripe changed in a customer of Autumn."""
+
+    at: float
+    """When it was copied, in seconds since the epoch."""
+    event_id: str
+    customer_id: str
+    changed: dict[str, tuple[Any, Any]]
+    """The fields with another value than before, as (before, after)."""
+
+
+def copy_from_stripe(org: Organisation, event: Mapping[str, Any]) -> Copied | None:
+    """Copy a name or email that is not empty from a `customer.updated` event of Stripe; return what that changed.
 
     An event whose idempotency key begins with `autumn:` changes nothing. With several customers linked to the Stripe
-    customer, the oldest of them is changed.
+    customer, the oldest of them is changed. None: nothing has another value than before.
     """
     key = (event.get("request") or {}).get("idempotency_key") or ""
     customer = event["data"]["object"]
     row = next((row for row in org.customers.values() if row["stripe_id"] == customer["id"]), None)
     if row is None or key.startswith("autumn:"):
-        return
+        return None
+    before = dict(row)
     write(org, row, {name: customer[name] for name in ("name", "email") if customer.get(name)})
+    changed = {name: (before[name], row[name]) for name in ("name", "email") if before[name] != row[name]}
+    return Copied(org.clock(), event["id"], kept_under(row), changed) if changed else None
 
 
 async def _create(org: Organisation, body: Body) -> Row:

@@ -58,6 +58,8 @@ class Webhooks:
         self.pending: list[Json] = []
         """The events that are held, in order; one that will be delivered twice is in it twice. With a `url`, events of
         a time when no app serves are in it, too."""
+        self.delivered = 0
+        """How many deliveries the endpoint accepted; an event that was delivered twice counts twice."""
         self.undelivered: list[Json] = []
         """The events that the endpoint did not accept at any of the tries."""
         self._livemode = livemode
@@ -171,6 +173,7 @@ class Webhooks:
                 pause_seconds *= 2
             problem = await _post(event, url, session)
             if not problem:
+                self.delivered += 1
                 return
         self.undelivered.append(event)
         raise DeliveryError(f"{event['id']} ({event['type']}) was not accepted: {problem}")

@@ -4,9 +4,10 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -23,6 +24,7 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
+from tests.e2e.processes import free_port
 
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
@@ -40,6 +42,25 @@ def redis_server() -> Iterator[EmbeddedRedis]:
     """One redis-server for the whole run; each test begins with an empty one."""
     with embedded_redis(aof=False) as server:
         yield server
+
+
+class _ClusterNode(EmbeddedRedis):
+    def _options(self, port: int) -> list[str]:
+        return [*super()._options(port), "--cluster-enabled", "yes"]
+
+
+@contextmanager
+def cluster_node(directory: Path) -> Iterator[EmbeddedRedis]:
+    """A redis-server in cluster mode, which owns no slot, for the length of the block."""
+    # The nodes of a cluster speak to each other at a port that is 10,000 higher.
+    while (port := free_port()) > 55_000:
+        pass
+    node = _ClusterNode(directory=directory, port=port)
+    node.start()
+    try:
+        yield node
+    finally:
+        node.stop()
 
 
 @pytest.fixture

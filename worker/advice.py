@@ -36,8 +36,9 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
     ),
     "foreign": Advice(
         "its Stripe customer carries the id of another Autumn customer",
-        "Find out whose it is. Send a change with the right stripe_id, or with null; or correct metadata.autumn_id in "
-        "Stripe. Then replay what was given up.",
+        "This is urgent: each change of the owner may overwrite the profile of the other in Autumn. Find out whose "
+        "it is. Send a change with the right stripe_id, or with null; or correct metadata.autumn_id in Stripe. Then "
+        "replay what was given up.",
     ),
     "ambiguous": Advice(
         "several Stripe customers carry its id",

@@ -22,6 +22,8 @@ from worker.scan_cli import scan_app
 from worker.status import status
 from worker.story import tell_outcome
 
+DEAD = 2
+
 
 class _Commands(TyperGroup):
     """Ends with EX_USAGE for a wrong option or argument: typer's own 2 means elsewhere that a scan found drift."""
@@ -84,11 +86,26 @@ def send(
             help="Wait so long for the outcome; else not at all.",
         ),
     ] = 0.0,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="With --wait, for scripts: end with 0 only if the event was applied."),
+    ] = False,
 ) -> None:
     """Say that a customer changed, or, without changes, have both sides compared and repaired.
 
-    Ends with 0 when the event is sent. With --wait it ends with 1 where nothing is known of it by then.
+    Exit codes:
+
+    \b
+    0   sent; with --check: applied
+    1   with --wait: nothing is known of it by then; with --check also: it still
+        waits
+    2   with --check: it is a dead letter
+    64  a wrong option, argument or event: nothing was sent
+    69  Redis does not answer, or refuses
+    78  a wrong setting, or the user of Redis lacks a right
     """
+    if check and wait_seconds <= 0:
+        fail(EX_USAGE, "--check: needs --wait SECONDS")
     try:
         said = None if changes is None else parse_changes(changes)
         kind = "customer.reconcile" if changes is None else "customer.updated"
@@ -116,6 +133,8 @@ def send(
                 f"takes it in; ask again: customer-sync status --event {shlex.quote(printable(sent))}",
             )
         say(tell_outcome(outcome))
+        if check and outcome.status != "applied":
+            raise typer.Exit(DEAD if outcome.status == "dead" else NOT_FOUND)
 
 
 app.add_typer(dead_app, name="dead", short_help="Look at what was given up; replay or drop it.")

@@ -22,8 +22,9 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
-from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError, WatchError
+from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError, WatchError
 
+from worker.redis_access import ONLY_LOGGED
 from worker.tls import VerifiedSSLConnection, is_untrusted
 
 PATIENCE_SECONDS = 120.0
@@ -156,6 +157,15 @@ class PatientPipeline(Pipeline):
             return
         await conn.disconnect()
         self._watch_lost = True
+
+    async def parse_response(self, connection: Connection, command_name: str | bytes, **options: Any) -> Any:
+        """Return the answer; an empty one if the user may not run a command that arq only logs at its start."""
+        try:
+            return await super().parse_response(connection, command_name, **options)
+        except ResponseError:
+            if command_name in ONLY_LOGGED:
+                return {}
+            raise
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Execute what was queued. Raises WatchError where the connection broke since WATCH."""

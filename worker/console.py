@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from config.settings import RedisPlace, SettingsError, load_place
 from worker.connection import open_briefly
-from worker.redis_checks import redis_error_in_words
+from worker.redis_errors import trouble_with
 
 EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
 NOT_FOUND = 1
@@ -25,27 +25,23 @@ Answer = TypeVar("Answer")
 def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
     """What `act` answers, given the Redis of the settings.
 
-    Raises: typer.Exit, after a sentence on standard error, where the settings are wrong, or where Redis refuses or
-    does not answer.
+    Raises: typer.Exit, after a sentence on standard error. Its code is EX_CONFIG if a setting is wrong or the user of
+    Redis lacks a right, and EX_UNAVAILABLE if Redis refuses for another reason or does not answer.
     """
 
     async def run() -> Answer:
         place = load_place()
         async with open_briefly(place.redis_url.get_secret_value(), place.redis_certificate) as redis:
-            return await act(redis, place)
+            try:
+                return await act(redis, place)
+            except RedisError as error:
+                trouble = await trouble_with(redis, error)
+        fail(EX_CONFIG if trouble.is_setting else EX_UNAVAILABLE, str(trouble))
 
     try:
         return asyncio.run(run())
     except SettingsError as error:
         fail(EX_CONFIG, str(error))
-    except RedisError as error:
-        fail(EX_UNAVAILABLE, redis_sentence(error))
-
-
-def redis_sentence(error: RedisError) -> str:
-    """What an error of Redis means, and what can be done, as `customer-sync doctor` says it."""
-    found = redis_error_in_words(error)
-    return f"{found.text}. {found.fix}"
 
 
 def confirm(question: str) -> None:

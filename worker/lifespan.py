@@ -37,7 +37,7 @@ from worker.scanner import Scanner
 from worker.shared_state import SharedStateReader
 from worker.supervise import Supervisor
 from worker.traces import tracing
-from worker.watchdog import CANARY_SECONDS, Watchdog, check_redis
+from worker.watchdog import CANARY_SECONDS, Watchdog
 from worker.web import make_app, serving
 
 log = structlog.get_logger(__name__)
@@ -152,8 +152,6 @@ async def showing(
 async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[tuple[Resources, Supervisor]]:
     """Resources with the loops of a worker running beside them: taking in, calling, renewing leases."""
     configure_logs(settings.log_format, settings.log_level)
-    for risk in await check_redis(redis):
-        log.warning("redis_at_risk", risk=risk)
     async with (
         tracing(metrics) as watch,
         open_resources(settings, redis, watch) as resources,
@@ -219,8 +217,6 @@ def _digest(*parts: str) -> str:
 async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[Scanner]:
     """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process."""
     configure_logs(settings.log_format, settings.log_level)
-    for risk in await check_redis(redis):
-        log.warning("redis_at_risk", risk=risk)
     async with (
         open_scan(settings, redis, metrics) as doors,
         showing("scanner", settings, redis, metrics),

@@ -5,21 +5,26 @@ A settings class is made when arq asks for it, so that importing this module rea
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, NoReturn
 
+import structlog
 import uvloop
 from arq import Retry, cron, func
 from arq.connections import ArqRedis
 from arq.worker import Function
 
+from config.logs import configure_logs
 from config.settings import Settings, SettingsError, load_scan_settings, load_settings
+from jobs.errors import describe
 from jobs.sync import sync_customer as sync
 from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
 from worker.metrics import Metrics
+from worker.startup import RedisAwayError, wait_for_redis
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
@@ -33,8 +38,10 @@ POLL_SECONDS = 0.015
 """How often arq looks at its queue: an event is picked up within 15 ms, and idling costs 2.5 % of a core."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
-EX_CONFIG = 78
+EX_UNAVAILABLE, EX_CONFIG = 69, 78
 RETRY_ARQ_SECONDS = 5
+
+log = structlog.get_logger(__name__)
 
 
 async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
@@ -72,15 +79,12 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
     try:
         await ctx["redis"].xadd(ctx["settings"].inbox_stream, dict(fields.items()))
     except Exception as error:
+        log.warning("event_not_added", after_seconds=RETRY_ARQ_SECONDS, cause=describe(error))
         raise Retry(defer=RETRY_ARQ_SECONDS) from error
 
 
 async def _start(ctx: dict[str, Any]) -> None:
-    ctx["stack"] = AsyncExitStack()
-    try:
-        opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"], ctx["metrics"]))
-    except RedisUnfitError as error:
-        _refuse_to_start(error)
+    opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"], ctx["metrics"]))
     ctx["resources"], ctx["supervisor"] = opened
 
 
@@ -113,13 +117,9 @@ async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
 
 
 async def _start_scanner(ctx: dict[str, Any]) -> None:
-    ctx["stack"] = AsyncExitStack()
-    try:
-        ctx["scanner"] = await ctx["stack"].enter_async_context(
-            scanning_on_schedule(ctx["settings"], ctx["redis"], ctx["metrics"])
-        )
-    except RedisUnfitError as error:
-        _refuse_to_start(error)
+    ctx["scanner"] = await ctx["stack"].enter_async_context(
+        scanning_on_schedule(ctx["settings"], ctx["redis"], ctx["metrics"])
+    )
 
 
 def scan_worker_settings(settings: Settings) -> type:
@@ -144,7 +144,8 @@ def _of_both(settings: Settings) -> dict[str, Any]:
             settings.redis_certificate,
             answered=metrics.redis_answered,
         ),
-        "ctx": {"settings": settings, "metrics": metrics},
+        # arq calls on_shutdown even if it never came to on_startup.
+        "ctx": {"settings": settings, "metrics": metrics, "stack": AsyncExitStack()},
         "on_shutdown": _stop,
         "job_serializer": to_json,
         "job_deserializer": json.loads,
@@ -152,22 +153,37 @@ def _of_both(settings: Settings) -> dict[str, Any]:
     }
 
 
-_SETTINGS: Final[Mapping[str, Callable[[], type]]] = {
-    "WorkerSettings": lambda: worker_settings(load_settings()),
-    "ScanWorkerSettings": lambda: scan_worker_settings(load_scan_settings()),
+_PROCESS_TYPES: Final[Mapping[str, tuple[Callable[[], Settings], Callable[[Settings], type]]]] = {
+    "WorkerSettings": (load_settings, worker_settings),
+    "ScanWorkerSettings": (load_scan_settings, scan_worker_settings),
 }
 
 
 def __getattr__(name: str) -> type:
-    """A settings class, when arq asks for it. Ends the process with a sentence where the environment is not usable."""
-    if name not in _SETTINGS:
+    """Return a settings class, when arq asks for it and Redis is fit for a worker.
+
+    Ends the process with a sentence: with EX_CONFIG if a person has to mend something, with EX_UNAVAILABLE if Redis is
+    away for too long.
+    """
+    if name not in _PROCESS_TYPES:
         raise AttributeError(name)
+    load, made_of = _PROCESS_TYPES[name]
     try:
-        return _SETTINGS[name]()
-    except SettingsError as error:
-        _refuse_to_start(error)
+        settings = load()
+        configure_logs(settings.log_format, settings.log_level)
+        for risk in asyncio.run(wait_for_redis(settings)):
+            log.warning("redis_at_risk", risk=risk)
+        # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
+        logging.getLogger().handlers.clear()
+    except (SettingsError, RedisUnfitError) as error:
+        _end(EX_CONFIG, f"The worker cannot start:\n{error}\n")
+    except RedisAwayError as error:
+        _end(EX_UNAVAILABLE, f"{error}\n")
+    except asyncio.CancelledError:
+        _end(0)
+    return made_of(settings)
 
 
-def _refuse_to_start(why: Exception) -> NoReturn:
-    sys.stderr.write(f"The worker cannot start:\n{why}\n")
-    raise SystemExit(EX_CONFIG) from None
+def _end(code: int, text: str = "") -> NoReturn:
+    sys.stderr.write(text)
+    raise SystemExit(code) from None

@@ -1,7 +1,6 @@
 """What `customer-sync doctor` checks about Redis. Reads only: no command in here can change a key.
 
-So whether this user may write is not known here. A script that Redis does not have is asked for with our keys: the
-refusal tells whether scripts and those keys are allowed, and nothing runs.
+The rights of the user are looked at without running what they allow (worker.redis_access).
 """
 
 import statistics
@@ -10,25 +9,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import (
-    AuthenticationError,
-    NoPermissionError,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import RedisError, ResponseError
 
-from jobs.mailbox import MailboxKeys
-from jobs.record import RecordKeys
 from worker.checkup import Check, Found
-from worker.tls import is_untrusted
+from worker.redis_access import lacking_rights
+from worker.redis_errors import WHOLE_RULE, Trouble, trouble_of, trouble_of_rights, trouble_with
 from worker.watchdog import INFO_REFUSED, Info, why_at_risk, why_unfit
 
 PINGS: Final = 21
 SLOW_SECONDS: Final = 0.010
 """A sync takes about ten steps through Redis, one after the other."""
 SKEW_SECONDS: Final = 2.0
-NO_SCRIPT: Final = "0" * 40
 
 
 @dataclass
@@ -42,11 +33,14 @@ class RedisSubject:
 
 
 async def _answers(subject: RedisSubject) -> Found:
-    await subject.redis.ping()
+    try:
+        await subject.redis.ping()
+    except RedisError as error:
+        return _wrong(await trouble_with(subject.redis, error))
     try:
         subject.info = await subject.redis.info()
     except ResponseError:
-        return Found("warning", INFO_REFUSED, "Allow INFO (docs/deploy.md has the rule for a user of one's own)")
+        return Found("warning", INFO_REFUSED, f"Add +info to its rule; {WHOLE_RULE}")
     return Found("ok", f"answers, version {subject.info.get('redis_version')}")
 
 
@@ -54,15 +48,11 @@ def redis_error_in_words(error: Exception) -> Found:
     """What an error of Redis means. Raises the error itself where it is none of Redis."""
     if not isinstance(error, RedisError):
         raise error
-    if isinstance(error, AuthenticationError | NoPermissionError):
-        return Found("wrong", f"Redis refuses the user or the password ({type(error).__name__})", "Correct REDIS_URL")
-    if is_untrusted(error):
-        text = "the certificate of Redis is not trusted, or is for another name"
-        return Found("wrong", text, "See docs/deploy.md, Redis over TLS")
-    if isinstance(error, ResponseError):
-        text = f"Redis refuses a command ({type(error).__name__})"
-        return Found("wrong", text, "Check that it is the primary, and has memory; its log says more")
-    return Found("wrong", f"Redis does not answer ({type(error).__name__})", "Check REDIS_URL, and that Redis runs")
+    return _wrong(trouble_of(error))
+
+
+def _wrong(trouble: Trouble) -> Found:
+    return Found("wrong", trouble.text, trouble.fix)
 
 
 def _about(what: str, fine: str) -> Check[RedisSubject]:
@@ -93,17 +83,10 @@ async def _persistence(subject: RedisSubject) -> Found:
 
 
 async def _access(subject: RedisSubject) -> Found:
-    mailbox, record = MailboxKeys(subject.prefix), RecordKeys(subject.prefix)
-    keys = [subject.inbox, mailbox.waiting, record.totals, record.outcomes]
-    for key in keys:
-        try:
-            await subject.redis.evalsha(NO_SCRIPT, 1, key)  # type: ignore[misc]  # one type for both clients
-        except NoScriptError:
-            continue
-        except RedisError as error:
-            fix = "Give the user the rule in docs/deploy.md"
-            return Found("wrong", f"this user may not run scripts on {key} ({type(error).__name__})", fix)
-    return Found("ok", "scripts and our keys are allowed; that the commands are too shows only in writing")
+    lacking = await lacking_rights(subject.redis, subject.prefix, subject.inbox)
+    if lacking:
+        return _wrong(trouble_of_rights(lacking))
+    return Found("ok", "the user may run all commands on all our keys")
 
 
 async def _latency(subject: RedisSubject) -> Found:

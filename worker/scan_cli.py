@@ -30,8 +30,9 @@ from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
 from jobs.scan_report import ScanReport, ScanRun
 from worker.connection import open_briefly, open_redis
-from worker.console import EX_CONFIG, fail, redis_sentence, with_redis
+from worker.console import EX_CONFIG, fail, with_redis
 from worker.lifespan import open_scan
+from worker.redis_errors import Trouble, trouble_of, trouble_with
 from worker.scan_files import write_csv, write_json
 from worker.scan_page import write_page
 from worker.scan_view import running_text, show_history, show_report, watching
@@ -41,6 +42,15 @@ DRIFT: Final = 2
 INTERRUPTED: Final = 130
 _SPAN: Final = re.compile(r"(\d+)([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
+
+
+class RedisUnusableError(Exception):
+    """Redis cannot be used; nothing was begun."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        """`trouble` says why, and what to do."""
+        super().__init__(str(trouble))
+        self.trouble = trouble
 
 
 scan_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
@@ -126,8 +136,10 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
         fail(FAILED, str(error))
     except SyncError as error:
         fail(FAILED, f"the scan failed: {error}")
+    except RedisUnusableError as error:
+        fail(EX_CONFIG if error.trouble.is_setting else FAILED, str(error.trouble))
     except RedisError as error:
-        fail(FAILED, redis_sentence(error))
+        fail(FAILED, str(trouble_of(error)))
     except (sqlite3.Error, OSError) as error:
         fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
     except KeyboardInterrupt:
@@ -153,9 +165,12 @@ async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanR
 
 
 async def _reach_redis(settings: Settings) -> None:
-    """Raise RedisError at once where Redis is away: a scan that runs waits for it much longer."""
+    """Raise RedisUnusableError at once if Redis is away: a scan that runs waits for it much longer."""
     async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
-        await redis.ping()
+        try:
+            await redis.ping()
+        except RedisError as error:
+            raise RedisUnusableError(await trouble_with(redis, error)) from error
 
 
 def _kinds(only: list[str]) -> tuple[str, ...]:

@@ -52,13 +52,15 @@ def headline_of(run: ScanRun, for_people: int) -> Headline:
     if run.state == "running":
         return Headline("warn", "This scan is not over yet.")
     seen = f"{run.autumn_customers:,} customers in Autumn and {run.stripe_customers:,} in Stripe"
-    if not run.findings:
+    if not run.findings and not run.not_checked:
         return Headline("good", "Both sides agree.", f"Nothing was found among {seen}.")
     parts = [f"{_so_many(run.repairable, 'customer')} can be repaired by a sync. Asked for: {run.asked:,}."]
     if run.left_out:
         parts.append(
             f"{_so_many(run.left_out, 'customer')} had changes waiting or were just synced, and were left out."
         )
+    if run.not_checked:
+        parts.append(f"{_so_many(run.not_checked, 'customer')} could not be checked: Stripe's list lacks their link.")
     if for_people:
         parts.append(f"{_so_many(for_people, 'finding')} can only be mended by a person.")
     return Headline("warn", f"{_so_many(run.findings, 'finding')} among {seen}.", " ".join(parts))

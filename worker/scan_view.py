@@ -1,4 +1,4 @@
-"""A scan on a terminal: its bar while it runs, its report, and the list of runs. Shows, and decides nothing."""
+"""What a scan shows: how far it is while it runs, its report, and the list of runs. Shows, and decides nothing."""
 
 import asyncio
 import sys
@@ -15,22 +15,30 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from jobs.scan_progress import ScanProgress
+from jobs.scan_progress import ScanProgress, Trouble
 from jobs.scan_report import Changed, ScanFinding, ScanReport, ScanRun
-from worker.console import printable, time_text
+from worker.console import printable, time_text, warn
 
 SHOWN_AT_MOST: Final = 50
 REDRAW_SECONDS: Final = 0.2
+TELL_SECONDS: Final = 10.0
 FILE_COLUMNS: Final = 200
 """Where the output is no terminal."""
 
 
 @asynccontextmanager
-async def watching(progress: ScanProgress) -> AsyncIterator[None]:
-    """Draw a bar on standard error, if that is a terminal, for as long as the block runs."""
+async def watching(progress: ScanProgress, *, tell_seconds: float = TELL_SECONDS) -> AsyncIterator[None]:
+    """Show on standard error how far the scan is, for as long as the block runs.
+
+    On a terminal that is a bar. Elsewhere it is a line every `tell_seconds`, and one as soon as a service fails.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
+        telling = asyncio.create_task(_tell(progress, tell_seconds))
+        try:
+            yield
+        finally:
+            telling.cancel()
         return
     columns = [
         TextColumn("{task.description}"),
@@ -48,6 +56,39 @@ async def watching(progress: ScanProgress) -> AsyncIterator[None]:
             yield
         finally:
             drawing.cancel()
+
+
+async def _tell(progress: ScanProgress, tell_seconds: float) -> None:
+    told_at, told = time.monotonic(), set[tuple[str, str]]()
+    while True:
+        await asyncio.sleep(min(REDRAW_SECONDS, tell_seconds))
+        failing = {(trouble.service, trouble.error) for trouble in progress.troubles}
+        if failing <= told and time.monotonic() - told_at < tell_seconds:
+            continue
+        for text in (_progress_text(progress), *map(_trouble_text, progress.troubles)):
+            warn(f"scan: {text}")
+        told_at, told = time.monotonic(), failing
+
+
+def _progress_text(progress: ScanProgress) -> str:
+    more = {
+        "payments read": progress.payments,
+        "looked up": progress.looked_up,
+        "syncs asked for": progress.asked,
+    }
+    return (
+        f"{progress.phase}, {progress.autumn:,} customers of Autumn and {progress.stripe:,} of Stripe read, "
+        f"{progress.findings:,} findings so far"
+        + "".join(f", {count:,} {what}" for what, count in more.items() if count)
+    )
+
+
+def _trouble_text(trouble: Trouble) -> str:
+    lasts = f"trying for {trouble.gives_up_in_seconds} s more"
+    if trouble.gives_up_after_tries:
+        lasts = f"giving up after {trouble.gives_up_after_tries}"
+    tries = "1 try" if trouble.tries == 1 else f"{trouble.tries} tries"
+    return f"{trouble.service.capitalize()} fails ({trouble.error}), {tries}, {lasts}"
 
 
 async def _draw(bar: Progress, task: TaskID, progress: ScanProgress) -> None:
@@ -68,7 +109,7 @@ async def _draw(bar: Progress, task: TaskID, progress: ScanProgress) -> None:
             rate=int(rate),
             findings=progress.findings,
             left="left" if total else "",
-            trouble=f"again: {progress.trouble}" if progress.trouble else "",
+            trouble="; ".join(map(_trouble_text, progress.troubles)),
         )
         await asyncio.sleep(REDRAW_SECONDS)
 
@@ -113,10 +154,8 @@ def running_text(progress: ScanProgress | None) -> str:
     """How far the scan is that runs already, in a sentence."""
     if progress is None:
         return "a scan has just begun elsewhere: wait for its end, or see customer-sync scan history"
-    return (
-        f"a scan is running since {time_text(progress.started_ms)}: {progress.phase}, {progress.autumn:,} customers of "
-        f"Autumn and {progress.stripe:,} of Stripe read, {progress.findings:,} findings so far"
-    )
+    so_far = (_progress_text(progress), *map(_trouble_text, progress.troubles))
+    return f"a scan is running since {time_text(progress.started_ms)}: " + ". ".join(so_far)
 
 
 def summary(run: ScanRun) -> list[str]:
@@ -132,6 +171,10 @@ def summary(run: ScanRun) -> list[str]:
         lines.append(f"since the run before: {_changed(run.changed)}")
     if run.left_out:
         lines.append(f"left out: {_many(run.left_out, 'customer')} with changes that wait or were just synced")
+    if run.looked_up:
+        lines.append(f"looked up: {_many(run.looked_up, 'customer')} that a list lacks")
+    if run.not_checked:
+        lines.append(f"not checked: {_many(run.not_checked, 'customer')} more whose link Stripe's list lacks")
     if run.asked:
         lines.append(f"asked for {_many(run.asked, 'sync')}")
     elif run.repairable and run.state == "done":

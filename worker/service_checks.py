@@ -12,7 +12,7 @@ from typing import Final
 from config.autumn_versions import DEFAULT_VERSION, supports_scans
 from config.settings import Settings
 from jobs.autumn import AutumnClient
-from jobs.autumn_pages import ListedCustomer
+from jobs.autumn_pages import ListedCustomer, PageSize, fitting_page
 from jobs.customer import AUTUMN_MODES, NoCustomer
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from jobs.stripe_gateway import StripeGateway
@@ -82,7 +82,7 @@ async def _autumn_version(services: Services) -> Found:
 
 
 async def _read_customers(services: Services) -> None:
-    services.newest = tuple(await services.autumn.newest(NEWEST))
+    services.newest = tuple(await fitting_page(services.autumn.newest, PageSize(NEWEST)))
     known = next((customer.id for customer in services.newest if customer.id), None)
     if known is not None:
         with suppress(GiveUp):  # It may be deleted by now.
@@ -123,11 +123,13 @@ async def _stripe_key(services: Services) -> Found:
 
 
 async def _stripe_search(services: Services) -> Found:
-    _, searched = await services.stripe.find_ours(NOBODY, None)
-    if searched:
+    if await services.stripe.has_search():
         return Found("ok", "customers can be searched for")
-    text = "the account has no search: Stripe customers that carry our id are found by their e-mail address only"
-    return Found("warning", text, "Set STRIPE_WHEN_UNLINKED=link-only if duplicates are worse than missing links")
+    text = (
+        "the account has no search: an unlinked customer is linked only if one of ours has its e-mail address, else it "
+        "stays unlinked; none is created, because ours may exist under another address"
+    )
+    return Found("warning", text, "Send a change with the stripe_id of the right Stripe customer for each of them")
 
 
 async def _stripe_payments(services: Services) -> Found:
@@ -182,6 +184,18 @@ async def _limits(settings: Settings) -> Found:
     return Found("ok", "all rates are within what the services take by default")
 
 
+async def _receipts(settings: Settings) -> Found:
+    """Name what else decides about receipts: Stripe has no API for it, so that it is not checked."""
+    also = [
+        f"RECEIPTS={settings.receipts}",
+        'if the dashboard\'s "Successful payments" is on, Stripe mails receipts whatever the flag says',
+        "an invoice's receipt needs an e-mail address when the invoice is finalised",
+    ]
+    if settings.mode == "test":
+        also.append("test mode mails only the account's own people")
+    return Found("ok", "; ".join(also))
+
+
 SERVICE_CHECKS: Final = (
     Check("autumn-key", _autumn_key),
     Check("autumn-version", _autumn_version, ("autumn-key",)),
@@ -191,4 +205,4 @@ SERVICE_CHECKS: Final = (
     Check("stripe-payments", _stripe_payments, ("stripe-key",)),
     Check("same-account", _same_account, ("autumn-version", "stripe-key")),
 )
-SETTINGS_CHECKS: Final = (Check("limits", _limits),)
+SETTINGS_CHECKS: Final = (Check("limits", _limits), Check("receipts", _receipts))

@@ -3,10 +3,14 @@
 redis-py compares no name unless it is told to, and its own switches to verify less are refused with the settings.
 """
 
+import asyncio
 import ssl
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from redis.asyncio.connection import SSLConnection
+
+PROBE_SECONDS: Final = 5.0
 
 
 class VerifiedSSLConnection(SSLConnection):
@@ -31,6 +35,33 @@ def _trusting_only(certificate: str) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=certificate)
     return context
+
+
+async def answers_by_tls(host: str, port: int) -> bool:
+    """Whether something speaks TLS there, whether it is trusted or not. Nothing is sent to it."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
+    except ssl.SSLCertVerificationError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def answers_without_tls(host: str, port: int) -> bool:
+    """Whether a Redis answers a PING there without TLS, be it by a refusal. No user and no password is sent."""
+    answer = b""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"PING\r\n")
+                answer = await reader.read(1)
+            finally:
+                writer.transport.abort()
+    return answer in {b"+", b"-"}
 
 
 def is_untrusted(error: BaseException) -> bool:

@@ -22,7 +22,10 @@ READ_ONLY_SECONDS = 5.0
 """How long Redis may be read-only: a failover that is under way may give it back."""
 EX_TEMPFAIL = 75
 OLDEST_VERSION = (6, 2)
-INFO_REFUSED = "INFO is not allowed, so version, eviction and persistence are unknown: changes may be lost unnoticed"
+INFO_REFUSED = (
+    "the user of REDIS_URL may not call INFO (+info), so it is not known whether Redis is new enough, evicts nothing "
+    "and keeps its data: changes may be lost unnoticed"
+)
 Info = Mapping[str, Any]
 """What Redis says of itself, as redis-py reads the answer to INFO."""
 

@@ -48,11 +48,16 @@ local function bury(entry_id, event_id, fields, message)
   redis.call('HINCRBY', totals, 'dead:' .. reason, 1)
 end
 
-local function deliver(customer, entry_id, fields)
+local function deliver(customer, entry_id, event_id, fields)
   local mailbox = prefix .. ':mailbox:' .. customer
   local added = redis.pcall('XADD', mailbox, entry_id, unpack(fields))
   if type(added) == 'table' and added.err then
-    -- A new inbox whose clock is behind the one that Redis had before: the order of arrival still holds.
+    -- A new inbox whose clock is behind the one that Redis had before: the order of arrival still holds. The id that
+    -- the app was given stays the one that the outcome is found under.
+    if not event_id then
+      fields[#fields + 1] = 'event_id'
+      fields[#fields + 1] = entry_id
+    end
     added = redis.call('XADD', mailbox, '*', unpack(fields))
   end
   redis.call('ZADD', oldest, 'NX', string.match(added, '^%d+'), customer)
@@ -102,7 +107,7 @@ local function move(entry_id, fields)
       room = room - 1
       redis.call('ZADD', waiting, now_ms, customer)
     end
-    deliver(customer, entry_id, fields)
+    deliver(customer, entry_id, event_id, fields)
     note(event_id or entry_id, {status = 'waiting', customer = customer, entry = entry_id})
   end
   redis.call('XDEL', inbox, entry_id)

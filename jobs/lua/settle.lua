@@ -7,13 +7,15 @@
 --       line: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, remembered_seconds,
 --       failures_to_close, longest_probe_wait_ms, halt_wait_ms}
 -- A settled entry: {entry, event, status, and for a dead letter reason, message, attempts, since}
--- Returns 1, or 0 if the lease is lost and nothing was settled
+-- Returns 1, or 0 if the lease is lost and nothing was settled. A second run for the same lease, as after a lost reply,
+-- changes nothing and returns what the first one did.
 local lease, called, waiting, looks, oldest, mailbox = unpack(KEYS, 1, 6)
 local record, remembered, line, totals, outcomes, dead, last_success = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local ending = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
 
+if redis.call('HGET', record, 'settled') == token then return 1 end
 if redis.call('GET', lease) ~= token then return 0 end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -75,6 +77,7 @@ if #ending.settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
 for name, value in pairs(ending.totals) do redis.call('HINCRBY', totals, name, value) end
 for name, value in pairs(ending.record) do redis.call('HSET', record, name, value) end
 redis.call('HDEL', record, 'open')
+redis.call('HSET', record, 'settled', token)
 if ending.remembered ~= '' then redis.call('SET', remembered, ending.remembered, 'EX', ending.remembered_seconds) end
 if ending.look_after_ms > 0 then redis.call('ZADD', looks, 'GT', now_ms + ending.look_after_ms, customer) end
 tell_the_line()

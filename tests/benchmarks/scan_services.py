@@ -118,7 +118,8 @@ class Stripe:
             return 200, self._page(query), self._page_seconds
         if url.path in {"/v1/customers", "/v1/customers/search"}:
             named = query["email"].split("@")[0] if "email" in query else query["query"].split("'")[3]
-            return 200, f'{{"data": [{self._customer(_index_of(named))}], "has_more": false}}'.encode(), 0.0
+            found = self._customer(_index_of(named)) if named.startswith("user_") else ""
+            return 200, f'{{"data": [{found}], "has_more": false}}'.encode(), 0.0
         index = _index_of(unquote(url.path.rpartition("/")[2]))
         if method == "POST":
             self._write(index, dict(parse_qsl(body.decode())))

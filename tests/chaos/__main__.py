@@ -38,8 +38,13 @@ def main(
     doubled_wakeups: Int = None,
     max_in_flight: Int = None,
     workers: Int = None,
+    webhook_seconds: Annotated[float | None, typer.Option(help="How late Stripe's webhooks are, at most.")] = None,
+    without_change: Annotated[
+        bool | None, typer.Option("--without-change", help="Stripe announces writes that change nothing, too.")
+    ] = None,
+    other_writes: Annotated[int | None, typer.Option(help="Writes of other apps and of people together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="How long events are sent and blows fall.")] = None,
-    settle_seconds: Annotated[float | None, typer.Option(help="How long to wait for the end of all work.")] = None,
+    settle_seconds: Annotated[float | None, typer.Option(help="How long the end of all work may take.")] = None,
     worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to a file, too.")] = None,
 ) -> None:

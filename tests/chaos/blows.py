@@ -1,4 +1,4 @@
-"""Carrying out what is planned, each thing at its time: sending, striking, and switching the services' faults.
+"""Carrying out what is planned, each thing at its time: sending, striking, switching faults, and the writes of others.
 
 Everything is late rather than left out: a machine that is busy makes a run longer, not gentler.
 """
@@ -6,7 +6,7 @@ Everything is late rather than left out: a machine that is busy makes a run long
 import asyncio
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,8 +16,10 @@ from redis.exceptions import RedisError
 
 from sandbox.everything import Sandbox
 from sandbox.faults import Fault
-from tests.chaos.evidence import Sent
+from tests.chaos.evidence import Sent, Written
 from tests.chaos.fleet import Fleet
+from tests.chaos.others import Others
+from tests.chaos.others_plan import OtherWrite
 from tests.chaos.outside import INBOX, PREFIX
 from tests.chaos.plan import Disturbance, Entry, FaultPhase, Plan
 from worker.connection import open_redis
@@ -29,25 +31,23 @@ PRODUCERS: Final = 4
 
 @dataclass
 class Schedule:
-    """A plan being carried out. `sent` is in the order of the stream for each customer; times are since `begin`."""
+    """A plan being carried out. `history` is in the order of the stream for each customer; times are since `begin`."""
 
     plan: Plan
     box: Sandbox
     redis: Redis
     fleet: Fleet
+    others: Others
     begin: float = field(default_factory=time.monotonic)
-    sent: list[Sent] = field(default_factory=list)
+    history: list[Sent | Written] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     _redis_is_ours: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Carry out everything; faults are off, and whatever was stopped goes on, at the end."""
-        lines: list[list[Entry]] = [[] for _ in range(PRODUCERS)]
-        for entry in self.plan.entries:
-            lines[_line_of(entry)].append(entry)
         try:
             async with asyncio.TaskGroup() as group:
-                for line in lines:
+                for line in self._lines():
                     group.create_task(self._send(line))
                 for blow in self.plan.disturbances:
                     group.create_task(self._strike(blow))
@@ -60,14 +60,31 @@ class Schedule:
     async def _until(self, at_seconds: float) -> None:
         await asyncio.sleep(max(0.0, self.begin + at_seconds - time.monotonic()))
 
-    async def _send(self, line: Sequence[Entry]) -> None:
-        """Send one after the other, each until Redis has taken it: the order of a customer's events is ours to keep."""
-        for entry in line:
-            await self._until(entry.at_seconds)
-            while not await self._add(entry):
+    def _lines(self) -> Sequence[Sequence[Entry | OtherWrite]]:
+        """What is done one after the other: a line for each customer with other writers, a few for all the rest."""
+        with_others = {write.customer for write in self.plan.others}
+        lines: dict[str, list[Entry | OtherWrite]] = defaultdict(list)
+        items: list[Entry | OtherWrite] = [*self.plan.entries, *self.plan.others]
+        for item in sorted(items, key=lambda item: item.at_seconds):
+            lines[item.customer if item.customer in with_others else _line_of(item.customer)].append(item)
+        return list(lines.values())
+
+    async def _send(self, line: Sequence[Entry | OtherWrite]) -> None:
+        """Do one thing after the other, each when the one before is done: the order of a customer is ours to keep."""
+        events: list[str] = []
+        for item in line:
+            await self._until(item.at_seconds)
+            if isinstance(item, OtherWrite):
+                written = await self.others.write(item, events)
+                if written is not None:
+                    self.history.append(written)
+                    events.clear()
+                continue
+            while not await self._add(item):
                 self.done["sends repeated"] += 1
                 await asyncio.sleep(SEND_AGAIN_SECONDS)
-            self.sent.append(Sent(entry.customer, entry.event_id, entry.changes, entry.garbage))
+            events.append(item.event_id)
+            self.history.append(Sent(item.customer, item.event_id, item.changes, item.garbage))
 
     async def _add(self, entry: Entry) -> bool:
         try:
@@ -119,6 +136,6 @@ class Schedule:
         switches.faults = [other for other in switches.faults if other is not fault]
 
 
-def _line_of(entry: Entry) -> int:
+def _line_of(customer: str) -> str:
     # Of the customer's name, not Python's hash of it, which is another one in each process.
-    return sum(entry.customer.encode()) % PRODUCERS
+    return f"line {sum(customer.encode()) % PRODUCERS}"

@@ -3,40 +3,62 @@
 Pure: evidence in, findings out. Each check knows one promise.
 """
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from tests.chaos.evidence import Evidence, Finding, Profile, Sent, Verdict
+from tests.chaos.evidence import Damage, Evidence, Finding, Profile, Sent, Verdict, Written
 
 UPDATE: Final = "/v1/customers.update"
 STRIPE_UPDATE: Final = "customers.update"
 OUR_KEY: Final = "autumn:"
 FLAG: Final = "autumn_send_email_receipts"
+NUMBERED: Final = re.compile(r"\w+ (\d+)")
+"""A name that an event has written; those of other writers have no number."""
 
 
 def check(evidence: Evidence) -> Verdict:
     """All that is wrong, the most telling first."""
-    checks = (_lost, _stale, _duplicate_customers, _overlapping, _duplicate_receipts, _out_of_order, _in_flight)
+    checks = (
+        _lost,
+        wrong_values,
+        _own_echoes,
+        _duplicate_customers,
+        _overlapping,
+        _duplicate_receipts,
+        _out_of_order,
+        _in_flight,
+    )
     return Verdict(tuple(finding for one in checks for finding in one(evidence)))
 
 
-def expected_profiles(seeds: Mapping[str, Profile], sent: Sequence[Sent]) -> dict[str, Profile]:
-    """What each customer has to be at the end: the last value said of each field, of metadata by key."""
+def expected_profiles(seeds: Mapping[str, Profile], history: Sequence[Sent | Written]) -> dict[str, Profile]:
+    """What each customer has to be: the last value that anybody wrote on purpose of each field, of metadata by key."""
     expected = dict(seeds)
     seen: set[str] = set()
-    for event in sent:
-        if event.changes is None or event.garbage or event.event_id in seen:
-            continue
-        seen.add(event.event_id)
-        before = expected[event.customer]
-        expected[event.customer] = Profile(
-            name=event.changes.get("name", before.name),
-            email=event.changes.get("email", before.email),
-            send_email_receipts=event.changes.get("send_email_receipts", before.send_email_receipts),
-            metadata={**before.metadata, **event.changes.get("metadata", {})},
-        )
+    for item in history:
+        if isinstance(item, Written):
+            expected[item.customer] = _after(expected[item.customer], item.changes, in_stripe=item.by == "person")
+        elif item.changes is not None and not item.garbage and item.event_id not in seen:
+            seen.add(item.event_id)
+            expected[item.customer] = _after(expected[item.customer], item.changes)
     return expected
+
+
+def _after(before: Profile, changes: Mapping[str, Any], *, in_stripe: bool = False) -> Profile:
+    after = replace(before, **{name: changes[name] for name in ("name", "email") if name in changes})
+    if in_stripe:
+        only = {name: value for name, value in changes.items() if name not in ("name", "email", "metadata")}
+        keys = {f"metadata.{key}": value for key, value in changes.get("metadata", {}).items()}
+        return replace(after, only_in_stripe={**after.only_in_stripe, **only, **keys})
+    return replace(
+        after,
+        send_email_receipts=changes.get("send_email_receipts", before.send_email_receipts),
+        metadata={**before.metadata, **changes.get("metadata", {})},
+    )
 
 
 def _lost(evidence: Evidence) -> Iterator[Finding]:
@@ -58,39 +80,97 @@ def _event_of(letter: Mapping[str, str]) -> str:
     return letter.get("sent.event_id") or letter.get("entry", "")
 
 
-def _stale(evidence: Evidence) -> Iterator[Finding]:
-    """Both sides hold the last value said, of every customer that an event was about."""
-    expected = expected_profiles(evidence.seeds, evidence.sent)
-    for customer in sorted({event.customer for event in evidence.sent if not event.garbage}):
+def wrong_values(evidence: Evidence, *, are_unannounced_known: bool = True) -> Iterator[Finding]:
+    """Both sides hold the last value written on purpose, and nothing else, of every customer of the history.
+
+    Autumn announces neither the receipts flag nor metadata, so the worker cannot know what another app wrote of them
+    since its last sync. Where it need not (`are_unannounced_known` is False), their copies in Stripe may be older.
+    """
+    expected = expected_profiles(evidence.seeds, evidence.history)
+    unannounced = {} if are_unannounced_known else _unannounced(evidence)
+    copied = {(one.customer, name): after for one in evidence.copied for name, (_, after) in one.changed.items()}
+    last_copied = {(*field, value) for field, value in copied.items()}
+    for customer in sorted(
+        {item.customer for item in evidence.history if isinstance(item, Written) or not item.garbage}
+    ):
         last, autumn = expected[customer], evidence.autumn.get(customer)
         if autumn is None:
             yield Finding("stale", customer, "is not in Autumn any more")
             continue
-        said = {
-            "name": last.name,
-            "email": last.email,
-            "send_email_receipts": last.send_email_receipts,
-            **{f"metadata.{key}": value for key, value in last.metadata.items()},
-        }
-        held = {**autumn, **{f"metadata.{key}": value for key, value in autumn["metadata"].items()}}
-        yield from _differences(customer, "Autumn", said, held)
+        echoed: set[str] = set()
+        for name, has, should in _differences(_in_autumn(last), _flat(autumn, tuple(_in_autumn(last)))):
+            by_echo = (customer, name, has) in last_copied
+            damage: Damage = "reverted by an echo" if by_echo else "stale"
+            echoed |= {name} if by_echo else set()
+            yield Finding(damage, customer, f"Autumn has {name} {has!r}, written last was {should!r}")
         stripe = evidence.stripe.get(str(autumn["stripe_id"]))
         if stripe is None or stripe.get("deleted"):
             yield Finding("stale", customer, f"Autumn links it to {autumn['stripe_id']}, which Stripe does not have")
             continue
-        said = {
-            "name": last.name,
-            "email": last.email,
-            FLAG: str(last.send_email_receipts).lower(),
-            "autumn_id": customer,
-        }
-        yield from _differences(customer, "Stripe", said, {**stripe, **stripe["metadata"]})
+        wanted = _in_stripe(customer, last, evidence.copied_keys)
+        for name, has, should in _differences(wanted, _flat(stripe, tuple(wanted))):
+            if name not in unannounced.get(customer, ()):
+                damage = "reverted by an echo" if name in echoed else "stale"
+                yield Finding(damage, customer, f"Stripe has {name} {has!r}, written last was {should!r}")
 
 
-def _differences(customer: str, service: str, said: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[Finding]:
-    for name, value in said.items():
-        if (held.get(name) or None) != (value or None):
-            yield Finding("stale", customer, f"{service} has {name} {held.get(name)!r}, said last was {value!r}")
+def _unannounced(evidence: Evidence) -> dict[str, set[str]]:
+    """The fields in Stripe that show what an app has written to Autumn after the last event of the customer."""
+    found: dict[str, set[str]] = {}
+    seen: set[str] = set()
+    for item in evidence.history:
+        if isinstance(item, Sent):
+            if not item.garbage and item.event_id not in seen:
+                found.pop(item.customer, None)
+            seen.add(item.event_id)
+        elif item.by == "app":
+            flag = {f"metadata.{FLAG}"} if "send_email_receipts" in item.changes else set()
+            keys = {f"metadata.{key}" for key in item.changes.get("metadata", {})}
+            found[item.customer] = found.get(item.customer, set()) | flag | keys
+    return found
+
+
+def _in_autumn(last: Profile) -> dict[str, Any]:
+    metadata = {f"metadata.{key}": value for key, value in last.metadata.items()}
+    return {"name": last.name, "email": last.email, "send_email_receipts": last.send_email_receipts, **metadata}
+
+
+def _in_stripe(customer: str, last: Profile, copied_keys: Sequence[str]) -> dict[str, Any]:
+    shown = {"name": last.name, "email": last.email, "description": None, "phone": None, **last.only_in_stripe}
+    copied = {f"metadata.{key}": _as_text(last.metadata[key]) for key in copied_keys if key in last.metadata}
+    flag = str(last.send_email_receipts).lower()
+    return {**shown, **copied, "metadata.autumn_id": customer, f"metadata.{FLAG}": flag}
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(held: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """These fields as they are held, and all metadata."""
+    plain = {name: held.get(name) for name in fields if not name.startswith("metadata.")}
+    return {**plain, **{f"metadata.{key}": value for key, value in held["metadata"].items()}}
+
+
+def _differences(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The fields that differ, with what they have and what they should have."""
+    for name in {**wanted, **held}:
+        has, should = held.get(name) or None, wanted.get(name) or None
+        if has != should:
+            yield name, has, should
+
+
+def _own_echoes(evidence: Evidence) -> Iterator[Finding]:
+    """No update of the worker comes back as an echo that changes a field, not even for a time: nobody wrote that.
+
+    Where Stripe also announces writes that changed nothing, a late echo cannot be avoided, only repaired.
+    """
+    if evidence.announces_all:
+        return
+    for one in evidence.copied:
+        for name, (before, after) in one.changed.items() if one.is_own else ():
+            text = f"an echo of an update of the worker changed {name} from {before!r} to {after!r}"
+            yield Finding("reverted by an echo", one.customer, text)
 
 
 def _duplicate_customers(evidence: Evidence) -> Iterator[Finding]:
@@ -139,9 +219,10 @@ def _steps_back(service: str, writes: Iterable[tuple[float, str, Any]]) -> Itera
     newest: dict[str, int] = {}
     arrived: dict[str, float] = {}
     for at, target, name in sorted(writes, key=lambda write: write[0]):
-        if not isinstance(name, str) or " " not in name:
+        numbered = NUMBERED.fullmatch(name) if isinstance(name, str) else None
+        if numbered is None:
             continue
-        number = int(name.rsplit(" ", 1)[1])
+        number = int(numbered[1])
         if number < newest.get(target, 0):
             later = f"{at - arrived[target]:.3f} s after {newest[target]}, at {at:.3f}"
             yield Finding("out-of-order effects", f"{service} {name}", f"arrived {later}")

@@ -9,26 +9,36 @@ from sandbox.autumn import Call as AutumnCall
 from sandbox.stripe import Call as StripeCall
 from sandbox.stripe_payments import Mail
 
+Writer = Literal["app", "person"]
+"""Another app that updates Autumn itself, or a person who edits in Stripe's dashboard."""
 Damage = Literal[
     "lost",
     "stale",
+    "reverted by an echo",
     "duplicate Stripe customers",
     "overlapping updates",
     "duplicate receipts",
     "out-of-order effects",
     "too many in flight",
+    "over a rate limit",
+    "not settled",
+    "does not stop",
 ]
 DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a customer is expected to be, from what was there and what was said since."""
+    """What a customer is expected to be, from what was there and what was written since.
+
+    `metadata` is Autumn's; `only_in_stripe` are fields that Autumn does not have, metadata keys as `metadata.KEY`.
+    """
 
     name: str | None
     email: str | None
     send_email_receipts: bool
     metadata: dict[str, Any] = field(default_factory=dict)
+    only_in_stripe: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,14 +52,37 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that is known at the end. `sent` is in stream order; the seeds are the customers as they were before.
+class Written:
+    """One write of another writer that took effect, in full: Autumn's fields for an app, Stripe's for a person."""
 
-    `outcomes` is the status by event id, `dead` are the dead letters' fields.
+    customer: str
+    by: Writer
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """The fields that Autumn copied from a webhook, as (before, after).
+
+    `is_own`: the webhook announced a write that an update of the worker caused, and no write of somebody else.
+    """
+
+    customer: str
+    changed: Mapping[str, tuple[Any, Any]]
+    is_own: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known at one moment in which nothing moves. The seeds are the customers as they were before the run.
+
+    `history` is, for each customer, in the order in which things took effect. `outcomes` is the status by event id,
+    `dead` are the dead letters' fields. `copied` is in order. `copied_keys` are the metadata keys that the worker
+    copies to Stripe. `announces_all`: Stripe also announced writes that changed nothing.
     """
 
     seeds: Mapping[str, Profile]
-    sent: Sequence[Sent]
+    history: Sequence[Sent | Written]
     outcomes: Mapping[str, str]
     dead: Sequence[Mapping[str, str]]
     autumn: Mapping[str, Mapping[str, Any]]
@@ -60,6 +93,14 @@ class Evidence:
     max_parallel_updates: Mapping[str, int]
     max_updates_in_flight: int
     allowed_in_flight: int
+    copied: Sequence[Copied] = ()
+    copied_keys: Sequence[str] = ()
+    announces_all: bool = False
+
+    @property
+    def sent(self) -> list[Sent]:
+        """The events of the history."""
+        return [each for each in self.history if isinstance(each, Sent)]
 
 
 @dataclass(frozen=True)
@@ -77,9 +118,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checker found."""
+    """What was found."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def counts(self) -> dict[Damage, int]:

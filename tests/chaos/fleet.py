@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-STOP_SECONDS: Final = 25.0
-READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 60.0
+"""Twice what a platform allows: this machine may be busy."""
+READY_SECONDS: Final = 180.0
 RESTART_SECONDS: Final = (0.2, 0.8)
 _LONGEST_LINE: Final = 2**20
 # A shell in whose process group the workers are: the end of its input is the end of us, and then of all of them.
@@ -59,7 +60,7 @@ class Slot:
 class Fleet:
     """All workers. `exits` counts how they ended, `said` what they logged; `killed_at` in seconds of the epoch.
 
-    `deaf` are those that did not end when they were asked to at the end of the run.
+    `deaf` names those that did not end when they were asked to at the end of the run.
     """
 
     slots: Sequence[Slot]
@@ -69,7 +70,7 @@ class Fleet:
     signals: Counter[str] = field(default_factory=Counter)
     killed_at: list[float] = field(default_factory=list)
     ending: bool = False
-    deaf: int = 0
+    deaf: list[str] = field(default_factory=list)
 
     async def strike(self, which: signal.Signals, number: int | None) -> None:
         """Send a signal to the worker in a slot, or to all of them."""
@@ -80,10 +81,13 @@ class Fleet:
                     self.killed_at.append(time.time())
 
     async def all_ready(self) -> None:
-        """Wait until every slot has a worker that says it has started. Raises TimeoutError."""
-        async with asyncio.timeout(READY_SECONDS):
-            for slot in self.slots:
-                await slot.ready.wait()
+        """Wait until every slot has a worker that says it has started. Raises TimeoutError, which names its log."""
+        for slot in self.slots:
+            try:
+                async with asyncio.timeout(READY_SECONDS):
+                    await slot.ready.wait()
+            except TimeoutError:
+                raise TimeoutError(f"no worker has started in {READY_SECONDS:.0f} s: read {slot.log}") from None
 
     async def stop(self) -> None:
         """Ask all to end in order; who does not is killed."""
@@ -95,8 +99,7 @@ class Fleet:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await asyncio.gather(*(process.wait() for process in processes))
-        for slot in self.slots:
-            self.deaf += slot.send(signal.SIGKILL)
+        self.deaf += [f"worker {slot.number}" for slot in self.slots if slot.send(signal.SIGKILL)]
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from sandbox.autumn import Call
+from tests.chaos.evidence import Copied, Sent, Written
 
 WINDOW_SECONDS = 1.0
 
@@ -40,3 +41,19 @@ def recoveries(killed_at: Sequence[float], calls: Sequence[Call]) -> list[float]
             if kill is not None and later:
                 found.append(min(later) - kill)
     return sorted(found)
+
+
+def reverts(history: Sequence[Sent | Written], copied: Sequence[Copied]) -> int:
+    """How many copies of webhooks put a name or e-mail in the place of one that was written later."""
+    written: dict[tuple[str, str, str], int] = {}
+    for place, item in enumerate(history):
+        for name in ("name", "email"):
+            if item.changes is not None and name in item.changes:
+                written[item.customer, name, str(item.changes[name])] = place
+    return sum(
+        any(
+            written.get((one.customer, name, str(after)), -1) < written.get((one.customer, name, str(before)), -1)
+            for name, (before, after) in one.changed.items()
+        )
+        for one in copied
+    )

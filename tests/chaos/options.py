@@ -9,6 +9,8 @@ class Options:
 
     `kills` are SIGKILLs and SIGTERMs together, `stops` are SIGSTOPs with the SIGCONT that follows. `faults` stretches
     the probabilities of the services' faults: 0 is none. `worker` names other arq settings than the Procfile's.
+    Webhooks are up to `webhook_seconds` late; `without_change`: Stripe also announces writes that change nothing.
+    `other_writes` are those of other apps and of people. `settle_seconds` is how long the end may take in all.
     """
 
     seed: int = 42
@@ -22,8 +24,11 @@ class Options:
     doubled_wakeups: int = 200
     max_in_flight: int = 6
     workers: int = 3
+    webhook_seconds: float = 3.0
+    without_change: bool = False
+    other_writes: int = 1_000
     seconds: float = 600.0
-    settle_seconds: float = 180.0
+    settle_seconds: float = 900.0
     worker: str = ""
 
 
@@ -34,7 +39,9 @@ SHORT = Options(
     stops=3,
     redis_restarts=2,
     doubled_wakeups=40,
+    webhook_seconds=2.0,
+    other_writes=60,
     seconds=32.0,
-    settle_seconds=60.0,
+    settle_seconds=300.0,
 )
 """The form that the tests can afford: less than 90 s in all, unless something takes long to recover."""

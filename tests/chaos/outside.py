@@ -4,23 +4,23 @@ The limits are on, only higher than the services' own, and the workers are told 
 shows as answers 429 that no fault explains.
 """
 
+import copy
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 from redis.asyncio import Redis
 
-from jobs.mailbox import MailboxKeys
-from jobs.overview import read_overview, read_standing
 from jobs.record import HALF_DAY_SECONDS, RecordKeys, as_text
 from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
-from tests.chaos.evidence import Evidence, Profile, Sent
+from tests.chaos.evidence import Copied, Evidence, Profile, Sent, Written
 from tests.chaos.options import Options
+from tests.chaos.others_plan import OWN_KEY, SHARED_KEY
 from tests.chaos.plan import Plan, Seeded
 
 INBOX: Final = "customer-updates"
@@ -31,14 +31,19 @@ LATENCY_SECONDS: Final = 0.05
 DATABASE_SECONDS: Final = 0.02
 WITH_PAYMENT: Final = 2
 """Every so many-th customer has payments whose receipts could be mailed."""
-SHOWN_STUCK: Final = 20
+COPIED_KEYS: Final = (SHARED_KEY, OWN_KEY)
+"""The metadata keys that the worker copies to Stripe."""
+TWICE: Final = 0.15
+"""So many webhooks are delivered twice."""
+RECHECK_AFTER_WEBHOOKS_SECONDS: Final = 2.0
+"""How much later than the latest webhook a recheck comes."""
 
 WORKER_ENVIRONMENT: Final = {
     "AUTUMN_UPDATES_PER_SECOND": "100",
     "STRIPE_REQUESTS_PER_SECOND": "480",
     "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "240",
     "REQUEST_TIMEOUT": "5",
-    "ECHO_CHECK_SECONDS": "3",
+    "STRIPE_METADATA_KEYS": ",".join(COPIED_KEYS),
     "RECEIPTS": "recover",
     "INBOX_STREAM": INBOX,
     "KEY_PREFIX": PREFIX,
@@ -55,13 +60,16 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
         search_per_second=STRIPE_ENDPOINT_LIMIT,
     )
     autumn = partial(AutumnSimulator, updates_per_second=AUTUMN_LIMIT, database_seconds=DATABASE_SECONDS)
-    async with sandbox(stripe=stripe, autumn=autumn) as box:
+    stripe.webhooks.random = random.Random(f"{options.seed} webhooks")
+    stripe.webhooks.twice, stripe.webhooks.without_change = TWICE, options.without_change
+    async with sandbox(stripe=stripe, autumn=autumn, webhook_delay_seconds=(0.0, options.webhook_seconds)) as box:
         for number, seeded in enumerate(plan.customers):
             _plant(box, seeded, pays=number % WITH_PAYMENT == 0)
         for name, simulator in (("autumn", box.autumn), ("stripe", box.stripe)):
             simulator.switches.random = random.Random(f"{options.seed} {name}")
             simulator.switches.latency_seconds = LATENCY_SECONDS
-        chosen = {"AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight)}
+        recheck_seconds = options.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS
+        chosen = {"AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight), "ECHO_CHECK_SECONDS": f"{recheck_seconds:g}"}
         box.environment.update({**WORKER_ENVIRONMENT, **chosen})
         yield box
 
@@ -78,7 +86,8 @@ def _plant(box: Sandbox, seeded: Seeded, *, pays: bool) -> None:
         stripe_id = box.stripe.seed_customer(deleted=True)["id"]
     elif seeded.state != "unlinked":
         metadata = {} if seeded.state == "unclaimed" else {"autumn_id": seeded.customer}
-        planted = box.stripe.seed_customer(name=profile.name, email=profile.email, metadata=metadata)
+        shown = {"name": profile.name, "email": profile.email, **_stale(seeded)}
+        planted = box.stripe.seed_customer(metadata=metadata, **shown)
         stripe_id = planted["id"] if seeded.state != "lost-link" else None
     if stripe_id and pays and seeded.state != "gone":
         box.stripe.seed_payment_intent(customer=stripe_id)
@@ -86,32 +95,21 @@ def _plant(box: Sandbox, seeded: Seeded, *, pays: bool) -> None:
     box.autumn.seed(seeded.customer, name=profile.name, email=profile.email, stripe_id=stripe_id)
 
 
-async def is_settled(redis: Redis) -> bool:
-    """Whether nothing is left to do: the inbox is empty, nobody waits, is worked on or is to be looked at again."""
-    keys = MailboxKeys(PREFIX)
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.xlen(INBOX)
-        pipe.zcard(keys.waiting)
-        pipe.zcard(keys.called)
-        pipe.zcard(keys.looks)
-        return not any(await pipe.execute())
+def _stale(seeded: Seeded) -> dict[str, str]:
+    """The field that Stripe begins with and nobody has written in this run."""
+    values = {"name": f"{seeded.customer} stale", "email": f"{seeded.customer}-stale@example.com"}
+    return {seeded.stale: values[seeded.stale]} if seeded.stale else {}
 
 
-async def who_is_stuck(redis: Redis) -> list[str]:
-    """Where work is left, and what is known of the first customers it is left for; a line each."""
-    overview = await read_overview(redis, PREFIX, INBOX)
-    lines = [f"in the inbox {overview.inbox}, waiting {overview.waiting}, being worked on {overview.working}"]
-    keys = MailboxKeys(PREFIX)
-    for name in (keys.called, keys.waiting):
-        for customer in await redis.zrange(name, 0, SHOWN_STUCK - 1):
-            standing = await read_standing(redis, PREFIX, customer.decode())
-            known = {name: value for name, value in standing.record.items() if name in ("attempts", "last_error")}
-            lines.append(f"{customer.decode()} {standing.state}: {standing.entries} entries, {known}")
-    return lines
-
-
-async def gather(redis: Redis, box: Sandbox, plan: Plan, sent: Sequence[Sent], allowed_in_flight: int) -> Evidence:
-    """The evidence, when nothing moves any more."""
+async def gather(
+    redis: Redis,
+    box: Sandbox,
+    plan: Plan,
+    history: Sequence[Sent | Written],
+    windows: Mapping[str, Sequence[tuple[float, float]]],
+    options: Options,
+) -> Evidence:
+    """The evidence as it is now, while nothing moves. `windows` are the times in which others wrote to a customer."""
     keys = RecordKeys(PREFIX)
     seconds, _ = await redis.time()
     bucket = seconds // HALF_DAY_SECONDS
@@ -122,15 +120,30 @@ async def gather(redis: Redis, box: Sandbox, plan: Plan, sent: Sequence[Sent], a
     letters = [as_text(fields) for _, fields in await redis.xrange(keys.dead)]
     return Evidence(
         seeds={seeded.customer: seed_profile(seeded.customer) for seeded in plan.customers},
-        sent=sent,
+        history=tuple(history),
         outcomes=outcomes,
         dead=letters,
-        autumn=box.autumn.customers,
-        stripe=box.stripe.customers,
-        autumn_calls=box.autumn.calls,
-        stripe_calls=box.stripe.calls,
-        mails=box.stripe.mails,
-        max_parallel_updates=box.autumn.max_parallel_updates,
+        autumn=copy.deepcopy(box.autumn.customers),
+        stripe=copy.deepcopy(box.stripe.customers),
+        autumn_calls=tuple(box.autumn.calls),
+        stripe_calls=tuple(box.stripe.calls),
+        mails=tuple(box.stripe.mails),
+        max_parallel_updates=dict(box.autumn.max_parallel_updates),
         max_updates_in_flight=box.autumn.max_updates_in_flight,
-        allowed_in_flight=allowed_in_flight,
+        # Other apps update one customer at a time, beside the workers.
+        allowed_in_flight=options.max_in_flight + any(write.by == "app" for write in plan.others),
+        copied=tuple(_copied(box, windows)),
+        copied_keys=COPIED_KEYS,
+        announces_all=options.without_change,
     )
+
+
+def _copied(box: Sandbox, windows: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[Copied]:
+    """What Autumn copied from webhooks, and whether a write of others caused it: such a write has a window."""
+    requests = {event["id"]: event["request"]["id"] for event in box.stripe.webhooks.events}
+    written_at = {write.request_id: write.at for write in box.stripe.writes}
+    for one in box.autumn.copied:
+        # What is edited in the dashboard is no request, and so in no log.
+        at = written_at.get(requests[one.event_id])
+        by_others = at is None or any(began <= at <= ended for began, ended in windows.get(one.customer_id, ()))
+        yield Copied(one.customer_id, one.changed, is_own=not by_others)

@@ -5,14 +5,16 @@ Pure: no clock, no I/O, no randomness but the seed's, so that a run that found s
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from sandbox.faults import Kind
 from tests.chaos.options import Options
+from tests.chaos.others_plan import OtherWrite, customers_with_others, other_writes
 
 SeedState = Literal["linked", "unclaimed", "unlinked", "lost-link", "gone"]
+Stale = Literal["", "name", "email"]
 Strike = Literal["kill", "term", "stop", "redis-stop", "redis-kill", "wake"]
 Service = Literal["autumn", "stripe"]
 
@@ -20,6 +22,10 @@ LEASE_SECONDS: Final = 15.0
 METADATA_KEYS: Final = 5
 HOT_SHARE, HOT_TRAFFIC = 0.05, 0.6
 """So many of the customers get so much of the events."""
+STALE_SHARE: Final = 0.45
+"""So many of the Stripe customers begin with a stale field: a third of all customers."""
+WITH_NAME: Final = 0.7
+"""So many of the changes name the name, which carries the number that tells older from newer."""
 KINDS: Final[tuple[Kind, ...]] = ("429", "500", "503", "hang", "cut", "lost", "garbage")
 PROBABILITY: Final[dict[Kind, float]] = {
     "429": 0.08,
@@ -47,10 +53,11 @@ GARBAGE: Final[tuple[dict[str, str], ...]] = (
 
 @dataclass(frozen=True)
 class Seeded:
-    """A customer that is there before the run, and how it is linked to Stripe."""
+    """A customer that is there before the run, how it is linked to Stripe, and which field is stale there."""
 
     customer: str
     state: SeedState
+    stale: Stale = ""
 
 
 @dataclass(frozen=True)
@@ -97,21 +104,41 @@ class Plan:
     entries: tuple[Entry, ...]
     disturbances: tuple[Disturbance, ...]
     phases: tuple[FaultPhase, ...]
+    others: tuple[OtherWrite, ...]
 
 
 def make_plan(options: Options) -> Plan:
     """The plan of these options: the same ones give the same plan."""
     # One source for each part, so that fewer kills do not change what is sent.
-    rngs = [random.Random(f"{options.seed} {part}") for part in ("customers", "entries", "disturbances", "faults")]
+    parts = ("customers", "entries", "disturbances", "faults", "stale", "others")
+    seeds, traffic, blows, faults, stale, others = (random.Random(f"{options.seed} {part}") for part in parts)
     names = [f"c{index}" for index in range(options.customers)]
-    states: Sequence[SeedState] = ("linked", "unclaimed", "unlinked", "lost-link", "gone")
-    customers = tuple(Seeded(name, rngs[0].choices(states, (65, 5, 20, 5, 5))[0]) for name in names)
+    customers = tuple(_seeded(name, seeds, stale) for name in names)
+    hot = _hot(names)
+    quiet = [each.customer for each in customers if each.state in {"linked", "unclaimed"} and each.customer not in hot]
+    shared = customers_with_others(quiet, others)
+    entries = tuple(_Traffic(options, names, traffic, shared).entries())
+    events = [(entry.at_seconds, entry.customer) for entry in entries if entry.customer in shared and not entry.garbage]
     return Plan(
         customers=customers,
-        entries=tuple(_Traffic(options, names, rngs[1]).entries()),
-        disturbances=_disturbances(options, names, rngs[2]),
-        phases=tuple(_phases(options, rngs[3])),
+        entries=entries,
+        disturbances=_disturbances(options, names, blows),
+        phases=tuple(_phases(options, faults)),
+        others=tuple(other_writes(options, events, others)),
     )
+
+
+def _seeded(name: str, rng: random.Random, stale_rng: random.Random) -> Seeded:
+    states: Sequence[SeedState] = ("linked", "unclaimed", "unlinked", "lost-link", "gone")
+    state = rng.choices(states, (62, 8, 20, 5, 5))[0]
+    fields: Sequence[Stale] = ("name", "email", "")
+    stale = stale_rng.choices(fields, (STALE_SHARE / 2, STALE_SHARE / 2, 1 - STALE_SHARE))[0]
+    return Seeded(name, state, "" if state in {"unlinked", "gone"} else stale)
+
+
+def _hot(names: Sequence[str]) -> Sequence[str]:
+    """The customers with most of the events."""
+    return names[: max(1, int(len(names) * HOT_SHARE))]
 
 
 @dataclass
@@ -121,13 +148,15 @@ class _Traffic:
     options: Options
     names: list[str]
     rng: random.Random
+    flags_elsewhere: Collection[str] = ()
+    """The customers whose receipts flag other apps write."""
     said: list[Entry] = field(default_factory=list)
     sequence: dict[str, int] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Entry]:
         """Entries by time; events of one customer often come in bursts."""
         times = sorted(self.rng.uniform(0, self.options.seconds) for _ in range(self.options.events))
-        hot = self.names[: max(1, int(len(self.names) * HOT_SHARE))]
+        hot = _hot(self.names)
         burst, customer, at_seconds = 0, "", 0.0
         for index, planned_seconds in enumerate(times):
             if not burst:
@@ -156,13 +185,12 @@ class _Traffic:
 
     def _changes(self, customer: str) -> dict[str, Any]:
         number = self.sequence[customer] = self.sequence.get(customer, 0) + 1
-        changes: dict[str, Any] = {
-            "name": f"{customer} {number}",
-            "metadata": {f"k{number % METADATA_KEYS}": number},
-        }
-        if self.rng.random() < 0.15:
+        changes: dict[str, Any] = {"name": f"{customer} {number}"} if self.rng.random() < WITH_NAME else {}
+        if changes or self.rng.random() < 0.5:
+            changes["metadata"] = {f"k{number % METADATA_KEYS}": number}
+        if not changes or self.rng.random() < 0.15:
             changes["email"] = None if self.rng.random() < 0.15 else f"{customer}-{number}@example.com"
-        if self.rng.random() < 0.1:
+        if self.rng.random() < 0.1 and customer not in self.flags_elsewhere:
             changes["send_email_receipts"] = self.rng.random() < 0.5
         return changes
 
@@ -187,7 +215,7 @@ def _disturbances(options: Options, names: Sequence[str], rng: random.Random) ->
     for index in range(options.redis_restarts):
         strike: Strike = "redis-kill" if index % 2 == 0 else "redis-stop"
         planned.append(Disturbance(moment(0.1), strike, seconds=rng.uniform(0.1, 2.0)))
-    hot = names[: max(1, int(len(names) * HOT_SHARE))]
+    hot = _hot(names)
     planned += [Disturbance(moment(), "wake", customer=rng.choice(hot)) for _ in range(options.doubled_wakeups)]
     return tuple(sorted(planned, key=lambda blow: blow.at_seconds))
 

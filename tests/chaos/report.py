@@ -22,14 +22,13 @@ def as_json(result: Result) -> dict[str, Any]:
         "options": asdict(result.options),
         "counts": result.verdict.counts,
         "findings": [str(finding) for finding in result.verdict.findings],
-        "stuck": result.stuck,
         "events": {"sent": result.sent, "applied": result.applied, "dead letters": result.dead},
         "disturbances": {**result.signals, **result.done},
-        "workers": {"starts": result.starts, "endings": result.exits, "said": result.said, "deaf": result.deaf},
+        "workers": {"starts": result.starts, "endings": result.exits, "said": result.said},
         "faults": result.faults,
         "calls": result.calls,
+        "webhooks": result.webhooks,
         "receipts mailed": result.mailed,
-        "calls over the services' limits": result.over_limit,
         "seconds": {
             "all": round(result.seconds, 1),
             "last disturbance to all settled": result.settled_seconds,
@@ -56,13 +55,13 @@ def show(result: Result, console: Console) -> None:
     table.add_row("worker starts", f"{result.starts} ({_listed(result.exits)})")
     for service, fired in result.faults.items():
         table.add_row(f"faults of {service} ({result.calls[service]} calls)", _listed(fired))
-    table.add_row("calls over the services' limits", _listed(result.over_limit))
+    for what, count in result.webhooks.items():
+        table.add_row(f"webhooks {what}", str(count))
     table.add_row("receipts mailed", str(result.mailed))
     table.add_section()
     for damage, count in result.verdict.counts.items():
         table.add_row(damage, f"[{'red' if count else 'green'}]{count}")
     table.add_section()
-    table.add_row("workers that did not end when asked to", f"[{'red' if result.deaf else 'green'}]{result.deaf}")
     settled = result.settled_seconds
     table.add_row("last disturbance to all settled", f"{settled:.1f} s" if settled is not None else "[red]never")
     recovery = said["seconds"]
@@ -71,8 +70,8 @@ def show(result: Result, console: Console) -> None:
         table.add_row(f"kill to next call ({len(result.recovery_seconds)}), median / longest", between)
     table.add_row("all in all", f"{result.seconds:.0f} s")
     console.print(table)
-    for line in [*map(str, result.verdict.findings[:FINDINGS_SHOWN]), *result.stuck]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for finding in result.verdict.findings[:FINDINGS_SHOWN]:
+        console.print(str(finding), markup=False, highlight=False, soft_wrap=True)
     if len(result.verdict.findings) > FINDINGS_SHOWN:
         console.print(f"and {len(result.verdict.findings) - FINDINGS_SHOWN} more")
 

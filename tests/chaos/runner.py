@@ -1,37 +1,34 @@
 """One run from start to verdict: open everything, carry out the plan, wait until all is settled, judge.
 
-`Result` is all that a report needs. Nothing is judged here.
+It is judged twice: when all has settled by itself, and again after every customer was reconciled, as the nightly scan
+requests it. `Result` is all that a report needs.
 """
 
 import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 from redis.asyncio import Redis
 
-from sandbox.everything import Sandbox
 from tests.chaos.blows import Schedule
-from tests.chaos.checker import check
-from tests.chaos.evidence import Evidence, Verdict
+from tests.chaos.checker import check, wrong_values
+from tests.chaos.evidence import Evidence, Finding, Sent, Verdict
 from tests.chaos.fleet import Fleet, command_of, fleet
-from tests.chaos.measures import over_limit, recoveries
+from tests.chaos.measures import over_limit, recoveries, reverts
 from tests.chaos.options import Options
-from tests.chaos.outside import (
-    AUTUMN_LIMIT,
-    STRIPE_LIMIT,
-    gather,
-    is_settled,
-    outside,
-    who_is_stuck,
-)
+from tests.chaos.others import Others
+from tests.chaos.outside import AUTUMN_LIMIT, INBOX, STRIPE_LIMIT, gather, outside
 from tests.chaos.plan import make_plan
+from tests.chaos.settling import settle, who_is_stuck
+from tests.chaos.trace import write_traces
 
-LOOK_SECONDS: Final = 0.1
-LOOKS_IN_A_ROW: Final = 3
 PROGRESS_SECONDS: Final = 10.0
 
 
@@ -49,58 +46,77 @@ class Result:
     exits: Counter[str]
     said: Counter[str]
     starts: int
-    deaf: int
     faults: dict[str, dict[str, int]]
     calls: dict[str, int]
+    webhooks: dict[str, int]
     mailed: int
-    over_limit: dict[str, int]
     settled_seconds: float | None
     recovery_seconds: list[float]
-    stuck: list[str]
     seconds: float
 
     @property
     def is_clean(self) -> bool:
-        """Whether no promise or limit was broken, and all came to an end: the work, and the workers when asked."""
-        kept = not self.verdict.findings and not any(self.over_limit.values())
-        return kept and self.settled_seconds is not None and not self.deaf
+        """Whether nothing at all was found."""
+        return not self.verdict.findings
 
 
 async def run(options: Options, folder: Path) -> Result:
     """Run it all; the workers' logs are left in `folder`. Nothing that was started outlives this."""
     began = time.monotonic()
     plan = make_plan(options)
-    async with outside(options, plan) as box:
+    async with AsyncExitStack() as stack:
+        box = await stack.enter_async_context(outside(options, plan))
         command, rng = command_of(options.worker), random.Random(options.seed)
-        async with (
-            Redis.from_url(box.environment["REDIS_URL"], socket_timeout=5) as redis,
-            fleet(command, box.environment, workers=options.workers, folder=folder, rng=rng) as running,
-        ):
-            await running.all_ready()
-            schedule = Schedule(plan, box, redis, running)
-            watching = asyncio.create_task(_tell_progress(schedule))
-            try:
-                await schedule.run()
-                settled_seconds = await _settle(redis, options.settle_seconds)
-            finally:
-                watching.cancel()
-            stuck = [] if settled_seconds is not None else await who_is_stuck(redis)
-            await running.stop()
-            evidence = await gather(redis, box, plan, schedule.sent, options.max_in_flight)
-        return _result(options, box, running, schedule, evidence, settled_seconds, stuck, time.monotonic() - began)
+        redis = await stack.enter_async_context(Redis.from_url(box.environment["REDIS_URL"], socket_timeout=5))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        running = await stack.enter_async_context(
+            fleet(command, box.environment, workers=options.workers, folder=folder, rng=rng)
+        )
+        await running.all_ready()
+        schedule = Schedule(plan, box, redis, running, Others(box, redis, session, options.webhook_seconds))
+        watching = asyncio.create_task(_tell_progress(schedule))
+        try:
+            await schedule.run()
+            settled_seconds, findings, evidence = await _end(schedule, options)
+        finally:
+            watching.cancel()
+        await running.stop()
+        findings += _limits_broken(running, evidence)
+        verdict = Verdict((*check(evidence).findings, *findings))
+        write_traces(folder, box, evidence, verdict.findings)
+    return _result(options, verdict, schedule, evidence, settled_seconds, time.monotonic() - began)
 
 
-async def _settle(redis: Redis, at_most_seconds: float) -> float | None:
-    """Wait until nothing is left to do for some looks in a row; the seconds until the first of them."""
-    began = first = time.monotonic()
-    in_a_row = 0
-    while time.monotonic() - began < at_most_seconds:
-        in_a_row = in_a_row + 1 if await is_settled(redis) else 0
-        first = time.monotonic() if in_a_row == 1 else first
-        if in_a_row == LOOKS_IN_A_ROW:
-            return first - began
-        await asyncio.sleep(LOOK_SECONDS)
-    return None
+async def _end(schedule: Schedule, options: Options) -> tuple[float | None, list[Finding], Evidence]:
+    """Wait, reconcile all and wait again.
+
+    The seconds until all was settled, what is wrong beside what is judged from the evidence, and the evidence.
+    """
+    redis, box = schedule.redis, schedule.box
+
+    async def now() -> Evidence:
+        return await gather(redis, box, schedule.plan, schedule.history, schedule.others.windows, options)
+
+    settled_seconds = await settle(redis, box, options.settle_seconds)
+    findings = []
+    if settled_seconds is not None:
+        early = wrong_values(await now(), are_unannounced_known=False)
+        findings += [Finding(each.damage, each.about, f"before the last reconcile: {each.text}") for each in early]
+        await _reconcile_all(schedule)
+    if settled_seconds is None or await settle(redis, box, options.settle_seconds) is None:
+        findings += [Finding("not settled", *stuck) for stuck in await who_is_stuck(redis, box)]
+    return settled_seconds, findings, await now()
+
+
+async def _reconcile_all(schedule: Schedule) -> None:
+    """Request a reconcile of every customer, as the nightly scan does for those that it finds wrong."""
+    async with schedule.redis.pipeline(transaction=False) as pipe:
+        for seeded in schedule.plan.customers:
+            event = Sent(seeded.customer, f"last-{seeded.customer}")
+            fields = {"customer_id": event.customer, "type": "customer.reconcile", "event_id": event.event_id}
+            pipe.xadd(INBOX, dict(fields.items()))
+            schedule.history.append(event)
+        await pipe.execute()
 
 
 async def _tell_progress(schedule: Schedule) -> None:
@@ -108,44 +124,52 @@ async def _tell_progress(schedule: Schedule) -> None:
         await asyncio.sleep(PROGRESS_SECONDS)
         struck = sum(schedule.fleet.signals.values())
         print(
-            f"{time.monotonic() - schedule.begin:6.0f} s: {len(schedule.sent)} sent, {struck} signals, "
+            f"{time.monotonic() - schedule.begin:6.0f} s: {len(schedule.history)} sent, {struck} signals, "
             f"{len(schedule.box.autumn.calls)} calls to Autumn, {len(schedule.box.stripe.calls)} to Stripe",
             flush=True,
         )
 
 
+def _limits_broken(running: Fleet, evidence: Evidence) -> Iterator[Finding]:
+    """The services' rates, and the time that a platform gives a process to end."""
+    autumn = over_limit([call.started for call in evidence.autumn_calls if "update" in call.path], AUTUMN_LIMIT)
+    stripe = over_limit([call.at for call in evidence.stripe_calls], STRIPE_LIMIT)
+    for service, calls, limit in (("Autumn", autumn, AUTUMN_LIMIT), ("Stripe", stripe, STRIPE_LIMIT)):
+        if calls:
+            yield Finding("over a rate limit", service, f"{calls} calls came when {limit} had come in a second")
+    for worker in running.deaf:
+        yield Finding("does not stop", worker, "did not end when it was asked to")
+
+
 def _result(
     options: Options,
-    box: Sandbox,
-    running: Fleet,
+    verdict: Verdict,
     schedule: Schedule,
     evidence: Evidence,
     settled_seconds: float | None,
-    stuck: list[str],
     seconds: float,
 ) -> Result:
-    events = {event.event_id for event in evidence.sent}
+    events, box, running = {event.event_id for event in evidence.sent}, schedule.box, schedule.fleet
     return Result(
         options=options,
-        verdict=check(evidence),
+        verdict=verdict,
         sent=len(evidence.sent),
         applied=sum(evidence.outcomes.get(event) == "applied" for event in events),
         dead=len(evidence.dead),
-        done=schedule.done,
+        done=schedule.done + schedule.others.done,
         signals=running.signals,
         exits=running.exits,
         said=running.said,
         starts=running.starts,
-        deaf=running.deaf,
         faults={"Autumn": box.autumn.switches.fired, "Stripe": box.stripe.switches.fired},
         calls={"Autumn": len(box.autumn.calls), "Stripe": len(box.stripe.calls)},
-        mailed=len(evidence.mails),
-        over_limit={
-            "Autumn": over_limit([call.started for call in box.autumn.calls if "update" in call.path], AUTUMN_LIMIT),
-            "Stripe": over_limit([call.at for call in box.stripe.calls], STRIPE_LIMIT),
+        webhooks={
+            "delivered": box.stripe.webhooks.delivered,
+            "that changed a customer": len(evidence.copied),
+            "that reverted a newer value": reverts(evidence.history, evidence.copied),
         },
+        mailed=len(evidence.mails),
         settled_seconds=settled_seconds,
         recovery_seconds=recoveries(running.killed_at, evidence.autumn_calls),
-        stuck=stuck,
         seconds=seconds,
     )

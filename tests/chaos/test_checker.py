@@ -10,9 +10,9 @@ import pytest
 from sandbox.autumn import Call as AutumnCall
 from sandbox.stripe import Call as StripeCall
 from sandbox.stripe_payments import Mail
-from tests.chaos.checker import check, expected_profiles
-from tests.chaos.evidence import Damage, Evidence, Profile, Sent
-from tests.chaos.measures import over_limit, recoveries
+from tests.chaos.checker import check, expected_profiles, wrong_values
+from tests.chaos.evidence import Copied, Damage, Evidence, Profile, Sent, Written
+from tests.chaos.measures import over_limit, recoveries, reverts
 from tests.chaos.options import SHORT, Options
 from tests.chaos.plan import make_plan
 
@@ -60,7 +60,7 @@ def to_stripe(number: int, at: float, *, key: str = "autumn:x", replayed: bool =
 
 CLEAN = Evidence(
     seeds={"ann": SEED, "bob": SEED},
-    sent=SENT,
+    history=SENT,
     outcomes={"e1": "applied", "e2": "applied", "e3": "applied", "e4": "dead"},
     dead=({"sent.event_id": "e4", "reason": "invalid_event"},),
     autumn={"ann": IN_AUTUMN},
@@ -86,6 +86,10 @@ def with_stripe(**fields: Any) -> Evidence:
     return replace(CLEAN, stripe={"cus_1": changed(IN_STRIPE, **fields)})
 
 
+def copied(field: str, before: str, after: str, *, is_own: bool = False) -> Copied:
+    return Copied("ann", {field: (before, after)}, is_own=is_own)
+
+
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert check(CLEAN).findings == ()
 
@@ -104,6 +108,12 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
         ("stale", with_autumn(stripe_id=None)),
         ("stale", with_autumn(stripe_id="cus_0")),
         ("stale", replace(CLEAN, autumn={})),
+        ("stale", with_autumn(metadata={"k1": 1, "k2": 2, "k3": 3})),
+        ("stale", with_stripe(description="by nobody")),
+        ("stale", with_stripe(metadata={**IN_STRIPE["metadata"], "note": "by nobody"})),
+        ("stale", replace(CLEAN, copied_keys=("k1",))),
+        ("reverted by an echo", replace(with_autumn(name="ann 1"), copied=(copied("name", "ann 2", "ann 1"),))),
+        ("reverted by an echo", replace(CLEAN, copied=(copied("name", "ann 2", "ann 1", is_own=True),))),
         ("stale", with_stripe(name="ann 1")),
         ("stale", with_stripe(email=None)),
         ("stale", with_stripe(metadata={"autumn_id": "ann", "autumn_send_email_receipts": "false"})),
@@ -120,6 +130,54 @@ def test_each_damage_is_found_for_what_it_is(damage: Damage, evidence: Evidence)
     assert [finding.damage for finding in check(evidence).findings] == [damage]
 
 
+def test_value_that_an_echo_left_on_both_sides_is_told_as_that() -> None:
+    evidence = replace(with_autumn(name="ann 1"), copied=(copied("name", "ann 2", "ann 1"),))
+    both = replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 1")})
+    assert check(both).counts["reverted by an echo"] == 2
+    assert check(both).counts["stale"] == 0
+
+
+def test_echo_that_was_repaired_is_no_damage() -> None:
+    echo = copied("name", "ann 2", "ann 1")
+    assert check(replace(CLEAN, copied=(echo,))).findings == ()
+    late = replace(CLEAN, copied=(replace(echo, is_own=True),), announces_all=True)
+    assert check(late).findings == ()
+    assert reverts(SENT, (echo, copied("name", "ann 1", "ann 2"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "autumn", "stripe"),
+    [
+        (Written("ann", "app", {"name": "app"}), {"name": "app"}, {"name": "app"}),
+        (Written("ann", "app", {"metadata": {"k1": "app"}}), {"metadata": {"k1": "app", "k2": 2}}, {}),
+        (Written("ann", "person", {"email": "p@example.com"}), {"email": "p@example.com"}, {"email": "p@example.com"}),
+        (Written("ann", "person", {"description": "p"}), {}, {"description": "p"}),
+        (
+            Written("ann", "person", {"metadata": {"note": "p"}}),
+            {},
+            {"metadata": {**IN_STRIPE["metadata"], "note": "p"}},
+        ),
+    ],
+)
+def test_last_write_of_another_writer_has_to_be_there(
+    written: Written, autumn: dict[str, Any], stripe: dict[str, Any]
+) -> None:
+    history = (*SENT, written)
+    right = replace(with_autumn(**autumn), stripe={"cus_1": changed(IN_STRIPE, **stripe)}, history=history)
+    assert check(right).findings == ()
+    assert set(check(replace(CLEAN, history=history)).counts) == set(check(right).counts)
+    assert check(replace(CLEAN, history=history)).counts["stale"] == len([each for each in (autumn, stripe) if each])
+
+
+def test_flag_that_an_app_wrote_last_may_be_older_in_stripe_until_a_sync() -> None:
+    history = (*SENT, Written("ann", "app", {"send_email_receipts": False}))
+    evidence = replace(with_autumn(send_email_receipts=False), history=history)
+    assert [finding.damage for finding in wrong_values(evidence)] == ["stale"]
+    assert list(wrong_values(evidence, are_unannounced_known=False)) == []
+    synced = replace(evidence, history=(*history, Sent("ann", "e5")))
+    assert len(list(wrong_values(synced, are_unannounced_known=False))) == 1
+
+
 @pytest.mark.parametrize("call", [to_stripe(1, 4.0, replayed=True), to_stripe(1, 4.0, key="stripe-node-retry-1")])
 def test_a_replay_and_a_write_of_autumns_own_are_not_out_of_order(call: StripeCall) -> None:
     assert check(replace(CLEAN, stripe_calls=(*CLEAN.stripe_calls, call))).findings == ()
@@ -130,11 +188,11 @@ def test_a_value_said_to_be_null_has_to_be_gone_on_both_sides() -> None:
     assert expected_profiles(CLEAN.seeds, sent)["ann"].email is None
     outcomes = {**CLEAN.outcomes, "e5": "applied"}
     evidence = replace(
-        CLEAN, sent=sent, outcomes=outcomes, autumn={"ann": changed(IN_AUTUMN, name="ann 3", email=None)}
+        CLEAN, history=sent, outcomes=outcomes, autumn={"ann": changed(IN_AUTUMN, name="ann 3", email=None)}
     )
     findings = check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3")})).findings
     assert [finding.text for finding in findings] == [
-        "Stripe has email 'ann-2@example.com', said last was None",
+        "Stripe has email 'ann-2@example.com', written last was None",
     ]
     assert check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3", email="")})).findings == ()
 
@@ -161,9 +219,45 @@ def test_a_plan_holds_what_was_asked_for(options: Options) -> None:
             continue
         seen.add(entry.event_id)
         assert entry.changes == json.loads(entry.fields["changes"])
-        number = int(entry.changes["name"].split(" ")[1])
-        assert number == numbers.get(entry.customer, 0) + 1
-        numbers[entry.customer] = number
+        if "name" in entry.changes:
+            number = int(entry.changes["name"].split(" ")[1])
+            assert number > numbers.get(entry.customer, 0)
+            numbers[entry.customer] = number
+
+
+@pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
+def test_a_third_of_the_customers_begin_with_a_stale_field(options: Options) -> None:
+    plan = make_plan(options)
+    share = sum(bool(seeded.stale) for seeded in plan.customers) / len(plan.customers)
+    assert 0.25 < share < 0.45
+    assert {seeded.stale for seeded in plan.customers} == {"", "name", "email"}
+    assert any(seeded.stale and seeded.state == "unclaimed" for seeded in plan.customers)
+
+
+@pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
+def test_other_writers_keep_to_what_is_theirs(options: Options) -> None:
+    plan = make_plan(options)
+    assert len(plan.others) == options.other_writes
+    assert {write.by for write in plan.others} == {"app", "person"}
+    with_others = {write.customer for write in plan.others}
+    linked = {each.customer for each in plan.customers if each.state in {"linked", "unclaimed"}}
+    assert with_others <= linked
+    events = [entry for entry in plan.entries if entry.customer in with_others and not entry.garbage]
+    assert events
+    assert not any("send_email_receipts" in (entry.changes or {}) for entry in events)
+    first = {entry.customer: entry.at_seconds for entry in reversed(events)}
+    assert all(write.at_seconds >= first[write.customer] for write in plan.others)
+
+
+def test_each_attempt_of_another_writer_has_values_of_its_own() -> None:
+    values = [
+        value
+        for write in make_plan(SHORT).others
+        for attempt in (0, 1)
+        for name, value in write.changes(attempt).items()
+        if name in ("name", "email", "description")
+    ]
+    assert len(set(values)) == len(values) > SHORT.other_writes
 
 
 def test_calls_over_a_limit_are_counted_by_the_second() -> None:

@@ -122,6 +122,33 @@ async def test_a_dead_event_has_its_reason(terminal: Terminal, world: World) -> 
     assert await world.redis.xlen(f"{PREFIX}:dead") == 1
 
 
+async def test_send_check_tells_a_script_what_became_of_the_event(terminal: Terminal, world: World) -> None:
+    """Each run of `send --wait --check` beside a world that takes in what it sent."""
+    world.autumn.seed("ann")
+
+    async def sent(customer: str, *more: str) -> tuple[int, str, str]:
+        running = asyncio.create_task(terminal.run("send", customer, '{"name": "Ann"}', "--wait", "20", *more))
+        while not running.done():
+            await world.run()
+            await asyncio.sleep(0.02)
+        return running.result()
+
+    assert (await sent("ann", "--check"))[0] == 0
+    code, output, _ = await sent("nobody", "--check")
+    assert (code, "status: dead (customer_not_found)" in output) == (2, True)
+    assert (await sent("nobody"))[0] == 0
+
+
+async def test_send_check_is_not_content_with_an_event_that_still_waits(terminal: Terminal, world: World) -> None:
+    await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}', "event_id": "e1"})
+    await world.mailbox.move()
+    words = ["send", "ann", '{"name": "Ann"}', "--event-id", "e1", "--wait", "0.1"]
+    code, output, _ = await terminal.run(*words, "--check")
+    assert (code, "status: waiting" in output) == (1, True)
+    assert (await terminal.run(*words))[0] == 0
+    assert (await terminal.run("send", "ann", "--wait", "0.1", "--check"))[0] == 1
+
+
 async def test_without_redis_every_command_says_so_in_a_sentence(terminal: Terminal) -> None:
     code, _, errors = await terminal.run("status", REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 69

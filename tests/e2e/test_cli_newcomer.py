@@ -45,6 +45,7 @@ async def test_every_help_is_whole_and_needs_no_settings(terminal: Terminal, wor
         (["status", "--bad"], "No such option: --bad"),
         (["send"], "Missing argument 'CUSTOMER'"),
         (["send", "ann", "--wait", "-1"], "--wait"),
+        (["send", "ann", "--check"], "--check: needs --wait SECONDS"),
         (["send", "ann b"], "customer_id: holds more than letters, digits, _, : and -"),
         (["send", "ann", "[]"], "changes: has to be a JSON object"),
         (["dead", "lst"], "Did you mean 'list'?"),
@@ -81,7 +82,7 @@ async def test_a_wrong_password_is_not_taken_for_a_redis_that_is_away(
     url = redis_server.url.replace("redis://", "redis://user:wrong@")
     for words in (["status"], ["status", "ann"], ["dead", "list"]):
         code, _, errors = await terminal.run(*words, REDIS_URL=url)
-        assert code == 69
+        assert code == 78
         assert errors == "Redis refuses the user or the password (AuthenticationError). Correct REDIS_URL\n"
 
 
@@ -90,6 +91,12 @@ async def test_a_redis_that_refuses_a_command_answers(terminal: Terminal, redis:
     code, _, errors = await terminal.run("send", "ann")
     assert code == 69
     assert errors.startswith("Redis refuses a command (ResponseError). ")
+
+
+async def test_the_help_of_send_lists_its_exit_codes(terminal: Terminal) -> None:
+    _, output, _ = await terminal.run("send", "--help", REDIS_URL="")
+    codes = {line.split()[0] for line in output[output.index("Exit codes") :].splitlines()[1:] if line[:5].strip()}
+    assert {"0", "1", "2", "64", "69", "78"} <= codes
 
 
 async def test_waiting_where_no_worker_runs_says_what_to_look_at(terminal: Terminal) -> None:

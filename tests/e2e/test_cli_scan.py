@@ -220,6 +220,21 @@ async def test_a_version_of_autumn_that_cannot_be_scanned_is_told_before_anythin
     assert field.autumn.calls == []
 
 
+@pytest.mark.parametrize("version", ["2.4.0", "2.5"])
+async def test_later_version_of_autumn_is_scanned_with_its_page_size(scans: Scans, field: Field, version: str) -> None:
+    field.autumn.newest_version, field.autumn.largest_page = "2.5", 4
+    code, output, errors = await scans.run("scan", "--since", "1h", AUTUMN_API_VERSION=version)
+    assert (code, errors) == (CLEAN, "")
+    assert "compared: 9 customers of Autumn" in output
+
+
+async def test_version_that_autumn_does_not_know_is_named(scans: Scans, field: Field) -> None:
+    code, _, errors = await scans.run("scan", AUTUMN_API_VERSION="2.4.0")
+    assert code == FAILED
+    assert "Set AUTUMN_API_VERSION" in errors
+    assert field.stripe.writes == []
+
+
 async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
     assert await scans.run("scan", "history") == (0, "no scan was run yet\n", "")
     PLANTINGS["name"](field, "ann")
@@ -253,6 +268,30 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(
     bars = [line.strip() for line in re.split(r"[\r\n]+", drawn) if line.startswith("listing")]
     # How long it takes is not known before the first scan is over: the time at the end is the time that has passed.
     assert any(re.search(r" 10 customers, [\d,]+/s, 0 findings 0:00:0\d$", bar) for bar in bars), bars
+
+
+@pytest.mark.usefixtures("field")
+async def test_page_that_fails_is_told_while_it_is_tried_again(scans: Scans, world: World, tmp_path: Path) -> None:
+    world.stripe.switches.add(Fault("503", route="GET /v1/customers"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "scan", "--json", "scan.json"),
+        cwd=tmp_path,
+        env=scans.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            while not (line := await process.stderr.readline()).startswith(b"scan: Stripe fails ("):
+                assert line, "it ended without a word"
+    finally:
+        world.stripe.switches.clear()
+    output, _ = await process.communicate()
+    assert re.search(rb" (1 try|\d+ tries), trying for \d+ s more\n$", line)
+    assert process.returncode == CLEAN
+    assert output.startswith(b"compared: 9 customers of Autumn")
+    assert json.loads((tmp_path / "scan.json").read_text())["findings"] == []
 
 
 async def test_stopped_by_ctrl_c_it_says_so_and_goes_on_when_it_is_started_again(

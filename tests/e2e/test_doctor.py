@@ -75,6 +75,9 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
     assert lines[0] == "ok       settings           both keys look like test ones"
     assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
     assert total == "17 ok, 0 warnings, 0 wrong, 1 skipped"
+    (receipts,) = [line for line in lines if line.startswith("ok       receipts ")]
+    for decides in ("RECEIPTS=mirror", "Successful payments", "is finalised", "test mode"):
+        assert decides in receipts
 
 
 @pytest.mark.parametrize(
@@ -113,8 +116,9 @@ async def test_version_that_is_for_events_alone_is_a_warning(box: Sandbox, tmp_p
     assert lines["same-account"]["verdict"] == "ok"
 
 
-@pytest.mark.parametrize("version", ["2.3", "2.3.0"])
+@pytest.mark.parametrize("version", ["2.3", "2.3.0", "2.5.0"])
 async def test_version_that_is_for_events_and_scans_is_said_to_be(box: Sandbox, tmp_path: Path, version: str) -> None:
+    box.autumn.newest_version, box.autumn.largest_page = "2.5", 200
     _, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
     assert (lines["autumn-version"]["verdict"], lines["autumn-version"]["text"]) == (
         "ok",
@@ -255,6 +259,8 @@ async def test_an_account_without_search_is_a_warning(box: Sandbox, tmp_path: Pa
     code, lines = await look(box, tmp_path)
     assert code == 0
     assert verdicts(lines, "warning") == {"stripe-search"}
+    assert "none is created" in lines["stripe-search"]["text"]
+    assert "stripe_id" in lines["stripe-search"]["fix"]
 
 
 async def test_a_limit_that_others_use_up_is_a_warning_and_a_service_that_is_down_is_wrong(

@@ -16,6 +16,7 @@ from sandbox.faults import Fault, Kind
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import Running, wait_until, worker
+from tests.e2e.test_worker import app_queue
 from tests.e2e.watching import watched
 
 PASSWORD = "redis-password-zqxj"
@@ -147,15 +148,19 @@ async def test_an_error_that_nobody_foresaw_is_told_by_its_type_and_places_witho
     assert [private for private in NEVER if private in log] == []
 
 
-async def test_a_loop_that_fails_logs_the_type_and_our_places(box: Sandbox) -> None:
+async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sandbox) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.set(INBOX, "no stream, but otherprivatezqxj")
+        await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes=PRIVATE)
     async with worker(box.environment, ready='"loop": "intake"') as running:
         line = next(json.loads(line) for line in running.log if '"loop": "intake"' in line)
+        await running.says('"event_not_added"')
+        of_arq = next(json.loads(line) for line in running.log if '"event_not_added"' in line)
     assert line["event"] == "loop_failed"
     assert line["error"] == "ResponseError"
     assert line["cause"].startswith("ResponseError at worker/connection.py:")
     assert " arrival < worker/intake.py:" in line["cause"]
+    assert " < worker/main.py:" in of_arq["cause"]
     assert [private for private in NEVER if private in "".join(running.log)] == []
 
 

@@ -1,12 +1,16 @@
-"""How a process starts with settings that are almost right, and how it ends with settings that are wrong."""
+"""How a process starts with settings or a Redis that are almost right, and how it ends if they are wrong."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from sandbox.everything import Sandbox, sandbox
+from tests.conftest import cluster_node
 from tests.e2e.processes import ROOT, command_of, environment_with, worker
 
 CLI = [sys.executable, "-m", "worker"]
@@ -62,3 +66,57 @@ async def test_the_doctor_names_a_key_that_cannot_be_one(box: Sandbox) -> None:
     assert code == 1
     assert output.startswith("wrong    settings           AUTUMN_SECRET_KEY: has white space")
     assert "two lines" not in output
+
+
+async def redis_user(box: Sandbox, *rule: str) -> str:
+    """The address of a user of the Redis with this rule."""
+    async with Redis.from_url(box.redis.url) as admin:
+        await admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">a-password", *rule)
+    return box.redis.url.replace("redis://", "redis://app:a-password@")
+
+
+async def test_a_wrong_password_of_redis_ends_everything_with_78_and_the_variable(box: Sandbox) -> None:
+    url = (await redis_user(box, "~*", "+@all")).replace("a-password", "wrong-password")
+    for words in (command_of("worker"), command_of("scanner"), [*CLI, "scan"], [*CLI, "send", "ann"]):
+        code, output = await ended(box, words, REDIS_URL=url)
+        assert code == 78, output
+        assert output.endswith("Redis refuses the user or the password (AuthenticationError). Correct REDIS_URL\n")
+        assert not any(word in output for word in ("Traceback", "wrong-password"))
+
+
+async def test_a_worker_whose_user_lacks_rights_ends_with_78_and_the_rule_to_add(box: Sandbox) -> None:
+    url = await redis_user(box, "~*", "+@all", "-hset", "-xadd")
+    code, output = await ended(box, command_of("worker"), REDIS_URL=url)
+    assert code == 78
+    assert "The user of REDIS_URL lacks rights: +hset +xadd. Add them: ACL SETUSER NAME +hset +xadd" in output
+    code, output = await ended(box, [*CLI, "send", "ann"], REDIS_URL=url)
+    assert (code, "Redis refuses a command (+xadd) to the user of REDIS_URL" in output) == (78, True)
+
+
+async def test_a_node_of_a_cluster_ends_a_worker_with_78(box: Sandbox, tmp_path: Path) -> None:
+    with cluster_node(tmp_path) as node:
+        code, output = await ended(box, command_of("worker"), REDIS_URL=node.url)
+    assert code == 78
+    assert "Redis is a cluster" in output
+    assert "Traceback" not in output
+
+
+async def test_a_worker_whose_user_may_not_call_info_works_and_says_what_is_not_known(box: Sandbox) -> None:
+    url = await redis_user(box, "~*", "+@all", "-info", "-dbsize")
+    async with worker(box.environment | {"REDIS_URL": url}) as running:
+        code, output = await ended(box, [*CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20"], REDIS_URL=url)
+        assert (code, "status: applied" in output) == (0, True)
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.process.wait() == 0
+    assert any("redis_at_risk" in line and "may not call INFO" in line for line in running.log)
+    assert not any("Traceback" in line for line in running.log)
+
+
+async def test_a_worker_that_waits_for_redis_at_its_start_can_be_told_to_stop(box: Sandbox) -> None:
+    box.redis.stop()
+    async with worker(box.environment, ready="redis_awaited") as running:
+        running.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(running.process.wait(), 10) == 0
+    async with worker(box.environment, ready="redis_awaited") as running:
+        box.redis.start()
+        await running.says('"started"')

@@ -143,6 +143,26 @@ def plant_no_address(field: Field, customer: str) -> Expected:
     return {(customer, "receipts-cannot-be-sent", "email")}
 
 
+FULL: Final = {f"key_{index}": "x" for index in range(49)}
+"""With one key more, as much metadata as Stripe allows."""
+
+
+def plant_no_room_for_the_flag(field: Field, customer: str) -> Expected:
+    field.agreeing(customer, metadata=FULL | {FLAG: None})
+    return {(customer, "metadata-left-out", f"metadata.{FLAG}")}
+
+
+def plant_no_room_for_the_id(field: Field, customer: str) -> Expected:
+    field.agreeing(customer, metadata=FULL | {"autumn_id": None})
+    return {(customer, "unclaimed", "metadata.autumn_id")}
+
+
+def plant_long_address(field: Field, customer: str) -> Expected:
+    field.agreeing(customer)
+    field.autumn.customers[customer]["email"] = f"{'x' * 600}@example.com"
+    return {(customer, "email-left-out", "email")}
+
+
 def plant_wrong_mode(field: Field, customer: str) -> Expected:
     field.agreeing(customer, livemode=True)
     return {(customer, "wrong-mode", "mode")}
@@ -153,5 +173,6 @@ PLANTINGS: Final[dict[str, Callable[[Field, str], Expected]]] = {
 }
 BEYOND_REPAIR: Final = {
     *("foreign", "ambiguous", "double", "shared", "orphan", "no_address", "wrong_mode"),
+    *("no_room_for_the_flag", "no_room_for_the_id", "long_address"),
 }
 """Plantings that no sync mends."""

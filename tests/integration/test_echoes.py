@@ -206,6 +206,42 @@ async def test_late_webhook_of_another_writer_brings_no_older_value_back(
     assert (both(world, "name"), both(world, "email")) == tuple((value, value) for value in expected)
 
 
+@pytest.mark.parametrize("edited", [{"name": "By hand"}, {"name": "By hand", "email": "hand@example.com"}], ids=len)
+@pytest.mark.parametrize("before", [None, "name", "email"])
+@pytest.mark.parametrize("between", [None, "an event", "a reconcile", "a refused change"])
+async def test_edit_in_stripe_that_a_sync_wrote_over_loses_to_a_later_change(
+    world: World, between: str | None, before: str | None, edited: dict[str, str]
+) -> None:
+    stripe_id = plant(world)
+    if before is not None:
+        await apply(world, **{before: "v1" if before == "name" else "ann.new@example.com"})
+    world.stripe.edit(stripe_id, **edited)
+    if between == "an event":
+        await apply(world, metadata={"k": 1})
+    elif between == "a reconcile":
+        await reconcile(world, "ann")
+        await world.run()
+    elif between == "a refused change":
+        await change(world, "ann", email="foo@com")
+    await apply(world, name="v2")
+    await world.stripe.webhooks.deliver_all()
+    await recheck(world)
+    email = edited.get("email", "ann.new@example.com" if before == "email" else RIGHT)
+    assert (both(world, "name"), both(world, "email")) == (("v2", "v2"), (email, email))
+
+
+@pytest.mark.parametrize("between", ["an event", "a reconcile"])
+async def test_edit_in_stripe_that_a_sync_wrote_over_comes_back_with_its_webhook(world: World, between: str) -> None:
+    stripe_id = plant(world)
+    world.stripe.edit(stripe_id, name="By hand")
+    await (apply(world, metadata={"k": 1}) if between == "an event" else reconcile(world, "ann"))
+    await world.run()
+    assert both(world, "name") == ("Ann", "Ann")
+    await world.stripe.webhooks.deliver_all()
+    await recheck(world)
+    assert both(world, "name") == ("By hand", "By hand")
+
+
 async def test_edit_in_stripe_just_before_a_change_of_the_same_field_loses(world: World) -> None:
     stripe_id = plant(world)
     world.stripe.edit(stripe_id, name="By hand")

@@ -5,6 +5,7 @@ import json
 import pytest
 from redis.asyncio import Redis
 
+from jobs.letters import open_entries
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
 from jobs.mailbox import CLAIM_MS, Mailbox
 from jobs.record import read_outcome, read_totals
@@ -151,6 +152,20 @@ async def test_a_lease_that_was_lost_is_not_renewed(redis: Redis, mailbox: Mailb
     assert not await mailbox.settle(mail.lease, applied(mail))
 
 
+async def test_settling_again_after_a_lost_reply_returns_what_the_first_did(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann", "1")
+    mail = await take(mailbox, "ann")
+    assert await mailbox.settle(mail.lease, applied(mail))
+    await add(redis, "ann", "2")
+    await mailbox.move()
+    before = [await redis.xlen(f"{PREFIX}-outcomes"), await redis.hgetall(f"{PREFIX}:totals")]  # type: ignore[misc]  # one type for both clients
+    assert await mailbox.settle(mail.lease, applied(mail))
+    assert before == [await redis.xlen(f"{PREFIX}-outcomes"), await redis.hgetall(f"{PREFIX}:totals")]  # type: ignore[misc]  # see above
+    newer = await take(mailbox, "ann")
+    assert await mailbox.settle(newer.lease, applied(newer))
+    assert not await mailbox.settle(mail.lease, applied(mail))
+
+
 async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_comes(
     redis: Redis, mailbox: Mailbox
 ) -> None:
@@ -219,11 +234,18 @@ async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Re
     await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "1"}'}, id="9999999999999-0")
     await mailbox.move()
     await redis.delete(INBOX)
-    await add(redis, "ann", "2")
+    event = await add(redis, "ann", "2")
     mail = await take(mailbox, "ann")
+    waiting = await read_outcome(redis, PREFIX, event)
+    assert waiting is not None
+    assert waiting.status == "waiting"
     assert [json.loads(entry.fields[b"changes"])["name"] for entry in mail.entries] == ["1", "2"]
-    await mailbox.settle(mail.lease, applied(mail))
+    letters, _ = open_entries(mail.entries)
+    await mailbox.settle(mail.lease, Ending([letter.applied() for letter in letters]))
     assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 0
+    ended = await read_outcome(redis, PREFIX, event)
+    assert ended is not None
+    assert ended.status == "applied"
 
 
 async def test_calls_stay_below_their_number_and_the_longest_waiting_come_first(redis: Redis, mailbox: Mailbox) -> None:

@@ -71,6 +71,7 @@ class Machine(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.working: list[Work] = []
         self.stale: list[tuple[Work, Mapping[str, str]]] = []
+        self.settled_last: dict[str, Work] = {}
         self.seen = self.look()
 
     def look(self) -> SimpleNamespace:
@@ -160,6 +161,7 @@ class Machine(RuleBasedStateMachine):
         if way == "gives up":
             ends |= dict.fromkeys(work.ends.keys() - ends.keys() - self.ledger.unsettled, "dead")
         assert self.try_to_settle(work, ends, NEVER_MS if later else 0)
+        self.settled_last[work.customer] = work
         self.ledger.settle(work.customer, ends)
         self.stale.append((work, ends))
 
@@ -172,7 +174,9 @@ class Machine(RuleBasedStateMachine):
     def settle_without_the_lease(self, pick: int) -> None:
         """By who lost the lease, or lost the reply of a settling that succeeded."""
         before = {key: self.redis.dump(key) for key in self.redis.scan_iter()}
-        assert not self.try_to_settle(*self.stale[-1 - pick % len(self.stale)])
+        work, ends = self.stale[-1 - pick % len(self.stale)]
+        # The last one to settle has lost only the reply, and is told again that it did.
+        assert self.try_to_settle(work, ends) == (self.settled_last.get(work.customer) is work)
         assert {key: self.redis.dump(key) for key in self.redis.scan_iter()} == before
 
     @step("ledger.sent", customer=CUSTOMERS, key=st.sampled_from([WAITING, CALLED]), ends_lease=st.booleans())

@@ -1,22 +1,30 @@
 """What is refused costs little, harms nobody else, and keeps what was applied before it."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 from redis.exceptions import RedisError
 
+from jobs.customer import StripeCustomer
 from jobs.enqueue import outcome_of
 from jobs.line import read_line
 from jobs.policy import Policy, WithoutLink
+from jobs.profile import UpdateStripe
 from jobs.record import read_customer
+from jobs.retry import UNEXPECTED_TRIES
+from jobs.stripe_gateway import StripeGateway
 from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
 from jobs.writes import SEARCH_LAG_SECONDS
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, doors, read_dead
-from tests.integration.steps import change, reconcile
+from tests.integration.steps import change, reconcile, time_passes
+
+FAULT: Final = "fault@example.com"
 
 
 def linked(world: World, customer: str, **fields: Any) -> dict[str, Any]:
@@ -238,3 +246,38 @@ async def test_replayed_failures_do_not_open_the_breaker(world: World) -> None:
     outcome = await outcome_of(world.redis, event)
     assert outcome is not None
     assert outcome.status == "applied"
+
+
+class Fragile(StripeGateway):
+    """A gateway with a fault of its own: it cannot write one certain address."""
+
+    async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
+        """Write, or fail as no code of ours expects."""
+        if step.email == FAULT:
+            raise ZeroDivisionError(step.email)
+        return await super().update(step, key, still_ours)
+
+
+async def test_event_that_causes_an_unexpected_error_takes_no_other_with_it(world: World) -> None:
+    stripe = linked(world, "ann")
+    gateway = world.resources.stripe
+    fragile = Fragile(gateway._client, gateway._turn)
+    world = replace(world, resources=replace(world.resources, stripe=fragile))
+    before = await change(world, "ann", name="Before", metadata={"before": 1})
+    fault = await change(world, "ann", email=FAULT)
+    after = await change(world, "ann", name="After", metadata={"after": 1})
+    outcomes = []
+    for _ in range(UNEXPECTED_TRIES):
+        await world.run()
+        outcomes.append([(await outcome_of(world.redis, event)) for event in (before, fault, after)])
+        await time_passes(world)
+    first, last = (
+        [outcome and (outcome.status, outcome.reason) for outcome in each] for each in (outcomes[0], outcomes[-1])
+    )
+    assert first == [("applied", None), ("waiting", None), ("waiting", None)]
+    assert last == [("applied", None), ("dead", "unexpected"), ("applied", None)]
+    assert world.autumn.customers["ann"]["metadata"] == {"before": 1, "after": 1}
+    assert (world.autumn.customers["ann"]["name"], world.stripe.customers[stripe["id"]]["name"]) == ("After", "After")
+    (letter,) = await read_dead(world.redis)
+    assert letter["message"].startswith("ZeroDivisionError at ")
+    assert FAULT not in letter["message"]

@@ -58,9 +58,7 @@ async def test_a_scan_that_only_reports_writes_nothing_anywhere(world: World, tm
     assert os.listdir(tmp_path) == []
 
 
-async def test_it_takes_a_call_for_each_thousand_of_autumn_and_each_hundred_of_stripe_and_no_more(
-    world: World, tmp_path: Path
-) -> None:
+async def test_scan_takes_a_call_for_each_page_and_one_probe_of_the_search(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(201):
         field.agreeing(f"both_{index}")
@@ -69,7 +67,7 @@ async def test_it_takes_a_call_for_each_thousand_of_autumn_and_each_hundred_of_s
     scanned = await scan(scan_doors(world, tmp_path))
     assert (scanned.run.autumn_customers, scanned.run.stripe_customers) == (2001, 201)
     assert [call.path for call in world.autumn.calls] == ["/v1/customers.list"] * 3
-    assert [call.path for call in world.stripe.calls] == ["/v1/customers"] * 3
+    assert [call.path for call in world.stripe.calls] == [*["/v1/customers"] * 3, "/v1/customers/search"]
     assert len(scanned.findings) == 1800
 
 
@@ -219,6 +217,50 @@ async def test_only_customers_created_since_and_their_older_other_sides(world: W
     kinds = {"name": "profile-drift", "email": "profile-drift", f"metadata.{FLAG}": "receipts-flag-drift"}
     assert scanned.found == expected | {("ours", "unlinked", "stripe_id")} | {("linked", kinds[f], f) for f in fields}
     assert next(each.stripe for each in scanned.findings if each.customer == "ours") is not None
+
+
+async def test_bounded_scan_of_several_pages_stops_at_the_bound(world: World, tmp_path: Path) -> None:
+    field, since_ms = Field(world.autumn, world.stripe), (int(time.time()) - 3600) * 1000
+    for index in range(1500):
+        field.in_autumn(f"old_{index}", None, created_at=since_ms - 1 - index)
+    for index in range(2100):
+        field.agreeing(f"new_{index}", name="Edited" if index == 0 else f"Name of new_{index}")
+        world.autumn.customers[f"new_{index}"]["created_at"] = since_ms + index
+    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    assert scanned.found == {("new_0", "profile-drift", "name")}
+    assert scanned.run.autumn_customers == 2100
+    lists = [call.body for call in world.autumn.calls if call.path == "/v1/customers.list"]
+    assert len(lists) == 3
+    # Autumn answers 500 to each later page of a list with a range.
+    assert not any("created_at_range" in body for body in lists)
+
+
+@pytest.mark.parametrize("since", [None, 3600])
+async def test_scan_goes_on_with_the_page_size_that_autumn_names(
+    world: World, tmp_path: Path, since: int | None
+) -> None:
+    field = Field(world.autumn, world.stripe)
+    for index in range(250):
+        field.agreeing(f"user_{index}", name="Edited" if index == 0 else f"Name of user_{index}")
+    world.autumn.largest_page = 100
+    since_ms = None if since is None else (int(time.time()) - since) * 1000
+    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    assert scanned.found == {("user_0", "profile-drift", "name")}
+    assert [(call.body["limit"], call.status) for call in world.autumn.calls] == [(1000, 400), *[(100, 200)] * 3]
+
+
+@pytest.mark.parametrize(("bound", "calls"), [("before", 2), ("after", 1)])
+async def test_bounded_scan_ends_with_the_list_or_the_first_page(
+    world: World, tmp_path: Path, bound: str, calls: int
+) -> None:
+    field, created_ms = Field(world.autumn, world.stripe), (int(time.time()) - 3600) * 1000
+    for index in range(1001):
+        field.agreeing(f"user_{index}")
+        world.autumn.customers[f"user_{index}"]["created_at"] = created_ms
+    since_ms = created_ms if bound == "before" else created_ms + 1
+    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    assert scanned.run.autumn_customers == (1001 if bound == "before" else 0)
+    assert sum(call.path == "/v1/customers.list" for call in world.autumn.calls) == calls
 
 
 async def test_whom_a_shared_customer_belongs_to_is_for_a_person_to_say(world: World, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def _listed(autumn: AutumnCustomer) -> ListedCustomer:
     """As Autumn's list shows it."""
     env = {"test": "sandbox", "live": "live"}.get(autumn.mode or "", "staging")
     fields = {name: getattr(autumn, name) for name in ("id", "name", "email", "stripe_id", "send_email_receipts")}
-    return ListedCustomer(**fields, env=env, metadata={})
+    return ListedCustomer(**fields, env=env, metadata={}, created_at=0)
 
 
 def _findings(spool: Spool, lens: Lens, *, skipping: bool) -> Sequence[ScanFinding]:

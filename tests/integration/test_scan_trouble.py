@@ -9,6 +9,7 @@ import pytest
 from jobs.enqueue import send
 from jobs.errors import Halt, TryAgain
 from jobs.events import new_update
+from jobs.listing import PATIENCE_SECONDS
 from jobs.scan import ScanAsked, scanning
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
@@ -100,7 +101,7 @@ async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_s
         world.stripe.account.customers.delete(stripe_id, {})
     scanned: Scanned = await running
     assert scanned.found == {(f"user_{index}", "gone", "stripe_id") for index in (150, 151, 152)}
-    assert len(world.stripe.calls) == 3 + 3
+    assert sum(call.path == "/v1/customers" for call in world.stripe.calls) == 3 + 3
     assert scanned.run.stripe_customers == 250 - 3
 
 
@@ -111,6 +112,34 @@ async def test_a_page_that_fails_in_passing_is_asked_for_again(world: World, tmp
     world.stripe.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]
     scanned = await scan(scan_doors(world, tmp_path))
     assert (scanned.run.state, scanned.findings) == ("done", [])
+
+
+async def test_service_that_fails_is_shown_until_it_answers(world: World, tmp_path: Path) -> None:
+    field = Field(world.autumn, world.stripe)
+    for index in range(5):
+        field.agreeing(f"user_{index}")
+    world.autumn.largest_page = 1
+    world.stripe.switches.add(Fault("503", route="GET /v1/customers"))
+    progress = ScanProgress()
+
+    async def run() -> None:
+        async with scanning(scan_doors(world, tmp_path), ScanAsked(), progress):
+            pass
+
+    running = asyncio.create_task(run())
+    async with asyncio.timeout(10):
+        while progress.autumn < 5 or not progress.troubles:  # noqa: ASYNC110 - it happens over HTTP
+            await asyncio.sleep(0.005)
+    (trouble,) = progress.troubles
+    assert trouble.service == "stripe"
+    assert 0 < trouble.gives_up_in_seconds <= PATIENCE_SECONDS
+    seen = trouble.tries
+    async with asyncio.timeout(10):
+        while trouble.tries <= seen:  # noqa: ASYNC110 - it happens over HTTP
+            await asyncio.sleep(0.005)
+    world.stripe.switches.clear()
+    await running
+    assert progress.troubles == []
 
 
 async def test_a_run_that_fails_is_noted_as_failed_and_the_next_one_begins_anew(world: World, tmp_path: Path) -> None:

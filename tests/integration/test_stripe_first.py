@@ -1,5 +1,6 @@
 """A name or e-mail goes to Stripe before Autumn: what that must not break when one of the two refuses or is away."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from jobs.record import read_customer
 from jobs.report import read_reports
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
+from tests.integration.scans import scan, scan_doors, time_passed
 from tests.integration.steps import change, reconcile, time_passes, under
 
 UPDATE = "customers.update"
@@ -18,7 +20,8 @@ UPDATE = "customers.update"
 def plant(world: World, customer: str = "ann", **fields: Any) -> dict[str, Any]:
     """A customer that is linked and the same on both sides but for what the fields say of Stripe's."""
     profile = {"name": "Ann", "email": "ann@example.com"}
-    stripe: dict[str, Any] = world.stripe.seed_customer(metadata={"autumn_id": customer}, **{**profile, **fields})
+    metadata = {"autumn_id": customer, "autumn_send_email_receipts": "false"}
+    stripe: dict[str, Any] = world.stripe.seed_customer(metadata=metadata, **{**profile, **fields})
     world.autumn.seed(customer, stripe_id=stripe["id"], **profile)
     return stripe
 
@@ -51,6 +54,48 @@ async def test_value_that_autumn_holds_and_stripe_refuses_holds_no_change_up(wor
     assert in_stripe(world)["email"] == "ann@example.com"
     assert in_stripe(world)["metadata"]["autumn_send_email_receipts"] == "true"
     assert world.autumn.customers["ann"]["email"] == "foo@com"
+
+
+async def test_metadata_key_that_stripe_refuses_holds_nothing_up(world: World) -> None:
+    plant(world)
+    world = under(world, metadata_keys=("a_key_of_more_than_forty_characters_in_all_", "plan"))
+    event = await change(world, "ann", metadata={"a_key_of_more_than_forty_characters_in_all_": "x", "plan": "pro"})
+    await world.run()
+    assert await status(world, event) == ("applied", None)
+    assert [kind for kind, _ in await findings(world)] == ["refused-by-stripe"]
+    assert in_stripe(world)["metadata"]["plan"] == "pro"
+
+
+async def test_value_that_stripe_refused_is_not_tried_again_with_each_change(world: World) -> None:
+    plant(world)
+    world.autumn.customers["ann"]["email"] = "foo@com"
+    await change(world, "ann", name="Ann B.")
+    await world.run()
+    refused = [call for call in world.stripe.calls if call.status == 400]
+    await change(world, "ann", name="Ann C.")
+    await world.run()
+    assert [call for call in world.stripe.calls if call.status == 400] == refused
+    assert [kind for kind, _ in await findings(world)] == ["refused-by-stripe"]
+    await change(world, "ann", email="ann.new@example.com")
+    await world.run()
+    assert in_stripe(world)["email"] == "ann.new@example.com"
+    assert await findings(world) == []
+
+
+async def test_scan_lists_what_stripe_refused_for_a_person_and_requests_nothing(world: World, tmp_path: Path) -> None:
+    plant(world)
+    world.autumn.customers["ann"]["email"] = "foo@com"
+    first = await scan(scan_doors(world, tmp_path), apply=True)
+    assert (first.found, first.run.asked) == ({("ann", "profile-drift", "email")}, 1)
+    await world.run()
+    assert await read_dead(world.redis) == []
+    await time_passed(world)
+    second = await scan(scan_doors(world, tmp_path), apply=True)
+    assert (second.found, second.run.asked) == ({("ann", "refused-by-stripe", "email")}, 0)
+    assert second.findings[0].reason == "Stripe refuses email (email_invalid)"
+    world.autumn.customers["ann"]["email"] = "ann.new@example.com"
+    third = await scan(scan_doors(world, tmp_path), apply=True)
+    assert (third.found, third.run.asked) == ({("ann", "profile-drift", "email")}, 1)
 
 
 async def test_value_of_a_change_that_stripe_refuses_is_written_nowhere(world: World) -> None:

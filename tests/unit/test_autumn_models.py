@@ -245,7 +245,7 @@ def test_a_long_explanation_ends_in_a_count() -> None:
     said = refusal({"list": [{}, {}, {}, {}], "next_cursor": None}, CustomerPage)
 
     assert said.count("field required") == EXPLAINED_MAX
-    assert said.endswith("; and 8 more")
+    assert said.endswith("; and 12 more")
 
 
 def test_a_customer_cannot_be_changed_after_it_was_read() -> None:

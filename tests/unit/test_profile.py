@@ -2,11 +2,23 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
-from jobs.profile import Refused, UpdateStripe, Wishes, can_be_claimed, name_and_email_update, profile_update, too_long
+from jobs.errors import GiveUp
+from jobs.profile import (
+    Refused,
+    UpdateStripe,
+    Wishes,
+    can_be_claimed,
+    divided,
+    name_and_email_update,
+    profile_update,
+    refused_field,
+    too_long,
+)
 
 AUTUMN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=False)
 OURS = {"autumn_id": "ann", "autumn_send_email_receipts": "false"}
@@ -115,3 +127,22 @@ def test_a_key_that_a_change_set_to_the_empty_text_is_removed() -> None:
     assert profile_update(autumn, stripe, NOTHING, ("plan",))[0].writes_nothing
     wishes = Wishes(cleared=frozenset({"metadata.plan"}))
     assert profile_update(autumn, stripe, wishes, ("plan",))[0] == UpdateStripe("cus_1", metadata=(("plan", ""),))
+
+
+def test_a_step_is_divided_by_field_with_the_claim_first() -> None:
+    step = UpdateStripe("cus_1", name="Ann", metadata=(("plan", "pro"), ("autumn_id", "ann")))
+    assert divided(step) == [
+        UpdateStripe("cus_1", metadata=(("autumn_id", "ann"),)),
+        UpdateStripe("cus_1", name="Ann"),
+        UpdateStripe("cus_1", metadata=(("plan", "pro"),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("param", "field"),
+    [("name", "name"), ("metadata[plan]", "metadata.plan"), ("metadata", None), (None, None), ("email", None)],
+)
+def test_the_field_that_stripe_refuses_is_known_by_its_parameter(param: str | None, field: str | None) -> None:
+    step = UpdateStripe("cus_1", name="Ann", metadata=(("plan", "pro"),))
+    assert refused_field(GiveUp("stripe", "invalid", param=param), step) == field
+    assert refused_field(GiveUp("stripe", "invalid", param=param), UpdateStripe("cus_1", name="Ann")) == "name"

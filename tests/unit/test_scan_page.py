@@ -188,6 +188,7 @@ RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, asked=1)
         (RUN, "warn", "2 findings among 1,000 customers in Autumn and 1,001 in Stripe.", "1 customer can be repaired"),
         (RUN, "warn", "2 findings", "3 findings can only be mended by a person."),
         (replace(RUN, left_out=2), "warn", "2 findings", "2 customers had changes waiting"),
+        (replace(RUN, totals={}, not_checked=1), "warn", "0 findings", "1 customer could not be checked"),
         (replace(RUN, state="refused", text="Too many."), "bad", "This scan asked for no sync.", "Too many."),
         (replace(RUN, state="failed", error="timeout"), "bad", "This scan failed: timeout.", ""),
         (replace(RUN, state="running"), "warn", "This scan is not over yet.", ""),

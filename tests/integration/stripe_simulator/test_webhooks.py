@@ -210,6 +210,7 @@ async def test_event_may_come_twice(
     await simulator.webhooks.deliver_all()
     await simulator.webhooks.settled()
     assert endpoint.received == simulator.webhooks.events * 2
+    assert simulator.webhooks.delivered == 2
 
 
 async def test_refused_delivery_is_tried_again(client: Client, simulator: StripeSimulator, endpoint: Endpoint) -> None:
@@ -218,6 +219,7 @@ async def test_refused_delivery_is_tried_again(client: Client, simulator: Stripe
     await simulator.webhooks.settled()
     assert endpoint.received == simulator.webhooks.events * 4
     assert simulator.webhooks.undelivered == []
+    assert simulator.webhooks.delivered == 1
 
 
 async def test_delivery_ends_after_five_tries(client: Client, simulator: StripeSimulator, endpoint: Endpoint) -> None:

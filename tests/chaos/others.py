@@ -1,0 +1,146 @@
+"""Carrying out what other apps and people write, each write while its customer is at rest.
+
+Why they wait for that, `others_plan` says. A write that a sync of the customer ran into after all is made again.
+"""
+
+import asyncio
+import itertools
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobs.mailbox import MailboxKeys
+from jobs.record import RecordKeys, read_outcome
+from sandbox.everything import Sandbox
+from tests.chaos.evidence import Written
+from tests.chaos.others_plan import OtherWrite
+from tests.chaos.outside import PREFIX
+
+PAUSE_SECONDS: Final = 0.1
+NO_RECHECK_MS: Final = 1_500
+"""A write begins only if no recheck is due for so long."""
+LEFT_OUT_SECONDS: Final = 60.0
+"""A customer that is not at rest for so long is left alone."""
+TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
+API_VERSION: Final = "2.3"
+
+
+@dataclass
+class Others:
+    """All other writers. `windows` holds when they wrote to a customer, as (begin, end) in seconds since the epoch."""
+
+    box: Sandbox
+    redis: Redis
+    session: aiohttp.ClientSession
+    webhook_seconds: float
+    done: Counter[str] = field(default_factory=Counter)
+    windows: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    _free_at: dict[str, float] = field(default_factory=dict)
+    _one_app_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def write(self, planned: OtherWrite, events: Iterable[str]) -> Written | None:
+        """Write once all these events have ended; what took effect.
+
+        None if the customer never came to rest, or never had a sync: then nothing was written.
+        """
+        give_up_at = time.monotonic() + LEFT_OUT_SECONDS
+        waits_for = set(events)
+        for attempt in itertools.count():
+            takes = await self._rest(planned.customer, waits_for, give_up_at if attempt == 0 else math.inf)
+            if takes is None:
+                self.done["writes of others left out"] += 1
+                return None
+            changes = planned.changes(attempt)
+            if await self._is_alone(planned, changes, takes):
+                self.done["updates by other apps" if planned.by == "app" else "edits in Stripe's dashboard"] += 1
+                return Written(planned.customer, planned.by, changes)
+            self.done["writes of others made again"] += 1
+        raise AssertionError("never reached")
+
+    async def _is_alone(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> bool:
+        """Write; whether no sync of the customer ran meanwhile. `takes` is how many there had been before."""
+        customer, most = planned.customer, self.box.autumn.max_parallel_updates
+        before, began = most.get(customer, 0), time.time()
+        if planned.by == "app":
+            await self._update_autumn(customer, changes)
+        else:
+            self.box.stripe.edit(str(self.box.autumn.customers[customer]["stripe_id"]), **changes)
+        self.windows[customer].append((began, time.time()))
+        self._free_at[customer] = time.monotonic() + self.webhook_seconds + 1.0
+        if await self._state(customer) == (takes, True):
+            return True
+        # Two updates at a time, one of them ours, say nothing about the workers.
+        most[customer] = before
+        return False
+
+    async def _update_autumn(self, customer: str, changes: dict[str, Any]) -> None:
+        """Update Autumn, again and again until it has answered that this is done."""
+        environment = self.box.environment
+        url = f"{environment['AUTUMN_API_URL']}/v1/customers.update"
+        headers = {"Authorization": f"Bearer {environment['AUTUMN_SECRET_KEY']}", "x-api-version": API_VERSION}
+        async with self._one_app_at_a_time:
+            while True:
+                try:
+                    async with self.session.post(
+                        url, json={"customer_id": customer, **changes}, headers=headers, timeout=TIMEOUT
+                    ) as answer:
+                        if answer.status == 200 and answer.content_type == "application/json":
+                            return
+                except (aiohttp.ClientError, TimeoutError):
+                    pass
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _rest(self, customer: str, waits_for: set[str], give_up_at: float) -> int | None:
+        """Wait until the customer is at rest; how many syncs it has had. None if that takes too long."""
+        while time.monotonic() < give_up_at:
+            takes, is_at_rest = await self._state(customer, no_recheck_ms=NO_RECHECK_MS)
+            is_free = time.monotonic() >= self._free_at.get(customer, 0.0)
+            if is_at_rest and is_free and self._is_claimed(customer) and await self._have_ended(waits_for):
+                return takes
+            await asyncio.sleep(PAUSE_SECONDS)
+        return None
+
+    def _is_claimed(self, customer: str) -> bool:
+        """Whether a sync has made the customer's Stripe customer right: from then on no field there is stale."""
+        stripe = self.box.stripe.customers.get(str(self.box.autumn.customers[customer]["stripe_id"]), {})
+        return "autumn_send_email_receipts" in stripe.get("metadata", {})
+
+    async def _have_ended(self, waits_for: set[str]) -> bool:
+        """Whether all these events have an outcome; those that have are taken out of the set."""
+        for event in tuple(waits_for):
+            try:
+                outcome = await read_outcome(self.redis, PREFIX, event)
+            except (RedisError, OSError):
+                return False
+            if outcome is None or outcome.status == "waiting":
+                return False
+            waits_for.discard(event)
+        return True
+
+    async def _state(self, customer: str, no_recheck_ms: int = 0) -> tuple[int, bool]:
+        """How many syncs the customer has had, and whether it is at rest, as soon as Redis answers."""
+        keys, record = MailboxKeys(PREFIX), RecordKeys(PREFIX).customer(customer)
+        while True:
+            try:
+                async with self.redis.pipeline(transaction=True) as pipe:
+                    pipe.exists(keys.lease(customer))
+                    pipe.xlen(keys.mailbox(customer))
+                    pipe.zscore(keys.waiting, customer)
+                    pipe.zscore(keys.called, customer)
+                    pipe.hget(record, "open")
+                    pipe.zscore(keys.looks, customer)
+                    pipe.time()
+                    pipe.hget(record, "takes")
+                    *busy, recheck_at_ms, now, takes = await pipe.execute()
+                break
+            except (RedisError, OSError):
+                await asyncio.sleep(PAUSE_SECONDS)
+        is_due = recheck_at_ms is not None and recheck_at_ms < now[0] * 1000 + now[1] // 1000 + no_recheck_ms
+        return int(takes or 0), not is_due and not any(each not in (None, 0) for each in busy)

@@ -1,0 +1,84 @@
+"""Waiting until nothing is left to do, for as long as something moves: a busy machine takes longer and is not wrong."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+
+from jobs.mailbox import MailboxKeys
+from jobs.overview import read_overview, read_standing
+from sandbox.everything import Sandbox
+from tests.chaos.outside import INBOX, PREFIX
+
+PAUSE_SECONDS: Final = 0.1
+IN_A_ROW: Final = 3
+"""How often in a row nothing has to be left."""
+STANDSTILL_SECONDS: Final = 120.0
+"""Longer than the worker ever waits by itself: up to 60 s after an update of unknown fate."""
+SHOWN_STUCK: Final = 20
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is left to do, and what has been done so far."""
+
+    left: tuple[int, ...]
+    done: tuple[int, ...]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do."""
+        return not any(self.left)
+
+
+async def settle(redis: Redis, box: Sandbox, at_most_seconds: float) -> float | None:
+    """Wait until nothing is left to do, and return the seconds that took.
+
+    None if nothing moved for `STANDSTILL_SECONDS`, or not all was done in `at_most_seconds`.
+    """
+    began = moved_at = settled_at = time.monotonic()
+    before, in_a_row = await _look(redis, box), 0
+    while time.monotonic() < min(began + at_most_seconds, moved_at + STANDSTILL_SECONDS):
+        moment = await _look(redis, box)
+        moved_at = moved_at if moment == before else time.monotonic()
+        before = moment
+        if not moment.is_settled:
+            in_a_row = 0
+        else:
+            settled_at = settled_at if in_a_row else time.monotonic()
+            in_a_row += 1
+        if in_a_row == IN_A_ROW:
+            return settled_at - began
+        await asyncio.sleep(PAUSE_SECONDS)
+    return None
+
+
+async def _look(redis: Redis, box: Sandbox) -> Moment:
+    """Nothing is left once the inbox is empty, nobody waits or is worked on, and no recheck or webhook is to come."""
+    keys, webhooks = MailboxKeys(PREFIX), box.stripe.webhooks
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.xlen(INBOX)
+        for name in (keys.waiting, keys.called, keys.looks):
+            pipe.zcard(name)
+        left = [*await pipe.execute(), webhooks.in_flight, len(webhooks.pending)]
+    done = len(box.autumn.calls), len(box.stripe.calls), webhooks.delivered
+    return Moment(tuple(int(each) for each in left), done)
+
+
+async def who_is_stuck(redis: Redis, box: Sandbox) -> list[tuple[str, str]]:
+    """Where work is left, and what is known of the first customers it is left for, as (whom or what, text)."""
+    overview, keys, webhooks = await read_overview(redis, PREFIX, INBOX), MailboxKeys(PREFIX), box.stripe.webhooks
+    rechecks = await redis.zcard(keys.looks)
+    text = (
+        f"in the inbox {overview.inbox}, waiting {overview.waiting}, being worked on {overview.working}, "
+        f"rechecks to come {rechecks}, webhooks to come {webhooks.in_flight + len(webhooks.pending)}"
+    )
+    found = [("the run", text)]
+    for name in (keys.called, keys.waiting):
+        for customer in await redis.zrange(name, 0, SHOWN_STUCK - 1):
+            standing = await read_standing(redis, PREFIX, customer.decode())
+            known = {name: value for name, value in standing.record.items() if name in ("attempts", "last_error")}
+            found.append((customer.decode(), f"{standing.state}: {standing.entries} entries, {known}"))
+    return found

@@ -1,0 +1,164 @@
+"""Lists that repeat themselves or never end: a scan fails with the reason, and does not read for ever."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from jobs.autumn import AutumnClient, open_autumn
+from jobs.autumn_pages import ListedCustomer
+from jobs.customer import PaymentIntent, StripeCustomer
+from jobs.errors import SyncError, TryAgain
+from jobs.spool import About, Spool
+from jobs.spool_guard import ListError
+from jobs.stripe_gateway import StripeGateway, open_stripe
+from sandbox.serve import serving
+from tests.conftest import World
+from tests.integration.planting import Field
+from tests.integration.scans import scan, scan_doors
+from tests.integration.test_autumn_client import FIRST_PAGE
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@asynccontextmanager
+async def serving_lists(handler: Handler) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    async with (
+        serving(app) as url,
+        open_autumn(base_url=url, secret_key="am_sk_test_x") as autumn,
+        open_stripe(api_key="sk_test_x", base_url=url, turn=lambda _: nullcontext()) as stripe,
+    ):
+        yield autumn, stripe
+
+
+def stripe_page(*ids: str, has_more: bool = True) -> dict[str, Any]:
+    data = [{"id": each, "livemode": False, "metadata": {}} for each in ids]
+    return {"object": "list", "data": data, "has_more": has_more}
+
+
+async def fails(world: World, folder: Path, **doors: Any) -> tuple[SyncError, str, str]:
+    """The error of a scan, and the code and text that are noted of it."""
+    made = replace(scan_doors(world, folder), **doors)
+    with pytest.raises(SyncError) as raised:
+        await scan(made)
+    (run,) = await made.record.history()
+    assert run.state == "failed"
+    return raised.value, run.error, run.text
+
+
+async def test_scan_of_a_stripe_list_that_goes_in_circles_fails(world: World, tmp_path: Path) -> None:
+    pages = {"": ("cus_4", "cus_3"), "cus_3": ("cus_2", "cus_1"), "cus_1": ("cus_4", "cus_3")}
+
+    async def circle(request: web.Request) -> web.Response:
+        return web.json_response(stripe_page(*pages[request.query.get("starting_after", "")]))
+
+    async with serving_lists(circle) as (_, stripe):
+        error, code, text = await fails(world, tmp_path, stripe=stripe)
+    assert isinstance(error, ListError)
+    assert (error.service, code) == ("stripe", "list_repeats")
+    assert "Stripe's list of customers repeats itself" in text
+
+
+async def test_scan_of_a_stripe_list_that_stands_still_fails(world: World, tmp_path: Path) -> None:
+    async def same(_: web.Request) -> web.Response:
+        return web.json_response(stripe_page("cus_2", "cus_1"))
+
+    async with serving_lists(same) as (_, stripe):
+        error, code, _ = await fails(world, tmp_path, stripe=stripe)
+    assert isinstance(error, TryAgain)
+    assert code == "unexpected_response"
+    assert "the list does not go on" in error.message
+
+
+async def test_scan_of_an_autumn_list_with_ever_new_cursors_fails(world: World, tmp_path: Path) -> None:
+    asked = 0
+
+    async def same(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({**FIRST_PAGE["json"], "next_cursor": f"cursor-{asked}"})
+
+    async with serving_lists(same) as (autumn, _):
+        error, code, text = await fails(world, tmp_path, autumn=autumn)
+    assert (error.service, code) == ("autumn", "list_repeats")
+    assert "Autumn's list of customers repeats itself" in text
+
+
+def listed(customer_id: str, stripe_id: str | None = None) -> ListedCustomer:
+    row = {**FIRST_PAGE["json"]["list"][0], "id": customer_id, "stripe_id": stripe_id}
+    return ListedCustomer.model_validate_json(json.dumps(row))
+
+
+def stripe_customer(customer_id: str, owner: str) -> StripeCustomer:
+    return StripeCustomer(customer_id, None, None, "test", {"autumn_id": owner})
+
+
+def new_spool(folder: Path, **bounds: int) -> Spool:
+    spool = Spool(folder / "spool", **bounds)
+    spool.begin(About("run", "identity", 0))
+    return spool
+
+
+def test_what_is_listed_twice_is_compared_once(tmp_path: Path) -> None:
+    spool = new_spool(tmp_path)
+    spool.add_autumn([listed("ann", "cus_1"), listed("bob")], "next")
+    spool.add_autumn([listed("ann", "cus_1")], None)
+    spool.add_stripe([stripe_customer("cus_1", "ann"), stripe_customer("cus_2", "bob")], "cus_2")
+    spool.add_stripe([stripe_customer("cus_1", "ann"), stripe_customer("cus_3", "eve")], None)
+    paid = PaymentIntent("pi_1", "succeeded", None)
+    spool.add_payments([("cus_1", paid)], "pi_1")
+    spool.add_payments([("cus_1", paid), ("cus_1", replace(paid, id="pi_0"))], None)
+    spool.index()
+    spool.join()
+    pairs = spool.pairs(0, 10, in_doubt=None, payments=True)
+    assert [(pair.autumn.id, [each.id for each in pair.ours]) for pair in pairs] == [
+        ("ann", ["cus_1"]),
+        ("bob", ["cus_2"]),
+    ]
+    assert [each.id for each in pairs[0].payments or ()] == ["pi_1", "pi_0"]
+    assert (spool.count("autumn"), spool.count("stripe")) == (2, 3)
+    spool.close()
+
+
+def test_spool_has_an_upper_bound(tmp_path: Path) -> None:
+    spool = new_spool(tmp_path, rows_at_most=3)
+    spool.add_autumn([listed("ann"), listed("bob")], "next")
+    with pytest.raises(ListError, match=r"Autumn's list of customers has more than 3 rows") as raised:
+        spool.add_autumn([listed("cid"), listed("dan")], "after")
+    assert raised.value.code == "list_too_long"
+    assert spool.position("autumn").rows == 2
+    spool.close()
+
+
+def test_spool_that_is_opened_again_knows_its_last_cursor(tmp_path: Path) -> None:
+    spool = new_spool(tmp_path)
+    spool.add_autumn([listed("ann")], "cursor-1")
+    spool.close()
+    spool = Spool(tmp_path / "spool")
+    with pytest.raises(ListError):
+        spool.add_autumn([listed("bob")], "cursor-1")
+    spool.close()
+
+
+async def test_report_counts_a_customer_that_is_listed_twice_once(world: World, tmp_path: Path) -> None:
+    field = Field(world.autumn, world.stripe)
+    stripe_id = field.agreeing("ann")
+    ann = world.stripe.customers[stripe_id]
+    pages = [[ann, stripe_page("cus_2")["data"][0]], [ann, stripe_page("cus_3")["data"][0]]]
+
+    async def overlapping(request: web.Request) -> web.Response:
+        is_first = "starting_after" not in request.query
+        data = [] if request.path.endswith("search") else pages[0 if is_first else 1]
+        return web.json_response({"object": "list", "data": data, "has_more": bool(data) and is_first})
+
+    async with serving_lists(overlapping) as (_, stripe):
+        scanned = await scan(replace(scan_doors(world, tmp_path), stripe=stripe))
+    assert scanned.findings == []
+    assert (scanned.run.autumn_customers, scanned.run.stripe_customers) == (1, 3)

@@ -1,0 +1,189 @@
+"""What a worker finds out about Redis before it starts: what a person has to mend, what is at risk, what passes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from config.settings import Settings, load_settings
+from sandbox.redis import EmbeddedRedis, embedded_redis
+from tests.conftest import cluster_node
+from tests.tls import self_signed, tls_before
+from worker.redis_access import BEFORE, ONLY_LOGGED, QUEUED
+from worker.startup import RedisAwayError, wait_for_redis
+from worker.watchdog import RedisUnfitError
+
+ROOT = Path(__file__).parents[2]
+RULE = (ROOT / "deploy" / "redis.acl").read_text(encoding="utf-8").splitlines()[0].split()[2:]
+WORD = "a-password"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedRedis]:
+    with embedded_redis() as one:
+        yield one
+
+
+@pytest.fixture
+async def admin(server: EmbeddedRedis) -> AsyncIterator[Redis]:
+    async with Redis.from_url(server.url) as redis:
+        yield redis
+
+
+@pytest.fixture(autouse=True)
+def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def at(url: str) -> Settings:
+    return load_settings(REDIS_URL=url, AUTUMN_SECRET_KEY="am_sk_test_x", STRIPE_API_KEY="sk_test_x")
+
+
+async def refusal(url: str) -> str:
+    """Why a worker cannot start with this address, as a sentence without the password."""
+    with pytest.raises(RedisUnfitError) as refused:
+        await wait_for_redis(at(url))
+    assert WORD not in str(refused.value)
+    return str(refused.value)
+
+
+async def user(admin: Redis, *more: str) -> str:
+    """The address of a user with the rule of deploy/redis.acl and `more`."""
+    rule = [f">{WORD}" if word.startswith(">") else word for word in RULE]
+    await admin.execute_command("ACL", "SETUSER", "app", "reset", *rule, *more)  # type: ignore[no-untyped-call]  # redis-py
+    kwargs = admin.connection_pool.connection_kwargs
+    return f"redis://app:{WORD}@127.0.0.1:{kwargs['port']}/0"
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[int]:
+    """A server that is no Redis: it gives this answer to whatever is sent."""
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as other:
+        yield other.sockets[0].getsockname()[1]
+
+
+def test_the_rights_that_are_looked_at_are_those_of_the_rule() -> None:
+    looked_at = {*BEFORE, *QUEUED, "multi", *(command.lower() for command in ONLY_LOGGED)}
+    assert looked_at == {word[1:] for word in RULE if word.startswith("+")}
+
+
+async def test_a_redis_that_is_fit_has_no_risk_and_is_left_as_it_was(admin: Redis) -> None:
+    assert await wait_for_redis(at(await user(admin))) == []
+    assert await admin.dbsize() == 0
+
+
+async def test_a_user_that_may_not_call_info_is_a_risk(admin: Redis) -> None:
+    (risk,) = await wait_for_redis(at(await user(admin, "-info", "-dbsize", "-config")))
+    assert risk.startswith("the user of REDIS_URL may not call INFO (+info), so it is not known whether Redis")
+
+
+@pytest.mark.parametrize(
+    ("more", "lacking"),
+    [
+        (["-hset", "-xadd"], "+hset +xadd"),
+        (["-ping"], "+ping"),
+        (["-exec"], "+exec"),
+        (["-multi"], "+multi"),
+        (["-script"], "+script|load"),
+        (["-info", "-zadd"], "+zadd"),
+        (["resetkeys", "~customer-sync:*", "~arq:*"], "~customer-sync-outcomes ~customer-updates"),
+    ],
+    ids=str,
+)
+async def test_rights_that_are_lacking_are_told_as_the_rule_to_add(admin: Redis, more: list[str], lacking: str) -> None:
+    said = await refusal(await user(admin, *more))
+    assert said.startswith(f"The user of REDIS_URL lacks rights: {lacking}. Add them: ACL SETUSER NAME {lacking}; ")
+    assert await admin.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (f"app:{WORD}@", "nobody:wrong@", "Redis refuses the user or the password (AuthenticationError)"),
+        (f"app:{WORD}@", "app:wrong@", "Redis refuses the user or the password (AuthenticationError)"),
+        (f"app:{WORD}@", ":wrong@", "Redis refuses the user or the password (AuthenticationError)"),
+        ("/0", "/1", "Redis refuses a command (+select) to the user of REDIS_URL (NoPermissionError)"),
+        (f"app:{WORD}@", "", "Redis has no database of this number"),
+        ("redis://", "rediss://", "Redis speaks no TLS at this port. Write redis:// instead of rediss:// in REDIS_URL"),
+    ],
+    ids=["user", "password", "no user", "select", "database", "tls"],
+)
+async def test_an_address_that_cannot_work_is_refused_at_once(admin: Redis, before: str, after: str, says: str) -> None:
+    url = (await user(admin)).replace(before, after)
+    said = await refusal(url if after else url.replace("/0", "/99"))
+    assert said.startswith(says)
+    assert "REDIS_URL" in said
+
+
+async def test_a_password_that_is_missing_is_refused(admin: Redis) -> None:
+    url = (await user(admin)).replace(f"app:{WORD}@", "")
+    await admin.acl_setuser("default", enabled=True, passwords=["+another-word"])
+    try:
+        assert (await refusal(url)).startswith("Redis refuses the user or the password (AuthenticationError)")
+    finally:
+        await admin.acl_setuser("default", enabled=True, nopass=True)
+
+
+async def test_an_address_without_tls_of_a_port_with_tls_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
+    async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
+        said = await refusal(f"redis://app:{WORD}@localhost:{port}/0")
+        assert said == "Redis speaks TLS at this port. Write rediss:// instead of redis:// in REDIS_URL"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("", "The certificate of Redis is not trusted, or is for another name (CERTIFICATE_VERIFY_FAILED)"),
+        ("?ssl_ca_certs=nothing.pem", "A file that REDIS_URL names for TLS cannot be read"),
+        ("?ssl_ca_certs=redis.key", "TLS with Redis fails (NO_CERTIFICATE_OR_CRL_FOUND)"),
+    ],
+)
+async def test_tls_that_cannot_work_is_refused(server: EmbeddedRedis, tmp_path: Path, options: str, says: str) -> None:
+    async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
+        assert (await refusal(f"rediss://localhost:{port}/0{options}")).startswith(says)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n"], ids=["http", "ssh"])
+async def test_what_is_no_redis_is_refused(answer: bytes) -> None:
+    async with answering(answer) as port:
+        said = await refusal(f"redis://127.0.0.1:{port}/0")
+        assert said == "What answers is not a Redis (InvalidResponse). Correct the host and the port of REDIS_URL"
+
+
+@pytest.mark.parametrize("answer", [b"", b"-LOADING Redis is loading the dataset in memory\r\n", b"-MISCONF no\r\n"])
+async def test_a_redis_that_is_away_loading_or_unable_to_save_is_waited_for(answer: bytes) -> None:
+    async with answering(answer) as port:
+        with pytest.raises(RedisAwayError, match=r"REDIS_URL|its log says more"):
+            await wait_for_redis(at(f"redis://127.0.0.1:{port}/0"), patience_seconds=0.3)
+
+
+async def test_a_redis_that_comes_back_is_taken(tmp_path: Path) -> None:
+    with embedded_redis(directory=tmp_path) as server:
+        server.stop()
+        with capture_logs() as lines:
+            waiting = asyncio.create_task(wait_for_redis(at(server.url)))
+            async with asyncio.timeout(10):
+                while not lines:  # noqa: ASYNC110 - it is another task that logs
+                    await asyncio.sleep(0.01)
+            server.start()
+            assert await waiting == []
+        assert [(line["event"], line["fix"]) for line in lines] == [
+            ("redis_awaited", "Check REDIS_URL, and that Redis runs")
+        ]
+
+
+async def test_a_node_of_a_cluster_is_refused_even_if_it_may_not_be_asked(tmp_path: Path) -> None:
+    with cluster_node(tmp_path) as node:
+        assert "Redis is a cluster" in await refusal(node.url)
+        async with Redis.from_url(node.url) as admin:
+            assert "Redis is a cluster" in await refusal(await user(admin, "-info"))

@@ -1,0 +1,125 @@
+"""Answers about something else than what was asked for are never believed: they are tried again."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from jobs.customer import StripeCustomer
+from jobs.errors import TryAgain
+from jobs.profile import UpdateStripe
+from jobs.receipts import SetReceiptEmail
+from jobs.stripe_gateway import StripeGateway, open_stripe
+from sandbox.serve import serving
+from tests.integration.test_autumn_client import FIRST_PAGE, answering, autumn_of, failed
+
+Json = dict[str, Any]
+STEP = SetReceiptEmail("pi_1", "ann@example.com", turn=0, mails_at_once=False)
+
+
+def customer(customer_id: str, autumn_id: str = "ann") -> Json:
+    return {"id": customer_id, "livemode": False, "metadata": {"autumn_id": autumn_id}}
+
+
+def payment(intent_id: str, of: str | None = "cus_1") -> Json:
+    return {"id": intent_id, "customer": of, "status": "succeeded", "metadata": {}}
+
+
+def page(*data: Json, has_more: bool = False) -> Json:
+    return {"object": "list", "data": list(data), "has_more": has_more}
+
+
+@asynccontextmanager
+async def stripe_that_says(*answers: Json) -> AsyncIterator[StripeGateway]:
+    """Stripe gives these answers in turn, the last one again and again."""
+    left = list(answers)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(left.pop(0) if len(left) > 1 else left[0])
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with (
+        serving(app) as url,
+        open_stripe(api_key="sk_test_x", base_url=url, turn=lambda _: nullcontext(), timeout_seconds=10) as gateway,
+    ):
+        yield gateway
+
+
+Call = Callable[[StripeGateway], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "call"),
+    [
+        (customer("cus_2"), lambda stripe: stripe.retrieve("cus_1")),
+        ({"id": "cus_2", "deleted": True}, lambda stripe: stripe.retrieve("cus_1")),
+        (customer("cus_2"), lambda stripe: stripe.update(UpdateStripe("cus_1", name="Ann"), "key", lambda: None)),
+        (customer("cus_1", "bob"), lambda stripe: stripe.create("ann", 0, lambda: None)),
+        ({**customer("cus_1"), "metadata": {}}, lambda stripe: stripe.create("ann", 0, lambda: None)),
+        (payment("pi_2"), lambda stripe: stripe.payment("pi_1")),
+        (payment("pi_2"), lambda stripe: stripe.write_receipt(STEP, "key", lambda: None)),
+        (page(payment("pi_1"), payment("pi_2", "cus_2")), lambda stripe: stripe.payments("cus_1", with_charges=False)),
+        (page(payment("pi_1", None)), lambda stripe: stripe.payments("cus_1", with_charges=False)),
+        (page(has_more=True), lambda stripe: stripe.payments("cus_1", with_charges=False)),
+        (page(customer("cus_1"), has_more=True), lambda stripe: stripe.find_ours("ann", "ann@example.com")),
+        (page(has_more=True), lambda stripe: stripe.find_ours("ann", "ann@example.com")),
+        (page(customer("cus_2"), customer("cus_1")), lambda stripe: stripe.customer_page("cus_1")),
+        (page(has_more=True), lambda stripe: stripe.customer_page("")),
+        (page(payment("pi_1")), lambda stripe: stripe.payment_page("pi_1", with_charges=False)),
+        (page(has_more=True), lambda stripe: stripe.payment_page("", with_charges=False)),
+    ],
+)
+async def test_answer_about_another_object_is_tried_again(answer: Json, call: Call) -> None:
+    async with stripe_that_says(answer) as stripe:
+        with pytest.raises(TryAgain, match=r"cus_|pi_|autumn_id|list") as raised:
+            await call(stripe)
+    assert raised.value.code == "unexpected_response"
+
+
+async def test_customer_that_is_listed_twice_counts_once() -> None:
+    listed = [page(customer("cus_2"), customer("cus_1"), has_more=True), page(customer("cus_2"), customer("cus_0"))]
+    async with stripe_that_says(*listed, page()) as stripe:
+        found, _ = await stripe.find_ours("ann", "ann@example.com")
+    assert [each.id for each in found] == ["cus_2", "cus_1", "cus_0"]
+    async with stripe_that_says(page(customer("cus_1"), customer("cus_1"))) as stripe:
+        rows, _ = await stripe.customer_page("")
+    assert [each.id for each in rows] == ["cus_1"]
+    async with stripe_that_says(page(payment("pi_1"), payment("pi_1"))) as stripe:
+        payments = await stripe.payments("cus_1", with_charges=False)
+        listed_payments, _ = await stripe.payment_page("", with_charges=False)
+    assert [each.id for each in payments.intents] == [each.id for _, each in listed_payments] == ["pi_1"]
+
+
+async def test_expanded_customer_of_a_payment_is_told_by_its_id() -> None:
+    async with stripe_that_says(page({**payment("pi_1"), "customer": {"id": "cus_1"}})) as stripe:
+        assert len((await stripe.payments("cus_1", with_charges=False)).intents) == 1
+
+
+async def test_the_customer_that_was_asked_for_is_believed() -> None:
+    async with stripe_that_says(customer("cus_1")) as stripe:
+        assert isinstance(await stripe.retrieve("cus_1"), StripeCustomer)
+        assert (await stripe.create("ann", 0, lambda: None)).id == "cus_1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cursor"),
+    [
+        ({**FIRST_PAGE["json"], "next_cursor": "cursor-1"}, "cursor-1"),
+        ({"list": [], "next_cursor": "cursor-2"}, "cursor-1"),
+    ],
+)
+async def test_list_of_autumn_that_does_not_go_on_is_tried_again(answer: Json, cursor: str) -> None:
+    async with autumn_of(answering({"status": 200, "headers": {}, "json": answer})) as (_, client):
+        error = await failed(client.list_page(cursor))
+    assert error.code == "unexpected_response"
+    assert "list" in error.message
+
+
+async def test_last_page_of_autumn_may_be_empty() -> None:
+    last = {"status": 200, "headers": {}, "text": json.dumps({"list": [], "next_cursor": None})}
+    async with autumn_of(answering(last)) as (_, client):
+        assert (await client.list_page("cursor-1")).list == []

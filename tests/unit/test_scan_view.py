@@ -1,0 +1,67 @@
+"""What a scan says while it runs, if its standard error is no terminal."""
+
+import asyncio
+
+import pytest
+
+from jobs.scan_progress import ScanProgress, Trouble, read_progress
+from worker.scan_view import running_text, watching
+
+FAR = "listing, 3,000 customers of Autumn and 700 of Stripe read, 0 findings so far"
+
+
+async def told(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
+    """Wait until each line is on standard error; nothing may be on standard output."""
+    seen = ""
+    async with asyncio.timeout(10):
+        while not all(f"{line}\n" in seen for line in lines):
+            output, errors = capsys.readouterr()
+            assert output == ""
+            seen += errors
+            await asyncio.sleep(0.01)
+
+
+async def test_progress_is_told_now_and_then_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = ScanProgress(autumn=3000, stripe=700)
+    async with watching(progress, tell_seconds=0.01):
+        await told(capsys, f"scan: {FAR}")
+        progress.phase, progress.looked_up, progress.findings = "comparing", 12, 1
+        await told(
+            capsys, f"scan: {FAR.replace('listing', 'comparing').replace('0 findings', '1 findings')}, 12 looked up"
+        )
+        progress.phase, progress.asked, progress.payments = "asking", 4, 50
+        await told(
+            capsys,
+            "scan: asking, 3,000 customers of Autumn and 700 of Stripe read, 1 findings so far, "
+            "50 payments read, 12 looked up, 4 syncs asked for",
+        )
+
+
+async def test_call_that_fails_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = ScanProgress(autumn=3000, stripe=700)
+    async with watching(progress, tell_seconds=3600):
+        progress.troubles.append(Trouble("stripe", "http_503", tries=7, gives_up_in_seconds=540))
+        await told(capsys, f"scan: {FAR}", "scan: Stripe fails (http_503), 7 tries, trying for 540 s more")
+        progress.troubles.append(Trouble("autumn", "unexpected_response", tries=1, gives_up_after_tries=3))
+        await told(capsys, "scan: Autumn fails (unexpected_response), 1 try, giving up after 3")
+
+
+async def test_short_scan_says_nothing_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
+    async with watching(ScanProgress()):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_scan_that_runs_elsewhere_is_shown_with_what_fails() -> None:
+    progress = ScanProgress(started_ms=1_700_000_000_000, autumn=3000, stripe=700)
+    progress.troubles.append(Trouble("stripe", "http_503", tries=7, gives_up_in_seconds=540))
+    assert running_text(read_progress(progress.as_json())) == (
+        f"a scan is running since 2023-11-14T22:13:20+00:00: {FAR}. "
+        "Stripe fails (http_503), 7 tries, trying for 540 s more"
+    )
+
+
+def test_progress_that_another_version_kept_is_read() -> None:
+    assert read_progress('{"autumn": 7, "trouble": "http_503", "new": 1}') == ScanProgress(autumn=7)
+    newer = read_progress('{"troubles": [{"service": "stripe", "error": "x", "tries": 1, "new": 1}]}')
+    assert [(each.service, each.error, each.tries) for each in newer.troubles] == [("stripe", "x", 1)]

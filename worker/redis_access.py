@@ -1,0 +1,129 @@
+"""Which rights the user of Redis lacks, found out before the first event and without changing anything.
+
+The commands are queued in a transaction that is never executed: Redis refuses a command that the user may not run when
+it is queued. `deploy/redis.acl` is the same list as a rule; a test compares the two.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoPermissionError, ResponseError
+
+from jobs.record import RecordKeys
+
+KEY: Final = "{key}"
+NO_SCRIPT: Final = "0" * 40
+BEFORE: Final[Mapping[str, Sequence[str]]] = {"exec": (), "watch": (KEY,)}
+"""Redis does not queue these. Outside of a transaction they do no harm: EXEC is an error, WATCH ends with the link."""
+QUEUED: Final[Mapping[str, Sequence[str]]] = {
+    "del": (KEY,),
+    "evalsha": (NO_SCRIPT, "1", KEY),
+    "exists": (KEY,),
+    "expire": (KEY, "1"),
+    "get": (KEY,),
+    "hdel": (KEY, "f"),
+    "hget": (KEY, "f"),
+    "hgetall": (KEY,),
+    "hincrby": (KEY, "f", "1"),
+    "hmget": (KEY, "f"),
+    "hscan": (KEY, "0"),
+    "hset": (KEY, "f", "v"),
+    "hsetnx": (KEY, "f", "v"),
+    "incrby": (KEY, "1"),
+    "lpush": (KEY, "v"),
+    "lrange": (KEY, "0", "0"),
+    "ltrim": (KEY, "0", "0"),
+    "persist": (KEY,),
+    "pexpire": (KEY, "1"),
+    "ping": (),
+    "psetex": (KEY, "1", "v"),
+    "pttl": (KEY,),
+    "script|load": ("return 1",),
+    "set": (KEY, "v"),
+    "time": (),
+    "unwatch": (),
+    "xadd": (KEY, "*", "f", "v"),
+    "xdel": (KEY, "1-1"),
+    "xlen": (KEY,),
+    "xrange": (KEY, "-", "+"),
+    "xread": ("streams", KEY, "0"),
+    "xrevrange": (KEY, "+", "-"),
+    "zadd": (KEY, "1", "m"),
+    "zcard": (KEY,),
+    "zrange": (KEY, "0", "0"),
+    "zrangebyscore": (KEY, "0", "0"),
+    "zrem": (KEY, "m"),
+    "zremrangebyscore": (KEY, "0", "0"),
+    "zscore": (KEY, "m"),
+}
+"""With arguments of the right number: Redis counts them before it looks at the rights."""
+ONLY_LOGGED: Final = frozenset({"INFO", "DBSIZE"})
+"""arq sends these two at its start, for a line in its log. The worker works without them, but without INFO it cannot
+tell whether this Redis keeps what it accepted."""
+
+_COMMAND: Final = re.compile(r"run the '([a-z|]+)' command")
+_KEYS: Final = re.compile(r"permissions? to access (?:one of the|a) keys?")
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """One command as it is sent, and what the rule lacks if the command or its key is refused."""
+
+    words: tuple[str, ...]
+    command: str
+    key: str
+
+
+async def lacking_rights(redis: Redis, prefix: str, inbox: str) -> list[str]:
+    """Return what is missing in the user's rule, as ACL SETUSER takes it: `+hset`, `~customer-sync:*`.
+
+    Raises RedisError.
+    """
+    keys = RecordKeys(prefix)
+    ours = (keys.totals, f"~{prefix}:*")
+    patterns = [ours, (keys.outcomes, f"~{keys.outcomes}"), (inbox, f"~{inbox}"), ("arq:job:0", "~arq:*")]
+    before = [_probe(command, arguments, ours) for command, arguments in BEFORE.items()]
+    queued = [_probe(command, arguments, ours) for command, arguments in QUEUED.items()]
+    of_keys = [_probe("exists", QUEUED["exists"], pattern) for pattern in patterns]
+    connection = await redis.connection_pool.get_connection()
+    try:
+        lacking = await _lacking(connection, [*before, _probe("multi", (), ours)])
+        # Outside of a transaction the others would be executed.
+        if "+multi" not in lacking:
+            lacking += await _lacking(connection, [*queued, *of_keys])
+    finally:
+        await connection.disconnect()
+        await redis.connection_pool.release(connection)
+    return list(dict.fromkeys(lacking))
+
+
+def _probe(command: str, arguments: Sequence[str], key_and_pattern: tuple[str, str]) -> _Probe:
+    key, pattern = key_and_pattern
+    words = (*command.split("|"), *(key if word == KEY else word for word in arguments))
+    return _Probe(words, f"+{command}", pattern)
+
+
+async def _lacking(connection: AbstractConnection, probes: Sequence[_Probe]) -> list[str]:
+    """Send the probes in one round trip. Only a refusal for want of a right counts, no other error."""
+    await connection.send_packed_command(connection.pack_commands([probe.words for probe in probes]))
+    lacking = []
+    for probe in probes:
+        try:
+            await connection.read_response()
+        except ResponseError as error:
+            # Redis reports a refused EXEC as an aborted transaction, so the text tells what the class does not.
+            if _KEYS.search(str(error)):
+                lacking.append(probe.key)
+            elif _COMMAND.search(str(error)):
+                lacking.append(probe.command)
+    return lacking
+
+
+def right_to(error: NoPermissionError) -> str:
+    """Return what the rule lacks by this error, as ACL SETUSER takes it; empty if a key is not allowed."""
+    found = _COMMAND.search(str(error))
+    return f"+{found.group(1)}" if found else ""

@@ -1,0 +1,126 @@
+"""What an error of Redis means, in words for a person, and whether a setting is to blame for it.
+
+The doctor, the command line and the start of a worker all speak from here, so that they agree.
+"""
+
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from worker.redis_access import right_to
+from worker.tls import answers_by_tls, answers_without_tls, is_untrusted
+
+OF_A_CLUSTER: Final = ("MOVED ", "ASK ", "CLUSTERDOWN", "CROSSSLOT", "SELECT is not allowed in cluster mode")
+OF_A_DATABASE: Final = ("DB index is out of range", "invalid DB index")
+WHOLE_RULE: Final = "docs/deploy.md has the whole rule for a user of one's own"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong and what to do about it. With `is_setting` it stays until a person mends a setting or a rule."""
+
+    text: str
+    fix: str
+    is_setting: bool = True
+
+    def __str__(self) -> str:
+        """Return both as sentences."""
+        return f"{self.text}. {self.fix}"
+
+
+def trouble_of(error: RedisError) -> Trouble:
+    """Return what the error means by itself."""
+    name = type(error).__name__
+    if isinstance(error, AuthenticationError):
+        return Trouble(f"Redis refuses the user or the password ({name})", "Correct REDIS_URL")
+    if isinstance(error, NoPermissionError):
+        return _no_permission(right_to(error), name)
+    if isinstance(error, InvalidResponse):
+        return Trouble(f"What answers is not a Redis ({name})", "Correct the host and the port of REDIS_URL")
+    if isinstance(error, ResponseError):
+        return _refused(error, name)
+    return _tls_trouble(error) or Trouble(
+        f"Redis does not answer ({name})", "Check REDIS_URL, and that Redis runs", is_setting=False
+    )
+
+
+def trouble_of_rights(lacking: Sequence[str]) -> Trouble:
+    """Return what it means that these rights are lacking (worker.redis_access)."""
+    rights = " ".join(lacking)
+    return Trouble(
+        f"The user of REDIS_URL lacks rights: {rights}", f"Add them: ACL SETUSER NAME {rights}; {WHOLE_RULE}"
+    )
+
+
+async def trouble_with(redis: Redis, error: RedisError) -> Trouble:
+    """Return what the error means. If Redis does not answer, look whether it would with the other kind of address.
+
+    That takes 5 seconds at most.
+    """
+    pool = redis.connection_pool
+    host, port = pool.connection_kwargs.get("host"), pool.connection_kwargs.get("port", 6379)
+    trouble = trouble_of(error)
+    if trouble.is_setting or host is None or not isinstance(error, ConnectionError | TimeoutError):
+        return trouble
+    if issubclass(pool.connection_class, SSLConnection):
+        if any(isinstance(cause, FileNotFoundError | IsADirectoryError) for cause in _chain(error)):
+            return Trouble("A file that REDIS_URL names for TLS cannot be read", "Correct its path")
+        return NO_TLS if await answers_without_tls(host, port) else trouble
+    if await answers_by_tls(host, port):
+        return Trouble("Redis speaks TLS at this port", "Write rediss:// instead of redis:// in REDIS_URL")
+    return trouble
+
+
+NO_TLS: Final = Trouble(
+    "Redis speaks no TLS at this port", "Write redis:// instead of rediss:// in REDIS_URL, or name the port for TLS"
+)
+
+
+def _no_permission(right: str, name: str) -> Trouble:
+    what = f"a command ({right})" if right else "one of our keys"
+    fix = f"Add {right} to its rule" if right else "Add the pattern of our keys to its rule"
+    return Trouble(f"Redis refuses {what} to the user of REDIS_URL ({name})", f"{fix}; {WHOLE_RULE}")
+
+
+def _refused(error: ResponseError, name: str) -> Trouble:
+    if str(error).startswith(OF_A_CLUSTER):
+        return Trouble("Redis is a cluster", "Let REDIS_URL name one node, or one with a replica to fail over to")
+    if str(error).startswith(OF_A_DATABASE):
+        return Trouble("Redis has no database of this number", "Correct the number at the end of REDIS_URL")
+    fix = "Check that it is the primary, and has memory; its log says more"
+    return Trouble(f"Redis refuses a command ({name})", fix, is_setting=False)
+
+
+def _tls_trouble(error: BaseException) -> Trouble | None:
+    """What is wrong with TLS; None if the error is not about it, or may pass by itself."""
+    if is_untrusted(error):
+        text = "The certificate of Redis is not trusted, or is for another name (CERTIFICATE_VERIFY_FAILED)"
+        return Trouble(text, "See docs/deploy.md, Redis over TLS, for REDIS_URL and REDIS_CERTIFICATE")
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
+            return None
+        if isinstance(cause, ssl.SSLError):
+            if cause.reason == "WRONG_VERSION_NUMBER":
+                return NO_TLS
+            return Trouble(f"TLS with Redis fails ({cause.reason})", "See docs/deploy.md, Redis over TLS")
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__

@@ -1,0 +1,68 @@
+"""Whether Redis is fit for a worker, found out before arq starts.
+
+arq calls Redis at its start and at its end, and an error there hides both our sentence and our exit code. Nothing that
+belongs to a running worker is opened here.
+"""
+
+import asyncio
+import signal
+import time
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.settings import Settings
+from worker.connection import PATIENCE_SECONDS, PAUSE_SECONDS, open_briefly
+from worker.redis_access import lacking_rights
+from worker.redis_errors import Trouble, trouble_of_rights, trouble_with
+from worker.watchdog import RedisUnfitError, check_redis
+
+log = structlog.get_logger(__name__)
+
+
+class RedisAwayError(Exception):
+    """Redis did not answer for as long as a worker waits for it; the text says what to look at."""
+
+
+async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
+    """Wait until Redis answers, and return what is at risk with it, a sentence each.
+
+    Raises RedisUnfitError if a person has to mend a setting, a right or Redis itself, and RedisAwayError if Redis is
+    away for longer than `patience_seconds`. Raises CancelledError on SIGTERM.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    give_up_at, is_told = time.monotonic() + patience_seconds, False
+    try:
+        async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
+            while True:
+                trouble = await _look(redis, settings)
+                if not isinstance(trouble, Trouble):
+                    return trouble
+                if trouble.is_setting:
+                    raise RedisUnfitError(str(trouble))
+                if time.monotonic() >= give_up_at:
+                    raise RedisAwayError(str(trouble))
+                if not is_told:
+                    log.warning("redis_awaited", seconds=patience_seconds, error=trouble.text, fix=trouble.fix)
+                    is_told = True
+                await asyncio.sleep(PAUSE_SECONDS)
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
+    """What is at risk, or what keeps Redis from being used. Raises RedisUnfitError."""
+    try:
+        risks = await check_redis(redis)
+        lacking = await lacking_rights(redis, settings.key_prefix, settings.inbox_stream)
+        if lacking:
+            return trouble_of_rights(lacking)
+        # A Redis that cannot save refuses PING, and a node of a cluster a key, even if INFO is not allowed.
+        await redis.ping()
+        await redis.exists(settings.inbox_stream)
+    except RedisError as error:
+        return await trouble_with(redis, error)
+    return risks

@@ -16,21 +16,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from rich.console import Console
 
+from sandbox.autumn import AutumnSimulator
 from sandbox.demo_comparison import Difference
 from sandbox.demo_deployments import all_traffic, make_deployments
 from sandbox.demo_judge import Verdict
 from sandbox.demo_report import final_tables
 from sandbox.demo_run import Deployed, deployed, plant, send_and_wait, stop
 from sandbox.demo_view import View
-from sandbox.everything import sandbox
+from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import RedisUnavailableError
+from sandbox.stripe import StripeSimulator
 
 SEED: Final = 42
 DIFFERENCES_SHOWN: Final = 40
@@ -84,7 +87,7 @@ async def _demo(console: Console, folder: Path) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    async with sandbox() as running, AsyncExitStack() as stack:
+    async with _live_sandbox() as running, AsyncExitStack() as stack:
         plant(running, traffic)
         redis = await stack.enter_async_context(Redis.from_url(running.environment["REDIS_URL"], decode_responses=True))
         fleet = [await stack.enter_async_context(deployed(each, running, redis, folder)) for each in deployments]
@@ -98,6 +101,12 @@ async def _demo(console: Console, folder: Path) -> int:
         return 1
     print(f"in sync: {traffic.in_sync} customers, {verdict.sent - verdict.dead} events, {verdict.dead} dead letters")
     return 0
+
+
+def _live_sandbox() -> AbstractAsyncContextManager[Sandbox]:
+    """Both services in live mode, where Stripe allows more requests and mails receipts to everybody."""
+    stripe = StripeSimulator(key="sk_live_sandbox", livemode=True, requests_per_second=100)
+    return sandbox(stripe=stripe, autumn=partial(AutumnSimulator, key="am_sk_live_sandbox", env="live"))
 
 
 def _explain(console: Console, found: Sequence[Difference], fleet: Sequence[Deployed]) -> None:

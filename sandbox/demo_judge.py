@@ -13,7 +13,7 @@ from sandbox.demo_deployments import all_traffic
 from sandbox.demo_report import Endpoint, Links, Receipts, Report
 from sandbox.demo_run import Deployed
 from sandbox.demo_world import Fate, Traffic
-from sandbox.demo_writes import addresses_of, stray_writes, writer_of, wrong_receipts, wrong_updates
+from sandbox.demo_writes import addresses_of, lost_to_echoes, stray_writes, writer_of, wrong_receipts, wrong_updates
 from sandbox.everything import Sandbox
 
 TOO_MANY_REQUESTS: Final = 429
@@ -29,6 +29,7 @@ class Verdict:
         self.traffic = all_traffic([each.deployment for each in fleet])
         autumn, stripe, traffic = running.autumn, running.stripe, self.traffic
         self._stray = stray_writes(stripe.writes, traffic)
+        self._lost = lost_to_echoes(autumn.copied)
         self._wrong_customers = differences(
             traffic.expected, autumn.customers, stripe.customers, apart=traffic.apart, untouched=traffic.untouched
         ) + wrong_updates(traffic, autumn.calls, autumn.customers)
@@ -37,7 +38,7 @@ class Verdict:
             # What is still on its way would only hide in a list of everything that is not yet equal.
             self.differences += self._wrong_customers
             self.differences += wrong_receipts(traffic, stripe.writes, stripe.payment_intents, stripe.mails)
-        self.differences += self._stray
+        self.differences += self._stray + self._lost
         self.differences += [
             Difference(customer_id, f"had {most} updates at a time")
             for customer_id, most in autumn.max_parallel_updates.items()
@@ -72,6 +73,8 @@ class Verdict:
             receipts=[_receipts(self._running, each) for each in self._fleet],
             writers=Counter(writer_of(write) for write in self._running.stripe.writes),
             stray=len(self._stray),
+            webhooks=self._running.stripe.webhooks.delivered,
+            lost_to_echoes=len(self._lost),
             endpoints=_endpoints(self._running),
             most_parallel=max(self._running.autumn.max_parallel_updates.values(), default=0),
             seconds=seconds,

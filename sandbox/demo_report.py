@@ -48,7 +48,11 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers at the end. `dead` counts dead letters by reason and message, `writers` writes to Stripe by whom."""
+    """The numbers at the end.
+
+    `dead` counts dead letters by reason and message, `writers` writes to Stripe by whom; `webhooks` are those that
+    Autumn received from Stripe.
+    """
 
     in_sync: int
     customers: int
@@ -61,6 +65,8 @@ class Report:
     receipts: Sequence[Receipts]
     writers: Mapping[str, int]
     stray: int
+    webhooks: int
+    lost_to_echoes: int
     endpoints: Sequence[Endpoint]
     most_parallel: int
     seconds: float
@@ -106,6 +112,8 @@ def _calls(report: Report) -> Table:
     for writer, count in sorted(report.writers.items()):
         table.add_row(f"  {writer}", str(count))
     table.add_row("  touched what it should not", str(report.stray), end_section=True)
+    table.add_row("webhooks delivered to Autumn", str(report.webhooks))
+    table.add_row("  values lost to an echo", str(report.lost_to_echoes), end_section=True)
     table.add_row("most updates at a time for one customer", str(report.most_parallel))
     return table
 

@@ -75,7 +75,7 @@ async def deployed(deployment: Deployment, running: Sandbox, redis: Redis, folde
 
 
 async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed]) -> None:
-    """Send each entry at its time, until all have ended, the time is over or a worker is gone."""
+    """Send each entry at its time, until all have ended, the time is over or a worker is gone, and webhooks came in."""
     started = time.monotonic()
     time_out = max(each.deployment.traffic.entries[-1].at_seconds for each in fleet) + TIME_OUT_SECONDS
     with view.shown():
@@ -86,8 +86,9 @@ async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed])
                 await each.progress.read()
             view.show(_moment(running, fleet, seconds))
             if all(each.progress.is_over for each in fleet) or seconds > time_out:
-                return
+                break
             await asyncio.sleep(TURN_SECONDS)
+    await running.stripe.webhooks.settled()
 
 
 async def stop(fleet: Sequence[Deployed]) -> list[int]:

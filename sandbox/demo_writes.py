@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sandbox.autumn import Call
+from sandbox.autumn_customers import Copied
 from sandbox.demo_comparison import Difference, Record
 from sandbox.demo_world import APPLIED, Changes, Fate, Payment, Traffic
 from sandbox.stripe_payments import Mail
@@ -18,12 +19,13 @@ AUTUMN_ITSELF: Final = "Autumn itself"
 CUSTOMER_WRITERS: Final[Mapping[str, frozenset[str]]] = {
     "create-…": frozenset({"metadata.autumn_id"}),
     "update-…": frozenset({"name", "email", "metadata.autumn_id", "metadata.autumn_send_email_receipts"}),
-    AUTUMN_ITSELF: frozenset({"name", "email"}),
+    AUTUMN_ITSELF: frozenset(),
 }
 PAYMENT_WRITERS: Final[Mapping[str, frozenset[str]]] = {
     "receipt-…": frozenset({"receipt_email", "metadata.autumn_receipt_email"})
 }
-"""Who may write to what, and the fields."""
+"""Who may change what. A name or e-mail is in Stripe before it goes to Autumn, so what Autumn itself then writes to
+Stripe changes nothing, and no webhook announces it."""
 
 
 def writer_of(write: Write) -> str:
@@ -58,6 +60,15 @@ def addresses_of(payment: Payment, writes: Sequence[Write]) -> tuple[str | None,
     """The receipt addresses that a payment was given, in order; None where one was taken back."""
     changes = [write.changed for write in writes if write.object_id == payment.id]
     return tuple(changed["receipt_email"][1] for changed in changes if "receipt_email" in changed)
+
+
+def lost_to_echoes(copied: Sequence[Copied]) -> list[Difference]:
+    """Each value that Autumn took over from a webhook: nobody but the worker writes to Stripe, so nobody meant it."""
+    return [
+        Difference(one.customer_id, f"its {name} in Autumn was changed from {before!r} to {after!r} by {one.event_id}")
+        for one in copied
+        for name, (before, after) in one.changed.items()
+    ]
 
 
 def wrong_updates(traffic: Traffic, calls: Sequence[Call], autumn: Mapping[str, Record]) -> list[Difference]:

@@ -130,7 +130,7 @@ class Schedule:
     async def _go_wrong(self, phase: FaultPhase) -> None:
         await self._until(phase.at_seconds)
         switches = (self.box.autumn if phase.service == "autumn" else self.box.stripe).switches
-        fault = Fault(phase.kind, phase.route, probability=phase.probability, seconds=phase.hang_seconds)
+        fault = Fault(phase.kind, phase.route, phase.times, phase.probability, phase.hang_seconds)
         switches.add(fault)
         await asyncio.sleep(phase.seconds)
         switches.faults = [other for other in switches.faults if other is not fault]

@@ -39,7 +39,13 @@ PROBABILITY: Final[dict[Kind, float]] = {
 ALL_BUT_CREATES: Final = ("GET ", "POST /v1/customers/")
 """The routes of Stripe that may answer 500. It stores a 500 under the key of a create, and the worker may use another
 key only when the slowest search would show what the first one left behind: an hour, which no run has."""
+WITHOUT_ANSWER: Final[frozenset[Kind]] = frozenset({"cut", "lost", "garbage"})
+UPDATES_WITHOUT_ANSWER: Final = 0.3
+"""Reads of Autumn are hit in every phase without answers, one update in so many of them. The worker holds the place of
+such an update for a minute, so a few at a time would leave no place, and nothing would happen any more."""
+READS, UPDATES = "customers.get", "customers.update"
 OUTAGE_EVERY_SECONDS, OUTAGE_SECONDS = 60.0, 2.0
+OUTAGES: Final[tuple[Kind, ...]] = ("503", "cut")
 PHASE_SECONDS: Final = 5.0
 GARBAGE: Final[tuple[dict[str, str], ...]] = (
     {"changes": '{"name": "nobody"}'},
@@ -94,6 +100,7 @@ class FaultPhase:
     probability: float
     hang_seconds: float = 0.0
     route: str = ""
+    times: int | None = None
 
 
 @dataclass(frozen=True)
@@ -232,8 +239,20 @@ def _phases(options: Options, rng: random.Random) -> Iterator[FaultPhase]:
             for kind in (KINDS[(index + 3 * place) % len(KINDS)], KINDS[(index + 3 * place + 2) % len(KINDS)]):
                 probability = min(1.0, PROBABILITY[kind] * options.faults * rng.uniform(0.3, 1.0))
                 hang = rng.uniform(0.4, 1.0) * options.hang_seconds
-                for route in ALL_BUT_CREATES if (service, kind) == ("stripe", "500") else ("",):
-                    yield FaultPhase(index * length, length, service, kind, probability, hang, route)
+                hits_update = rng.random() < UPDATES_WITHOUT_ANSWER
+                for route, times in _routes(service, kind, hits_update=hits_update):
+                    yield FaultPhase(index * length, length, service, kind, probability, hang, route, times)
     for index in range(max(1, int(options.seconds / OUTAGE_EVERY_SECONDS))):
         begin = (index + rng.uniform(0.2, 0.8)) * min(OUTAGE_EVERY_SECONDS, options.seconds)
-        yield FaultPhase(begin, OUTAGE_SECONDS, services[index % 2], rng.choice(("503", "cut")), 1.0)
+        service, kind = services[index % 2], rng.choice(OUTAGES)
+        for route, _ in _routes(service, kind, hits_update=False):
+            yield FaultPhase(begin, OUTAGE_SECONDS, service, kind, 1.0, route=route)
+
+
+def _routes(service: Service, kind: Kind, *, hits_update: bool) -> Sequence[tuple[str, int | None]]:
+    """The routes that a fault hits, and how often."""
+    if service == "autumn" and kind in WITHOUT_ANSWER:
+        return [(READS, None), *([(UPDATES, 1)] if hits_update else [])]
+    if (service, kind) == ("stripe", "500"):
+        return [(route, None) for route in ALL_BUT_CREATES]
+    return [("", None)]

@@ -37,8 +37,10 @@ def test_the_demo_ends_in_sync_within_a_minute() -> None:
         "RECEIPTS=open 13 3 1 0",
         "RECEIPTS=recover 13 5 1 2",
         "touched what it should not 0",
+        "values lost to an echo 0",
     ):
         assert row.split() in shown, demo.stdout
+    assert re.search(r"webhooks delivered to Autumn +[1-9]", demo.stdout)
 
 
 @contextmanager

@@ -5,9 +5,17 @@ from typing import Any
 import pytest
 
 from sandbox.autumn import Call
+from sandbox.autumn_customers import Copied
 from sandbox.demo_comparison import Difference
 from sandbox.demo_world import Fate, InStripe, Payment, Planted, Profile, Traffic, entry_of
-from sandbox.demo_writes import addresses_of, stray_writes, writer_of, wrong_receipts, wrong_updates
+from sandbox.demo_writes import (
+    addresses_of,
+    lost_to_echoes,
+    stray_writes,
+    writer_of,
+    wrong_receipts,
+    wrong_updates,
+)
 from sandbox.stripe_payments import Mail
 from sandbox.stripe_writes import Write
 
@@ -76,13 +84,14 @@ def said(found: list[Difference]) -> list[str]:
 
 def test_writes_to_what_the_traffic_is_about_are_right() -> None:
     writes = [
-        write("autumn", "cus_a", email="new@example.com"),
+        write("update", "cus_a", email="new@example.com"),
         write("autumn", "cus_a"),
         write("update", "cus_a", name="Ann", email="ann@example.com", owner="ann", flag="true"),
         write("update", "cus_a", name=None),
         created("new"),
         created("hal", "cus_hal"),
-        write("autumn", "cus_hal", name="Hal"),
+        write("update", "cus_hal", name="Hal"),
+        write("autumn", "cus_hal"),
         *RIGHT_RECEIPTS,
     ]
 
@@ -126,7 +135,8 @@ def test_a_writer_that_has_no_business_there_is_found(by: str, object_id: str) -
         (write("autumn", "cus_a", flag="true"), "cus_a: its metadata.autumn_send_email_receipts was changed"),
         (write("receipt", "pi_open", amount=1), "pi_open: its amount was changed by receipt-set-0-0"),
         (write("update", "cus_a", owner="two"), "cus_a: its metadata.autumn_id was made 'two' by update-1-1"),
-        (write("autumn", "cus_a", name="Two"), "cus_a: its name was made 'Two' by Autumn itself, which nobody said"),
+        (write("autumn", "cus_a", name="Ann"), "cus_a: its name was changed by Autumn itself"),
+        (write("update", "cus_a", name="Two"), "cus_a: its name was made 'Two' by update-1-1, which nobody said"),
         (write("update", "cus_a", name="Never"), "cus_a: its name was made 'Never' by update-1-1, which nobody said"),
     ],
 )
@@ -196,6 +206,16 @@ def test_a_mail_too_few_or_too_many_is_found(mails: list[Mail], what: str) -> No
 
 def test_the_addresses_of_a_payment_are_in_the_order_of_the_writes() -> None:
     assert addresses_of(TRAFFIC.payments[1], RIGHT_RECEIPTS) == ("ann@example.com", None)
+
+
+def test_value_that_a_webhook_brought_to_autumn_is_lost() -> None:
+    echo = Copied(0.0, "evt_1", "ann", {"name": ("Ann", "Old"), "email": ("ann@example.com", "old@example.com")})
+
+    assert said(lost_to_echoes([echo])) == [
+        "ann: its name in Autumn was changed from 'Ann' to 'Old' by evt_1",
+        "ann: its email in Autumn was changed from 'ann@example.com' to 'old@example.com' by evt_1",
+    ]
+    assert lost_to_echoes([]) == []
 
 
 def update(customer_id: str, status: int = 200, **body: Any) -> Call:

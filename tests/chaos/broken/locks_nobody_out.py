@@ -40,4 +40,4 @@ def __getattr__(name: str) -> type:
     """`WorkerSettings`, made when arq asks for it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
-    return settings_with(LocksNobodyOut)
+    return settings_with(mailbox_type=LocksNobodyOut)

@@ -1,22 +1,28 @@
-"""The real worker's arq settings with another mailbox door: all but that one piece is what runs in production."""
+"""The real worker's arq settings with one piece replaced: all but that piece is what runs in production."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
 
+import jobs.apply
 from config.settings import load_settings
 from jobs.mailbox import Mailbox
+from jobs.plan import Plan, make_plan
 from worker.main import worker_settings
 
 
-def settings_with(mailbox_type: type[Mailbox]) -> type:
-    """What arq reads, with syncs going through a mailbox of this type."""
+def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Callable[..., Plan] = make_plan) -> type:
+    """What arq reads, with syncs that go through a mailbox of this type, and with this in the place of `make_plan`."""
     settings = load_settings()
     whole = {name: value for name, value in vars(worker_settings(settings)).items() if not name.startswith("__")}
 
     async def start(ctx: dict[str, Any]) -> None:
         await whole["on_startup"](ctx)
+        jobs.apply.make_plan = make_plan  # type: ignore[attr-defined]  # replaced where it is used
+        if mailbox_type is None:
+            return
         real: Mailbox = ctx["resources"].mailbox
         redis: Redis = ctx["redis"]
         broken = mailbox_type(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix)

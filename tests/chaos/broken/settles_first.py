@@ -20,4 +20,4 @@ def __getattr__(name: str) -> type:
     """`WorkerSettings`, made when arq asks for it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
-    return settings_with(SettlesFirst)
+    return settings_with(mailbox_type=SettlesFirst)

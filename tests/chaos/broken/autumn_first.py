@@ -1,0 +1,36 @@
+"""Writes names and e-mails to Autumn before Stripe, as a worker does that knows nothing of echoes.
+
+Autumn then writes them to Stripe itself, and Stripe's webhook brings what it showed at that moment back to Autumn.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from jobs.customer import AutumnCustomer, Mode, StripeView
+from jobs.plan import Asked, Plan, make_plan
+from jobs.policy import Policy
+from jobs.profile import PROFILE, UpdateStripe
+from tests.chaos.broken.parts import settings_with
+
+
+def plan_autumn_first(
+    autumn: AutumnCustomer, view: StripeView, asked: Asked, *, mode: Mode, policy: Policy, now: float
+) -> Plan:
+    """The right plan without the write to Stripe that comes before an update of Autumn."""
+    plan = make_plan(autumn, view, asked, mode=mode, policy=policy, now=now)
+    if not asked.said or len(plan.steps) != 1 or not isinstance(plan.steps[0], UpdateStripe):
+        return plan
+    write = plan.steps[0]
+    shown = next(customer for customer in view.everyone if customer.id == write.stripe_id)
+    written: dict[str, Any] = {
+        name: getattr(write, name) or None for name in PROFILE if getattr(write, name) is not None
+    }
+    as_if_written = view.with_customer(replace(shown, **written))
+    return make_plan(autumn, as_if_written, asked, mode=mode, policy=policy, now=now)
+
+
+def __getattr__(name: str) -> type:
+    """`WorkerSettings`, made when arq asks for it."""
+    if name != "WorkerSettings":
+        raise AttributeError(name)
+    return settings_with(make_plan=plan_autumn_first)

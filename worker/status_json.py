@@ -28,8 +28,8 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
 
     `verdict` is in-sync, waiting, needs-a-person or not-known, `sentence` the same for a person; `state` is idle,
     waiting (until `due_ms`) or working. `syncs` are the last ones, the earliest first, each with its `actions` in
-    order. `dead_letters` are the newest, the newest first; `dead_letters_are_all` is false where there may be older
-    ones.
+    order. `last_cause` says where an unexpected error came from. `dead_letters` are the newest, the newest first;
+    `dead_letters_are_all` is false where there may be older ones.
     """
     record, verdict = standing.record, verdict_of(standing, letters)
     since = record.get("failing_since")
@@ -45,6 +45,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "link": record.get("link") or None,
         "stripe_id": record.get("stripe_id") or None,
         "last_error": record.get("last_error") or None,
+        "last_cause": record.get("last_cause") or None,
         "failed_tries": int(record.get("attempts") or 0) + int(record.get("unexpected") or 0),
         "failing_since_ms": int(float(since) * 1000) if since else None,
         "line": line_json(standing.line),

@@ -106,6 +106,11 @@ class Absent(SyncError):  # noqa: N818
     """What was looked for is not there."""
 
 
+def cause_of(error: BaseException) -> str:
+    """Return the description of an unexpected error; empty for one of a service, because its code says what it is."""
+    return "" if isinstance(error, SyncError) else describe(error)
+
+
 def describe(error: BaseException) -> str:
     """Return the type of an unexpected error and the last places in our code that it came through.
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from jobs.errors import Halt, SyncError, describe
+from jobs.errors import Halt, cause_of
 from jobs.events import fields_not_known
 from jobs.mail import Entry, Mail, Settled
 from jobs.retry import Again, History
@@ -40,10 +40,10 @@ def log_again(error: Exception, code: str, fate: Again, history: History) -> Non
     if isinstance(error, Halt):
         # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
         log.error("halted", error=code, fix=error.message.split(" It said: ", maxsplit=1)[0], **wait)
-    elif isinstance(error, SyncError):
-        log.warning("again_later", error=code, **wait)
+    elif cause := cause_of(error):
+        log.warning("again_later", error=code, cause=cause, **wait)
     else:
-        log.warning("again_later", error=code, cause=describe(error), **wait)
+        log.warning("again_later", error=code, **wait)
 
 
 def log_settled(settled: Sequence[Settled], left: int, record: Mapping[str, str]) -> None:

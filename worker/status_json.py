@@ -28,9 +28,9 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
 
     `verdict` is in-sync, waiting, needs-a-person or not-known, `sentence` the same for a person; `state` is idle,
     waiting (until `due_ms`) or working. `waits_until_ms` is set if the customer waits that long for what `last_error`
-    and `sentence` name, such as Stripe's search after a failed create. `syncs` are the last ones, the earliest first,
-    each with its `actions` in order. `dead_letters` are the newest, the newest first; `dead_letters_are_all` is false
-    where there may be older ones.
+    and `sentence` name, such as Stripe's search after a failed create. `last_cause` says where an unexpected error came
+    from. `syncs` are the last ones, the earliest first, each with its `actions` in order. `dead_letters` are the
+    newest, the newest first; `dead_letters_are_all` is false where there may be older ones.
     """
     record, verdict = standing.record, verdict_of(standing, letters)
     since = record.get("failing_since")
@@ -47,6 +47,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "stripe_id": record.get("stripe_id") or None,
         "last_error": record.get("last_error") or None,
         "waits_until_ms": waits_until(standing),
+        "last_cause": record.get("last_cause") or None,
         "failed_tries": int(record.get("attempts") or 0) + int(record.get("unexpected") or 0),
         "failing_since_ms": int(float(since) * 1000) if since else None,
         "line": line_json(standing.line),

@@ -184,6 +184,8 @@ def _facts(standing: Standing) -> Iterator[str]:
     if tries:
         since = record.get("failing_since")
         yield f"failed tries: {tries}" + (f", since {time_text(int(float(since) * 1000))}" if since else "")
+    if record.get("last_cause"):
+        yield f"cause: {record['last_cause']}"
     if standing.look_due_ms is not None:
         why = "an echo of an older value" if record.get("look_kind") == "echo" else "a late write"
         yield f"recheck: at {time_text(standing.look_due_ms)}, in case {why} reverts what was written"

@@ -227,6 +227,13 @@ def test_a_last_sync_that_failed_for_good_is_not_in_sync_even_without_its_letter
     assert "because of an error in this software (unexpected)" in verdict.text
 
 
+def test_an_unexpected_error_is_told_with_its_place() -> None:
+    cause = "KeyError at jobs/apply.py:120 apply"
+    lines = tell(with_reports(last_error="unexpected", last_cause=cause), NONE)
+    assert f"cause: {cause}" in lines
+    assert not any(line.startswith("cause") for line in tell(with_reports(last_error="", last_cause=""), NONE))
+
+
 def test_a_customer_that_no_sync_has_seen_is_not_in_sync() -> None:
     verdict = verdict_of(replace(IDLE, record={"takes": "1", "last_error": ""}), NONE)
     assert verdict == Verdict("needs-a-person", "needs a person: no sync has seen both of its sides")

@@ -44,6 +44,8 @@ class Round:
     """Whether a name or e-mail was written over another one, which a late webhook may bring back."""
     left_out: bool = False
     """Whether something to reapply was left to a recheck."""
+    named_later: frozenset[str] = frozenset()
+    """The fields that changes behind the ones that are applied now name: what Stripe shows of them is theirs."""
     autumn_accepts: bool = True
     """Whether Autumn may be taken to accept updates: a probe has to find out before it writes to Stripe."""
     _autumn: AutumnCustomer | None = field(default=None, init=False)
@@ -125,7 +127,7 @@ class Round:
         fields = [
             name
             for name in self.memory.unaccepted(autumn, shown)
-            if not getattr(autumn, name) and name not in asked.said and name not in asked.cleared
+            if not getattr(autumn, name) and name not in {*asked.said, *asked.cleared, *self.named_later}
         ]
         return replace(asked, restored={name: self._overwritten.get(name, "") for name in fields})
 

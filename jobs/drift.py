@@ -236,7 +236,8 @@ def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
     autumn, linked = pair.autumn, pair.linked
     stripe_ids = () if autumn.stripe_id is None else (autumn.stripe_id,)
     for finding in plan.findings:
-        if finding.kind not in _FOR_A_PERSON:
+        is_about_the_link = plan.link is LinkState.UNCLAIMED and plan.refusal is not None
+        if finding.kind not in _FOR_A_PERSON or is_about_the_link:
             continue
         field, ours = "email", autumn.email
         if finding.kind == "metadata-left-out":

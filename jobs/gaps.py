@@ -1,7 +1,7 @@
-"""What the lists leave open, and is looked up one by one because there is little of it.
+"""Look up, one by one, what the lists leave open.
 
-Stripe's list leaves out the customers of test clocks, so a linked customer that it lacks may be there all the same. And
-where the lists are bounded in time, a customer's other side may be older than the bound.
+Stripe's list leaves out the customers of test clocks, so a linked customer that it lacks may still be there. If the
+lists are bounded in time, the other side of a customer may be older than the bound.
 """
 
 import asyncio

@@ -3,12 +3,13 @@ wait.
 
 A caller is told how long to wait for its turn and waits here; nothing is sent before. Writes to Autumn also need one of
 `max_in_flight` places, because more of them at a time lock up Autumn's database pool. A write that may still be applied
-after its call has failed keeps its place until then: Autumn goes on with a request whose client is gone. A 429 that
-comes all the same, because others use the same account, slows the rate it is about down for everybody.
+after its call has failed keeps its place until then: Autumn goes on with a request whose client is gone. Such writes
+never keep the last place, so that a bad network slows the others down and does not stop them. A 429 that comes all the
+same, because others use the same account, slows the rate it is about down for everybody.
 
-Which call of Autumn's needs what follows from Autumn's own limits: updates share 25 a second, lists have 50 a second.
-Gets and creates have 10,000 a second for each customer, which one sync at a time never reaches, so neither takes a turn
-of the updates. A create is a write, though, and needs a place.
+Autumn's own limits decide what a call needs. Updates share 25 a second, and lists have 50 a second. Gets and creates
+have 10,000 a second for each customer. One sync at a time never reaches that, so neither takes a turn of the updates.
+But a create is a write, so it needs a place.
 """
 
 import asyncio
@@ -77,7 +78,7 @@ class Limits:
 
         That is for the scan: what it may not use is kept for events, which have no such bound.
         """
-        self._scripts = Scripts(redis, "admit", "slow", "hold", "leave")
+        self._scripts = Scripts(redis, "admit", "slow", "hold", "keep", "leave")
         self._held: set[str] = set()
         self._rates = rates
         self._share = share
@@ -146,7 +147,7 @@ class Limits:
             self._held.discard(token)
             left_ms = 0 if sent_at is None else int((sent_at + may_land_seconds - time.monotonic()) * 1000)
             if left_ms > 0:
-                await self._scripts.run("hold", [self._places], [left_ms, token])
+                await self._scripts.run("keep", [self._places], [token, left_ms, self._rates.autumn_max_in_flight])
             else:
                 await self._scripts.run("leave", [self._places], [token])
 

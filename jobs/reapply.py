@@ -31,11 +31,11 @@ async def reapply(this_round: Round, later: Mapping[str, JsonValue]) -> None:
     """
     if not this_round.memory.fields:
         return
-    if "stripe_id" in later:
+    autumn, view = await this_round.look(Asked())
+    if "stripe_id" in later and view.linked is None:
         # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
         this_round.left_out = True
         return
-    autumn, view = await this_round.look(Asked())
     lost = this_round.lost(autumn, view, besides=later)
     if lost:
         await _reapply(this_round, lost)

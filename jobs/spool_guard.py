@@ -1,7 +1,7 @@
 """Whether a list that is spooled goes on: no cursor and no page comes twice, and there is an end to it.
 
-A service, or something before it, may answer with the same page for ever. Each answer is right by itself, so that only
-what came before tells. Nothing of the disk here.
+A service, or a proxy before it, may answer with the same page for ever. Each page looks right by itself, so the pages
+before it are needed to tell. No I/O here.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class ListGuard:
     """Watches one list, page by page."""
 
     def __init__(self, service: Service, name: str, *, rows_at_most: int) -> None:
-        """`name` is the list's in a sentence. Nothing of it was seen yet."""
+        """`name` is what a sentence calls the list."""
         self._service = service
         self._name = name
         self._rows_at_most = rows_at_most

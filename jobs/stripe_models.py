@@ -1,7 +1,7 @@
 """What Stripe answers, as far as it is read here. No HTTP, no decision, nothing about Autumn.
 
-An answer about another object than the one that was asked for is not believed, whatever stands in between: it is an
-unexpected response. Source: Stripe's API reference, the objects of these names.
+An answer about another object than the one that was asked for is an unexpected response: it is not believed, and the
+request is tried again. Source: Stripe's API reference, the objects of these names.
 """
 
 from typing import Generic, TypeVar

@@ -167,7 +167,7 @@ def _next_look(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[str
     this_round, mail = progress.round, progress.round.writes.mail
     after_ms = int(this_round.writes.resources.look_after_seconds * 1000)
     waiting = "" if is_over and mail.wants_a_look else mail.record.get("look_kind", "")
-    if this_round.memory.unaccepted_fields - flat(_merged(progress.left)).keys():
+    if this_round.memory.unaccepted_fields - _named_by(progress.left):
         return "whole", RESTORE_AFTER_MS
     if not after_ms:
         return waiting, 0
@@ -182,6 +182,7 @@ async def _recheck(progress: _Progress) -> None:
     """Reapply what something reverted."""
     mail = progress.round.writes.mail
     progress.round.writes.totals["looks"] += mail.wants_a_look
+    progress.round.named_later = _named_by(progress.left)
 
     async def recheck() -> None:
         await reapply(progress.round, _merged(progress.left))
@@ -193,6 +194,7 @@ async def _recheck(progress: _Progress) -> None:
 
 async def _restore(progress: _Progress) -> None:
     """Give Stripe Autumn's values again where a change was refused after Stripe had its value."""
+    progress.round.named_later = _named_by(progress.left)
     await _beside(progress, "restore", restore(progress.round, _merged(progress.left)))
 
 
@@ -216,6 +218,7 @@ async def _apply(progress: _Progress) -> None:
     while progress.left and progress.refusals < REFUSALS_AT_A_TIME:
         part = progress.left[:size]
         said = _merged(part)
+        progress.round.named_later = _named_by(progress.left[len(part) :])
         try:
             await progress.round.apply(said, [letter.entry for letter in part], _spoken(part))
         except (LeaseLostError, RedisError, TimeoutError):
@@ -342,6 +345,10 @@ def _bury(progress: _Progress, letters: Sequence[Letter], reason: str, message: 
 
 def _merged(letters: Sequence[Letter]) -> dict[str, JsonValue]:
     return merge(_spoken(letters))
+
+
+def _named_by(letters: Sequence[Letter]) -> frozenset[str]:
+    return frozenset(flat(_merged(letters)))
 
 
 def _spoken(letters: Sequence[Letter]) -> list[dict[str, JsonValue]]:

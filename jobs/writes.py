@@ -71,7 +71,7 @@ class Writes:
                 self._begin("autumn_creates")
                 answer = await autumn.get_or_create(customer_id)
             self._note("created-in-autumn", customer_id)
-        self.findings += odd_details(answer.oddities)
+        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
         return answer
 
     async def _refuse_old_id(self, customer_id: str) -> None:
@@ -105,6 +105,7 @@ class Writes:
         async with self.resources.limits.autumn_update(stripe_endpoints=_autumns_requests(said, before)):
             self._begin("autumn_updates")
             answer = await self.resources.autumn.update(customer_id, said)
+        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
         self._note("updated-autumn", customer_id, sorted(said))
         return answer
 

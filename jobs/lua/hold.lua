@@ -1,4 +1,4 @@
--- Holds the places of updates that run, or may still run, until a time that only grows.
+-- Holds the places of writes that run until a time that only grows.
 --
 -- KEYS: places
 -- ARGV: milliseconds from now, then the tokens

@@ -1,4 +1,4 @@
--- Frees the place of an update that has ended.
+-- Frees the place of a write that has ended.
 --
 -- KEYS: places
 -- ARGV: token

@@ -74,8 +74,9 @@ async def test_what_was_found_and_done_is_told_in_order(terminal: Terminal, worl
         "the last syncs:",
         "  TIME  1 event: found not linked, left linked",
         f"    TIME  created the Stripe customer {stripe_id}",
+        f"    TIME  wrote name, email to {stripe_id}",
         f"    TIME  wrote send_email_receipts in Autumn and linked it to {stripe_id}",
-        f"    TIME  wrote name, email, metadata.autumn_send_email_receipts to {stripe_id}",
+        f"    TIME  wrote metadata.autumn_send_email_receipts to {stripe_id}",
     ]
 
 
@@ -88,7 +89,7 @@ async def test_what_is_wrong_is_told_with_what_can_be_done(terminal: Terminal, w
     assert code == 0
     assert output.startswith("ann: needs a person: its Stripe customer carries the id of another Autumn customer\n")
     assert "  foreign: ann is linked to " in output
-    assert "    Find out whose it is. " in output
+    assert "    This is urgent: each change of the owner may overwrite the profile" in output
     assert "    customer-sync dead replay --customer ann --reason needs-review\n" in output
     code, told = await answer(terminal, "ann")
     assert (code, told["verdict"], told["link"]) == (0, "needs-a-person", "foreign")

@@ -283,8 +283,8 @@ async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redi
 
 async def test_each_failure_of_those_who_share_a_wake_up_is_logged(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 3)
-    await redis.set(f"{PREFIX}:said:{customers[0]}", "no JSON")
-    await redis.set(f"{PREFIX}:said:{customers[1]}", "[]")
+    await redis.set(f"{PREFIX}:remembered:{customers[0]}", "no JSON")
+    await redis.set(f"{PREFIX}:remembered:{customers[1]}", "[]")
     await send_names(redis, customers, range(1))
     async with worker(box.environment) as running:
         await running.says("JSONDecodeError")

@@ -165,6 +165,22 @@ async def test_place_is_kept_while_a_write_may_still_land(redis: Redis, kind: st
     assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == kept
 
 
+async def test_lost_answers_never_take_the_last_place(redis: Redis) -> None:
+    workers = [limits(redis, places=3), limits(redis, places=3)]
+
+    async def update(worker: Limits, *, lost: bool) -> None:
+        async with worker.autumn_update(stripe_endpoints=[]):
+            if lost:
+                raise TryAgain("autumn", "connection_lost", may_land_for_seconds=60)
+
+    for index in range(6):
+        with pytest.raises(TryAgain):
+            await update(workers[index % 2], lost=True)
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 2
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(update(worker, lost=False) for worker in workers))
+
+
 async def test_create_takes_a_place_and_no_turn_of_the_updates(redis: Redis) -> None:
     one = limits(redis, updates=0.01, places=2)
     async with one.autumn_create(), one.autumn_create():

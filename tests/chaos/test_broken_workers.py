@@ -7,13 +7,13 @@ import pytest
 from tests.chaos.subprocesses import chaos
 
 SMALL = (
-    *("--short", "--events", "400", "--customers", "12", "--seconds", "6", "--settle-seconds", "6", "--workers", "2"),
-    *("--kills", "0", "--stops", "0", "--redis-restarts", "0", "--faults", "0"),
+    *("--short", "--events", "400", "--customers", "12", "--seconds", "6", "--workers", "2"),
+    *("--kills", "0", "--stops", "0", "--redis-restarts", "0", "--faults", "0", "--other-writes", "0"),
 )
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_worker_that_settles_before_it_applies_loses_events(tmp_path: Path) -> None:
     worker = BROKEN.format("settles_first")
     code, report = chaos(tmp_path, *SMALL, "--faults", "3", "--worker", worker)
@@ -21,7 +21,7 @@ def test_a_worker_that_settles_before_it_applies_loses_events(tmp_path: Path) ->
     assert report["counts"]["lost"] > 0
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("merges_backwards"))
     assert code == 1
@@ -30,7 +30,7 @@ def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> Non
     assert report["counts"]["overlapping updates"] == 0
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
     worker = BROKEN.format("locks_nobody_out")
     code, report = chaos(tmp_path, *SMALL, "--doubled-wakeups", "300", "--worker", worker)
@@ -39,8 +39,28 @@ def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
     # Two syncs of one customer also undo each other's writes to Stripe, and may give their changes up over it.
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
+def test_a_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("autumn_first"))
+    assert code == 1
+    assert report["counts"]["reverted by an echo"] > 0
+    assert report["counts"]["lost"] == 0
+    assert report["counts"]["overlapping updates"] == 0
+    assert report["counts"]["not settled"] == 0
+
+
+@pytest.mark.timeout(240)
 def test_the_right_worker_passes_the_runs_that_the_broken_ones_fail(tmp_path: Path) -> None:
-    code, report = chaos(tmp_path, *SMALL, "--faults", "1", "--doubled-wakeups", "300")
+    given = ("--faults", "1", "--doubled-wakeups", "300", "--other-writes", "12")
+    code, report = chaos(tmp_path, *SMALL, *given)
     assert report["findings"] == []
     assert code == 0
+
+
+@pytest.mark.timeout(120)
+def test_a_run_that_does_not_settle_says_so(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, "--events", "20", "--seconds", "1", "--settle-seconds", "0")
+    assert code == 1
+    assert set(report["counts"]) >= {"not settled", "does not stop", "over a rate limit"}
+    assert report["counts"]["not settled"] > 0
+    assert any(finding.startswith("not settled: the run: in the inbox") for finding in report["findings"])

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from jobs.apply import Round
 from jobs.autumn_errors import LATE_SECONDS
-from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, describe
+from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, cause_of, describe
 from jobs.letters import Letter, open_entries
 from jobs.line import NOTHING_LEARNED, LineReport, report_of
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
@@ -105,7 +105,7 @@ async def _work_on(this_round: Round) -> Ending:
     except Exception as error:
         return _after_failure(progress, error)
     log_settled(progress.settled, len(progress.left), writes.record)
-    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "look": ""}
+    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "last_cause": "", "look": ""}
     fresh |= {"create_tries": "0", "look_tries": "0"}
     look_kind, look_after_ms = _next_look(progress, unsure=False, is_over=True)
     return Ending(
@@ -275,7 +275,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
     history = History(tries, _failing_seconds(writes), mail.number("unexpected"))
     fate = decide(error, history, resources.random)
     code = error.code if isinstance(error, SyncError) else "unexpected"
-    record = {**writes.record, **progress.record, "last_error": code}
+    record = {**writes.record, **progress.record, "last_error": code, "last_cause": cause_of(error)}
     unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
     if unsure:
         progress.round.memory.in_doubt_until = resources.now() + LATE_SECONDS

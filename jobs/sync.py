@@ -232,7 +232,7 @@ async def _apply(progress: _Progress) -> None:
             if is_divisible:
                 size = len(part) // 2
                 continue
-            log.error("refused", entries=len(part), reason=refusal.reason)
+            log.error("refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message))
             progress.settled += [
                 letter.dead(refusal.reason, refusal.message, progress.round.writes.mail.record) for letter in part
             ]
@@ -338,9 +338,14 @@ def _bury_expired(progress: _Progress, history: History, code: str) -> None:
 
 def _bury(progress: _Progress, letters: Sequence[Letter], reason: str, message: str) -> None:
     if letters:
-        log.error("gave_up", entries=len(letters), reason=reason)
+        log.error("gave_up", entries=len(letters), reason=reason, **_cause(reason, message))
     progress.settled += [letter.dead(reason, message, progress.round.writes.mail.record) for letter in letters]
     progress.left = [letter for letter in progress.left if letter not in letters]
+
+
+def _cause(reason: str, message: str) -> dict[str, str]:
+    """What the log says beside a reason: of an unexpected error the places; a service's words may be personal."""
+    return {"cause": message} if reason == "unexpected" else {}
 
 
 def _merged(letters: Sequence[Letter]) -> dict[str, JsonValue]:

@@ -143,7 +143,7 @@ class Round:
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
-        self.memory.expect(fields, shown_by(autumn), *map(flat, spoken))
+        self.memory.expect(fields, shown_by(autumn), [flat(each) for each in spoken])
         if target is not None:
             self.memory.overwrite(shown_by(autumn), {name: getattr(target, name) for name in PROFILE})
         if target is not None and not fields.keys().isdisjoint(PROFILE):

@@ -179,8 +179,10 @@ class Settings(Measures):
     """How long a change that fails is tried again before it becomes a dead letter."""
     request_timeout_seconds: float = _setting("REQUEST_TIMEOUT", 30.0, gt=0, le=30)
     """For one call of either service, from its start to its end."""
-    echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=3600)
-    """How long after a new name or e-mail, or a write of unknown fate, a customer is looked at again; 0 is never.
+    echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=480)
+    """How long after a new name or e-mail, or a write of unknown fate, a customer is rechecked; 0 is never.
+
+    Less than the ten minutes for which older values are known (jobs.recheck).
 
     A webhook of Stripe, or an update that Autumn is still at after 60 s, may undo what came after it.
     """

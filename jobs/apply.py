@@ -12,15 +12,15 @@ from typing import Any, Final
 import structlog
 from pydantic import JsonValue
 
-from jobs.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
+from jobs.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
 from jobs.errors import Absent, GiveUp, Halt
 from jobs.findings import Finding
 from jobs.look import as_autumn_customer, find_linked_elsewhere, look_at_stripe, look_at_wanted
 from jobs.merge import cleared, merge
 from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
-from jobs.profile import PROFILE, Refused, UpdateStripe, divided, fields_of, refused_field
+from jobs.profile import PROFILE, Refused, UpdateStripe, digest_of, divided, fields_of, form_digest, refused_field
 from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
-from jobs.recheck import Fields, Memory, digest_of, flat, nested, shown_by
+from jobs.recheck import Fields, Memory, flat, nested, shown_by
 from jobs.record import parse_refused
 from jobs.writes import Writes
 
@@ -42,6 +42,8 @@ class Round:
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
     """Whether a name or e-mail was written over another one, which a late webhook may bring back."""
+    linked_ahead: str = ""
+    """The Stripe customer that was linked before the rest of its change was sent."""
     left_out: bool = False
     """Whether something to reapply was left to a recheck."""
     named_later: frozenset[str] = frozenset()
@@ -55,8 +57,14 @@ class Round:
     _forms: dict[str, JsonValue] = field(default_factory=dict, init=False)
     """Names and e-mails as Stripe has answered them."""
     _refused: list[Refused] = field(default_factory=list, init=False)
-    _overwritten: dict[str, str] = field(default_factory=dict, init=False)
-    """What Stripe showed before this round wrote a name or e-mail there."""
+
+    async def check(self) -> None:
+        """Make both sides agree without a change. Raises as `apply` does.
+
+        A customer that the last change unlinked stays so until the next event.
+        """
+        cleared_link = frozenset({"stripe_id"}) if self.memory.is_unlinked else frozenset[str]()
+        await self.agree(Asked(cleared=cleared_link, suspicious=self.is_suspicious))
 
     async def apply(
         self, said: Mapping[str, JsonValue], entries: Sequence[str], spoken: Sequence[Mapping[str, JsonValue]] = ()
@@ -94,7 +102,7 @@ class Round:
         requested = asked.said
         while True:
             refused = tuple(each for each in self._refused if each.field not in asked.said)
-            asked = replace(asked, autumn_accepts=self.autumn_accepts, refused=refused)
+            asked = replace(asked, autumn_accepts=self.autumn_accepts, refused=refused, forms=self._known_forms)
             autumn, view = await self.look(asked)
             asked = self._with_unaccepted(asked, autumn, view)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
@@ -102,16 +110,14 @@ class Round:
             _stop_where_needed(plan, autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
-            elif not plan.steps:
+            elif not plan.steps or self._is_stuck(plan, taken, asked):
                 break
             if plan.steps and plan.link is LinkState.UNCLAIMED:
                 await self.writes.claim(view.wanted or view.linked)
             if plan.steps and requested:
-                await self._expect(requested, spoken, autumn, view)
+                await self._expect(requested, asked, spoken, autumn, view)
                 requested = {}
             for step in plan.steps:
-                if step in taken:
-                    raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
                 taken.append(step)
                 asked = await self._take_step(step, autumn, view, asked, entries)
         self.memory.note_agreement()
@@ -119,21 +125,35 @@ class Round:
         self.writes.record["refused"] = json.dumps(kept) if kept else ""
         self.has_agreed = True
 
+    def _is_stuck(self, plan: Plan, taken: Sequence[Step], asked: Asked) -> bool:
+        """Whether the plan repeats itself, because what was written does not read back so.
+
+        That is for a person to know, and holds up only a change that is yet to be sent. Raises GiveUp for that.
+        """
+        again = [step for step in plan.steps if step in taken]
+        if again and asked.said:
+            raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
+        fields = [name for step in again if isinstance(step, UpdateStripe) for name in fields_of(step)]
+        if again:
+            text = f"Stripe stores another value of {', '.join(fields) or 'a payment'} than was written"
+            self.writes.findings.append(Finding("refused-by-stripe", text))
+        return bool(again)
+
     def _with_unaccepted(self, asked: Asked, autumn: AutumnCustomer, view: StripeView) -> Asked:
         """What is asked for, and to restore in Stripe what Autumn has neither accepted nor a value of its own for."""
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
             return asked
-        fields = [
-            name
-            for name in self.memory.unaccepted(autumn, shown)
-            if not getattr(autumn, name) and name not in {*asked.said, *asked.cleared, *self.named_later}
-        ]
-        return replace(asked, restored={name: self._overwritten.get(name, "") for name in fields})
+        left = {*asked.said, *asked.cleared, *self.named_later}
+        cleared_there = {
+            name for name in self.memory.unaccepted(autumn, shown) if not getattr(autumn, name) and name not in left
+        }
+        return replace(asked, cleared=asked.cleared | cleared_there)
 
     async def _expect(
         self,
         requested: Mapping[str, JsonValue],
+        asked: Asked,
         spoken: Sequence[Mapping[str, JsonValue]],
         autumn: AutumnCustomer,
         view: StripeView,
@@ -143,11 +163,13 @@ class Round:
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
-        self.memory.expect(fields, shown_by(autumn), [flat(each) for each in spoken])
-        if target is not None:
-            self.memory.overwrite(shown_by(autumn), {name: getattr(target, name) for name in PROFILE})
+        shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
+        said = [flat(each) for each in spoken]
+        self.memory.expect(fields, shown_by(autumn), shown, said, is_new=bool(asked.requested))
+        self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
-            self.memory.stripe_id = target.id
+            if target.id == autumn.stripe_id:
+                self.memory.note_link(target.id)
             await self.writes.remember(self.memory)
 
     def _tracked(self, fields: Fields) -> dict[str, JsonValue]:
@@ -160,11 +182,10 @@ class Round:
         """Both sides as they are known, looked at where they are not. Raises SyncError."""
         if self._autumn is None:
             self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(asked.said)))
-        stripe = self.writes.resources.stripe
         if "stripe_id" in asked.said:
             wanted = asked.said["stripe_id"]
             if self._wanted is None or self._wanted[0] != wanted:
-                self._wanted = (wanted, await look_at_wanted(stripe, wanted))
+                self._wanted = (wanted, await self._look_at_wanted(self._autumn, wanted))
             return self._autumn, self._wanted[1]
         if "stripe_id" in asked.cleared and self._autumn.stripe_id is None:
             # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
@@ -173,19 +194,32 @@ class Round:
             self._view = await self._look_at_stripe(self._autumn)
         return self._autumn, self._view
 
-    async def _look_at_stripe(self, autumn: AutumnCustomer) -> StripeView:
-        """The Stripe customer, and where there is none, those that carry our id and whether they are somebody else's.
-
-        After a rename in Autumn a Stripe customer keeps the old id: whoever has that id now is younger.
-        """
-        resources = self.writes.resources
-        view = await look_at_stripe(resources.stripe, autumn)
-        created_at = autumn.created_at_ms
-        older = [each for each in view.ours if each.created_at and created_at and each.created_at <= created_at // 1000]
-        if not older:
+    async def _look_at_wanted(self, autumn: AutumnCustomer, wanted: JsonValue) -> StripeView:
+        """The customer that a change asks to be linked to, and whether it is somebody else's since a rename."""
+        view = await look_at_wanted(self.writes.resources.stripe, wanted)
+        is_ours = view.wanted is not None and view.wanted.owner == autumn.id
+        if view.wanted is None or not is_ours or autumn.stripe_id == wanted:
             return view
-        elsewhere = await find_linked_elsewhere(resources.autumn, resources.limits, autumn.id, older)
-        return replace(view, linked_elsewhere=elsewhere)
+        elsewhere = await self._linked_elsewhere(autumn, (view.wanted,))
+        # A person named this one, so what could not be found out is no reason to refuse it.
+        return replace(view, linked_elsewhere={each: other for each, other in elsewhere.items() if other})
+
+    async def _look_at_stripe(self, autumn: AutumnCustomer) -> StripeView:
+        """The Stripe customer; without one those that carry our id, and which of them are somebody else's."""
+        view = await look_at_stripe(self.writes.resources.stripe, autumn)
+        return replace(view, linked_elsewhere=await self._linked_elsewhere(autumn, view.ours))
+
+    async def _linked_elsewhere(self, autumn: AutumnCustomer, ours: Sequence[StripeCustomer]) -> dict[str, str]:
+        """Those that carry our id and are linked to another Autumn customer, with its id.
+
+        After a rename in Autumn a Stripe customer keeps the old id: a customer that is created with that id is younger.
+        """
+        created_at = autumn.created_at_ms
+        older = [each for each in ours if each.created_at and created_at and each.created_at <= created_at // 1000]
+        if not older:
+            return {}
+        resources = self.writes.resources
+        return await find_linked_elsewhere(resources.autumn, resources.limits, autumn.id, older)
 
     def _note(self, plan: Plan, autumn: AutumnCustomer, asked: Asked) -> None:
         names_link = "stripe_id" in asked.said
@@ -267,14 +301,28 @@ class Round:
         for name in PROFILE:
             written, shown, stored = (getattr(each, name) for each in (step, before, after))
             if written is not None:
-                self._overwritten.setdefault(name, shown or "")
                 self.profile_changed |= bool(shown) and not self.writes.mail.wants_a_look
                 self._forms[name] = stored
-                if written and stored is not None:
+                self._note_form(name, written, stored)
+                if written:
                     sent[name] = written
             elif name in self._forms and stored == self._forms[name]:
                 sent[name] = shown
-        return replace(after, **sent)
+        kept = {key: value for key, value in step.metadata if value and key in after.metadata and key != AUTUMN_ID}
+        return replace(after, **sent, metadata={**after.metadata, **kept})
+
+    def _note_form(self, name: str, written: str, stored: str | None) -> None:
+        """Keep the digests of a value in the two forms, where Stripe stores it in another."""
+        forms = dict(self._known_forms)
+        forms.pop(name, None)
+        if written and stored != written:
+            forms[name] = (form_digest(written), form_digest(stored))
+        self.writes.record["forms"] = json.dumps(forms) if forms else ""
+
+    @property
+    def _known_forms(self) -> dict[str, tuple[str, str]]:
+        kept = self.writes.record.get("forms", self.writes.mail.record.get("forms", ""))
+        return {name: (sent, stored) for name, (sent, stored) in json.loads(kept).items()} if kept else {}
 
     def _known_refusals(self, step: UpdateStripe, asked: Asked) -> list[Refused]:
         """The fields of a step that an earlier sync found to be refused, with the same values.
@@ -294,10 +342,13 @@ class Round:
         linked = next((each for each in view.everyone if each.id == expected), None)
         if linked is not None:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
-            self.memory.stripe_id = linked.id
-            self.memory.expect_echo(
-                shown_by(autumn) | flat(step.said), {each: getattr(linked, each) for each in PROFILE}
-            )
+            if linked.id != autumn.stripe_id:
+                self.memory.wanted_id = linked.id
+            shown = {each: getattr(linked, each) for each in PROFILE}
+            unsaid = {name: value for name, value in shown_by(autumn).items() if name not in step.said}
+            if self.memory.expect_echo(unsaid, shown):
+                # The echo may come before the next step, if this worker dies or the step fails.
+                await self.writes.remember(self.memory)
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:
@@ -307,6 +358,10 @@ class Round:
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
         self._autumn, self.autumn_accepts = after, True
         self.memory.accept(self._tracked(flat(step.said)), self._forms)
+        self.memory.note_link(after.stripe_id)
+        self._refused = [each for each in self._refused if each.field not in flat(step.said)]
+        if step.said.keys() == {"stripe_id"} and asked.said.keys() > step.said.keys():
+            self.linked_ahead = str(step.said["stripe_id"])
         # Where somebody else changed the link meanwhile, nothing is known of it.
         self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
         self._wanted = None
@@ -324,15 +379,14 @@ class Round:
 
     async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
         """Autumn does not find the Stripe customer that it is, or would be, linked to."""
-        if step.expects_gone or not self.autumn_accepts:
-            self.autumn_accepts = True
-            return replace(asked, gone_confirmed=step.expects_gone)
-        now = await self.writes.resources.stripe.retrieve(str(stripe_id))
-        if isinstance(now, StripeCustomer):
-            raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-        # Deleted since we looked: look again, and heal.
-        self._view = self._wanted = None
-        return asked
+        if not step.expects_gone:
+            now = await self.writes.resources.stripe.retrieve(str(stripe_id))
+            if isinstance(now, StripeCustomer):
+                raise Halt("stripe", "other_account", OTHER_ACCOUNT)
+            # Deleted since we looked: look again, and heal.
+            self._view = self._wanted = None
+        self.autumn_accepts = True
+        return replace(asked, gone_confirmed=step.expects_gone or asked.gone_confirmed)
 
 
 def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:

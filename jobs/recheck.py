@@ -5,13 +5,11 @@ announcement (an echo). An update whose answer was lost may be applied late, and
 state. In all three cases the value that is found is one that this worker wrote or saw before its last write. Only
 such a value is ever reverted: anything else is somebody's later change and stays.
 
-What is remembered is bounded, expires after minutes, and holds digests instead of values. The one exception: while an
-update of unknown fate may still be applied, the values requested since are kept, because it overwrites both sides and
-nobody else has them. Purely computational, no I/O here.
+What is remembered is bounded, expires after minutes, and holds digests instead of values. The one exception are values
+that nobody else may have: those requested while an update of unknown fate may still overwrite both sides, and those of
+Autumn that an echo may overwrite before they are in Stripe. Purely computational, no I/O here.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
@@ -19,19 +17,23 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from jobs.customer import AutumnCustomer, StripeCustomer
-from jobs.profile import PROFILE, normal_form
+from jobs.profile import PROFILE, digest_of
 
 KNOWN_SECONDS: Final = 600.0
 """How long an older name or e-mail is recognised. Stripe's webhooks take seconds, after a failure minutes."""
 STALE_SECONDS: Final = 10.0
 """How far a replica of Autumn's database may lag behind: so long a read gives way to the answer of an update."""
-UNACCEPTED_SECONDS: Final = 86_400.0
-"""How long it is remembered that Stripe holds a value that Autumn has not accepted: an outage of Autumn may be long."""
+UNACCEPTED_SECONDS: Final = 8 * 86_400.0
+"""How long it is remembered that Stripe holds a value that Autumn has not accepted: longer than a change is retried."""
 OLDER_KEPT: Final = 32
 """Older values of a field that are kept: more than there are syncs of a customer while a webhook is on its way."""
 FIELDS_KEPT: Final = 64
-KEPT_SECONDS: Final = 120.0
-"""How long a requested value is kept after the last moment at which it may be reverted, for the recheck to come."""
+NO_VALUE: Final = "none"
+"""In place of a digest: there was no value, and nobody has cleared it on purpose."""
+NO_VALUE: Final = "none"
+"""In place of a digest: there was no value, and nobody has cleared it on purpose."""
+KEPT_SECONDS: Final = 540.0
+"""How long a value is kept after it was written, or could last be reverted: until the next try or recheck."""
 
 Fields = Mapping[str, JsonValue]
 """Values by field: `name`, `email`, `stripe_id`, `send_email_receipts`, `metadata.KEY`."""
@@ -44,7 +46,7 @@ class Known:
     `at` is when it was written, in seconds since the epoch. `overwritten` are values of somebody else that Stripe
     showed and a sync wrote over: they are newer than the last change of the field, and older than the next one.
     `unaccepted` is the digest of a value that was written to Stripe and not yet accepted by Autumn, empty where there
-    is none. `kept` holds the value itself, in a tuple of one, while an update of unknown fate may revert it.
+    is none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides.
     """
 
     at: float
@@ -60,7 +62,7 @@ class Memory:
     """What is remembered of one customer.
 
     `in_doubt_until` is when no update of unknown fate can be applied any more, in seconds since the epoch. `stripe_id`
-    is the Stripe customer that names and e-mails were written to.
+    is the Stripe customer that names and e-mails were written to, `wanted_id` one that Autumn was asked to link.
     """
 
     customer_id: str
@@ -68,12 +70,12 @@ class Memory:
     fields: dict[str, Known] = field(default_factory=dict)
     in_doubt_until: float = 0.0
     stripe_id: str = ""
+    wanted_id: str = ""
 
     @classmethod
     def read(cls, customer_id: str, kept: Mapping[str, Any], now: float) -> "Memory":
         """The memory as the last sync left it, less what has expired; `now` in seconds since the epoch."""
         in_doubt_until = float(kept.get("in_doubt_until", 0.0))
-        is_kept = now < in_doubt_until + KEPT_SECONDS
         fields = {
             name: Known(
                 raw["at"],
@@ -81,20 +83,30 @@ class Memory:
                 tuple(raw["older"]),
                 tuple(raw.get("overwritten", ())),
                 raw["unaccepted"],
-                tuple(raw["kept"]) if is_kept else (),
+                tuple(raw["kept"]) if now < max(in_doubt_until, raw["at"]) + KEPT_SECONDS else (),
             )
             for name, raw in dict(kept.get("fields", {})).items()
         }
-        memory = cls(customer_id, now, fields, in_doubt_until, kept.get("stripe_id", ""))
+        memory = cls(customer_id, now, fields, in_doubt_until, kept.get("stripe_id", ""), kept.get("wanted_id", ""))
         memory._expire()
         return memory
 
     def as_dict(self) -> dict[str, Any]:
         """The form that is stored."""
         self._expire()
-        newest_first = sorted(self.fields.items(), key=lambda item: item[1].at, reverse=True)
-        kept = {name: asdict(known) for name, known in newest_first[:FIELDS_KEPT]}
-        return {"in_doubt_until": self.in_doubt_until, "stripe_id": self.stripe_id, "fields": kept}
+        # A name that may have to be reapplied is worth more than any number of metadata keys.
+        by_worth = sorted(self.fields.items(), key=lambda item: (item[0] in PROFILE, item[1].at), reverse=True)
+        return {
+            "in_doubt_until": self.in_doubt_until,
+            "stripe_id": self.stripe_id,
+            "wanted_id": self.wanted_id,
+            "fields": {name: asdict(known) for name, known in by_worth[:FIELDS_KEPT]},
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not self.fields and not self.is_in_doubt
 
     @property
     def seconds(self) -> int:
@@ -105,6 +117,12 @@ class Memory:
     def is_in_doubt(self) -> bool:
         """Whether an update of unknown fate may still be applied."""
         return self.now < self.in_doubt_until
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Whether the last change of the link was to have none."""
+        known = self.fields.get("stripe_id")
+        return known is not None and known.newest == (self._digest("stripe_id", None),)
 
     @property
     def unaccepted_fields(self) -> frozenset[str]:
@@ -122,11 +140,14 @@ class Memory:
             if stripe.get(name) and shown not in ours:
                 self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
 
-    def expect(self, requested: Fields, autumn: Fields, spoken: Sequence[Fields] = ()) -> None:
+    def expect(
+        self, requested: Fields, autumn: Fields, stripe: Fields, spoken: Sequence[Fields] = (), *, is_new: bool = True
+    ) -> None:
         """Note what is about to be written, and what is older then: what Autumn shows, and what was written before.
 
         An earlier try may have sent some of the changes that the request was merged from (`spoken`). They come last: a
-        batch of many must not push out the values that were really written.
+        batch of many must not push out the values that were really written. A value that `stripe` shows already, or
+        that is only reapplied and not `is_new`, is nothing that Autumn has yet to accept.
         """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
@@ -134,21 +155,29 @@ class Memory:
             certain = [*self._digests(name, [autumn]), *sent, *known.newest, *known.older]
             older = [*certain, *self._digests(name, reversed(spoken))]
             written = self._digest(name, value)
-            unaccepted = written if name in PROFILE else ""
+            is_there = self._digest(name, stripe.get(name)) == written != known.unaccepted
+            is_open = name in PROFILE and name in stripe and is_new and not is_there
+            unaccepted = written if is_open else "" if is_new else known.unaccepted
             self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
 
-    def expect_echo(self, autumn: Fields, stripe: Fields) -> None:
-        """Note that Autumn writes to Stripe while that shows `stripe`: an echo may bring its name and e-mail.
+    def expect_echo(self, autumn: Fields, stripe: Fields) -> bool:
+        """Note that Autumn writes to Stripe while that shows `stripe`: an echo may bring its name and e-mail, at any
+        time.
 
-        A field that Autumn has no value for is left out: an echo that fills it erases nothing.
+        `autumn` are the fields that the update does not name. Return whether Autumn may lose a value by it that Stripe
+        does not have: that is kept then. A field that Autumn has no value for may be filled, which erases nothing.
         """
-        for name in PROFILE:
-            right, wrong = self._digest(name, autumn.get(name)), self._digest(name, stripe.get(name))
-            if not autumn.get(name) or not stripe.get(name) or right == wrong:
-                continue
-            known = self.fields.get(name, Known(self.now))
-            older = _others([wrong, *known.older], [right])
-            self._keep(name, replace(known, at=self.now, newest=(right,), older=older))
+        is_lost = False
+        for name in autumn.keys() & set(PROFILE):
+            ours, theirs, known = autumn[name], stripe.get(name), self.fields.get(name, Known(self.now))
+            right, shown = self._digest(name, ours), self._digest(name, theirs)
+            if not ours and right not in known.newest:
+                right = NO_VALUE
+            kept = (ours,) if ours and theirs and shown != right else known.kept
+            is_lost |= kept != known.kept
+            older = _others([*([shown] if theirs else []), *known.newest, *known.older], [right])
+            self._keep(name, replace(known, at=self.now, newest=(right,), older=older, kept=kept))
+        return is_lost
 
     def accept(self, requested: Fields, forms: Fields) -> None:
         """Note that Autumn accepted what was requested; `forms` are Stripe's answers, perhaps in another form."""
@@ -159,6 +188,14 @@ class Memory:
             older = _others([*known.overwritten, *known.newest, *known.older], newest)
             self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
 
+    def note_link(self, stripe_id: str | None) -> None:
+        """Note the Stripe customer that Autumn shows as linked after an update."""
+        self.stripe_id, self.wanted_id = stripe_id or "", ""
+
+    def forget_unaccepted(self) -> None:
+        """Note that what Autumn has not accepted cannot be taken back from Stripe."""
+        self.fields = {name: replace(known, unaccepted="") for name, known in self.fields.items()}
+
     def note_agreement(self) -> None:
         """Note that both sides agree: nothing that Autumn has not accepted is left in Stripe.
 
@@ -168,7 +205,7 @@ class Memory:
             name: replace(
                 known,
                 unaccepted="",
-                older=_others(known.older, known.newest),
+                older=_others([*([known.unaccepted] if known.unaccepted else []), *known.older], known.newest),
                 kept=known.kept if self.is_in_doubt else (),
             )
             for name, known in self.fields.items()
@@ -181,14 +218,15 @@ class Memory:
         sides show the same value, somebody chose it.
         """
         found: dict[str, JsonValue] = {}
-        if stripe is None or stripe.id != self.stripe_id or stripe.owner not in {None, autumn.id}:
+        is_known = stripe is not None and stripe.id in {self.stripe_id, self.wanted_id}
+        if stripe is None or not is_known or stripe.owner not in {None, autumn.id}:
             return found
         for name in PROFILE:
             known, ours, theirs = self.fields.get(name), getattr(autumn, name), getattr(stripe, name)
             if known is None or not known.newest or not ours:
                 continue
             shown, right = self._digest(name, ours), self._digest(name, theirs)
-            if shown == right or right in {*known.older, known.unaccepted}:
+            if shown == right or right in {*known.older, known.unaccepted} or {shown, right} <= {*known.newest}:
                 continue
             # An empty value of Stripe's is right only where the last change cleared it: nothing else is ever erased.
             if shown in {*known.older, *known.newest} and (theirs or right in known.newest):
@@ -207,7 +245,7 @@ class Memory:
     def is_stale(self, autumn: Fields) -> bool:
         """Whether a read is older than what an update has just answered, as of a replica that lags."""
         for name, known in self.fields.items():
-            is_recent = known.newest and self.now - known.at < STALE_SECONDS
+            is_recent = name in autumn and known.newest and self.now - known.at < STALE_SECONDS
             shown = self._digest(name, autumn.get(name))
             if name not in PROFILE and is_recent and shown in known.older and shown not in known.newest:
                 return True
@@ -239,13 +277,6 @@ class Memory:
         return digest_of(self.customer_id, name, value)
 
 
-def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
-    """The digest of a field's value, the same for every form that Stripe may store it in."""
-    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
-    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
 def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
     """What Autumn shows of a customer, by field."""
     fields: dict[str, JsonValue] = {
@@ -253,6 +284,7 @@ def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
         "email": autumn.email,
         "stripe_id": autumn.stripe_id,
         "send_email_receipts": autumn.send_email_receipts,
+        "fingerprint": autumn.fingerprint,
     }
     return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
 

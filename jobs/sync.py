@@ -151,7 +151,7 @@ def _memory(resources: Resources, mail: Mail) -> Memory:
 
 def _remembered(memory: Memory) -> dict[str, Any]:
     """What an ending says of the memory; nothing where there is none."""
-    if not memory.fields:
+    if memory.is_empty:
         return {}
     return {"remembered": memory.as_dict(), "remembered_seconds": memory.seconds}
 
@@ -187,7 +187,7 @@ async def _recheck(progress: _Progress) -> None:
     async def recheck() -> None:
         await reapply(progress.round, _merged(progress.left))
         if mail.wants_a_look and not progress.left and not progress.round.has_agreed:
-            await progress.round.apply({}, [])
+            await progress.round.check()
 
     await _beside(progress, "recheck", recheck())
 
@@ -232,6 +232,9 @@ async def _apply(progress: _Progress) -> None:
             if is_divisible:
                 size = len(part) // 2
                 continue
+            if progress.round.linked_ahead:
+                text = f"{refusal.message} (its stripe_id, {progress.round.linked_ahead}, was linked before)"
+                refusal = Bury(refusal.reason, text)
             log.error("refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message))
             progress.settled += [
                 letter.dead(refusal.reason, refusal.message, progress.round.writes.mail.record) for letter in part

@@ -164,7 +164,7 @@ class Writes:
         # A try that looked and found the value missing writes under a key of its own: under the one of the try
         # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
         name = f"update-{self.mail.record['takes']}-{self.totals['stripe_updates']}"
-        key = idempotency_key(self.mail.lease.customer_id, entries, name)
+        key = idempotency_key(self.mail.lease.customer_id, [*entries, self.mail.lease.token], name)
         after = await self.resources.stripe.update(step, key, self.mail.lease.check)
         written = [name for name in ("name", "email") if getattr(step, name) is not None]
         self._note("updated-stripe", step.stripe_id, [*written, *(f"metadata.{key}" for key, _ in step.metadata)])

@@ -143,9 +143,9 @@ class Round:
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
-        self.memory.expect(fields, shown_by(autumn), *map(flat, spoken))
-        if target is not None:
-            self.memory.overwrite(shown_by(autumn), {name: getattr(target, name) for name in PROFILE})
+        shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
+        self.memory.expect(fields, shown, shown_by(autumn), *map(flat, spoken))
+        self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             self.memory.stripe_id = target.id
             await self.writes.remember(self.memory)

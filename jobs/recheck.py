@@ -121,13 +121,17 @@ class Memory:
             if stripe.get(name) and shown not in ours:
                 self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
 
-    def expect(self, requested: Fields, *seen: Fields) -> None:
-        """Note what is about to be written, and the values `seen` before, which are older then."""
+    def expect(self, requested: Fields, stripe: Fields, *seen: Fields) -> None:
+        """Note what is about to be written, and the values `seen` before, which are older then.
+
+        What `stripe` shows already, as when an echo has reverted Autumn alone, is nothing that Autumn has yet to accept.
+        """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             older = [*self._digests(name, seen), *known.newest, *known.older]
             written = self._digest(name, value)
-            unaccepted = written if name in PROFILE else ""
+            is_there = self._digest(name, stripe.get(name)) == written != known.unaccepted
+            unaccepted = written if name in PROFILE and not is_there else ""
             self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
 
     def expect_echo(self, autumn: Fields, stripe: Fields) -> None:

@@ -295,9 +295,10 @@ class Round:
         if linked is not None:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
             self.memory.stripe_id = linked.id
-            self.memory.expect_echo(
-                shown_by(autumn) | flat(step.said), {each: getattr(linked, each) for each in PROFILE}
-            )
+            shown = {each: getattr(linked, each) for each in PROFILE}
+            if self.memory.expect_echo(shown_by(autumn) | flat(step.said), shown):
+                # The echo may come before the next step, if this worker dies or the step fails.
+                await self.writes.remember(self.memory)
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:

@@ -5,9 +5,9 @@ announcement (an echo). An update whose answer was lost may be applied late, and
 state. In all three cases the value that is found is one that this worker wrote or saw before its last write. Only
 such a value is ever reverted: anything else is somebody's later change and stays.
 
-What is remembered is bounded, expires after minutes, and holds digests instead of values. The one exception: while an
-update of unknown fate may still be applied, the values requested since are kept, because it overwrites both sides and
-nobody else has them. Purely computational, no I/O here.
+What is remembered is bounded, expires after minutes, and holds digests instead of values. The one exception are values
+that nobody else may have: those requested while an update of unknown fate may still overwrite both sides, and those of
+Autumn that an echo may overwrite before they are in Stripe. Purely computational, no I/O here.
 """
 
 import hashlib
@@ -29,8 +29,10 @@ UNACCEPTED_SECONDS: Final = 86_400.0
 """How long it is remembered that Stripe holds a value that Autumn has not accepted: an outage of Autumn may be long."""
 OLDER_KEPT: Final = 8
 FIELDS_KEPT: Final = 64
+NO_VALUE: Final = "none"
+"""In place of a digest: there was no value, and nobody has cleared it on purpose."""
 KEPT_SECONDS: Final = 120.0
-"""How long a requested value is kept after the last moment at which it may be reverted, for the recheck to come."""
+"""How long a value is kept after it was written, or could last be reverted: until the next try or recheck."""
 
 Fields = Mapping[str, JsonValue]
 """Values by field: `name`, `email`, `stripe_id`, `send_email_receipts`, `metadata.KEY`."""
@@ -43,7 +45,7 @@ class Known:
     `at` is when it was written, in seconds since the epoch. `overwritten` are values of somebody else that Stripe
     showed and a sync wrote over: they are newer than the last change of the field, and older than the next one.
     `unaccepted` is the digest of a value that was written to Stripe and not yet accepted by Autumn, empty where there
-    is none. `kept` holds the value itself, in a tuple of one, while an update of unknown fate may revert it.
+    is none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides.
     """
 
     at: float
@@ -72,7 +74,6 @@ class Memory:
     def read(cls, customer_id: str, kept: Mapping[str, Any], now: float) -> "Memory":
         """The memory as the last sync left it, less what has expired; `now` in seconds since the epoch."""
         in_doubt_until = float(kept.get("in_doubt_until", 0.0))
-        is_kept = now < in_doubt_until + KEPT_SECONDS
         fields = {
             name: Known(
                 raw["at"],
@@ -80,7 +81,7 @@ class Memory:
                 tuple(raw["older"]),
                 tuple(raw.get("overwritten", ())),
                 raw["unaccepted"],
-                tuple(raw["kept"]) if is_kept else (),
+                tuple(raw["kept"]) if now < max(in_doubt_until, raw["at"]) + KEPT_SECONDS else (),
             )
             for name, raw in dict(kept.get("fields", {})).items()
         }
@@ -134,18 +135,24 @@ class Memory:
             unaccepted = written if name in PROFILE and not is_there else ""
             self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
 
-    def expect_echo(self, autumn: Fields, stripe: Fields) -> None:
-        """Note that Autumn writes to Stripe while that shows `stripe`: an echo may bring its name and e-mail.
+    def expect_echo(self, autumn: Fields, stripe: Fields) -> bool:
+        """Note that Autumn writes to Stripe while that shows `stripe`: an echo may bring its name and e-mail, at any
+        time.
 
-        A field that Autumn has no value for is left out: an echo that fills it erases nothing.
+        Return whether Autumn may lose a value by it that Stripe does not have: that is kept then. A field that Autumn
+        has no value for may be filled by it, which erases nothing.
         """
+        is_lost = False
         for name in PROFILE:
-            right, wrong = self._digest(name, autumn.get(name)), self._digest(name, stripe.get(name))
-            if not autumn.get(name) or not stripe.get(name) or right == wrong:
-                continue
-            known = self.fields.get(name, Known(self.now))
-            older = _others([wrong, *known.older], [right])
-            self._keep(name, replace(known, at=self.now, newest=(right,), older=older))
+            ours, theirs, known = autumn.get(name), stripe.get(name), self.fields.get(name, Known(self.now))
+            right, shown = self._digest(name, ours), self._digest(name, theirs)
+            if not ours and right not in known.newest:
+                right = NO_VALUE
+            kept = (ours,) if ours and theirs and shown != right else known.kept
+            is_lost |= kept != known.kept
+            older = _others([*([shown] if theirs else []), *known.newest, *known.older], [right])
+            self._keep(name, replace(known, at=self.now, newest=(right,), older=older, kept=kept))
+        return is_lost
 
     def accept(self, requested: Fields, forms: Fields) -> None:
         """Note that Autumn accepted what was requested; `forms` are Stripe's answers, perhaps in another form."""

@@ -1,0 +1,84 @@
+"""Echoes that come between two steps of a sync, after a change of the link, or after an update that changed nothing.
+
+Each of these cases is one that `test_echo_property.py` has found.
+"""
+
+import pytest
+from aiohttp import web
+
+from sandbox.faults import Fault, Switches
+from tests.conftest import World
+from tests.integration.steps import change, reconcile, time_passes
+from tests.integration.test_echoes import RIGHT, apply, both, plant, recheck, update_by_another_app
+
+
+class OnlyOurWritesFail(Switches):
+    """Stripe refuses what the worker writes, and takes what Autumn writes."""
+
+    def pick(self, request: web.Request) -> Fault | None:
+        """See Switches."""
+        return Fault("503") if request.headers.get("Idempotency-Key", "").startswith("autumn:") else None
+
+
+async def test_echo_between_link_and_profile_loses_nothing(world: World) -> None:
+    world.stripe.webhooks.without_change = True
+    plant(world)
+    other = world.stripe.seed_customer(name="X", email="x@example.com")["id"]
+    switches, world.stripe.switches = world.stripe.switches, OnlyOurWritesFail()
+    await change(world, "ann", stripe_id=other)
+    await world.run()
+    await world.stripe.webhooks.deliver_all()
+    assert both(world, "name") == ("X", "X")
+    world.stripe.switches = switches
+    await time_passes(world)
+    await world.run()
+    await recheck(world)
+    assert both(world, "name") == ("Ann", "Ann")
+    assert both(world, "email") == (RIGHT, RIGHT)
+
+
+@pytest.mark.parametrize("by", ["an app in Autumn", "a person in Stripe"])
+async def test_late_echo_of_an_update_that_changed_nothing_loses_no_change_since(world: World, by: str) -> None:
+    world.stripe.webhooks.without_change = True
+    stripe_id = plant(world)
+    await apply(world, metadata={"k": 1})
+    late = world.stripe.webhooks.events[0]
+    if by == "an app in Autumn":
+        await update_by_another_app(world, name="Theirs")
+    else:
+        world.stripe.edit(stripe_id, name="Theirs")
+    await world.stripe.webhooks.deliver_all()
+    await world.stripe.webhooks.deliver(late)
+    assert both(world, "name") == ("Ann", "Theirs")
+    await reconcile(world, "ann")
+    await world.run()
+    assert both(world, "name") == ("Theirs", "Theirs")
+
+
+async def test_echo_that_fills_a_field_gives_way_to_what_a_person_wrote_since(world: World) -> None:
+    world.stripe.webhooks.without_change = True
+    plant(world)
+    world.autumn.customers["ann"]["name"] = None
+    other = world.stripe.seed_customer(name="X")["id"]
+    await apply(world, stripe_id=other)
+    late = world.stripe.webhooks.events[0]
+    world.stripe.edit(other, name="By hand")
+    await world.stripe.webhooks.deliver_all()
+    await world.stripe.webhooks.deliver(late)
+    assert both(world, "name") == ("X", "By hand")
+    await reconcile(world, "ann")
+    await world.run()
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+@pytest.mark.parametrize("target", ["the same", "another"])
+async def test_relink_after_an_echo_takes_no_older_value_along(world: World, target: str) -> None:
+    plant(world)
+    await apply(world, name="v2")
+    world.autumn.customers["ann"]["name"] = "Ann"  # as a late webhook leaves it
+    link = world.autumn.customers["ann"]["stripe_id"]
+    other = world.stripe.seed_customer(name="X", email="x@example.com")["id"]
+    await apply(world, stripe_id=link if target == "the same" else other)
+    await recheck(world)
+    assert both(world, "name") == ("v2", "v2")
+    assert both(world, "email") == (RIGHT, RIGHT)

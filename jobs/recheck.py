@@ -30,8 +30,6 @@ OLDER_KEPT: Final = 32
 FIELDS_KEPT: Final = 64
 NO_VALUE: Final = "none"
 """In place of a digest: there was no value, and nobody has cleared it on purpose."""
-NO_VALUE: Final = "none"
-"""In place of a digest: there was no value, and nobody has cleared it on purpose."""
 KEPT_SECONDS: Final = 540.0
 """How long a value is kept after it was written, or could last be reverted: until the next try or recheck."""
 

@@ -21,7 +21,7 @@ from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn
 from jobs.profile import PROFILE, Refused, UpdateStripe, digest_of, divided, fields_of, form_digest, refused_field
 from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
 from jobs.recheck import Fields, Memory, flat, nested, shown_by
-from jobs.record import parse_refused
+from jobs.record import parse_pairs
 from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -240,7 +240,10 @@ class Round:
             case UpdateAutumn():
                 return await self._send(step, autumn, view, asked)
             case CreateInStripe(autumn_id):
-                self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
+                created, is_repeated = await self.writes.create_in_stripe(autumn_id)
+                # One that was created for this id before may have gone to another Autumn customer by a rename.
+                elsewhere = await self._linked_elsewhere(autumn, (created,)) if is_repeated else {}
+                self._view = replace(view, ours=(created,), linked_elsewhere=elsewhere)
             case UpdateStripe():
                 shown = next(each for each in view.everyone if each.id == step.stripe_id)
                 written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
@@ -321,8 +324,7 @@ class Round:
 
     @property
     def _known_forms(self) -> dict[str, tuple[str, str]]:
-        kept = self.writes.record.get("forms", self.writes.mail.record.get("forms", ""))
-        return {name: (sent, stored) for name, (sent, stored) in json.loads(kept).items()} if kept else {}
+        return parse_pairs(self.writes.record.get("forms", self.writes.mail.record.get("forms", "")))
 
     def _known_refusals(self, step: UpdateStripe, asked: Asked) -> list[Refused]:
         """The fields of a step that an earlier sync found to be refused, with the same values.
@@ -332,7 +334,7 @@ class Round:
         values = fields_of(step)
         return [
             Refused(name, code, digest)
-            for name, (code, digest) in parse_refused(self.writes.mail.record.get("refused", "")).items()
+            for name, (code, digest) in parse_pairs(self.writes.mail.record.get("refused", "")).items()
             if name not in asked.said and digest == digest_of(self.memory.customer_id, name, values.get(name))
         ]
 

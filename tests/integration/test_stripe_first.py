@@ -257,6 +257,21 @@ async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
     assert ("ann" in world.autumn.customers) == (is_created_by == "another app")
 
 
+async def test_old_id_whose_customer_no_search_shows_yet_needs_review(world: World) -> None:
+    world.autumn.seed("ann", name="Ann")
+    await change(world, "ann", metadata={"k": 1})
+    await world.run()
+    stripe_id = world.autumn.customers["ann"]["stripe_id"]
+    world.autumn.customers["bob"] = {**world.autumn.customers.pop("ann"), "id": "bob"}
+    world.stripe.search_lag_seconds = 3600
+    world = under(world, when_missing="create")
+    event = await change(world, "ann", name="Another Ann")
+    await world.run()
+    assert await status(world, event) == ("dead", "needs-review")
+    assert world.autumn.customers["ann"]["stripe_id"] is None
+    assert world.stripe.customers[stripe_id]["name"] == "Ann"
+
+
 async def test_lost_link_of_a_customer_that_nobody_else_has_is_found_again(world: World) -> None:
     plant(world, "bob")
     ours = world.stripe.seed_customer(name="Old", metadata={"autumn_id": "ann"})["id"]

@@ -145,7 +145,8 @@ class Round:
         target = view.wanted or view.linked or next(iter(view.ours), None)
         self.memory.expect(fields, shown_by(autumn), [flat(each) for each in spoken])
         if target is not None:
-            self.memory.overwrite(shown_by(autumn), {name: getattr(target, name) for name in PROFILE})
+            shown = {name: getattr(target, name) for name in PROFILE}
+            self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             self.memory.stripe_id = target.id
             await self.writes.remember(self.memory)
@@ -210,7 +211,7 @@ class Round:
             case UpdateStripe():
                 shown = next(each for each in view.everyone if each.id == step.stripe_id)
                 written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
-                self.memory.overwrite(shown_by(autumn), written_over)
+                self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.

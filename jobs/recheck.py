@@ -111,16 +111,19 @@ class Memory:
         """The fields that were written to Stripe and not accepted by Autumn."""
         return frozenset(name for name, known in self.fields.items() if known.unaccepted)
 
-    def overwrite(self, autumn: Fields, stripe: Fields) -> None:
-        """Note the names and e-mails of somebody else in Stripe, before they are written over.
+    def overwrite(self, autumn: Fields, stripe: Fields) -> bool:
+        """Note the names and e-mails of somebody else in Stripe, before they are written over; whether one is new.
 
         Their webhook may be on its way to Autumn: it is right there, unless the field has been changed since.
         """
+        is_new = False
         for name in PROFILE:
             known, shown = self.fields.get(name, Known(self.now)), self._digest(name, stripe.get(name))
             ours = {*known.newest, *known.older, known.unaccepted, self._digest(name, autumn.get(name))}
             if stripe.get(name) and shown not in ours:
+                is_new |= shown not in known.overwritten
                 self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
+        return is_new
 
     def expect(self, requested: Fields, autumn: Fields, spoken: Sequence[Fields] = ()) -> None:
         """Note what is about to be written, and what is older then: what Autumn shows, and what was written before.

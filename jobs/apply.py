@@ -114,7 +114,7 @@ class Round:
                     raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
                 taken.append(step)
                 asked = await self._take_step(step, autumn, view, asked, entries)
-        self.memory.note_agreement()
+        self.memory.note_agreement(besides=asked.left)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
         self.writes.record["refused"] = json.dumps(kept) if kept else ""
         self.has_agreed = True

@@ -55,13 +55,15 @@ class Wishes:
 
     `cleared` are the fields that a change set to null: only those may be blanked. `requested` are those that a change
     names: they are written in exactly the form that was sent. `refused` are left out. `restored` are the values that
-    Stripe had before a change that Autumn did not accept, for fields that Autumn has no value for.
+    Stripe had before a change that Autumn did not accept, for fields that Autumn has no value for. `left` are the names
+    and e-mails that waiting changes name: what Autumn shows of them may be older than what Stripe shows.
     """
 
     cleared: frozenset[str] = frozenset()
     requested: frozenset[str] = frozenset()
     refused: tuple[Refused, ...] = ()
     restored: Mapping[str, str] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
 
 
 def fields_of(step: UpdateStripe) -> dict[str, str]:
@@ -162,6 +164,8 @@ def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None
 
 def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
     """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
+    if name in wishes.left:
+        return None
     if autumn:
         is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe)
         return None if is_same else autumn

@@ -38,7 +38,7 @@ async def reapply(this_round: Round, later: Mapping[str, JsonValue]) -> None:
         return
     lost = this_round.lost(autumn, view, besides=later)
     if lost:
-        await _reapply(this_round, lost)
+        await _reapply(this_round, lost, frozenset(flat(later)))
         return
     unsaid = {name: value for name, value in shown_by(autumn).items() if name not in flat(later)}
     if this_round.memory.is_stale(unsaid):
@@ -57,8 +57,8 @@ async def restore(this_round: Round, left: Mapping[str, JsonValue]) -> None:
         await this_round.agree(Asked())
 
 
-async def _reapply(this_round: Round, lost: Fields) -> None:
-    """Request the values again, unless that was in vain too often."""
+async def _reapply(this_round: Round, lost: Fields, left: frozenset[str]) -> None:
+    """Request the values again, unless that was in vain too often; what is `left` is not written."""
     writes, fields = this_round.writes, sorted(lost)
     before = writes.mail.number("put_backs")
     if before >= REAPPLIES_MAX:
@@ -71,7 +71,8 @@ async def _reapply(this_round: Round, lost: Fields) -> None:
         if "stripe_id" in lost:
             await _reapply_link(this_round, lost["stripe_id"])
         rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
-        await this_round.agree(Asked(rest, cleared(nested(lost)), suspicious=this_round.is_suspicious))
+        asked = Asked(rest, cleared(nested(lost)), suspicious=this_round.is_suspicious, left=left)
+        await this_round.agree(asked)
     finally:
         # A try that failed before Autumn took it was not in vain.
         done = int(any(action.kind == "updated-autumn" for action in writes.actions))

@@ -12,7 +12,7 @@ nobody else has them. Purely computational, no I/O here.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -162,15 +162,15 @@ class Memory:
             older = _others([*known.overwritten, *known.newest, *known.older], newest)
             self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
 
-    def note_agreement(self) -> None:
-        """Note that both sides agree: nothing that Autumn has not accepted is left in Stripe.
+    def note_agreement(self, *, besides: Set[str] = frozenset()) -> None:
+        """Note that both sides agree but for some fields: nothing that Autumn has not accepted is left in Stripe.
 
         What was kept for the end of a doubt has served its purpose.
         """
         self.fields = {
             name: replace(
                 known,
-                unaccepted="",
+                unaccepted=known.unaccepted if name in besides else "",
                 older=_others(known.older, known.newest),
                 kept=known.kept if self.is_in_doubt else (),
             )

@@ -101,8 +101,13 @@ class Round:
         resources, taken = self.writes.resources, list[Step]()
         requested = asked.said
         while True:
-            refused = tuple(each for each in self._refused if each.field not in asked.said)
-            asked = replace(asked, autumn_accepts=self.autumn_accepts, refused=refused, forms=self._known_forms)
+            asked = replace(
+                asked,
+                refused=tuple(each for each in self._refused if each.field not in asked.said),
+                forms=self._known_forms,
+                left=self.named_later - asked.requested,
+                autumn_accepts=self.autumn_accepts,
+            )
             autumn, view = await self.look(asked)
             asked = self._with_unaccepted(asked, autumn, view)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
@@ -120,7 +125,7 @@ class Round:
             for step in plan.steps:
                 taken.append(step)
                 asked = await self._take_step(step, autumn, view, asked, entries)
-        self.memory.note_agreement()
+        self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
         self.writes.record["refused"] = json.dumps(kept) if kept else ""
         self.has_agreed = True
@@ -144,11 +149,8 @@ class Round:
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
             return asked
-        left = {*asked.said, *asked.cleared, *self.named_later}
-        cleared_there = {
-            name for name in self.memory.unaccepted(autumn, shown) if not getattr(autumn, name) and name not in left
-        }
-        return replace(asked, cleared=asked.cleared | cleared_there)
+        never_accepted = self.memory.unaccepted(autumn, shown) - asked.said.keys()
+        return replace(asked, cleared=asked.cleared | {name for name in never_accepted if not getattr(autumn, name)})
 
     async def _expect(
         self,
@@ -166,7 +168,7 @@ class Round:
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
         said = [flat(each) for each in spoken]
         self.memory.expect(fields, shown_by(autumn), shown, said, is_new=bool(asked.requested))
-        self.memory.overwrite(shown_by(autumn), shown)
+        self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             if target.id == autumn.stripe_id:
                 self.memory.note_link(target.id)
@@ -247,7 +249,7 @@ class Round:
             case UpdateStripe():
                 shown = next(each for each in view.everyone if each.id == step.stripe_id)
                 written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
-                self.memory.overwrite(shown_by(autumn), written_over)
+                self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.

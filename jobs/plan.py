@@ -78,8 +78,8 @@ class Asked:
     sent already or not: only those may be blanked in Stripe, and a `stripe_id` among them means unlinked on purpose.
     `gone_confirmed`: Autumn too finds the linked customer gone. `suspicious`: a write may have landed late.
     `requested` are the fields that the change names, sent already or not. `refused` are those that Stripe does not
-    take, and `forms` those that it stores in another form, see `Wishes`. `autumn_accepts` is False for a probe until
-    Autumn has accepted an update: nothing is written to Stripe before that.
+    take, `forms` those that it stores in another form, and `left` those that are left to waiting changes, see `Wishes`.
+    `autumn_accepts` is False for a probe until Autumn has accepted an update: nothing is written to Stripe before that.
     """
 
     said: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -89,12 +89,13 @@ class Asked:
     requested: frozenset[str] = frozenset()
     refused: tuple[Refused, ...] = ()
     forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
     autumn_accepts: bool = True
 
     @property
     def wishes(self) -> Wishes:
         """What decides about an update of Stripe."""
-        return Wishes(self.cleared, self.requested, self.refused, self.forms)
+        return Wishes(self.cleared, self.requested, self.refused, self.forms, self.left)
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,15 @@ class Wishes:
 
     `cleared` are the fields that a change set to null: only those may be blanked. `requested` are those that a change
     names: they are written in exactly the form that was sent. `refused` are left out. `forms` are digests of a name or
-    e-mail as it was sent and as Stripe stored it.
+    e-mail as it was sent and as Stripe stored it. `left` are the fields that waiting changes name: what Autumn shows of
+    them may be older than what Stripe shows.
     """
 
     cleared: frozenset[str] = frozenset()
     requested: frozenset[str] = frozenset()
     refused: tuple[Refused, ...] = ()
     forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
 
 
 def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
@@ -175,6 +177,8 @@ def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None
 
 def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
     """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
+    if name in wishes.left:
+        return None
     if autumn:
         is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe, wishes)
         return None if is_same else autumn

@@ -10,7 +10,7 @@ that nobody else may have: those requested while an update of unknown fate may s
 Autumn that an echo may overwrite before they are in Stripe. Purely computational, no I/O here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -127,16 +127,19 @@ class Memory:
         """The fields that were written to Stripe and not accepted by Autumn."""
         return frozenset(name for name, known in self.fields.items() if known.unaccepted)
 
-    def overwrite(self, autumn: Fields, stripe: Fields) -> None:
-        """Note the names and e-mails of somebody else in Stripe, before they are written over.
+    def overwrite(self, autumn: Fields, stripe: Fields) -> bool:
+        """Note the names and e-mails of somebody else in Stripe, before they are written over; whether one is new.
 
         Their webhook may be on its way to Autumn: it is right there, unless the field has been changed since.
         """
+        is_new = False
         for name in PROFILE:
             known, shown = self.fields.get(name, Known(self.now)), self._digest(name, stripe.get(name))
             ours = {*known.newest, *known.older, known.unaccepted, self._digest(name, autumn.get(name))}
             if stripe.get(name) and shown not in ours:
+                is_new |= shown not in known.overwritten
                 self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
+        return is_new
 
     def expect(
         self, requested: Fields, autumn: Fields, stripe: Fields, spoken: Sequence[Fields] = (), *, is_new: bool = True
@@ -194,15 +197,15 @@ class Memory:
         """Note that what Autumn has not accepted cannot be taken back from Stripe."""
         self.fields = {name: replace(known, unaccepted="") for name, known in self.fields.items()}
 
-    def note_agreement(self) -> None:
-        """Note that both sides agree: nothing that Autumn has not accepted is left in Stripe.
+    def note_agreement(self, *, besides: Set[str] = frozenset()) -> None:
+        """Note that both sides agree but for some fields: nothing that Autumn has not accepted is left in Stripe.
 
         What was kept for the end of a doubt has served its purpose.
         """
         self.fields = {
             name: replace(
                 known,
-                unaccepted="",
+                unaccepted=known.unaccepted if name in besides else "",
                 older=_others([*([known.unaccepted] if known.unaccepted else []), *known.older], known.newest),
                 kept=known.kept if self.is_in_doubt else (),
             )

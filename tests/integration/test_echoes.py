@@ -237,16 +237,45 @@ async def test_edit_in_stripe_that_a_sync_wrote_over_loses_to_a_later_change(
     assert (both(world, "name"), both(world, "email")) == (("v2", "v2"), (email, email))
 
 
-@pytest.mark.parametrize("between", ["an event", "a reconcile"])
+@pytest.mark.parametrize("between", ["an event", "a reconcile", "a recheck"])
 async def test_edit_in_stripe_that_a_sync_wrote_over_comes_back_with_its_webhook(world: World, between: str) -> None:
     stripe_id = plant(world)
+    if between == "a recheck":
+        await apply(world, email=RIGHT.upper())
     world.stripe.edit(stripe_id, name="By hand")
-    await (apply(world, metadata={"k": 1}) if between == "an event" else reconcile(world, "ann"))
+    if between == "an event":
+        await apply(world, metadata={"k": 1})
+    elif between == "a reconcile":
+        await reconcile(world, "ann")
+    else:
+        await time_passes(world)
     await world.run()
     assert both(world, "name") == ("Ann", "Ann")
     await world.stripe.webhooks.deliver_all()
     await recheck(world)
     assert both(world, "name") == ("By hand", "By hand")
+
+
+async def test_edit_in_stripe_that_each_recheck_writes_over_is_no_loop(world: World) -> None:
+    stripe_id, rechecks = plant(world), 0
+    await apply(world, email="ann.new@example.com")
+    while await world.redis.zcard(f"{PREFIX}:looks"):
+        world.stripe.edit(stripe_id, name="By hand")
+        await time_passes(world)
+        await world.run()
+        rechecks += 1
+        assert rechecks < 5
+    assert both(world, "name") == ("Ann", "Ann")
+
+
+async def test_reverted_value_that_a_waiting_change_names_is_never_written_to_stripe(world: World) -> None:
+    plant(world)
+    await apply(world, name="v1", email="ann.new@example.com")
+    world.autumn.customers["ann"].update(name="Ann", email=RIGHT)
+    await apply(world, name="v2")
+    written = [write.changed["name"][1] for write in world.stripe.writes if "name" in write.changed]
+    assert written == ["v1", "v2"]
+    assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
 async def test_edit_in_stripe_just_before_a_change_of_the_same_field_loses(world: World) -> None:

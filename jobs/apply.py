@@ -297,10 +297,7 @@ class Round:
         return asked
 
     def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
-        """The customer after a step, with names and e-mails as they were sent.
-
-        Stripe may store another form of a value, which is as good.
-        """
+        """The customer after a step, with values as they were sent: another form that Stripe stores is as good."""
         before = next(each for each in view.everyone if each.id == step.stripe_id)
         sent: dict[str, Any] = {}
         for name in PROFILE:

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from sandbox.faults import Fault, Switches
 from tests.conftest import World
+from tests.integration.echo_steps import RIGHT, apply, both, plant, recheck, update_by_another_app
 from tests.integration.steps import change, reconcile, time_passes
-from tests.integration.test_echoes import RIGHT, apply, both, plant, recheck, update_by_another_app
 
 
 class OnlyOurWritesFail(Switches):

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from jobs.forget import Forgotten, StillWaitingError, forget
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
-from tests.integration.steps import change, seed, time_passes
+from tests.integration.steps import change, reconcile, seed, time_passes
 
 ANN = "user_forgetme"
 BAD = '{"emial": "ann@forget.example", "name": "Forgettable Ann"}'
@@ -140,3 +140,16 @@ async def test_what_comes_after_is_kept_as_of_any_customer(world: World) -> None
     await world.run()
     assert world.autumn.customers[ANN]["name"] == "Ann again"
     assert await about_ann(world.redis) != []
+
+
+async def test_reconcile_after_forgetting_repairs_same_drift_again(world: World) -> None:
+    seed(world, ANN)
+    await change(world, ANN, name="Forgettable Ann")
+    await world.run()
+    stripe_id = world.autumn.customers[ANN]["stripe_id"]
+    for _ in range(2):
+        world.stripe.edit(stripe_id, name="Drift")
+        await forget_ann(world)
+        await reconcile(world, ANN)
+        await world.run()
+        assert world.stripe.customers[stripe_id]["name"] == "Forgettable Ann"

@@ -19,7 +19,7 @@ from jobs.recheck import Fields, flat, nested, shown_by
 log = structlog.get_logger(__name__)
 
 REAPPLIES_MAX: Final = 3
-"""How often in a row a value is reapplied: whoever reverts it each time would make a loop of it."""
+"""How often in a row a value is reapplied. Somebody who reverts it each time would make a loop of it."""
 STALE_READ_SECONDS: Final = 2.0
 
 

@@ -77,7 +77,7 @@ class Writes:
     async def _refuse_old_id(self, customer_id: str) -> None:
         """Raise GiveUp where a Stripe customer carries this id and another Autumn customer is linked to it.
 
-        So it is after a rename in Autumn: whoever created the old id anew would share the other's Stripe customer.
+        That happens after a rename in Autumn. A customer with the old id would share the other's Stripe customer.
         """
         ours, _ = await self.resources.stripe.find_ours(customer_id, None)
         if not ours:

@@ -115,6 +115,18 @@ class RedisPlace(BaseSettings):
             raise ValueError("REDIS_CERTIFICATE: is of use only where REDIS_URL begins with rediss://")
         return self
 
+    @model_validator(mode="after")
+    def _keys_do_not_meet(self) -> "RedisPlace":
+        if self.key_prefix == "arq":
+            raise ValueError("KEY_PREFIX: arq is the prefix of arq's own keys: choose another one")
+        own = (f"{self.key_prefix}:", "arq:")
+        if self.inbox_stream.startswith(own) or self.inbox_stream == f"{self.key_prefix}-outcomes":
+            raise ValueError(
+                f"INBOX_STREAM: {self.inbox_stream} is a key of the worker's own: choose a name that does not begin "
+                f"with {' or '.join(own)} and is not {self.key_prefix}-outcomes"
+            )
+        return self
+
 
 class Measures(RedisPlace):
     """What it takes beside to judge how the work goes: rates and the schedule of scans. It needs no key of a service.

@@ -24,6 +24,7 @@ from jobs.sync import sync_customer as sync
 from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
 from worker.metrics import Metrics
+from worker.ownership import ForeignDeploymentError
 from worker.startup import RedisAwayError, wait_for_redis
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
@@ -124,9 +125,11 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 
 def scan_worker_settings(settings: Settings) -> type:
     """The class of settings that arq reads for a scanner, on a queue of its own."""
+    # The job's id, for all of Redis, is made of this name and the minute.
+    name = f"{settings.key_prefix}:ask_for_a_scan"
     attributes = {
         **_of_both(settings),
-        "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
+        "cron_jobs": [cron(ask_for_a_scan, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "queue_name": scan_queue_name(settings.key_prefix),
         "on_startup": _start_scanner,
     }
@@ -175,7 +178,7 @@ def __getattr__(name: str) -> type:
             log.warning("redis_at_risk", risk=risk)
         # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
         logging.getLogger().handlers.clear()
-    except (SettingsError, RedisUnfitError) as error:
+    except (SettingsError, RedisUnfitError, ForeignDeploymentError) as error:
         _end(EX_CONFIG, f"The worker cannot start:\n{error}\n")
     except RedisAwayError as error:
         _end(EX_UNAVAILABLE, f"{error}\n")

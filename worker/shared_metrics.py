@@ -55,6 +55,14 @@ def _waiting(overview: Overview) -> Iterator[Metric]:
         "How long ago the oldest change was sent that is neither applied nor dead; 0 where there is none.",
         overview.age_seconds(overview.oldest_sent_ms) or 0,
     )
+    blocked = GaugeMetricFamily(
+        "customer_sync_blocked",
+        "Shared keys of a wrong type, and loops of workers that keep failing.",
+        labels=["kind"],
+    )
+    blocked.add_metric(["key"], len(overview.wrong_keys))
+    blocked.add_metric(["loop"], len(overview.failing))
+    yield blocked
 
 
 def _ends(overview: Overview) -> Iterator[Metric]:

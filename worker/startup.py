@@ -14,8 +14,10 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings
 from worker.connection import PATIENCE_SECONDS, PAUSE_SECONDS, open_briefly
+from worker.key_types import wrong_core_keys
+from worker.ownership import refuse_foreign
 from worker.redis_access import lacking_rights
-from worker.redis_errors import Trouble, trouble_of_rights, trouble_with
+from worker.redis_errors import Trouble, trouble_of_rights, trouble_of_types, trouble_with
 from worker.watchdog import RedisUnfitError, check_redis
 
 log = structlog.get_logger(__name__)
@@ -29,7 +31,8 @@ async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_
     """Wait until Redis answers, and return what is at risk with it, a sentence each.
 
     Raises RedisUnfitError if a person has to mend a setting, a right or Redis itself, and RedisAwayError if Redis is
-    away for longer than `patience_seconds`. Raises CancelledError on SIGTERM.
+    away for longer than `patience_seconds`. Raises ForeignDeploymentError if the keys there are another deployment's,
+    and CancelledError on SIGTERM.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
@@ -54,7 +57,7 @@ async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_
 
 
 async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
-    """What is at risk, or what keeps Redis from being used. Raises RedisUnfitError."""
+    """What is at risk, or what keeps Redis from being used. Raises RedisUnfitError and ForeignDeploymentError."""
     try:
         risks = await check_redis(redis)
         lacking = await lacking_rights(redis, settings.key_prefix, settings.inbox_stream)
@@ -63,6 +66,10 @@ async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
         # A Redis that cannot save refuses PING, and a node of a cluster a key, even if INFO is not allowed.
         await redis.ping()
         await redis.exists(settings.inbox_stream)
+        wrong = await wrong_core_keys(redis, settings.key_prefix, settings.inbox_stream)
+        if wrong:
+            return trouble_of_types(wrong)
+        await refuse_foreign(settings, redis)
     except RedisError as error:
         return await trouble_with(redis, error)
     return risks

@@ -1,0 +1,1 @@
+"""What an app, or an operator's mistake, can do to a worker: each attack is played, and the work goes on."""

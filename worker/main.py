@@ -25,7 +25,7 @@ from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
 from worker.metrics import Metrics
 from worker.ownership import ForeignDeploymentError
-from worker.startup import RedisAwayError, wait_for_redis
+from worker.startup import RedisAwayError, prepare
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
@@ -174,7 +174,7 @@ def __getattr__(name: str) -> type:
     try:
         settings = load()
         configure_logs(settings.log_format, settings.log_level)
-        for risk in asyncio.run(wait_for_redis(settings)):
+        for risk in asyncio.run(prepare(settings)):
             log.warning("redis_at_risk", risk=risk)
         # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
         logging.getLogger().handlers.clear()

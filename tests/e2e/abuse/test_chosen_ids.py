@@ -1,14 +1,20 @@
 """Entries whose id an app chose: far ahead of the clock, or the last one that a stream can have."""
 
+import sys
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from jobs.enqueue import outcome_of
 from jobs.mailbox import MAX_AHEAD_MS, Mailbox
 from jobs.overview import read_overview
+from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.e2e.test_start import ended
+from tests.e2e.watching import watched
 from tests.integration.steps import change, seed
 
 LAST = f"{2**64 - 1}-{2**64 - 1}"
@@ -70,3 +76,45 @@ async def test_inbox_is_not_deleted_while_anything_is_in_it(redis: Redis) -> Non
     await mailbox.move()
     assert not await redis.exists(INBOX)
     assert len(await read_dead(redis)) == 4
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    async with sandbox() as everything:
+        everything.autumn.seed("ann")
+        yield everything
+
+
+async def test_pages_and_commands_show_times_of_chosen_ids(box: Sandbox) -> None:
+    async with watched(box.environment) as shown, Redis.from_url(box.redis.url) as redis:
+        await redis.xadd(f"{PREFIX}:mailbox:ann", dict(FIELDS.items()), id=LAST)
+        await redis.zadd(f"{PREFIX}:oldest", {"ann": 2**64})
+        await redis.zadd(f"{PREFIX}:waiting", {"ann": 9e15})
+        await redis.xadd(f"{PREFIX}:dead", {"entry": LAST, "customer": "ann", "reason": "future_id"}, id=LAST)
+        await redis.set(f"{PREFIX}:last-success", str(2**70))
+        for path in ("/", "/readyz", "/metrics"):
+            status, text = await shown.get(path)
+            assert status in {200, 503}, text
+        for words in (
+            ["status"],
+            ["status", "--json"],
+            ["status", "ann"],
+            ["status", "ann", "--json"],
+            ["dead", "list"],
+        ):
+            code, output = await ended(box, [sys.executable, "-m", "worker", *words])
+            assert code == 0, output
+            assert "Traceback" not in output
+
+
+async def test_doctor_finds_an_inbox_that_is_closed_for_good(box: Sandbox) -> None:
+    doctor = [sys.executable, "-m", "worker", "doctor"]
+    async with Redis.from_url(box.redis.url) as redis:
+        await redis.xdel(INBOX, await redis.xadd(INBOX, dict(FIELDS.items()), id=LAST))
+        with pytest.raises(ResponseError, match="exhausted the last possible ID"):
+            await redis.xadd(INBOX, dict(FIELDS.items()))
+        code, output = await ended(box, doctor)
+        assert code == 1
+        assert f"the last id of the inbox, {LAST}, is ahead of the clock" in output
+        await redis.delete(INBOX)
+        assert (await ended(box, doctor))[0] == 0

@@ -205,7 +205,7 @@ class Settings(Measures):
     port: Annotated[int, Field(ge=1, le=65_535)] | None = _setting("PORT", None)
     """Where /healthz, /readyz, /metrics and the operator's page are served, on all interfaces; unset, nothing is."""
     operator_password: Annotated[SecretStr, Field(min_length=12)] | None = _setting("OPERATOR_PASSWORD", None)
-    """Opens the page at / of PORT. Unset, that page can only be read, and only from the same machine."""
+    """Opens the page at / of PORT. Unset, that page can only be read, at an address that the worker logs."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
 

@@ -102,10 +102,10 @@ async def _read(request: web.Request) -> None:
         raise web.HTTPBadRequest(text="The body is malformed.") from None
 
 
-def _is_not_about_a_malformed_request(record: logging.LogRecord) -> bool:
-    """Leave out what aiohttp logs, with a stack, of each request that is no HTTP: anybody may send those."""
+def _is_not_a_clients_fault(record: logging.LogRecord) -> bool:
+    """Leave out what aiohttp logs, with a stack, of each client that sends no HTTP or hangs up: anybody may do so."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | ConnectionError)
 
 
 def _json(answer: dict[str, Any], *, is_well: bool) -> web.Response:
@@ -121,7 +121,7 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
     Where another process has the port, as a second worker of the same machine may, the block goes on without it, a line
     in the log says so, and the port is tried again until it is free: the work must not wait for who looks at it.
     """
-    logging.getLogger("aiohttp.server").addFilter(_is_not_about_a_malformed_request)
+    logging.getLogger("aiohttp.server").addFilter(_is_not_a_clients_fault)
     runner = web.AppRunner(
         app,
         access_log=None,

@@ -6,6 +6,8 @@ A settings class is made when arq asks for it, so that importing this module rea
 import asyncio
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -168,6 +170,7 @@ def __getattr__(name: str) -> type:
     if name not in _PROCESS_TYPES:
         raise AttributeError(name)
     load, made_of = _PROCESS_TYPES[name]
+    _stop_on_other_signals()
     try:
         settings = load()
         configure_logs(settings.log_format, settings.log_level)
@@ -182,6 +185,13 @@ def __getattr__(name: str) -> type:
     except asyncio.CancelledError:
         _end(0)
     return made_of(settings)
+
+
+def _stop_on_other_signals() -> None:
+    """Have SIGHUP and SIGQUIT stop the process as SIGTERM does, for which arq has a handler; nohup stays nohup."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _end(code: int, text: str = "") -> NoReturn:

@@ -1,4 +1,4 @@
-"""Signals that end a process at once unless it handles them: a terminal that closes, Ctrl-\\, a platform's own choice."""
+"""Signals that end a process at once unless it handles them: of a terminal that closes, and of Ctrl-\\."""
 
 import asyncio
 import signal

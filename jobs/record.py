@@ -4,6 +4,7 @@ Owns the keys of the outcomes, the totals, the customers' records and the dead l
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,8 +91,14 @@ async def read_outcome(redis: Redis, prefix: str, event_id: str) -> Outcome | No
 
 async def read_totals(redis: Redis, prefix: str) -> dict[str, int]:
     """The counters since the beginning, by name."""
-    totals = await _hash(redis, RecordKeys(prefix).totals)
-    return {name.decode(): int(value) for name, value in totals.items()}
+    totals = as_text(await _hash(redis, RecordKeys(prefix).totals))
+    return {name: int(value) for name, value in totals.items() if re.fullmatch(r"-?[0-9]{1,19}", value)}
+
+
+async def read_unreadable_totals(redis: Redis, prefix: str) -> list[str]:
+    """The names of the counters that are not numbers, and that `read_totals` leaves out, in order."""
+    totals = as_text(await _hash(redis, RecordKeys(prefix).totals))
+    return sorted(name for name, value in totals.items() if not re.fullmatch(r"-?[0-9]{1,19}", value))
 
 
 async def read_customer(redis: Redis, prefix: str, customer_id: str) -> dict[str, str]:

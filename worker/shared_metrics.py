@@ -37,6 +37,11 @@ class SharedMetrics(Collector):
             overview = self._state.overview
             yield from _waiting(overview)
             yield from _ends(overview)
+            yield GaugeMetricFamily(
+                "customer_sync_unreadable_totals_kept",
+                "Totals in Redis that are not numbers, and are left out here.",
+                len(self._state.unreadable_totals),
+            )
             yield from _services(overview, self._state.rate_shares)
             yield from _scans(self._state.scan)
 

@@ -24,7 +24,7 @@ from worker.health import readiness_json, why_a_person_should_look, why_no_write
 from worker.metrics import Metrics
 from worker.pulse import Pulse
 from worker.shared_metrics import SharedMetrics
-from worker.shared_state import Look
+from worker.shared_state import HOW_TO_REPAIR, Look, SharedState
 
 log = structlog.get_logger(__name__)
 
@@ -50,17 +50,29 @@ def make_app(
     `add_more` adds further routes, which have to ask by themselves who it is.
     """
 
+    told: tuple[str, ...] = ()
+
+    async def look_and_tell() -> SharedState | None:
+        """Look, and log totals that are not numbers, once for as long as they are the same."""
+        nonlocal told
+        state = await look()
+        if state is not None and state.unreadable_totals != told:
+            told = state.unreadable_totals
+            if told:
+                log.warning("totals_unreadable", totals=len(told), names=state.unreadable_names, fix=HOW_TO_REPAIR)
+        return state
+
     async def healthz(_: web.Request) -> web.Response:
         reasons = why_not_alive(pulse, time.monotonic())
         return _json({"alive": not reasons, "reasons": reasons}, is_well=not reasons)
 
     async def readyz(_: web.Request) -> web.Response:
-        state = await look()
+        state = await look_and_tell()
         reasons = [*why_no_write(pulse, time.monotonic()), *why_a_person_should_look(state)]
         return _json(readiness_json(state, reasons), is_well=not reasons)
 
     async def scrape(_: web.Request) -> web.Response:
-        state = await look()
+        state = await look_and_tell()
         shared = SharedMetrics(state, takes_writes=not why_no_write(pulse, time.monotonic()))
         text = generate_latest(metrics.registry) + generate_latest(shared)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})

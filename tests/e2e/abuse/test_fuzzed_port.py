@@ -38,7 +38,7 @@ async def test_no_odd_request_harms_the_worker() -> None:
                 found = STATUS.findall(answer)
                 statuses.update(found)
                 bad = {each for each in found if each >= b"500"} - ANSWERS_OF_A_SERVER_IN_TROUBLE
-                assert not bad, f"seed {SEED}: {bad} for {_shown(parts)}"
+                assert not bad, f"seed {SEED}: {bad} for {_shown(parts)!r}"
             assert await one.is_alive(), f"seed {SEED}: after {[_shown(parts) for parts in sent]}"
         assert {b"200", b"400", b"403", b"404", b"405", b"415"} <= statuses.keys(), statuses
 

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
 from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events, supports_scans
+from config.redis_options import check_redis_options
 
 Mode = Literal["live", "test"]
 Place = TypeVar("Place", bound="RedisPlace")
@@ -96,6 +97,7 @@ class RedisPlace(BaseSettings):
             raise ValueError(
                 "is no address: write redis://USER:PASSWORD@HOST:PORT/0, with the password's / ? # @ as %2F %3F %23 %40"
             ) from None
+        check_redis_options(value.get_secret_value())
         return value
 
     @field_validator("redis_certificate")

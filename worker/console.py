@@ -17,7 +17,7 @@ from config.settings import RedisPlace, SettingsError, load_place
 from worker.connection import open_briefly
 from worker.redis_errors import trouble_with
 
-EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
+EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_CONFIG = 64, 69, 74, 78
 NOT_FOUND = 1
 Answer = TypeVar("Answer")
 

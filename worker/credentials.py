@@ -12,6 +12,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from worker.sessions import Sessions
+from worker.shared_state import READ_SECONDS
 
 TRIES_A_MINUTE: Final = 5
 """Wrong passwords over all workers; who is signed in is not held up by somebody who guesses."""
@@ -45,12 +46,13 @@ class Credentials:
         return _is_same(given, self._token) and not self.has_password
 
     async def sessions(self) -> Sessions:
-        """Return the sessions that are valid now. Raises RedisError.
+        """Return the sessions that are valid now. Raises RedisError, and TimeoutError after READ_SECONDS.
 
         The key is read each time: whoever deletes it ends all sessions, and a Redis that lost it makes all workers
         agree on a new one.
         """
-        kept = await self._signing_key()
+        async with asyncio.timeout(READ_SECONDS):
+            kept = await self._signing_key()
         async with self._deriving:
             if self._sessions is None or self._sessions[0] != kept:
                 self._sessions = kept, Sessions(await asyncio.to_thread(_derived, kept, self._password))

@@ -26,6 +26,14 @@ async def test_workers_that_start_together_agree_on_one_key(redis: Redis) -> Non
     assert await redis.ttl(f"{PREFIX}:sign-in:key") == -1
 
 
+async def test_a_redis_that_hangs_is_not_waited_for(redis: Redis) -> None:
+    one = credentials(redis)
+    await one.sessions()
+    await redis.client_pause(6000)
+    with pytest.raises(TimeoutError):
+        await one.sessions()
+
+
 @pytest.mark.parametrize("other", ["another password", None])
 async def test_another_password_ends_every_session(redis: Redis, other: str | None) -> None:
     one, two = await credentials(redis).sessions(), await credentials(redis, other).sessions()

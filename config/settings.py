@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
 from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events, supports_scans
+from config.redis_options import check_redis_options
 
 Mode = Literal["live", "test"]
 Place = TypeVar("Place", bound="RedisPlace")
@@ -96,6 +97,7 @@ class RedisPlace(BaseSettings):
             raise ValueError(
                 "is no address: write redis://USER:PASSWORD@HOST:PORT/0, with the password's / ? # @ as %2F %3F %23 %40"
             ) from None
+        check_redis_options(value.get_secret_value())
         return value
 
     @field_validator("redis_certificate")
@@ -113,6 +115,18 @@ class RedisPlace(BaseSettings):
     def _certificate_goes_with_tls(self) -> "RedisPlace":
         if self.redis_certificate and not self.redis_url.get_secret_value().startswith("rediss://"):
             raise ValueError("REDIS_CERTIFICATE: is of use only where REDIS_URL begins with rediss://")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_do_not_meet(self) -> "RedisPlace":
+        if self.key_prefix == "arq":
+            raise ValueError("KEY_PREFIX: arq is the prefix of arq's own keys: choose another one")
+        own = (f"{self.key_prefix}:", "arq:")
+        if self.inbox_stream.startswith(own) or self.inbox_stream == f"{self.key_prefix}-outcomes":
+            raise ValueError(
+                f"INBOX_STREAM: {self.inbox_stream} is a key of the worker's own: choose a name that does not begin "
+                f"with {' or '.join(own)} and is not {self.key_prefix}-outcomes"
+            )
         return self
 
 
@@ -207,7 +221,7 @@ class Settings(Measures):
     port: Annotated[int, Field(ge=1, le=65_535)] | None = _setting("PORT", None)
     """Where /healthz, /readyz, /metrics and the operator's page are served, on all interfaces; unset, nothing is."""
     operator_password: Annotated[SecretStr, Field(min_length=12)] | None = _setting("OPERATOR_PASSWORD", None)
-    """Opens the page at / of PORT. Unset, that page can only be read, and only from the same machine."""
+    """Opens the page at / of PORT. Unset, that page can only be read, at an address that the worker logs."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
 

@@ -4,6 +4,7 @@ What all workers share is noted by whichever is first in a minute; the calls of 
 minutes, in a hash an hour. Numbers only: nothing of a customer belongs in here.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,7 @@ MINUTE_MS: Final = 60_000
 MINUTES_AN_HOUR: Final = 60
 KEPT_SECONDS: Final = 25 * 3600
 CALLS: Final = "calls:"
+COUNT: Final = re.compile(r"[0-9]{1,19}")
 COUNTED: Final = ("received", "applied", "dead")
 
 
@@ -62,7 +64,7 @@ class History:
             await pipe.execute()
 
     async def read(self, *, until_ms: int, hours: int) -> list[Minute]:
-        """The minutes of the last hours that were noted, the oldest first."""
+        """The minutes of the last hours that were noted, the oldest first, without those that cannot be read."""
         last = until_ms // MINUTE_MS
         first = last - hours * MINUTES_AN_HOUR
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -71,9 +73,11 @@ class History:
             hashes = await pipe.execute()
         noted: dict[int, dict[str, int]] = {}
         for name, value in (pair for each in hashes for pair in each.items()):
-            number, _, what = name.decode().partition(":")
-            noted.setdefault(int(number), {})[what] = int(value)
-        return [_minute(number, noted[number]) for number in sorted(noted) if first <= number <= last]
+            number, _, what = name.decode(errors="replace").partition(":")
+            if COUNT.fullmatch(number) and COUNT.fullmatch(value.decode(errors="replace")):
+                noted.setdefault(int(number), {})[what] = int(value)
+        whole = [number for number in sorted(noted) if noted[number].keys() >= {*COUNTED, "oldest"}]
+        return [_minute(number, noted[number]) for number in whole if first <= number <= last]
 
 
 def _minute(number: int, noted: Mapping[str, int]) -> Minute:

@@ -10,6 +10,7 @@ from typing import Literal
 from redis.asyncio import Redis
 
 from jobs.errors import Halt, Limited, TryAgain
+from jobs.wrong_types import or_none
 
 FAILURES_TO_CLOSE = 5
 """Syncs in a row, over all workers, that failed for want of a service."""
@@ -75,8 +76,13 @@ async def read_line(redis: Redis, prefix: str) -> Line | None:
     names = ("closed", "kind", "since", "service", "reason", "message")
     async with redis.pipeline(transaction=False) as pipe:
         pipe.hmget(line_key(prefix), list(names))
-        (values,) = await pipe.execute()
-    closed, kind, since, service, reason, message = (value.decode() if value else "" for value in values)
+        (values,) = await pipe.execute(raise_on_error=False)
+    # A key of the wrong type is made anew by the next script that needs it.
+    found = or_none(values) or [None] * len(names)
+    texts = (value.decode(errors="replace") if value else "" for value in found)
+    closed, kind, since, service, reason, message = texts
     if not closed:
         return None
-    return Line("halt" if kind == "halt" else "outage", int(since), service, reason, message)
+    return Line(
+        "halt" if kind == "halt" else "outage", int(since) if since.isdecimal() else 0, service, reason, message
+    )

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
 from jobs.line import line_key
 from jobs.mail import OUTCOMES_KEPT, Ending, Entry, Lease, LeaseLostError, Mail
-from jobs.record import RecordKeys, as_text
+from jobs.record import RecordKeys, as_text, read_remembered, without_broken_fields
 from jobs.scripts import Scripts
 
 MAX_WAITING = 10_000
@@ -29,6 +31,11 @@ CLAIM_MS = 60_000
 """How long a claim of a Stripe customer is held: longer than a round, so that the write is seen by the next one."""
 BATCH = 100
 """Entries that one update may merge."""
+MAX_AHEAD_MS = 300_000
+"""How far the id of an entry may be ahead of the clock of Redis, which makes ids when nobody chooses them. Less would
+refuse what comes after a failover to a clock that is a little behind."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,19 +111,25 @@ class Mailbox:
         return bool(await self._redis.xread({self._inbox: "0"}, count=1, block=block_ms))
 
     async def move(self, count: int = 500) -> tuple[int, bool]:
-        """Move at most `count` entries into the mailboxes; how many, and whether too many customers wait."""
+        """Move at most `count` entries into the mailboxes; how many, and whether too many customers wait.
+
+        Raises ResponseError if entries have to stay because there can be no dead letters: the others were moved.
+        """
         records = self.record_keys
         waits = [self._inbox, self.keys.waiting, self.keys.called, self.keys.oldest]
         keys = [*waits, records.totals, records.dead, records.outcomes]
-        bounds = [CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT]
-        moved, full = await self._scripts.run("move", keys, [self._prefix, count, self._max_waiting, *bounds])
+        bounds = [self._max_waiting, CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT, MAX_AHEAD_MS]
+        moved, full, stuck, replaced = await self._scripts.run("move", keys, [self._prefix, count, *bounds])
+        _log_replaced(replaced)
+        if stuck:
+            raise ResponseError(f"WRONGTYPE {records.dead} is no stream: {stuck} entries stay in the inbox")
         return int(moved), bool(full)
 
     async def call(self, at_most: int) -> tuple[int, list[str]]:
         """Call customers whose time has come, so that `at_most` are called; Redis' milliseconds, and who was called."""
         keys = [self.keys.waiting, self.keys.called, self.keys.looks, line_key(self._prefix), self.record_keys.totals]
         now_ms, customers = await self._scripts.run("call", keys, [self._prefix, at_most, self._call_ms])
-        return int(now_ms), [customer.decode() for customer in customers]
+        return int(now_ms), [customer.decode(errors="replace") for customer in customers]
 
     async def take(self, customer_id: str) -> Mail | None:
         """Take a called customer's mail under a lease; None if it was not called or another has it."""
@@ -126,18 +139,41 @@ class Mailbox:
             self.keys.lease(customer_id),
             self.keys.called,
             self.keys.waiting,
+            self.keys.oldest,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
             self.keys.remembered(customer_id),
             line_key(self._prefix),
+            self.record_keys.totals,
         ]
         taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
         if taken is None:
             return None
-        raw_entries, raw_record, remembered, is_probe = taken
+        if isinstance(taken, bytes):
+            log.error("mailbox_unusable", customer=customer_id, key=self.keys.mailbox(customer_id))
+            return None
+        raw_entries, raw_record, raw_remembered, is_probe, replaced = taken
+        _log_replaced(replaced)
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
-        return Mail(lease, entries, as_text(_pairs(raw_record)), json.loads(remembered), bool(is_probe))
+        record, broken = without_broken_fields(as_text(_pairs(raw_record)))
+        remembered = read_remembered(raw_remembered, time.time())
+        if broken or remembered is None:
+            await self._start_afresh(customer_id, broken, has_remembered=remembered is not None)
+        return Mail(lease, entries, record, remembered or {}, bool(is_probe))
+
+    async def _start_afresh(self, customer_id: str, broken: Sequence[str], *, has_remembered: bool) -> None:
+        """Remove what is kept of a customer and cannot be read, so that it is reported once."""
+        parts = [*broken, *([] if has_remembered else ["remembered"])]
+        log.error("customer_state_reset", customer=customer_id, parts=parts)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            if broken:
+                pipe.hdel(self.record_keys.customer(customer_id), *broken)
+            if not has_remembered:
+                pipe.delete(self.keys.remembered(customer_id))
+            pipe.hincrby(self.record_keys.totals, "customer_states_reset", 1)
+            # The counter may be what is broken: that stops nothing.
+            await pipe.execute(raise_on_error=False)
 
     async def renew(self) -> None:
         """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
@@ -201,6 +237,11 @@ class Mailbox:
     @property
     def _lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
+
+
+def _log_replaced(keys: Sequence[bytes]) -> None:
+    for key in keys:
+        log.warning("key_replaced", key=key.decode(errors="replace"))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -5,10 +5,12 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
-from jobs.line import Line, read_line
+from jobs.failing import FailingLoop, read_failing
+from jobs.line import Line, line_key, read_line
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys, read_customer, read_totals
 from jobs.scripts import Scripts
+from jobs.wrong_types import is_wrong_type, or_none
 
 State = Literal["idle", "waiting", "working"]
 
@@ -30,6 +32,8 @@ class Standing:
     record: dict[str, str]
     look_due_ms: int | None = None
     line: Line | None = None
+    wrong_keys: tuple[str, ...] = ()
+    """Keys of the customer that hold another type of value than they should."""
 
     @property
     def is_known(self) -> bool:
@@ -59,6 +63,10 @@ class Overview:
     totals: dict[str, int]
     line: Line | None
     """Why nothing but a probe goes out; None while all is well."""
+    wrong_keys: tuple[str, ...] = ()
+    """Keys that all customers share and that hold another type of value than they should."""
+    failing: tuple[FailingLoop, ...] = ()
+    """Loops of workers that keep failing."""
 
     @property
     def in_mailboxes(self) -> int:
@@ -73,30 +81,38 @@ class Overview:
 
 async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing:
     """Where one customer stands now. Raises RedisError."""
-    keys = MailboxKeys(prefix)
+    keys, records = MailboxKeys(prefix), RecordKeys(prefix)
     async with redis.pipeline(transaction=True) as pipe:
         pipe.zscore(keys.waiting, customer_id)
         pipe.zscore(keys.called, customer_id)
         pipe.zscore(keys.looks, customer_id)
         pipe.xlen(keys.mailbox(customer_id))
         pipe.xrange(keys.mailbox(customer_id), count=1)
-        waiting, called, look, entries, first = await pipe.execute()
+        pipe.hget(records.customer(customer_id), "settled")
+        answers = await pipe.execute(raise_on_error=False)
+    waiting, called, look, entries, first, _ = (or_none(answer) for answer in answers)
+    wrong = [keys.mailbox(customer_id)] if is_wrong_type(answers[3]) else []
+    wrong += [records.customer(customer_id)] if is_wrong_type(answers[5]) else []
     state: State = "idle" if waiting is None else "waiting"
     return Standing(
         customer=customer_id,
         state=state if called is None else "working",
         due_ms=int(waiting) if waiting is not None and called is None else None,
-        entries=entries,
+        entries=entries or 0,
         oldest_entry=first[0][0].decode() if first else None,
         record=await read_customer(redis, prefix, customer_id),
         look_due_ms=int(look) if look is not None else None,
         line=await read_line(redis, prefix),
+        wrong_keys=tuple(wrong),
     )
 
 
 async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[Standing]:
     """Where those customers stand whose changes have waited longest, the longest first. Raises RedisError."""
-    found = await redis.zrange(MailboxKeys(prefix).oldest, 0, at_most - 1)
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.zrange(MailboxKeys(prefix).oldest, 0, at_most - 1)
+        (answer,) = await pipe.execute(raise_on_error=False)
+    found = or_none(answer) or []
     return [await read_standing(redis, prefix, customer.decode(errors="replace")) for customer in found]
 
 
@@ -104,8 +120,9 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
     """How much waits now. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [inbox, waits.waiting, waits.called, waits.oldest, records.dead, records.last_success]
+    keys += [waits.looks, records.outcomes, records.totals, line_key(prefix)]
     counted = await Scripts(redis, "overview").run("overview", keys)
-    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms = counted
+    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms, wrong = counted
     return Overview(
         now_ms=now_ms,
         inbox=in_inbox,
@@ -117,4 +134,6 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
         last_success_ms=last_success_ms,
         totals=await read_totals(redis, prefix),
         line=await read_line(redis, prefix),
+        wrong_keys=tuple(key.decode() for key in wrong),
+        failing=await read_failing(redis, prefix),
     )

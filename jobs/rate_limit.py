@@ -26,6 +26,7 @@ from jobs.autumn_errors import LATE_SECONDS
 from jobs.errors import Limited, TryAgain
 from jobs.scripts import Scripts
 from jobs.watch import NOBODY, Watch
+from jobs.wrong_types import or_none
 
 HOLD_MS = 4_000
 """How long a place is held at a time: one whose worker was killed is free again so soon."""
@@ -211,7 +212,9 @@ async def read_shares(
         pipe.time()
         for name in names:
             pipe.hmget(f"{_limit_key(prefix, name)}:slow", ["steps", "since"])
-        (seconds, microseconds), *slowed = await pipe.execute()
+        (seconds, microseconds), *answers = await pipe.execute(raise_on_error=False)
+    # A key of the wrong type is made anew by the next call.
+    slowed = [or_none(answer) or (None, None) for answer in answers]
     now_us = seconds * 1_000_000 + microseconds
     recover_us = int(recover_seconds * 1_000_000)
     return {name: _share_of(now_us, recover_us, *slow) for name, slow in zip(names, slowed, strict=True)}
@@ -219,7 +222,7 @@ async def read_shares(
 
 def _share_of(now_us: int, recover_us: int, steps: bytes | None, since_us: bytes | None) -> float:
     """What the reserving script makes of the steps that a rate was slowed down by."""
-    if steps is None or since_us is None:
+    if steps is None or since_us is None or not (steps.isdigit() and since_us.isdigit()):
         return 1.0
     return float(0.5 ** max(0, int(steps) - (now_us - int(since_us)) // recover_us))
 

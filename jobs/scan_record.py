@@ -4,6 +4,7 @@ Owns these keys. Everything in here is bounded, however many customers and findi
 """
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +22,8 @@ RUNS_KEPT: Final = 30
 FINGERPRINT_BYTES_KEPT: Final = 4_000_000
 """Half a million findings; of a run with more there is nothing to compare the next one with."""
 UNFINISHED_SECONDS: Final = 7 * 86_400
+UNREADABLE: Final = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
+"""What reading something raises that no scan has written."""
 
 
 class ScanRunningError(Exception):
@@ -134,18 +137,21 @@ class ScanRecord:
         return None if kept is None else kept[1:]
 
     async def watermark_ms(self) -> int | None:
-        """When the last run began that did what the schedule asks for; None where there was none."""
-        kept = await self._redis.get(self._keys.watermark)
-        return None if kept is None else int(kept)
+        """When the last run began that did what the schedule asks for; None if there was none, or it is no number."""
+        kept: bytes = await self._redis.get(self._keys.watermark) or b""
+        return int(kept) if re.fullmatch(rb"[0-9]{1,15}", kept) else None
 
     async def history(self) -> tuple[ScanRun, ...]:
-        """The last runs, the newest first."""
+        """The last runs, the newest first, without those that cannot be read."""
         kept: list[bytes] = await self._redis.lrange(self._keys.history, 0, -1)  # type: ignore[misc]  # one type for both clients
-        return tuple(_read_run(json.loads(each)) for each in kept)
+        return tuple(run for run in map(_read_run, kept) if run is not None)
 
     async def _last_sign(self) -> ScanProgress | None:
         kept = await self._redis.get(self._keys.run)
-        return read_progress(kept) if kept else None
+        try:
+            return read_progress(kept) if kept else None
+        except UNREADABLE:
+            return None
 
     @property
     def _lease_ms(self) -> int:
@@ -156,10 +162,16 @@ class ScanRecord:
         return bool(await self._scripts.run("scan", keys, [self._token, lease_ms, progress, UNFINISHED_SECONDS]))
 
 
-def _read_run(said: Mapping[str, Any]) -> ScanRun:
-    """What `end` noted, by whatever version."""
-    changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None
-    return ScanRun(**{**_known(ScanRun, said), "changed": changed})
+def _read_run(kept: bytes) -> ScanRun | None:
+    """What `end` noted, by whatever version; None if it is something else."""
+    try:
+        said = json.loads(kept)
+        changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None
+        run = ScanRun(**{**_known(ScanRun, said), "changed": changed})
+        are_numbers = all(isinstance(each, int) for each in (run.started_ms, run.ended_ms, run.findings))
+    except UNREADABLE:
+        return None
+    return run if are_numbers else None
 
 
 def _known(kind: type[Changed | ScanRun], said: Mapping[str, Any]) -> dict[str, Any]:

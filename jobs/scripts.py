@@ -6,6 +6,7 @@ the order they were asked for, but for those that Redis has to be told first: wh
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -14,6 +15,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
+
+_USES = re.compile(r"^-- Uses: (\w+)$", re.MULTILINE)
+"""Names another file in a script's head, the functions of which it calls."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,13 @@ class Scripts:
 
 
 def _read(name: str) -> _Script:
-    text = (files("jobs") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    text = _text_of(name)
+    text = "".join([*map(_text_of, _USES.findall(text)), text])
     return _Script(text, sha1(text.encode()).hexdigest())  # noqa: S324 - the name that Redis gives it
+
+
+def _text_of(name: str) -> str:
+    return (files("jobs") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _fail(calls: Sequence[_Call], error: Exception) -> None:

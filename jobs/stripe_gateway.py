@@ -29,6 +29,7 @@ from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error, status_of
 from jobs.stripe_http import CarefulClient, path_of
 from jobs.stripe_models import (
+    AccountAnswer,
     CustomerAnswer,
     CustomerAnswers,
     PaymentAnswer,
@@ -47,6 +48,7 @@ UPDATE = "POST /v1/customers/{id}"
 LIST_PAYMENTS = "GET /v1/payment_intents"
 RETRIEVE_PAYMENT = "GET /v1/payment_intents/{id}"
 UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
+ACCOUNT = "GET /v1/account"
 ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT)
 LIST_LIMIT = 100
 NOBODY_ID = "customer-sync-nobody"
@@ -123,6 +125,10 @@ class StripeGateway:
                 if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                     found[now.id] = now
         return tuple(found.values()), True
+
+    async def account_id(self) -> str:
+        """The id of the account that the key belongs to. Raises SyncError; a restricted key may not read it."""
+        return parse(AccountAnswer, await self._get(ACCOUNT)).id
 
     async def has_search(self) -> bool:
         """Whether the account has search, by a search for a customer that is not there. Raises SyncError."""

@@ -113,6 +113,12 @@ def parse_one(model: type[Object], body: object, object_id: str) -> Object:
     return answer
 
 
+class AccountAnswer(BaseModel):
+    """The account that a key belongs to."""
+
+    id: str
+
+
 def parse(model: type[Model], body: object) -> Model:
     """The body as a model. Raises TryAgain that names the wrong fields, never their values."""
     try:

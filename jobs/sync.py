@@ -143,7 +143,12 @@ def _reports(progress: _Progress, error: str) -> str:
 def _memory(resources: Resources, mail: Mail) -> Memory:
     """What earlier syncs remember of the customer. One that died may have left an update on its way."""
     now = resources.now()
-    memory = Memory.read(mail.lease.customer_id, mail.remembered, now)
+    try:
+        memory = Memory.read(mail.lease.customer_id, mail.remembered, now)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # Of another form than this version writes: the customer starts afresh.
+        log.error("customer_state_reset", customer=mail.lease.customer_id, parts=["remembered"], cause=describe(error))
+        memory = Memory.read(mail.lease.customer_id, {}, now)
     if mail.was_abandoned:
         memory.in_doubt_until = max(memory.in_doubt_until, now + LATE_SECONDS)
     return memory

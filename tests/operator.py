@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import sin
 
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from config.settings import load_settings
 from jobs.history import MINUTE_MS, History
@@ -24,8 +25,15 @@ HOSTILE = "<img src=x onerror=\"document.title='gone'\">\u202e\x00'&"
 
 
 @asynccontextmanager
-async def operator_page(world: World, password: str | None = PASSWORD) -> AsyncIterator[str]:
-    """The address of the page; without a password it is read-only."""
+async def operator_page(world: World) -> AsyncIterator[str]:
+    """The address of the page, which PASSWORD opens."""
+    async with page_with_token(world, PASSWORD) as (url, _):
+        yield url
+
+
+@asynccontextmanager
+async def page_with_token(world: World, password: str | None) -> AsyncIterator[tuple[str, str]]:
+    """The address of the page, and the token that opens it; without a password it is read-only."""
     settings = load_settings(
         REDIS_URL="redis://127.0.0.1",
         AUTUMN_SECRET_KEY=world.autumn.key,
@@ -34,9 +42,11 @@ async def operator_page(world: World, password: str | None = PASSWORD) -> AsyncI
     )
     shared = SharedStateReader(world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule)
     app = web.Application()
-    pages_of(settings, world.redis, world.resources, shared.look)(app)
+    with capture_logs() as logs:
+        pages_of(settings, world.redis, world.resources, shared.look)(app)
+    (token,) = [each["url"].partition("?token=")[2] for each in logs] or [""]
     async with serving(app) as url:
-        yield url
+        yield url, token
 
 
 async def sign_in(tab: Tab, url: str) -> None:

@@ -1,8 +1,11 @@
 """The operator's page, put together from the settings and the doors of a worker."""
 
+import secrets
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
+import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
@@ -11,18 +14,28 @@ from jobs.dead_letters import DeadLetters
 from jobs.overview import read_standing
 from jobs.preview import preview
 from jobs.resources import Resources
+from worker.credentials import Credentials, Tries
 from worker.doorkeeper import Doorkeeper
 from worker.pages import Backstage, add_pages
 from worker.picture import Pictures
-from worker.sessions import Sessions, Tries
 from worker.shared_state import Look
+
+log = structlog.get_logger(__name__)
+SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password, and to act on the page"  # noqa: S105 - not one
 
 
 def pages_of(settings: Settings, redis: Redis, resources: Resources, look: Look) -> Callable[[web.Application], None]:
-    """The operator's page over these doors, to be added to what is served."""
+    """Return what adds the operator's page, over these doors, to what is served.
+
+    Without a password the address that opens the page is logged. Its token is valid for this process alone, because a
+    log is kept for longer than a process runs. The session that it begins is valid on all workers.
+    """
     prefix = settings.key_prefix
-    password = settings.operator_password
-    door = Doorkeeper(Sessions(None if password is None else password.get_secret_value()), Tries(redis, prefix))
+    password = None if settings.operator_password is None else settings.operator_password.get_secret_value()
+    token = secrets.token_urlsafe(32)
+    if password is None:
+        log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
+    door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
     backstage = Backstage(
         pictures=Pictures(redis, settings, look),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),

@@ -1,6 +1,9 @@
 """The command line, `customer-sync` or `python -m worker`: send an event, ask what became of it, see what waits."""
 
+import errno
+import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -14,7 +17,7 @@ from jobs.enqueue import outcome_of
 from jobs.enqueue import send as send_update
 from jobs.events import EventError, new_update, parse_changes
 from jobs.record import Outcome
-from worker.console import EX_USAGE, NOT_FOUND, fail, printable, say, with_redis
+from worker.console import EX_IOERR, EX_USAGE, NOT_FOUND, fail, printable, say, warn, with_redis
 from worker.dead_letters import dead_app
 from worker.doctor import doctor
 from worker.forget import forget
@@ -23,6 +26,7 @@ from worker.status import status
 from worker.story import tell_outcome
 
 DEAD = 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Commands(TyperGroup):
@@ -143,5 +147,29 @@ app.command(short_help="Erase what is kept here about a customer.")(forget)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line. Ends with EX_IOERR if standard output is closed, or takes no more."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process runs
+    if sys.stdout is None:
+        # The next connection would take its place, and be written to.
+        warn("standard output is closed: redirect it to a file, or to /dev/null")
+        sys.exit(EX_IOERR)
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _write_no_more()
+        sys.exit(NOT_FOUND)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _write_no_more()
+        warn(f"standard output takes no more ({error.strerror}): make room, or redirect it elsewhere")
+        sys.exit(EX_IOERR)
+
+
+def _write_no_more() -> None:
+    """Let what is left go nowhere: Python tries once more to write it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

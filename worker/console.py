@@ -6,7 +6,6 @@ No command belongs in here, and nothing that only one of them needs.
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
 import typer
@@ -15,9 +14,10 @@ from redis.exceptions import RedisError
 
 from config.settings import RedisPlace, SettingsError, load_place
 from worker.connection import open_briefly
+from worker.moments import utc
 from worker.redis_errors import trouble_with
 
-EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
+EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_CONFIG = 64, 69, 74, 78
 NOT_FOUND = 1
 Answer = TypeVar("Answer")
 
@@ -79,9 +79,9 @@ def printable(text: str) -> str:
 
 def time_text(milliseconds: int) -> str:
     """A time in milliseconds since the epoch as ISO 8601, to the second, in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    return utc(milliseconds).isoformat(timespec="seconds")
 
 
 def clock_text(milliseconds: int) -> str:
     """A time of the next hours in milliseconds since the epoch, such as `15:04:05 UTC`."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%H:%M:%S UTC")
+    return utc(milliseconds).strftime("%H:%M:%S UTC")

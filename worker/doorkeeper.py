@@ -1,20 +1,21 @@
-"""Who gets to see a page: the password or the same machine, a form that is ours, and what answers say to browsers.
+"""Who gets to see a page: the password or the token, a form that is ours, and what answers say to browsers.
 
-Without OPERATOR_PASSWORD the page can only be read, and only on the machine itself: from its loopback interface, by one
-of its names, and through no proxy, since one on the same machine would make everybody look local.
+Without OPERATOR_PASSWORD the page can only be read, by whoever opens the address with the token that the worker logs at
+its start. Where a request comes from plays no part: a proxy on the same machine makes everybody look local.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from redis.exceptions import RedisError
 
+from worker.credentials import MINUTE_SECONDS, Credentials, Tries
 from worker.rendering import templates
-from worker.sessions import GUEST, MINUTE_SECONDS, OPERATOR, SESSION_SECONDS, Session, Sessions, Tries
+from worker.sessions import GUEST, OPERATOR, READER, SESSION_SECONDS, Session, Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +24,10 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 """What browsers send our forms as; no other kind is read."""
 ANSWER_SECONDS: Final = 20.0
 """Nobody waits longer for a page, whatever Redis and the services do."""
-LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-PROXY_HEADERS: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+HOW_TO_OPEN: Final = (
+    "Open the address with the token: the worker logs it at its start (page_token_issued). "
+    "Or set OPERATOR_PASSWORD, of 12 characters at least, and start the worker again."
+)
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -43,50 +46,101 @@ Plain = Callable[[web.Request], Awaitable[web.Response]]
 Page = Callable[[web.Request, Session, Mapping[str, Any]], Awaitable[web.Response]]
 
 
+@dataclass(frozen=True)
+class Visit:
+    """One request, and the session that it belongs to: its own, or a new one of a guest."""
+
+    request: web.Request
+    sessions: Sessions
+    session: Session
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """What every page shows of it."""
+        return {"token": self.sessions.token(self.session), "is_operator": self.session.is_operator}
+
+    async def is_our_form(self) -> bool:
+        """Whether a form of this session was sent, by no other site."""
+        if self.request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+            return False
+        if self.request.content_type != FORM_TYPE:
+            return False
+        try:
+            form = await self.request.post()
+        except (LookupError, ValueError, OSError):
+            # Of an encoding that there is not, not of the one it says, or cut short.
+            return False
+        return self.sessions.is_token(self.session, str(form.get("token", "")))
+
+    def keep(self, page: web.Response, session: Session | None = None) -> web.Response:
+        """Return the page, with the session, or another one, if the browser has not got it yet."""
+        cookie = self.sessions.cookie(session or self.session)
+        if self.request.cookies.get(COOKIE) != cookie and COOKIE not in page.cookies:
+            # A header that lies only spoils the cookie of whoever sent it.
+            is_secure = self.request.secure or self.request.headers.get("X-Forwarded-Proto", "") == "https"
+            page.set_cookie(
+                COOKIE, cookie, path="/", max_age=SESSION_SECONDS, httponly=True, samesite="Strict", secure=is_secure
+            )
+        return page
+
+
 class Doorkeeper:
     """Lets in, or not."""
 
-    def __init__(self, sessions: Sessions, tries: Tries) -> None:
+    def __init__(self, credentials: Credentials, tries: Tries) -> None:
         """Opens nothing."""
-        self._sessions = sessions
+        self._credentials = credentials
         self._tries = tries
 
     def guard(self, page: Page, *, acts: bool = False) -> Plain:
         """The page for who may see it, and, where it `acts`, for who gave the password. A POST has to be our form's."""
 
-        async def handle(request: web.Request) -> web.Response:
-            session = self._session_of(request)
-            refusal = self._refusal(request, session, acts=acts)
+        async def show(visit: Visit) -> web.Response:
+            refusal = self._refusal(visit, acts=acts)
             if refusal is not None:
                 return refusal
-            if request.method == "POST" and not await self._is_ours(request, session):
+            if visit.request.method == "POST" and not await visit.is_our_form():
                 log.warning("form_refused")
                 return _message(403, "This form is not from here", "Go back to the page, load it again, and repeat it.")
-            shown = await _in_time(page(request, session, self._values(session)))
-            return self._keep(request, shown, session)
+            return visit.keep(await page(visit.request, visit.session, visit.values))
 
-        return handle
+        return self._welcome(show)
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """POST /sign-in: the password for a session of its own."""
-        session = self._session_of(request)
-        if not self._sessions.has_password or not await self._is_ours(request, session):
-            return _message(403, "This form is not from here", "Load the page again, and repeat it.")
-        return await _in_time(self._try(request, session))
 
-    async def _try(self, request: web.Request, session: Session) -> web.Response:
-        if not await self._tries.may_try():
+        async def sign_in(visit: Visit) -> web.Response:
+            if not self._credentials.has_password or not await visit.is_our_form():
+                return _message(403, "This form is not from here", "Load the page again, and repeat it.")
+            return await self._try(visit)
+
+        return await self._welcome(sign_in)(request)
+
+    def _welcome(self, show: Callable[[Visit], Awaitable[web.Response]]) -> Plain:
+        async def visit(request: web.Request) -> web.Response:
+            sessions = await self._credentials.sessions()
+            session = sessions.read(request.cookies.get(COOKIE, "")) or sessions.begin(GUEST)
+            return await show(Visit(request, sessions, session))
+
+        async def handle(request: web.Request) -> web.Response:
+            return await _in_time(visit(request))
+
+        return handle
+
+    async def _try(self, visit: Visit) -> web.Response:
+        name = await self._tries.begin()
+        if name is None:
             log.warning("sign_in_held_up")
-            held = self._sign_in_page(request, session, "Too many tries. Wait a minute, then try again.", status=429)
+            held = _sign_in_page(visit, "Too many tries. Wait a minute, then try again.", status=429)
             held.headers["Retry-After"] = str(MINUTE_SECONDS)
             return held
-        form = await request.post()
-        if not self._sessions.is_password(str(form.get("password", ""))):
+        form = await visit.request.post()
+        if not self._credentials.is_password(str(form.get("password", ""))):
             log.warning("sign_in_refused")
-            return self._sign_in_page(request, session, "This is not the password.", status=403)
-        await self._tries.forget()
+            return _sign_in_page(visit, "This is not the password.", status=403)
+        await self._tries.forget(name)
         log.info("signed_in")
-        return self._keep(request, _see_other(), self._sessions.begin(OPERATOR))
+        return visit.keep(_see_other(), visit.sessions.begin(OPERATOR))
 
     async def sign_out(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
         """POST /sign-out."""
@@ -96,54 +150,21 @@ class Doorkeeper:
         gone.del_cookie(COOKIE, path="/")
         return gone
 
-    def _session_of(self, request: web.Request) -> Session:
-        return self._sessions.read(request.cookies.get(COOKIE, "")) or self._sessions.begin(GUEST)
-
-    def _refusal(self, request: web.Request, session: Session, *, acts: bool) -> web.Response | None:
+    def _refusal(self, visit: Visit, *, acts: bool) -> web.Response | None:
         """The answer for who may not come in; None for who may."""
-        if self._sessions.has_password:
-            if session.is_operator:
-                return None
-            return self._sign_in_page(request, session, "", status=200 if request.method == "GET" else 403)
-        if not _is_local(request):
-            text = "Set OPERATOR_PASSWORD, of 12 characters at least, and start the worker again: then this page opens."
-            return _message(403, "This page is closed", text)
+        is_get = visit.request.method == "GET"
+        if self._credentials.has_password:
+            return None if visit.session.is_operator else _sign_in_page(visit, "", status=200 if is_get else 403)
+        if is_get and self._credentials.is_token(visit.request.query.get("token", "")):
+            # Away from the address with the token, so that it does not stay in sight.
+            return visit.keep(_see_other(), visit.sessions.begin(READER))
+        if not visit.session.is_reader:
+            return _message(403, "This page needs a token", HOW_TO_OPEN)
         return _message(403, "This page can only be read", "Acting needs OPERATOR_PASSWORD.") if acts else None
 
-    def _sign_in_page(self, request: web.Request, session: Session, problem: str, *, status: int) -> web.Response:
-        page = answer("sign_in.html", self._values(session), status=status, problem=problem)
-        return self._keep(request, page, session)
 
-    def _values(self, session: Session) -> Mapping[str, Any]:
-        return {"token": self._sessions.token(session), "is_operator": session.is_operator}
-
-    async def _is_ours(self, request: web.Request, session: Session) -> bool:
-        if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-            return False
-        if request.content_type != FORM_TYPE:
-            return False
-        try:
-            form = await request.post()
-        except (LookupError, ValueError, OSError):
-            # Of an encoding that there is not, not of the one it says, or cut short.
-            return False
-        return self._sessions.is_token(session, str(form.get("token", "")))
-
-    def _keep(self, request: web.Request, page: web.Response, session: Session) -> web.Response:
-        """The answer, with the session where the browser has not got it yet."""
-        if request.cookies.get(COOKIE) != self._sessions.cookie(session) and COOKIE not in page.cookies:
-            # A header that lies only spoils the cookie of whoever sent it.
-            is_secure = request.secure or request.headers.get("X-Forwarded-Proto", "") == "https"
-            page.set_cookie(
-                COOKIE,
-                self._sessions.cookie(session),
-                path="/",
-                max_age=SESSION_SECONDS,
-                httponly=True,
-                samesite="Strict",
-                secure=is_secure,
-            )
-        return page
+def _sign_in_page(visit: Visit, problem: str, *, status: int) -> web.Response:
+    return visit.keep(answer("sign_in.html", visit.values, status=status, problem=problem))
 
 
 def answer(template: str, values: Mapping[str, Any], /, *, status: int = 200, **more: Any) -> web.Response:
@@ -168,13 +189,3 @@ def _message(status: int, title: str, text: str) -> web.Response:
 
 def _see_other() -> web.Response:
     return web.Response(status=303, headers={**HEADERS, "Location": "/"})
-
-
-def _is_local(request: web.Request) -> bool:
-    """Whether the asker sits on this machine, and means it by name: a page of elsewhere may bend its name to here."""
-    # Browsers have not spoken HTTP/1.0 for long; nginx does to what is behind it, and says nothing else of itself.
-    if request.version < HttpVersion11 or any(header in request.headers for header in PROXY_HEADERS):
-        return False
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
-    return peer is not None and ip_address(peer[0]).is_loopback and name in LOCAL_NAMES

@@ -65,7 +65,15 @@ def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
     if state is None:
         return [Reason("CustomerSyncRedisDown", f"Redis does not answer within {READ_SECONDS:.0f} s")]
     overview = state.overview
-    return [*_line(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
+    return [*_blocked(overview), *_line(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
+
+
+def _blocked(overview: Overview) -> list[Reason]:
+    what = [f"the key {key} holds another type of value than it should" for key in overview.wrong_keys]
+    for loop in overview.failing:
+        seconds = overview.age_seconds(loop.since_ms) or 0.0
+        what.append(f"a worker's loop {loop.name} has failed for {seconds:.0f} s ({loop.error})")
+    return [Reason("CustomerSyncBlocked", f"{each}; `customer-sync doctor` says more") for each in what]
 
 
 def _line(overview: Overview) -> list[Reason]:

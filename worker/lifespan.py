@@ -6,10 +6,9 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
@@ -18,7 +17,6 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn import AutumnClient, open_autumn
-from jobs.errors import describe
 from jobs.history import History
 from jobs.mailbox import Mailbox
 from jobs.policy import Policy
@@ -30,6 +28,7 @@ from jobs.stripe_gateway import StripeGateway, Turn, open_stripe
 from jobs.watch import NOBODY, Watch
 from worker.backstage import pages_of
 from worker.intake import take_in
+from worker.loops import Loops
 from worker.metrics import Metrics
 from worker.pulse import Pulse
 from worker.sampling import Sampler
@@ -42,7 +41,6 @@ from worker.web import make_app, serving
 
 log = structlog.get_logger(__name__)
 
-PAUSE_AFTER_ERROR_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
 
 
@@ -134,13 +132,14 @@ async def showing(
         scan_schedule=settings.scan_schedule,
     )
     sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.turns)
-    loops = [
-        asyncio.create_task(_for_ever("history", sampler.turn)),
-        asyncio.create_task(_for_ever("pulse", pulse.beat)),
-        asyncio.create_task(_for_ever("watchdog", watchdog.look, CANARY_SECONDS)),
+    loops = Loops(redis, settings.key_prefix)
+    tasks = [
+        loops.start("history", sampler.turn),
+        loops.start("pulse", pulse.beat),
+        loops.start("watchdog", watchdog.look, CANARY_SECONDS),
     ]
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_end, loops)
+        stack.push_async_callback(_end, tasks)
         if settings.port is not None:
             pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
             app = make_app(pulse, shared.look, metrics, add_more=pages)
@@ -159,17 +158,18 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
-        loops = [
-            asyncio.create_task(_for_ever("intake", lambda: take_in(mailbox, supervisor.look_now))),
-            asyncio.create_task(_for_ever("supervise", supervisor.call_who_is_due)),
-            asyncio.create_task(_for_ever("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE)),
-            asyncio.create_task(_for_ever("places", resources.limits.renew, RENEW_SECONDS)),
+        loops = Loops(redis, settings.key_prefix)
+        tasks = [
+            loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
+            loops.start("supervise", supervisor.call_who_is_due),
+            loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
+            loops.start("places", resources.limits.renew, RENEW_SECONDS),
         ]
         log.info("started", mode=resources.mode)
         try:
             yield resources, supervisor
         finally:
-            await _end(loops)
+            await _end(tasks)
             log.info("stopped")
 
 
@@ -222,12 +222,12 @@ async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Met
         showing("scanner", settings, redis, metrics),
     ):
         scanner = Scanner(doors, settings.scan_schedule)
-        loops = [asyncio.create_task(_for_ever("scan", scanner.scan_if_due))]
+        tasks = [Loops(redis, settings.key_prefix).start("scan", scanner.scan_if_due)]
         log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
         try:
             yield scanner
         finally:
-            await _end(loops)
+            await _end(tasks)
             log.info("stopped")
 
 
@@ -238,14 +238,3 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=1.0)
-
-
-async def _for_ever(name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float = 0.0) -> None:
-    """Take turns until cancelled, with a pause after each. A turn that fails is logged and changes nothing else."""
-    while True:
-        try:
-            await turn()
-            await asyncio.sleep(pause_seconds)
-        except Exception as error:
-            log.error("loop_failed", loop=name, error=type(error).__name__, cause=describe(error))
-            await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)

@@ -6,6 +6,8 @@ A settings class is made when arq asks for it, so that importing this module rea
 import asyncio
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -24,7 +26,8 @@ from jobs.sync import sync_customer as sync
 from worker.connection import open_redis, queue_name, scan_queue_name, to_json
 from worker.lifespan import scanning_on_schedule, working
 from worker.metrics import Metrics
-from worker.startup import RedisAwayError, wait_for_redis
+from worker.ownership import ForeignDeploymentError
+from worker.startup import RedisAwayError, prepare
 from worker.supervise import SYNC_JOB
 from worker.watchdog import RedisUnfitError
 
@@ -124,9 +127,11 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 
 def scan_worker_settings(settings: Settings) -> type:
     """The class of settings that arq reads for a scanner, on a queue of its own."""
+    # The job's id, for all of Redis, is made of this name and the minute.
+    name = f"{settings.key_prefix}:ask_for_a_scan"
     attributes = {
         **_of_both(settings),
-        "cron_jobs": [cron(ask_for_a_scan, name="ask_for_a_scan", second=0, run_at_startup=True, timeout=JOB_SECONDS)],
+        "cron_jobs": [cron(ask_for_a_scan, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "queue_name": scan_queue_name(settings.key_prefix),
         "on_startup": _start_scanner,
     }
@@ -168,20 +173,28 @@ def __getattr__(name: str) -> type:
     if name not in _PROCESS_TYPES:
         raise AttributeError(name)
     load, made_of = _PROCESS_TYPES[name]
+    _stop_on_other_signals()
     try:
         settings = load()
         configure_logs(settings.log_format, settings.log_level)
-        for risk in asyncio.run(wait_for_redis(settings)):
+        for risk in asyncio.run(prepare(settings)):
             log.warning("redis_at_risk", risk=risk)
         # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
         logging.getLogger().handlers.clear()
-    except (SettingsError, RedisUnfitError) as error:
+    except (SettingsError, RedisUnfitError, ForeignDeploymentError) as error:
         _end(EX_CONFIG, f"The worker cannot start:\n{error}\n")
     except RedisAwayError as error:
         _end(EX_UNAVAILABLE, f"{error}\n")
     except asyncio.CancelledError:
         _end(0)
     return made_of(settings)
+
+
+def _stop_on_other_signals() -> None:
+    """Have SIGHUP and SIGQUIT stop the process as SIGTERM does, for which arq has a handler; nohup stays nohup."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _end(code: int, text: str = "") -> NoReturn:

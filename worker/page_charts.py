@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from markupsafe import Markup
 
 from worker.charts import Series, columns, lines, swatch
+from worker.moments import utc
 from worker.trends import STEP_MINUTES, Trends
 
 
@@ -23,7 +23,7 @@ class Chart:
 
 def charts_of(trends: Trends) -> list[Chart]:
     """The charts of the last hours."""
-    labels = [datetime.fromtimestamp(begin_ms / 1000, UTC).strftime("%H:%M") for begin_ms in trends.begins_ms]
+    labels = [utc(begin_ms).strftime("%H:%M") for begin_ms in trends.begins_ms]
     ends = [Series("applied", trends.applied), Series("given up", trends.given_up)]
     ages = [Series("seconds", trends.oldest_seconds)]
     calls = [Series("Autumn's updates", trends.autumn_percent), Series("Stripe's requests", trends.stripe_percent)]

@@ -5,7 +5,6 @@ so a dead letter is shown without its message.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from jobs.dead_letters import DeadLetter
 from jobs.scan_report import ScanRun
 from worker.console import printable, time_text
+from worker.moments import utc
 from worker.picture import WAITING_AT_MOST, Picture
 from worker.picture_words import age_text, headline_of, reasons_of, stations_of, waiting_rows
 from worker.rendering import Headline
@@ -174,7 +174,7 @@ def _table(*sides: str, headings: Sequence[str] = ()) -> Table:
 
 
 def _clock(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%H:%M")
+    return utc(milliseconds).strftime("%H:%M")
 
 
 def _minute(milliseconds: int) -> str:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
+from jobs.ownership import reader_key
 from jobs.record import RecordKeys
 
 KEY: Final = "{key}"
@@ -45,9 +46,11 @@ QUEUED: Final[Mapping[str, Sequence[str]]] = {
     "script|load": ("return 1",),
     "set": (KEY, "v"),
     "time": (),
+    "type": (KEY,),
     "unwatch": (),
     "xadd": (KEY, "*", "f", "v"),
     "xdel": (KEY, "1-1"),
+    "xinfo|stream": (KEY,),
     "xlen": (KEY,),
     "xrange": (KEY, "-", "+"),
     "xread": ("streams", KEY, "0"),
@@ -83,9 +86,10 @@ async def lacking_rights(redis: Redis, prefix: str, inbox: str) -> list[str]:
 
     Raises RedisError.
     """
-    keys = RecordKeys(prefix)
+    keys, reader = RecordKeys(prefix), reader_key(inbox)
     ours = (keys.totals, f"~{prefix}:*")
-    patterns = [ours, (keys.outcomes, f"~{keys.outcomes}"), (inbox, f"~{inbox}"), ("arq:job:0", "~arq:*")]
+    named = [(key, f"~{key}") for key in (keys.outcomes, inbox, reader)]
+    patterns = [ours, *named, ("arq:job:0", "~arq:*")]
     before = [_probe(command, arguments, ours) for command, arguments in BEFORE.items()]
     queued = [_probe(command, arguments, ours) for command, arguments in QUEUED.items()]
     of_keys = [_probe("exists", QUEUED["exists"], pattern) for pattern in patterns]

@@ -11,9 +11,11 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from jobs.mailbox import MAX_AHEAD_MS
 from worker.checkup import Check, Found
+from worker.key_types import wrong_keys
 from worker.redis_access import lacking_rights
-from worker.redis_errors import WHOLE_RULE, Trouble, trouble_of, trouble_of_rights, trouble_with
+from worker.redis_errors import WHOLE_RULE, Trouble, trouble_of, trouble_of_rights, trouble_of_types, trouble_with
 from worker.watchdog import INFO_REFUSED, Info, why_at_risk, why_unfit
 
 PINGS: Final = 21
@@ -89,6 +91,27 @@ async def _access(subject: RedisSubject) -> Found:
     return Found("ok", "the user may run all commands on all our keys")
 
 
+async def _keys(subject: RedisSubject) -> Found:
+    wrong = await wrong_keys(subject.redis, subject.prefix, subject.inbox)
+    return _wrong(trouble_of_types(wrong)) if wrong else Found("ok", "our keys hold what they should")
+
+
+async def _inbox_ids(subject: RedisSubject) -> Found:
+    """Redis makes no id that is smaller than the stream's last one, not even when that entry is gone."""
+    try:
+        last_id = (await subject.redis.xinfo_stream(subject.inbox))["last-generated-id"].decode()
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return Found("ok", "the inbox is empty")
+    seconds, _ = await subject.redis.time()
+    ahead_ms = int(last_id.partition("-")[0]) - seconds * 1000
+    if ahead_ms <= MAX_AHEAD_MS:
+        return Found("ok", "the last id of the inbox is not ahead of the clock")
+    text = f"the last id of the inbox, {last_id}, is ahead of the clock of Redis: new entries become dead letters"
+    return Found("wrong", text, "See docs/operations.md, An inbox whose ids are ahead of the clock")
+
+
 async def _latency(subject: RedisSubject) -> Found:
     seconds = []
     for _ in range(PINGS):
@@ -134,6 +157,8 @@ REDIS_CHECKS: Final = (
     _about("eviction", "nothing is evicted"),
     Check("redis-persistence", _persistence, ("redis",)),
     Check("redis-access", _access, ("redis",)),
+    Check("redis-keys", _keys, ("redis", "redis-access")),
+    Check("inbox-ids", _inbox_ids, ("redis", "redis-access", "redis-keys")),
     Check("redis-latency", _latency, ("redis",)),
     Check("clock", _clock, ("redis",)),
 )

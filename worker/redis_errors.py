@@ -20,11 +20,13 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from jobs.wrong_types import is_wrong_type
 from worker.redis_access import right_to
 from worker.tls import answers_by_tls, answers_without_tls, is_untrusted
 
 OF_A_CLUSTER: Final = ("MOVED ", "ASK ", "CLUSTERDOWN", "CROSSSLOT", "SELECT is not allowed in cluster mode")
 OF_A_DATABASE: Final = ("DB index is out of range", "invalid DB index")
+WRONG_TYPE: Final = "docs/operations.md, A key of the wrong type"
 WHOLE_RULE: Final = "docs/deploy.md has the whole rule for a user of one's own"
 
 
@@ -65,6 +67,11 @@ def trouble_of_rights(lacking: Sequence[str]) -> Trouble:
     )
 
 
+def trouble_of_types(wrong: Sequence[str]) -> Trouble:
+    """Return what it means that keys have the wrong type (worker.key_types)."""
+    return Trouble("; ".join(wrong), f"Set INBOX_STREAM to the stream of the apps, or see {WRONG_TYPE}")
+
+
 async def trouble_with(redis: Redis, error: RedisError) -> Trouble:
     """Return what the error means. If Redis does not answer, look whether it would with the other kind of address.
 
@@ -100,6 +107,9 @@ def _refused(error: ResponseError, name: str) -> Trouble:
         return Trouble("Redis is a cluster", "Let REDIS_URL name one node, or one with a replica to fail over to")
     if str(error).startswith(OF_A_DATABASE):
         return Trouble("Redis has no database of this number", "Correct the number at the end of REDIS_URL")
+    if is_wrong_type(error):
+        text = "A key of ours holds another type of value than it should (WRONGTYPE)"
+        return Trouble(text, f"customer-sync doctor names it; {WRONG_TYPE}", is_setting=False)
     fix = "Check that it is the primary, and has memory; its log says more"
     return Trouble(f"Redis refuses a command ({name})", fix, is_setting=False)
 

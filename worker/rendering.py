@@ -8,13 +8,14 @@ import hashlib
 import unicodedata
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
+
+from worker.moments import utc
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ def source_of(text: str) -> str:
 
 def moment(milliseconds: int) -> Markup:
     """A time in milliseconds since the epoch, for people and for machines, in UTC."""
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    at = utc(milliseconds)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), short_time(milliseconds))
 
 
 def short_time(milliseconds: int) -> str:
     """A time in milliseconds since the epoch, to the minute, in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return utc(milliseconds).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def json_for_script(value: object) -> Markup:

@@ -32,6 +32,7 @@ from jobs.scan_report import ScanReport, ScanRun
 from worker.connection import open_briefly, open_redis
 from worker.console import EX_CONFIG, fail, with_redis
 from worker.lifespan import open_scan
+from worker.ownership import ForeignDeploymentError, refuse_foreign
 from worker.redis_errors import Trouble, trouble_of, trouble_with
 from worker.scan_files import write_csv, write_json
 from worker.scan_page import write_page
@@ -128,7 +129,7 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
     """What the scan comes to. Raises: typer.Exit, after a sentence on standard error, where it does not end well."""
     try:
         return uvloop.run(scan)
-    except SettingsError as error:
+    except (SettingsError, ForeignDeploymentError) as error:
         fail(EX_CONFIG, str(error))
     except ScanRunningError as error:
         fail(FAILED, running_text(error.progress))
@@ -165,10 +166,14 @@ async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanR
 
 
 async def _reach_redis(settings: Settings) -> None:
-    """Raise RedisUnusableError at once if Redis is away: a scan that runs waits for it much longer."""
+    """Raise RedisUnusableError at once if Redis is away: a scan that runs waits for it much longer.
+
+    Raises ForeignDeploymentError if the keys in it are another deployment's.
+    """
     async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
         try:
             await redis.ping()
+            await refuse_foreign(settings, redis, note=False)
         except RedisError as error:
             raise RedisUnusableError(await trouble_with(redis, error)) from error
 

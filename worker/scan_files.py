@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,9 @@ from typing import Final
 from jobs.scan_report import ScanFinding, ScanReport
 from worker.private_file import private_file
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "\N{MINUS SIGN}")
+_INVISIBLE: Final = frozenset({"Cc", "Cf"})
+_CONTROLS: Final = ("\t", "\r", "\n")
 
 
 def write_json(report: ScanReport, path: Path) -> None:
@@ -37,4 +40,12 @@ def write_csv(report: ScanReport, path: Path) -> None:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if _may_be_a_formula(text) else text
+
+
+def _may_be_a_formula(text: str) -> bool:
+    """Whether a spreadsheet may take it for one: some trim invisible characters, or read full-width signs as plain."""
+    if text.startswith(_CONTROLS):
+        return True
+    first = next((each for each in text if not each.isspace() and unicodedata.category(each) not in _INVISIBLE), "")
+    return unicodedata.normalize("NFKC", first).startswith(_FORMULA)

@@ -5,7 +5,6 @@ It holds customers' values, which are personal data: the file is for its owner's
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from markupsafe import Markup
 
 from jobs.scan_report import ScanFinding, ScanReport, ScanRun
 from worker.charts import Series, bar, columns, swatch
+from worker.moments import utc
 from worker.private_file import private_file
 from worker.rendering import Headline, asset, json_for_script, source_of, templates, visible
 
@@ -101,7 +101,7 @@ def _comparable(report: ScanReport) -> list[ScanRun]:
 
 
 def _chart(runs: Sequence[ScanRun]) -> Markup:
-    labels = [datetime.fromtimestamp(run.started_ms / 1000, UTC).strftime("%m-%d %H:%M") for run in runs]
+    labels = [utc(run.started_ms).strftime("%m-%d %H:%M") for run in runs]
     found = Series("findings", [run.findings for run in runs])
     repairable = Series("customers to repair", [run.repairable for run in runs])
     return columns(labels, [found, repairable])

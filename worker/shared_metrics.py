@@ -37,6 +37,11 @@ class SharedMetrics(Collector):
             overview = self._state.overview
             yield from _waiting(overview)
             yield from _ends(overview)
+            yield GaugeMetricFamily(
+                "customer_sync_unreadable_totals_kept",
+                "Totals in Redis that are not numbers, and are left out here.",
+                len(self._state.unreadable_totals),
+            )
             yield from _services(overview, self._state.rate_shares)
             yield from _scans(self._state.scan)
 
@@ -55,6 +60,14 @@ def _waiting(overview: Overview) -> Iterator[Metric]:
         "How long ago the oldest change was sent that is neither applied nor dead; 0 where there is none.",
         overview.age_seconds(overview.oldest_sent_ms) or 0,
     )
+    blocked = GaugeMetricFamily(
+        "customer_sync_blocked",
+        "Shared keys of a wrong type, and loops of workers that keep failing.",
+        labels=["kind"],
+    )
+    blocked.add_metric(["key"], len(overview.wrong_keys))
+    blocked.add_metric(["loop"], len(overview.failing))
+    yield blocked
 
 
 def _ends(overview: Overview) -> Iterator[Metric]:

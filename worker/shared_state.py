@@ -4,6 +4,7 @@ A page or a scrape must not hang because Redis does, nor ask it more than it nee
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 
 from jobs.overview import Overview, read_overview
 from jobs.rate_limit import read_shares
+from jobs.record import read_unreadable_totals
 from jobs.scan_record import ScanRecord
 from jobs.scan_report import ScanRun
 from jobs.stripe_gateway import ENDPOINTS
@@ -25,6 +27,9 @@ GOOD_FOR_SECONDS: Final = 1.0
 """However many ask: Redis is asked once a second."""
 SCAN_GRACE_MS: Final = 6 * 3_600_000
 """How long after its time a scan may take to come to its end: a run that was cut short is gone on with for so long."""
+HOW_TO_REPAIR: Final = "redis-cli HDEL KEY_PREFIX:totals NAME: the total then counts from 0"
+NAMED: Final = 5
+NAME_OF_A_TOTAL: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,13 @@ class SharedState:
     overview: Overview
     rate_shares: Mapping[str, float]
     scan: ScanState
+    unreadable_totals: tuple[str, ...] = ()
+    """The names of totals that are not numbers, and are left out."""
+
+    @property
+    def unreadable_names(self) -> list[str]:
+        """The first names of those that are ours: others may be anything."""
+        return [name for name in self.unreadable_totals if NAME_OF_A_TOTAL.fullmatch(name)][:NAMED]
 
 
 Look = Callable[[], Awaitable[SharedState | None]]
@@ -88,7 +100,8 @@ class SharedStateReader:
         """The state as it is now, however long that takes. Raises RedisError."""
         overview = await read_overview(self._redis, self._prefix, self._inbox)
         shares = await read_shares(self._redis, self._prefix, ENDPOINTS)
-        return SharedState(overview, shares, await self._read_scans(overview.now_ms))
+        unreadable = await read_unreadable_totals(self._redis, self._prefix)
+        return SharedState(overview, shares, await self._read_scans(overview.now_ms), tuple(unreadable))
 
     async def _read_scans(self, now_ms: int) -> ScanState:
         """The one place that knows where scans are recorded."""

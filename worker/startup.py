@@ -7,6 +7,8 @@ belongs to a running worker is opened here.
 import asyncio
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from redis.asyncio import Redis
@@ -14,8 +16,10 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings
 from worker.connection import PATIENCE_SECONDS, PAUSE_SECONDS, open_briefly
+from worker.key_types import wrong_core_keys
+from worker.ownership import refuse_foreign
 from worker.redis_access import lacking_rights
-from worker.redis_errors import Trouble, trouble_of_rights, trouble_with
+from worker.redis_errors import Trouble, trouble_of_rights, trouble_of_types, trouble_with
 from worker.watchdog import RedisUnfitError, check_redis
 
 log = structlog.get_logger(__name__)
@@ -25,17 +29,29 @@ class RedisAwayError(Exception):
     """Redis did not answer for as long as a worker waits for it; the text says what to look at."""
 
 
+async def prepare(settings: Settings) -> list[str]:
+    """Wait for a Redis that is fit, make its keys this deployment's, and return what is at risk, a sentence each.
+
+    Raises ForeignDeploymentError if they are another deployment's, and what `wait_for_redis` raises.
+    """
+    risks = await wait_for_redis(settings)
+    with _ended_by_sigterm():
+        async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
+            try:
+                await refuse_foreign(settings, redis)
+            except RedisError as error:
+                raise RedisAwayError(str(await trouble_with(redis, error))) from error
+    return risks
+
+
 async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
     """Wait until Redis answers, and return what is at risk with it, a sentence each.
 
     Raises RedisUnfitError if a person has to mend a setting, a right or Redis itself, and RedisAwayError if Redis is
     away for longer than `patience_seconds`. Raises CancelledError on SIGTERM.
     """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
     give_up_at, is_told = time.monotonic() + patience_seconds, False
-    try:
+    with _ended_by_sigterm():
         async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
             while True:
                 trouble = await _look(redis, settings)
@@ -49,6 +65,16 @@ async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_
                     log.warning("redis_awaited", seconds=patience_seconds, error=trouble.text, fix=trouble.fix)
                     is_told = True
                 await asyncio.sleep(PAUSE_SECONDS)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Cancel the task on SIGTERM, for the length of the block."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
 
@@ -63,6 +89,9 @@ async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
         # A Redis that cannot save refuses PING, and a node of a cluster a key, even if INFO is not allowed.
         await redis.ping()
         await redis.exists(settings.inbox_stream)
+        wrong = await wrong_core_keys(redis, settings.key_prefix, settings.inbox_stream)
+        if wrong:
+            return trouble_of_types(wrong)
     except RedisError as error:
         return await trouble_with(redis, error)
     return risks

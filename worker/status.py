@@ -19,13 +19,13 @@ from jobs.enqueue import outcome_of
 from jobs.errors import Halt, SyncError, TryAgain
 from jobs.overview import Standing, read_standing
 from jobs.preview import Preview, preview
-from worker.console import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, NOT_FOUND, fail, printable, say, with_redis
+from worker.console import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, NOT_FOUND, fail, printable, say, warn, with_redis
 from worker.lifespan import open_resources
 from worker.picture import Pictures
 from worker.picture_json import picture_json
 from worker.picture_view import picture_lines
 from worker.preview_story import tell_failure, tell_preview
-from worker.shared_state import SharedStateReader
+from worker.shared_state import HOW_TO_REPAIR, SharedStateReader
 from worker.status_json import Json, outcome_json, preview_json, standing_json
 from worker.story import EVENT_NOT_KNOWN, tell, tell_outcome, verdict_of
 from worker.watching import watch
@@ -127,6 +127,12 @@ def _event(event_id: str, *, as_json: bool) -> None:
 
 def _everything(*, as_json: bool) -> None:
     picture = with_redis(lambda redis, _: _pictures(redis).read())
+    if picture.state.unreadable_totals:
+        names = ", ".join(picture.state.unreadable_names)
+        warn(
+            f"left out, because they are not numbers: {len(picture.state.unreadable_totals)} totals ({names}). "
+            f"{HOW_TO_REPAIR}"
+        )
     if as_json:
         _print_json(picture_json(picture))
         return

@@ -34,9 +34,9 @@ class Verdict:
 
 def verdict_of(standing: Standing, letters: NewestLetters) -> Verdict:
     """Whether a customer is right, by what is on record; whoever waits is not judged yet."""
-    if standing.state != "idle":
+    if standing.state != "idle" and not standing.wrong_keys:
         return Verdict("waiting", f"waits for {_waits_for(standing)}")
-    if not standing.is_known and not letters.letters:
+    if not (standing.is_known or standing.wrong_keys or letters.letters):
         return Verdict(
             "not-known", "not known: no event of it was seen in the last 30 days, or it is still in the inbox"
         )
@@ -158,6 +158,8 @@ def waits_until(standing: Standing) -> int | None:
 
 def _problem(standing: Standing, letters: NewestLetters) -> str | None:
     """What a person has to look at, as half a sentence; None where nothing is wrong."""
+    if standing.wrong_keys:
+        return f"{' and '.join(standing.wrong_keys)} holds another type of value than it should"
     wrong = [FINDINGS[each.kind].means for each in findings_of(standing) if not FINDINGS[each.kind].is_right]
     if wrong:
         return ", and ".join(dict.fromkeys(wrong))

@@ -60,7 +60,8 @@ class Supervisor:
         async with self._redis.pipeline(transaction=False) as pipe:
             for first in range(0, len(customers), CUSTOMERS_OF_A_JOB):
                 some = tuple(customers[first : first + CUSTOMERS_OF_A_JOB])
-                job_id = f"{SYNC_JOB}:{some[0]}:{now_ms}"
+                # arq's keys for a job are those of its id alone: without the prefix, deployments would share them.
+                job_id = f"{self._mailbox.keys.prefix}:{SYNC_JOB}:{some[0]}:{now_ms}"
                 job = serialize_job(SYNC_JOB, some, {}, None, due_ms, serializer=self._redis.job_serializer)
                 pipe.psetex(job_key_prefix + job_id, self._redis.expires_extra_ms, job)
                 pipe.zadd(self._redis.default_queue_name, {job_id: due_ms})

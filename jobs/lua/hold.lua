@@ -1,9 +1,10 @@
 -- Holds the places of writes that run until a time that only grows.
 --
+-- Uses: wrong_types
 -- KEYS: places
 -- ARGV: milliseconds from now, then the tokens
 local time = redis.call('TIME')
 local until_us = time[1] * 1000000 + time[2] + ARGV[1] * 1000
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'GT', until_us, ARGV[i]) end
+for i = 2, #ARGV do renewing('ZADD', KEYS[1], 'GT', until_us, ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], math.max(ARGV[1], redis.call('PTTL', KEYS[1])))
 return 1

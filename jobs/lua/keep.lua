@@ -1,12 +1,13 @@
 -- Keeps the place of a write that nobody waits for any more and that may still land, unless it would be the last one: then
 -- all other writes would stand still for as long as it may land, and one more in flight does no harm.
 --
+-- Uses: wrong_types
 -- KEYS: places
 -- ARGV: token, milliseconds it may still land, places there are
 -- Returns 1, or 0 if the place was freed
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+renewing('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZREM', KEYS[1], ARGV[1])
 local kept = 0
 for _, token in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do

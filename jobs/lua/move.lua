@@ -1,13 +1,16 @@
 -- Moves entries from the head of the inbox into their customers' mailboxes, in the order of the stream, and deletes them
 -- from the inbox: one atomic step, so nothing is pending, claimed or seen twice.
 --
+-- Uses: wrong_types
 -- KEYS: inbox, waiting, called, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
---       outcomes kept
--- Returns {entries moved, 1 if it stopped because too many customers wait}
+--       outcomes kept, milliseconds an entry's id may be ahead of the clock
+-- Returns {entries moved, 1 if it stopped because too many customers wait, entries that stay because the key of the dead
+-- letters has the wrong type, keys of the wrong type that were deleted}
 local inbox, waiting, called, oldest, totals, dead, outcomes = unpack(KEYS)
-local prefix, count, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local prefix, count_at_most, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_ahead_ms = tonumber(ARGV[7])
 local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
 local HALF_DAY = 43200
 local ENTRY_BYTES = 512 * 1024 -- twice what the changes of an event may have
@@ -19,48 +22,62 @@ local bucket = math.floor(time[1] / HALF_DAY)
 local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
 
 local function note(event_id, said)
-  redis.call('HSET', events_key(0), event_id, cjson.encode(said))
+  renewing('HSET', events_key(0), event_id, cjson.encode(said))
   redis.call('EXPIRE', events_key(0), 3 * HALF_DAY)
 end
 
 -- An event that ended as a dead letter may be sent again: what was wrong may be right by now.
 local function seen_before(event_id)
   for back = 0, 2 do
-    local before = redis.call('HGET', events_key(back), event_id)
-    if before then return cjson.decode(before).status ~= 'dead' end
+    local before = renewing('HGET', events_key(back), event_id)
+    if before then
+      local is_json, said = pcall(cjson.decode, before)
+      if is_json and type(said) == 'table' and said.status then return said.status ~= 'dead' end
+    end
   end
   return false
 end
 
-local function bury(entry_id, event_id, fields, message)
-  local reason = 'invalid_event'
-  -- What is no event must not make an event that was seen look dead.
-  if not event_id or seen_before(event_id) then event_id = entry_id end
-  note(event_id, {status = 'dead', customer = '', entry = entry_id, reason = reason, at = now_ms})
-  redis.call('XADD', outcomes, 'MAXLEN', '~', ARGV[6], '*', 'customer', '', 'entry', entry_id, 'event', event_id,
-             'status', 'dead', 'reason', reason)
-  local letter = {'entry', entry_id, 'reason', reason, 'message', message, 'attempts', '0'}
+-- Makes a dead letter of an entry; false if there cannot be one, because their key has the wrong type.
+local function bury(entry_id, event_id, fields, refusal)
+  local letter = {'entry', entry_id, 'reason', refusal.reason, 'message', refusal.message, 'attempts', '0'}
   for i = 1, math.min(#fields, FIELDS_KEPT) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. fields[i]) or fields[i]
   end
-  redis.call('XADD', dead, '*', unpack(letter))
-  redis.call('HINCRBY', totals, 'dead', 1)
-  redis.call('HINCRBY', totals, 'dead:' .. reason, 1)
+  local added = redis.pcall('XADD', dead, '*', unpack(letter))
+  if is_wrong_type(added) then return false end
+  if is_error(added) then error(added.err) end
+  -- What is no event must not make an event that was seen look dead.
+  if not event_id or seen_before(event_id) then event_id = entry_id end
+  note(event_id, {status = 'dead', customer = '', entry = entry_id, reason = refusal.reason, at = now_ms})
+  redis.pcall('XADD', outcomes, 'MAXLEN', '~', ARGV[6], '*', 'customer', '', 'entry', entry_id, 'event', event_id,
+              'status', 'dead', 'reason', refusal.reason)
+  count(totals, 'dead', 1)
+  count(totals, 'dead:' .. refusal.reason, 1)
+  return true
 end
 
+-- Adds an entry to its mailbox; returns why the mailbox does not take it, nil if it did.
 local function deliver(customer, entry_id, event_id, fields)
   local mailbox = prefix .. ':mailbox:' .. customer
+  local reason = 'mailbox_unusable'
   local added = redis.pcall('XADD', mailbox, entry_id, unpack(fields))
-  if type(added) == 'table' and added.err then
+  if is_error(added) and not is_wrong_type(added) then
     -- A new inbox whose clock is behind the one that Redis had before: the order of arrival still holds. The id that
     -- the app was given stays the one that the outcome is found under.
+    local parts = {unpack(fields)}
     if not event_id then
-      fields[#fields + 1] = 'event_id'
-      fields[#fields + 1] = entry_id
+      parts[#parts + 1] = 'event_id'
+      parts[#parts + 1] = entry_id
     end
-    added = redis.call('XADD', mailbox, '*', unpack(fields))
+    added = redis.pcall('XADD', mailbox, '*', unpack(parts))
   end
-  redis.call('ZADD', oldest, 'NX', string.match(added, '^%d+'), customer)
+  if is_wrong_type(added) then
+    return {reason = reason, message = mailbox .. ' is no stream: delete this key, then replay'}
+  elseif is_error(added) then
+    return {reason = reason, message = mailbox .. ' takes no entry after its last id: see docs/operations.md'}
+  end
+  redis.call('ZADD', oldest, 'NX', math.min(tonumber(string.match(added, '^%d+')), now_ms), customer)
 end
 
 local function bytes_of(fields)
@@ -79,51 +96,69 @@ local function read(fields)
   return customer, usable and event_id or nil
 end
 
-local function unfit(customer, fields, bytes)
-  if not customer then return 'customer_id: is missing' end
-  if #customer > max_customer_id then
-    return 'customer_id: has ' .. #customer .. ' bytes, ' .. max_customer_id .. ' are allowed'
+local function invalid(message) return {reason = 'invalid_event', message = message} end
+
+local has_future_ids = false
+
+local function unfit(entry_id, customer, fields, bytes)
+  if tonumber(string.match(entry_id, '^%d+')) > now_ms + max_ahead_ms then
+    has_future_ids = true
+    local reason = 'future_id'
+    return {reason = reason, message = "the entry's id is ahead of the clock of Redis: add it with * as its id"}
   end
-  if not string.find(customer, '^[%w_:%-]+$') then return 'customer_id: has to match ^[a-zA-Z0-9_:-]+$' end
-  if #fields > FIELDS_KEPT then return 'the entry has too many fields' end
-  if bytes > ENTRY_BYTES then return 'the entry has ' .. bytes .. ' bytes, ' .. ENTRY_BYTES .. ' are allowed' end
+  if not customer then return invalid('customer_id: is missing') end
+  if #customer > max_customer_id then
+    return invalid('customer_id: has ' .. #customer .. ' bytes, ' .. max_customer_id .. ' are allowed')
+  end
+  if not string.find(customer, '^[%w_:%-]+$') then return invalid('customer_id: has to match ^[a-zA-Z0-9_:-]+$') end
+  if #fields > FIELDS_KEPT then return invalid('the entry has too many fields') end
+  if bytes > ENTRY_BYTES then
+    return invalid('the entry has ' .. bytes .. ' bytes, ' .. ENTRY_BYTES .. ' are allowed')
+  end
 end
 
 local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
-local moved, full, moved_bytes = 0, 0, 0
+local moved, full, stuck, moved_bytes, first = 0, false, 0, 0, '-'
 
--- Moves one entry; false if it has to stay because too many customers wait.
+-- Moves one entry. Returns 'full' if it has to stay because too many customers wait, 'stuck' if it has to stay because it
+-- ought to be a dead letter and there can be none.
 local function move(entry_id, fields)
   local customer, event_id = read(fields)
   local bytes = bytes_of(fields)
-  local refusal = unfit(customer, fields, bytes)
-  if refusal then
-    bury(entry_id, event_id, fields, refusal)
-  elseif event_id and seen_before(event_id) then
-    redis.call('HINCRBY', totals, 'duplicates', 1)
-  else
-    if not (redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer)) then
-      if room <= 0 then return false end
-      room = room - 1
-      redis.call('ZADD', waiting, now_ms, customer)
+  local refusal = unfit(entry_id, customer, fields, bytes)
+  if not refusal and event_id and seen_before(event_id) then
+    count(totals, 'duplicates', 1)
+  elseif not refusal then
+    local is_new = not (redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer))
+    if is_new and room <= 0 then return 'full' end
+    refusal = deliver(customer, entry_id, event_id, fields)
+    if not refusal then
+      note(event_id or entry_id, {status = 'waiting', customer = customer, entry = entry_id})
+      if is_new then
+        room = room - 1
+        redis.call('ZADD', waiting, now_ms, customer)
+      end
     end
-    deliver(customer, entry_id, event_id, fields)
-    note(event_id or entry_id, {status = 'waiting', customer = customer, entry = entry_id})
   end
+  if refusal and not bury(entry_id, event_id, fields, refusal) then return 'stuck' end
   redis.call('XDEL', inbox, entry_id)
   moved, moved_bytes = moved + 1, moved_bytes + bytes
-  return true
 end
 
 -- A few at a time and a few megabytes at most, so that huge entries cannot fill Redis' memory from in here.
 repeat
-  local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', math.min(count - moved, AT_A_TIME))
+  local entries = redis.call('XRANGE', inbox, first, '+', 'COUNT', math.min(count_at_most - moved, AT_A_TIME))
   for _, entry in ipairs(entries) do
-    if not move(entry[1], entry[2]) then
-      full = 1
-      break
+    local stays = move(entry[1], entry[2])
+    full = stays == 'full'
+    if full then break end
+    if stays == 'stuck' then
+      stuck, first = stuck + 1, '(' .. entry[1]
     end
   end
-until full == 1 or #entries == 0 or moved >= count or moved_bytes > MOVED_BYTES
-if moved > 0 then redis.call('HINCRBY', totals, 'received', moved) end
-return {moved, full}
+until full or #entries == 0 or moved >= count_at_most or stuck >= count_at_most or moved_bytes > MOVED_BYTES
+if moved > 0 then count(totals, 'received', moved) end
+-- The last id of a stream stays when its entries are gone: every later id would be ahead of the clock as well.
+if has_future_ids and redis.call('XLEN', inbox) == 0 then redis.call('DEL', inbox) end
+count_replaced(totals)
+return {moved, full and 1 or 0, stuck, replaced}

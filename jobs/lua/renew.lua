@@ -1,9 +1,10 @@
 -- Makes a lease that is still held good for its full time again.
 --
+-- Uses: wrong_types
 -- KEYS: lease, called
 -- ARGV: customer, token, lease in milliseconds
 -- Returns 1 if it was renewed, 0 if it is lost
-if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
+if renewing('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 local time = redis.call('TIME')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('ZADD', KEYS[2], 'XX', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3], ARGV[1])

@@ -1,6 +1,7 @@
 -- Puts dead letters back into the inbox with the fields they were sent with, each under a new event id because the old one
 -- was seen, and deletes them: one atomic step, so a letter is either still here or sent again, never both and never neither.
 --
+-- Uses: wrong_types
 -- KEYS: dead, inbox, totals
 -- ARGV: key prefix, then the letters' ids
 -- Returns for each letter that was here, in the order of the inbox: {id, new event id, customer or '', 1 if the customer has
@@ -35,9 +36,10 @@ end
 
 local function is_outdated(letter)
   if letter.customer == '' then return false end
-  local applied = redis.call('HGET', prefix .. ':customer:' .. letter.customer, 'last_applied')
-  if applied and applied ~= '' and is_later(applied, letter.entry) then return true end
-  local newest = redis.call('XREVRANGE', prefix .. ':mailbox:' .. letter.customer, '+', '-', 'COUNT', 1)[1]
+  local applied = renewing('HGET', prefix .. ':customer:' .. letter.customer, 'last_applied')
+  if applied and string.find(applied, '^%d+%-%d+$') and is_later(applied, letter.entry) then return true end
+  local found = redis.pcall('XREVRANGE', prefix .. ':mailbox:' .. letter.customer, '+', '-', 'COUNT', 1)
+  local newest = not is_error(found) and found[1] or nil
   return newest ~= nil and is_later(newest[1], letter.entry)
 end
 
@@ -61,6 +63,6 @@ for _, letter in ipairs(letters) do
   -- In this order: a refused XADD ends the script with the letter still here.
   redis.call('XADD', inbox, '*', unpack(letter.sent))
   redis.call('XDEL', dead, letter.id)
-  redis.call('HINCRBY', totals, 'replayed', 1)
+  count(totals, 'replayed', 1)
 end
 return replayed

@@ -1,6 +1,7 @@
 -- Ends a lease: takes the settled entries out of the mailbox and records what became of each, in one step. What is still
 -- in the mailbox waits for the next round. Also tells the line whether the services work.
 --
+-- Uses: wrong_types
 -- KEYS: lease, called, waiting, looks, oldest, mailbox, record, remembered, line, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
 --       look_after_ms, remembered,
@@ -15,24 +16,31 @@ local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local ending = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
 
-if redis.call('HGET', record, 'settled') == token then return 1 end
-if redis.call('GET', lease) ~= token then return 0 end
+if renewing('HGET', record, 'settled') == token then return 1 end
+if renewing('GET', lease) ~= token then return 0 end
+-- Redis undoes nothing of a script that fails: what it cannot do without is looked at before anything is written.
+for _, key in ipairs({called, waiting, oldest}) do redis.call('ZCARD', key) end
+for _, one in ipairs(ending.settled) do
+  if one.status == 'dead' then redis.call('XLEN', dead) end
+end
+local has_mailbox = not is_error(redis.pcall('XLEN', mailbox))
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local events = prefix .. ':events:' .. math.floor(time[1] / HALF_DAY)
 
 local function bury(one)
-  local sent = redis.call('XRANGE', mailbox, one.entry, one.entry)[1]
+  local sent = has_mailbox and redis.call('XRANGE', mailbox, one.entry, one.entry)[1]
   local letter = {'entry', one.entry, 'customer', customer, 'reason', one.reason, 'message', one.message,
                   'attempts', one.attempts, 'since', one.since}
   for i, part in ipairs(sent and sent[2] or {}) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. part) or part
   end
   redis.call('XADD', dead, '*', unpack(letter))
-  redis.call('HINCRBY', totals, 'dead:' .. one.reason, 1)
+  count(totals, 'dead:' .. one.reason, 1)
 end
 
-local closed, probe, wait_ms = unpack(redis.call('HMGET', line, 'closed', 'probe', 'wait_ms'))
+local closed, probe, wait_ms = unpack(renewing('HMGET', line, 'closed', 'probe', 'wait_ms'))
+wait_ms = tonumber(wait_ms) or 500
 
 local function close_line(kind, until_probe_ms)
   redis.call('HSETNX', line, 'since', now_ms)
@@ -52,49 +60,53 @@ local function tell_the_line()
   elseif verdict == 'halt' then
     close_line('halt', ending.halt_wait_ms)
   elseif verdict == 'down' then
-    local failures = redis.call('HINCRBY', line, 'failures', 1)
+    local failures = redis.pcall('HINCRBY', line, 'failures', 1)
+    if is_error(failures) then
+      failures = 1
+      redis.call('HSET', line, 'failures', failures)
+    end
     redis.call('EXPIRE', line, 86400)
     if closed or failures >= ending.failures_to_close then
-      close_line('outage', math.min(2 * tonumber(wait_ms or 500), ending.longest_probe_wait_ms))
+      close_line('outage', math.min(2 * wait_ms, ending.longest_probe_wait_ms))
     end
   elseif closed then
-    redis.call('HSET', line, 'probe_at', now_ms + tonumber(wait_ms))
+    redis.call('HSET', line, 'probe_at', now_ms + wait_ms)
     redis.call('HDEL', line, 'probe')
   end
 end
 
 for _, one in ipairs(ending.settled) do
   if one.status == 'dead' then bury(one) end
-  redis.call('XDEL', mailbox, one.entry)
+  if has_mailbox then redis.call('XDEL', mailbox, one.entry) end
   local note = {status = one.status, customer = customer, entry = one.entry, reason = one.reason, at = now_ms}
-  redis.call('HSET', events, one.event, cjson.encode(note))
-  redis.call('XADD', outcomes, 'MAXLEN', '~', ending.outcomes_kept, '*', 'customer', customer, 'entry', one.entry,
-             'event', one.event, 'status', one.status, 'reason', one.reason or '')
-  redis.call('HINCRBY', totals, one.status, 1)
+  renewing('HSET', events, one.event, cjson.encode(note))
+  redis.pcall('XADD', outcomes, 'MAXLEN', '~', ending.outcomes_kept, '*', 'customer', customer, 'entry', one.entry,
+              'event', one.event, 'status', one.status, 'reason', one.reason or '')
+  count(totals, one.status, 1)
   if one.status == 'applied' then redis.call('SET', last_success, now_ms) end
 end
 if #ending.settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
-for name, value in pairs(ending.totals) do redis.call('HINCRBY', totals, name, value) end
+for name, value in pairs(ending.totals) do count(totals, name, value) end
 for name, value in pairs(ending.record) do redis.call('HSET', record, name, value) end
 redis.call('HDEL', record, 'open')
 redis.call('HSET', record, 'settled', token)
 if ending.remembered ~= '' then redis.call('SET', remembered, ending.remembered, 'EX', ending.remembered_seconds) end
-if ending.look_after_ms > 0 then redis.call('ZADD', looks, 'GT', now_ms + ending.look_after_ms, customer) end
+if ending.look_after_ms > 0 then redis.pcall('ZADD', looks, 'GT', now_ms + ending.look_after_ms, customer) end
 tell_the_line()
 
 redis.call('ZREM', called, customer)
-local first = redis.call('XRANGE', mailbox, '-', '+', 'COUNT', 1)[1]
+local first = has_mailbox and redis.call('XRANGE', mailbox, '-', '+', 'COUNT', 1)[1]
 if first then
-  redis.call('ZADD', oldest, string.match(first[1], '^%d+'), customer)
+  redis.call('ZADD', oldest, math.min(tonumber(string.match(first[1], '^%d+')), now_ms), customer)
 else
   redis.call('ZREM', oldest, customer)
 end
 if first or redis.call('HGET', record, 'look') == '1' then
   local again_ms = ending.again_after_ms
-  if closed then again_ms = math.max(math.min(again_ms, tonumber(wait_ms)), ending.at_least_ms) end
+  if closed then again_ms = math.max(math.min(again_ms, wait_ms), ending.at_least_ms) end
   redis.call('ZADD', waiting, now_ms + again_ms, customer)
 else
-  redis.call('DEL', mailbox)
+  if has_mailbox then redis.call('DEL', mailbox) end
   redis.call('EXPIRE', record, ending.record_seconds)
 end
 -- Nobody is left to probe with: whoever comes next finds out anew.
@@ -103,4 +115,5 @@ if closed and redis.call('HGET', line, 'kind') == 'outage' and
   redis.call('DEL', line)
 end
 redis.call('DEL', lease)
+count_replaced(totals)
 return 1

@@ -1,27 +1,35 @@
 -- Takes a called customer's mailbox under a lease, so that only one worker has it. While the line is closed, only the
 -- probe is taken; the others go back to waiting.
 --
--- KEYS: lease, called, waiting, mailbox, record, remembered, line
+-- Uses: wrong_types
+-- KEYS: lease, called, waiting, oldest, mailbox, record, remembered, line, totals
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
 -- Returns nil if there is nothing to take (not called, another has it, no probe), else {entries, the record as the last
--- round left it, what is remembered of its values as JSON, 1 if the line is closed}
-local lease, called, waiting, mailbox, record, remembered, line = unpack(KEYS)
+-- round left it, what is remembered of its values as JSON, 1 if the line is closed, keys of the wrong type that were
+-- deleted}; 'unusable' if the mailbox has the wrong type: then the customer waits no more
+local lease, called, waiting, oldest, mailbox, record, remembered, line, totals = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 -- A lease with the same token is of the same asking, sent again because its answer was lost on the way.
-local holder = redis.call('GET', lease)
+local holder = renewing('GET', lease)
 if not redis.call('ZSCORE', called, customer) or (holder and holder ~= token) then return nil end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local closed, probe = unpack(redis.call('HMGET', line, 'closed', 'probe'))
+local closed, probe = unpack(renewing('HMGET', line, 'closed', 'probe'))
 if closed and probe ~= customer then
   redis.call('ZREM', called, customer)
   redis.call('ZADD', waiting, now_ms, customer)
   return nil
 end
-local entries = redis.call('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4])
-if #entries == 0 and redis.call('HGET', record, 'look') ~= '1' then
+local entries = redis.pcall('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4])
+if is_wrong_type(entries) then
+  redis.call('ZREM', called, customer)
+  redis.call('ZREM', oldest, customer)
+  return 'unusable'
+end
+if is_error(entries) then error(entries.err) end
+if #entries == 0 and renewing('HGET', record, 'look') ~= '1' then
   redis.call('ZREM', called, customer)
   return nil
 end
@@ -34,8 +42,11 @@ for _, entry in ipairs(entries) do
 end
 redis.call('SET', lease, token, 'PX', lease_ms)
 redis.call('ZADD', called, now_ms + lease_ms, customer)
-redis.call('HINCRBY', record, 'takes', 1)
+-- A number that is none begins again.
+if is_error(redis.pcall('HINCRBY', record, 'takes', 1)) then renewing('HSET', record, 'takes', 1) end
 local before = redis.call('HGETALL', record)
 redis.call('HSET', record, 'open', token)
 redis.call('PERSIST', record)
-return {fitting, before, redis.call('GET', remembered) or '{}', closed and 1 or 0}
+local kept = renewing('GET', remembered) or '{}'
+count_replaced(totals)
+return {fitting, before, kept, closed and 1 or 0, replaced}

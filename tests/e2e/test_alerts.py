@@ -80,6 +80,11 @@ async def has_a_wrong_key(scene: Scene) -> None:
     await say(scene.redis, "user_0")
 
 
+async def has_a_key_of_the_wrong_type(scene: Scene) -> None:
+    await scene.redis.delete(f"{PREFIX}:looks")
+    await scene.redis.set(f"{PREFIX}:looks", "wrong")
+
+
 async def loses_autumn(scene: Scene) -> None:
     scene.box.autumn.switches.add(Fault("503"))
     await say(scene.redis, *(f"user_{index}" for index in range(6)))
@@ -137,6 +142,7 @@ async def stands_still(scene: Scene) -> None:
 STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CustomerSyncWorkerDown": goes_away,
     "CustomerSyncRedisDown": loses_redis,
+    "CustomerSyncBlocked": has_a_key_of_the_wrong_type,
     "CustomerSyncHalted": has_a_wrong_key,
     "CustomerSyncOutage": loses_autumn,
     "CustomerSyncOldestChangeTooOld": has_an_old_change,

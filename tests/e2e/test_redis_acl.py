@@ -26,7 +26,10 @@ from tests.integration.browser import Browser
 from tests.operator import PASSWORD
 
 WORD = "a-password"
-RULES = {line.split()[1]: line.split()[2:] for line in (ROOT / "deploy" / "redis.acl").read_text().splitlines()}
+FILES = {name: (ROOT / "deploy" / name).read_text().splitlines() for name in ("redis.acl", "redis-6.2.acl")}
+RULES = {name: {line.split()[1]: line.split()[2:] for line in lines} for name, lines in FILES.items()}
+ASKING = {"redis.acl": "customer-sync-app", "redis-6.2.acl": "customer-sync-app-asks"}
+"""The user by which apps ask for outcomes: Redis 6.2 has no rule for keys that may only be read."""
 OF_THE_TEST = {"acl", "config"}
 """What this test itself does as another user."""
 OF_RARE_MOMENTS = {"unwatch"}
@@ -39,10 +42,16 @@ async def box() -> AsyncIterator[Sandbox]:
     async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
         everything.environment["ECHO_CHECK_SECONDS"] = "1"
         async with Redis.from_url(everything.redis.url) as admin:
-            for user, rule in RULES.items():
+            for user, rule in RULES[await rules_of(admin)].items():
                 words = [f">{WORD}" if word.startswith(">") else word for word in rule]
                 await admin.execute_command("ACL", "SETUSER", user, *words)
         yield everything
+
+
+async def rules_of(admin: Redis) -> str:
+    """The file with the rules for this Redis."""
+    version = (await admin.info("server"))["redis_version"]
+    return "redis-6.2.acl" if version.startswith("6.") else "redis.acl"
 
 
 def address(box: Sandbox, user: str) -> str:
@@ -133,7 +142,7 @@ async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox, tmp_pa
         await everything_that_is_done(box, tmp_path)
         log = await admin.execute_command("ACL", "LOG")
     denied = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode() for entry in log}
-    allowed = {word[1:].partition("|")[0] for word in RULES["customer-sync"] if word.startswith("+")}
+    allowed = {word[1:].partition("|")[0] for word in RULES["redis.acl"]["customer-sync"] if word.startswith("+")}
     # redis-py introduces itself to every Redis, and takes no for an answer.
     assert denied <= {"client"}
     used = await used_commands(box) - {"client", "auth"}
@@ -152,14 +161,45 @@ async def test_without_one_of_its_commands_or_key_patterns_the_work_is_not_done(
             await admin.execute_command("ACL", "SETUSER", "customer-sync", taken.replace("-", "+"))
 
 
-async def test_the_rule_of_an_app_lets_it_send_and_ask_and_nothing_else(box: Sandbox) -> None:
+async def test_rule_of_an_app_lets_it_send_and_ask_and_nothing_else(box: Sandbox) -> None:
     box.autumn.seed("ann")
-    async with worker(box.environment), Redis.from_url(address(box, "customer-sync-app")) as app:
+    async with Redis.from_url(box.redis.url) as admin:
+        asking = ASKING[await rules_of(admin)]
+        seconds, _ = await admin.time()
+    async with (
+        worker(box.environment),
+        Redis.from_url(address(box, "customer-sync-app")) as app,
+        Redis.from_url(address(box, asking)) as asker,
+    ):
         event = await send(app, new_update(customer_id="ann", changes={"name": "Ann"}))
-        outcome = await outcome_of(app, event, wait_seconds=20)
+        outcome = await outcome_of(asker, event, wait_seconds=20)
         assert outcome is not None
         assert outcome.status == "applied"
+        for key in own_keys(int(seconds // 43_200)):
+            for user in (app, asker):
+                with pytest.raises(NoPermissionError):
+                    await user.xadd(key, {"a": "b"})
         with pytest.raises(NoPermissionError):
             await app.xread({"customer-updates": "0"})
-        with pytest.raises(NoPermissionError):
-            await app.hget("customer-sync:customer:ann", "link")
+        for user in (app, asker):
+            with pytest.raises(NoPermissionError):
+                await user.hget("customer-sync:customer:ann", "link")
+
+
+def own_keys(bucket: int) -> list[str]:
+    """Keys of the worker's that an app must not write to."""
+    return [
+        *(f"customer-sync:{name}" for name in (f"events:{bucket}", "dead", "waiting", "mailbox:ann", "owner")),
+        "customer-sync-outcomes",
+        "customer-updates:reader",
+        "arq:queue",
+    ]
+
+
+def test_apps_may_write_to_the_inbox_alone() -> None:
+    seven, six = RULES["redis.acl"], RULES["redis-6.2.acl"]
+    assert seven["customer-sync"] == six["customer-sync"]
+    for rules in (seven, six):
+        for user in rules.keys() - {"customer-sync"}:
+            writable = [word for word in rules[user] if word.startswith("~")]
+            assert "+xadd" not in rules[user] or writable == ["~customer-updates"]

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import ClientSession, CookieJar
 
 from tests.conftest import World
-from tests.operator import PASSWORD, operator_page
+from tests.operator import PASSWORD, page_with_token
 
 
 @dataclass
@@ -18,14 +18,21 @@ class Browser:
 
     http: ClientSession
     url: str
+    access_token: str = ""
 
     async def get(self, headers: Mapping[str, str] | None = None) -> tuple[int, str, Mapping[str, str]]:
         async with self.http.get(self.url, headers=headers) as answer:
             return answer.status, await answer.text(), answer.headers
 
+    async def open_with_token(self) -> int:
+        """Open the address that the worker logs where there is no password."""
+        async with self.http.get(f"{self.url}/?token={self.access_token}") as answer:
+            assert ("token=" in str(answer.url)) is (answer.status == 403)
+            return answer.status
+
     async def token(self) -> str:
         _, text, _ = await self.get()
-        found = re.search(r'name="token" value="(\w+)"', text)
+        found = re.search(r'name="token" value="([\w-]+)"', text)
         assert found is not None
         return found.group(1)
 
@@ -44,7 +51,7 @@ class Browser:
 @asynccontextmanager
 async def browsing(world: World, password: str | None = PASSWORD) -> AsyncIterator[Browser]:
     async with (
-        operator_page(world, password) as url,
+        page_with_token(world, password) as (url, token),
         ClientSession(cookie_jar=CookieJar(unsafe=True)) as http,
     ):
-        yield Browser(http, url)
+        yield Browser(http, url, token)

@@ -1,13 +1,14 @@
 """The mailbox on a real Redis: order, one at a time, settling, calling again, and what is no event."""
 
 import json
+import time
 
 import pytest
 from redis.asyncio import Redis
 
 from jobs.letters import open_entries
 from jobs.mail import Ending, LeaseLostError, Mail, Settled
-from jobs.mailbox import CLAIM_MS, Mailbox
+from jobs.mailbox import CLAIM_MS, MAX_AHEAD_MS, Mailbox
 from jobs.record import read_outcome, read_totals
 from tests.conftest import INBOX, PREFIX, read_dead
 
@@ -231,7 +232,8 @@ async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_goes_on(
 
 
 async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Redis, mailbox: Mailbox) -> None:
-    await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "1"}'}, id="9999999999999-0")
+    ahead = f"{int(time.time() * 1000) + MAX_AHEAD_MS // 2}-0"
+    await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "1"}'}, id=ahead)
     await mailbox.move()
     await redis.delete(INBOX)
     event = await add(redis, "ann", "2")

@@ -2,17 +2,22 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
+from yarl import URL
 
-from tests.conftest import World, read_dead
+from tests.conftest import PREFIX, World, read_dead
 from tests.integration.browser import Browser, browsing
 from tests.integration.steps import seed
-from tests.operator import HOSTILE, bury, operator_page
-from worker.sessions import TRIES_A_MINUTE
+from tests.operator import HOSTILE, PASSWORD, bury, operator_page
+from worker.credentials import TRIES_A_MINUTE, Credentials
+from worker.doorkeeper import COOKIE
+from worker.sessions import OPERATOR, Session
 
+TRIES_KEY = f"{PREFIX}:sign-in:wrong"
 ACTIONS = ("/dead-letters", "/dead-letters/replay", "/dead-letters/drop")
 
 
@@ -63,13 +68,37 @@ async def test_wrong_passwords_are_held_up_over_all_workers_and_the_signed_in_ar
         assert status == 429
         assert "Wait a minute" in text
         assert "Everything is all right." in (await third.get())[1]
-        await world.redis.delete("customer-sync:sign-in:tries")
+        await world.redis.delete(TRIES_KEY)
         assert (await second.sign_in())[0] == 200
+
+
+async def test_of_many_wrong_passwords_at_once_five_are_looked_at_over_all_workers(world: World) -> None:
+    async with browsing(world) as first, browsing(world) as second:
+        forms = [
+            (each, {"token": await each.token(), "password": f"wrong {n}"})
+            for n in range(20)
+            for each in (first, second)
+        ]
+        answers = await asyncio.gather(*(each.post("/sign-in", form) for each, form in forms))
+        assert sum(status == 403 for status, _ in answers) <= TRIES_A_MINUTE
+        assert {status for status, _ in answers} <= {403, 429}
+
+
+async def test_the_right_password_does_not_forgive_the_wrong_ones(world: World) -> None:
+    async with browsing(world) as first, browsing(world) as second:
+        for _ in range(TRIES_A_MINUTE - 1):
+            await first.sign_in("wrong password")
+        assert (await second.sign_in())[0] == 200
+        assert (await first.sign_in("wrong password"))[0] == 403
+        assert (await first.sign_in("wrong password"))[0] == 429
 
 
 async def test_the_count_of_tries_ends_by_itself(world: World, stranger: Browser) -> None:
     await stranger.sign_in("wrong password")
-    assert 0 < await world.redis.ttl("customer-sync:sign-in:tries") <= 60
+    assert 0 < await world.redis.ttl(TRIES_KEY) <= 60
+    seconds, _ = await world.redis.time()
+    await world.redis.zadd(TRIES_KEY, {f"old {n}": (seconds - 61) * 1000 for n in range(9)})
+    assert (await stranger.sign_in("wrong password"))[0] == 403
 
 
 async def test_the_cookie_is_kept_from_scripts_from_other_sites_and_from_plain_http_behind_tls(world: World) -> None:
@@ -176,10 +205,11 @@ async def test_every_answer_tells_browsers_to_trust_nothing_else(operator: Brows
     assert not re.search(r"<script>|<style>|\sstyle=|\son\w+=", text)
 
 
-async def test_without_a_password_the_machine_itself_may_read_and_nobody_may_act(world: World) -> None:
+async def test_without_a_password_the_logged_token_lets_read_and_nobody_act(world: World) -> None:
     await bury(world, "user_7")
     (letter,) = await read_dead(world.redis)
     async with browsing(world, None) as browser:
+        assert await browser.open_with_token() == 200
         status, text, _ = await browser.get()
         assert (status, "user_7" in text) == (200, True)
         assert "Send the chosen again" not in text
@@ -190,32 +220,68 @@ async def test_without_a_password_the_machine_itself_may_read_and_nobody_may_act
     assert len(await read_dead(world.redis)) == 1
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"X-Forwarded-For": "127.0.0.1"},
-        {"Forwarded": "for=127.0.0.1"},
-        {"Via": "1.1 proxy"},
-        {"Host": "attacker.example"},
-        {"Host": "localhost.attacker.example:80"},
-    ],
-)
-async def test_without_a_password_nobody_reads_through_a_proxy_or_by_a_bent_name(
-    world: World, headers: Mapping[str, str]
-) -> None:
-    async with browsing(world, None) as browser:
-        status, text, _ = await browser.get(headers)
-        assert (status, "OPERATOR_PASSWORD" in text) == (403, True)
+async def test_without_a_password_the_session_of_a_token_is_valid_on_all_workers(world: World) -> None:
+    async with browsing(world, None) as first, browsing(world, None) as second:
+        await first.open_with_token()
+        async with first.http.get(second.url) as answer:
+            assert "Everything is all right." in await answer.text()
+        second.access_token = first.access_token
+        assert await second.open_with_token() == 403
 
 
-async def test_without_a_password_a_proxy_that_says_nothing_of_itself_is_told_by_its_old_protocol(world: World) -> None:
-    async with operator_page(world, None) as url:
-        for version, status in (("1.1", b"200"), ("1.0", b"403")):
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-            writer.write(f"GET / HTTP/{version}\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n".encode())
-            assert status in await reader.readline()
-            writer.close()
-            await writer.wait_closed()
+@pytest.mark.parametrize("query", ["", "?token=", "?token=x", "?token=%ED%A0%80", "?token=" + "x" * 4000])
+async def test_without_a_password_and_without_the_token_nobody_reads(world: World, query: str) -> None:
+    await bury(world, "user_7")
+    async with browsing(world, None) as browser, browser.http.get(f"{browser.url}/{query}") as answer:
+        text = await answer.text()
+        assert (answer.status, "page_token_issued" in text, "user_7" in text) == (403, True, False)
+        assert (await browser.post("/customer", {"customer": "user_7"}))[0] == 403
+
+
+async def test_with_a_password_a_token_opens_nothing(world: World) -> None:
+    async with browsing(world) as browser:
+        assert browser.access_token == ""
+        async with browser.http.get(f"{browser.url}/?token=") as answer:
+            assert "Sign in" in await answer.text()
+
+
+async def test_a_password_that_is_set_ends_the_sessions_of_readers(world: World) -> None:
+    async with browsing(world, None) as reader, browsing(world) as browser:
+        await reader.open_with_token()
+        async with reader.http.get(browser.url) as answer:
+            assert "Sign in" in await answer.text()
+
+
+async def test_a_session_from_before_the_password_stays_without_rights(world: World) -> None:
+    async with browsing(world) as victim, ClientSession(cookie_jar=DummyCookieJar()) as attacker:
+        async with attacker.get(victim.url) as answer:
+            planted = answer.cookies[COOKIE].value
+        victim.http.cookie_jar.update_cookies({COOKIE: planted}, URL(victim.url))
+        await victim.sign_in()
+        assert "Everything is all right." in (await victim.get())[1]
+        async with attacker.get(victim.url, headers={"Cookie": f"{COOKIE}={planted}"}) as answer:
+            assert "Sign in" in await answer.text()
+
+
+async def test_a_session_ends_after_twelve_hours_however_often_it_is_used(world: World) -> None:
+    async with browsing(world) as browser:
+        await browser.sign_in()
+        _, _, headers = await browser.get()
+        assert "Set-Cookie" not in headers, "the end is not put off"
+        sessions = await Credentials(world.redis, PREFIX, password=PASSWORD, token="").sessions()
+        over = sessions.cookie(Session(OPERATOR, int(time.time()), "id"))
+        lasting = sessions.cookie(sessions.begin(OPERATOR))
+        for cookie, is_in in ((over, False), (lasting, True)):
+            browser.http.cookie_jar.update_cookies({COOKIE: cookie}, URL(browser.url))
+            assert ("Everything is all right." in (await browser.get())[1]) is is_in
+
+
+async def test_whoever_deletes_the_signing_key_ends_all_sessions(world: World) -> None:
+    async with browsing(world) as browser:
+        await browser.sign_in()
+        assert await world.redis.delete("customer-sync:sign-in:key") == 1
+        assert "Sign in" in (await browser.get())[1]
+        assert "Everything is all right." in (await browser.sign_in())[1]
 
 
 async def test_cookies_that_are_not_ours_are_strangers(world: World) -> None:

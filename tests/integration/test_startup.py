@@ -96,7 +96,10 @@ async def test_a_user_that_may_not_call_info_is_a_risk(admin: Redis) -> None:
         (["-multi"], "+multi"),
         (["-script"], "+script|load"),
         (["-info", "-zadd"], "+zadd"),
-        (["resetkeys", "~customer-sync:*", "~arq:*"], "~customer-sync-outcomes ~customer-updates"),
+        (
+            ["resetkeys", "~customer-sync:*", "~arq:*"],
+            "~customer-sync-outcomes ~customer-updates ~customer-updates:reader",
+        ),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from jobs.overview import read_overview
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.steps import autumn_goes_down
 from tests.integration.test_forget import live_through_everything
-from worker.sessions import Tries
+from worker.credentials import Credentials, Tries
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -24,7 +24,8 @@ async def test_every_key_is_in_the_table_of_the_runbook(world: World) -> None:
     await live_through_everything(world)
     await autumn_goes_down(world)
     await History(world.redis, PREFIX).note(await read_overview(world.redis, PREFIX, INBOX), {"stripe": 1})
-    await Tries(world.redis, PREFIX).may_try()
+    await Tries(world.redis, PREFIX).begin()
+    await Credentials(world.redis, PREFIX, password=None, token="").sessions()
     keys = [key.decode() async for key in world.redis.scan_iter()]
     assert len(keys) > 10
     assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns())] == []

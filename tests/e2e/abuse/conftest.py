@@ -1,0 +1,18 @@
+"""What the attacks share: a worker with a port, which has to be unharmed at the end."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.abuse.busy import assert_untroubled, attacked_box
+from tests.e2e.watching import Watched, watched
+
+
+@pytest.fixture
+async def watched_worker() -> AsyncIterator[Watched]:
+    """A worker with a password for its page. At the end it is alive, and its log has no traceback."""
+    async with attacked_box() as box:
+        async with watched({**box.environment, "OPERATOR_PASSWORD": "correct horse battery"}) as one:
+            yield one
+            assert await one.is_alive()
+        assert_untroubled(one.running.log)

@@ -1,0 +1,69 @@
+"""Bodies of requests that would cost the worker its event loop, its memory or its connections."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.e2e.abuse.busy import busy_worker
+from tests.e2e.abuse.raw import exchange, gzip_bomb, port_of, post, status_of
+from tests.e2e.watching import Watched
+from worker.web import FORM_BYTES
+
+AT_A_TIME = 50
+PROBE_DELAY_SECONDS = 0.5
+PATHS = ("/sign-in", "/customer", "/healthz", "/no-such-path")
+
+
+async def longest_probe(one: Watched, attack: "asyncio.Future[list[bytes]]") -> float:
+    """The longest that /healthz took while the attack was under way, in seconds."""
+    longest, asked = 0.0, 0
+    while not attack.done() or not asked:
+        begin = time.monotonic()
+        assert await one.is_alive()
+        longest, asked = max(longest, time.monotonic() - begin), asked + 1
+    return longest
+
+
+@pytest.mark.alone
+async def test_gzip_bombs_delay_no_probe_and_cost_no_lease() -> None:
+    bomb = gzip_bomb(1024)
+    async with busy_worker({"OPERATOR_PASSWORD": "a long password"}) as one:
+        port = port_of(one.url)
+        requests = [post(PATHS[n % len(PATHS)], bomb, Content_Encoding="gzip") for n in range(AT_A_TIME)]
+        attack = asyncio.gather(*(exchange(port, request) for request in requests))
+        longest = await longest_probe(one, attack)
+        assert longest <= PROBE_DELAY_SECONDS
+        assert {status_of(answer) for answer in await attack} <= {0, 413, 415}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"Content-Length: {FORM_BYTES + 1}\r\n", 413),
+        ("Content-Length: 9\r\nContent-Encoding: gzip\r\n", 415),
+        ("Content-Length: 9\r\nContent-Encoding: identity\r\n", 415),
+    ],
+)
+async def test_a_body_that_will_not_be_read_is_refused_by_its_head(
+    watched_worker: Watched, path: str, head: str, status: int
+) -> None:
+    request = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode()
+    answer = await exchange(port_of(watched_worker.url), request)
+    assert status_of(answer) == status
+    assert b"connection: close" in answer.lower()
+
+
+async def test_a_body_without_a_length_is_read_as_far_as_a_form_may_reach(watched_worker: Watched) -> None:
+    head = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"8000\r\n" + b"a" * 0x8000 + b"\r\n"
+    assert status_of(await exchange(port_of(watched_worker.url), head, chunk, chunk, chunk)) == 413
+    broken = await exchange(port_of(watched_worker.url), head, b"not a length\r\n")
+    assert status_of(broken) == 400
+
+
+async def test_a_small_body_is_read_and_the_connection_goes_on(watched_worker: Watched) -> None:
+    request = post("/no-such-path", b"a=b")
+    answer = await exchange(port_of(watched_worker.url), request + request + b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert [answer.count(b" 404 Not Found"), answer.count(b" 200 OK")] == [2, 1]

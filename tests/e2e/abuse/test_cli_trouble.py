@@ -1,0 +1,111 @@
+"""The command line where its output or REDIS_URL is of no use: it ends with a sentence, never with a traceback."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from sandbox.redis import EmbeddedRedis
+from tests.conftest import INBOX
+from tests.e2e.processes import environment_with
+from tests.e2e.test_cli import Terminal
+
+ROOT = Path(__file__).parents[3]
+COMMANDS = ["status", "status nobody", "status --json", "doctor", "--help"]
+EX_IOERR = 74
+
+
+async def run_in_shell(line: str, redis_url: str, folder: Path) -> tuple[int, str]:
+    """The exit code and the errors of a line, with `customer-sync` as the command."""
+    environment = environment_with({"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)})
+    process = await asyncio.create_subprocess_shell(
+        line.replace("customer-sync", f"{sys.executable} -m worker"),
+        cwd=folder,
+        env=environment,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, errors.decode()
+
+
+@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_output_that_takes_nothing_ends_with_a_sentence(
+    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, command: str, output: str
+) -> None:
+    assert await redis.dbsize() == 0
+    code, errors = await run_in_shell(f"customer-sync {command} {output}", redis_server.url, tmp_path)
+    (sentence,) = [line for line in errors.splitlines() if line.startswith("standard output ")]
+    assert code == EX_IOERR
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == sentence
+
+
+async def test_nothing_is_sent_if_nobody_can_be_told(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    code, _ = await run_in_shell("customer-sync send ann >&-", redis_server.url, tmp_path)
+    assert code == EX_IOERR
+    assert await redis.xlen(INBOX) == 0
+
+
+async def test_a_reader_that_has_enough_is_no_error(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    assert await redis.dbsize() == 0
+    _, errors = await run_in_shell("customer-sync status | true", redis_server.url, tmp_path)
+    assert errors == ""
+
+
+async def test_closed_errors_change_no_exit_code(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    assert await redis.dbsize() == 0
+    code, _ = await run_in_shell("customer-sync status --event no-such 2>&-", redis_server.url, tmp_path)
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("foo=bar", "foo: unknown option"),
+        ("connection_class=x", "connection_class: unknown option"),
+        ("decode_responses=true", "decode_responses: unknown option"),
+        ("ssl_ca_certs=/x", "ssl_ca_certs: needs rediss://"),
+        ("socket_timeuot=5&foo=secret", "socket_timeuot: unknown option (did you mean socket_timeout?)"),
+    ],
+)
+async def test_an_option_of_the_address_that_is_not_known_is_named(
+    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, option: str, says: str
+) -> None:
+    assert await redis.dbsize() == 0
+    terminal = Terminal(f"{redis_server.url}?{option}", tmp_path)
+    code, output, errors = await terminal.run("status")
+    assert (code, output) == (78, "")
+    assert errors.startswith(f"REDIS_URL: {says}")
+    assert "secret" not in errors
+    code, output, _ = await terminal.run("doctor")
+    assert (code, f"REDIS_URL: {says}" in output) == (1, True)
+
+
+@pytest.mark.parametrize("option", ["", "socket_timeout=5", "db=0&client_name=me&health_check_interval=15"])
+async def test_options_that_are_known_work(
+    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, option: str
+) -> None:
+    assert await redis.dbsize() == 0
+    code, _, errors = await Terminal(f"{redis_server.url}?{option}", tmp_path).run("status")
+    assert (code, errors) == (0, "")
+
+
+async def test_a_worker_ends_with_78_for_an_option_that_is_not_known(redis_server: EmbeddedRedis) -> None:
+    keys = {"AUTUMN_SECRET_KEY": "am_sk_test_x", "STRIPE_API_KEY": "sk_test_x"}
+    process = await asyncio.create_subprocess_exec(
+        "arq",
+        "worker.main.WorkerSettings",
+        cwd=ROOT,
+        env=environment_with({"REDIS_URL": f"{redis_server.url}?foo=bar", **keys}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 78
+    assert "REDIS_URL: foo: unknown option" in output.decode()
+    assert "Traceback" not in output.decode()

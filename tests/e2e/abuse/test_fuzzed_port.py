@@ -1,0 +1,47 @@
+"""A worker whose port is sent what no client would send, for a while: it works on, and answers probes in between."""
+
+import asyncio
+import os
+import re
+import time
+from collections import Counter
+from random import Random
+
+from tests.e2e.abuse.busy import busy_worker
+from tests.e2e.abuse.fuzz import Parts, odd_request
+from tests.e2e.abuse.raw import exchange, port_of
+
+FUZZ_SECONDS = 20.0 if os.environ.get("CI") else 6.0
+"""In 6 s there are some hundred requests, dozens of each kind; CI takes its time for more."""
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+AT_A_TIME = 24
+PATIENCE_SECONDS = 0.25
+ANSWERS_OF_A_SERVER_IN_TROUBLE = {b"503", b"505"}
+"""503 is /readyz, or a page whose Redis is slow."""
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+
+
+async def test_no_odd_request_harms_the_worker() -> None:
+    random, end, statuses = Random(SEED), time.monotonic() + FUZZ_SECONDS, Counter[bytes]()
+    async with busy_worker({"OPERATOR_PASSWORD": "a long password"}, latency_seconds=FUZZ_SECONDS / 4) as one:
+        port = port_of(one.url)
+        while time.monotonic() < end:
+            sent = [odd_request(random) for _ in range(AT_A_TIME)]
+            closes = [random.random() < 0.1 for _ in sent]
+            answers = await asyncio.gather(
+                *(
+                    exchange(port, *parts, half_close=close, seconds=PATIENCE_SECONDS)
+                    for parts, close in zip(sent, closes, strict=True)
+                )
+            )
+            for parts, answer in zip(sent, answers, strict=True):
+                found = STATUS.findall(answer)
+                statuses.update(found)
+                bad = {each for each in found if each >= b"500"} - ANSWERS_OF_A_SERVER_IN_TROUBLE
+                assert not bad, f"seed {SEED}: {bad} for {_shown(parts)!r}"
+            assert await one.is_alive(), f"seed {SEED}: after {[_shown(parts) for parts in sent]}"
+        assert {b"200", b"400", b"403", b"404", b"405", b"415"} <= statuses.keys(), statuses
+
+
+def _shown(parts: Parts) -> bytes:
+    return b"|".join(parts)[:300]

@@ -1,0 +1,55 @@
+"""A page without a password, asked by whoever can reach the port: only the address from the log opens it."""
+
+import asyncio
+import json
+
+from aiohttp import ClientSession, CookieJar
+
+from tests.e2e.abuse.busy import attacked_box
+from tests.e2e.abuse.raw import exchange, port_of, status_of
+from tests.e2e.watching import Watched, watched
+
+CLOSE = "\r\nConnection: close\r\n\r\n"
+REQUESTS = {
+    "a browser, or a proxy that says nothing of itself": "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a loopback name with a port": "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n",
+    "an old proxy": "GET / HTTP/1.0\r\n\r\n",
+    "an absolute target": "GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an absolute target of elsewhere": "GET http://example.com/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "another version": "GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    "a wrong token": "GET /?token=wrong HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a cookie of its own": "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: customer-sync-session=W10.x\r\n\r\n",
+}
+
+
+async def address_of(one: Watched) -> str:
+    """The address that the worker logged."""
+    await one.running.says("page_token_issued")
+    (line,) = [line for line in one.running.log if "page_token_issued" in line]
+    return str(json.loads(line)["url"])
+
+
+async def test_without_a_password_only_the_logged_address_opens_the_page() -> None:
+    async with attacked_box() as box, watched(box.environment) as one:
+        answers = await asyncio.gather(
+            *(exchange(port_of(one.url), text.replace("\r\n\r\n", CLOSE).encode()) for text in REQUESTS.values())
+        )
+        assert {
+            name: status_of(answer) for name, answer in zip(REQUESTS, answers, strict=True) if b"all right" in answer
+        } == {}
+        assert {status_of(answer) for answer in answers} <= {400, 403, 505}
+        url = await address_of(one)
+        assert port_of(url.partition("/?")[0]) == port_of(one.url)
+        async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
+            async with http.get(url) as answer:
+                assert "Everything is all right." in await answer.text()
+            async with http.get(one.url.replace("127.0.0.1", "localhost")) as answer:
+                assert "Everything is all right." in await answer.text()
+
+
+async def test_each_start_has_a_token_of_its_own() -> None:
+    async with attacked_box() as box:
+        async with watched(box.environment) as one:
+            first = await address_of(one)
+        async with watched(box.environment) as other:
+            assert first.partition("token=")[2] != (await address_of(other)).partition("token=")[2]

@@ -1,0 +1,69 @@
+"""Signals that end a process at once unless it handles them: of a terminal that closes, and of Ctrl-\\."""
+
+import asyncio
+import signal
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from tests.conftest import PREFIX
+from tests.e2e.abuse.busy import assert_untroubled, attacked_box
+from tests.e2e.processes import wait_until, worker
+
+STOP_SECONDS = 25
+SIGNALS = [signal.SIGHUP, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_a_worker_finishes_its_sync_before_it_stops(number: signal.Signals) -> None:
+    async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        async with worker(box.environment) as running:
+            box.autumn.switches.latency_seconds = 0.5
+            event = await send(redis, new_update(customer_id="user_1", changes={"name": "Ann"}))
+
+            async def holds_a_lease() -> bool:
+                return bool(await redis.exists(f"{PREFIX}:lease:user_1"))
+
+            await wait_until(holds_a_lease)
+            running.process.send_signal(number)
+            assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
+        outcome = await outcome_of(redis, event)
+        assert outcome is not None
+        assert outcome.status == "applied"
+        assert not await redis.exists(f"{PREFIX}:lease:user_1")
+        assert any('"stopped"' in line for line in running.log)
+        assert_untroubled(running.log)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_a_scanner_stops_in_order(number: signal.Signals) -> None:
+    async with attacked_box() as box:
+        async with worker(box.environment, "scanner") as running:
+            running.process.send_signal(number)
+            assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
+        assert any('"stopped"' in line for line in running.log)
+        assert_untroubled(running.log)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_a_worker_that_waits_for_redis_stops_in_order(number: signal.Signals) -> None:
+    async with attacked_box() as box:
+        box.redis.stop()
+        async with worker(box.environment, ready="redis_awaited") as running:
+            running.process.send_signal(number)
+            assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
+        assert_untroubled(running.log)
+
+
+async def test_a_hangup_that_was_to_be_ignored_is_ignored() -> None:
+    nohup = ["sh", "-c", "trap '' HUP; exec arq worker.main.WorkerSettings"]
+    async with attacked_box() as box, worker(box.environment, command=nohup) as running:
+        running.process.send_signal(signal.SIGHUP)
+        async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+            event = await send(redis, new_update(customer_id="user_1", changes={"name": "Ann"}))
+            outcome = await outcome_of(redis, event, wait_seconds=20)
+        assert outcome is not None
+        assert outcome.status == "applied"
+        assert running.process.returncode is None

@@ -1,0 +1,129 @@
+"""Two deployments on one Redis: apart they do not disturb each other, and what they may not share is refused."""
+
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from arq.connections import ArqRedis
+from redis.asyncio import Redis
+
+from config.settings import load_settings
+from jobs.mailbox import Mailbox
+from sandbox.autumn import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.faults import Fault, Kind
+from sandbox.redis import EmbeddedRedis
+from sandbox.stripe import StripeSimulator
+from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import command_of, worker
+from tests.e2e.test_start import ended
+from worker.connection import open_redis
+from worker.main import scan_worker_settings
+from worker.supervise import Supervisor
+
+OTHER = "other-sync"
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        everything.autumn.seed("ann")
+        yield everything
+
+
+async def wake_ups(redis: Redis, client: ArqRedis, prefix: str) -> set[bytes]:
+    """The ids of the jobs that a deployment made for the same customer as the other one."""
+    mailbox = Mailbox(client, inbox=f"{prefix}-inbox", prefix=prefix)
+    await redis.xadd(f"{prefix}-inbox", {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+    await mailbox.move()
+    await Supervisor(mailbox, client).call_who_is_due()
+    return set(await redis.zrange(f"{prefix}:queue", 0, -1))
+
+
+async def test_wake_ups_of_two_deployments_have_ids_of_their_own(redis_server: EmbeddedRedis, redis: Redis) -> None:
+    for prefix in (PREFIX, OTHER):
+        client = open_redis(redis_server.url, prefix)
+        (job,) = await wake_ups(redis, client, prefix)
+        await client.aclose(close_connection_pool=True)
+        assert job.startswith(f"{prefix}:".encode())
+        assert await redis.exists(b"arq:job:" + job)
+
+
+def test_scanners_of_two_deployments_have_ids_of_their_own() -> None:
+    given = {
+        "REDIS_URL": "redis://localhost:1/0",
+        "AUTUMN_SECRET_KEY": "am_sk_test_x",
+        "STRIPE_API_KEY": "sk_test_x",
+        "KEY_PREFIX": OTHER,
+    }
+    (job,) = vars(scan_worker_settings(load_settings(**given)))["cron_jobs"]
+    assert job.name.startswith(f"{OTHER}:")
+
+
+async def test_other_mode_on_the_same_prefix_is_refused(box: Sandbox) -> None:
+    async with worker(box.environment):
+        pass
+    for words in (command_of("worker"), command_of("scanner")):
+        live = {"AUTUMN_SECRET_KEY": "am_sk_live_x", "STRIPE_API_KEY": "sk_live_x"}
+        code, output = await ended(box, words, **live)
+        assert code == 78, output
+        assert (
+            "KEY_PREFIX: customer-sync belongs to a deployment in test mode, and these keys are for live mode" in output
+        )
+        assert "customer-sync:owner" in output
+
+
+async def test_other_stripe_account_on_the_same_prefix_is_refused(box: Sandbox) -> None:
+    async with worker(box.environment):
+        pass
+    own = box.stripe.account.id
+    box.stripe.account.id = "acct_another"
+    code, output = await ended(box, command_of("worker"))
+    assert code == 78, output
+    assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in output
+    assert own not in output
+    assert "acct_another" not in output
+
+
+async def test_new_key_of_the_same_account_is_no_mismatch(box: Sandbox) -> None:
+    async with worker(box.environment):
+        pass
+    box.stripe.key, box.autumn.key = "sk_test_rotated", "am_sk_test_rotated"
+    rotated = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
+    async with worker(box.environment | rotated):
+        pass
+
+
+async def test_second_prefix_on_the_same_inbox_is_refused(box: Sandbox) -> None:
+    async with worker(box.environment):
+        code, output = await ended(box, command_of("worker"), KEY_PREFIX=OTHER)
+    assert code == 78, output
+    assert (
+        f"INBOX_STREAM: {INBOX} is read by the deployment with KEY_PREFIX={PREFIX}, and this one has {OTHER}" in output
+    )
+    assert f"{INBOX}:reader" in output
+    async with worker(box.environment | {"KEY_PREFIX": OTHER, "INBOX_STREAM": "other-inbox"}):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["503", "403", "garbage", "hang"])
+async def test_service_that_is_down_blocks_no_start(box: Sandbox, kind: Kind) -> None:
+    box.stripe.switches.add(Fault(kind))
+    async with worker(box.environment):
+        pass
+    box.stripe.switches.clear()
+    async with worker(box.environment), Redis.from_url(box.redis.url) as redis:
+        assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
+
+
+async def test_deployment_is_moved_by_deleting_the_keys_that_the_error_names(box: Sandbox) -> None:
+    async with worker(box.environment):
+        pass
+    async with Redis.from_url(box.redis.url) as redis:
+        await redis.delete(f"{PREFIX}:owner", f"{INBOX}:reader")
+    box.stripe.account.id = "acct_another"
+    async with worker(box.environment):
+        code, _ = await ended(box, [sys.executable, "-m", "worker", "status"])
+        assert code == 0

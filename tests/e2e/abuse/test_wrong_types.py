@@ -1,0 +1,122 @@
+"""Keys that hold another type of value than the worker gives them: one customer's trouble is nobody else's."""
+
+import json
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from jobs.enqueue import outcome_of
+from jobs.mailbox import Mailbox
+from jobs.overview import read_overview, read_standing
+from jobs.record import event_buckets, read_totals
+from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.integration.steps import change, seed
+
+
+async def with_wrong(redis: Redis, key: str) -> str:
+    """Make the key one of a type that the worker never uses."""
+    await redis.delete(key)
+    await redis.sadd(key, "wrong")  # type: ignore[misc]  # one type for both clients
+    return key
+
+
+async def test_wrong_event_ids_key_stops_no_move(world: World) -> None:
+    seed(world, "ann")
+    seconds, _ = await world.redis.time()
+    for bucket in event_buckets(seconds):
+        await world.redis.xadd(f"{PREFIX}:events:{bucket}", {"by": "an app"})
+    event = await change(world, "ann", name="Ann", event_id="e1")
+    await world.run()
+    outcome = await outcome_of(world.redis, "e1")
+    assert outcome is not None, event
+    assert outcome.status == "applied"
+    assert (await read_totals(world.redis, PREFIX))["keys_replaced"] == 3
+
+
+async def test_unreadable_outcome_of_an_event_stops_no_move(world: World) -> None:
+    seed(world, "ann")
+    seconds, _ = await world.redis.time()
+    await world.redis.hset(f"{PREFIX}:events:{int(seconds // 43_200)}", mapping={"e1": "{no json", "e2": "[1]"})  # type: ignore[misc]  # one type for both clients
+    assert await outcome_of(world.redis, "e1") is None
+    for event in ("e1", "e2"):
+        await change(world, "ann", name=event, event_id=event)
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "e2"
+
+
+async def test_wrong_mailbox_makes_dead_letters_for_one_customer(world: World) -> None:
+    seed(world, "ann", "bob")
+    wrong = await with_wrong(world.redis, f"{PREFIX}:mailbox:ann")
+    await change(world, "ann", name="Ann")
+    await change(world, "bob", name="Bob")
+    await world.run()
+    (letter,) = await read_dead(world.redis)
+    assert letter["reason"] == "mailbox_unusable"
+    assert letter["message"] == f"{wrong} is no stream: delete this key, then replay"
+    assert letter["sent.customer_id"] == "ann"
+    assert world.autumn.customers["bob"]["name"] == "Bob"
+
+
+async def test_mailbox_that_turns_wrong_stops_only_its_customer(world: World) -> None:
+    seed(world, "ann", "bob")
+    await change(world, "ann", name="Ann")
+    await change(world, "bob", name="Bob")
+    await world.mailbox.move()
+    await with_wrong(world.redis, f"{PREFIX}:mailbox:ann")
+    standing = await read_standing(world.redis, PREFIX, "ann")
+    assert (standing.entries, standing.wrong_keys) == (0, (f"{PREFIX}:mailbox:ann",))
+    await world.run()
+    assert world.autumn.customers["bob"]["name"] == "Bob"
+    assert await world.redis.zcard(f"{PREFIX}:oldest") == 0
+
+
+async def test_mailbox_that_is_full_to_its_last_id_stops_only_its_customer(world: World) -> None:
+    seed(world, "ann", "bob")
+    last = f"{2**64 - 1}-{2**64 - 1}"
+    await world.redis.xadd(f"{PREFIX}:mailbox:ann", {"customer_id": "ann", "changes": '{"name": "Old"}'}, id=last)
+    await change(world, "ann", name="Ann")
+    await change(world, "bob", name="Bob")
+    await world.run()
+    (letter,) = await read_dead(world.redis)
+    assert (letter["reason"], letter["sent.customer_id"]) == ("mailbox_unusable", "ann")
+    assert world.autumn.customers["bob"]["name"] == "Bob"
+
+
+@pytest.mark.parametrize("key", ["customer:ann", "remembered:ann", "lease:ann", "line", "looks", "totals"])
+async def test_wrong_key_that_can_be_made_again_holds_nobody_up(world: World, key: str) -> None:
+    seed(world, "ann")
+    await with_wrong(world.redis, f"{PREFIX}:{key}")
+    await change(world, "ann", name="Ann")
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+
+
+async def test_outcomes_of_the_wrong_type_hold_nobody_up(world: World) -> None:
+    seed(world, "ann")
+    await with_wrong(world.redis, f"{PREFIX}-outcomes")
+    await change(world, "ann", name="Ann")
+    await world.redis.xadd(INBOX, {"no": "event"})
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+    assert (await read_overview(world.redis, PREFIX, INBOX)).wrong_keys == (f"{PREFIX}-outcomes",)
+
+
+async def test_wrong_dead_letters_key_keeps_bad_entries_and_moves_the_others(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+    await with_wrong(redis, f"{PREFIX}:dead")
+    bad = [await redis.xadd(INBOX, {"no": "event"}) for _ in range(40)]
+    await redis.xadd(INBOX, {"customer_id": "ann", "changes": json.dumps({"name": "Ann"})})
+    with pytest.raises(ResponseError, match="customer-sync:dead is no stream: 40 entries stay in the inbox"):
+        await mailbox.move()
+    assert [entry_id for entry_id, _ in await redis.xrange(INBOX)] == bad
+    assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 1
+    await redis.delete(f"{PREFIX}:dead")
+    await mailbox.move()
+    assert len(await read_dead(redis)) == 40
+
+
+@pytest.mark.parametrize("key", [INBOX, *(f"{PREFIX}:{name}" for name in ("waiting", "called", "oldest", "dead"))])
+async def test_overview_names_a_wrong_key_and_does_not_fail(redis: Redis, key: str) -> None:
+    await with_wrong(redis, key)
+    assert (await read_overview(redis, PREFIX, INBOX)).wrong_keys == (key,)

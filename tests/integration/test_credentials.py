@@ -1,0 +1,71 @@
+"""The signing key in Redis, the password and the token: who shares a session, and what a stranger can find out."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from tests.conftest import PREFIX
+from worker.credentials import Credentials
+from worker.sessions import GUEST, OPERATOR
+
+PASSWORD = "correct horse battery"
+
+
+def credentials(redis: Redis, password: str | None = PASSWORD) -> Credentials:
+    return Credentials(redis, PREFIX, password=password, token="a-token")
+
+
+async def test_workers_that_start_together_agree_on_one_key(redis: Redis) -> None:
+    workers = [credentials(redis) for _ in range(8)]
+    sessions = await asyncio.gather(*(each.sessions() for each in workers))
+    cookie = sessions[0].cookie(sessions[0].begin(OPERATOR))
+    assert all(each.read(cookie) is not None for each in sessions)
+    assert await redis.ttl(f"{PREFIX}:sign-in:key") == -1
+
+
+async def test_a_redis_that_hangs_is_not_waited_for(redis: Redis) -> None:
+    one = credentials(redis)
+    await one.sessions()
+    await redis.client_pause(6000)
+    with pytest.raises(TimeoutError):
+        await one.sessions()
+
+
+@pytest.mark.parametrize("other", ["another password", None])
+async def test_another_password_ends_every_session(redis: Redis, other: str | None) -> None:
+    one, two = await credentials(redis).sessions(), await credentials(redis, other).sessions()
+    assert two.read(one.cookie(one.begin(OPERATOR))) is None
+    assert one.read(two.cookie(two.begin(OPERATOR))) is None
+
+
+async def test_a_strangers_cookie_does_not_tell_the_password(redis: Redis) -> None:
+    sessions = await credentials(redis).sessions()
+    cookie, key = sessions.cookie(sessions.begin(GUEST)), f"{PREFIX}:sign-in:key"
+    kept = await redis.getdel(key)
+    # Whoever guesses right, with a Redis of their own, is not told so.
+    guessed = await credentials(redis, PASSWORD).sessions()
+    assert guessed.read(cookie) is None
+    await redis.set(key, kept)
+    assert (await credentials(redis, PASSWORD).sessions()).read(cookie) is not None
+
+
+@pytest.mark.parametrize(("given", "is_right"), [(PASSWORD, True), (PASSWORD.upper(), False), ("", False)])
+async def test_only_the_password_is_the_password(redis: Redis, given: str, is_right: bool) -> None:
+    assert credentials(redis).is_password(given) is is_right
+    assert not credentials(redis, None).is_password(given)
+
+
+async def test_the_token_opens_the_page_only_without_a_password(redis: Redis) -> None:
+    assert credentials(redis, None).is_token("a-token")
+    assert not credentials(redis, None).is_token("")
+    assert not credentials(redis).is_token("a-token")
+
+
+@given(st.text(st.characters(categories=None)))
+def test_nothing_else_is_the_password_or_the_token(text: str) -> None:
+    offline = Redis.from_url("redis://127.0.0.1")
+    assert not credentials(offline).is_password(text)
+    assert not credentials(offline, None).is_token(text)

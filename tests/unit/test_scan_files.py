@@ -1,0 +1,51 @@
+"""The CSV of a scan: no name or address of anybody becomes a formula in a spreadsheet."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.scan_report import ScanFinding, ScanReport, ScanRun
+from worker.scan_files import write_csv
+
+FULL_WIDTH, SMALL = "\uff1d\uff0b\uff0d\uff20", "\ufe66\ufe62\ufe63\ufe6b"
+FINDING = ScanFinding(
+    customer="ann",
+    kind="profile-drift",
+    stripe_ids=("cus_1",),
+    field="name",
+    autumn=None,
+    stripe=None,
+    reason="",
+    would="",
+    is_repairable=True,
+)
+
+
+def written(value: str, tmp_path: Path) -> str:
+    run = ScanRun("run", "done", 0, 0, 1, 1)
+    path = tmp_path / "scan.csv"
+    write_csv(ScanReport(this_run=run, before=(), findings=[replace(FINDING, autumn=value)]), path)
+    with path.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    return row["autumn"]
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\N{MINUS SIGN}", *FULL_WIDTH, *SMALL])
+@pytest.mark.parametrize("before", ["", " ", "\u3000", "\u200b", "\ufeff", "\x00 "])
+def test_a_cell_that_may_be_a_formula_begins_with_an_apostrophe(sign: str, before: str, tmp_path: Path) -> None:
+    formula = f"{before}{sign}HYPERLINK(1)"
+    assert written(formula, tmp_path) == f"'{formula}"
+
+
+@pytest.mark.parametrize("text", ["\n=1", "\t1", "\rAnn", "\nAnn"])
+def test_a_cell_that_begins_with_a_control_character_begins_with_an_apostrophe(text: str, tmp_path: Path) -> None:
+    assert written(text, tmp_path) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    "text", ["Ann", " Ann", "a=1", "", "'=1", "\N{FULLWIDTH LATIN CAPITAL LETTER A}nn", "ann@example.com", "1-2"]
+)
+def test_every_other_cell_is_written_as_it_is(text: str, tmp_path: Path) -> None:
+    assert written(text, tmp_path) == text

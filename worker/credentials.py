@@ -1,0 +1,120 @@
+"""What opens the page: the signing key in Redis, the password or the token, and how often a password may be tried.
+
+Everything that is not random is in worker.sessions; who is let in is up to worker.doorkeeper.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from typing import Final
+
+from redis.asyncio import Redis
+
+from worker.sessions import Sessions
+from worker.shared_state import READ_SECONDS
+
+TRIES_A_MINUTE: Final = 5
+"""Wrong passwords over all workers; who is signed in is not held up by somebody who guesses."""
+MINUTE_SECONDS: Final = 60
+SCRYPT_MEMORY: Final = 64 * 1024 * 1024
+
+
+class Credentials:
+    """What a browser may show to be let in, over all workers that share a Redis."""
+
+    def __init__(self, redis: Redis, prefix: str, *, password: str | None, token: str) -> None:
+        """Opens nothing. `token` opens the page of this process if there is no `password`."""
+        self._redis = redis
+        self._key_name = f"{prefix}:sign-in:key"
+        self._password = password
+        self._token = token
+        self._sessions: tuple[bytes, Sessions] | None = None
+        self._deriving = asyncio.Lock()
+
+    @property
+    def has_password(self) -> bool:
+        """Whether there is a password to be given."""
+        return self._password is not None
+
+    def is_password(self, given: str) -> bool:
+        """Whether this is the password. A wrong one takes as long."""
+        return _is_same(given, self._password)
+
+    def is_token(self, given: str) -> bool:
+        """Whether this is the token, and opens the page. A wrong one takes as long."""
+        return _is_same(given, self._token) and not self.has_password
+
+    async def sessions(self) -> Sessions:
+        """Return the sessions that are valid now. Raises RedisError, and TimeoutError after READ_SECONDS.
+
+        The key is read each time: whoever deletes it ends all sessions, and a Redis that lost it makes all workers
+        agree on a new one.
+        """
+        async with asyncio.timeout(READ_SECONDS):
+            kept = await self._signing_key()
+        async with self._deriving:
+            if self._sessions is None or self._sessions[0] != kept:
+                self._sessions = kept, Sessions(await asyncio.to_thread(_derived, kept, self._password))
+            return self._sessions[1]
+
+    async def _signing_key(self) -> bytes:
+        kept: bytes | None = await self._redis.get(self._key_name)
+        if kept is None:
+            # Another worker may be first: what Redis has then is the key.
+            await self._redis.set(self._key_name, secrets.token_hex(32), nx=True)
+            kept = await self._redis.get(self._key_name)
+        return kept or secrets.token_bytes(32)
+
+
+class Tries:
+    """The wrong passwords of the last minute, counted in Redis over all workers."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        """Opens nothing."""
+        self._redis = redis
+        self._key = f"{prefix}:sign-in:wrong"
+
+    async def begin(self) -> str | None:
+        """Count a try as wrong, and return its name; None if it may not be made. Raises RedisError.
+
+        Each try is counted before its password is looked at, so that those at the same moment count each other.
+        """
+        seconds, microseconds = await self._redis.time()
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        name = secrets.token_hex(8)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zremrangebyscore(self._key, "-inf", now_ms - MINUTE_SECONDS * 1000)
+            pipe.zadd(self._key, {name: now_ms})
+            pipe.zcard(self._key)
+            pipe.expire(self._key, MINUTE_SECONDS)
+            _, _, tries, _ = await pipe.execute()
+        if int(tries) <= TRIES_A_MINUTE:
+            return name
+        await self.forget(name)
+        return None
+
+    async def forget(self, name: str) -> None:
+        """Do not count this try: its password was right. Those of others stay counted. Raises RedisError."""
+        await self._redis.zrem(self._key, name)
+
+
+def _derived(kept: bytes, password: str | None) -> bytes:
+    """Return the key to sign with: another one for another password.
+
+    A stranger's cookie tells nothing about the password, because the key in Redis is random. Whoever reads that key
+    still has to guess the password, 0.1 s for each try.
+    """
+    if password is None:
+        return hashlib.sha256(b"no password:" + kept).digest()
+    return hashlib.scrypt(password.encode(), salt=kept, n=2**15, r=8, p=1, maxmem=SCRYPT_MEMORY, dklen=32)
+
+
+def _is_same(given: str, right: str | None) -> bool:
+    same = hmac.compare_digest(_digest(given), _digest(right or ""))
+    return same and bool(right)
+
+
+def _digest(text: str) -> bytes:
+    # What a browser sends may be anything, half a surrogate pair as well.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,73 @@
+"""The loops beside the jobs: each takes turns for as long as the process lives, whatever a turn meets.
+
+A loop that keeps failing notes it in Redis, so that /readyz and `customer-sync status` say so.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobs.errors import describe
+from jobs.failing import FailingLoop, clear_failing, note_failing
+
+log = structlog.get_logger(__name__)
+
+PAUSE_AFTER_ERROR_SECONDS: Final = 1.0
+FAILING_AFTER_SECONDS: Final = 3.0
+"""A loop that has failed for so long without one good turn keeps failing; less may be a hiccup of Redis."""
+_CODE: Final = re.compile(r"\b(WRONGTYPE|NOPERM|NOAUTH|OOM|MISCONF|READONLY|LOADING|BUSY|NOREPLICAS)\b")
+
+
+class Loops:
+    """Starts loops. `redis` and `prefix` say where a loop that keeps failing is noted."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        """Starts nothing."""
+        self._redis = redis
+        self._prefix = prefix
+
+    def start(self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float = 0.0) -> asyncio.Task[None]:
+        """Take turns until cancelled, with a pause after each. A turn that fails changes nothing else.
+
+        `name` is one of `jobs.failing.LOOPS`.
+        """
+        return asyncio.create_task(self._run(name, turn, pause_seconds))
+
+    async def _run(self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float) -> None:
+        failing_since: float | None = None
+        is_noted = False
+        while True:
+            try:
+                await turn()
+                failing_since = None
+                if is_noted:
+                    await clear_failing(self._redis, self._prefix, name)
+                    is_noted = False
+                await asyncio.sleep(pause_seconds)
+            except Exception as error:
+                log.error("loop_failed", loop=name, error=reason_of(error), cause=describe(error))
+                now = time.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if now - failing_since >= FAILING_AFTER_SECONDS:
+                    is_noted = True
+                    await self._note(name, now - failing_since, error)
+                await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+
+    async def _note(self, name: str, seconds: float, error: Exception) -> None:
+        since_ms = int((time.time() - seconds) * 1000)
+        # A Redis that does not take the note is what the canary is for.
+        with suppress(RedisError, OSError):
+            await note_failing(self._redis, self._prefix, FailingLoop(name, since_ms, reason_of(error)))
+
+
+def reason_of(error: Exception) -> str:
+    """Return the type of an error, with Redis' code for it if there is one, and nothing of what was sent."""
+    code = _CODE.search(str(error)) if isinstance(error, RedisError) else None
+    return type(error).__name__ + (f" {code.group()}" if code else "")

@@ -346,7 +346,7 @@ class Round:
             if linked.id != autumn.stripe_id:
                 self.memory.wanted_id = linked.id
             shown = {each: getattr(linked, each) for each in PROFILE}
-            unsaid = {name: value for name, value in shown_by(autumn).items() if name not in step.said}
+            unsaid = {name: value for name, value in shown_by(autumn).items() if name not in {*step.said, *asked.left}}
             if self.memory.expect_echo(unsaid, shown):
                 # The echo may come before the next step, if this worker dies or the step fails.
                 await self.writes.remember(self.memory)
@@ -372,7 +372,8 @@ class Round:
             return asked
         left = {name: value for name, value in asked.said.items() if name not in step.said}
         # An echo may have come between the read and the update.
-        lost = nested(self.lost(after, self._view, besides=asked.said))
+        found = self.lost(after, self._view, besides=asked.said)
+        lost = nested({name: value for name, value in found.items() if name not in asked.left})
         if lost:
             log.warning("put_back", fields=sorted(flat(lost)))
             self.writes.totals["put_back"] += 1

@@ -25,10 +25,9 @@ def ahead(milliseconds: int) -> str:
     return f"{int(time.time() * 1000) + milliseconds}-1"
 
 
-@pytest.mark.parametrize("entry_id", [LAST, f"{2**64 - 1}-1", ahead(10 * MAX_AHEAD_MS)])
-async def test_entry_ahead_of_the_clock_is_a_dead_letter_and_later_ones_are_applied(
-    world: World, entry_id: str
-) -> None:
+@pytest.mark.parametrize("chosen", [LAST, f"{2**64 - 1}-1", "an hour ahead"])
+async def test_entry_ahead_of_the_clock_is_a_dead_letter_and_later_ones_are_applied(world: World, chosen: str) -> None:
+    entry_id = ahead(10 * MAX_AHEAD_MS) if chosen == "an hour ahead" else chosen
     seed(world, "ann")
     await world.redis.xadd(INBOX, dict(FIELDS.items()), id=entry_id)
     await world.mailbox.move()

@@ -20,7 +20,7 @@ async def wrong_core_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
     """Return a sentence for each key of the wrong type without which nothing can go on. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     sets = dict.fromkeys([waits.waiting, waits.called, waits.oldest], "zset")
-    return await _wrong(redis, {inbox: "stream", records.dead: "stream", **sets})
+    return await _wrong(redis, {inbox: "stream", records.dead: "stream", f"{prefix}:queue": "zset", **sets})
 
 
 async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
@@ -41,7 +41,6 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         scans.lease: "string",
         scans.run: "string",
         scans.history: "list",
-        f"{prefix}:queue": "zset",
         f"{prefix}:scans": "zset",
         **{records.events(bucket): "hash" for bucket in event_buckets(seconds)},
     }

@@ -10,6 +10,8 @@ local waiting, called, looks, line, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- Fails before anybody is taken out of `called` if this key has the wrong type.
+redis.call('ZCARD', waiting)
 -- Back to where they were in the line, not to its end.
 local overdue = redis.call('ZRANGEBYSCORE', called, '-inf', now_ms, 'LIMIT', 0, 100)
 for _, customer in ipairs(overdue) do

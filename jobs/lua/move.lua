@@ -117,6 +117,8 @@ local function unfit(entry_id, customer, fields, bytes)
   end
 end
 
+-- Fails before anything is moved if this key has the wrong type: what a script has done is not taken back.
+redis.call('ZCARD', oldest)
 local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
 local moved, full, stuck, moved_bytes, first = 0, false, 0, 0, '-'
 

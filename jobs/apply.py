@@ -144,7 +144,7 @@ class Round:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        self.memory.expect(fields, shown, shown_by(autumn), *map(flat, spoken))
+        self.memory.expect(fields, shown_by(autumn), shown, [flat(each) for each in spoken])
         self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             self.memory.stripe_id = target.id

@@ -12,7 +12,7 @@ Autumn that an echo may overwrite before they are in Stripe. Purely computationa
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -27,7 +27,8 @@ STALE_SECONDS: Final = 10.0
 """How far a replica of Autumn's database may lag behind: so long a read gives way to the answer of an update."""
 UNACCEPTED_SECONDS: Final = 86_400.0
 """How long it is remembered that Stripe holds a value that Autumn has not accepted: an outage of Autumn may be long."""
-OLDER_KEPT: Final = 8
+OLDER_KEPT: Final = 32
+"""Older values of a field that are kept: more than there are syncs of a customer while a webhook is on its way."""
 FIELDS_KEPT: Final = 64
 NO_VALUE: Final = "none"
 """In place of a digest: there was no value, and nobody has cleared it on purpose."""
@@ -122,14 +123,18 @@ class Memory:
             if stripe.get(name) and shown not in ours:
                 self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
 
-    def expect(self, requested: Fields, stripe: Fields, *seen: Fields) -> None:
-        """Note what is about to be written, and the values `seen` before, which are older then.
+    def expect(self, requested: Fields, autumn: Fields, stripe: Fields, spoken: Sequence[Fields] = ()) -> None:
+        """Note what is about to be written, and what is older then: what Autumn shows, and what was written before.
 
-        What `stripe` shows already, as when an echo has reverted Autumn alone, is nothing that Autumn has yet to accept.
+        An earlier try may have sent some of the changes that the request was merged from (`spoken`). They come last: a
+        batch of many must not push out the values that were really written. What `stripe` shows already, as when an
+        echo has reverted Autumn alone, is nothing that Autumn has yet to accept.
         """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
-            older = [*self._digests(name, seen), *known.newest, *known.older]
+            sent = [known.unaccepted] if known.unaccepted else []
+            certain = [*self._digests(name, [autumn]), *sent, *known.newest, *known.older]
+            older = [*certain, *self._digests(name, reversed(spoken))]
             written = self._digest(name, value)
             is_there = self._digest(name, stripe.get(name)) == written != known.unaccepted
             unaccepted = written if name in PROFILE and not is_there else ""
@@ -160,7 +165,7 @@ class Memory:
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
             kept = (value,) if self.is_in_doubt else ()
-            older = _others([*known.overwritten, *known.older, *known.newest], newest)
+            older = _others([*known.overwritten, *known.newest, *known.older], newest)
             self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
 
     def note_agreement(self) -> None:

@@ -193,6 +193,26 @@ async def test_late_webhook_of_another_writer_brings_no_older_value_back(
     assert (both(world, "name"), both(world, "email")) == tuple((value, value) for value in expected)
 
 
+@pytest.mark.parametrize("before", ["a change", "a change that an echo reverted", "another app"])
+@pytest.mark.parametrize("then", ["many changes at once", "many changes one by one"])
+async def test_late_webhook_of_value_before_many_changes_loses_nothing(world: World, before: str, then: str) -> None:
+    world.stripe.webhooks.without_change = True
+    plant(world)
+    await (update_by_another_app(world, name="Before") if before == "another app" else apply(world, name="Before"))
+    old = len(world.stripe.webhooks.events)
+    if before == "a change that an echo reverted":
+        world.autumn.customers["ann"]["name"] = "Ann"
+    for number in range(30):
+        await change(world, "ann", name=f"v{number}")
+        if then == "many changes one by one":
+            await world.run()
+    await world.run()
+    for event in world.stripe.webhooks.events[:old]:
+        await world.stripe.webhooks.deliver(event)
+    await recheck(world)
+    assert both(world, "name") == ("v29", "v29")
+
+
 @pytest.mark.parametrize("edited", [{"name": "By hand"}, {"name": "By hand", "email": "hand@example.com"}], ids=len)
 @pytest.mark.parametrize("before", [None, "name", "email"])
 @pytest.mark.parametrize("between", [None, "an event", "a reconcile", "a refused change"])

@@ -151,8 +151,10 @@ class Memory:
         for name in PROFILE:
             ours, theirs, known = autumn.get(name), stripe.get(name), self.fields.get(name, Known(self.now))
             right, shown = self._digest(name, ours), self._digest(name, theirs)
-            if not ours and right not in known.newest:
-                right = NO_VALUE
+            if not ours and right in known.newest:
+                # Cleared on purpose, so what Stripe shows is somebody's later value.
+                continue
+            right = right if ours else NO_VALUE
             kept = (ours,) if ours and theirs and shown != right else known.kept
             is_lost |= kept != known.kept
             older = _others([*([shown] if theirs else []), *known.newest, *known.older], [right])

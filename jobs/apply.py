@@ -208,9 +208,7 @@ class Round:
             case CreateInStripe(autumn_id):
                 self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
             case UpdateStripe():
-                shown = next(each for each in view.everyone if each.id == step.stripe_id)
-                written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
-                self.memory.overwrite(shown_by(autumn), written_over)
+                await self._note_what_is_overwritten(step, autumn, view, asked)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
@@ -218,6 +216,18 @@ class Round:
                 payments = await self.writes.write_receipt(step, kept.payments or Payments(()))
                 self._view = replace(kept, payments=payments)
         return asked
+
+    async def _note_what_is_overwritten(
+        self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, asked: Asked
+    ) -> None:
+        """Remember what Stripe shows before a step. What a customer shows before it is linked is older than the link."""
+        shown = next(each for each in view.everyone if each.id == step.stripe_id)
+        fields = {name: getattr(shown, name) for name in PROFILE}
+        if shown.id == autumn.stripe_id:
+            written = {name: value for name, value in fields.items() if getattr(step, name) is not None}
+            self.memory.overwrite(shown_by(autumn), written)
+        elif self.memory.expect_echo(shown_by(autumn) | flat(asked.said), fields):
+            await self.writes.remember(self.memory)
 
     async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
         """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""

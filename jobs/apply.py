@@ -5,23 +5,23 @@ Anything may run twice: the values written are absolute, and each try begins wit
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
 from pydantic import JsonValue
 
-from jobs.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
+from jobs.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
 from jobs.errors import Absent, GiveUp, Halt
 from jobs.findings import Finding
 from jobs.look import as_autumn_customer, find_linked_elsewhere, look_at_stripe, look_at_wanted
 from jobs.merge import cleared, merge
 from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
-from jobs.profile import PROFILE, Refused, UpdateStripe, divided, fields_of, refused_field
+from jobs.profile import PROFILE, Refused, UpdateStripe, digest_of, divided, fields_of, form_digest, refused_field
 from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
-from jobs.recheck import Fields, Memory, digest_of, flat, nested, shown_by
-from jobs.record import parse_refused
+from jobs.recheck import Fields, Memory, flat, nested, shown_by
+from jobs.record import parse_pairs
 from jobs.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -42,6 +42,8 @@ class Round:
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
     """Whether a name or e-mail was written over another one, which a late webhook may bring back."""
+    linked_ahead: str = ""
+    """The Stripe customer that was linked before the rest of its change was sent."""
     left_out: bool = False
     """Whether something to reapply was left to a recheck."""
     named_later: frozenset[str] = frozenset()
@@ -55,8 +57,14 @@ class Round:
     _forms: dict[str, JsonValue] = field(default_factory=dict, init=False)
     """Names and e-mails as Stripe has answered them."""
     _refused: list[Refused] = field(default_factory=list, init=False)
-    _overwritten: dict[str, str] = field(default_factory=dict, init=False)
-    """What Stripe showed before this round wrote a name or e-mail there."""
+
+    async def check(self) -> None:
+        """Make both sides agree without a change. Raises as `apply` does.
+
+        A customer that the last change unlinked stays so until the next event.
+        """
+        cleared_link = frozenset({"stripe_id"}) if self.memory.is_unlinked else frozenset[str]()
+        await self.agree(Asked(cleared=cleared_link, suspicious=self.is_suspicious))
 
     async def apply(
         self, said: Mapping[str, JsonValue], entries: Sequence[str], spoken: Sequence[Mapping[str, JsonValue]] = ()
@@ -93,47 +101,61 @@ class Round:
         resources, taken = self.writes.resources, list[Step]()
         requested = asked.said
         while True:
-            refused = tuple(each for each in self._refused if each.field not in asked.said)
-            asked = replace(asked, autumn_accepts=self.autumn_accepts, refused=refused)
+            asked = replace(
+                asked,
+                refused=tuple(each for each in self._refused if each.field not in asked.said),
+                forms=self._known_forms,
+                left=self.named_later - asked.requested,
+                autumn_accepts=self.autumn_accepts,
+            )
             autumn, view = await self.look(asked)
             asked = self._with_unaccepted(asked, autumn, view)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
             self._note(plan, autumn, asked)
-            _stop_where_needed(plan, autumn)
+            plan.stop_where_needed(autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
-            elif not plan.steps:
+            elif not plan.steps or self._is_stuck(plan, taken, asked):
                 break
             if plan.steps and plan.link is LinkState.UNCLAIMED:
                 await self.writes.claim(view.wanted or view.linked)
             if plan.steps and requested:
-                await self._expect(requested, spoken, autumn, view)
+                await self._expect(requested, asked, spoken, autumn, view)
                 requested = {}
             for step in plan.steps:
-                if step in taken:
-                    raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
                 taken.append(step)
                 asked = await self._take_step(step, autumn, view, asked, entries)
-        self.memory.note_agreement()
+        self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
         self.writes.record["refused"] = json.dumps(kept) if kept else ""
         self.has_agreed = True
+
+    def _is_stuck(self, plan: Plan, taken: Sequence[Step], asked: Asked) -> bool:
+        """Whether the plan repeats itself, because what was written does not read back so.
+
+        That is for a person to know, and holds up only a change that is yet to be sent. Raises GiveUp for that.
+        """
+        again = [step for step in plan.steps if step in taken]
+        if again and asked.said:
+            raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
+        fields = [name for step in again if isinstance(step, UpdateStripe) for name in fields_of(step)]
+        if again:
+            text = f"Stripe stores another value of {', '.join(fields) or 'a payment'} than was written"
+            self.writes.findings.append(Finding("refused-by-stripe", text))
+        return bool(again)
 
     def _with_unaccepted(self, asked: Asked, autumn: AutumnCustomer, view: StripeView) -> Asked:
         """What is asked for, and to restore in Stripe what Autumn has neither accepted nor a value of its own for."""
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
             return asked
-        fields = [
-            name
-            for name in self.memory.unaccepted(autumn, shown)
-            if not getattr(autumn, name) and name not in {*asked.said, *asked.cleared, *self.named_later}
-        ]
-        return replace(asked, restored={name: self._overwritten.get(name, "") for name in fields})
+        never_accepted = self.memory.unaccepted(autumn, shown) - asked.said.keys()
+        return replace(asked, cleared=asked.cleared | {name for name in never_accepted if not getattr(autumn, name)})
 
     async def _expect(
         self,
         requested: Mapping[str, JsonValue],
+        asked: Asked,
         spoken: Sequence[Mapping[str, JsonValue]],
         autumn: AutumnCustomer,
         view: StripeView,
@@ -144,10 +166,12 @@ class Round:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        self.memory.expect(fields, shown_by(autumn), shown, [flat(each) for each in spoken])
-        self.memory.overwrite(shown_by(autumn), shown)
+        said = [flat(each) for each in spoken]
+        self.memory.expect(fields, shown_by(autumn), shown, said, is_new=bool(asked.requested))
+        self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
-            self.memory.stripe_id = target.id
+            if target.id == autumn.stripe_id:
+                self.memory.note_link(target.id)
             await self.writes.remember(self.memory)
 
     def _tracked(self, fields: Fields) -> dict[str, JsonValue]:
@@ -160,11 +184,10 @@ class Round:
         """Both sides as they are known, looked at where they are not. Raises SyncError."""
         if self._autumn is None:
             self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(asked.said)))
-        stripe = self.writes.resources.stripe
         if "stripe_id" in asked.said:
             wanted = asked.said["stripe_id"]
             if self._wanted is None or self._wanted[0] != wanted:
-                self._wanted = (wanted, await look_at_wanted(stripe, wanted))
+                self._wanted = (wanted, await self._look_at_wanted(self._autumn, wanted))
             return self._autumn, self._wanted[1]
         if "stripe_id" in asked.cleared and self._autumn.stripe_id is None:
             # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
@@ -173,19 +196,32 @@ class Round:
             self._view = await self._look_at_stripe(self._autumn)
         return self._autumn, self._view
 
-    async def _look_at_stripe(self, autumn: AutumnCustomer) -> StripeView:
-        """The Stripe customer, and where there is none, those that carry our id and whether they are somebody else's.
-
-        After a rename in Autumn a Stripe customer keeps the old id: whoever has that id now is younger.
-        """
-        resources = self.writes.resources
-        view = await look_at_stripe(resources.stripe, autumn)
-        created_at = autumn.created_at_ms
-        older = [each for each in view.ours if each.created_at and created_at and each.created_at <= created_at // 1000]
-        if not older:
+    async def _look_at_wanted(self, autumn: AutumnCustomer, wanted: JsonValue) -> StripeView:
+        """The customer that a change asks to be linked to, and whether it is somebody else's since a rename."""
+        view = await look_at_wanted(self.writes.resources.stripe, wanted)
+        is_ours = view.wanted is not None and view.wanted.owner == autumn.id
+        if view.wanted is None or not is_ours or autumn.stripe_id == wanted:
             return view
-        elsewhere = await find_linked_elsewhere(resources.autumn, resources.limits, autumn.id, older)
-        return replace(view, linked_elsewhere=elsewhere)
+        elsewhere = await self._linked_elsewhere(autumn, (view.wanted,))
+        # A person named this one, so what could not be found out is no reason to refuse it.
+        return replace(view, linked_elsewhere={each: other for each, other in elsewhere.items() if other})
+
+    async def _look_at_stripe(self, autumn: AutumnCustomer) -> StripeView:
+        """The Stripe customer; without one those that carry our id, and which of them are somebody else's."""
+        view = await look_at_stripe(self.writes.resources.stripe, autumn)
+        return replace(view, linked_elsewhere=await self._linked_elsewhere(autumn, view.ours))
+
+    async def _linked_elsewhere(self, autumn: AutumnCustomer, ours: Sequence[StripeCustomer]) -> dict[str, str]:
+        """Those that carry our id and are linked to another Autumn customer, with its id.
+
+        After a rename in Autumn a Stripe customer keeps the old id: a customer that is created with that id is younger.
+        """
+        created_at = autumn.created_at_ms
+        older = [each for each in ours if each.created_at and created_at and each.created_at <= created_at // 1000]
+        if not older:
+            return {}
+        resources = self.writes.resources
+        return await find_linked_elsewhere(resources.autumn, resources.limits, autumn.id, older)
 
     def _note(self, plan: Plan, autumn: AutumnCustomer, asked: Asked) -> None:
         names_link = "stripe_id" in asked.said
@@ -206,9 +242,12 @@ class Round:
             case UpdateAutumn():
                 return await self._send(step, autumn, view, asked)
             case CreateInStripe(autumn_id):
-                self._view = replace(view, ours=(await self.writes.create_in_stripe(autumn_id),))
+                created, is_repeated = await self.writes.create_in_stripe(autumn_id)
+                # One that was created for this id before may have gone to another Autumn customer by a rename.
+                elsewhere = await self._linked_elsewhere(autumn, (created,)) if is_repeated else {}
+                self._view = replace(view, ours=(created,), linked_elsewhere=elsewhere)
             case UpdateStripe():
-                await self._note_what_is_overwritten(step, autumn, view, asked)
+                await self._note_before(step, autumn, view, asked)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
@@ -217,16 +256,19 @@ class Round:
                 self._view = replace(kept, payments=payments)
         return asked
 
-    async def _note_what_is_overwritten(
-        self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, asked: Asked
-    ) -> None:
-        """Remember what Stripe shows before a step. What a customer shows before it is linked is older than the link."""
+    async def _note_before(self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> None:
+        """Remember what a step overwrites. What a customer showed before it is linked is older than the link."""
         shown = next(each for each in view.everyone if each.id == step.stripe_id)
-        fields = {name: getattr(shown, name) for name in PROFILE}
-        if shown.id == autumn.stripe_id:
-            written = {name: value for name, value in fields.items() if getattr(step, name) is not None}
-            self.memory.overwrite(shown_by(autumn), written)
-        elif self.memory.expect_echo(shown_by(autumn) | flat(asked.said), fields):
+        if shown.id != autumn.stripe_id:
+            await self._expect_echo(autumn, shown, {*asked.said, *asked.left})
+            return
+        written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
+        self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
+
+    async def _expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, said: Set[str]) -> None:
+        """Remember that an echo may bring what Stripe shows now, for the fields that are not `said`."""
+        if self.memory.expect_echo(autumn, stripe, besides=said):
+            # It may come before the next step, if this worker dies or the step fails.
             await self.writes.remember(self.memory)
 
     async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
@@ -268,23 +310,33 @@ class Round:
         return asked
 
     def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
-        """The customer after a step, with names and e-mails as they were sent.
-
-        Stripe may store another form of a value, which is as good.
-        """
+        """The customer after a step, with values as they were sent: another form that Stripe stores is as good."""
         before = next(each for each in view.everyone if each.id == step.stripe_id)
         sent: dict[str, Any] = {}
         for name in PROFILE:
             written, shown, stored = (getattr(each, name) for each in (step, before, after))
             if written is not None:
-                self._overwritten.setdefault(name, shown or "")
                 self.profile_changed |= bool(shown) and not self.writes.mail.wants_a_look
                 self._forms[name] = stored
-                if written and stored is not None:
+                self._note_form(name, written, stored)
+                if written:
                     sent[name] = written
             elif name in self._forms and stored == self._forms[name]:
                 sent[name] = shown
-        return replace(after, **sent)
+        kept = {key: value for key, value in step.metadata if value and key in after.metadata and key != AUTUMN_ID}
+        return replace(after, **sent, metadata={**after.metadata, **kept})
+
+    def _note_form(self, name: str, written: str, stored: str | None) -> None:
+        """Keep the digests of a value in the two forms, where Stripe stores it in another."""
+        forms = dict(self._known_forms)
+        forms.pop(name, None)
+        if written and stored != written:
+            forms[name] = (form_digest(written), form_digest(stored))
+        self.writes.record["forms"] = json.dumps(forms) if forms else ""
+
+    @property
+    def _known_forms(self) -> dict[str, tuple[str, str]]:
+        return parse_pairs(self.writes.record.get("forms", self.writes.mail.record.get("forms", "")))
 
     def _known_refusals(self, step: UpdateStripe, asked: Asked) -> list[Refused]:
         """The fields of a step that an earlier sync found to be refused, with the same values.
@@ -294,7 +346,7 @@ class Round:
         values = fields_of(step)
         return [
             Refused(name, code, digest)
-            for name, (code, digest) in parse_refused(self.writes.mail.record.get("refused", "")).items()
+            for name, (code, digest) in parse_pairs(self.writes.mail.record.get("refused", "")).items()
             if name not in asked.said and digest == digest_of(self.memory.customer_id, name, values.get(name))
         ]
 
@@ -304,11 +356,9 @@ class Round:
         linked = next((each for each in view.everyone if each.id == expected), None)
         if linked is not None:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
-            self.memory.stripe_id = linked.id
-            shown = {each: getattr(linked, each) for each in PROFILE}
-            if self.memory.expect_echo(shown_by(autumn) | flat(step.said), shown):
-                # The echo may come before the next step, if this worker dies or the step fails.
-                await self.writes.remember(self.memory)
+            if linked.id != autumn.stripe_id:
+                self.memory.wanted_id = linked.id
+            await self._expect_echo(autumn, linked, {*step.said, *asked.left})
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:
@@ -318,6 +368,10 @@ class Round:
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
         self._autumn, self.autumn_accepts = after, True
         self.memory.accept(self._tracked(flat(step.said)), self._forms)
+        self.memory.note_link(after.stripe_id)
+        self._refused = [each for each in self._refused if each.field not in flat(step.said)]
+        if step.said.keys() == {"stripe_id"} and asked.said.keys() > step.said.keys():
+            self.linked_ahead = str(step.said["stripe_id"])
         # Where somebody else changed the link meanwhile, nothing is known of it.
         self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
         self._wanted = None
@@ -327,7 +381,8 @@ class Round:
             return asked
         left = {name: value for name, value in asked.said.items() if name not in step.said}
         # An echo may have come between the read and the update.
-        lost = nested(self.lost(after, self._view, besides=asked.said))
+        found = self.lost(after, self._view, besides=asked.said)
+        lost = nested({name: value for name, value in found.items() if name not in asked.left})
         if lost:
             log.warning("put_back", fields=sorted(flat(lost)))
             self.writes.totals["put_back"] += 1
@@ -335,21 +390,11 @@ class Round:
 
     async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
         """Autumn does not find the Stripe customer that it is, or would be, linked to."""
-        if step.expects_gone or not self.autumn_accepts:
-            self.autumn_accepts = True
-            return replace(asked, gone_confirmed=step.expects_gone)
-        now = await self.writes.resources.stripe.retrieve(str(stripe_id))
-        if isinstance(now, StripeCustomer):
-            raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-        # Deleted since we looked: look again, and heal.
-        self._view = self._wanted = None
-        return asked
-
-
-def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:
-    """Raise where nothing may be written: Halt in the wrong mode, GiveUp where a person has to decide."""
-    if plan.link is LinkState.WRONG_MODE:
-        what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
-        raise Halt("stripe", "wrong_mode", f"{what}: AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode")
-    if plan.refusal is not None:
-        raise GiveUp("stripe", plan.refusal.code, plan.refusal.text)
+        if not step.expects_gone:
+            now = await self.writes.resources.stripe.retrieve(str(stripe_id))
+            if isinstance(now, StripeCustomer):
+                raise Halt("stripe", "other_account", OTHER_ACCOUNT)
+            # Deleted since we looked: look again, and heal.
+            self._view = self._wanted = None
+        self.autumn_accepts = True
+        return replace(asked, gone_confirmed=step.expects_gone or asked.gone_confirmed)

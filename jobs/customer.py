@@ -34,6 +34,7 @@ class AutumnCustomer:
     """From `env`: live is live, sandbox is test; None is an environment this version does not know."""
     send_email_receipts: bool
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    fingerprint: str | None = None
     created_at_ms: int | None = None
     """From `created_at`, in milliseconds since the epoch."""
 

@@ -107,8 +107,13 @@ class Absent(SyncError):  # noqa: N818
 
 
 def cause_of(error: BaseException) -> str:
-    """Return the description of an unexpected error; empty for one of a service, because its code says what it is."""
-    return "" if isinstance(error, SyncError) else describe(error)
+    """Return what says more about an error than its code: the fields of an unexpected answer, the places of a fault.
+
+    Empty for other errors of a service, because their words may hold personal data.
+    """
+    if isinstance(error, SyncError):
+        return error.message if error.code == "unexpected_response" else ""
+    return describe(error)
 
 
 def describe(error: BaseException) -> str:

@@ -29,6 +29,7 @@ def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
         mode=AUTUMN_MODES.get(answer.env),
         send_email_receipts=answer.send_email_receipts,
         metadata=answer.metadata,
+        fingerprint=answer.fingerprint,
         created_at_ms=int(answer.created_at),
     )
 

@@ -8,10 +8,12 @@ again.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from pydantic import JsonValue
 
 from jobs.customer import AUTUMN_ID, AutumnCustomer, Mode, StripeCustomer, StripeView
+from jobs.errors import GiveUp, Halt
 from jobs.findings import Finding
 from jobs.policy import Policy
 from jobs.profile import (
@@ -77,8 +79,8 @@ class Asked:
     sent already or not: only those may be blanked in Stripe, and a `stripe_id` among them means unlinked on purpose.
     `gone_confirmed`: Autumn too finds the linked customer gone. `suspicious`: a write may have landed late.
     `requested` are the fields that the change names, sent already or not. `refused` are those that Stripe does not
-    take, and `restored` the values to restore there, see `Wishes`. `autumn_accepts` is False for a probe until Autumn
-    has accepted an update: nothing is written to Stripe before that.
+    take, `forms` those that it stores in another form, and `left` those that are left to waiting changes, see `Wishes`.
+    `autumn_accepts` is False for a probe until Autumn has accepted an update: nothing is written to Stripe before that.
     """
 
     said: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -87,13 +89,14 @@ class Asked:
     suspicious: bool = False
     requested: frozenset[str] = frozenset()
     refused: tuple[Refused, ...] = ()
-    restored: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
     autumn_accepts: bool = True
 
     @property
     def wishes(self) -> Wishes:
         """What decides about an update of Stripe."""
-        return Wishes(self.cleared, self.requested, self.refused, self.restored)
+        return Wishes(self.cleared, self.requested, self.refused, self.forms, self.left)
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,15 @@ class Plan:
     refusal: Refusal | None = None
     findings: tuple[Finding, ...] = ()
 
+    def stop_where_needed(self, autumn: AutumnCustomer) -> None:
+        """Raise where nothing may be written: Halt in the wrong mode, GiveUp where a person has to decide."""
+        if self.link is LinkState.WRONG_MODE:
+            what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
+            fix = "AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode"
+            raise Halt("stripe", "wrong_mode", f"{what}: {fix}")
+        if self.refusal is not None:
+            raise GiveUp("stripe", self.refusal.code, self.refusal.text)
+
 
 def make_plan(
     autumn: AutumnCustomer, view: StripeView, asked: Asked, *, mode: Mode, policy: Policy, now: float
@@ -132,9 +144,8 @@ def make_plan(
     plan = _relink(autumn, view, asked) if "stripe_id" in asked.said else _plan(link, autumn, view, asked, policy, now)
     if asked.autumn_accepts or all(isinstance(step, UpdateAutumn) for step in plan.steps):
         return plan
-    # A name or e-mail goes to Stripe first, and the link may be one that Autumn refuses: neither is part of a trial.
-    trial = {name: value for name, value in asked.said.items() if name not in (*PROFILE, "stripe_id")}
-    return replace(plan, steps=(UpdateAutumn(trial),))
+    # Nothing is said in the trial: what Stripe may refuse yet must not be applied in part.
+    return replace(plan, steps=(UpdateAutumn({}),))
 
 
 def _plan(link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float) -> Plan:
@@ -181,10 +192,10 @@ def _relink(autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Plan:
             "send another id, or remove that metadata if it is wrong"
         )
         return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text))
-    if view.wanted.owner:
-        return _send(LinkState.LINKED, autumn, view.wanted, asked)
+    if view.wanted.id in view.linked_elsewhere:
+        return _shared_by_rename(LinkState.FOREIGN, autumn, view.wanted.id, view.linked_elsewhere[view.wanted.id])
     # Nobody knows yet whether Autumn accepts this customer, so it is linked before it is claimed and written to.
-    link = LinkState.UNCLAIMED
+    link = LinkState.LINKED if view.wanted.owner else LinkState.UNCLAIMED
     alone = Plan(link, (UpdateAutumn({"stripe_id": view.wanted.id}),))
     return _no_room(link, view.wanted) or _unfit(link, asked) or alone
 
@@ -270,14 +281,16 @@ def _create(link: LinkState, autumn: AutumnCustomer, asked: Asked) -> Plan:
 
 def _linked_elsewhere(link: LinkState, autumn: AutumnCustomer, view: StripeView) -> Plan | None:
     """The plan where the customer that carries our id is another Autumn customer's by now, as after a rename."""
-    target = view.ours[0]
-    if target.id not in view.linked_elsewhere:
-        return None
-    other = view.linked_elsewhere[target.id]
+    target = view.ours[0].id
+    is_elsewhere = target in view.linked_elsewhere
+    return _shared_by_rename(link, autumn, target, view.linked_elsewhere[target]) if is_elsewhere else None
+
+
+def _shared_by_rename(link: LinkState, autumn: AutumnCustomer, target: str, other: str) -> Plan:
     whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now could not be found out"
-    fact = f"{target.id} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {whose}"
+    fact = f"{target} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {whose}"
     advice = (
-        f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target.id} in Stripe; or send {autumn.id} "
+        f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target} in Stripe; or send {autumn.id} "
         "a change with the right stripe_id. Then replay this"
     )
     return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
@@ -297,9 +310,13 @@ def _stripe_first(
     What Autumn itself writes to a Stripe customer comes back to it by a webhook with the whole profile, late perhaps:
     so the profile has to be right before, and Autumn finds nothing left to write.
     """
-    name, email = (asked.said.get(each, getattr(autumn, each)) for each in PROFILE)
-    will_be = replace(autumn, name=str(name) if name else None, email=str(email) if email else None)
-    write, findings = name_and_email_update(will_be, target, asked.wishes)
+    will_be: dict[str, Any] = {}
+    for name in PROFILE:
+        now, value = getattr(autumn, name), asked.said.get(name, getattr(autumn, name))
+        # A value that only Stripe has could not be restored if Autumn refused this: it waits until Autumn has accepted.
+        will_be[name] = getattr(target, name) if getattr(target, name) and not now else str(value) if value else None
+    wishes = replace(asked.wishes, cleared=frozenset(name for name in asked.cleared if getattr(autumn, name, True)))
+    write, findings = name_and_email_update(replace(autumn, **will_be), target, wishes)
     return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))
 
 

@@ -1,5 +1,6 @@
 """What of Autumn's profile goes to Stripe, within what Stripe takes. Purely computational, no I/O here."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -54,14 +55,23 @@ class Wishes:
     """What decides about an update of Stripe beside the two sides.
 
     `cleared` are the fields that a change set to null: only those may be blanked. `requested` are those that a change
-    names: they are written in exactly the form that was sent. `refused` are left out. `restored` are the values that
-    Stripe had before a change that Autumn did not accept, for fields that Autumn has no value for.
+    names: they are written in exactly the form that was sent. `refused` are left out. `forms` are digests of a name or
+    e-mail as it was sent and as Stripe stored it. `left` are the fields that waiting changes name: what Autumn shows of
+    them may be older than what Stripe shows.
     """
 
     cleared: frozenset[str] = frozenset()
     requested: frozenset[str] = frozenset()
     refused: tuple[Refused, ...] = ()
-    restored: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+
+
+def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
+    """The digest of a field's value, the same for every form that Stripe may store it in."""
+    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def fields_of(step: UpdateStripe) -> dict[str, str]:
@@ -125,6 +135,11 @@ def name_and_email_update(
     return update, [*found, *texts]
 
 
+def form_digest(value: str | None) -> str:
+    """The digest of one form of a value."""
+    return hashlib.sha256((value or "").encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def normal_form(name: str, value: str) -> str:
     """A name or e-mail without what Stripe may change when it stores it: white space around it, an address' case."""
     if name not in PROFILE:
@@ -162,17 +177,19 @@ def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None
 
 def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
     """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
+    if name in wishes.left:
+        return None
     if autumn:
-        is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe)
+        is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe, wishes)
         return None if is_same else autumn
-    if name in wishes.restored and (wishes.restored[name] or None) != stripe:
-        return wishes.restored[name]
     return "" if name in wishes.cleared and stripe else None
 
 
-def _same(name: str, autumn: str, stripe: str | None) -> bool:
+def _same(name: str, autumn: str, stripe: str | None, wishes: Wishes) -> bool:
     """Whether Stripe's value is a form of Autumn's: what Stripe makes of a value is not written again and again."""
-    return stripe is not None and normal_form(name, autumn) == normal_form(name, stripe)
+    if stripe is not None and normal_form(name, autumn) == normal_form(name, stripe):
+        return True
+    return wishes.forms.get(name) == (form_digest(autumn), form_digest(stripe))
 
 
 def _wanted_metadata(

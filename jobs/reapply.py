@@ -19,7 +19,7 @@ from jobs.recheck import Fields, flat, nested, shown_by
 log = structlog.get_logger(__name__)
 
 REAPPLIES_MAX: Final = 3
-"""How often in a row a value is reapplied: whoever reverts it each time would make a loop of it."""
+"""How often in a row a value is reapplied. Somebody who reverts it each time would make a loop of it."""
 STALE_READ_SECONDS: Final = 2.0
 
 
@@ -54,7 +54,11 @@ async def restore(this_round: Round, left: Mapping[str, JsonValue]) -> None:
     """
     if this_round.memory.unaccepted_fields - flat(left).keys():
         this_round.look_afresh()
-        await this_round.agree(Asked())
+        try:
+            await this_round.check()
+        except (GiveUp, Absent):
+            this_round.memory.forget_unaccepted()
+            raise
 
 
 async def _reapply(this_round: Round, lost: Fields) -> None:
@@ -72,6 +76,10 @@ async def _reapply(this_round: Round, lost: Fields) -> None:
             await _reapply_link(this_round, lost["stripe_id"])
         rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
         await this_round.agree(Asked(rest, cleared(nested(lost)), suspicious=this_round.is_suspicious))
+    except (GiveUp, Absent):
+        # What is refused now may be accepted later, as long as the older values are known.
+        this_round.left_out = True
+        raise
     finally:
         # A try that failed before Autumn took it was not in vain.
         done = int(any(action.kind == "updated-autumn" for action in writes.actions))

@@ -10,29 +10,27 @@ that nobody else may have: those requested while an update of unknown fate may s
 Autumn that an echo may overwrite before they are in Stripe. Purely computational, no I/O here.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import JsonValue
 
 from jobs.customer import AutumnCustomer, StripeCustomer
-from jobs.profile import PROFILE, normal_form
+from jobs.profile import PROFILE, digest_of
 
 KNOWN_SECONDS: Final = 600.0
 """How long an older name or e-mail is recognised. Stripe's webhooks take seconds, after a failure minutes."""
 STALE_SECONDS: Final = 10.0
 """How far a replica of Autumn's database may lag behind: so long a read gives way to the answer of an update."""
-UNACCEPTED_SECONDS: Final = 86_400.0
-"""How long it is remembered that Stripe holds a value that Autumn has not accepted: an outage of Autumn may be long."""
+UNACCEPTED_SECONDS: Final = 8 * 86_400.0
+"""How long it is remembered that Stripe holds a value that Autumn has not accepted: longer than a change is retried."""
 OLDER_KEPT: Final = 32
 """Older values of a field that are kept: more than there are syncs of a customer while a webhook is on its way."""
 FIELDS_KEPT: Final = 64
 NO_VALUE: Final = "none"
 """In place of a digest: there was no value, and nobody has cleared it on purpose."""
-KEPT_SECONDS: Final = 120.0
+KEPT_SECONDS: Final = 540.0
 """How long a value is kept after it was written, or could last be reverted: until the next try or recheck."""
 
 Fields = Mapping[str, JsonValue]
@@ -62,7 +60,7 @@ class Memory:
     """What is remembered of one customer.
 
     `in_doubt_until` is when no update of unknown fate can be applied any more, in seconds since the epoch. `stripe_id`
-    is the Stripe customer that names and e-mails were written to.
+    is the Stripe customer that names and e-mails were written to, `wanted_id` one that Autumn was asked to link.
     """
 
     customer_id: str
@@ -70,6 +68,7 @@ class Memory:
     fields: dict[str, Known] = field(default_factory=dict)
     in_doubt_until: float = 0.0
     stripe_id: str = ""
+    wanted_id: str = ""
 
     @classmethod
     def read(cls, customer_id: str, kept: Mapping[str, Any], now: float) -> "Memory":
@@ -86,16 +85,26 @@ class Memory:
             )
             for name, raw in dict(kept.get("fields", {})).items()
         }
-        memory = cls(customer_id, now, fields, in_doubt_until, kept.get("stripe_id", ""))
+        memory = cls(customer_id, now, fields, in_doubt_until, kept.get("stripe_id", ""), kept.get("wanted_id", ""))
         memory._expire()
         return memory
 
     def as_dict(self) -> dict[str, Any]:
         """The form that is stored."""
         self._expire()
-        newest_first = sorted(self.fields.items(), key=lambda item: item[1].at, reverse=True)
-        kept = {name: asdict(known) for name, known in newest_first[:FIELDS_KEPT]}
-        return {"in_doubt_until": self.in_doubt_until, "stripe_id": self.stripe_id, "fields": kept}
+        # A name that may have to be reapplied is worth more than any number of metadata keys.
+        by_worth = sorted(self.fields.items(), key=lambda item: (item[0] in PROFILE, item[1].at), reverse=True)
+        return {
+            "in_doubt_until": self.in_doubt_until,
+            "stripe_id": self.stripe_id,
+            "wanted_id": self.wanted_id,
+            "fields": {name: asdict(known) for name, known in by_worth[:FIELDS_KEPT]},
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not self.fields and not self.is_in_doubt
 
     @property
     def seconds(self) -> int:
@@ -108,27 +117,38 @@ class Memory:
         return self.now < self.in_doubt_until
 
     @property
+    def is_unlinked(self) -> bool:
+        """Whether the last change of the link was to have none."""
+        known = self.fields.get("stripe_id")
+        return known is not None and known.newest == (self._digest("stripe_id", None),)
+
+    @property
     def unaccepted_fields(self) -> frozenset[str]:
         """The fields that were written to Stripe and not accepted by Autumn."""
         return frozenset(name for name, known in self.fields.items() if known.unaccepted)
 
-    def overwrite(self, autumn: Fields, stripe: Fields) -> None:
-        """Note the names and e-mails of somebody else in Stripe, before they are written over.
+    def overwrite(self, autumn: Fields, stripe: Fields) -> bool:
+        """Note the names and e-mails of somebody else in Stripe, before they are written over; whether one is new.
 
         Their webhook may be on its way to Autumn: it is right there, unless the field has been changed since.
         """
+        is_new = False
         for name in PROFILE:
             known, shown = self.fields.get(name, Known(self.now)), self._digest(name, stripe.get(name))
             ours = {*known.newest, *known.older, known.unaccepted, self._digest(name, autumn.get(name))}
             if stripe.get(name) and shown not in ours:
+                is_new |= shown not in known.overwritten
                 self._keep(name, replace(known, at=self.now, overwritten=_others([shown, *known.overwritten], ours)))
+        return is_new
 
-    def expect(self, requested: Fields, autumn: Fields, stripe: Fields, spoken: Sequence[Fields] = ()) -> None:
+    def expect(
+        self, requested: Fields, autumn: Fields, stripe: Fields, spoken: Sequence[Fields] = (), *, is_new: bool = True
+    ) -> None:
         """Note what is about to be written, and what is older then: what Autumn shows, and what was written before.
 
         An earlier try may have sent some of the changes that the request was merged from (`spoken`). They come last: a
-        batch of many must not push out the values that were really written. What `stripe` shows already, as when an
-        echo has reverted Autumn alone, is nothing that Autumn has yet to accept.
+        batch of many must not push out the values that were really written. A value that `stripe` shows already, or
+        that is only reapplied and not `is_new`, is nothing that Autumn has yet to accept.
         """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
@@ -137,19 +157,19 @@ class Memory:
             older = [*certain, *self._digests(name, reversed(spoken))]
             written = self._digest(name, value)
             is_there = self._digest(name, stripe.get(name)) == written != known.unaccepted
-            unaccepted = written if name in PROFILE and not is_there else ""
+            is_open = name in PROFILE and name in stripe and is_new and not is_there
+            unaccepted = written if is_open else "" if is_new else known.unaccepted
             self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
 
-    def expect_echo(self, autumn: Fields, stripe: Fields) -> bool:
-        """Note that Autumn writes to Stripe while that shows `stripe`: an echo may bring its name and e-mail, at any
-        time.
+    def expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, *, besides: Set[str]) -> bool:
+        """Note that an echo may bring the name and e-mail that Stripe shows now, at any time.
 
-        Return whether Autumn may lose a value by it that Stripe does not have: that is kept then. A field that Autumn
-        has no value for may be filled by it, which erases nothing.
+        Fields that the update names (`besides`) are left out. Return whether Autumn may lose a value by it that Stripe
+        does not have: that is kept then. A field that Autumn has no value for may be filled, which erases nothing.
         """
         is_lost = False
-        for name in PROFILE:
-            ours, theirs, known = autumn.get(name), stripe.get(name), self.fields.get(name, Known(self.now))
+        for name in set(PROFILE) - besides:
+            ours, theirs, known = getattr(autumn, name), getattr(stripe, name), self.fields.get(name, Known(self.now))
             right, shown = self._digest(name, ours), self._digest(name, theirs)
             if not ours and right in known.newest:
                 # Cleared on purpose, so what Stripe shows is somebody's later value.
@@ -170,16 +190,24 @@ class Memory:
             older = _others([*known.overwritten, *known.newest, *known.older], newest)
             self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
 
-    def note_agreement(self) -> None:
-        """Note that both sides agree: nothing that Autumn has not accepted is left in Stripe.
+    def note_link(self, stripe_id: str | None) -> None:
+        """Note the Stripe customer that Autumn shows as linked after an update."""
+        self.stripe_id, self.wanted_id = stripe_id or "", ""
+
+    def forget_unaccepted(self) -> None:
+        """Note that what Autumn has not accepted cannot be taken back from Stripe."""
+        self.fields = {name: replace(known, unaccepted="") for name, known in self.fields.items()}
+
+    def note_agreement(self, *, besides: Set[str] = frozenset()) -> None:
+        """Note that both sides agree but for some fields: nothing that Autumn has not accepted is left in Stripe.
 
         What was kept for the end of a doubt has served its purpose.
         """
         self.fields = {
             name: replace(
                 known,
-                unaccepted="",
-                older=_others(known.older, known.newest),
+                unaccepted=known.unaccepted if name in besides else "",
+                older=_others([*([known.unaccepted] if known.unaccepted else []), *known.older], known.newest),
                 kept=known.kept if self.is_in_doubt else (),
             )
             for name, known in self.fields.items()
@@ -192,14 +220,15 @@ class Memory:
         sides show the same value, somebody chose it.
         """
         found: dict[str, JsonValue] = {}
-        if stripe is None or stripe.id != self.stripe_id or stripe.owner not in {None, autumn.id}:
+        is_known = stripe is not None and stripe.id in {self.stripe_id, self.wanted_id}
+        if stripe is None or not is_known or stripe.owner not in {None, autumn.id}:
             return found
         for name in PROFILE:
             known, ours, theirs = self.fields.get(name), getattr(autumn, name), getattr(stripe, name)
             if known is None or not known.newest or not ours:
                 continue
             shown, right = self._digest(name, ours), self._digest(name, theirs)
-            if shown == right or right in {*known.older, known.unaccepted}:
+            if shown == right or right in {*known.older, known.unaccepted} or {shown, right} <= {*known.newest}:
                 continue
             # An empty value of Stripe's is right only where the last change cleared it: nothing else is ever erased.
             if shown in {*known.older, *known.newest} and (theirs or right in known.newest):
@@ -218,7 +247,7 @@ class Memory:
     def is_stale(self, autumn: Fields) -> bool:
         """Whether a read is older than what an update has just answered, as of a replica that lags."""
         for name, known in self.fields.items():
-            is_recent = known.newest and self.now - known.at < STALE_SECONDS
+            is_recent = name in autumn and known.newest and self.now - known.at < STALE_SECONDS
             shown = self._digest(name, autumn.get(name))
             if name not in PROFILE and is_recent and shown in known.older and shown not in known.newest:
                 return True
@@ -250,13 +279,6 @@ class Memory:
         return digest_of(self.customer_id, name, value)
 
 
-def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
-    """The digest of a field's value, the same for every form that Stripe may store it in."""
-    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
-    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
 def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
     """What Autumn shows of a customer, by field."""
     fields: dict[str, JsonValue] = {
@@ -264,6 +286,7 @@ def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
         "email": autumn.email,
         "stripe_id": autumn.stripe_id,
         "send_email_receipts": autumn.send_email_receipts,
+        "fingerprint": autumn.fingerprint,
     }
     return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
 

@@ -104,12 +104,12 @@ async def read_refused(redis: Redis, prefix: str, customers: Sequence[str]) -> l
     async with redis.pipeline(transaction=False) as pipe:
         for customer in customers:
             pipe.hget(RecordKeys(prefix).customer(customer), "refused")
-        return [parse_refused(raw.decode()) if raw else {} for raw in await pipe.execute()]
+        return [parse_pairs(raw.decode()) if raw else {} for raw in await pipe.execute()]
 
 
-def parse_refused(kept: str) -> dict[str, tuple[str, str]]:
-    """The field `refused` of a customer's record."""
-    return {name: (code, digest) for name, (code, digest) in json.loads(kept).items()} if kept else {}
+def parse_pairs(kept: str) -> dict[str, tuple[str, str]]:
+    """A field of a customer's record with two words for each field of the customer: `refused` or `forms`."""
+    return {name: (first, second) for name, (first, second) in json.loads(kept).items()} if kept else {}
 
 
 def as_text(fields: Mapping[bytes, bytes]) -> dict[str, str]:

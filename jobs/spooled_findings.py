@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from jobs.recheck import digest_of
+from jobs.profile import digest_of
 from jobs.scan_report import Changed, ScanFinding
 from jobs.spool import Spool
 

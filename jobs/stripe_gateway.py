@@ -8,7 +8,7 @@ retries are decided with the customer's whole history in hand, and each begins w
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import stripe
@@ -65,6 +65,18 @@ def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> st
     """
     digest = hashlib.sha256("\n".join([customer_id, step, *entry_ids]).encode()).hexdigest()[:40]
     return f"autumn:{step}:{digest}"
+
+
+class _Answer(NamedTuple):
+    data: object
+    is_repeated: bool
+
+
+class Created(NamedTuple):
+    """A created customer. `is_repeated`: an earlier request with the same key has created it."""
+
+    customer: StripeCustomer
+    is_repeated: bool
 
 
 class StripeGateway:
@@ -152,7 +164,7 @@ class StripeGateway:
         page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
         return [(each.customer_id, each.as_ours()) for each in page.objects(after) if each.customer_id], page.last_id
 
-    async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> StripeCustomer:
+    async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> Created:
         """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers as it did the first time.
 
         The body is constant and the key depends on the id and the `generation` alone, so that no retry and no race
@@ -162,12 +174,13 @@ class StripeGateway:
         """
         params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
         key = idempotency_key(autumn_id, (), f"create-{generation}")
-        created = parse(CustomerAnswer, await self._post(CREATE, key, still_ours, dict(params)))
+        answer = await self._post(CREATE, key, still_ours, dict(params))
+        created = parse(CustomerAnswer, answer.data)
         if created.metadata.get(AUTUMN_ID) != autumn_id:
             raise unexpected(
                 f"asked to create a customer, answered with {created.id}, whose {AUTUMN_ID} is another one"
             )
-        return created.as_ours()
+        return Created(created.as_ours(), answer.is_repeated)
 
     async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
         """Write a step's fields under the idempotency key; the customer as it is afterwards. See `create`."""
@@ -178,8 +191,8 @@ class StripeGateway:
             params["email"] = step.email
         if step.metadata:
             params["metadata"] = dict(step.metadata)
-        body = await self._post(UPDATE, key, still_ours, dict(params), stripe_id=step.stripe_id)
-        return parse_one(CustomerAnswer, body, step.stripe_id).as_ours()
+        answer = await self._post(UPDATE, key, still_ours, dict(params), stripe_id=step.stripe_id)
+        return parse_one(CustomerAnswer, answer.data, step.stripe_id).as_ours()
 
     async def payments(self, stripe_id: str, *, with_charges: bool) -> Payments:
         """The newest hundred payment intents of a customer, in one call. Raises SyncError.
@@ -207,8 +220,8 @@ class StripeGateway:
             "receipt_email": step.address if isinstance(step, SetReceiptEmail) else "",
             "metadata": {MARK: step.mark},
         }
-        body = await self._post(UPDATE_PAYMENT, key, still_ours, dict(params), stripe_id=step.intent_id)
-        return parse_one(PaymentAnswer, body, step.intent_id).as_ours()
+        answer = await self._post(UPDATE_PAYMENT, key, still_ours, dict(params), stripe_id=step.intent_id)
+        return parse_one(PaymentAnswer, answer.data, step.intent_id).as_ours()
 
     async def _pages(self, endpoint: str, params: dict[str, Any]) -> AsyncIterator[StripeCustomer]:
         """Each customer of a list once. Raises SyncError, also for a page that brings nothing new."""
@@ -227,16 +240,16 @@ class StripeGateway:
 
     async def _get(self, endpoint: str, params: Mapping[str, Any] | None = None, *, stripe_id: str = "") -> object:
         async with self._turn(endpoint):
-            return await self._send(endpoint, stripe_id, params or {})
+            return (await self._send(endpoint, stripe_id, params or {})).data
 
     async def _post(
         self, endpoint: str, key: str, still_ours: Callable[[], None], params: Mapping[str, Any], *, stripe_id: str = ""
-    ) -> object:
+    ) -> _Answer:
         async with self._turn(endpoint):
             still_ours()
             return await self._send(endpoint, stripe_id, {**params, "idempotency_key": key})
 
-    async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> object:
+    async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> _Answer:
         method, route = endpoint.split(" ")
         with watched(self._watch, "stripe", endpoint) as call:
             try:
@@ -246,8 +259,8 @@ class StripeGateway:
                 call.status_code = status_of(error)
                 raise as_sync_error(error) from error
             call.status_code = answer.code
-        data: object = answer.data
-        return data
+        is_repeated = {name.lower(): value for name, value in answer.headers.items()}.get("idempotent-replayed")
+        return _Answer(answer.data, is_repeated == "true")
 
 
 @asynccontextmanager

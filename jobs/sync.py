@@ -151,7 +151,7 @@ def _memory(resources: Resources, mail: Mail) -> Memory:
 
 def _remembered(memory: Memory) -> dict[str, Any]:
     """What an ending says of the memory; nothing where there is none."""
-    if not memory.fields:
+    if memory.is_empty:
         return {}
     return {"remembered": memory.as_dict(), "remembered_seconds": memory.seconds}
 
@@ -187,7 +187,7 @@ async def _recheck(progress: _Progress) -> None:
     async def recheck() -> None:
         await reapply(progress.round, _merged(progress.left))
         if mail.wants_a_look and not progress.left and not progress.round.has_agreed:
-            await progress.round.apply({}, [])
+            await progress.round.check()
 
     await _beside(progress, "recheck", recheck())
 
@@ -232,6 +232,9 @@ async def _apply(progress: _Progress) -> None:
             if is_divisible:
                 size = len(part) // 2
                 continue
+            if progress.round.linked_ahead:
+                text = f"{refusal.message} (its stripe_id, {progress.round.linked_ahead}, was linked before)"
+                refusal = Bury(refusal.reason, text)
             log.error("refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message))
             progress.settled += [
                 letter.dead(refusal.reason, refusal.message, progress.round.writes.mail.record) for letter in part
@@ -285,7 +288,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Ending:
         record |= {"attempts": "0", "unexpected": "0", "failing_since": ""}
     else:
         if not isinstance(error, Halt):
-            _bury_expired(progress, history, code)
+            _bury_expired(progress, history, code, cause_of(error))
         record |= _counted(progress, error, history)
         again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
         writes.totals[f"retries:{code}"] += 1
@@ -326,14 +329,14 @@ def _counted(progress: _Progress, error: Exception, history: History) -> dict[st
     return {"attempts": str(history.attempts + (not mail.is_probe)), "failing_since": since}
 
 
-def _bury_expired(progress: _Progress, history: History, code: str) -> None:
+def _bury_expired(progress: _Progress, history: History, code: str, cause: str) -> None:
     """Bury what has waited too long itself, where the customer has failed for so long and some times, too."""
     resources = progress.round.writes.resources
     if history.failing_seconds < resources.retry_for_seconds or history.attempts < EXPIRE_ATTEMPTS:
         return
     oldest_kept = resources.now() - resources.retry_for_seconds
     expired = [letter for letter in progress.left if letter.sent_at_seconds <= oldest_kept]
-    _bury(progress, expired, code, f"still failing after {history.failing_seconds:.0f} s")
+    _bury(progress, expired, code, f"still failing after {history.failing_seconds:.0f} s{cause and ': ' + cause}")
 
 
 def _bury(progress: _Progress, letters: Sequence[Letter], reason: str, message: str) -> None:

@@ -22,7 +22,7 @@ from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.recheck import Memory
 from jobs.report import Action, ActionKind
 from jobs.resources import Resources
-from jobs.stripe_gateway import RETRIEVE, UPDATE, idempotency_key
+from jobs.stripe_gateway import RETRIEVE, UPDATE, Created, idempotency_key
 
 LAND_SECONDS: Final = 60.0
 """How long a write to Stripe that nobody waits for may still be on its way."""
@@ -77,7 +77,7 @@ class Writes:
     async def _refuse_old_id(self, customer_id: str) -> None:
         """Raise GiveUp where a Stripe customer carries this id and another Autumn customer is linked to it.
 
-        So it is after a rename in Autumn: whoever created the old id anew would share the other's Stripe customer.
+        That happens after a rename in Autumn. A customer with the old id would share the other's Stripe customer.
         """
         ours, _ = await self.resources.stripe.find_ours(customer_id, None)
         if not ours:
@@ -109,7 +109,7 @@ class Writes:
         self._note("updated-autumn", customer_id, sorted(said))
         return answer
 
-    async def create_in_stripe(self, autumn_id: str) -> StripeCustomer:
+    async def create_in_stripe(self, autumn_id: str) -> Created:
         """The Stripe customer of an Autumn id, created by this try or by an earlier one. Raises SyncError.
 
         A repeated create answers as at first, so Stripe is asked once more. What was deleted since will not come back:
@@ -127,10 +127,10 @@ class Writes:
                 # Stripe has stored this failure: to repeat the request would tell nothing new.
                 self.record["create_tries"] = str(CREATE_TRIES)
                 raise self._wait_for_search(SEARCH_LAG_SECONDS) from error
-            now = await self.resources.stripe.retrieve(created.id)
+            now = await self.resources.stripe.retrieve(created.customer.id)
             if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                 self._note("created-in-stripe", now.id)
-                return now
+                return Created(now, created.is_repeated)
             self.record.update(create_generation=str(generation + 1), create_tries="0")
         raise TryAgain("stripe", "create_failed_before", "what was created is deleted each time")
 
@@ -164,7 +164,7 @@ class Writes:
         # A try that looked and found the value missing writes under a key of its own: under the one of the try
         # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
         name = f"update-{self.mail.record['takes']}-{self.totals['stripe_updates']}"
-        key = idempotency_key(self.mail.lease.customer_id, entries, name)
+        key = idempotency_key(self.mail.lease.customer_id, [*entries, self.mail.lease.token], name)
         after = await self.resources.stripe.update(step, key, self.mail.lease.check)
         written = [name for name in ("name", "email") if getattr(step, name) is not None]
         self._note("updated-stripe", step.stripe_id, [*written, *(f"metadata.{key}" for key, _ in step.metadata)])

@@ -45,7 +45,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="sandbox-demo-"))
     in_use = False
     try:
-        code = asyncio.run(_until_asked_to_end(_demo(Console(), folder)))
+        console = Console()
+        code = asyncio.run(_until_asked_to_end(run_demo(console, View(console), folder)))
         # Whoever was shown the log's path may want to read it.
         in_use = code == 1
         return code
@@ -77,7 +78,8 @@ async def _until_asked_to_end(work: Coroutine[Any, Any, int]) -> int:
         return 128 + asked[0]
 
 
-async def _demo(console: Console, folder: Path) -> int:
+async def run_demo(console: Console, view: View, folder: Path) -> int:
+    """Run it with the workers' logs in `folder`; the exit code. What moves is shown in `view`, the rest printed."""
     started = time.monotonic()
     deployments = make_deployments(SEED)
     traffic = all_traffic(deployments)
@@ -91,15 +93,16 @@ async def _demo(console: Console, folder: Path) -> int:
         plant(running, traffic)
         redis = await stack.enter_async_context(Redis.from_url(running.environment["REDIS_URL"], decode_responses=True))
         fleet = [await stack.enter_async_context(deployed(each, running, redis, folder)) for each in deployments]
-        await send_and_wait(View(console), running, fleet)
+        await send_and_wait(view, running, fleet)
         verdict = Verdict(running, fleet, await stop(fleet))
         console.print()
         console.print(final_tables(verdict.report(time.monotonic() - started)))
     _explain(console, verdict.differences, fleet)
     if verdict.differences:
-        print(f"NOT in sync: {len(verdict.differences)} differences")
+        console.print(f"NOT in sync: {len(verdict.differences)} differences", highlight=False, soft_wrap=True)
         return 1
-    print(f"in sync: {traffic.in_sync} customers, {verdict.sent - verdict.dead} events, {verdict.dead} dead letters")
+    events = f"{verdict.sent - verdict.dead} events, {verdict.dead} dead letters"
+    console.print(f"in sync: {traffic.in_sync} customers, {events}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -89,8 +89,8 @@ class StripeSimulator:
         self.writes: list[Write] = []
         """Each POST and DELETE that was executed, in order; what is seeded or let succeed is no request."""
         self.normalizes = False
-        """Whether a customer's name is stored trimmed, and the e-mail trimmed and in lower case; a write is answered
-        with that form. What is seeded stays as it is."""
+        """Whether a customer's values are stored in the form that `normalized` returns; a write is answered with that
+        form. What is seeded stays as it is."""
         self.switches = Switches()
         self.webhooks = Webhooks(livemode=livemode, clock=clock)
         """The events about customers, and where they are delivered."""

@@ -5,6 +5,7 @@ What a request then does belongs elsewhere.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -192,10 +193,15 @@ def validate(endpoint: Endpoint, raw: Json) -> Json:
 
 
 def normalized(raw: Json) -> Json:
-    """Parameters of a customer with the name trimmed, and the e-mail trimmed and in lower case."""
+    """Return parameters of a customer in a form of its own.
+
+    The name is trimmed and in Unicode form NFC, the e-mail trimmed and in lower case, each metadata value trimmed.
+    """
     kept = dict(raw)
     if isinstance(name := raw.get("name"), str):
-        kept["name"] = name.strip()
+        kept["name"] = unicodedata.normalize("NFC", name.strip())
+    if isinstance(metadata := raw.get("metadata"), dict):
+        kept["metadata"] = {key: each.strip() if isinstance(each, str) else each for key, each in metadata.items()}
     if isinstance(email := raw.get("email"), str):
         kept["email"] = email.strip().lower()
     return kept

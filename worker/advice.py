@@ -26,8 +26,8 @@ class Advice:
 FINDINGS: Final[Mapping[FindingKind, Advice]] = {
     "unlinked": Advice(
         "it is not linked to a Stripe customer",
-        "If it should be: customer-sync send CUSTOMER links it again, as far as STRIPE_WHEN_UNLINKED allows; a change "
-        "with the stripe_id of an existing Stripe customer links that one.",
+        "If it should be: customer-sync send CUSTOMER links it again, as far as STRIPE_WHEN_UNLINKED and the account's "
+        "search allow. A change with the stripe_id of an existing Stripe customer links that one in any case.",
     ),
     "gone": Advice(
         "its Stripe customer is deleted or missing",

@@ -225,7 +225,7 @@ def _steps_back(service: str, writes: Iterable[tuple[float, str, Any]]) -> Itera
         number = int(numbered[1])
         if number < newest.get(target, 0):
             later = f"{at - arrived[target]:.3f} s after {newest[target]}, at {at:.3f}"
-            yield Finding("out-of-order effects", f"{service} {name}", f"arrived {later}")
+            yield Finding("out-of-order effects", name.split(" ")[0], f"{service}: {name!r} arrived {later}")
         else:
             newest[target], arrived[target] = number, at
 

@@ -30,6 +30,9 @@ LEFT_OUT_SECONDS: Final = 60.0
 """A customer that is not at rest for so long is left alone."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 API_VERSION: Final = "2.3"
+UPDATE: Final = "/v1/customers.update"
+MARGIN_SECONDS: Final = 1.0
+"""What a webhook may take beside its planned lateness."""
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Others:
     redis: Redis
     session: aiohttp.ClientSession
     webhook_seconds: float
+    announces_all: bool = False
     done: Counter[str] = field(default_factory=Counter)
     windows: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     _free_at: dict[str, float] = field(default_factory=dict)
@@ -60,6 +64,8 @@ class Others:
             changes = planned.changes(attempt)
             if await self._is_alone(planned, changes, takes):
                 self.done["updates by other apps" if planned.by == "app" else "edits in Stripe's dashboard"] += 1
+                if self.announces_all and planned.by == "person":
+                    await asyncio.sleep(self.webhook_seconds + MARGIN_SECONDS)
                 return Written(planned.customer, planned.by, changes)
             self.done["writes of others made again"] += 1
         raise AssertionError("never reached")
@@ -73,7 +79,7 @@ class Others:
         else:
             self.box.stripe.edit(str(self.box.autumn.customers[customer]["stripe_id"]), **changes)
         self.windows[customer].append((began, time.time()))
-        self._free_at[customer] = time.monotonic() + self.webhook_seconds + 1.0
+        self._free_at[customer] = time.monotonic() + self.webhook_seconds + MARGIN_SECONDS
         if await self._state(customer) == (takes, True):
             return True
         # Two updates at a time, one of them ours, say nothing about the workers.
@@ -83,7 +89,7 @@ class Others:
     async def _update_autumn(self, customer: str, changes: dict[str, Any]) -> None:
         """Update Autumn, again and again until it has answered that this is done."""
         environment = self.box.environment
-        url = f"{environment['AUTUMN_API_URL']}/v1/customers.update"
+        url = environment["AUTUMN_API_URL"] + UPDATE
         headers = {"Authorization": f"Bearer {environment['AUTUMN_SECRET_KEY']}", "x-api-version": API_VERSION}
         async with self._one_app_at_a_time:
             while True:
@@ -101,8 +107,9 @@ class Others:
         """Wait until the customer is at rest; how many syncs it has had. None if that takes too long."""
         while time.monotonic() < give_up_at:
             takes, is_at_rest = await self._state(customer, no_recheck_ms=NO_RECHECK_MS)
-            is_free = time.monotonic() >= self._free_at.get(customer, 0.0)
-            if is_at_rest and is_free and self._is_claimed(customer) and await self._have_ended(waits_for):
+            is_free = time.monotonic() >= self._free_at.get(customer, 0.0) and self._is_claimed(customer)
+            is_free &= not self.announces_all or self._have_arrived(customer)
+            if is_at_rest and is_free and await self._have_ended(waits_for):
                 return takes
             await asyncio.sleep(PAUSE_SECONDS)
         return None
@@ -111,6 +118,12 @@ class Others:
         """Whether a sync has made the customer's Stripe customer right: from then on no field there is stale."""
         stripe = self.box.stripe.customers.get(str(self.box.autumn.customers[customer]["stripe_id"]), {})
         return "autumn_send_email_receipts" in stripe.get("metadata", {})
+
+    def _have_arrived(self, customer: str) -> bool:
+        """Whether the webhooks of all updates of the customer have arrived."""
+        since = time.time() - self.webhook_seconds - MARGIN_SECONDS
+        recent = itertools.takewhile(lambda call: call.ended > since, reversed(self.box.autumn.calls))
+        return not any(call.body.get("customer_id") == customer and call.path == UPDATE for call in recent)
 
     async def _have_ended(self, waits_for: set[str]) -> bool:
         """Whether all these events have an outcome; those that have are taken out of the set."""

@@ -16,6 +16,9 @@ order only where one has ended before the other begins, so these rules hold:
 5. A value is unique, so that no older value is ever written on purpose. Only the receipts flag has but two values: it
    belongs to the events of a customer or to other apps, never to both.
 6. A person fills fields and never empties one: Autumn does not take an empty value over.
+7. Where Stripe also announces writes that change nothing, every update of the worker has a webhook of its own. Then
+   others write only when those of all updates before have arrived, and after an edit in Stripe the next event waits for
+   the webhook of the edit: it brings the edit to Autumn, and which of two webhooks arrives last is nobody's choice.
 
 A recheck may begin while another writer writes. What the worker reads then is half of a write. Such a write is made
 again, with another value, see `others`.

@@ -73,7 +73,8 @@ async def run(options: Options, folder: Path) -> Result:
             fleet(command, box.environment, workers=options.workers, folder=folder, rng=rng)
         )
         await running.all_ready()
-        schedule = Schedule(plan, box, redis, running, Others(box, redis, session, options.webhook_seconds))
+        others = Others(box, redis, session, options.webhook_seconds, announces_all=options.without_change)
+        schedule = Schedule(plan, box, redis, running, others)
         watching = asyncio.create_task(_tell_progress(schedule))
         try:
             await schedule.run()

@@ -44,6 +44,7 @@ def test_a_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: P
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("autumn_first"))
     assert code == 1
     assert report["counts"]["reverted by an echo"] > 0
+    assert list(tmp_path.glob("chaos-*/trace-c*.txt")), "what was found is told in full beside the workers' logs"
     assert report["counts"]["lost"] == 0
     assert report["counts"]["overlapping updates"] == 0
     assert report["counts"]["not settled"] == 0

@@ -3,13 +3,15 @@
 Each of these cases is one that `test_echo_property.py` has found.
 """
 
+import asyncio
+
 import pytest
 from aiohttp import web
 
 from sandbox.faults import Fault, Switches
 from tests.conftest import World
+from tests.integration.echo_steps import RIGHT, apply, both, plant, recheck, update_by_another_app
 from tests.integration.steps import change, reconcile, time_passes
-from tests.integration.test_echoes import RIGHT, apply, both, plant, recheck, update_by_another_app
 
 
 class OnlyOurWritesFail(Switches):
@@ -102,3 +104,20 @@ async def test_edit_of_a_customer_before_it_is_linked_does_not_reach_autumn(worl
     await world.stripe.webhooks.deliver_all()
     await recheck(world)
     assert both(world, "email") == (RIGHT, RIGHT)
+
+
+async def test_field_that_a_waiting_change_names_is_left_to_it(world: World) -> None:
+    stripe_id = plant(world)
+    await apply(world, name="v1", email="ann.new@example.com")
+    world.stripe.edit(stripe_id, name="By hand", email="hand@example.com")
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.2))
+    syncing = asyncio.create_task(apply(world, name="v2"))
+    while not world.autumn.switches.fired.get("hang"):
+        await world.redis.ping()
+    await world.stripe.webhooks.deliver_all()
+    await syncing
+    names = [call.body["name"] for call in world.autumn.calls if "name" in call.body]
+    assert names == ["v1", "v2"]
+    await recheck(world)
+    assert both(world, "name") == ("v2", "v2")
+    assert both(world, "email") == ("hand@example.com", "hand@example.com")

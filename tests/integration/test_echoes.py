@@ -11,62 +11,20 @@ from typing import Any
 
 import pytest
 
-from jobs.enqueue import outcome_of
-from jobs.record import read_customer
-from jobs.report import read_reports
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
+from tests.integration.echo_steps import (
+    RIGHT,
+    STALE,
+    apply,
+    both,
+    findings,
+    later,
+    plant,
+    recheck,
+    update_by_another_app,
+)
 from tests.integration.steps import change, reconcile, seed, time_passes, under
-
-RIGHT, STALE = "ann.right@example.com", "ann.stale@example.com"
-SIDES = ("autumn", "stripe")
-
-
-def plant(world: World, *, owner: str | None = "ann", is_linked: bool = True, **stripe_fields: Any) -> str:
-    """Ann with her right address in Autumn, and a Stripe customer with these fields."""
-    metadata = {} if owner is None else {"autumn_id": owner}
-    fields = {"name": "Ann", "email": RIGHT, **stripe_fields}
-    stripe_id = str(world.stripe.seed_customer(metadata=metadata, **fields)["id"])
-    world.autumn.seed("ann", name="Ann", email=RIGHT, stripe_id=stripe_id if is_linked else None)
-    return stripe_id
-
-
-def both(world: World, field: str) -> tuple[Any, Any]:
-    """The value of a field on both sides."""
-    row = world.autumn.customers["ann"]
-    return row[field], world.stripe.customers[row["stripe_id"]][field]
-
-
-async def update_by_another_app(world: World, **fields: Any) -> None:
-    """Another app changes the customer in Autumn itself."""
-    await world.resources.autumn.update("ann", fields)
-
-
-async def apply(world: World, **changes: Any) -> None:
-    """An event comes and is applied."""
-    event = await change(world, "ann", **changes)
-    await world.run()
-    outcome = await outcome_of(world.redis, event)
-    assert outcome is not None
-    assert outcome.status == "applied", outcome
-
-
-def later(world: World, seconds: float) -> World:
-    """The same world so much later, in which waiting work is due."""
-    now = world.resources.now() + seconds
-    return replace(world, resources=replace(world.resources, now=lambda: now))
-
-
-async def recheck(world: World) -> None:
-    """The recheck that waits is due, and every one that it asks for."""
-    while await world.redis.zcard(f"{PREFIX}:looks"):
-        await time_passes(world)
-        await world.run()
-
-
-async def findings(world: World) -> list[str]:
-    report = read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0]
-    return [finding.kind for finding in report.findings]
 
 
 @pytest.mark.parametrize("says_more", [False, True], ids=["changes only", "changes or not"])
@@ -241,12 +199,37 @@ async def test_edit_in_stripe_that_a_sync_wrote_over_loses_to_a_later_change(
 async def test_edit_in_stripe_that_a_sync_wrote_over_comes_back_with_its_webhook(world: World, between: str) -> None:
     stripe_id = plant(world)
     world.stripe.edit(stripe_id, name="By hand")
-    await (apply(world, metadata={"k": 1}) if between == "an event" else reconcile(world, "ann"))
+    if between == "an event":
+        await apply(world, metadata={"k": 1})
+    else:
+        await reconcile(world, "ann")
     await world.run()
     assert both(world, "name") == ("Ann", "Ann")
     await world.stripe.webhooks.deliver_all()
     await recheck(world)
     assert both(world, "name") == ("By hand", "By hand")
+
+
+async def test_edit_in_stripe_before_each_recheck_is_no_loop(world: World) -> None:
+    stripe_id, rechecks = plant(world), 0
+    await apply(world, email="ann.new@example.com")
+    while await world.redis.zcard(f"{PREFIX}:looks"):
+        world.stripe.edit(stripe_id, name="By hand")
+        await time_passes(world)
+        await world.run()
+        rechecks += 1
+        assert rechecks < 5
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+async def test_reverted_value_that_a_waiting_change_names_is_never_written_to_stripe(world: World) -> None:
+    plant(world)
+    await apply(world, name="v1", email="ann.new@example.com")
+    world.autumn.customers["ann"].update(name="Ann", email=RIGHT)
+    await apply(world, name="v2")
+    written = [write.changed["name"][1] for write in world.stripe.writes if "name" in write.changed]
+    assert written == ["v1", "v2"]
+    assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
 async def test_edit_in_stripe_just_before_a_change_of_the_same_field_loses(world: World) -> None:

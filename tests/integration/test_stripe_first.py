@@ -10,7 +10,10 @@ from jobs.line import read_line
 from jobs.record import read_customer
 from jobs.report import read_reports
 from sandbox.faults import Fault
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX, World, read_dead
+from tests.integration.echo_steps import recheck
 from tests.integration.scans import scan, scan_doors, time_passed
 from tests.integration.steps import change, reconcile, time_passes, under
 
@@ -233,6 +236,88 @@ async def test_another_form_in_stripe_is_accepted_and_not_written_again(world: W
     assert await findings(world) == []
 
 
+DECOMPOSED = "Jose\u0301"
+"""A name that a Stripe which normalizes stores in the composed form."""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", DECOMPOSED), ("name", "   "), ("metadata", {"plan": " pro "})], ids=repr
+)
+async def test_form_that_stripe_stores_is_not_copied_to_autumn(world: World, field: str, value: Any) -> None:
+    world.stripe.normalizes = True
+    world = under(world, metadata_keys=("plan",))
+    plant(world)
+    event = await change(world, "ann", **{field: value})
+    await world.run()
+    assert await status(world, event) == ("applied", None)
+    assert world.autumn.customers["ann"][field] == value
+    assert in_stripe(world)[field] != value
+    await recheck(world)
+    assert world.autumn.customers["ann"][field] == value
+
+
+async def test_form_that_stripe_stores_is_not_written_again_and_again(world: World) -> None:
+    world.stripe.normalizes = True
+    plant(world)
+    world.autumn.customers["ann"]["name"] = DECOMPOSED
+    await reconcile(world, "ann")
+    await world.run()
+    posts = [call for call in world.stripe.calls if call.method == "POST"]
+    for _ in range(3):
+        await reconcile(world, "ann")
+        await world.run()
+    assert [call for call in world.stripe.calls if call.method == "POST"] == posts
+
+
+@pytest.mark.parametrize("changes", [{"metadata": {"k": 1}}, {"name": "Bob B."}], ids=["metadata", "a name"])
+async def test_probe_with_other_account_dead_letters_and_writes_nothing(world: World, changes: dict[str, Any]) -> None:
+    plant(world)
+    plant(world, "bob")
+    elsewhere = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with serving(elsewhere.app()) as url:
+        world.autumn.stripe.url = url
+        await change(world, "ann", metadata={"k": 1})
+        await world.run()
+        await change(world, "bob", **changes)
+        for _ in range(8):
+            line = await read_line(world.redis, PREFIX)
+            assert line is not None
+            assert (line.kind, line.reason) == ("halt", "other_account")
+            await time_passes(world)
+            await world.run()
+    assert await read_dead(world.redis) == []
+    assert world.stripe.writes == []
+
+
+async def test_change_that_stripe_refuses_after_probe_is_written_nowhere(world: World) -> None:
+    plant(world)
+    plant(world, "bob")
+    world.autumn.switches.add(Fault("403", route=UPDATE))
+    await change(world, "bob", metadata={"k": 1})
+    await world.run()
+    assert await read_line(world.redis, PREFIX) is not None
+    await world.redis.zrem(f"{PREFIX}:waiting", "bob")
+    world.autumn.switches.clear()
+    event = await change(world, "ann", email="foo@com", metadata={"k": 1})
+    for _ in range(4):
+        await world.run()
+        await time_passes(world)
+    assert await status(world, event) == ("dead", "stripe_refused")
+    assert world.autumn.customers["ann"]["metadata"] == {}
+
+
+async def test_link_to_customer_of_renamed_customer_needs_review(world: World) -> None:
+    stripe_id = plant(world)["id"]
+    row = world.autumn.customers.pop("ann")
+    world.autumn.customers["bob"] = {**row, "id": "bob"}
+    await world.resources.autumn.get_or_create("ann")
+    event = await change(world, "ann", stripe_id=stripe_id, name="Another Ann")
+    await world.run()
+    assert await status(world, event) == ("dead", "needs-review")
+    assert world.autumn.customers["ann"]["stripe_id"] is None
+    assert in_stripe(world, "bob")["name"] == "Ann"
+
+
 @pytest.mark.parametrize("is_created_by", ["the worker", "another app"])
 async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
     world: World, is_created_by: str
@@ -255,6 +340,21 @@ async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
     assert world.stripe.customers[stripe_id] == shown
     assert [call for call in world.autumn.calls if UPDATE in call.path] == updates
     assert ("ann" in world.autumn.customers) == (is_created_by == "another app")
+
+
+async def test_old_id_whose_customer_no_search_shows_yet_needs_review(world: World) -> None:
+    world.autumn.seed("ann", name="Ann")
+    await change(world, "ann", metadata={"k": 1})
+    await world.run()
+    stripe_id = world.autumn.customers["ann"]["stripe_id"]
+    world.autumn.customers["bob"] = {**world.autumn.customers.pop("ann"), "id": "bob"}
+    world.stripe.search_lag_seconds = 3600
+    world = under(world, when_missing="create")
+    event = await change(world, "ann", name="Another Ann")
+    await world.run()
+    assert await status(world, event) == ("dead", "needs-review")
+    assert world.autumn.customers["ann"]["stripe_id"] is None
+    assert world.stripe.customers[stripe_id]["name"] == "Ann"
 
 
 async def test_lost_link_of_a_customer_that_nobody_else_has_is_found_again(world: World) -> None:

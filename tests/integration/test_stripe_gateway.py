@@ -98,7 +98,7 @@ async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: Str
 async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags(simulator: StripeSimulator) -> None:
     simulator.search_lag_seconds = 3600
     async with gateway_to(simulator) as gateway:
-        created = await gateway.create("ann", 0, ours)
+        created = (await gateway.create("ann", 0, ours)).customer
         await gateway.update(UpdateStripe(created.id, email="ann@example.com"), "autumn:1", ours)
         assert await gateway.find_ours("ann", None) == ((), True)
         listed, _ = await gateway.find_ours("ann", "ann@example.com")
@@ -127,8 +127,9 @@ async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator
     async with gateway_to(simulator) as gateway:
         first, second = await gateway.create("ann", 0, ours), await gateway.create("ann", 0, ours)
         other = await gateway.create("bob", 0, ours)
-    assert first == second
-    assert other.id != first.id
+    assert first.customer == second.customer
+    assert [each.is_repeated for each in (first, second, other)] == [False, True, False]
+    assert other.customer.id != first.customer.id
     assert len(simulator.customers) == 2
 
 
@@ -139,7 +140,7 @@ async def test_a_stored_failure_is_repeated_and_the_next_generation_gets_past_it
             with pytest.raises(TryAgain) as raised:
                 await gateway.create("ann", 0, ours)
             assert raised.value.is_replay == is_replay
-        created = await gateway.create("ann", 1, ours)
+        created = (await gateway.create("ann", 1, ours)).customer
     assert list(simulator.customers) == [created.id]
 
 
@@ -155,7 +156,7 @@ async def test_an_update_writes_what_is_said_and_nothing_else(simulator: StripeS
 async def test_each_request_waits_for_its_turn_under_the_name_of_its_endpoint(simulator: StripeSimulator) -> None:
     admitted: list[str] = []
     async with gateway_to(simulator, admitted=admitted) as gateway:
-        created = await gateway.create("ann", 0, ours)
+        created = (await gateway.create("ann", 0, ours)).customer
         await gateway.update(UpdateStripe(created.id, name="Ann"), "autumn:1", ours)
         await gateway.retrieve(created.id)
         await gateway.find_ours("ann", "ann@example.com")

@@ -26,9 +26,7 @@ def names(world: World, customer: str) -> tuple[Any, Any]:
 async def test_each_fault_ends_in_sync_after_another_try(world: World, service: str, kind: Kind) -> None:
     seed(world, "ann")
     simulator = world.autumn if service == "autumn" else world.stripe
-    # Autumn itself tries a 503 of Stripe three times.
-    times = 3 if (service, kind) == ("stripe", "503") else 1
-    simulator.switches.add(Fault(kind, route="POST /v1/customers", times=times))
+    simulator.switches.add(Fault(kind, route="POST /v1/customers", times=1))
     event = await change(world, "ann", name="Ann")
     await world.run()
     outcome = await outcome_of(world.redis, event)

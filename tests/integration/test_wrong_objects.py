@@ -102,7 +102,7 @@ async def test_expanded_customer_of_a_payment_is_told_by_its_id() -> None:
 async def test_the_customer_that_was_asked_for_is_believed() -> None:
     async with stripe_that_says(customer("cus_1")) as stripe:
         assert isinstance(await stripe.retrieve("cus_1"), StripeCustomer)
-        assert (await stripe.create("ann", 0, lambda: None)).id == "cus_1"
+        assert (await stripe.create("ann", 0, lambda: None)).customer.id == "cus_1"
 
 
 @pytest.mark.parametrize(

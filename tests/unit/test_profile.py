@@ -14,6 +14,7 @@ from jobs.profile import (
     Wishes,
     can_be_claimed,
     divided,
+    form_digest,
     name_and_email_update,
     profile_update,
     refused_field,
@@ -109,11 +110,12 @@ def test_what_stripe_refuses_is_left_out_with_a_finding_that_names_the_field_and
     ]
 
 
-def test_a_value_that_autumn_never_accepted_gives_way_to_what_stripe_had_before() -> None:
-    autumn = replace(AUTUMN, name=None)
-    stripe = replace(STRIPE, name="Refused")
-    restored = [profile_update(autumn, stripe, Wishes(restored={"name": before}), ())[0] for before in ("Zoe", "")]
-    assert restored == [UpdateStripe("cus_1", name="Zoe"), UpdateStripe("cus_1", name="")]
+def test_the_form_that_stripe_stored_is_not_written_again() -> None:
+    autumn, stripe = replace(AUTUMN, name="Jose\u0301"), replace(STRIPE, name="Jos\u00e9")
+    assert profile_update(autumn, stripe, NOTHING, ())[0] == UpdateStripe("cus_1", name="Jose\u0301")
+    forms = Wishes(forms={"name": (form_digest("Jose\u0301"), form_digest("Jos\u00e9"))})
+    assert profile_update(autumn, stripe, forms, ())[0].writes_nothing
+    assert not profile_update(replace(autumn, name="Another"), stripe, forms, ())[0].writes_nothing
 
 
 def test_an_unclaimed_customer_is_claimed_in_the_same_write_as_its_profile() -> None:

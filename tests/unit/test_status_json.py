@@ -45,8 +45,8 @@ FINDING = Finding("unlinked", "unlinked by a change")
 FINDING_JSON = {
     "kind": "unlinked",
     "text": "unlinked by a change",
-    "to_do": "If it should be: customer-sync send ann links it again, as far as STRIPE_WHEN_UNLINKED allows; a change "
-    "with the stripe_id of an existing Stripe customer links that one.",
+    "to_do": "If it should be: customer-sync send ann links it again, as far as STRIPE_WHEN_UNLINKED and the account's "
+    "search allow. A change with the stripe_id of an existing Stripe customer links that one in any case.",
 }
 
 

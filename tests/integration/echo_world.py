@@ -1,0 +1,395 @@
+"""Both services, one worker and everybody who writes to a customer, each step taken by hand, and the truth kept beside.
+
+Two writers that are not the worker never race each other here, because Autumn itself loses one of two such writes.
+Each other limit of what may happen is a method that says why.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from jobs.policy import Policy
+from jobs.sync import sync_customer
+from sandbox.autumn import AutumnSimulator
+from sandbox.faults import Fault, Handler
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+from tests.conftest import PREFIX, World, doors
+from tests.integration.echo_parts import OTHER_APP, UPDATE, WHOLE, Noticing, Planted, Syncing
+from tests.integration.echo_truth import COPIED, FLAG, NOT_COPIED, PROFILE, Json, Truth, flat, nested, shown_by
+from tests.integration.steps import time_passes
+
+RECHECK_SECONDS: Final = 61.0
+SOON_SECONDS: Final = 12.0
+"""Until another try is due, and longer than a replica of Autumn's may lag behind."""
+DELIVERY_SECONDS: Final = 240.0
+"""How late webhooks are at most: an older value is recognised for 600 s, and a recheck has to follow within those."""
+DOUBT_SECONDS: Final = 240.0
+"""How long a worker may think that a value was reverted by an update whose answer was lost."""
+SPARES: Final = 2
+
+
+class EchoWorld:
+    """See the module. `customers` are the names of those that are planted."""
+
+    def __init__(self, redis: Redis) -> None:
+        """Opens nothing."""
+        self.redis = redis
+        self.skew_seconds, self.doubt_until = 0.0, 0.0
+        self.unsettled_since: float | None = None
+        """When the first webhook was made since all was calm, by the worlds's clock."""
+        self.truths: dict[str, Truth] = {}
+        self.own: dict[str, Json] = defaultdict(dict)
+        self.foreign: set[str] = set()
+        """The ids of the webhooks that another app or a person caused."""
+        self.by_hand: set[str] = set()
+        """The ids of those that a person caused."""
+        self.arrived: set[str] = set()
+        """The ids of those that have arrived at least once."""
+        self.waiting: dict[str, list[Json]] = {}
+        """The events of each customer that are not settled."""
+        self.number = itertools.count(1)
+        self.requests = self.running = 0
+        self.interrupt: tuple[int, Callable[[], Awaitable[None]]] | None = None
+
+    def now(self) -> float:
+        """Seconds since the epoch; time passes when a test says so."""
+        return time.time() + self.skew_seconds
+
+    async def open(self, stack: AsyncExitStack, planted: Sequence[Planted], *, says_more: bool, twice: bool) -> None:
+        """Plant the customers. `says_more`: Stripe announces a write that changes nothing; `twice`: and some twice."""
+        await self.redis.flushall()
+        self.stripe = StripeSimulator(
+            requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None, clock=self.now
+        )
+        stripe_url = await stack.enter_async_context(serving(self._counted(self.stripe.app())))
+        self.autumn = AutumnSimulator(
+            stripe_url=stripe_url, stripe_key=self.stripe.key, updates_per_second=None, clock=self.now
+        )
+        self.autumn.switches = Noticing(note=self._note_update)
+        autumn_url = await stack.enter_async_context(serving(self._counted(self.autumn.app())))
+        webhooks = self.stripe.webhooks
+        webhooks.url, webhooks.delay_seconds = autumn_url + self.autumn.webhook_path, None
+        webhooks.without_change, webhooks.twice = says_more, 0.3 if twice else 0.0
+        policy = Policy(metadata_keys=("plan",))
+        resources = await stack.enter_async_context(
+            doors(self.redis, autumn_url, self.autumn.key, stripe_url, self.stripe.key, policy=policy)
+        )
+        resources = replace(resources, now=self.now, retry_for_seconds=30 * 86_400)
+        self.world = World(self.redis, self.stripe, self.autumn, resources, autumn_url)
+        self.app = await stack.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": OTHER_APP}))
+        for name, each in zip(("ann", "bob"), planted, strict=False):
+            self._plant(name, each)
+        self.customers = tuple(self.truths)
+
+    def _plant(self, name: str, planted: Planted) -> None:
+        values = [self.new(field) if has else None for field, has in zip(PROFILE, planted.has, strict=True)]
+        stripe_id = None
+        if planted.link != "unlinked":
+            other: dict[str, Callable[[str | None, str], str | None]] = {
+                "same": lambda value, _: value,
+                "stale": lambda _, field: self.new(field),
+                "none": lambda *_: None,
+            }
+            profile = {
+                field: other[how](value, field)
+                for field, value, how in zip(PROFILE, values, planted.shown, strict=True)
+            }
+            metadata = {} if planted.link == "unclaimed" else {"autumn_id": name}
+            stripe_id = self._plant_in_stripe(f"cus_{name}", profile, metadata)
+        for number in range(SPARES):
+            self._plant_in_stripe(f"cus_{name}_{number}", {field: self.new(field) for field in PROFILE}, {})
+        link = stripe_id if planted.link in {"linked", "unclaimed"} else None
+        row = dict(zip(PROFILE, values, strict=True))
+        self.autumn.seed(name, stripe_id=link, **row)
+        value = {**row, FLAG: False, COPIED: None, NOT_COPIED: None, "stripe_id": link}
+        self.truths[name] = Truth(value, self.own)
+        self.waiting[name] = []
+
+    def _plant_in_stripe(self, stripe_id: str, profile: Json, metadata: Json) -> str:
+        self.own[stripe_id] = dict(profile)
+        return str(self.stripe.seed_customer(id=stripe_id, metadata=metadata, **profile)["id"])
+
+    def new(self, field: str) -> str:
+        """A value that nobody has used."""
+        text = {"email": "mail{}@example.com", "name": "Name {}"}.get(field, "value {}")
+        return text.format(next(self.number))
+
+    def row(self, customer: str) -> Json:
+        """The customer in Autumn."""
+        return self.autumn.customers[customer]
+
+    def linked(self, customer: str) -> Json | None:
+        """The Stripe customer that Autumn is linked to."""
+        link = self.row(customer)["stripe_id"]
+        return None if link is None else self.stripe.customers[link]
+
+    # What happens
+
+    async def event(self, customer: str, fields: Mapping[str, Any]) -> None:
+        """An app sends an event; one without fields is a reconcile."""
+        kind = "customer.updated" if fields else "customer.reconcile"
+        update = new_update(customer_id=customer, type=kind, changes=nested(fields) or None)
+        event = await send(self.redis, update)
+        self.waiting[customer].append({"event": event, "fields": dict(fields)})
+
+    async def other_app(self, customer: str, fields: Mapping[str, Any]) -> None:
+        """Another app writes to Autumn directly."""
+        events = len(self.stripe.webhooks.events)
+        body = {"customer_id": customer, **nested(fields)}
+        headers = {"Authorization": f"Bearer {self.autumn.key}", "x-api-version": "2.3"}
+        faults, self.autumn.switches.faults = self.autumn.switches.faults, []
+        stripes, self.stripe.switches.faults = self.stripe.switches.faults, []
+        async with self.app.post(self.world.autumn_url + UPDATE, json=body, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+        self.autumn.switches.faults, self.stripe.switches.faults = faults, stripes
+        self._note_webhooks(events, is_foreign=True)
+
+    def person(self, stripe_id: str, field: str, value: str | None) -> None:
+        """A person edits a Stripe customer in the dashboard."""
+        events = len(self.stripe.webhooks.events)
+        self.stripe.edit(stripe_id, **{field: value or ""})
+        for customer, truth in self.truths.items():
+            if stripe_id.startswith(f"cus_{customer}") or stripe_id == self.row(customer)["stripe_id"]:
+                truth.note_edit(stripe_id, field, value, is_linked=stripe_id == self.row(customer)["stripe_id"])
+        self.by_hand |= {event["id"] for event in self.stripe.webhooks.events[events:]}
+        self._note_webhooks(events, is_foreign=True)
+
+    async def deliver(self, pick: int) -> None:
+        """One of the webhooks that are pending arrives."""
+        pending = self.stripe.webhooks.pending
+        if pending:
+            event = pending[pick % len(pending)]
+            self.arrived.add(event["id"])
+            await self.stripe.webhooks.deliver(event)
+
+    async def sync(self, how: Syncing = WHOLE) -> bool:
+        """Sync each customer that is due, once, the first one in this way. Whether anybody was."""
+        await self._deliver_edits()
+        await self.world.mailbox.move()
+        _, called = await self.world.mailbox.call(1000)
+        for customer in called:
+            events, failed = len(self.stripe.webhooks.events), self._failed
+            await self._sync(customer, how)
+            if self._failed > failed:
+                self.doubt_until = self.now() + DOUBT_SECONDS
+            self._note_webhooks(events, is_foreign=False)
+            how = WHOLE
+        return bool(called)
+
+    @property
+    def _failed(self) -> int:
+        """How many requests got no answer, or an error."""
+        return sum(sum(each.switches.fired.values()) for each in (self.autumn, self.stripe))
+
+    async def _sync(self, customer: str, how: Syncing) -> None:
+        """Sync, or die after so many requests; then what was sent still lands, and the lease runs out."""
+        task, until = asyncio.create_task(sync_customer(self.world.resources, customer)), self.requests
+        if how.webhook_at is not None:
+            self.interrupt = (until + how.webhook_at, lambda: self.deliver(how.pick))
+        while how.dies_after is not None and not task.done():
+            if self.requests >= until + how.dies_after:
+                task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        self.interrupt = None
+        while self.running:  # noqa: ASYNC110 - the simulators end in this loop, and tell nobody
+            await asyncio.sleep(0)
+        await self._forget_settled(customer)
+        if not task.cancelled():
+            task.result()
+            return
+        self.doubt_until = self.now() + DOUBT_SECONDS
+        await self.redis.delete(f"{PREFIX}:lease:{customer}")
+        await self.redis.zadd(f"{PREFIX}:called", {customer: 1}, xx=True)
+
+    async def _forget_settled(self, customer: str) -> None:
+        waiting = []
+        for each in self.waiting[customer]:
+            outcome = await outcome_of(self.redis, each["event"])
+            if outcome is None or outcome.status == "waiting":
+                waiting.append(each)
+            else:
+                assert outcome.status == "applied", outcome
+        self.waiting[customer] = waiting
+
+    async def time_passes(self, seconds: float) -> None:
+        """Whoever waits for another try is due, after a minute the rechecks are due as well."""
+        self.skew_seconds += seconds
+        if seconds >= RECHECK_SECONDS:
+            await time_passes(self.world)
+            return
+        for customer in await self.redis.zrange(f"{PREFIX}:waiting", 0, -1):
+            await self.redis.zadd(f"{PREFIX}:waiting", {customer: 1})
+        if await self.redis.exists(f"{PREFIX}:line"):
+            await self.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+
+    async def calm(self) -> None:
+        """All webhooks arrive, rechecks are done, one reconcile follows, and both sides are right."""
+        self.stripe.switches.clear()
+        self.autumn.switches.clear()
+        await self._settle(SOON_SECONDS)
+        await self._settle(RECHECK_SECONDS)
+        await self._reconcile()
+        self.judge()
+        self.unsettled_since = None
+
+    async def stays_calm(self) -> None:
+        """Nothing more is done, whatever is checked again."""
+        await self._settle(RECHECK_SECONDS)
+        writes = len(self.stripe.writes)
+        await self._reconcile()
+        self.judge()
+        assert [write.changed for write in self.stripe.writes[writes:]] == []
+
+    def judge(self) -> None:
+        """Raise AssertionError for a customer that is not right."""
+        for customer, truth in self.truths.items():
+            stripe = self.linked(customer)
+            assert stripe is not None, f"{customer} is not linked"
+            truth.judge(self.row(customer), stripe)
+
+    async def _reconcile(self) -> None:
+        for customer in self.customers:
+            await self.event(customer, {})
+        await self.sync()
+        await self.stripe.webhooks.deliver_all()
+
+    async def _settle(self, seconds: float) -> None:
+        """Webhooks arrive and time passes until nothing is left to do."""
+        for _ in range(20):
+            await self.stripe.webhooks.deliver_all()
+            if not await self.sync() and not self.stripe.webhooks.pending:
+                await self.time_passes(seconds)
+                if not await self.sync():
+                    return
+        raise AssertionError("there is still something to do")
+
+    def lose(self, fault: Fault, *, in_autumn: bool) -> None:
+        """The next request of a kind is answered by an error, or its answer is lost."""
+        switches = (self.autumn if in_autumn else self.stripe).switches
+        if not any(each.times for each in switches.faults):
+            switches.add(replace(fault))
+
+    async def _deliver_edits(self) -> None:
+        """Let a person's edit arrive before a sync, if Stripe announces a write that changes nothing, too.
+
+        A sync that comes first takes the edit for drift and writes over it. Autumn's own write then announces the value
+        before the edit, which comes last: no trace of the edit is left in either service.
+        """
+        for event in list(self.stripe.webhooks.pending) if self.stripe.webhooks.without_change else ():
+            if event["id"] in self.by_hand - self.arrived:
+                self.arrived.add(event["id"])
+                await self.stripe.webhooks.deliver(event)
+
+    # What may happen
+
+    def may_pass(self, seconds: float) -> bool:
+        """Whether webhooks that are under way still arrive in time, see `DELIVERY_SECONDS`."""
+        return self.unsettled_since is None or self.now() + seconds <= self.unsettled_since + DELIVERY_SECONDS
+
+    def may_write(self, customer: str, stripe_id: str, fields: Sequence[str]) -> bool:
+        """Whether somebody else may write these fields now.
+
+        Not while webhooks of an earlier foreign write are under way: Autumn itself loses one of the two then. Not
+        while Stripe shows a wrong value in another field: the webhook of this very write carries it to Autumn.
+        """
+        if any(event["id"] in self.foreign for event in self._pending(stripe_id)):
+            return False
+        if stripe_id != self.row(customer)["stripe_id"]:
+            return True
+        truth, shown = self.truths[customer], self.stripe.customers[stripe_id]
+        return all(
+            truth.is_right(name, shown[name], [each["fields"].get(name) for each in self.waiting[customer]])
+            for name in PROFILE
+            if name not in fields
+        )
+
+    def may_choose_again(self) -> bool:
+        """Whether somebody else may choose an older value again, as by a flag or by null.
+
+        Not soon after an answer was lost: it looks exactly as if that update had reverted a newer one.
+        """
+        return self.now() >= self.doubt_until
+
+    def may_edit(self, customer: str) -> bool:
+        """Whether a person may edit the linked customer: an event that replaces the link would lose the edit."""
+        return not any("stripe_id" in each["fields"] for each in self.waiting[customer])
+
+    def may_empty(self, stripe_id: str, field: str) -> bool:
+        """Whether a person may empty a field: not where Stripe alone has its right value.
+
+        So it is when a webhook has overwritten the value in Autumn, or is about to: nobody could restore it.
+        """
+        shown = self.stripe.customers[stripe_id][field]
+        in_autumn = {row[field] for row in self.autumn.customers.values() if row["stripe_id"] == stripe_id}
+        to_come = {event["data"]["object"][field] for event in self._pending(stripe_id)}
+        return in_autumn | to_come <= {None, shown}
+
+    def may_relink(self, customer: str) -> bool:
+        """Whether an event may replace the link: not while a person's edit is on its way to Autumn by it."""
+        pending = self._pending(self.row(customer)["stripe_id"])
+        return not any(event["id"] in self.by_hand for event in pending)
+
+    def _pending(self, stripe_id: str | None) -> list[Json]:
+        pending: list[Json] = self.stripe.webhooks.pending
+        return [
+            event
+            for event in pending
+            if event["data"]["object"]["id"] == stripe_id
+            and not str(event["request"]["idempotency_key"]).startswith("autumn:")
+        ]
+
+    # What is noted
+
+    def _note_update(self, body: Json, is_foreign: bool) -> None:
+        customer = body["customer_id"]
+        fields = flat(body)
+        if not is_foreign:
+            asked = [each["fields"] for each in self.waiting[customer]]
+            fields = {
+                name: value
+                for name, value in fields.items()
+                if any(name in each and each[name] == value for each in asked)
+            }
+        stripe = self.linked(customer)
+        shown = None if stripe is None else shown_by(stripe)
+        link = self.row(customer)["stripe_id"]
+        self.truths[customer].note_update(fields, by_event=not is_foreign, link=link, shown=shown)
+
+    def _note_webhooks(self, since: int, *, is_foreign: bool) -> None:
+        made = self.stripe.webhooks.events[since:]
+        matter = [each for each in made if not (each["request"]["idempotency_key"] or "").startswith("autumn:")]
+        if is_foreign:
+            self.foreign |= {event["id"] for event in made}
+        if matter and self.unsettled_since is None:
+            self.unsettled_since = self.now()
+
+    def _counted(self, app: web.Application) -> web.Application:
+        @web.middleware
+        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith("/webhooks/"):
+                return await handler(request)
+            self.requests += 1
+            if self.interrupt is not None and self.requests >= self.interrupt[0]:
+                arrives, self.interrupt = self.interrupt[1], None
+                await arrives()
+            self.running += 1
+            try:
+                return await handler(request)
+            finally:
+                self.running -= 1
+
+        app.middlewares.append(count)
+        return app

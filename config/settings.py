@@ -249,6 +249,8 @@ class Settings(Measures):
             host = parts.hostname if parts.port != 0 and parts.username is None else None
         except ValueError:
             host = None
+        if "?" in value or "#" in value:
+            raise ValueError("has a ? or a # in it: give the address alone")
         if host is None or parts.scheme not in {"http", "https"}:
             raise ValueError("has to begin with https:// and a host's name, with a number for a port if there is one")
         if parts.scheme == "http" and not _is_this_machine(host):
@@ -297,8 +299,10 @@ class Settings(Measures):
 
 
 def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
-    """The mode that a key's prefix tells. Raises ValueError, without the key, for any other prefix."""
+    """The mode that a key's prefix tells. Raises ValueError, without the key, for another prefix or nothing more."""
     for prefix, mode in prefixes.items():
+        if key.get_secret_value() == prefix:
+            raise ValueError("ends after its first letters: copy the whole key")
         if key.get_secret_value().startswith(prefix):
             return mode
     raise ValueError("has to begin with one of " + ", ".join(prefixes))

@@ -139,7 +139,8 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
     except RedisUnusableError as error:
         fail(EX_CONFIG if error.trouble.is_setting else FAILED, str(error.trouble))
     except RedisError as error:
-        fail(FAILED, str(trouble_of(error)))
+        trouble = trouble_of(error)
+        fail(EX_CONFIG if trouble.is_setting else FAILED, str(trouble))
     except (sqlite3.Error, OSError) as error:
         fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
     except KeyboardInterrupt:

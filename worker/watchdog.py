@@ -41,7 +41,7 @@ def why_unfit(info: Info) -> dict[str, str]:
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
         reasons["version"] = f"Redis is {version}: 6.2 or later is needed"
     if info.get("cluster_enabled"):
-        reasons["kind"] = "Redis is a cluster: use one node, or one with a replica to fail over to"
+        reasons["kind"] = "Redis is a cluster: let REDIS_URL name one node, or one with a replica to fail over to"
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory", 0) and policy != "noeviction":
         reasons["eviction"] = f"maxmemory-policy is {policy}: set it to noeviction, or Redis may evict what waits"

@@ -5,7 +5,7 @@ Anything may run twice: the values written are absolute, and each try begins wit
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -112,7 +112,7 @@ class Round:
             asked = self._with_unaccepted(asked, autumn, view)
             plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
             self._note(plan, autumn, asked)
-            _stop_where_needed(plan, autumn)
+            plan.stop_where_needed(autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
             elif not plan.steps or self._is_stuck(plan, taken, asked):
@@ -247,9 +247,7 @@ class Round:
                 elsewhere = await self._linked_elsewhere(autumn, (created,)) if is_repeated else {}
                 self._view = replace(view, ours=(created,), linked_elsewhere=elsewhere)
             case UpdateStripe():
-                shown = next(each for each in view.everyone if each.id == step.stripe_id)
-                written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
-                self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
+                await self._note_before(step, autumn, view, asked)
                 return await self._update_stripe(step, view, asked, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
@@ -257,6 +255,21 @@ class Round:
                 payments = await self.writes.write_receipt(step, kept.payments or Payments(()))
                 self._view = replace(kept, payments=payments)
         return asked
+
+    async def _note_before(self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> None:
+        """Remember what a step overwrites. What a customer showed before it is linked is older than the link."""
+        shown = next(each for each in view.everyone if each.id == step.stripe_id)
+        if shown.id != autumn.stripe_id:
+            await self._expect_echo(autumn, shown, {*asked.said, *asked.left})
+            return
+        written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
+        self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
+
+    async def _expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, said: Set[str]) -> None:
+        """Remember that an echo may bring what Stripe shows now, for the fields that are not `said`."""
+        if self.memory.expect_echo(autumn, stripe, besides=said):
+            # It may come before the next step, if this worker dies or the step fails.
+            await self.writes.remember(self.memory)
 
     async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
         """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""
@@ -345,11 +358,7 @@ class Round:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
             if linked.id != autumn.stripe_id:
                 self.memory.wanted_id = linked.id
-            shown = {each: getattr(linked, each) for each in PROFILE}
-            unsaid = {name: value for name, value in shown_by(autumn).items() if name not in {*step.said, *asked.left}}
-            if self.memory.expect_echo(unsaid, shown):
-                # The echo may come before the next step, if this worker dies or the step fails.
-                await self.writes.remember(self.memory)
+            await self._expect_echo(autumn, linked, {*step.said, *asked.left})
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
         except Absent:
@@ -389,12 +398,3 @@ class Round:
             self._view = self._wanted = None
         self.autumn_accepts = True
         return replace(asked, gone_confirmed=step.expects_gone or asked.gone_confirmed)
-
-
-def _stop_where_needed(plan: Plan, autumn: AutumnCustomer) -> None:
-    """Raise where nothing may be written: Halt in the wrong mode, GiveUp where a person has to decide."""
-    if plan.link is LinkState.WRONG_MODE:
-        what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
-        raise Halt("stripe", "wrong_mode", f"{what}: AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode")
-    if plan.refusal is not None:
-        raise GiveUp("stripe", plan.refusal.code, plan.refusal.text)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from jobs.customer import AUTUMN_ID, AutumnCustomer, Mode, StripeCustomer, StripeView
+from jobs.errors import GiveUp, Halt
 from jobs.findings import Finding
 from jobs.policy import Policy
 from jobs.profile import (
@@ -119,6 +120,15 @@ class Plan:
     """The payments have to be looked at before it is known what is left to do."""
     refusal: Refusal | None = None
     findings: tuple[Finding, ...] = ()
+
+    def stop_where_needed(self, autumn: AutumnCustomer) -> None:
+        """Raise where nothing may be written: Halt in the wrong mode, GiveUp where a person has to decide."""
+        if self.link is LinkState.WRONG_MODE:
+            what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
+            fix = "AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode"
+            raise Halt("stripe", "wrong_mode", f"{what}: {fix}")
+        if self.refusal is not None:
+            raise GiveUp("stripe", self.refusal.code, self.refusal.text)
 
 
 def make_plan(

@@ -161,16 +161,15 @@ class Memory:
             unaccepted = written if is_open else "" if is_new else known.unaccepted
             self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
 
-    def expect_echo(self, autumn: Fields, stripe: Fields) -> bool:
-        """Note that Autumn writes to Stripe while that shows `stripe`: an echo may bring its name and e-mail, at any
-        time.
+    def expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, *, besides: Set[str]) -> bool:
+        """Note that an echo may bring the name and e-mail that Stripe shows now, at any time.
 
-        `autumn` are the fields that the update does not name. Return whether Autumn may lose a value by it that Stripe
+        Fields that the update names (`besides`) are left out. Return whether Autumn may lose a value by it that Stripe
         does not have: that is kept then. A field that Autumn has no value for may be filled, which erases nothing.
         """
         is_lost = False
-        for name in autumn.keys() & set(PROFILE):
-            ours, theirs, known = autumn[name], stripe.get(name), self.fields.get(name, Known(self.now))
+        for name in set(PROFILE) - besides:
+            ours, theirs, known = getattr(autumn, name), getattr(stripe, name), self.fields.get(name, Known(self.now))
             right, shown = self._digest(name, ours), self._digest(name, theirs)
             if not ours and right in known.newest:
                 # Cleared on purpose, so what Stripe shows is somebody's later value.

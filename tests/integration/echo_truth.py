@@ -33,6 +33,8 @@ class Truth:
     """The values that Autumn may have copied from Stripe into a field that has none."""
     used: dict[str, list[Any]] = field(default_factory=dict)
     """Every value that a field ever had on purpose, in order."""
+    cleared: set[str] = field(default_factory=set)
+    """The fields that an event cleared and nobody has written since: they may be empty on both sides."""
     link: str | None = None
     """The Stripe customer that Autumn is linked to."""
 
@@ -50,6 +52,8 @@ class Truth:
         self.link = link
         for name, value in written.items():
             self._count(name, value)
+            if value is None and by_event:
+                self.cleared.add(name)
             if value is None and name != "stripe_id" and link is not None and shown is not None:
                 # An event clears both sides; another app clears Autumn alone.
                 self.own[link][name] = None if by_event else shown[name]
@@ -83,11 +87,13 @@ class Truth:
         assert stripe["metadata"].keys() <= {"autumn_id", MIRROR, "plan"}
 
     def _pairs(self, name: str, link: str) -> set[tuple[Any, Any]]:
-        return {(None, self.own[link].get(name))} | {(each, each) for each in self.fills.get(name, ())}
+        empty = {(None, None)} if name in self.cleared else set()
+        return {(None, self.own[link].get(name)), *empty, *((each, each) for each in self.fills.get(name, ()))}
 
     def _count(self, name: str, value: Any) -> None:
         self.value[name] = value
         self.fills[name] = set()
+        self.cleared.discard(name)
         self.used[name].append(value)
 
     def _may_fill(self) -> None:

@@ -180,11 +180,18 @@ class EchoWorld:
         await self.world.mailbox.move()
         _, called = await self.world.mailbox.call(1000)
         for customer in called:
-            events = len(self.stripe.webhooks.events)
+            events, failed = len(self.stripe.webhooks.events), self._failed
             await self._sync(customer, how)
+            if self._failed > failed:
+                self.doubt_until = self.now() + DOUBT_SECONDS
             self._note_webhooks(events, is_foreign=False)
             how = WHOLE
         return bool(called)
+
+    @property
+    def _failed(self) -> int:
+        """How many requests got no answer, or an error."""
+        return sum(sum(each.switches.fired.values()) for each in (self.autumn, self.stripe))
 
     async def _sync(self, customer: str, how: Syncing) -> None:
         """Sync, or die after so many requests; then what was sent still lands, and the lease runs out."""

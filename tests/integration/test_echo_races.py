@@ -86,6 +86,26 @@ async def test_relink_after_an_echo_takes_no_older_value_along(world: World, tar
     assert both(world, "email") == (RIGHT, RIGHT)
 
 
+@pytest.mark.parametrize("target", ["ours", "unclaimed", "found by our id"])
+async def test_edit_of_a_customer_before_it_is_linked_does_not_reach_autumn(world: World, target: str) -> None:
+    plant(world)
+    metadata = {} if target == "unclaimed" else {"autumn_id": "ann"}
+    other = world.stripe.seed_customer(name="Ann", email=RIGHT, metadata=metadata)["id"]
+    if target == "found by our id":
+        link = world.autumn.customers["ann"]["stripe_id"]
+        world.stripe.edit(link, metadata={"autumn_id": ""})
+        world.autumn.customers["ann"]["stripe_id"] = None
+    world.stripe.edit(other, email="hand@example.com")
+    if target == "found by our id":
+        await reconcile(world, "ann")
+        await world.run()
+    else:
+        await apply(world, stripe_id=other)
+    await world.stripe.webhooks.deliver_all()
+    await recheck(world)
+    assert both(world, "email") == (RIGHT, RIGHT)
+
+
 async def test_field_that_a_waiting_change_names_is_left_to_it(world: World) -> None:
     stripe_id = plant(world)
     await apply(world, name="v1", email="ann.new@example.com")

@@ -71,7 +71,8 @@ schema: $(READY) ## Write docs/customer-update.schema.json from the model
 	$(BIN)/python -m jobs.schema > docs/customer-update.schema.json
 
 .PHONY: pictures
-pictures: $(READY) ## Take the README's pictures of the pages anew, with Chromium
+pictures: $(READY) ## Take the README's pictures again: of make run, and of the pages with Chromium
+	$(BIN)/python -m sandbox.demo_picture
 	$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock

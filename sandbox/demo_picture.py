@@ -5,6 +5,7 @@ A terminal shows many moments, one in the place of the other; the picture has on
 
 import asyncio
 import io
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from sandbox.demo_view import Moment, View, draw
 from sandbox.demo_worker import ROOT
 
 PICTURE: Final = ROOT / "docs" / "run.svg"
-WIDTH: Final = 100
+WIDTH: Final = 96
+FONTS: Final = 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace'
 
 
 class _OneMoment(View):
@@ -48,8 +50,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sandbox-demo-") as folder:
         code = asyncio.run(run_demo(console, _OneMoment(console), Path(folder)))
     if code == 0:
-        console.save_svg(str(PICTURE), title="make run")
+        PICTURE.write_text(_without_web_fonts(console.export_svg(title="make run")), encoding="utf-8")
     return code
+
+
+def _without_web_fonts(svg: str) -> str:
+    """The picture with fonts that a reader has, so that it loads nothing."""
+    return re.sub(r" *@font-face \{.*?\}\n", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", FONTS)
 
 
 if __name__ == "__main__":

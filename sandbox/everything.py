@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sandbox.autumn import AutumnSimulator
 from sandbox.control import control_routes, stripe_routes
-from sandbox.redis import EmbeddedRedis, embedded_redis
+from sandbox.redis import EmbeddedRedis, Fsync, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 
@@ -31,19 +31,21 @@ async def sandbox(
     stripe: StripeSimulator | None = None,
     autumn: Callable[..., AutumnSimulator] = AutumnSimulator,
     aof: bool = True,
+    appendfsync: Fsync = "everysec",
     webhook_delay_seconds: tuple[float, float] | None = (0.0, 0.3),
 ) -> AsyncIterator[Sandbox]:
     """Run all three on free ports of the loopback interface for the length of the block.
 
     A `stripe` of one's own brings its own limits and mode. `autumn` is called with `stripe_url` and
     `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits. Stripe's events reach
-    Autumn after `webhook_delay_seconds`, the least and the most; with None they are held (see `Webhooks`).
+    Autumn after `webhook_delay_seconds`, the least and the most; with None they are held (see `Webhooks`). `aof` and
+    `appendfsync` are those of `embedded_redis`.
 
     Raises: RedisUnavailableError when there is no redis-server or it does not start.
     """
     stripe = StripeSimulator() if stripe is None else stripe
     async with AsyncExitStack() as running:
-        redis = running.enter_context(embedded_redis(aof=aof))
+        redis = running.enter_context(embedded_redis(aof=aof, appendfsync=appendfsync))
         stripe_app = stripe.app()
         stripe_app.add_routes(control_routes(stripe))
         stripe_app.add_routes(stripe_routes(stripe))

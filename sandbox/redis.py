@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
@@ -47,17 +48,23 @@ def find_redis_server() -> Path:
     )
 
 
+Fsync = Literal["always", "everysec"]
+"""When Redis has the disk write what it was sent: before it answers, or once a second."""
+
+
 class EmbeddedRedis:
     """One redis-server process on one port and one directory; it can be stopped, killed and started again.
 
     All methods block, for some tens of milliseconds as a rule.
     """
 
-    def __init__(self, *, directory: Path, aof: bool = True, port: int | None = None) -> None:
+    def __init__(
+        self, *, directory: Path, aof: bool = True, appendfsync: Fsync = "everysec", port: int | None = None
+    ) -> None:
         """Name the server; nothing runs before `start`. `port` None takes a free one, once for all starts."""
         self.directory = directory
         self.version = ""
-        self._aof = aof
+        self._aof, self._appendfsync = aof, appendfsync
         self._port = port
         self._server: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -145,7 +152,7 @@ class EmbeddedRedis:
             "dir": str(self.directory),
             "save": "",
             "appendonly": "yes" if self._aof else "no",
-            "appendfsync": "everysec",
+            "appendfsync": self._appendfsync,
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
         }
@@ -170,14 +177,17 @@ class EmbeddedRedis:
 
 @contextmanager
 def embedded_redis(
-    *, directory: Path | None = None, aof: bool = True, port: int | None = None
+    *, directory: Path | None = None, aof: bool = True, appendfsync: Fsync = "everysec", port: int | None = None
 ) -> Iterator[EmbeddedRedis]:
     """Run a Redis for the length of the block; without a `directory` its data is gone afterwards.
+
+    With `appendfsync="everysec"` a kill may lose what Redis answered in the last seconds, if its disk is busy.
 
     Raises: RedisUnavailableError when there is no redis-server or it does not start.
     """
     own = tempfile.mkdtemp(prefix="sandbox-redis-") if directory is None else None
-    redis = EmbeddedRedis(directory=Path(own) if own else directory or Path(), aof=aof, port=port)
+    folder = Path(own) if own else directory or Path()
+    redis = EmbeddedRedis(directory=folder, aof=aof, appendfsync=appendfsync, port=port)
     try:
         redis.start()
         yield redis

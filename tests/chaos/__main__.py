@@ -18,7 +18,7 @@ from rich.console import Console
 from sandbox.redis import RedisUnavailableError
 from tests.chaos.options import SHORT, Options
 from tests.chaos.report import show, write_json
-from tests.chaos.runner import run
+from tests.chaos.runner import Result, run
 
 FULL = Options()
 Int = Annotated[int | None, typer.Option()]
@@ -54,13 +54,14 @@ def main(
     options = replace(SHORT if short else FULL, **{name: value for name, value in given.items() if name in known})
     print(options, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    # Asked to end is ended in order: as by Ctrl-C, so that all that runs is stopped first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        result = asyncio.run(run(options, folder))
+        result = asyncio.run(_until_asked_to_end(options, folder))
     except RedisUnavailableError as error:
         print(error)
         raise typer.Exit(1) from None
+    except asyncio.CancelledError:
+        print(f"Asked to end; the workers' logs are in {folder}")
+        raise typer.Exit(128 + signal.SIGTERM) from None
     except BaseException:
         print(f"The workers' logs are in {folder}")
         raise
@@ -71,6 +72,13 @@ def main(
         print(f"The workers' logs are in {folder}; replay with --seed {options.seed} and the same options")
         sys.exit(1)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_asked_to_end(options: Options, folder: Path) -> Result:
+    """The run, which SIGTERM ends in order, as Ctrl-C does: all that was started is stopped first."""
+    task = asyncio.ensure_future(run(options, folder))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,20 +56,24 @@ class Others:
         None if the customer never came to rest, or never had a sync: then nothing was written.
         """
         give_up_at = time.monotonic() + LEFT_OUT_SECONDS
-        waits_for = set(events)
-        for attempt in itertools.count():
-            takes = await self._rest(planned.customer, waits_for, give_up_at if attempt == 0 else math.inf)
+        waits_for, attempt = set(events), 0
+        while True:
+            takes = await self._rest(planned.customer, waits_for, math.inf if attempt else give_up_at)
             if takes is None:
                 self.done["writes of others left out"] += 1
                 return None
             changes = planned.changes(attempt)
-            if await self._is_alone(planned, changes, takes):
+            async with self._one_app_at_a_time if planned.by == "app" else nullcontext():
+                if await self._state(planned.customer, NO_RECHECK_MS) != (takes, True):
+                    continue
+                is_alone = await self._is_alone(planned, changes, takes)
+            if is_alone:
                 self.done["updates by other apps" if planned.by == "app" else "edits in Stripe's dashboard"] += 1
                 if self.announces_all and planned.by == "person":
                     await asyncio.sleep(self.webhook_seconds + MARGIN_SECONDS)
                 return Written(planned.customer, planned.by, changes)
             self.done["writes of others made again"] += 1
-        raise AssertionError("never reached")
+            attempt += 1
 
     async def _is_alone(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> bool:
         """Write; whether no sync of the customer ran meanwhile. `takes` is how many there had been before."""
@@ -91,22 +96,20 @@ class Others:
         environment = self.box.environment
         url = environment["AUTUMN_API_URL"] + UPDATE
         headers = {"Authorization": f"Bearer {environment['AUTUMN_SECRET_KEY']}", "x-api-version": API_VERSION}
-        async with self._one_app_at_a_time:
-            while True:
-                try:
-                    async with self.session.post(
-                        url, json={"customer_id": customer, **changes}, headers=headers, timeout=TIMEOUT
-                    ) as answer:
-                        if answer.status == 200 and answer.content_type == "application/json":
-                            return
-                except (aiohttp.ClientError, TimeoutError):
-                    pass
-                await asyncio.sleep(PAUSE_SECONDS)
+        body = {"customer_id": customer, **changes}
+        while True:
+            try:
+                async with self.session.post(url, json=body, headers=headers, timeout=TIMEOUT) as answer:
+                    if answer.status == 200 and answer.content_type == "application/json":
+                        return
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _rest(self, customer: str, waits_for: set[str], give_up_at: float) -> int | None:
         """Wait until the customer is at rest; how many syncs it has had. None if that takes too long."""
         while time.monotonic() < give_up_at:
-            takes, is_at_rest = await self._state(customer, no_recheck_ms=NO_RECHECK_MS)
+            takes, is_at_rest = await self._state(customer, NO_RECHECK_MS)
             is_free = time.monotonic() >= self._free_at.get(customer, 0.0) and self._is_claimed(customer)
             is_free &= not self.announces_all or self._have_arrived(customer)
             if is_at_rest and is_free and await self._have_ended(waits_for):

@@ -62,7 +62,9 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
     autumn = partial(AutumnSimulator, updates_per_second=AUTUMN_LIMIT, database_seconds=DATABASE_SECONDS)
     stripe.webhooks.random = random.Random(f"{options.seed} webhooks")
     stripe.webhooks.twice, stripe.webhooks.without_change = TWICE, options.without_change
-    async with sandbox(stripe=stripe, autumn=autumn, webhook_delay_seconds=(0.0, options.webhook_seconds)) as box:
+    delay_seconds = (0.0, options.webhook_seconds)
+    # What Redis has accepted has to outlive a kill of it, however busy the disk is.
+    async with sandbox(stripe=stripe, autumn=autumn, appendfsync="always", webhook_delay_seconds=delay_seconds) as box:
         for number, seeded in enumerate(plan.customers):
             _plant(box, seeded, pays=number % WITH_PAYMENT == 0)
         for name, simulator in (("autumn", box.autumn), ("stripe", box.stripe)):

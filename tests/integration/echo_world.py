@@ -170,9 +170,19 @@ class EchoWorld:
         """One of the webhooks that are pending arrives."""
         pending = self.stripe.webhooks.pending
         if pending:
-            event = pending[pick % len(pending)]
-            self.arrived.add(event["id"])
-            await self.stripe.webhooks.deliver(event)
+            await self._arrive(pending[pick % len(pending)])
+
+    async def _arrive(self, event: Json) -> None:
+        before = {customer: dict(self.row(customer)) for customer in self.customers}
+        self.arrived.add(event["id"])
+        await self.stripe.webhooks.deliver(event)
+        for customer, row in before.items():
+            relinks = any("stripe_id" in each["fields"] for each in self.waiting[customer])
+            self.truths[customer].note_copies(row, self.row(customer), relinks=relinks)
+
+    async def _all_arrive(self) -> None:
+        while self.stripe.webhooks.pending:
+            await self.deliver(0)
 
     async def sync(self, how: Syncing = WHOLE) -> bool:
         """Sync each customer that is due, once, the first one in this way. Whether anybody was."""
@@ -264,12 +274,12 @@ class EchoWorld:
         for customer in self.customers:
             await self.event(customer, {})
         await self.sync()
-        await self.stripe.webhooks.deliver_all()
+        await self._all_arrive()
 
     async def _settle(self, seconds: float) -> None:
         """Webhooks arrive and time passes until nothing is left to do."""
         for _ in range(20):
-            await self.stripe.webhooks.deliver_all()
+            await self._all_arrive()
             if not await self.sync() and not self.stripe.webhooks.pending:
                 await self.time_passes(seconds)
                 if not await self.sync():
@@ -290,8 +300,7 @@ class EchoWorld:
         """
         for event in list(self.stripe.webhooks.pending) if self.stripe.webhooks.without_change else ():
             if event["id"] in self.by_hand - self.arrived:
-                self.arrived.add(event["id"])
-                await self.stripe.webhooks.deliver(event)
+                await self._arrive(event)
 
     # What may happen
 

@@ -293,14 +293,25 @@ class EchoWorld:
             switches.add(replace(fault))
 
     async def _deliver_edits(self) -> None:
-        """Let a person's edit arrive before a sync, if Stripe announces a write that changes nothing, too.
+        """Let a person's edit arrive before a sync whose update makes Autumn's own write one that Stripe announces.
 
-        A sync that comes first takes the edit for drift and writes over it. Autumn's own write then announces the value
-        before the edit, which comes last: no trace of the edit is left in either service.
+        A sync that comes first takes the edit for drift and writes over it. Stripe then announces the value before the
+        edit, and that comes last: no trace of the edit is left in either service.
         """
-        for event in list(self.stripe.webhooks.pending) if self.stripe.webhooks.without_change else ():
-            if event["id"] in self.by_hand - self.arrived:
+        for event in list(self.stripe.webhooks.pending):
+            is_new = event["id"] in self.by_hand - self.arrived
+            if is_new and (self.stripe.webhooks.without_change or self._autumn_writes(event["data"]["object"]["id"])):
                 await self._arrive(event)
+
+    def _autumn_writes(self, stripe_id: str) -> bool:
+        """Whether an event waits for a field that Stripe alone has a value of: such a value Autumn itself overwrites."""
+        return any(
+            self.row(customer)["stripe_id"] == stripe_id
+            and self.row(customer)[name] is None
+            and any(each["fields"].get(name) for each in self.waiting[customer])
+            for customer in self.customers
+            for name in PROFILE
+        )
 
     # What may happen
 

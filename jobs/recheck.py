@@ -168,13 +168,14 @@ class Memory:
         does not have: that is kept then. A field that Autumn has no value for may be filled, which erases nothing.
         """
         is_lost = False
-        for name in set(PROFILE) - besides:
+        for name in (each for each in PROFILE if each not in besides):
             ours, theirs, known = getattr(autumn, name), getattr(stripe, name), self.fields.get(name, Known(self.now))
             right, shown = self._digest(name, ours), self._digest(name, theirs)
-            if not ours and right in known.newest:
-                # Cleared on purpose, so what Stripe shows is somebody's later value.
+            is_cleared = not ours and right in known.newest
+            if is_cleared and known.kept:
+                # What Stripe shows is somebody's later value, not one to clear again.
                 continue
-            right = right if ours else NO_VALUE
+            right = right if ours or is_cleared else NO_VALUE
             kept = (ours,) if ours and theirs and shown != right else known.kept
             is_lost |= kept != known.kept
             older = _others([*([shown] if theirs else []), *known.newest, *known.older], [right])

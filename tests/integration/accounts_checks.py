@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.policy import Policy
 from tests.integration.accounts_drawn import MARK, MIRROR, MOST_KEYS
-from tests.integration.accounts_ledger import Json, Ledger, Said, Sides, Sync, fields
+from tests.integration.accounts_ledger import PROFILE, Json, Ledger, Said, Sides, Sync, fields
 from tests.integration.accounts_writes import DONE
 
 RECENT_SECONDS = 10 * 86_400
@@ -22,11 +22,16 @@ def judge_end(sync: Sync, ledger: Ledger, policy: Policy, charges: dict[str, Jso
         ledger.said[entry].end = status
         if status == "dead":
             assert _is_rightly_dead(reason, ledger.said[entry], sync, policy), f"{entry}: {reason}"
+    if list(sync.ends) == list(sync.mail):
+        _judge_refusals(sync)
     applied = [fields(said) for said in sync.of("applied")]
     is_all = list(sync.ends) == list(sync.mail) and not sync.of("dead")
     if not applied or not is_all:
         return
     said = {field: value for each in applied for field, value in each.items()}
+    if sync.was_refused and "stripe_id" not in applied[-1] and not said.get("stripe_id"):
+        # They were applied one by one, so the last one has found an unlinked customer.
+        said.pop("stripe_id", None)
     if "stripe_id" in said and said["stripe_id"] is None:
         assert after.autumn[name]["stripe_id"] is None, "it was to be unlinked"
         return
@@ -76,16 +81,21 @@ def judge_receipts(sides: Sides, name: str, ledger: Ledger, policy: Policy, char
             assert is_full or not (is_open or _is_to_recover(intent, ledger, policy, charges)), intent["id"]
 
 
-def judge_autumn(name: str, row: Json, planted: Json, said: list[Said]) -> None:
-    """Autumn has the last value that was applied, or one of a later change that died with its answer lost."""
+def judge_autumn(name: str, row: Json, planted: Json, said: list[Said], ledger: Ledger) -> None:
+    """Autumn has the last value that was applied, or one of a later change that died with its answer lost.
+
+    A field that no change names has the planted value. A webhook may have brought another name or e-mail.
+    """
+    metadata = {f"metadata.{key}" for each in (planted, row) for key in each["metadata"]}
     names = {field for each in said for field in fields(each.changes)} - {"stripe_id"}
-    for field in names:
+    for field in {*names, *metadata, *PROFILE, "send_email_receipts"}:
         allowed = [_value(planted, field)]
         for each in said:
             told = fields(each.changes)
             if field in told:
                 allowed = [told[field]] if each.end == "applied" else [*allowed, told[field]]
-        assert _value(row, field) in allowed, f"{field} of {name}"
+        brought = ledger.brought(name, field) if field in PROFILE else []
+        assert _value(row, field) in [*allowed, *brought], f"{field} of {name}"
 
 
 def _value(row: Json, field: str) -> Any:
@@ -103,10 +113,24 @@ def _judge_without_link(name: str, sides: Sides, policy: Policy, *, search_lags:
         assert len(sides.ours(name)) <= (1 if when == "report" else 0)
 
 
+def _judge_refusals(sync: Sync) -> None:
+    """What was refused is nowhere: Stripe has Autumn's value again, or the one that it had."""
+    stripe = sync.after.linked(sync.customer)
+    if not sync.of("dead") or stripe is None or sync.after.owner(stripe["id"]) != sync.customer:
+        return
+    before = sync.before.living(stripe["id"]) or stripe
+    applied = [fields(said) for said in sync.of("applied")]
+    for name in PROFILE:
+        allowed = [sync.after.autumn[sync.customer][name], before[name], *(said.get(name) for said in applied)]
+        assert stripe[name] in allowed, f"{name} of {stripe['id']} was refused"
+
+
 def _is_rightly_dead(reason: str, said: Said, sync: Sync, policy: Policy) -> bool:
     """A link that cannot be, or a customer that a person has to look at, before or after what else was in the mail."""
     asked = said.changes.get("stripe_id")
     moments = (sync.before, sync.after)
+    if reason == "invalid_request":
+        return sync.was_refused
     if reason == "stripe_customer_missing":
         return bool(asked) and any(sides.living(asked) is None for sides in moments)
     assert reason == "needs-review"
@@ -125,7 +149,7 @@ def needs_review(name: str, sides: Sides, policy: Policy, *, has_said: bool) -> 
     if sides.linked(name) is not None:
         return _cannot_be_linked(stripe_id, name, sides)
     ours = sides.ours(name)
-    if len(ours) > 1:
+    if len(ours) > 1 or any(_is_linked_elsewhere(each, name, sides) for each in ours):
         return True
     # Autumn refuses every change of a customer that is linked to nobody.
     return (
@@ -139,7 +163,14 @@ def _cannot_be_linked(stripe_id: str, name: str, sides: Sides) -> bool:
     stripe, owner = sides.living(stripe_id), sides.owner(stripe_id)
     if stripe is None:
         return False
+    if owner == name and stripe_id != sides.autumn[name]["stripe_id"]:
+        return _is_linked_elsewhere(stripe_id, name, sides)
     return owner not in {None, name} or (owner is None and len(stripe["metadata"]) == MOST_KEYS)
+
+
+def _is_linked_elsewhere(stripe_id: str, name: str, sides: Sides) -> bool:
+    """Whether another customer of Autumn is linked to it, as after a rename."""
+    return any(row["stripe_id"] == stripe_id for other, row in sides.autumn.items() if other != name)
 
 
 def _is_to_recover(intent: Json, ledger: Ledger, policy: Policy, charges: dict[str, Json]) -> bool:

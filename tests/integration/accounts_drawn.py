@@ -23,6 +23,8 @@ MOST_KEYS = 50
 
 Syncing = Literal["whole", "later"] | int
 """Whether a sync follows; a number is of the requests after which its worker dies."""
+Arriving = Literal["at once", "later"]
+"""When Stripe's webhooks reach Autumn: before the next request, or when they are drawn, in any order."""
 Link = Literal["linked", "unclaimed", "unlinked", "deleted", "never known", "shared", "foreign"]
 LINKS: tuple[Link, ...] = ("linked", "unclaimed", "unlinked", "deleted", "never known", "shared", "foreign")
 STATUSES = (
@@ -123,9 +125,14 @@ HANDS = st.sampled_from(
     ["deletes", "edits the name", "edits the email", "takes the autumn_id", "gives the autumn_id", "edits the metadata"]
 )
 PAYERS = st.sampled_from(["pays", "pays", "sets its own", "clears it", "begins"])
-FAULTS = st.builds(
+FAILURES = st.builds(
     Fault,
     kind=st.sampled_from(list[Kind](["429", "500", "503", "cut", "lost", "garbage"])),
     route=st.sampled_from(["", "GET ", "POST ", "search", "payment_intents", "customers.update", "POST /v1/customers"]),
     times=st.integers(1, 2),
 )
+REFUSAL = Fault("400", route="customers.update", times=1)
+FAULTS = st.one_of(FAILURES, FAILURES, FAILURES, st.just(REFUSAL))
+ARRIVALS: st.SearchStrategy[Arriving] = st.sampled_from(["at once", "later"])
+WEBHOOKS = st.lists(PICKS, max_size=3)
+"""Which of the webhooks that are under way arrive, one after the other."""

@@ -11,6 +11,7 @@ from sandbox.stripe_writes import Write
 from tests.conftest import World
 
 Json = dict[str, Any]
+PROFILE = ("name", "email")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Sync:
     mail: Mapping[str, Json]
     """The changes that waited, by entry."""
     is_look: bool
+    is_whole: bool
+    """Whether it came to its end, without a crash and without an error that leaves something to another try."""
+    was_refused: bool
+    """Whether Autumn refused an update for good, without a reason in the account."""
     writes: Sequence[Write]
     mails: Sequence[Mail]
     ends: Mapping[str, tuple[str, str]]
@@ -86,6 +91,10 @@ class Ledger:
     """Whose the address of a payment is: ours, an app's, or decided where an app changed ours. Nobody's: no key."""
     told: set[str] = field(default_factory=set)
     """The payments of which a receipt was mailed."""
+    links: dict[str, set[str | None]] = field(default_factory=dict)
+    """The Stripe customers that each customer of Autumn was ever linked to."""
+    announced: list[tuple[str, Json]] = field(default_factory=list)
+    """What webhooks bring to Autumn: a Stripe customer with its name and e-mail at one moment."""
     made: dict[str, list[str]] = field(default_factory=dict)
     """The Stripe customers that were created for an Autumn id, less those that somebody gave another one."""
 
@@ -100,6 +109,26 @@ class Ledger:
             self.set_by[intent["id"]] = "an app"
             if intent["status"] == "succeeded":
                 self.told.add(intent["id"])
+
+    def note_link(self, sides: Sides) -> None:
+        """Note which Stripe customers each customer of Autumn is linked to."""
+        for name, row in sides.autumn.items():
+            self.links.setdefault(name, set()).add(row["stripe_id"])
+
+    def note_webhooks(self, events: Sequence[Json]) -> None:
+        """Note the names and e-mails that webhooks bring to Autumn: those of writes under a key that it does not know.
+
+        Each brings both, however old they are by then.
+        """
+        for event in events:
+            if not str(event["request"]["idempotency_key"]).startswith("autumn:"):
+                shown = event["data"]["object"]
+                self.announced.append((shown["id"], {name: shown[name] for name in PROFILE}))
+
+    def brought(self, customer: str, name: str) -> list[Any]:
+        """The values of a field that webhooks may have brought to a customer of Autumn."""
+        links = self.links.get(customer, set())
+        return [profile[name] for stripe_id, profile in self.announced if stripe_id in links and profile[name]]
 
     def note_edit(self, sides: Sides, stripe_id: str) -> None:
         """Note that somebody may have given a Stripe customer another Autumn id, or none."""

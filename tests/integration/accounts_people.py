@@ -43,21 +43,20 @@ def begin_payment(stripe: StripeSimulator, stripe_id: str, payment: Payment, now
 
 def edit(stripe: StripeSimulator, what: str, stripe_id: str, whose: str) -> None:
     """What a person does to a Stripe customer in the dashboard."""
-    customers = stripe.account.customers
     match what:
         case "deletes":
-            customers.delete(stripe_id, {})
+            stripe.delete(stripe_id)
         case "edits the name":
-            customers.update(stripe_id, {"name": "" if whose == "bob" else "By hand"})
+            stripe.edit(stripe_id, name="" if whose == "bob" else "By hand")
         case "edits the email":
-            customers.update(stripe_id, {"email": "" if whose == "bob" else "hand@example.com"})
+            stripe.edit(stripe_id, email="" if whose == "bob" else "hand@example.com")
         case "takes the autumn_id":
-            customers.update(stripe_id, {"metadata": {"autumn_id": ""}})
+            stripe.edit(stripe_id, metadata={"autumn_id": ""})
         case "gives the autumn_id":
             room = {key: "" for key in stripe.customers[stripe_id]["metadata"] if key == "key_0"}
-            customers.update(stripe_id, {"metadata": {**room, "autumn_id": whose}})
+            stripe.edit(stripe_id, metadata={**room, "autumn_id": whose})
         case "edits the metadata":
-            customers.update(stripe_id, {"metadata": {MIRROR: ""} if whose == "bob" else {"plan": ""}})
+            stripe.edit(stripe_id, metadata={MIRROR: ""} if whose == "bob" else {"plan": ""})
 
 
 def set_address(stripe: StripeSimulator, intent_id: str, address: str) -> None:

@@ -1,11 +1,12 @@
 """What a sync may write to Stripe at all, judged write by write as they were executed, in their order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jobs.policy import Policy
 from sandbox.stripe_writes import Write
 from tests.integration.accounts_drawn import MARK, MIRROR
-from tests.integration.accounts_ledger import Ledger, Sync, fields, says_null
+from tests.integration.accounts_ledger import PROFILE, Json, Ledger, Sync, fields, says_null
 
 DONE = {"succeeded", "canceled"}
 """A payment in any other status has yet to succeed."""
@@ -14,6 +15,7 @@ DONE = {"succeeded", "canceled"}
 def judge_writes(sync: Sync, ledger: Ledger, policy: Policy, *, search_lags: bool) -> None:
     """Judge what was written for one customer, by the worker or by Autumn for it, and note it in the ledger."""
     owners = {stripe_id: sync.before.owner(stripe_id) for stripe_id in sync.before.customers}
+    linked = {sync.before.autumn[sync.customer]["stripe_id"]}
     for write in sync.writes:
         assert write.why != "somebody else", "a write of ours without a key that Autumn knows for ours"
         match write.endpoint:
@@ -21,6 +23,10 @@ def judge_writes(sync: Sync, ledger: Ledger, policy: Policy, *, search_lags: boo
                 _judge_create(write, sync, policy, owners, search_lags=search_lags)
                 ledger.made.setdefault(sync.customer, []).append(write.object_id)
             case "customers.update":
+                if write.why == "Autumn itself":
+                    _judge_autumns_own(write, sync)
+                    linked.add(write.object_id)
+                assert owners[write.object_id] or write.object_id in linked, "nobody's, and not linked yet"
                 _judge_update(write, sync, policy, owners, ledger)
             case "payment_intents.update":
                 _judge_receipt(write, sync, policy, owners, ledger)
@@ -31,6 +37,16 @@ def judge_writes(sync: Sync, ledger: Ledger, policy: Policy, *, search_lags: boo
     for mail in sync.mails:
         assert mail.payment_intent not in ledger.told, f"a second mail for {mail.payment_intent}"
         ledger.told.add(mail.payment_intent)
+
+
+def _judge_autumns_own(write: Write, sync: Sync) -> None:
+    """Autumn writes to a linked customer at each update, but changes nothing that it has a value of.
+
+    Everything else is in Stripe before, so that no echo brings anything back.
+    """
+    row = sync.before.autumn[sync.customer]
+    changed = {name for name in write.changed if name not in PROFILE or row[name] is not None}
+    assert not changed, f"Autumn changed {changed} of {write.object_id}, and an echo brings it back"
 
 
 def _judge_create(
@@ -58,13 +74,25 @@ def _judge_update(write: Write, sync: Sync, policy: Policy, owners: dict[str, st
     ours = {"name", "email", "metadata.autumn_id", f"metadata.{MIRROR}"}
     assert write.changed.keys() <= ours | {f"metadata.{key}" for key in policy.metadata_keys}
     assert write.changed.get("metadata.autumn_id", (None, customer)) == (None, customer)
-    # A second look makes up for what an earlier change said.
-    said = [*sync.mail.values(), *(ledger.ever_said(customer) if sync.is_look else [])]
-    for name, (_, after) in write.changed.items():
-        assert after is not None or says_null(said, name), f"{name} of {write.object_id} was erased"
-        row = sync.before.autumn[customer]
-        known = [row[name], *(fields(each).get(name) for each in said)] if name in row else [after]
-        assert after in known, f"{name} of {write.object_id} is made up"
+    for name, (before, after) in write.changed.items():
+        said = _said(sync, ledger)
+        refused = [fields(each).get(name) for each in sync.mail.values()] if sync.was_refused else []
+        is_wanted = says_null(said, name) or before in refused
+        assert after is not None or is_wanted, f"{name} of {write.object_id} was erased"
+        assert name not in PROFILE or after in _known(name, sync, said), f"{name} of {write.object_id} is made up"
+
+
+def _said(sync: Sync, ledger: Ledger) -> list[Json]:
+    """What waits, and, where a sync may reapply it, what an earlier change said."""
+    reapplies = sync.is_look or not sync.is_whole
+    return [*sync.mail.values(), *(ledger.ever_said(sync.customer) if reapplies else [])]
+
+
+def _known(name: str, sync: Sync, said: Sequence[Json]) -> list[Any]:
+    """The values of a field that may go to Stripe: Autumn's, requested ones, and Stripe's own after a refusal."""
+    rows = [sides.autumn[sync.customer] for sides in (sync.before, sync.after)]
+    restored = [each[name] for each in sync.before.customers.values() if sync.was_refused and not each.get("deleted")]
+    return [*(row[name] for row in rows), *(fields(each).get(name) for each in said), *restored]
 
 
 def _judge_receipt(write: Write, sync: Sync, policy: Policy, owners: Mapping[str, str | None], ledger: Ledger) -> None:

@@ -65,6 +65,16 @@ class Truth:
         if is_linked and value is not None:
             self._count(name, value)
 
+    def note_copies(self, before: Json, after: Json, *, relinks: bool) -> None:
+        """Note what a webhook copied into a field that an event has cleared, where a change of the link is under way.
+
+        It may stay, also where Stripe still has another value there: no value that was before is the right one.
+        """
+        for name in self.cleared.intersection(PROFILE):
+            is_relinked = relinks or self.own[str(self.link)].get(name) is not None
+            if is_relinked and before[name] is None and after[name] is not None:
+                self.fills[name].add(after[name])
+
     def is_right(self, name: str, shown: Any, waiting: Iterable[Any]) -> bool:
         """Whether Stripe shows a value that may reach Autumn: none, the right one, or one that an event will write."""
         allowed = [None, self.value[name], *waiting]

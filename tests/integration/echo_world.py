@@ -1,7 +1,6 @@
 """Both services, one worker and everybody who writes to a customer, each step taken by hand, and the truth kept beside.
 
-Two writers that are not the worker never race each other here, because Autumn itself loses one of two such writes.
-Each other limit of what may happen is a method that says why.
+It judges nothing by itself: `echo_truth` knows what is right, and `echo_limits` what is left out.
 """
 
 import asyncio
@@ -26,6 +25,7 @@ from sandbox.faults import Fault, Handler
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX, World, doors
+from tests.integration import echo_limits as limits
 from tests.integration.echo_parts import OTHER_APP, UPDATE, WHOLE, Noticing, Planted, Syncing
 from tests.integration.echo_truth import COPIED, FLAG, NOT_COPIED, PROFILE, Json, Truth, flat, nested, shown_by
 from tests.integration.steps import time_passes
@@ -33,10 +33,6 @@ from tests.integration.steps import time_passes
 RECHECK_SECONDS: Final = 61.0
 SOON_SECONDS: Final = 12.0
 """Until another try is due, and longer than a replica of Autumn's may lag behind."""
-DELIVERY_SECONDS: Final = 240.0
-"""How late webhooks are at most: an older value is recognised for 600 s, and a recheck has to follow within those."""
-DOUBT_SECONDS: Final = 240.0
-"""How long a worker may think that a value was reverted by an update whose answer was lost."""
 SPARES: Final = 2
 
 
@@ -170,20 +166,30 @@ class EchoWorld:
         """One of the webhooks that are pending arrives."""
         pending = self.stripe.webhooks.pending
         if pending:
-            event = pending[pick % len(pending)]
-            self.arrived.add(event["id"])
-            await self.stripe.webhooks.deliver(event)
+            await self._arrive(pending[pick % len(pending)])
+
+    async def _arrive(self, event: Json) -> None:
+        before = {customer: dict(self.row(customer)) for customer in self.customers}
+        self.arrived.add(event["id"])
+        await self.stripe.webhooks.deliver(event)
+        for customer, row in before.items():
+            relinks = any("stripe_id" in each["fields"] for each in self.waiting[customer])
+            self.truths[customer].note_copies(row, self.row(customer), relinks=relinks)
+
+    async def _all_arrive(self) -> None:
+        while self.stripe.webhooks.pending:
+            await self.deliver(0)
 
     async def sync(self, how: Syncing = WHOLE) -> bool:
         """Sync each customer that is due, once, the first one in this way. Whether anybody was."""
-        await self._deliver_edits()
+        await self._edits_arrive()
         await self.world.mailbox.move()
         _, called = await self.world.mailbox.call(1000)
         for customer in called:
             events, failed = len(self.stripe.webhooks.events), self._failed
             await self._sync(customer, how)
             if self._failed > failed:
-                self.doubt_until = self.now() + DOUBT_SECONDS
+                self.doubt_until = self.now() + limits.DOUBT_SECONDS
             self._note_webhooks(events, is_foreign=False)
             how = WHOLE
         return bool(called)
@@ -210,7 +216,7 @@ class EchoWorld:
         if not task.cancelled():
             task.result()
             return
-        self.doubt_until = self.now() + DOUBT_SECONDS
+        self.doubt_until = self.now() + limits.DOUBT_SECONDS
         await self.redis.delete(f"{PREFIX}:lease:{customer}")
         await self.redis.zadd(f"{PREFIX}:called", {customer: 1}, xx=True)
 
@@ -264,12 +270,12 @@ class EchoWorld:
         for customer in self.customers:
             await self.event(customer, {})
         await self.sync()
-        await self.stripe.webhooks.deliver_all()
+        await self._all_arrive()
 
     async def _settle(self, seconds: float) -> None:
         """Webhooks arrive and time passes until nothing is left to do."""
         for _ in range(20):
-            await self.stripe.webhooks.deliver_all()
+            await self._all_arrive()
             if not await self.sync() and not self.stripe.webhooks.pending:
                 await self.time_passes(seconds)
                 if not await self.sync():
@@ -282,74 +288,10 @@ class EchoWorld:
         if not any(each.times for each in switches.faults):
             switches.add(replace(fault))
 
-    async def _deliver_edits(self) -> None:
-        """Let a person's edit arrive before a sync, if Stripe announces a write that changes nothing, too.
-
-        A sync that comes first takes the edit for drift and writes over it. Autumn's own write then announces the value
-        before the edit, which comes last: no trace of the edit is left in either service.
-        """
-        for event in list(self.stripe.webhooks.pending) if self.stripe.webhooks.without_change else ():
-            if event["id"] in self.by_hand - self.arrived:
-                self.arrived.add(event["id"])
-                await self.stripe.webhooks.deliver(event)
-
-    # What may happen
-
-    def may_pass(self, seconds: float) -> bool:
-        """Whether webhooks that are under way still arrive in time, see `DELIVERY_SECONDS`."""
-        return self.unsettled_since is None or self.now() + seconds <= self.unsettled_since + DELIVERY_SECONDS
-
-    def may_write(self, customer: str, stripe_id: str, fields: Sequence[str]) -> bool:
-        """Whether somebody else may write these fields now.
-
-        Not while webhooks of an earlier foreign write are under way: Autumn itself loses one of the two then. Not
-        while Stripe shows a wrong value in another field: the webhook of this very write carries it to Autumn.
-        """
-        if any(event["id"] in self.foreign for event in self._pending(stripe_id)):
-            return False
-        if stripe_id != self.row(customer)["stripe_id"]:
-            return True
-        truth, shown = self.truths[customer], self.stripe.customers[stripe_id]
-        return all(
-            truth.is_right(name, shown[name], [each["fields"].get(name) for each in self.waiting[customer]])
-            for name in PROFILE
-            if name not in fields
-        )
-
-    def may_choose_again(self) -> bool:
-        """Whether somebody else may choose an older value again, as by a flag or by null.
-
-        Not soon after an answer was lost: it looks exactly as if that update had reverted a newer one.
-        """
-        return self.now() >= self.doubt_until
-
-    def may_edit(self, customer: str) -> bool:
-        """Whether a person may edit the linked customer: an event that replaces the link would lose the edit."""
-        return not any("stripe_id" in each["fields"] for each in self.waiting[customer])
-
-    def may_empty(self, stripe_id: str, field: str) -> bool:
-        """Whether a person may empty a field: not where Stripe alone has its right value.
-
-        So it is when a webhook has overwritten the value in Autumn, or is about to: nobody could restore it.
-        """
-        shown = self.stripe.customers[stripe_id][field]
-        in_autumn = {row[field] for row in self.autumn.customers.values() if row["stripe_id"] == stripe_id}
-        to_come = {event["data"]["object"][field] for event in self._pending(stripe_id)}
-        return in_autumn | to_come <= {None, shown}
-
-    def may_relink(self, customer: str) -> bool:
-        """Whether an event may replace the link: not while a person's edit is on its way to Autumn by it."""
-        pending = self._pending(self.row(customer)["stripe_id"])
-        return not any(event["id"] in self.by_hand for event in pending)
-
-    def _pending(self, stripe_id: str | None) -> list[Json]:
-        pending: list[Json] = self.stripe.webhooks.pending
-        return [
-            event
-            for event in pending
-            if event["data"]["object"]["id"] == stripe_id
-            and not str(event["request"]["idempotency_key"]).startswith("autumn:")
-        ]
+    async def _edits_arrive(self) -> None:
+        for event in list(self.stripe.webhooks.pending):
+            if limits.comes_before_a_sync(self, event):
+                await self._arrive(event)
 
     # What is noted
 

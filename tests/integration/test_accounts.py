@@ -49,8 +49,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Accounts:
     """Both simulators, one worker's doors and a clock of their own; it judges each sync that it runs."""
 
-    def __init__(self, redis: Redis, policy: Policy, *, search_lags: bool) -> None:
-        self.redis, self.policy, self.ledger = redis, policy, Ledger()
+    def __init__(self, redis: Redis, policy: Policy, *, search_lags: bool, arriving: drawn.Arriving) -> None:
+        self.redis, self.policy, self.ledger, self.arriving = redis, policy, Ledger(), arriving
         self.skew_seconds = 0.0
         self.requests, self.running = 0, 0
         self.stripe = StripeSimulator(
@@ -74,15 +74,33 @@ class Accounts:
         )
         resources = replace(resources, now=self.now, retry_for_seconds=30 * 86_400)
         self.world = World(self.redis, self.stripe, autumn, resources, autumn_url)
+        self.stripe.webhooks.url, self.stripe.webhooks.delay_seconds = autumn_url + autumn.webhook_path, None
         people.plant(self.world, accounts, self.now())
         self.stripe.search_lag_seconds = SEARCH_LAG_SECONDS if self.search_lags else 0.0
         sides = both_sides(self.world)
         self.ledger.plant(sides)
+        self.ledger.note_link(sides)
         self.planted = dict(sides.autumn)
+
+    async def arrive(self, picks: list[int]) -> None:
+        """Some of the webhooks that are under way reach Autumn, in this order."""
+        pending = self.stripe.webhooks.pending
+        for pick in picks:
+            if pending:
+                await self.stripe.webhooks.deliver(pending[pick % len(pending)])
+
+    async def edit(self, what: str, stripe_id: str, whose: str) -> None:
+        """A person edits a Stripe customer."""
+        people.edit(self.stripe, what, stripe_id, whose)
+        self.ledger.note_edit(both_sides(self.world), stripe_id)
 
     def _counted(self, app: web.Application) -> web.Application:
         @web.middleware
         async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith("/webhooks/"):
+                return await handler(request)
+            if self.arriving == "at once":
+                await self.stripe.webhooks.deliver_all()
             self.requests += 1
             self.running += 1
             try:
@@ -133,7 +151,9 @@ class Accounts:
         mail = await self.redis.xrange(f"{PREFIX}:mailbox:{customer}")
         ended = await self.redis.xlen(f"{PREFIX}-outcomes")
         is_look = (await read_customer(self.redis, PREFIX, customer)).get("look") == "1"
-        await self._run(customer, crash_after)
+        refused = self.world.autumn.switches.fired.get("400", 0)
+        is_over = await self._run(customer, crash_after)
+        record = await read_customer(self.redis, PREFIX, customer)
         ends = (await self.redis.xrange(f"{PREFIX}-outcomes"))[ended:]
         sync = Sync(
             customer,
@@ -141,16 +161,22 @@ class Accounts:
             both_sides(self.world),
             {entry.decode(): json.loads(fields.get(b"changes", b"{}")) for entry, fields in mail},
             is_look,
+            is_over and not record.get("last_error"),
+            self.world.autumn.switches.fired.get("400", 0) > refused,
             self.stripe.writes[writes:],
             self.stripe.mails[mails:],
             {end[b"entry"].decode(): (end[b"status"].decode(), end[b"reason"].decode()) for _, end in ends},
-            await read_customer(self.redis, PREFIX, customer),
+            record,
         )
+        self.ledger.note_link(sync.after)
         judge_writes(sync, self.ledger, self.policy, search_lags=self.search_lags)
         judge_end(sync, self.ledger, self.policy, self.stripe.charges, search_lags=self.search_lags)
 
-    async def _run(self, customer: str, crash_after: int | None) -> None:
-        """Sync, or die after so many requests; then what was sent still lands, and the lease runs out."""
+    async def _run(self, customer: str, crash_after: int | None) -> bool:
+        """Sync, or die after so many requests; then what was sent still lands, and the lease runs out.
+
+        Return whether it came to its end.
+        """
         task, until = asyncio.create_task(sync_customer(self.world.resources, customer)), self.requests
         while crash_after is not None and not task.done():
             if self.requests >= until + crash_after:
@@ -161,9 +187,10 @@ class Accounts:
             await asyncio.sleep(0)
         if not task.cancelled():
             task.result()
-            return
+            return True
         await self.redis.delete(f"{PREFIX}:lease:{customer}")
         await self.redis.zadd(f"{PREFIX}:called", {customer: 1}, xx=True)
+        return False
 
     async def time_passes(self, seconds: float) -> None:
         """Whoever waits is due, and what is held for a time is free again."""
@@ -176,6 +203,7 @@ class Accounts:
     async def settle(self) -> None:
         """Nothing fails any more, and time passes until nothing is left to do."""
         for _ in range(60):
+            await self.stripe.webhooks.deliver_all()
             await self.time_passes(SEARCH_LAG_SECONDS + 1)
             if not await self.sync_who_is_due():
                 return
@@ -200,9 +228,10 @@ class Accounts:
             outcome = await outcome_of(self.redis, entry)
             assert outcome is not None
             assert (outcome.status, outcome.customer_id) == (said.end, said.customer)
+        self.ledger.note_webhooks(self.stripe.webhooks.events)
         for name in NAMES:
             said_of = [said for said in self.ledger.said.values() if said.customer == name]
-            judge_autumn(name, self.world.autumn.customers[name], self.planted[name], said_of)
+            judge_autumn(name, self.world.autumn.customers[name], self.planted[name], said_of, self.ledger)
 
     def _updates(self) -> int:
         return sum(call.path == "/v1/customers.update" for call in self.world.autumn.calls)
@@ -217,9 +246,14 @@ class Machine(RuleBasedStateMachine):
         self.run = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.stack, self.redis = AsyncExitStack(), Redis.from_url(url)
 
-    @initialize(policy=drawn.POLICIES, accounts=st.tuples(*[drawn.ACCOUNTS for _ in NAMES]), search_lags=st.booleans())
-    def plant(self, policy: Policy, accounts: tuple[Account, ...], search_lags: bool) -> None:
-        self.accounts = Accounts(self.redis, policy, search_lags=search_lags)
+    @initialize(
+        policy=drawn.POLICIES,
+        accounts=st.tuples(*[drawn.ACCOUNTS for _ in NAMES]),
+        search_lags=st.booleans(),
+        arriving=drawn.ARRIVALS,
+    )
+    def plant(self, policy: Policy, accounts: tuple[Account, ...], search_lags: bool, arriving: drawn.Arriving) -> None:
+        self.accounts = Accounts(self.redis, policy, search_lags=search_lags, arriving=arriving)
         self.run.run(self.accounts.open(self.stack, dict(zip(NAMES, accounts, strict=True))))
 
     @rule(said=drawn.SAYINGS, sync=drawn.SYNCS)
@@ -245,8 +279,12 @@ class Machine(RuleBasedStateMachine):
     def somebody_edits(self, what: str, pick: int, whose: str, said: drawn.Sayings, sync: drawn.Syncing) -> None:
         stripe_id = self.accounts.pick_living(pick)
         if stripe_id is not None:
-            people.edit(self.accounts.stripe, what, stripe_id, whose)
-            self.accounts.ledger.note_edit(both_sides(self.accounts.world), stripe_id)
+            self.run.run(self.accounts.edit(what, stripe_id, whose))
+        self.apps_say(said, sync)
+
+    @rule(picks=drawn.WEBHOOKS, said=drawn.SAYINGS, sync=drawn.SYNCS)
+    def webhooks_arrive(self, picks: list[int], said: drawn.Sayings, sync: drawn.Syncing) -> None:
+        self.run.run(self.accounts.arrive(picks))
         self.apps_say(said, sync)
 
     @rule(what=drawn.PAYERS, pick=drawn.PICKS, payment=drawn.PAYMENTS, said=drawn.SAYINGS, sync=drawn.SYNCS)

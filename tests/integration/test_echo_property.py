@@ -1,7 +1,7 @@
 """Whatever the order of events, other writers, webhooks, crashes and lost answers: the last value of each field stays.
 
 A value counts when its writer succeeded; at the end each field holds, on both sides, the last value that anybody wrote
-on purpose, and no field has changed that nobody wrote. The limits of what may happen are in `EchoWorld`.
+on purpose, and no field has changed that nobody wrote. `echo_limits` has what is left out.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from jobs.recheck import KNOWN_SECONDS
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
+from tests.integration import echo_limits as limits
 from tests.integration.echo_parts import LINKS, WHOLE, Planted, Syncing
 from tests.integration.echo_truth import COPIED, FLAG, NOT_COPIED, PROFILE
 from tests.integration.echo_world import RECHECK_SECONDS, SOON_SECONDS, SPARES, EchoWorld
@@ -83,7 +84,7 @@ class Machine(RuleBasedStateMachine):
     @rule(who=WHO, spare=st.integers(0, SPARES - 1), tokens=EVENT, pick=PICKS, how=SYNCS)
     def an_event_relinks(self, who: int, spare: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
         customer = self._customer(who)
-        if self.world.may_relink(customer):
+        if limits.may_relink(self.world, customer):
             fields = {"stripe_id": f"cus_{customer}_{spare}", **self._values(customer, tokens, pick)}
             self.run.run(self.world.event(customer, fields))
         self._sync(how)
@@ -94,7 +95,9 @@ class Machine(RuleBasedStateMachine):
         fields = self._values(customer, tokens, pick)
         chooses_again = FLAG in fields or None in fields.values()
         link = self.world.row(customer)["stripe_id"] or ""
-        if self.world.may_write(customer, link, list(fields)) and (not chooses_again or self.world.may_choose_again()):
+        if limits.may_write(self.world, customer, link, list(fields)) and (
+            not chooses_again or limits.may_choose_again(self.world)
+        ):
             self.run.run(self.world.other_app(customer, fields))
         self._sync(how)
 
@@ -108,8 +111,12 @@ class Machine(RuleBasedStateMachine):
     def a_person_edits(self, who: int, spare: int | None, field: str, empties: bool, how: Syncing | None) -> None:
         customer = self._customer(who)
         stripe_id = self.world.row(customer)["stripe_id"] if spare is None else f"cus_{customer}_{spare}"
-        may_write = stripe_id and self.world.may_edit(customer) and self.world.may_write(customer, stripe_id, [field])
-        if may_write and (not empties or self.world.may_empty(stripe_id, field)):
+        may_write = (
+            stripe_id
+            and limits.may_edit(self.world, customer)
+            and limits.may_write(self.world, customer, stripe_id, [field])
+        )
+        if may_write and (not empties or limits.may_empty(self.world, stripe_id, field)):
             self.run.run(self._edit(stripe_id, field, None if empties else self.world.new(field)))
         self._sync(how)
 
@@ -126,7 +133,7 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: float, how: Syncing | None) -> None:
         if seconds > KNOWN_SECONDS:
             self.run.run(self.world.calm())
-        if self.world.may_pass(seconds):
+        if limits.may_pass(self.world, seconds):
             self.run.run(self.world.time_passes(seconds))
         self._sync(how)
 

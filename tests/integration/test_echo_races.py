@@ -57,13 +57,19 @@ async def test_late_echo_of_an_update_that_changed_nothing_loses_no_change_since
     assert both(world, "name") == ("Theirs", "Theirs")
 
 
-async def test_echo_that_fills_a_field_gives_way_to_what_a_person_wrote_since(world: World) -> None:
+@pytest.mark.parametrize("is_cleared", [False, True], ids=["none before", "cleared by a change"])
+async def test_echo_that_fills_a_field_gives_way_to_what_a_person_wrote_since(
+    world: World, *, is_cleared: bool
+) -> None:
     world.stripe.webhooks.without_change = True
     plant(world)
+    if is_cleared:
+        await apply(world, name=None)
+        world.stripe.webhooks.pending.clear()
     world.autumn.customers["ann"]["name"] = None
     other = world.stripe.seed_customer(name="X")["id"]
     await apply(world, stripe_id=other)
-    late = world.stripe.webhooks.events[0]
+    late = next(each for each in world.stripe.webhooks.events if each["data"]["object"]["name"] == "X")
     world.stripe.edit(other, name="By hand")
     await world.stripe.webhooks.deliver_all()
     await world.stripe.webhooks.deliver(late)

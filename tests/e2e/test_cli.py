@@ -1,7 +1,6 @@
 """The command line, as a person types it."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,31 +8,20 @@ from redis.asyncio import Redis
 
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
+from tests.e2e.commands import customer_sync
 from tests.e2e.processes import environment_with
 
 
 class Terminal:
-    """Runs `python -m worker` in an empty folder and an environment with nothing but Redis."""
+    """Runs `customer-sync` in an empty folder and an environment with nothing but Redis."""
 
     def __init__(self, redis_url: str, folder: Path) -> None:
-        self.environment = environment_with({"REDIS_URL": redis_url, "PYTHONPATH": str(Path(__file__).parents[2])})
+        self.environment = environment_with({"REDIS_URL": redis_url})
         self._folder = folder
 
     async def run(self, *words: str, **environment: str) -> tuple[int, str, str]:
         """The exit code, the output and the errors of `customer-sync` with these words."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "worker",
-            *words,
-            cwd=self._folder,
-            env=self.environment | environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode(), errors.decode()
+        return await customer_sync(*words, folder=self._folder, environment=self.environment | environment)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The commands about dead letters, as a person types them."""
 
-import asyncio
 import json
 import os
 import pty
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from redis.asyncio import Redis
 
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
+from tests.e2e.commands import customer_sync
 from tests.e2e.processes import ROOT, environment_with
 from tests.e2e.test_cli import Terminal
 from worker.advice import REASONS
@@ -53,12 +52,12 @@ async def ids_left(redis: Redis) -> list[str]:
 
 
 @contextmanager
-def keyboard(answer: str) -> Iterator[int]:
-    """A terminal as standard input, on which somebody has typed an answer."""
+def keyboard(answer: str) -> Iterator[str]:
+    """The path of a terminal on which somebody has typed an answer."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
-        yield theirs
+        yield os.ttyname(theirs)
     finally:
         os.close(ours)
         os.close(theirs)
@@ -66,22 +65,9 @@ def keyboard(answer: str) -> Iterator[int]:
 
 async def asked(redis_url: str, answer: str, *words: str) -> tuple[int, str, str]:
     """Run a command at a terminal where the question is answered so; its exit code, output and errors."""
-    with keyboard(answer) as stdin:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "worker",
-            "dead",
-            *words,
-            cwd=ROOT,
-            env=environment_with({"REDIS_URL": redis_url}),
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
+    environment = environment_with({"REDIS_URL": redis_url})
+    with keyboard(answer) as typed:
+        return await customer_sync("dead", *words, folder=ROOT, environment=environment, keyboard=typed)
 
 
 async def test_list_is_a_table_of_100_columns_without_what_was_sent(terminal: Terminal) -> None:

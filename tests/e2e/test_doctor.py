@@ -1,8 +1,6 @@
 """`customer-sync doctor` against a whole world that is well, and with each thing broken on purpose."""
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from redis.asyncio import Redis
 
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
-from tests.e2e.processes import ROOT, environment_with
+from tests.e2e.commands import customer_sync
+from tests.e2e.processes import environment_with
 
 Lines = dict[str, dict[str, str]]
 
@@ -26,17 +25,11 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def run(box: Sandbox, folder: Path, *words: str, **environment: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "worker", "doctor", *words],
-        cwd=folder,
-        env=environment_with({**box.environment, "PYTHONPATH": str(ROOT), **environment}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    code, output, errors = await customer_sync(
+        "doctor", *words, folder=folder, environment=environment_with({**box.environment, **environment})
     )
-    output, errors = await process.communicate()
-    assert errors == b""
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    assert errors == ""
+    return code, output
 
 
 async def look(box: Sandbox, folder: Path, **environment: str) -> tuple[int, Lines]:

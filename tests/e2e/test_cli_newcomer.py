@@ -101,7 +101,9 @@ async def test_an_inbox_of_the_wrong_type_is_told_with_what_to_do(terminal: Term
     await redis.set(INBOX, "no stream")
     code, _, errors = await terminal.run("send", "ann")
     assert code == 69
-    assert errors.startswith("A key of ours holds another type of value than it should (WRONGTYPE). customer-sync doctor ")
+    assert errors.startswith(
+        "A key of ours holds another type of value than it should (WRONGTYPE). customer-sync doctor "
+    )
 
 
 async def test_the_help_of_send_lists_its_exit_codes(terminal: Terminal) -> None:

@@ -14,7 +14,7 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.stripe import StripeSimulator
-from tests.conftest import INBOX, PREFIX
+from tests.conftest import INBOX
 from tests.e2e.processes import Running, worker
 from tests.e2e.test_worker import app_queue
 

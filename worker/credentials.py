@@ -55,7 +55,7 @@ class Credentials:
             kept = await self._signing_key()
         async with self._deriving:
             if self._sessions is None or self._sessions[0] != kept:
-                self._sessions = kept, Sessions(await asyncio.to_thread(_derived, kept, self._password))
+                self._sessions = kept, Sessions(await asyncio.to_thread(derived, kept, self._password))
             return self._sessions[1]
 
     async def _signing_key(self) -> bytes:
@@ -99,7 +99,7 @@ class Tries:
         await self._redis.zrem(self._key, name)
 
 
-def _derived(kept: bytes, password: str | None) -> bytes:
+def derived(kept: bytes, password: str | None) -> bytes:
     """Return the key to sign with: another one for another password.
 
     A stranger's cookie tells nothing about the password, because the key in Redis is random. Whoever reads that key

@@ -32,8 +32,10 @@ CLAIM_MS = 60_000
 BATCH = 100
 """Entries that one update may merge."""
 MAX_AHEAD_MS = 300_000
-"""How far the id of an entry may be ahead of the clock of Redis, which makes ids when nobody chooses them. Less would
-refuse what comes after a failover to a clock that is a little behind."""
+"""The longest time that the id of an entry may be ahead of the clock of Redis.
+
+Less would refuse entries after a failover to a clock that is a little behind.
+"""
 
 log = structlog.get_logger(__name__)
 

@@ -113,7 +113,7 @@ class Mailbox:
         return bool(await self._redis.xread({self._inbox: "0"}, count=1, block=block_ms))
 
     async def move(self, count: int = 500) -> tuple[int, bool]:
-        """Move at most `count` entries into the mailboxes; how many, and whether too many customers wait.
+        """Move at most `count` entries into the mailboxes. Return their number, and whether too many customers wait.
 
         Raises ResponseError if entries have to stay because there can be no dead letters: the others were moved.
         """

@@ -183,10 +183,10 @@ async def scan(box: Sandbox, folder: Path, as_user: dict[str, str]) -> None:
     assert code == 2, output
     async with worker(box.environment | as_user, "scanner") as scanner:
         await scanner.says('"scanned"')
-    (stripe,) = [each for each in box.stripe.customers.values() if each["metadata"].get("autumn_id") == "ann"]
+    stripe_id = box.autumn.customers["ann"]["stripe_id"]
 
     async def is_repaired() -> bool:
-        return bool(stripe["name"] == "Drifted")
+        return bool(box.stripe.customers[stripe_id]["name"] == "Drifted")
 
     await wait_until(is_repaired)
 

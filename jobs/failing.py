@@ -1,4 +1,4 @@
-"""Which loops of the workers keep failing: noted by the worker, read by whoever tells how things are.
+"""The loops of the workers that keep failing: noted by the worker, read by /readyz and the command line.
 
 A note expires by itself, so that neither a worker that ended nor one that went on leaves one behind.
 """
@@ -27,7 +27,7 @@ class FailingLoop:
 
 
 def failing_key(prefix: str, loop: str) -> str:
-    """Why a loop keeps failing, as JSON. Lives 30 seconds after the last failure."""
+    """The key of the note, which is JSON. Lives 30 seconds after the last failure."""
     return f"{prefix}:failing:{loop}"
 
 
@@ -38,7 +38,7 @@ async def note_failing(redis: Redis, prefix: str, loop: FailingLoop) -> None:
 
 
 async def clear_failing(redis: Redis, prefix: str, name: str) -> None:
-    """Note that a loop works again. Another worker whose loop still fails notes it anew. Raises RedisError."""
+    """Note that a loop works again. Another worker whose loop still fails notes it again. Raises RedisError."""
     await redis.delete(failing_key(prefix, name))
 
 

@@ -77,7 +77,7 @@ async def read_line(redis: Redis, prefix: str) -> Line | None:
     async with redis.pipeline(transaction=False) as pipe:
         pipe.hmget(line_key(prefix), list(names))
         (values,) = await pipe.execute(raise_on_error=False)
-    # A key of the wrong type is made anew by the next script that needs it.
+    # The next script that needs a key of the wrong type deletes it first.
     found = or_none(values) or [None] * len(names)
     texts = (value.decode(errors="replace") if value else "" for value in found)
     closed, kind, since, service, reason, message = texts

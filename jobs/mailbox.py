@@ -32,8 +32,10 @@ CLAIM_MS = 60_000
 BATCH = 100
 """Entries that one update may merge."""
 MAX_AHEAD_MS = 300_000
-"""How far the id of an entry may be ahead of the clock of Redis, which makes ids when nobody chooses them. Less would
-refuse what comes after a failover to a clock that is a little behind."""
+"""The longest time that the id of an entry may be ahead of the clock of Redis.
+
+Less would refuse entries after a failover to a clock that is a little behind.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +113,7 @@ class Mailbox:
         return bool(await self._redis.xread({self._inbox: "0"}, count=1, block=block_ms))
 
     async def move(self, count: int = 500) -> tuple[int, bool]:
-        """Move at most `count` entries into the mailboxes; how many, and whether too many customers wait.
+        """Move at most `count` entries into the mailboxes. Return their number, and whether too many customers wait.
 
         Raises ResponseError if entries have to stay because there can be no dead letters: the others were moved.
         """

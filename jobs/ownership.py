@@ -1,4 +1,4 @@
-"""To which account and mode a key prefix belongs, and which prefix reads an inbox.
+"""The account and mode that a key prefix belongs to, and the prefix that reads an inbox.
 
 Two deployments that share either would lose the order of changes, or write one account's changes to another. Nothing
 here names an account: Redis keeps a digest of its id, which stays the same when a key is rotated.
@@ -23,7 +23,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """What differs, and what Redis keeps of it: a mode, a digest of an account, or the prefix that reads the inbox."""
+    """The part that differs. `kept` is what Redis has of it: a mode, a digest of an account, or a key prefix."""
 
     what: Literal["mode", "stripe", "reader"]
     kept: str

@@ -213,7 +213,7 @@ async def read_shares(
         for name in names:
             pipe.hmget(f"{_limit_key(prefix, name)}:slow", ["steps", "since"])
         (seconds, microseconds), *answers = await pipe.execute(raise_on_error=False)
-    # A key of the wrong type is made anew by the next call.
+    # The next call deletes a key of the wrong type.
     slowed = [or_none(answer) or (None, None) for answer in answers]
     now_us = seconds * 1_000_000 + microseconds
     recover_us = int(recover_seconds * 1_000_000)

@@ -163,7 +163,7 @@ class ScanRecord:
 
 
 def _read_run(kept: bytes) -> ScanRun | None:
-    """What `end` noted, by whatever version; None if it is something else."""
+    """Return what `end` noted, also in another version; None if it is something else."""
     try:
         said = json.loads(kept)
         changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None

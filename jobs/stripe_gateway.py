@@ -24,7 +24,7 @@ from stripe.params import (
 
 from jobs.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.errors import Absent, GiveUp
-from jobs.profile import UpdateStripe
+from jobs.profile import UpdateStripe, normal_form
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, as_sync_error, status_of
 from jobs.stripe_http import CarefulClient, path_of
@@ -105,11 +105,7 @@ class StripeGateway:
         What only the search shows is retrieved, because it may have changed since. False where the account has no
         search: then there may be others. Raises SyncError if a look fails: then nothing may be created.
         """
-        found: dict[str, StripeCustomer] = {}
-        if email:
-            listed: CustomerListParams = {"email": email, "limit": LIST_LIMIT}
-            pages = self._pages(LIST, dict(listed))
-            found |= {each.id: each async for each in pages if each.metadata.get(AUTUMN_ID) == autumn_id}
+        found = await self._listed(autumn_id, email) if email else {}
         search: CustomerSearchParams = {
             "query": f"metadata['{AUTUMN_ID}']:'{autumn_id}'",
             "limit": LIST_LIMIT,
@@ -120,11 +116,28 @@ class StripeGateway:
             # The query is always of the same form: who refuses it has no search, as in India.
             return tuple(found.values()), False
         for each in page.objects():
-            if each.id not in found:
-                now = await self.retrieve(each.id)
-                if isinstance(now, StripeCustomer) and now.owner == autumn_id:
-                    found[now.id] = now
+            if each.id in found:
+                continue
+            now = await self.retrieve(each.id)
+            if isinstance(now, StripeCustomer) and now.owner == autumn_id:
+                found[now.id] = now
+            elif each.metadata.get(AUTUMN_ID, "").casefold() != autumn_id.casefold():
+                # An answer to another search: it may hide ours. The search ignores case.
+                raise unexpected(f"asked for customers of {autumn_id}, answered with {each.id}")
         return tuple(found.values()), True
+
+    async def _listed(self, autumn_id: str, email: str) -> dict[str, StripeCustomer]:
+        """Those of `find_ours` that have this e-mail address, by id."""
+        params: CustomerListParams = {"email": email, "limit": LIST_LIMIT}
+        found = {}
+        async for each in self._pages(LIST, dict(params)):
+            if normal_form("email", each.email or "") != normal_form("email", email):
+                raise unexpected(
+                    f"asked for customers with an e-mail address, answered with {each.id}, which has another"
+                )
+            if each.owner == autumn_id:
+                found[each.id] = each
+        return found
 
     async def account_id(self) -> str:
         """The id of the account that the key belongs to. Raises SyncError; a restricted key may not read it."""

@@ -36,7 +36,7 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
     async def switch_on(request: web.Request) -> web.Response:
         try:
             simulator.switches.add(_fault(await _json(request, "a kind")))
-        except _BadFieldError as error:
+        except (_BadFieldError, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response(_state(simulator))
 

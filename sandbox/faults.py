@@ -1,8 +1,8 @@
 """The switches of a simulator: which requests go wrong, how, and how slowly the others are answered.
 
-A fault is chosen before the request is served, except `lost`: there the service does its work and the answer is cut
-off. What a 400, 403, 429, 500 or 503 looks like differs from service to service, so the simulator hands in how it
-refuses.
+A fault is chosen before the request is served. With `lost` the service does its work, and the answer is cut off. With
+`other` it does its work, and the answer describes another object. What a 400, 403, 429, 500 or 503 looks like differs
+from service to service, so the simulator hands in how it refuses.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from typing import Literal
 
 from aiohttp import web
 
-Kind = Literal["400", "403", "429", "500", "503", "hang", "cut", "lost", "garbage"]
+Kind = Literal["400", "403", "429", "500", "503", "hang", "cut", "lost", "garbage", "other"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refuse = Callable[[int, web.Request], web.Response]
+Misdirect = Callable[[web.StreamResponse], web.StreamResponse]
 
 
 @dataclass
@@ -37,9 +38,13 @@ class Switches:
     latency_seconds: float = 0.0
     random: Random = field(default_factory=lambda: Random(0))
     fired: dict[str, int] = field(default_factory=dict)
+    misdirect: Misdirect | None = None
+    """Returns an answer about another object; None if the service cannot give one."""
 
     def add(self, fault: Fault) -> None:
-        """Switch a fault on."""
+        """Switch a fault on. Raises: ValueError for a kind that the service does not have."""
+        if fault.kind == "other" and self.misdirect is None:
+            raise ValueError("This service has no answers about others.")
         self.faults.append(fault)
 
     def clear(self) -> None:
@@ -74,6 +79,8 @@ class Switches:
         if fault.kind == "lost":
             await handler(request)
             return _cut(request)
+        if fault.kind == "other" and self.misdirect is not None:
+            return self.misdirect(await handler(request))
         if fault.kind == "cut":
             return _cut(request)
         if fault.kind == "garbage":

@@ -28,6 +28,7 @@ from sandbox.stripe_errors import (
     unauthorized,
 )
 from sandbox.stripe_limits import IdempotencyKeys, Locks, Outcome, RateLimits
+from sandbox.stripe_others import about_others
 from sandbox.stripe_payments import Mail
 from sandbox.stripe_requests import ENDPOINTS, Endpoint, normalized, parse_form, validate
 from sandbox.stripe_webhooks import Webhooks
@@ -62,7 +63,7 @@ class StripeSimulator:
     Of the faults, `500` and `lost` happen after the execution began: their outcome is stored under the
     request's idempotency key (a 500 for the first, what was really done for the second) and replayed for 24
     hours. `403`, `429` and `503` happen before, and store nothing. A 400 stores nothing either, since it is a failed
-    validation; a 404 does, since the look-up is part of the execution.
+    validation; a 404 does, since the look-up is part of the execution. With `other` the true outcome is stored.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class StripeSimulator:
         self.normalizes = False
         """Whether a customer's values are stored in the form that `normalized` returns; a write is answered with that
         form. What is seeded stays as it is."""
-        self.switches = Switches()
+        self.switches = Switches(misdirect=self._about_others)
         self.webhooks = Webhooks(livemode=livemode, clock=clock)
         """The events about customers, and where they are delivered."""
         self._clock = clock
@@ -303,6 +304,12 @@ class StripeSimulator:
         if status == 500:
             self._store(call, response)
         return response
+
+    def _about_others(self, response: web.StreamResponse) -> web.StreamResponse:
+        if not isinstance(response, web.Response) or response.status != 200:
+            return response
+        answer = about_others(json.loads(response.text or ""), self.customers, self.payment_intents)
+        return _answer(200, json.dumps(answer))
 
     def _store(self, call: Call, response: web.Response) -> None:
         if call.idempotency_key is not None:

@@ -1,6 +1,6 @@
-"""What opens the page: the signing key in Redis, the password or the token, and how often a password may be tried.
+"""The signing key in Redis, the password and the token that open the page, and the limit on wrong passwords.
 
-Everything that is not random is in worker.sessions; who is let in is up to worker.doorkeeper.
+What needs no Redis is in worker.sessions. Who is let in is decided in worker.doorkeeper.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from worker.sessions import Sessions
 from worker.shared_state import READ_SECONDS
 
 TRIES_A_MINUTE: Final = 5
-"""Wrong passwords over all workers; who is signed in is not held up by somebody who guesses."""
+"""Wrong passwords over all workers. They do not hold up anyone who is signed in."""
 MINUTE_SECONDS: Final = 60
 SCRYPT_MEMORY: Final = 64 * 1024 * 1024
 
 
 class Credentials:
-    """What a browser may show to be let in, over all workers that share a Redis."""
+    """The credentials that a browser may show, for all workers that share a Redis."""
 
     def __init__(self, redis: Redis, prefix: str, *, password: str | None, token: str) -> None:
         """Opens nothing. `token` opens the page of this process if there is no `password`."""
@@ -48,14 +48,13 @@ class Credentials:
     async def sessions(self) -> Sessions:
         """Return the sessions that are valid now. Raises RedisError, and TimeoutError after READ_SECONDS.
 
-        The key is read each time: whoever deletes it ends all sessions, and a Redis that lost it makes all workers
-        agree on a new one.
+        The key is read each time, so deleting it ends all sessions. All workers agree on a new one then.
         """
         async with asyncio.timeout(READ_SECONDS):
             kept = await self._signing_key()
         async with self._deriving:
             if self._sessions is None or self._sessions[0] != kept:
-                self._sessions = kept, Sessions(await asyncio.to_thread(_derived, kept, self._password))
+                self._sessions = kept, Sessions(await asyncio.to_thread(derived, kept, self._password))
             return self._sessions[1]
 
     async def _signing_key(self) -> bytes:
@@ -99,11 +98,11 @@ class Tries:
         await self._redis.zrem(self._key, name)
 
 
-def _derived(kept: bytes, password: str | None) -> bytes:
+def derived(kept: bytes, password: str | None) -> bytes:
     """Return the key to sign with: another one for another password.
 
-    A stranger's cookie tells nothing about the password, because the key in Redis is random. Whoever reads that key
-    still has to guess the password, 0.1 s for each try.
+    A stranger's cookie tells nothing about the password, because the key in Redis is random. A reader of that
+    key still has to guess the password, 0.1 s for each try.
     """
     if password is None:
         return hashlib.sha256(b"no password:" + kept).digest()

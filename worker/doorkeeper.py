@@ -1,7 +1,7 @@
-"""Who gets to see a page: the password or the token, a form that is ours, and what answers say to browsers.
+"""The guard before each page: it checks the session and the form, and sets the headers of answers.
 
-Without OPERATOR_PASSWORD the page can only be read, by whoever opens the address with the token that the worker logs at
-its start. Where a request comes from plays no part: a proxy on the same machine makes everybody look local.
+Without OPERATOR_PASSWORD the page can only be read, at the address with the token that the worker logs at its start.
+The address of the client plays no part, because a proxy on the same machine makes every client look local.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Visit:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """What every page shows of it."""
+        """The values that every page shows of the session."""
         return {"token": self.sessions.token(self.session), "is_operator": self.session.is_operator}
 
     async def is_our_form(self) -> bool:
@@ -68,7 +68,7 @@ class Visit:
         try:
             form = await self.request.post()
         except (LookupError, ValueError, OSError):
-            # Of an encoding that there is not, not of the one it says, or cut short.
+            # The encoding is unknown or wrong, or the form was cut short.
             return False
         return self.sessions.is_token(self.session, str(form.get("token", "")))
 
@@ -76,7 +76,7 @@ class Visit:
         """Return the page, with the session, or another one, if the browser has not got it yet."""
         cookie = self.sessions.cookie(session or self.session)
         if self.request.cookies.get(COOKIE) != cookie and COOKIE not in page.cookies:
-            # A header that lies only spoils the cookie of whoever sent it.
+            # A false header only spoils the cookie of its sender.
             is_secure = self.request.secure or self.request.headers.get("X-Forwarded-Proto", "") == "https"
             page.set_cookie(
                 COOKIE, cookie, path="/", max_age=SESSION_SECONDS, httponly=True, samesite="Strict", secure=is_secure
@@ -93,7 +93,7 @@ class Doorkeeper:
         self._tries = tries
 
     def guard(self, page: Page, *, acts: bool = False) -> Plain:
-        """The page for who may see it, and, where it `acts`, for who gave the password. A POST has to be our form's."""
+        """Return the page behind its checks: one that `acts` needs the password, and a POST our form."""
 
         async def show(visit: Visit) -> web.Response:
             refusal = self._refusal(visit, acts=acts)

@@ -1,4 +1,4 @@
-"""Whether the keys of ours that exist hold the type of value that they should. Reads only."""
+"""The check that our keys hold the right type of value. Reads only."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""The loops beside the jobs: each takes turns for as long as the process lives, whatever a turn meets.
+"""The loops beside the jobs: each takes turns for as long as the process lives, also after a turn that failed.
 
 A loop that keeps failing notes it in Redis, so that /readyz and `customer-sync status` say so.
 """
@@ -26,7 +26,7 @@ _CODE: Final = re.compile(r"\b(WRONGTYPE|NOPERM|NOAUTH|OOM|MISCONF|READONLY|LOAD
 
 
 class Loops:
-    """Starts loops. `redis` and `prefix` say where a loop that keeps failing is noted."""
+    """Starts loops. A loop that keeps failing is noted in `redis`, below `prefix`."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         """Starts nothing."""

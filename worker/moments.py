@@ -1,4 +1,4 @@
-"""Moments as datetimes, whatever number they are read from: an app may choose the time in an entry's id."""
+"""Moments as datetimes, made of any number: an app may choose the time in an entry's id."""
 
 from datetime import UTC, datetime
 from typing import Final

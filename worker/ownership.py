@@ -1,6 +1,6 @@
-"""Whether this deployment is the one that its key prefix and its inbox belong to, found out before any work.
+"""The check, before any work, that the key prefix and the inbox belong to this deployment.
 
-A service that does not answer stops no start: then only what is known without it is compared.
+If Stripe does not answer, the start goes on, and only what is known without it is compared.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Sessions in signed cookies, and tokens that prove that a form is ours. Pure but for the clock and randomness.
 
-Nothing is kept of a session but what its cookie says, so any worker with the same key knows it.
+A session is kept in its cookie alone, so any worker with the same key knows it.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from itsdangerous.signer import Signer
 
 SESSION_SECONDS: Final = 12 * 3600
 OPERATOR, READER, GUEST = "operator", "reader", "guest"
-"""Gave the password; opened the address with the token, where there is no password; neither."""
+"""Gave the password; opened the address with the token, if there is no password; neither."""
 
 
 class _Signer(Signer):

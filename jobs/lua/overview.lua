@@ -4,7 +4,7 @@
 -- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
 -- was sent, dead letters, when the newest of them was buried, when the last change was applied, keys of the wrong type};
--- times are in milliseconds since the epoch and never later than now, false where there is none
+-- times are in milliseconds since the epoch and never later than now, false if there is none
 local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,4 +1,4 @@
--- Compares to whom a key prefix and an inbox belong with who asks, and notes what is not known yet.
+-- Compares the owner of a key prefix and the reader of an inbox with a deployment, and notes what is not known yet.
 --
 -- Uses: wrong_types
 -- KEYS: owner, reader of the inbox

@@ -87,10 +87,23 @@ async def test_a_wrong_password_is_not_taken_for_a_redis_that_is_away(
 
 
 async def test_a_redis_that_refuses_a_command_answers(terminal: Terminal, redis: Redis) -> None:
+    before = (await redis.config_get("maxmemory"))["maxmemory"]
+    await redis.config_set("maxmemory", "1")
+    try:
+        code, _, errors = await terminal.run("send", "ann")
+    finally:
+        await redis.config_set("maxmemory", before)
+    assert code == 69
+    assert errors.startswith("Redis refuses a command (OutOfMemoryError). ")
+
+
+async def test_an_inbox_of_the_wrong_type_is_told_with_what_to_do(terminal: Terminal, redis: Redis) -> None:
     await redis.set(INBOX, "no stream")
     code, _, errors = await terminal.run("send", "ann")
     assert code == 69
-    assert errors.startswith("Redis refuses a command (ResponseError). ")
+    assert errors.startswith(
+        "A key of ours holds another type of value than it should (WRONGTYPE). customer-sync doctor "
+    )
 
 
 async def test_the_help_of_send_lists_its_exit_codes(terminal: Terminal) -> None:

@@ -1,11 +1,13 @@
 """The rules for users of Redis in deploy/redis.acl: enough for everything, and not one command more."""
 
 import asyncio
+import json
+import re
 import signal
-from collections.abc import AsyncIterator, Coroutine
+import sys
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import ClientSession, CookieJar
@@ -14,11 +16,13 @@ from redis.exceptions import NoPermissionError
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
+from jobs.line import FAILURES_TO_CLOSE, read_line
 from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
-from tests.e2e.processes import ROOT, wait_until, worker
+from tests.conftest import PREFIX
+from tests.e2e.processes import ROOT, environment_with, wait_until, worker
 from tests.e2e.test_redis_tls import command
 from tests.e2e.test_worker import app_queue
 from tests.e2e.watching import Watched, watched
@@ -32,6 +36,22 @@ ASKING = {"redis.acl": "customer-sync-app", "redis-6.2.acl": "customer-sync-app-
 """The user by which apps ask for outcomes: Redis 6.2 has no rule for keys that may only be read."""
 OF_THE_TEST = {"acl", "config"}
 """What this test itself does as another user."""
+ONE_AFTER_THE_OTHER = """
+import contextlib, io, json, sys
+from worker.cli import main
+ends = []
+for line in json.loads(sys.argv[1]):
+    sys.argv[1:] = line
+    output, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    ends.append([code, output.getvalue()])
+print(json.dumps(ends))
+"""
+"""Most of the time of a command goes into its imports."""
 OF_RARE_MOMENTS = {"unwatch"}
 """arq's, where two workers come upon one job at the same moment."""
 
@@ -66,10 +86,22 @@ async def used_commands(box: Sandbox) -> set[str]:
     return {name.partition("|")[0] for name in names} - OF_THE_TEST
 
 
+async def commands(box: Sandbox, folder: Path, *lines: Sequence[str], **environment: str) -> list[tuple[int, str]]:
+    """The exit code and the output of `customer-sync` commands, run one after the other by one process."""
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(lines)],
+        cwd=folder,
+        env=environment_with({**box.environment, "PYTHONPATH": str(ROOT), **environment}),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return [(code, text) for code, text in json.loads(output)]
+
+
 async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
-    """A worker's life and an operator's, as the restricted user: applied, dead, doubled, refused, halted, forgotten."""
+    """A worker's life and an operator's, as the restricted user: applied, dead, doubled, refused, down, halted."""
     as_user = {"REDIS_URL": address(box, "customer-sync")}
-    run = partial(command, box, folder, **as_user)
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"})
     box.autumn.seed("ann", stripe_id=linked["id"])
     box.autumn.seed("bob")
@@ -79,36 +111,58 @@ async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
         Redis.from_url(as_user["REDIS_URL"]) as redis,
     ):
         running = shown.running
-        assert (await run("doctor"))[0] == 0
-        for event in ("e1", "e1"):
-            await run("send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", event, "--wait", "20")
-        await run("send", "bob", '{"email": "bob@example.com"}', "--wait", "20")
-        await run("send", "nobody", '{"name": "x"}', "--event-id", "e2", "--wait", "20")
+        await operate(box, folder, as_user)
         await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes={"name": "By arq"})
         await wait_until(partial(shows, box, "ann", "By arq"))
-        box.autumn.switches.add(Fault("503", times=8))
-        assert "applied" in (await run("send", "ann", '{"name": "After 503"}', "--wait", "60"))[1]
-        key, box.autumn.key = box.autumn.key, "am_sk_test_another"
-        await run("send", "ann", '{"name": "After a halt"}')
-        await running.says("invalid_secret_key")
-        assert "autumn invalid_secret_key" in (await run("status"))[1]
-        box.autumn.key = key
-        await wait_until(partial(shows, box, "ann", "After a halt"), seconds=60)
-        await operate(run)
+        await live_through_an_outage(box, redis)
         await look_at(shown)
-        await scan(box, as_user, run)
+        await scan(box, folder, as_user)
+        box.autumn.key = "am_sk_test_another"
+        await send(redis, new_update(customer_id="ann", changes={"name": "Halted"}))
+        await running.says("invalid_secret_key")
+        (_, status), (code, _) = await commands(box, folder, ["status"], ["scan", "history"], **as_user)
+        assert "autumn invalid_secret_key" in status
+        assert code == 0
         running.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(running.process.wait(), 30) == 0
 
 
-async def operate(run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
-    """What an operator does with what was given up."""
-    assert "dead letters: 1" in (await run("dead", "list"))[1]
-    assert "replayed: 1" in (await run("dead", "replay", "--reason", "customer_not_found", "--yes"))[1]
-    assert "dead" in (await run("send", "nobody", '{"name": "y"}', "--wait", "20"))[1]
-    assert (await run("status", "nobody"))[0] == 0
-    assert "dropped: " in (await run("dead", "drop", "--all", "--yes"))[1]
-    assert "removed its record" in (await run("forget", "nobody", "--yes"))[1]
+async def operate(box: Sandbox, folder: Path, as_user: dict[str, str]) -> None:
+    """What an operator sends, and does with what was given up."""
+    ann = ["send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", "e1", "--wait", "20"]
+    expected = {
+        "doctor": ["doctor"],
+        "applied": ann,
+        "applied again": ann,
+        "applied, too": ["send", "bob", '{"email": "bob@example.com"}', "--wait", "20"],
+        "dead": ["send", "nobody", '{"name": "x"}', "--event-id", "e2", "--wait", "20"],
+        "dead letters: 1": ["dead", "list"],
+        "replayed: 1": ["dead", "replay", "--reason", "customer_not_found", "--yes"],
+        "dead, too": ["send", "nobody", '{"name": "y"}', "--wait", "20"],
+        "status": ["status", "nobody"],
+        "dropped: ": ["dead", "drop", "--all", "--yes"],
+        "removed its record": ["forget", "nobody", "--yes"],
+    }
+    ends = dict(zip(expected, await commands(box, folder, *expected.values(), **as_user), strict=True))
+    assert {name: code for name, (code, _) in ends.items() if code} == {}
+    for name, (_, text) in ends.items():
+        assert name in {"doctor", "status"} or re.split(", too| again", name)[0] in text, ends
+
+
+async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
+    """So many customers fail at once that the line closes, and a probe opens it again."""
+    customers = [f"user_{number}" for number in range(FAILURES_TO_CLOSE)]
+    for customer in customers:
+        box.autumn.seed(customer)
+    box.autumn.switches.add(Fault("503", times=FAILURES_TO_CLOSE))
+    events = [await send(redis, new_update(customer_id=each, changes={"name": "After 503"})) for each in customers]
+
+    async def is_closed() -> bool:
+        return await read_line(redis, PREFIX) is not None
+
+    await wait_until(is_closed)
+    outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=30) for event in events))
+    assert [outcome and outcome.status for outcome in outcomes] == ["applied"] * len(events)
 
 
 async def look_at(shown: Watched) -> None:
@@ -122,14 +176,19 @@ async def look_at(shown: Watched) -> None:
         assert "both sides" in (await browser.send("/customer", customer="ann", live="1"))[1].lower()
 
 
-async def scan(box: Sandbox, as_user: dict[str, str], run: "partial[Coroutine[Any, Any, tuple[int, str]]]") -> None:
+async def scan(box: Sandbox, folder: Path, as_user: dict[str, str]) -> None:
     """Drift, found by hand and repaired by the scanner."""
     box.autumn.customers["ann"]["name"] = "Drifted"
-    code, output = await run("scan")
+    ((code, output),) = await commands(box, folder, ["scan"], **as_user)
     assert code == 2, output
     async with worker(box.environment | as_user, "scanner") as scanner:
         await scanner.says('"scanned"')
-    assert (await run("scan", "history"))[0] == 0
+    stripe_id = box.autumn.customers["ann"]["stripe_id"]
+
+    async def is_repaired() -> bool:
+        return bool(box.stripe.customers[stripe_id]["name"] == "Drifted")
+
+    await wait_until(is_repaired)
 
 
 async def shows(box: Sandbox, customer: str, name: str) -> bool:

@@ -25,7 +25,7 @@ class Browser:
             return answer.status, await answer.text(), answer.headers
 
     async def open_with_token(self) -> int:
-        """Open the address that the worker logs where there is no password."""
+        """Open the address that the worker logs if there is no password."""
         async with self.http.get(f"{self.url}/?token={self.access_token}") as answer:
             assert ("token=" in str(answer.url)) is (answer.status == 403)
             return answer.status

@@ -45,7 +45,7 @@ async def test_a_strangers_cookie_does_not_tell_the_password(redis: Redis) -> No
     sessions = await credentials(redis).sessions()
     cookie, key = sessions.cookie(sessions.begin(GUEST)), f"{PREFIX}:sign-in:key"
     kept = await redis.getdel(key)
-    # Whoever guesses right, with a Redis of their own, is not told so.
+    # A right guess, checked with another Redis, does not verify.
     guessed = await credentials(redis, PASSWORD).sessions()
     assert guessed.read(cookie) is None
     await redis.set(key, kept)

@@ -21,7 +21,7 @@ STEP = SetReceiptEmail("pi_1", "ann@example.com", turn=0, mails_at_once=False)
 
 
 def customer(customer_id: str, autumn_id: str = "ann") -> Json:
-    return {"id": customer_id, "livemode": False, "metadata": {"autumn_id": autumn_id}}
+    return {"id": customer_id, "email": "ann@example.com", "livemode": False, "metadata": {"autumn_id": autumn_id}}
 
 
 def payment(intent_id: str, of: str | None = "cus_1") -> Json:
@@ -78,6 +78,21 @@ async def test_answer_about_another_object_is_tried_again(answer: Json, call: Ca
         with pytest.raises(TryAgain, match=r"cus_|pi_|autumn_id|list") as raised:
             await call(stripe)
     assert raised.value.code == "unexpected_response"
+
+
+@pytest.mark.parametrize("email", ["ann@example.com", None])
+async def test_lists_of_other_customers_do_not_say_that_there_is_none(email: str | None) -> None:
+    others = {**customer("cus_2", "bob"), "email": "bob@example.com"}
+    async with stripe_that_says(*([page(others)] if email else []), page(others), others) as stripe:
+        with pytest.raises(TryAgain, match=r"asked for") as raised:
+            await stripe.find_ours("ann", email)
+    assert raised.value.code == "unexpected_response"
+
+
+async def test_search_may_ignore_case_and_lag() -> None:
+    was_ours, now = customer("cus_2", "ann"), customer("cus_2", "bob")
+    async with stripe_that_says(page(was_ours, customer("cus_3", "ANN")), now, customer("cus_3", "ANN")) as stripe:
+        assert await stripe.find_ours("ann", None) == ((), True)
 
 
 async def test_customer_that_is_listed_twice_counts_once() -> None:

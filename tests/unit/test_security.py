@@ -81,7 +81,7 @@ def test_jitter_is_not_used_where_chance_has_to_be_unguessable() -> None:
 def test_the_document_says_what_the_pages_password_opens() -> None:
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     table = text[text.index("## Who can do what") : text.index("## What can go wrong")]
-    assert [line for line in table.splitlines() if line.startswith("| whoever knows `OPERATOR_PASSWORD`")]
+    assert [line for line in table.splitlines() if line.startswith("| anyone who knows `OPERATOR_PASSWORD`")]
     assert f"{SESSION_SECONDS // 3600} hours" in text
     assert f"{TRIES_A_MINUTE} wrong passwords a minute" in text
 

@@ -1,4 +1,4 @@
-"""A worker in the middle of a sync: whoever stops its event loop for long costs it the lease."""
+"""A worker in the middle of a sync: it loses the lease if its event loop stands still for long."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence

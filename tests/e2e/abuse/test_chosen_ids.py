@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import ClientSession, CookieJar
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -15,7 +16,9 @@ from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.test_start import ended
 from tests.e2e.watching import watched
+from tests.integration.browser import Browser
 from tests.integration.steps import change, seed
+from tests.operator import PASSWORD
 
 LAST = f"{2**64 - 1}-{2**64 - 1}"
 FIELDS = {"customer_id": "ann", "changes": '{"name": "Ahead"}'}
@@ -85,15 +88,24 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def test_pages_and_commands_show_times_of_chosen_ids(box: Sandbox) -> None:
-    async with watched(box.environment) as shown, Redis.from_url(box.redis.url) as redis:
+    with_page = box.environment | {"OPERATOR_PASSWORD": PASSWORD}
+    async with (
+        watched(with_page) as shown,
+        Redis.from_url(box.redis.url) as redis,
+        ClientSession(cookie_jar=CookieJar(unsafe=True)) as http,
+    ):
+        browser = Browser(http, shown.url)
+        await browser.sign_in()
         await redis.xadd(f"{PREFIX}:mailbox:ann", dict(FIELDS.items()), id=LAST)
         await redis.zadd(f"{PREFIX}:oldest", {"ann": 2**64})
         await redis.zadd(f"{PREFIX}:waiting", {"ann": 9e15})
         await redis.xadd(f"{PREFIX}:dead", {"entry": LAST, "customer": "ann", "reason": "future_id"}, id=LAST)
         await redis.set(f"{PREFIX}:last-success", str(2**70))
-        for path in ("/", "/readyz", "/metrics"):
+        for path in ("/readyz", "/metrics"):
             status, text = await shown.get(path)
             assert status in {200, 503}, text
+        status, text, _ = await browser.get()
+        assert (status, "Dead letters" in text) == (200, True), text
         for words in (
             ["status"],
             ["status", "--json"],

@@ -1,4 +1,4 @@
-"""The command line where its output or REDIS_URL is of no use: it ends with a sentence, never with a traceback."""
+"""The command line with a useless output or REDIS_URL: it ends with a sentence, never with a traceback."""
 
 import asyncio
 import sys

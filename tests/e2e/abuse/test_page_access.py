@@ -1,4 +1,4 @@
-"""A page without a password, asked by whoever can reach the port: only the address from the log opens it."""
+"""A page without a password, asked by anyone who can reach the port: only the address from the log opens it."""
 
 import asyncio
 import json

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 
 import pytest
 from redis.asyncio import Redis
@@ -10,16 +11,26 @@ from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from tests.conftest import PREFIX
 from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.processes import wait_until, worker
+from tests.e2e.processes import command_of, wait_until, worker
 
 STOP_SECONDS = 25
 SIGNALS = [signal.SIGHUP, signal.SIGQUIT]
+WITH_DEFAULTS = (
+    "import os, signal, sys\n"
+    "for number in (signal.SIGHUP, signal.SIGQUIT): signal.signal(number, signal.SIG_DFL)\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+def as_a_platform(process_type: str) -> list[str]:
+    """The command line of a process type that begins with default signals, even if the tests run under nohup."""
+    return [sys.executable, "-Sc", WITH_DEFAULTS, *command_of(process_type)]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_worker_finishes_its_sync_before_it_stops(number: signal.Signals) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        async with worker(box.environment) as running:
+        async with worker(box.environment, command=as_a_platform("worker")) as running:
             box.autumn.switches.latency_seconds = 0.5
             event = await send(redis, new_update(customer_id="user_1", changes={"name": "Ann"}))
 
@@ -40,7 +51,7 @@ async def test_a_worker_finishes_its_sync_before_it_stops(number: signal.Signals
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_scanner_stops_in_order(number: signal.Signals) -> None:
     async with attacked_box() as box:
-        async with worker(box.environment, "scanner") as running:
+        async with worker(box.environment, command=as_a_platform("scanner")) as running:
             running.process.send_signal(number)
             assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
         assert any('"stopped"' in line for line in running.log)
@@ -51,7 +62,7 @@ async def test_a_scanner_stops_in_order(number: signal.Signals) -> None:
 async def test_a_worker_that_waits_for_redis_stops_in_order(number: signal.Signals) -> None:
     async with attacked_box() as box:
         box.redis.stop()
-        async with worker(box.environment, ready="redis_awaited") as running:
+        async with worker(box.environment, command=as_a_platform("worker"), ready="redis_awaited") as running:
             running.process.send_signal(number)
             assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
         assert_untroubled(running.log)

@@ -188,3 +188,13 @@ async def test_a_fault_meets_only_its_route(client: Client, simulator: StripeSim
     simulator.switches.add(Fault("503", route="POST /v1/customers"))
     assert (await client.get("/v1/customers")).status == 200
     assert (await client.post("/v1/customers")).error["type"] == "api_error"
+
+
+async def test_answer_about_another_object_hides_what_was_done(client: Client, simulator: StripeSimulator) -> None:
+    path, other = f"/v1/customers/{simulator.seed_customer()['id']}", simulator.seed_customer()["id"]
+    simulator.switches.add(Fault("other", times=3))
+    assert (await client.post(path, "autumn:1", name="A")).body["id"] == other
+    assert (await client.get(path)).body["id"] == other
+    assert {each["id"] for each in (await client.get("/v1/customers")).body["data"]} == set(simulator.customers)
+    assert (await client.get(path)).body["name"] == "A"
+    assert (await client.post(path, "autumn:1", name="A")).body["id"] != other

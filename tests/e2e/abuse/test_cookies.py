@@ -1,0 +1,139 @@
+"""Cookies of the page, as an attacker sees them: no password in them, none that lives on, none that is planted."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http.cookies import SimpleCookie
+
+import pytest
+from aiohttp import ClientSession, CookieJar, DummyCookieJar
+from itsdangerous import base64_decode, base64_encode
+from redis.asyncio import Redis
+
+from sandbox.everything import Sandbox
+from tests.conftest import PREFIX
+from tests.e2e.abuse.busy import attacked_box
+from tests.e2e.watching import watched
+from tests.integration.browser import Browser
+from tests.operator import PASSWORD
+from worker.credentials import Credentials, derived
+from worker.doorkeeper import COOKIE
+from worker.sessions import OPERATOR, SESSION_SECONDS, Session, Sessions
+
+SALT_ONCE = b"autumn-stripe-sync operator's sessions"
+"""What the password alone was mixed with, when it was all that the key was made of."""
+KEYS_OF_A_GUESS: dict[str, Callable[[bytes], bytes]] = {
+    "as it once was": lambda guess: hashlib.scrypt(guess, salt=SALT_ONCE, n=2**14, r=8, p=1, dklen=32),
+    "as it is, without the key in Redis": lambda guess: derived(b"", guess.decode()),
+    "a digest": lambda guess: hashlib.sha256(guess).digest(),
+    "the password itself": lambda guess: guess,
+}
+FORM = 'name="password"'
+
+
+@asynccontextmanager
+async def opened(environment: dict[str, str], password: str = PASSWORD) -> AsyncIterator[Browser]:
+    """A worker with this password, and a browser without cookies."""
+    async with (
+        watched({**environment, "OPERATOR_PASSWORD": password}) as one,
+        ClientSession(cookie_jar=CookieJar(unsafe=True)) as http,
+    ):
+        yield Browser(http, one.url)
+
+
+def cookie_of(browser: Browser) -> str:
+    (kept,) = [each for each in browser.http.cookie_jar if each.key == COOKIE]
+    return kept.value
+
+
+async def is_let_in(browser: Browser, cookie: str) -> bool:
+    """Whether the page opens for somebody with this cookie and no other."""
+    async with (
+        ClientSession(cookie_jar=DummyCookieJar()) as http,
+        http.get(browser.url, headers={"Cookie": f"{COOKIE}={cookie}"}) as answer,
+    ):
+        assert answer.status == 200
+        return FORM not in await answer.text()
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    async with attacked_box() as everything:
+        yield everything
+
+
+@pytest.mark.parametrize("derive", KEYS_OF_A_GUESS.values(), ids=KEYS_OF_A_GUESS.keys())
+async def test_strangers_cookie_does_not_confirm_the_right_guess(
+    box: Sandbox, derive: Callable[[bytes], bytes]
+) -> None:
+    async with opened(box.environment) as browser, Redis.from_url(box.redis.url) as redis:
+        await browser.get()
+        cookie = cookie_of(browser)
+        key = derive(PASSWORD.encode())
+        said, _, signature = cookie.rpartition(".")
+        plain = hmac.new(key, f"session:{said}".encode(), hashlib.sha256)
+        assert signature not in {plain.hexdigest(), base64_encode(plain.digest()).decode()}
+        assert Sessions(key).read(cookie) is None
+        # With the random key in Redis the same cookie verifies: the guess was right, and only that key was missing.
+        with_redis = await Credentials(redis, PREFIX, password=PASSWORD, token="").sessions()
+        assert with_redis.read(cookie) is not None
+
+
+async def test_session_outlives_a_restart_and_ends_with_the_password(box: Sandbox) -> None:
+    async with opened(box.environment) as browser:
+        await browser.sign_in()
+        cookie = cookie_of(browser)
+        assert await is_let_in(browser, cookie)
+    async with opened(box.environment) as browser:
+        assert await is_let_in(browser, cookie)
+    async with opened(box.environment, "another password") as browser:
+        assert not await is_let_in(browser, cookie)
+
+
+async def test_deleting_the_key_ends_every_session_at_once(box: Sandbox) -> None:
+    async with opened(box.environment) as browser, Redis.from_url(box.redis.url) as redis:
+        await browser.sign_in()
+        cookie = cookie_of(browser)
+        await redis.delete(f"{PREFIX}:sign-in:key")
+        assert not await is_let_in(browser, cookie)
+
+
+async def test_session_that_is_over_does_not_open_the_page(box: Sandbox) -> None:
+    async with opened(box.environment) as browser, Redis.from_url(box.redis.url) as redis:
+        await browser.get()
+        sessions = await Credentials(redis, PREFIX, password=PASSWORD, token="").sessions()
+        now = int(time.time())
+        over, valid = (Session(OPERATOR, now + seconds, "id") for seconds in (-1, 600))
+        assert await is_let_in(browser, sessions.cookie(valid))
+        assert not await is_let_in(browser, sessions.cookie(over))
+        said, _, signature = sessions.cookie(over).rpartition(".")
+        role, _, session_id = json.loads(base64_decode(said))
+        longer = base64_encode(json.dumps([role, now + 600, session_id], separators=(",", ":"))).decode()
+        assert not await is_let_in(browser, f"{longer}.{signature}")
+
+
+async def test_signing_in_begins_another_session(box: Sandbox) -> None:
+    async with opened(box.environment) as browser:
+        planted, form_before = (await browser.get())[2], await browser.token()
+        before = cookie_of(browser)
+        assert SimpleCookie(planted["Set-Cookie"])[COOKIE].value == before
+        await browser.sign_in()
+        assert cookie_of(browser) != before
+        assert await browser.token() != form_before
+        # Somebody who planted the cookie of before has nothing of the session that began.
+        assert not await is_let_in(browser, before)
+        status, _ = await browser.post("/sign-out", {"token": form_before})
+        assert status == 403
+
+
+@pytest.mark.parametrize(("proto", "is_secure"), [("https", True), ("http", False)])
+async def test_cookie_says_where_it_may_go_and_how_long(box: Sandbox, proto: str, is_secure: bool) -> None:
+    async with opened(box.environment) as browser:
+        _, _, headers = await browser.get({"X-Forwarded-Proto": proto})
+        cookie = SimpleCookie(headers["Set-Cookie"])[COOKIE]
+        assert bool(cookie["secure"]) is is_secure
+        assert (cookie["max-age"], cookie["path"]) == (str(SESSION_SECONDS), "/")
+        assert (bool(cookie["httponly"]), cookie["samesite"]) == (True, "Strict")

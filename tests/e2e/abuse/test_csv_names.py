@@ -1,0 +1,41 @@
+"""Names that a spreadsheet would run as a formula, in the CSV that the real scan command writes."""
+
+import csv
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sandbox.redis import EmbeddedRedis
+from tests.conftest import World
+from tests.e2e.test_cli_scan import DRIFT, Scans
+from tests.integration.planting import Field
+
+CALL: Final = "HYPERLINK(1)"
+SIGNS: Final = ("\uff1d", "\uff0b", "\uff0d", "\uff20", "=", "\n=", "\n", "\r\n+", "\u200b\uff1d")
+"""Full-width and plain signs, line breaks, and a sign behind an invisible character."""
+STARTS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+
+
+@pytest.fixture
+async def scans(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> Scans:
+    return Scans(redis_server.url, tmp_path, world)
+
+
+async def test_no_cell_of_a_scans_csv_is_a_formula(scans: Scans, world: World, tmp_path: Path) -> None:
+    field, names = Field(world.autumn, world.stripe), [f"{sign}{CALL}" for sign in SIGNS]
+    for number, name in enumerate(names):
+        field.agreeing(f"in_stripe_{number}", name=name)
+        stripe_id = field.agreeing(f"in_autumn_{number}")
+        world.autumn.customers[f"in_autumn_{number}"]["name"] = name
+        assert world.autumn.customers[f"in_autumn_{number}"]["stripe_id"] == stripe_id
+    for owner in names:
+        world.stripe.seed_customer(metadata={"autumn_id": owner})
+    code, _, errors = await scans.run("scan", "--csv", "scan.csv")
+    assert (code, errors) == (DRIFT, "")
+    with (tmp_path / "scan.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["stripe"] for row in rows if row["customer"].startswith("in_stripe")} == {f"'{each}" for each in names}
+    assert {row["autumn"] for row in rows if row["customer"].startswith("in_autumn")} == {f"'{each}" for each in names}
+    assert {row["customer"] for row in rows if row["kind"] == "orphan"} == {f"'{each}" for each in names}
+    assert [cell for row in rows for cell in row.values() if cell.strip("\u200b\r\n ").startswith(STARTS)] == []

@@ -88,10 +88,9 @@ class RedisPlace(BaseSettings):
             raise ValueError("has white space or a character that is not ASCII in it: write such a one as %XX")
         if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("has to begin with redis://, rediss:// or unix://")
-        if re.search(r"[?&]ssl_(cert_reqs|check_hostname)=", value.get_secret_value()):
-            raise ValueError("TLS is always verified: take ssl_cert_reqs or ssl_check_hostname out")
         try:
-            parse_url(value.get_secret_value())  # type: ignore[no-untyped-call]  # of redis-py
+            address = urlsplit(value.get_secret_value())._replace(query="").geturl()
+            parse_url(address)  # type: ignore[no-untyped-call]  # of redis-py
         except ValueError:
             # Without the reason, which may quote a part of the password.
             raise ValueError(

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from jobs.wrong_types import or_none
 
-LOOPS: Final = ("intake", "supervise", "renew", "places", "history", "pulse", "watchdog", "scan")
+LOOPS: Final = ("intake", "supervise", "renew", "places", "history", "pulse", "watchdog", "scan", "owner")
 """The loops of all process types."""
 KEPT_SECONDS: Final = 30
 """How long a note stays without being made again. A turn that fails may take ten seconds to do so."""

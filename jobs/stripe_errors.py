@@ -12,6 +12,7 @@ from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgai
 from jobs.stripe_http import AnswerTooLargeError
 
 PERMISSION = re.compile(r"\brak_[a-z_]+\b")
+ACCOUNT = re.compile(r"\bacct_[A-Za-z0-9]{1,64}\b")
 PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}(\[[A-Za-z0-9_ .:-]{0,40}\]){0,3}")
 """A parameter's name, as in `metadata[plan]`. It is logged, so that nothing else is taken for one."""
 REDIRECTS = range(300, 400)
@@ -51,6 +52,15 @@ def as_sync_error(error: Exception) -> SyncError:
 def status_of(error: Exception) -> int | None:
     """The status of the answer that the error is about, None where there was no answer, or it was not read."""
     return error.http_status if isinstance(error, stripe.StripeError) else None
+
+
+def account_named_by(error: SyncError) -> str | None:
+    """Return the id of the account that the text of a 403 names, None if the error is another one or names none."""
+    cause = error.__cause__
+    if not isinstance(cause, stripe.PermissionError):
+        return None
+    named = ACCOUNT.search(cause.user_message or "")
+    return named.group() if named else None
 
 
 def _permission(message: str) -> str:

@@ -23,10 +23,10 @@ from stripe.params import (
 )
 
 from jobs.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
-from jobs.errors import Absent, GiveUp
+from jobs.errors import Absent, GiveUp, Halt
 from jobs.profile import UpdateStripe, normal_form
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
-from jobs.stripe_errors import SDK_ERRORS, as_sync_error, status_of
+from jobs.stripe_errors import SDK_ERRORS, account_named_by, as_sync_error, status_of
 from jobs.stripe_http import CarefulClient, path_of
 from jobs.stripe_models import (
     AccountAnswer,
@@ -140,8 +140,17 @@ class StripeGateway:
         return found
 
     async def account_id(self) -> str:
-        """The id of the account that the key belongs to. Raises SyncError; a restricted key may not read it."""
-        return parse(AccountAnswer, await self._get(ACCOUNT)).id
+        """Return the id of the account that the key belongs to.
+
+        A restricted key often may not read it; then Stripe's refusal names the id. Raises SyncError.
+        """
+        try:
+            return parse(AccountAnswer, await self._get(ACCOUNT)).id
+        except Halt as error:
+            named = account_named_by(error)
+            if named is None:
+                raise
+            return named
 
     async def has_search(self) -> bool:
         """Whether the account has search, by a search for a customer that is not there. Raises SyncError."""

@@ -82,6 +82,8 @@ class StripeSimulator:
         self.restricted_key = restricted_key
         self.missing_permissions: set[str] = set()
         """What the restricted key may not: rak_customer_write, rak_payment_intent_read and so on."""
+        self.names_account = True
+        """Whether a 403 names the account's id, as Stripe's does. May be set."""
         self.requests_per_second = requests_per_second
         self.endpoint_requests_per_second = endpoint_requests_per_second
         self.search_per_second = search_per_second
@@ -137,6 +139,10 @@ class StripeSimulator:
     @search_available.setter
     def search_available(self, available: bool) -> None:
         self.account.customers.search_available = available
+
+    @property
+    def _named_account(self) -> str:
+        return self.account.id if self.names_account else ""
 
     def seed_customer(self, **fields: Any) -> Json:
         """Put a customer in place that has long been there; `deleted=True` for one that is gone.
@@ -246,7 +252,7 @@ class StripeSimulator:
             raise unauthorized(key)
         call.authorized = True
         if key == self.restricted_key and endpoint and endpoint.permission in self.missing_permissions:
-            raise forbidden(key, self.account.id, endpoint.permission)
+            raise forbidden(key, self._named_account, endpoint.permission)
 
     def _spend(self, endpoint: Endpoint) -> None:
         windows = [
@@ -297,7 +303,7 @@ class StripeSimulator:
         if status == 400:
             error = StripeError(400, "Invalid request.")
         elif status == 403:
-            error = forbidden(self.restricted_key, self.account.id, endpoint.permission)
+            error = forbidden(self.restricted_key, self._named_account, endpoint.permission)
         else:
             error = rate_limited("global-concurrency") if status == 429 else broken(status)
         response = _refusal(error)

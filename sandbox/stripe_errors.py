@@ -75,11 +75,12 @@ def unauthorized(key: str) -> StripeError:
 
 
 def forbidden(key: str, account: str, permission: str) -> StripeError:
-    """A restricted key that lacks the permission."""
+    """A restricted key that lacks the permission. Stripe names the account's id; "" leaves it out."""
+    on_account = f" on account '{account}'" if account else ""
     return StripeError(
         403,
-        f"The provided key '{_masked(key)}' does not have the required permissions for this endpoint on "
-        f"account '{account}'. Having the '{permission}' permission would allow this request to continue.",
+        f"The provided key '{_masked(key)}' does not have the required permissions for this endpoint{on_account}. "
+        f"Having the '{permission}' permission would allow this request to continue.",
     )
 
 

@@ -153,7 +153,9 @@ ENDPOINTS = (
         {"customer": "text", "scheduled": "boolean", **_PAGE},
         permission="rak_subscription_read",
     ),
-    Endpoint("account.retrieve", "GET", "/v1/account", {"expand": "list"}),
+    Endpoint(
+        "account.retrieve", "GET", "/v1/account", {"expand": "list"}, permission="rak_accounts_kyc_id_numbers_read"
+    ),
 )
 
 

@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 
 from config.settings import RedisPlace, Settings, SettingsError, load_place, load_settings
-from worker.checkup import Checkup, Found, Line
+from worker.checkup import Checkup, Found, Line, skipped_for
 from worker.connection import open_briefly
 from worker.lifespan import open_services
+from worker.owner_check import OWNER_CHECKS, OwnerSubject
 from worker.redis_checks import REDIS_CHECKS, RedisSubject, redis_error_in_words
 from worker.service_checks import SERVICE_CHECKS, SETTINGS_CHECKS, Services, service_error_in_words
 
@@ -52,11 +53,15 @@ async def _examine(checkup: Checkup) -> AsyncIterator[Line]:
             async for line in checkup.run(REDIS_CHECKS, subject, redis_error_in_words):
                 yield line
     if settings is None:
-        for line in [*checkup.skip(SERVICE_CHECKS, "settings"), *checkup.skip(SETTINGS_CHECKS, "settings")]:
-            yield line
+        names = [check.name for check in (*SERVICE_CHECKS, *OWNER_CHECKS, *SETTINGS_CHECKS)]
+        for name in names:
+            yield checkup.note(name, skipped_for("settings"))
         return
     async with _open(settings) as services:
         async for line in checkup.run(SERVICE_CHECKS, services, service_error_in_words):
+            yield line
+    async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
+        async for line in checkup.run(OWNER_CHECKS, OwnerSubject(settings, redis), redis_error_in_words):
             yield line
     async for line in checkup.run(SETTINGS_CHECKS, settings, service_error_in_words):
         yield line

@@ -30,6 +30,7 @@ from worker.backstage import pages_of
 from worker.intake import take_in
 from worker.loops import Loops
 from worker.metrics import Metrics
+from worker.owner_loop import OwnerLoop
 from worker.pulse import Pulse
 from worker.sampling import Sampler
 from worker.scanner import Scanner
@@ -117,10 +118,13 @@ async def showing(
     redis: ArqRedis,
     metrics: Metrics,
     resources: Resources | None = None,
+    *,
+    owner_follows: bool = False,
 ) -> AsyncIterator[None]:
     """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
 
-    The operator's page is shown by those that have the `resources` to look at a customer with.
+    The operator's page is shown by those that have the `resources` to look at a customer with. With `owner_follows` the
+    process is compared with the owner of its keys once more, because Stripe did not tell its account at the start.
     """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
@@ -138,6 +142,8 @@ async def showing(
         loops.start("pulse", pulse.beat),
         loops.start("watchdog", watchdog.look, CANARY_SECONDS),
     ]
+    if owner_follows:
+        tasks.append(loops.start("owner", OwnerLoop(settings, redis).look))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
@@ -148,13 +154,18 @@ async def showing(
 
 
 @asynccontextmanager
-async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[tuple[Resources, Supervisor]]:
-    """Resources with the loops of a worker running beside them: taking in, calling, renewing leases."""
+async def working(
+    settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
+) -> AsyncIterator[tuple[Resources, Supervisor]]:
+    """Resources with the loops of a worker running beside them: taking in, calling, renewing leases.
+
+    `owner_follows` as `showing` takes it.
+    """
     configure_logs(settings.log_format, settings.log_level)
     async with (
         tracing(metrics) as watch,
         open_resources(settings, redis, watch) as resources,
-        showing("worker", settings, redis, metrics, resources),
+        showing("worker", settings, redis, metrics, resources, owner_follows=owner_follows),
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
@@ -214,12 +225,17 @@ def _digest(*parts: str) -> str:
 
 
 @asynccontextmanager
-async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Metrics) -> AsyncIterator[Scanner]:
-    """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process."""
+async def scanning_on_schedule(
+    settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
+) -> AsyncIterator[Scanner]:
+    """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process.
+
+    `owner_follows` as `showing` takes it.
+    """
     configure_logs(settings.log_format, settings.log_level)
     async with (
         open_scan(settings, redis, metrics) as doors,
-        showing("scanner", settings, redis, metrics),
+        showing("scanner", settings, redis, metrics, owner_follows=owner_follows),
     ):
         scanner = Scanner(doors, settings.scan_schedule)
         tasks = [Loops(redis, settings.key_prefix).start("scan", scanner.scan_if_due)]

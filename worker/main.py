@@ -87,7 +87,9 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
 
 
 async def _start(ctx: dict[str, Any]) -> None:
-    opened = await ctx["stack"].enter_async_context(working(ctx["settings"], ctx["redis"], ctx["metrics"]))
+    opened = await ctx["stack"].enter_async_context(
+        working(ctx["settings"], ctx["redis"], ctx["metrics"], owner_follows=ctx["owner_follows"])
+    )
     ctx["resources"], ctx["supervisor"] = opened
 
 
@@ -95,14 +97,14 @@ async def _stop(ctx: dict[str, Any]) -> None:
     await ctx["stack"].aclose()
 
 
-def worker_settings(settings: Settings) -> type:
-    """The class of settings that arq reads, made of ours."""
+def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
+    """The class of settings that arq reads, made of ours; `owner_follows` as `lifespan.showing` takes it."""
     functions: list[Function] = [
         func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
     ]
     attributes = {
-        **_of_both(settings),
+        **_of_both(settings, owner_follows),
         "functions": functions,
         "queue_name": queue_name(settings.key_prefix),
         "on_startup": _start,
@@ -121,16 +123,16 @@ async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
 
 async def _start_scanner(ctx: dict[str, Any]) -> None:
     ctx["scanner"] = await ctx["stack"].enter_async_context(
-        scanning_on_schedule(ctx["settings"], ctx["redis"], ctx["metrics"])
+        scanning_on_schedule(ctx["settings"], ctx["redis"], ctx["metrics"], owner_follows=ctx["owner_follows"])
     )
 
 
-def scan_worker_settings(settings: Settings) -> type:
-    """The class of settings that arq reads for a scanner, on a queue of its own."""
+def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> type:
+    """The class of settings that arq reads for a scanner, on a queue of its own; see `worker_settings`."""
     # The job's id, for all of Redis, is made of this name and the minute.
     name = f"{settings.key_prefix}:ask_for_a_scan"
     attributes = {
-        **_of_both(settings),
+        **_of_both(settings, owner_follows),
         "cron_jobs": [cron(ask_for_a_scan, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "queue_name": scan_queue_name(settings.key_prefix),
         "on_startup": _start_scanner,
@@ -138,7 +140,7 @@ def scan_worker_settings(settings: Settings) -> type:
     return type("ScanWorkerSettings", (), attributes)
 
 
-def _of_both(settings: Settings) -> dict[str, Any]:
+def _of_both(settings: Settings, owner_follows: bool) -> dict[str, Any]:
     """What both process types tell arq."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     metrics = Metrics()
@@ -150,7 +152,12 @@ def _of_both(settings: Settings) -> dict[str, Any]:
             answered=metrics.redis_answered,
         ),
         # arq calls on_shutdown even if it never came to on_startup.
-        "ctx": {"settings": settings, "metrics": metrics, "stack": AsyncExitStack()},
+        "ctx": {
+            "settings": settings,
+            "metrics": metrics,
+            "stack": AsyncExitStack(),
+            "owner_follows": owner_follows,
+        },
         "on_shutdown": _stop,
         "job_serializer": to_json,
         "job_deserializer": json.loads,
@@ -158,7 +165,7 @@ def _of_both(settings: Settings) -> dict[str, Any]:
     }
 
 
-_PROCESS_TYPES: Final[Mapping[str, tuple[Callable[[], Settings], Callable[[Settings], type]]]] = {
+_PROCESS_TYPES: Final[Mapping[str, tuple[Callable[[], Settings], Callable[[Settings, bool], type]]]] = {
     "WorkerSettings": (load_settings, worker_settings),
     "ScanWorkerSettings": (load_scan_settings, scan_worker_settings),
 }
@@ -177,7 +184,8 @@ def __getattr__(name: str) -> type:
     try:
         settings = load()
         configure_logs(settings.log_format, settings.log_level)
-        for risk in asyncio.run(prepare(settings)):
+        prepared = asyncio.run(prepare(settings))
+        for risk in prepared.risks:
             log.warning("redis_at_risk", risk=risk)
         # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
         logging.getLogger().handlers.clear()
@@ -187,7 +195,7 @@ def __getattr__(name: str) -> type:
         _end(EX_UNAVAILABLE, f"{error}\n")
     except asyncio.CancelledError:
         _end(0)
-    return made_of(settings)
+    return made_of(settings, prepared.account_may_follow)
 
 
 def _stop_on_other_signals() -> None:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import structlog
 from redis.asyncio import Redis
@@ -17,7 +18,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings
 from worker.connection import PATIENCE_SECONDS, PAUSE_SECONDS, open_briefly
 from worker.key_types import wrong_core_keys
-from worker.ownership import refuse_foreign
+from worker.ownership import refuse_foreign, warn_if_unknown
 from worker.redis_access import lacking_rights
 from worker.redis_errors import Trouble, trouble_of_rights, trouble_of_types, trouble_with
 from worker.watchdog import RedisUnfitError, check_redis
@@ -29,8 +30,16 @@ class RedisAwayError(Exception):
     """Redis did not answer for as long as a worker waits for it; the text says what to look at."""
 
 
-async def prepare(settings: Settings) -> list[str]:
-    """Wait for a Redis that is fit, make its keys this deployment's, and return what is at risk, a sentence each.
+@dataclass(frozen=True)
+class Prepared:
+    """What was found out: what is at risk, a sentence each, and whether Stripe may still tell which account it is."""
+
+    risks: list[str]
+    account_may_follow: bool
+
+
+async def prepare(settings: Settings) -> Prepared:
+    """Wait for a Redis that is fit, and make its keys this deployment's.
 
     Raises ForeignDeploymentError if they are another deployment's, and what `wait_for_redis` raises.
     """
@@ -38,10 +47,11 @@ async def prepare(settings: Settings) -> list[str]:
     with _ended_by_sigterm():
         async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
             try:
-                await refuse_foreign(settings, redis)
+                account = await refuse_foreign(settings, redis)
             except RedisError as error:
                 raise RedisAwayError(str(await trouble_with(redis, error))) from error
-    return risks
+    warn_if_unknown(account)
+    return Prepared(risks, account.may_follow)
 
 
 async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:

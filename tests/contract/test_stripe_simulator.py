@@ -265,6 +265,14 @@ async def test_a_missing_permission_is_a_permission_error_that_names_it(
         await restricted.v1.customers.create_async({})
 
 
+async def test_missing_permission_for_the_account_names_the_account(
+    connect: Connect, simulator: StripeSimulator
+) -> None:
+    simulator.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
+    with pytest.raises(stripe.PermissionError, match=f"for this endpoint on account '{simulator.account.id}'"):
+        await connect(simulator.restricted_key).v1.accounts.retrieve_current_async()
+
+
 async def test_a_500_is_an_api_error(client: stripe.StripeClient, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("500"))
     with pytest.raises(stripe.APIError) as raised:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from jobs.ownership import digest_of
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from tests.e2e.commands import customer_sync
@@ -67,7 +68,7 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
     *lines, total = output.splitlines()
     assert lines[0] == "ok       settings           both keys look like test ones"
     assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
-    assert total == "20 ok, 0 warnings, 0 wrong, 1 skipped"
+    assert total == "21 ok, 0 warnings, 0 wrong, 1 skipped"
     (receipts,) = [line for line in lines if line.startswith("ok       receipts ")]
     for decides in ("RECEIPTS=mirror", "Successful payments", "is finalised", "test mode"):
         assert decides in receipts
@@ -272,3 +273,48 @@ async def test_rates_above_what_the_services_take_are_a_warning(box: Sandbox, tm
     assert code == 0
     assert "AUTUMN_MAX_IN_FLIGHT is 20, the service takes 8" in lines["limits"]["text"]
     assert "STRIPE_REQUESTS_PER_SECOND is 80, the service takes 25" in lines["limits"]["text"]
+
+
+async def kept(box: Sandbox, **fields: str) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.hset("customer-sync:owner", mapping=dict(fields.items()))
+
+
+async def test_owner_of_the_keys_is_said_and_not_made(box: Sandbox, tmp_path: Path) -> None:
+    _, lines = await look(box, tmp_path)
+    assert lines["owner"]["text"] == "customer-sync belongs to no deployment yet: the first start makes it this one's"
+    assert await everything_in(box) == {}
+    account = digest_of("stripe", box.stripe.account.id)
+    await kept(box, mode="test", stripe=account)
+    _, lines = await look(box, tmp_path)
+    assert lines["owner"]["verdict"] == "ok"
+    assert lines["owner"]["text"] == (
+        f"customer-sync belongs to test mode and the Stripe account with the digest {account}, as these keys do"
+    )
+
+
+@pytest.mark.parametrize("fields", [{"mode": "live"}, {"mode": "test", "stripe": "0123456789abcdef"}])
+async def test_keys_of_another_deployment_are_wrong(box: Sandbox, tmp_path: Path, fields: dict[str, str]) -> None:
+    await kept(box, **fields)
+    code, lines = await look(box, tmp_path)
+    assert code == 1
+    assert verdicts(lines, "wrong") == {"owner"}
+    assert lines["owner"]["text"].startswith("KEY_PREFIX: customer-sync belongs to a")
+    assert "delete the key customer-sync:owner" in lines["owner"]["fix"]
+
+
+async def test_inbox_of_another_deployment_is_wrong(box: Sandbox, tmp_path: Path) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.set("customer-updates:reader", "other-sync")
+    _, lines = await look(box, tmp_path)
+    assert verdicts(lines, "wrong") == {"owner"}
+    assert "is read by the deployment with KEY_PREFIX=other-sync" in lines["owner"]["text"]
+
+
+async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
+    box.stripe.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
+    box.stripe.names_account = False
+    code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
+    assert code == 0
+    assert verdicts(lines, "warning") == {"owner"}
+    assert "Stripe does not tell it (missing_permission)" in lines["owner"]["text"]

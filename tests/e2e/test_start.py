@@ -93,6 +93,15 @@ async def test_a_worker_whose_user_lacks_rights_ends_with_78_and_the_rule_to_add
     assert (code, "Redis refuses a command (+xadd) to the user of REDIS_URL" in output) == (78, True)
 
 
+@pytest.mark.parametrize("option", ["max_connections=0", "socket_timeout=-1", "health_check_interval=abc"])
+async def test_option_of_redis_without_sense_ends_everything_with_78(box: Sandbox, option: str) -> None:
+    for words in (command_of("worker"), command_of("scanner"), [*CLI, "status"]):
+        code, output = await ended(box, words, REDIS_URL=f"{box.redis.url}?{option}")
+        assert code == 78, output
+        assert f"REDIS_URL: {option.partition('=')[0]}: has to be a" in output
+        assert "Traceback" not in output
+
+
 async def test_a_node_of_a_cluster_ends_a_worker_with_78(box: Sandbox, tmp_path: Path) -> None:
     with cluster_node(tmp_path) as node:
         code, output = await ended(box, command_of("worker"), REDIS_URL=node.url)

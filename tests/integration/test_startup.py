@@ -1,6 +1,7 @@
 """What a worker finds out about Redis before it starts: what a person has to mend, what is at risk, what passes."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -143,17 +144,32 @@ async def test_an_address_without_tls_of_a_port_with_tls_is_refused(server: Embe
         assert said == "Redis speaks TLS at this port. Write rediss:// instead of redis:// in REDIS_URL"
 
 
+async def test_certificate_that_is_not_trusted_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
+    async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
+        said = await refusal(f"rediss://localhost:{port}/0")
+    assert said.startswith(
+        "The certificate of Redis is not trusted, or is for another name (CERTIFICATE_VERIFY_FAILED)"
+    )
+
+
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("bundle", "says"),
     [
-        ("", "The certificate of Redis is not trusted, or is for another name (CERTIFICATE_VERIFY_FAILED)"),
-        ("?ssl_ca_certs=nothing.pem", "A file that REDIS_URL names for TLS cannot be read"),
-        ("?ssl_ca_certs=redis.key", "TLS with Redis fails (NO_CERTIFICATE_OR_CRL_FOUND)"),
+        (None, "A file that REDIS_URL names for TLS cannot be read"),
+        ("no certificate", "TLS with Redis fails (NO_CERTIFICATE_OR_CRL_FOUND)"),
     ],
 )
-async def test_tls_that_cannot_work_is_refused(server: EmbeddedRedis, tmp_path: Path, options: str, says: str) -> None:
-    async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
-        assert (await refusal(f"rediss://localhost:{port}/0{options}")).startswith(says)
+async def test_certificates_that_are_lost_after_the_settings_are_read_are_refused(
+    server: EmbeddedRedis, tmp_path: Path, bundle: str | None, says: str
+) -> None:
+    made = self_signed(tmp_path, "redis", host="localhost")
+    async with tls_before(server.port, made) as port:
+        settings = at(f"rediss://localhost:{port}/0?ssl_ca_certs={made.file}")
+        made.file.unlink()
+        if bundle is not None:
+            made.file.write_text(bundle, encoding="ascii")
+        with pytest.raises(RedisUnfitError, match=f"^{re.escape(says)}"):
+            await wait_for_redis(settings)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n"], ids=["http", "ssh"])

@@ -214,6 +214,16 @@ async def test_a_wrong_key_and_a_missing_permission_halt(simulator: StripeSimula
             await gateway.create("ann", 0, ours)
 
 
+async def test_account_is_known_to_a_key_that_may_not_read_it(simulator: StripeSimulator) -> None:
+    simulator.key = simulator.restricted_key
+    simulator.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
+    async with gateway_to(simulator) as gateway:
+        assert await gateway.account_id() == simulator.account.id
+        simulator.names_account = False
+        with pytest.raises(Halt, match="rak_accounts_kyc_id_numbers_read"):
+            await gateway.account_id()
+
+
 async def test_a_refused_value_and_a_missing_customer_are_told_apart(simulator: StripeSimulator) -> None:
     seeded = simulator.seed_customer()
     async with gateway_to(simulator) as gateway:

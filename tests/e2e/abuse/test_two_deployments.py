@@ -1,5 +1,6 @@
 """Two deployments on one Redis: apart they do not disturb each other, and what they may not share is refused."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -23,6 +24,7 @@ from worker.main import scan_worker_settings
 from worker.supervise import Supervisor
 
 OTHER = "other-sync"
+READS_ACCOUNT = "rak_accounts_kyc_id_numbers_read"
 
 
 @pytest.fixture
@@ -106,6 +108,85 @@ async def test_second_prefix_on_the_same_inbox_is_refused(box: Sandbox) -> None:
     assert f"{INBOX}:reader" in output
     async with worker(box.environment | {"KEY_PREFIX": OTHER, "INBOX_STREAM": "other-inbox"}):
         pass
+
+
+async def test_other_account_is_refused_to_a_key_that_may_not_read_it(box: Sandbox) -> None:
+    box.stripe.missing_permissions.add(READS_ACCOUNT)
+    restricted = {"STRIPE_API_KEY": box.stripe.restricted_key}
+    async with worker(box.environment | restricted) as running:
+        assert not any("account_unknown" in line for line in running.log)
+    box.stripe.account.id = "acct_another"
+    code, output = await ended(box, command_of("worker"), **restricted)
+    assert code == 78, output
+    assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in output
+    assert "acct_another" not in output
+
+
+async def test_account_that_stripe_never_tells_is_warned_of(box: Sandbox) -> None:
+    box.stripe.missing_permissions.add(READS_ACCOUNT)
+    box.stripe.names_account = False
+    async with worker(box.environment | {"STRIPE_API_KEY": box.stripe.restricted_key}) as running:
+        (warning,) = [line for line in running.log if "account_unknown" in line]
+    assert "missing_permission" in warning
+    async with Redis.from_url(box.redis.url) as redis:
+        assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"autumn_key", b"stripe_key"}
+
+
+@pytest.mark.parametrize("process_type", ["worker", "scanner"])
+async def test_account_is_compared_when_stripe_is_back(box: Sandbox, process_type: str) -> None:
+    async with worker(box.environment):
+        pass
+    box.stripe.account.id = "acct_another"
+    box.stripe.switches.add(Fault("503"))
+    async with worker(box.environment, process_type) as running:
+        await running.says("account_unknown")
+        box.stripe.switches.clear()
+        assert await asyncio.wait_for(running.process.wait(), 60) == 78
+    (line,) = [line for line in running.log if "deployment_foreign" in line]
+    assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in line
+    assert not any("Traceback" in line for line in running.log)
+
+
+async def test_account_is_kept_when_stripe_is_back(box: Sandbox) -> None:
+    box.stripe.switches.add(Fault("503"))
+    async with worker(box.environment) as running, Redis.from_url(box.redis.url) as redis:
+        box.stripe.switches.clear()
+        await running.says("account_known")
+        assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
+
+
+async def test_other_deployment_does_not_take_a_prefix_whose_account_is_unknown(box: Sandbox) -> None:
+    box.stripe.switches.add(Fault("503"))
+    async with worker(box.environment):
+        pass
+    box.stripe.switches.clear()
+    box.stripe.key, box.autumn.key = "sk_test_another", "am_sk_test_another"
+    keys = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
+    code, output = await ended(box, command_of("worker"), **keys)
+    assert code == 78, output
+    assert "belongs to a deployment in test mode whose Stripe account is not known" in output
+    assert "another" not in output
+    async with worker(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_another"}):
+        pass
+
+
+@pytest.mark.parametrize("inbox", [f"{OTHER}:dead", f"{OTHER}:mailbox:ann", f"{OTHER}-outcomes"])
+async def test_inbox_that_is_a_key_of_another_deployment_is_refused(box: Sandbox, inbox: str) -> None:
+    async with worker(box.environment | {"KEY_PREFIX": OTHER, "INBOX_STREAM": "other-inbox"}):
+        pass
+    code, output = await ended(box, command_of("worker"), INBOX_STREAM=inbox)
+    assert code == 78, output
+    assert f"INBOX_STREAM: {inbox} is a key of the deployment with KEY_PREFIX={OTHER}" in output
+    assert f"this one has {PREFIX}" in output
+
+
+async def test_inbox_may_begin_with_another_applications_name(box: Sandbox) -> None:
+    async with Redis.from_url(box.redis.url) as redis:
+        await redis.set("shop:owner", "Ann")
+        await redis.hset("crm:owner", "name", "Bob")
+    for prefix, inbox in (("one", "shop:updates"), ("two", "crm:updates")):
+        async with worker(box.environment | {"INBOX_STREAM": inbox, "KEY_PREFIX": prefix}):
+            pass
 
 
 @pytest.mark.parametrize("kind", ["503", "403", "garbage", "hang"])

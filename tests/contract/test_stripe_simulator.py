@@ -1,10 +1,8 @@
 """The simulated Stripe against what Stripe itself publishes: its SDK's parameters, its example objects, its SDK."""
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +15,7 @@ from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from sandbox.stripe_requests import ENDPOINTS, Endpoint
+from tests.contract.fields import stripe_shapes
 
 Connect = Callable[[str], stripe.StripeClient]
 
@@ -72,12 +71,7 @@ def test_an_endpoint_requires_what_the_sdk_requires(endpoint: Endpoint) -> None:
 
 @pytest.fixture(scope="module")
 def examples() -> dict[str, Any]:
-    folder = os.environ.get("CONTRACT_DATA")
-    if folder is None:
-        pytest.skip("CONTRACT_DATA does not name the folder with schemas/stripe-fixtures-2026-07-29.json")
-    text = (Path(folder) / "schemas" / "stripe-fixtures-2026-07-29.json").read_text()
-    resources: dict[str, Any] = json.loads(text)["resources"]
-    return resources
+    return stripe_shapes()
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:

@@ -30,6 +30,8 @@ SDK_PARAMETERS: dict[str, Any] = {
     "payment_intents.list": stripe.params.PaymentIntentListParams,
     "payment_intents.retrieve": stripe.params.PaymentIntentRetrieveParams,
     "payment_intents.update": stripe.params.PaymentIntentUpdateParams,
+    "charges.list": stripe.params.ChargeListParams,
+    "charges.retrieve": stripe.params.ChargeRetrieveParams,
     "subscriptions.list": stripe.params.SubscriptionListParams,
     "subscription_schedules.list": stripe.params.SubscriptionScheduleListParams,
     "account.retrieve": stripe.params.AccountRetrieveCurrentParams,
@@ -43,6 +45,8 @@ HOW_THE_SDK_WRITES = {
     "list": r"\bList\[str\]",
     "map": r"\bDict\[str, str\]",
     "range": r"ParamsCreated\|int",
+    "address": r"Literal\[''\]\|Customer\w+ParamsAddress",
+    "exemption": r"Literal\['exempt', 'none', 'reverse'\]",
 }
 
 

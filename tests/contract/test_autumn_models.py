@@ -1,8 +1,6 @@
 """The models against the table of the twelve fields, which is made from Autumn's own schema."""
 
-import copy
 import json
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -12,6 +10,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from jobs.autumn_models import UpdateCustomerResponse, explain
+from tests.contract.documents import DROPPED, OTHERS, accepts, drawn, fullest, mutated, places, relaxed
 from tests.contract.fields import Json, autumn_schema
 
 WRONG: Final[dict[str, object]] = {
@@ -28,15 +27,6 @@ WRONG: Final[dict[str, object]] = {
     "purchases": None,
     "balances": [],
 }
-Steps = tuple[str | int, ...]
-
-
-def accepts(document: Json) -> bool:
-    try:
-        UpdateCustomerResponse.model_validate_json(json.dumps(document))
-    except ValidationError:
-        return False
-    return True
 
 
 def faults(document: Json) -> str:
@@ -55,68 +45,6 @@ def test_a_customer_without_a_field_or_with_a_wrong_one_is_refused_by_name(field
     assert faults({**customer, field: WRONG[field]}).startswith(f"{field}: should be ")
 
 
-def relaxed(node: Json) -> Json:
-    """The schema with the three differences that the models make on purpose, and no other.
-
-    Enums are open; `remaining` may be negative; a field that may be absent may be null.
-    """
-    if "enum" in node:
-        return {"type": "string"}
-    easier = {key: value for key, value in node.items() if key != "minimum"}
-    if "properties" in node:
-        easier["properties"] = {
-            name: relaxed(inner) if name in node.get("required", []) else {"anyOf": [relaxed(inner), {"type": "null"}]}
-            for name, inner in node["properties"].items()
-        }
-    for key in ("items", "additionalProperties"):
-        if key in node:
-            easier[key] = relaxed(node[key])
-    if "anyOf" in node:
-        easier["anyOf"] = [relaxed(inner) for inner in node["anyOf"]]
-    return easier
-
-
-def fullest(node: Json) -> Json:
-    """A document with each field that the schema knows, each list and each map with one item."""
-    if "anyOf" in node:
-        return fullest(node["anyOf"][0])
-    if "enum" in node:
-        return node["enum"][0]
-    if "properties" in node:
-        return {name: fullest(inner) for name, inner in node["properties"].items()}
-    simple = {"string": "text", "number": 1.5, "boolean": True, "null": None}
-    if node.get("type") in simple:
-        return simple[node["type"]]
-    if node.get("type") == "array":
-        return [fullest(node["items"])]
-    return {"key": fullest(node["additionalProperties"])} if node.get("type") == "object" else "anything"
-
-
-def places(document: Json, here: Steps = ()) -> Iterator[Steps]:
-    """The ways to each value below `document`."""
-    inner = document.items() if isinstance(document, dict) else enumerate(document)
-    for step, value in inner:
-        yield (*here, step)
-        if isinstance(value, (dict, list)):
-            yield from places(value, (*here, step))
-
-
-OTHERS: Final[list[Json]] = [None, True, 0, -1, 1.5, "inf", "", [], {}, [1], {"a": 1}, ["a"]]
-DROPPED: Final = object()
-
-
-def mutated(document: Json, way: Steps, value: object) -> Json:
-    changed = copy.deepcopy(document)
-    place = changed
-    for step in way[:-1]:
-        place = place[step]
-    if value is DROPPED:
-        del place[way[-1]]
-    else:
-        place[way[-1]] = value
-    return changed
-
-
 def test_the_model_refuses_what_the_schema_refuses_at_each_place() -> None:
     judge = Draft202012Validator(relaxed(autumn_schema()))
     document = fullest(autumn_schema())
@@ -133,34 +61,7 @@ def test_the_model_refuses_what_the_schema_refuses_at_each_place() -> None:
     assert min(verdicts.values()) > 500
 
 
-def drawn(node: Json) -> st.SearchStrategy[Json]:
-    """Documents that the schema `node` allows, for as much of JSON schema as Autumn's uses."""
-    if "anyOf" in node:
-        return st.one_of([drawn(inner) for inner in node["anyOf"]])
-    if "enum" in node or "const" in node:
-        return st.sampled_from(node.get("enum", [node.get("const")]))
-    if "properties" in node:
-        fields = {name: drawn(inner) for name, inner in node["properties"].items()}
-        required = {name: fields.pop(name) for name in node.get("required", [])}
-        return st.fixed_dictionaries(required, optional={**fields, "a_field_of_tomorrow": ANYTHING})
-    if node.get("type") == "array":
-        return st.lists(drawn(node["items"]), max_size=2)
-    if node.get("type") == "object":
-        return st.dictionaries(st.text(max_size=5), drawn(node["additionalProperties"]), max_size=2)
-    least = node.get("minimum")
-    simple: dict[str, st.SearchStrategy[Json]] = {
-        "string": st.text(max_size=10),
-        "number": st.floats(least, allow_nan=False, allow_infinity=False) | st.integers(least),
-        "boolean": st.booleans(),
-        "null": st.none(),
-    }
-    return simple[node["type"]] if node else ANYTHING
-
-
-ANYTHING: Final = st.sampled_from([*OTHERS, {"deep": [{"er": None}]}])
-
-
-def test_the_model_agrees_with_the_autumn_schema() -> None:
+def test_the_model_agrees_with_the_schema() -> None:
     judge, relaxed_judge = Draft202012Validator(autumn_schema()), Draft202012Validator(relaxed(autumn_schema()))
     documents = drawn(autumn_schema())
 

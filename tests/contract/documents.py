@@ -65,14 +65,15 @@ DROPPED: Final = object()
 
 
 def mutated(document: Json, way: Steps, value: object) -> Json:
-    changed = copy.deepcopy(document)
-    place = changed
-    for step in way[:-1]:
-        place = place[step]
-    if value is DROPPED:
-        del place[way[-1]]
+    """The document with another value at one place, or without it; the document itself stays as it is."""
+    first, rest = way[0], way[1:]
+    changed = copy.copy(document)
+    if rest:
+        changed[first] = mutated(document[first], rest, value)
+    elif value is DROPPED:
+        del changed[first]
     else:
-        place[way[-1]] = value
+        changed[first] = value
     return changed
 
 

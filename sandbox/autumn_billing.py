@@ -10,8 +10,8 @@ from typing import Any, Final
 from sandbox.autumn_rows import RefusedError, Row
 from sandbox.autumn_stripe import Form
 
-BILLING_DETAILS_SINCE: Final = "2.5"
-"""The first version whose update knows `billing_details`; an older one drops them without a word."""
+_BILLING_DETAILS_SINCE: Final = "2.5"
+"""The first version that knows `billing_details`; an older one drops them without a word."""
 _ON_BY_DEFAULT: Final = "usage_alerts"
 _ADDRESS: Final = ("city", "country", "line1", "line2", "postal_code", "state")
 _NOT_SIMULATED: Final = ("tax_ids", "invoice_settings")
@@ -31,6 +31,16 @@ def changed_billing(before: Row, body: Mapping[str, Any]) -> Row:
     return changes
 
 
+def refuse_billing_details(body: Mapping[str, Any], version: str) -> None:
+    """Refuse what get_or_create of the simulator cannot do: Autumn makes a Stripe customer for billing details.
+
+    Raises:
+        RefusedError: 501.
+    """
+    if body.get("billing_details") and version >= _BILLING_DETAILS_SINCE:
+        raise RefusedError(501, "not_simulated", "This simulator takes billing details with an update only")
+
+
 def stripe_billing_details(stripe_id: str | None, body: Mapping[str, Any], version: str) -> Form:
     """Return the form fields that bring the billing details of a request to the linked Stripe customer.
 
@@ -38,7 +48,7 @@ def stripe_billing_details(stripe_id: str | None, body: Mapping[str, Any], versi
         RefusedError: 400 for a customer that is not linked; 501 for tax ids and invoice settings.
     """
     details = body.get("billing_details")
-    if not details or version < BILLING_DETAILS_SINCE:
+    if not details or version < _BILLING_DETAILS_SINCE:
         return {}
     if not stripe_id:
         raise RefusedError(400, "invalid_request", "billing_details: the customer has no Stripe customer")

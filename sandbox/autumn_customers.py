@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from sandbox import autumn_checks as checks
-from sandbox.autumn_billing import changed_billing, stripe_billing_details
+from sandbox.autumn_billing import changed_billing, refuse_billing_details, stripe_billing_details
 from sandbox.autumn_reads import Behaviour, Reads, found
 from sandbox.autumn_rows import RefusedError, Row, merged_metadata, new_row, shown
 from sandbox.autumn_stripe import Form, StripeCaller, stripe_metadata
@@ -107,6 +107,7 @@ async def get(org: Organisation, body: Body, version: str, *, skips_cache: bool 
 async def get_or_create(org: Organisation, body: Body, version: str) -> Row:
     """`customers.get_or_create`: an existing customer keeps its name and email unless they are empty."""
     checks.check(body, checks.GET_OR_CREATE)
+    refuse_billing_details(body, version)
     customer_id, email = body["customer_id"], body.get("email")
     if customer_id is None and not email:
         raise RefusedError(400, "invalid_request", "Either customer ID or email is required")

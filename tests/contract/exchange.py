@@ -47,7 +47,7 @@ class Exchange:
     now_milliseconds: float = 0
     earlier: list[Sent] = field(default_factory=list)
     """Requests with the same idempotency key."""
-    look: Sent | None = None
+    after: Sent | None = None
     """A `get` of the same customer right after it."""
     replies: list[Reply] = field(default_factory=list)
     """What Stripe answers, in order."""

@@ -74,7 +74,7 @@ LEFT_OUT: Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the table. The lines that are left out have no `before`, no body and no `look`."""
+    """One line of the table. The lines that are left out have no `before`, no body and no `after`."""
 
     name: str
     line: dict[str, Any]
@@ -87,9 +87,9 @@ class Fact:
         return proven
 
     @property
-    def look(self) -> dict[str, Any] | None:
+    def after(self) -> dict[str, Any] | None:
         """What is proven of the `get` right after it."""
-        return self.line.get("look")
+        return self.line.get("after")
 
     @property
     def customer_id(self) -> str | None:
@@ -145,7 +145,7 @@ def exchange_of(fact: Fact, table: dict[str, Fact]) -> Exchange:
         before=line.get("before", []),
         now_milliseconds=line.get("now", 0),
         earlier=[_request(one.line) for one in earlier],
-        look=_request(line["look"]) if "look" in line else None,
+        after=_request(line["after"]) if "after" in line else None,
         replies=[_reply(call, one) for one in (*earlier, fact) for call in one.line.get("stripe", ())],
         asked=[
             _asked(call, organisation, fact.stripe_version)

@@ -35,7 +35,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def _line(recording: Recording, history: History, worlds: dict[str, str]) -> dict[str, Any]:
-    exchange, look = history.exchange(recording), history.look_after(recording)
+    exchange, after = history.exchange(recording), history.get_after(recording)
     base = base_of([_compact(row) for row in exchange.before], recording.body.get("customer_id"))
     line = {
         **_request(exchange.request, recording),
@@ -47,8 +47,8 @@ def _line(recording: Recording, history: History, worlds: dict[str, str]) -> dic
     }
     if recording.endpoint == "get_or_create":
         line["now"] = exchange.now_milliseconds
-    if look is not None and exchange.look is not None and look.file not in facts.LEFT_OUT:
-        line["look"] = {**_request(exchange.look, look), "answer": proven(_answer(look), base)}
+    if after is not None and exchange.after is not None and after.file not in facts.LEFT_OUT:
+        line["after"] = {**_request(exchange.after, after), "answer": proven(_answer(after), base)}
     return {name: value for name, value in line.items() if value not in ([], {}, 0)}
 
 
@@ -59,6 +59,7 @@ def _left_out(recording: Recording) -> dict[str, Any]:
         "path": recording.path,
         "version": recording.headers.get("x-api-version"),
         "answer": {name: value for name, value in answer.items() if value is not None},
+        "stripe": [[call["method"], call["path"], call["status"]] for call in recording.stripe_calls],
     }
 
 

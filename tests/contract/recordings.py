@@ -156,17 +156,17 @@ class History:
 
     def exchange(self, recording: Recording) -> Exchange:
         """The recording as an exchange that can be replayed."""
-        earlier, look = self.with_the_same_key(recording), self.look_after(recording)
+        earlier, after = self.with_the_same_key(recording), self.get_after(recording)
         together = [*earlier, recording]
         limited = recording.status == 429 and recording.header("retry-after")
-        shown = [*recording.rows, *(look.rows if look else [])]
+        shown = [*recording.rows, *(after.rows if after else [])]
         return Exchange(
             organisation=self._organisation(recording),
             request=_sent(recording),
             before=[_seeded(row) for row in self.before(together[0])],
             now_milliseconds=next((row["created_at"] for row in shown), 0),
             earlier=[_sent(one) for one in earlier],
-            look=_sent(look) if look else None,
+            after=_sent(after) if after else None,
             replies=[(call["status"], _said(call, one)) for one in together for call in one.stripe_calls],
             asked=[
                 asked(call["method"], call["path"], call["body"], call["headers"])
@@ -208,18 +208,18 @@ class History:
             return self._before_create(recording)
         return [self._before_update(recording)]
 
-    def look_after(self, recording: Recording) -> Recording | None:
+    def get_after(self, recording: Recording) -> Recording | None:
         """The recorded `get` that comes next and shows what became of this recording's customer."""
         place = self._recordings.index(recording)
-        look = next(iter(self._recordings[place + 1 :]), None)
-        if look is None or look.endpoint != "get" or look.status != 200 or look.env != recording.env:
+        after = next(iter(self._recordings[place + 1 :]), None)
+        if after is None or after.endpoint != "get" or after.status != 200 or after.env != recording.env:
             return None
         if recording.endpoint == "webhook":
-            same = look.answer["stripe_id"] == recording.body["data"]["object"]["id"]
+            same = after.answer["stripe_id"] == recording.body["data"]["object"]["id"]
         else:
             writes = recording.endpoint in ("update", "get_or_create")
-            same = writes and look.body["customer_id"] == recording.body.get("customer_id")
-        return look if same else None
+            same = writes and after.body["customer_id"] == recording.body.get("customer_id")
+        return after if same else None
 
     def with_the_same_key(self, recording: Recording) -> list[Recording]:
         """The earlier requests that carried the same Idempotency-Key."""
@@ -261,13 +261,13 @@ class History:
 
     def _before_event(self, recording: Recording) -> Row:
         """What the next `get` shows, but with another name and email where an update brought these."""
-        look = self.look_after(recording)
-        if look is None:
+        after = self.get_after(recording)
+        if after is None:
             raise LookupError(f"no get follows {recording.file}")
         event = recording.body["data"]["object"]
         copied = ("name", "email") if recording.body["type"] == "customer.updated" else ()
-        brought = {name: _ANOTHER[name] for name in copied if event[name] == look.answer[name]}
-        return {**look.answer, **brought}
+        brought = {name: _ANOTHER[name] for name in copied if event[name] == after.answer[name]}
+        return {**after.answer, **brought}
 
     def _listed(self, recording: Recording) -> list[Row]:
         """Everything that lists of the same customers show, and as many more as the total says.

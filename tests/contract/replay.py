@@ -37,7 +37,7 @@ class Replayed:
     """What the simulator made of an exchange."""
 
     answer: Answer
-    look: Answer | None
+    after: Answer | None
     asked: list[Asked]
     unchanged: bool
     """Whether the simulator's customers are what they were before the request."""
@@ -54,8 +54,8 @@ async def replay(exchange: Exchange) -> Replayed:
             planted = copy.deepcopy(simulator.customers)
             answer = await _send(session, url, exchange.request)
             unchanged, calls = simulator.customers == planted, list(stripe.calls)
-            look = None if exchange.look is None else await _send(session, url, exchange.look)
-    return Replayed(answer, look, calls, unchanged)
+            after = None if exchange.after is None else await _send(session, url, exchange.after)
+    return Replayed(answer, after, calls, unchanged)
 
 
 def _simulator(exchange: Exchange, stripe_url: str) -> AutumnSimulator:

@@ -55,10 +55,10 @@ async def test_the_simulator_does_what_the_table_says(fact: Fact) -> None:
     assert replayed.asked == exchange.asked
     if fact.proven["status"] != 200:
         assert replayed.unchanged or not fact.line["path"].endswith(".update")
-    if fact.look is not None:
-        assert replayed.look is not None
-        look = proven(replayed.look, base)
-        assert facts.counted(look, fact.look["answer"]) == fact.look["answer"]
+    if fact.after is not None:
+        assert replayed.after is not None
+        after = proven(replayed.after, base)
+        assert facts.counted(after, fact.after["answer"]) == fact.after["answer"]
 
 
 def test_the_model_accepts_each_customer_of_the_table() -> None:

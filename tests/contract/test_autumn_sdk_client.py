@@ -176,6 +176,16 @@ async def test_billing_details_reach_the_linked_stripe_customer(service: Service
         await service.call("update", customer_id="bob", billing_details={"tax_exempt": "exempt"})
 
 
+async def test_what_the_simulator_leaves_out_is_said(service: Service) -> None:
+    service.autumn.seed("ann", stripe_id=service.stripe.seed_customer()["id"])
+    tax_ids = {"tax_ids": {"add": [{"type": "eu_vat", "value": "DE123456789"}]}}
+
+    with refused(501, "not_simulated"):
+        await service.call("update", customer_id="ann", billing_details=tax_ids)
+    with refused(501, "not_simulated"):
+        await service.call("get_or_create", customer_id="bob", billing_details={"tax_exempt": "exempt"})
+
+
 async def test_pages_are_walked_to_the_end(service: Service) -> None:
     for second in range(7):
         service.autumn.seed(f"customer-{second}", created_at=second * 1000)

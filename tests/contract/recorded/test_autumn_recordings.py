@@ -34,7 +34,7 @@ def test_every_recording_is_replayed_or_left_out_for_a_reason() -> None:
 @pytest.mark.parametrize("recording", REPLAYED, ids=lambda recording: recording.file)
 async def test_the_simulator_answers_as_recorded(recording: Recording) -> None:
     exchange = HISTORY.exchange(recording)
-    look = HISTORY.look_after(recording)
+    after = HISTORY.get_after(recording)
 
     replayed = await replay(exchange)
 
@@ -42,9 +42,9 @@ async def test_the_simulator_answers_as_recorded(recording: Recording) -> None:
     assert replayed.asked == exchange.asked
     if recording.status != 200 and recording.endpoint == "update":
         assert replayed.unchanged
-    if look is not None and look.file not in LEFT_OUT:
-        assert replayed.look is not None
-        _assert_same(replayed.look, look)
+    if after is not None and after.file not in LEFT_OUT:
+        assert replayed.after is not None
+        _assert_same(replayed.after, after)
 
 
 def test_the_model_accepts_each_recorded_customer() -> None:

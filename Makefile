@@ -66,6 +66,10 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
+.PHONY: contract-facts
+contract-facts: $(READY) ## Write the tables of tests/contract/data from the recordings in CONTRACT_DATA
+	$(BIN)/python -m tests.contract.make_facts
+
 .PHONY: schema
 schema: $(READY) ## Write docs/customer-update.schema.json from the model
 	$(BIN)/python -m jobs.schema > docs/customer-update.schema.json

@@ -2,8 +2,7 @@
 
 It answers as the recordings of the real service say, also where that is unpleasant: it shares Autumn's lack of
 locks, its order of writes, its errors and its echoes. It must import nothing of jobs, worker or config: what checks
-the worker cannot be built from the worker. REST routes, `expand`, setting billing controls and shapes before 2.0
-are left out.
+the worker cannot be built from the worker. REST routes, `expand` and shapes before 2.0 are left out.
 """
 
 import json

@@ -92,6 +92,10 @@ _PROFILE: dict[str, Check] = {
     "metadata": _optional(_nullable(_record)),
     "stripe_id": _optional(_nullable(_text)),
     "send_email_receipts": _optional(_boolean),
+    "currency": _optional(_nullable(_text)),
+    "billing_controls": _optional(_record),
+    "config": _optional(_record),
+    "billing_details": _optional(_record),
 }
 NAMED: dict[str, Check] = {"customer_id": _identifier}
 UPDATE: dict[str, Check] = {**NAMED, **_PROFILE, "new_customer_id": _optional(_nullable(_identifier))}

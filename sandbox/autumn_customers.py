@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from sandbox import autumn_checks as checks
+from sandbox.autumn_billing import changed_billing, refuse_billing_details, stripe_billing_details
 from sandbox.autumn_reads import Behaviour, Reads, found
 from sandbox.autumn_rows import RefusedError, Row, merged_metadata, new_row, shown
 from sandbox.autumn_stripe import Form, StripeCaller, stripe_metadata
@@ -76,13 +77,14 @@ async def update(org: Organisation, body: Body, version: str) -> Row:
     stripe_id = await _checked_link(org, before, body)
     change = body.get("metadata") or {}
     metadata = merged_metadata(before["metadata"], change)
+    details = stripe_billing_details(stripe_id, body, version)
     if stripe_id:
         form = _stripe_form(before, body)
         if org.forwards_metadata and change:
             form |= stripe_metadata(metadata, [key for key, value in change.items() if value is None])
-        await org.stripe.update(stripe_id, form)
+        await org.stripe.update(stripe_id, form | details)
     await asyncio.sleep(org.database_seconds)
-    changes = {name: body[name] for name in _PLAIN_FIELDS if name in body}
+    changes = {name: body[name] for name in _PLAIN_FIELDS if name in body} | changed_billing(before, body)
     if "stripe_id" in body:
         changes["stripe_id"] = stripe_id
     if org.customers.get(kept_under(row)) is not row:
@@ -105,6 +107,7 @@ async def get(org: Organisation, body: Body, version: str, *, skips_cache: bool 
 async def get_or_create(org: Organisation, body: Body, version: str) -> Row:
     """`customers.get_or_create`: an existing customer keeps its name and email unless they are empty."""
     checks.check(body, checks.GET_OR_CREATE)
+    refuse_billing_details(body, version)
     customer_id, email = body["customer_id"], body.get("email")
     if customer_id is None and not email:
         raise RefusedError(400, "invalid_request", "Either customer ID or email is required")
@@ -176,7 +179,7 @@ async def _create(org: Organisation, body: Body) -> Row:
     row = org.blank(body["customer_id"])
     stripe_id = body.get("stripe_id") or None
     plain = {name: body[name] for name in _PLAIN_FIELDS if name in body}
-    given = {**plain, "stripe_id": stripe_id, "metadata": body.get("metadata") or {}}
+    given = {**plain, **changed_billing(row, body), "stripe_id": stripe_id, "metadata": body.get("metadata") or {}}
     _refuse_nul(given)
     org.keep(row)
     write(org, row, given)

@@ -36,7 +36,7 @@ async def list_customers(org: Organisation, body: Body, version: str) -> Row:
     _refuse_later_page(org, body, is_later=offset > 0)
     page = rows[offset : offset + limit]
     return {
-        "list": [shown(row, version) for row in page],
+        "list": [shown(row, version, listed=True) for row in page],
         "total": len(page),
         "total_count": len(listed),
         "total_filtered_count": len(rows),
@@ -54,7 +54,7 @@ def _refuse_later_page(org: Organisation, body: Body, *, is_later: bool) -> None
 def _by_cursor(rows: list[Row], limit: int, version: str) -> Row:
     page = rows[:limit]
     return {
-        "list": [shown(row, version) for row in page],
+        "list": [shown(row, version, listed=True) for row in page],
         "next_cursor": _encoded(page[-1]) if len(rows) > limit else None,
     }
 

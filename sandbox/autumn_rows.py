@@ -12,6 +12,7 @@ Row = dict[str, Any]
 DEFAULT_VERSION = "2.3"
 _OLDEST_VERSION = "2.0"
 _FIRST_BY_CURSOR = "2.3"
+_FIRST_WITH_SOURCE = "2.3"
 _BY_DATE = {"2026-05-13": "2.3", "2026-03-18": "2.2", "2026-03-17": "2.1", "2026-03-16": "2.0"}
 _TOO_OLD_DATES = ("2025-05-05", "2025-04-17", "2025-04-01", "2025-02-01")
 _TOO_OLD = re.compile(r"beta|[01]\.\d")
@@ -75,8 +76,8 @@ def new_row(customer_id: str | None, internal_id: str, created_at: int, env: str
     }
 
 
-def shown(row: Row, version: str) -> Row:
-    """The row as an answer at this version.
+def shown(row: Row, version: str, *, listed: bool = False) -> Row:
+    """The row as an answer at this version. A list names no source of the billing controls.
 
     Raises:
         RefusedError: 501 for what version 2.0 shows in another shape than the later ones.
@@ -89,9 +90,16 @@ def shown(row: Row, version: str) -> Row:
         for name in _GONE_AT_2_0:
             del answer[name]
         return answer | {"scheduled_subscriptions": [], "balances": balances}
+    if version >= _FIRST_WITH_SOURCE and not listed:
+        answer["billing_controls"] = _with_source(row["billing_controls"])
     if row["stripe_id"]:
         answer["processors"] = {"stripe": {"id": row["stripe_id"]}}
     return answer
+
+
+def _with_source(controls: Mapping[str, Any]) -> dict[str, Any]:
+    """The billing controls with their source, the customer itself: the simulator has no plans that bring any."""
+    return {name: [{**each, "source": "customer"} for each in items] for name, items in controls.items()}
 
 
 def merged_metadata(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

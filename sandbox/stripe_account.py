@@ -32,6 +32,8 @@ class Account:
             "customers.retrieve": self.customers.retrieve,
             "payment_intents.list": self.payments.listed,
             "payment_intents.retrieve": self.payments.retrieve,
+            "charges.list": self.payments.listed_charges,
+            "charges.retrieve": self.payments.retrieve_charge,
             "subscriptions.list": self._list_of_none("/v1/subscriptions", "subscription"),
             "subscription_schedules.list": self._list_of_none("/v1/subscription_schedules", "subscription_schedule"),
             "account.retrieve": lambda _id, _params: objects.account(self.id),

@@ -95,6 +95,20 @@ class Payments:
         chosen = newest_first(self.intents, params, "customer")
         return page(chosen, params, url="/v1/payment_intents", kind="payment_intent")
 
+    def listed_charges(self, _id: str, params: Json) -> Json:
+        """`GET /v1/charges`. Raises: StripeError for a limit, a cursor or a customer that is none."""
+        self._customers.check_filter(params)
+        chosen = newest_first(self.charges, params, "customer")
+        if "payment_intent" in params:
+            chosen = [charge for charge in chosen if charge["payment_intent"] == params["payment_intent"]]
+        return page(chosen, params, url="/v1/charges", kind="charge")
+
+    def retrieve_charge(self, charge_id: str, _params: Json) -> Json:
+        """`GET /v1/charges/{id}`. Raises: StripeError when there is none."""
+        if charge_id not in self.charges:
+            raise missing("charge", charge_id)
+        return self.charges[charge_id]
+
     def _present(self, payment_intent_id: str) -> Json:
         if payment_intent_id not in self.intents:
             raise missing("payment_intent", payment_intent_id, param="intent")

@@ -13,13 +13,15 @@ from urllib.parse import parse_qsl
 
 from sandbox.stripe_errors import Json, invalid, not_expandable, unknown_parameter
 
-Kind = Literal["text", "email", "integer", "boolean", "list", "map", "range"]
+Kind = Literal["text", "email", "integer", "boolean", "list", "map", "range", "address", "exemption"]
 
 MOST_METADATA = 50
 _LONGEST = {"email": 512, "receipt_email": 512, "name": 256, "phone": 20}
 _LONGEST_TEXT = 5000
 _LONGEST_METADATA_KEY = 40
 _LONGEST_METADATA_VALUE = 500
+_ADDRESS = {"city", "country", "line1", "line2", "postal_code", "state"}
+_EXEMPTIONS = ("", "exempt", "none", "reverse")
 _RANGE = {"gt", "gte", "lt", "lte"}
 _EMAIL = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)+")
 
@@ -45,12 +47,14 @@ _PAGE: dict[str, Kind] = {
     "starting_after": "text",
 }
 _PROFILE: dict[str, Kind] = {
+    "address": "address",
     "description": "text",
     "email": "email",
     "expand": "list",
     "metadata": "map",
     "name": "text",
     "phone": "text",
+    "tax_exempt": "exemption",
 }
 _PAYMENT: dict[str, Kind] = {
     "description": "text",
@@ -139,6 +143,14 @@ ENDPOINTS = (
         permission="rak_payment_intent_write",
         expands=("latest_charge",),
     ),
+    Endpoint(
+        "charges.list",
+        "GET",
+        "/v1/charges",
+        {"created": "range", "customer": "text", "payment_intent": "text", **_PAGE},
+        permission="rak_charge_read",
+    ),
+    Endpoint("charges.retrieve", "GET", "/v1/charges/{id}", {"expand": "list"}, permission="rak_charge_read"),
     Endpoint(
         "subscriptions.list",
         "GET",
@@ -262,6 +274,23 @@ def _map(name: str, value: Any) -> dict[str, str] | None:
     return value
 
 
+def _address(name: str, value: Any) -> dict[str, str | None] | None:
+    """An address, which replaces the whole; None stands for "", which unsets it."""
+    if value == "":
+        return None
+    if not isinstance(value, dict):
+        raise invalid(name, "Invalid object", "parameter_invalid")
+    for part in value.keys() - _ADDRESS:
+        raise unknown_parameter(f"{name}[{part}]")
+    return {part: _text(f"{name}[{part}]", value.get(part, "")) or None for part in sorted(_ADDRESS)}
+
+
+def _exemption(name: str, value: Any) -> str:
+    if value not in _EXEMPTIONS:
+        raise invalid(name, f"Invalid {name}: must be one of exempt, none, or reverse")
+    return value or "none"
+
+
 def _range(name: str, value: Any) -> dict[str, int]:
     if not isinstance(value, dict):
         moment = _integer(name, value)
@@ -279,4 +308,6 @@ _CHECKS = {
     "list": _list,
     "map": _map,
     "range": _range,
+    "address": _address,
+    "exemption": _exemption,
 }

@@ -1,11 +1,13 @@
 """The events of the simulated Stripe account, and their delivery to one webhook endpoint.
 
-An event is made from a write that already happened; nothing in here reads or changes the account. Deliveries are
-not signed.
+An event is made from a write that already happened; nothing in here reads or changes the account. Each delivery is
+signed as Stripe signs it.
 """
 
 import asyncio
 import copy
+import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -42,6 +44,8 @@ class Webhooks:
         """`clock` gives seconds since the epoch."""
         self.url: str | None = None
         """Where events are sent. None: they are only recorded."""
+        self.secret = "whsec_sandbox"
+        """The endpoint's signing secret."""
         self.delay_seconds: tuple[float, float] | None = (0.0, 0.0)
         """The least and the most that a delivery is late, drawn for each, so that they arrive out of order.
         None: events are held in `pending` until `deliver` or `deliver_all` sends them."""
@@ -171,22 +175,31 @@ class Webhooks:
             if tried:
                 await asyncio.sleep(pause_seconds)
                 pause_seconds *= 2
-            problem = await _post(event, url, session)
+            problem = await self._post(event, url, session)
             if not problem:
                 self.delivered += 1
                 return
         self.undelivered.append(event)
         raise DeliveryError(f"{event['id']} ({event['type']}) was not accepted: {problem}")
 
+    async def _post(self, event: Json, url: str, session: aiohttp.ClientSession) -> str:
+        """Send the event; return why it was not accepted, empty if it was."""
+        payload = json.dumps(event).encode()
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stripe-Signature": signature(payload, self.secret, int(self._clock())),
+        }
+        try:
+            async with session.post(url, data=payload, headers=headers, allow_redirects=False) as answer:
+                return "" if 200 <= answer.status < 300 else f"the endpoint answered {answer.status}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"no answer ({type(error).__name__})"
 
-async def _post(event: Json, url: str, session: aiohttp.ClientSession) -> str:
-    """Send the event; return why it was not accepted, empty if it was."""
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    try:
-        async with session.post(url, data=json.dumps(event).encode(), headers=headers, allow_redirects=False) as answer:
-            return "" if 200 <= answer.status < 300 else f"the endpoint answered {answer.status}"
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return f"no answer ({type(error).__name__})"
+
+def signature(payload: bytes, secret: str, at_seconds: int) -> str:
+    """Return the `Stripe-Signature` of a delivery that is sent at this time, in seconds since the epoch."""
+    signed = hmac.new(secret.encode(), f"{at_seconds}.".encode() + payload, hashlib.sha256).hexdigest()
+    return f"t={at_seconds},v1={signed}"
 
 
 def _previous(change: Change) -> Json:

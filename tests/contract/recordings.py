@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
+from tests.contract.exchange import KEY, STRIPE_KEY, Exchange, Organisation, Row, Sent
+from tests.contract.scripted_stripe import asked
 
 CUSTOMER_FIELDS = (
     "name",
@@ -125,12 +126,67 @@ def load(where: Path) -> list[Recording]:
     return found
 
 
+def _sent(recording: Recording) -> Sent:
+    """The request. The recordings hide the key; a wrong one is told by the answer, which shows its beginning."""
+    headers = dict(recording.headers)
+    if headers.get("Authorization") == "Bearer am_sk_test_***":
+        wrong = recording.answer.get("code") == "invalid_secret_key"
+        key = recording.message.rpartition(" ")[2].replace("*", "x") if wrong else KEY
+        headers["Authorization"] = f"Bearer {key}"
+    return Sent(recording.path, recording.sent, headers, recording.request["method"])
+
+
+def _seeded(row: Row) -> Row:
+    return {name: row[name] for name in ("id", "autumn_id", *CUSTOMER_FIELDS) if name in row}
+
+
+def _said(call: dict[str, Any], recording: Recording) -> dict[str, Any]:
+    """What Stripe answers; the words of an error are those that Autumn passed on."""
+    if call["status"] < 400:
+        return {"object": "customer", "id": recording.answer.get("stripe_id")}
+    return {"error": {"message": recording.message.removeprefix("(Stripe Error) ")}}
+
+
 class History:
     """The recordings in their order, and the questions to ask about what was before and after one of them."""
 
     def __init__(self, recordings: list[Recording]) -> None:
         """Keep the order."""
         self._recordings = recordings
+
+    def exchange(self, recording: Recording) -> Exchange:
+        """The recording as an exchange that can be replayed."""
+        earlier, after = self.with_the_same_key(recording), self.get_after(recording)
+        together = [*earlier, recording]
+        limited = recording.status == 429 and recording.header("retry-after")
+        shown = [*recording.rows, *(after.rows if after else [])]
+        return Exchange(
+            organisation=self._organisation(recording),
+            request=_sent(recording),
+            before=[_seeded(row) for row in self.before(together[0])],
+            now_milliseconds=next((row["created_at"] for row in shown), 0),
+            earlier=[_sent(one) for one in earlier],
+            after=_sent(after) if after else None,
+            replies=[(call["status"], _said(call, one)) for one in together for call in one.stripe_calls],
+            asked=[
+                asked(call["method"], call["path"], call["body"], call["headers"])
+                for one in together
+                for call in one.stripe_calls
+            ],
+            spent=int(recording.header("ratelimit-limit") or 0) if limited else 0,
+            unavailable=recording.status == 503,
+        )
+
+    def _organisation(self, recording: Recording) -> Organisation:
+        calls = recording.stripe_calls
+        keys = [call["headers"]["Authorization"].removeprefix("Bearer ") for call in calls]
+        own_limit = recording.endpoint in ("list", "get", "get_or_create")
+        return Organisation(
+            env=recording.env,
+            stripe_key=None if "no Stripe account linked" in recording.message else next(iter(keys), STRIPE_KEY),
+            updates_per_second=int((not own_limit and recording.header("ratelimit-limit")) or 25),
+            forwards_metadata=any("metadata[" in call["body"].replace("metadata[autumn_", "") for call in calls),
+        )
 
     def before(self, recording: Recording) -> list[Row]:
         """The customers that must have been there."""
@@ -152,18 +208,18 @@ class History:
             return self._before_create(recording)
         return [self._before_update(recording)]
 
-    def look_after(self, recording: Recording) -> Recording | None:
+    def get_after(self, recording: Recording) -> Recording | None:
         """The recorded `get` that comes next and shows what became of this recording's customer."""
         place = self._recordings.index(recording)
-        look = next(iter(self._recordings[place + 1 :]), None)
-        if look is None or look.endpoint != "get" or look.status != 200 or look.env != recording.env:
+        after = next(iter(self._recordings[place + 1 :]), None)
+        if after is None or after.endpoint != "get" or after.status != 200 or after.env != recording.env:
             return None
         if recording.endpoint == "webhook":
-            same = look.answer["stripe_id"] == recording.body["data"]["object"]["id"]
+            same = after.answer["stripe_id"] == recording.body["data"]["object"]["id"]
         else:
             writes = recording.endpoint in ("update", "get_or_create")
-            same = writes and look.body["customer_id"] == recording.body.get("customer_id")
-        return look if same else None
+            same = writes and after.body["customer_id"] == recording.body.get("customer_id")
+        return after if same else None
 
     def with_the_same_key(self, recording: Recording) -> list[Recording]:
         """The earlier requests that carried the same Idempotency-Key."""
@@ -205,13 +261,13 @@ class History:
 
     def _before_event(self, recording: Recording) -> Row:
         """What the next `get` shows, but with another name and email where an update brought these."""
-        look = self.look_after(recording)
-        if look is None:
+        after = self.get_after(recording)
+        if after is None:
             raise LookupError(f"no get follows {recording.file}")
         event = recording.body["data"]["object"]
         copied = ("name", "email") if recording.body["type"] == "customer.updated" else ()
-        brought = {name: _ANOTHER[name] for name in copied if event[name] == look.answer[name]}
-        return {**look.answer, **brought}
+        brought = {name: _ANOTHER[name] for name in copied if event[name] == after.answer[name]}
+        return {**after.answer, **brought}
 
     def _listed(self, recording: Recording) -> list[Row]:
         """Everything that lists of the same customers show, and as many more as the total says.

@@ -1,7 +1,6 @@
-"""A Stripe that says what the recording's Stripe said, and keeps what it was asked.
+"""A Stripe that answers what the recorded Stripe answered, and keeps what it was asked.
 
-It must not know anything of customers: the statuses come from the recording, and the words of an error are those that
-Autumn passed on.
+It must not know anything of customers: the statuses and the words of an error come from the exchange.
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +9,13 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from tests.contract.recordings import Recording
+Reply = tuple[int, dict[str, Any]]
+"""A status and a JSON body."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One call to Stripe, so that a recorded and a simulated one compare."""
+    """One call to Stripe, without what is random in it."""
 
     method: str
     path: str
@@ -26,7 +26,7 @@ class Asked:
 
 
 def asked(method: str, path: str, body: str, headers: dict[str, str]) -> Asked:
-    """A call without what is random in it: the internal id and the end of the Idempotency-Key."""
+    """Return a call without the internal id and the random end of the Idempotency-Key."""
     form = tuple(
         (name, "cus_…" if name == "metadata[autumn_internal_id]" else value)
         for name, value in parse_qsl(body, keep_blank_values=True)
@@ -38,9 +38,9 @@ def asked(method: str, path: str, body: str, headers: dict[str, str]) -> Asked:
 
 @dataclass
 class ScriptedStripe:
-    """Answers the calls of these recordings in their order."""
+    """Gives the replies in their order."""
 
-    recordings: list[Recording]
+    replies: list[Reply]
     calls: list[Asked] = field(default_factory=list)
 
     def app(self) -> web.Application:
@@ -49,25 +49,10 @@ class ScriptedStripe:
         app.router.add_route("*", "/{path:.*}", self._serve)
         return app
 
-    def expected(self) -> list[Asked]:
-        """The calls that the recordings hold."""
-        return [
-            asked(call["method"], call["path"], call["body"], call["headers"])
-            for recording in self.recordings
-            for call in recording.stripe_calls
-        ]
-
     async def _serve(self, request: web.Request) -> web.Response:
         headers = {name: request.headers[name] for name in request.headers}
         self.calls.append(asked(request.method, request.raw_path, await request.text(), headers))
-        script = [(call, one) for one in self.recordings for call in one.stripe_calls]
-        if len(self.calls) > len(script):
+        if len(self.calls) > len(self.replies):
             return web.json_response({"error": {"message": "the recorded Autumn did not call"}}, status=400)
-        call, recording = script[len(self.calls) - 1]
-        return web.json_response(_said(call, recording), status=call["status"])
-
-
-def _said(call: dict[str, Any], recording: Recording) -> dict[str, Any]:
-    if call["status"] < 400:
-        return {"object": "customer", "id": recording.answer.get("stripe_id")}
-    return {"error": {"message": recording.answer["message"].removeprefix("(Stripe Error) ")}}
+        status, body = self.replies[len(self.calls) - 1]
+        return web.json_response(body, status=status)

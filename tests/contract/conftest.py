@@ -1,0 +1,23 @@
+"""The contract tests need nothing from outside, and none of them is ever skipped.
+
+The tests of `recorded` compare with the full recordings and schemas, so they exist only if CONTRACT_DATA names the
+folder that has those. Without it, the tables in `data` hold the simulators and the models to the same facts.
+"""
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.contract import recordings
+
+collect_ignore = [] if recordings.folder() else ["recorded"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a failure of each skipped contract test."""
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"A contract test is never skipped: {report.longrepr}"
+    return report

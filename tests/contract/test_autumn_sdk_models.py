@@ -1,0 +1,168 @@
+"""The model of the twelve fields against the models of Autumn's own Python SDK, which speaks a later version, 2.5.0.
+
+The SDK reads leniently: it takes "true" for true. So it has a say on which fields there are and which may be null, and
+not on how strict a client is.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from autumn_sdk import models as sdk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from jobs.autumn_models import DETAILED, TWELVE, read_customer
+from tests.contract.documents import DROPPED, OTHERS, Steps, drawn, fullest, mutated, places
+from tests.contract.fields import Json, autumn_schema
+
+SDK_MODELS: Final[dict[str, type[BaseModel]]] = {
+    "update": sdk.UpdateCustomerResponse,
+    "get": sdk.GetCustomerResponse,
+    "get_or_create": sdk.Customer,
+    "list": sdk.ListCustomersList,
+}
+"""The SDK's models of a customer, by the endpoint that answers them."""
+NEW_AND_REQUIRED: Final[Json] = {"billing_controls": {}, "licenses": [], "flags": {}}
+NEW_AND_OPTIONAL: Final = {"config", "processors"}
+NEVER_ASKED_FOR: Final = {"plan", "feature"}
+"""What only a request with `expand` is answered, so the worker never sees it."""
+MANY: Final = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+def schema_of(model: type[BaseModel]) -> Json:
+    """Return the twelve fields of the SDK's JSON schema, without references and without what is never asked for."""
+    whole = model.model_json_schema()
+    properties = {name: resolved(whole["properties"][name], whole["$defs"]) for name in TWELVE}
+    return {"type": "object", "properties": properties, "required": list(TWELVE)}
+
+
+def resolved(node: Json, definitions: Json) -> Json:
+    if "$ref" in node:
+        return resolved(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in node:
+        return {"anyOf": [resolved(inner, definitions) for inner in node["anyOf"]]}
+    found = {key: node[key] for key in ("type", "enum", "const", "required") if key in node}
+    if "properties" in node:
+        kept = {name: inner for name, inner in node["properties"].items() if name not in NEVER_ASKED_FOR}
+        found["properties"] = {name: resolved(inner, definitions) for name, inner in kept.items()}
+    for key in ("items", "additionalProperties"):
+        if key in node:
+            found[key] = {} if node[key] is True else resolved(node[key], definitions)
+    return found
+
+
+@pytest.mark.parametrize("name", SDK_MODELS)
+def test_the_sdk_knows_the_twelve_fields_and_what_came_later(name: str) -> None:
+    fields = SDK_MODELS[name].model_fields
+    required = {field for field, info in fields.items() if info.is_required()}
+
+    assert required == {*TWELVE, *NEW_AND_REQUIRED}
+    assert fields.keys() >= {*required, *NEW_AND_OPTIONAL}
+
+
+@pytest.mark.parametrize("name", SDK_MODELS)
+def test_the_model_reads_each_customer_that_the_sdk_describes(name: str) -> None:
+    documents = drawn(schema_of(SDK_MODELS[name]))
+
+    @MANY
+    @given(documents)
+    def reads(document: Json) -> None:
+        assert_same(document, SDK_MODELS[name])
+
+    reads()
+
+
+def test_the_sdk_reads_each_customer_of_the_schema() -> None:
+    documents = drawn(without_expanded(autumn_schema()))
+
+    @MANY
+    @given(documents, st.sampled_from(sorted(SDK_MODELS)))
+    def reads(document: Json, name: str) -> None:
+        assert_same(of_today(document), SDK_MODELS[name])
+
+    reads()
+
+
+def assert_same(document: Json, model: type[BaseModel]) -> None:
+    """Assert that the client and the SDK read the same customer out of the document."""
+    theirs: Any = model.model_validate({**NEW_AND_REQUIRED, **document})
+    ours = read_customer(json.dumps(document).encode())
+
+    assert ours.oddities == ()
+    for field in set(TWELVE) - DETAILED:
+        assert getattr(ours, field) == getattr(theirs, field)
+    for field in ("plan_id", "status", "quantity", "expires_at"):
+        assert [getattr(each, field) for each in ours.subscriptions] == [
+            getattr(each, field) for each in theirs.subscriptions
+        ]
+    assert [each.plan_id for each in ours.purchases] == [each.plan_id for each in theirs.purchases]
+    for field in ("feature_id", "granted", "remaining", "usage", "next_reset_at"):
+        shown = {key: getattr(balance, field) for key, balance in theirs.balances.items()}
+        assert {key: getattr(balance, field) for key, balance in ours.balances.items()} == shown
+
+
+def test_the_model_refuses_what_the_sdk_refuses() -> None:
+    document = of_today(fullest(without_expanded(autumn_schema())))
+    accepted = reader(sdk.UpdateCustomerResponse)
+    refused = 0
+
+    for way in places(document):
+        if way[0] not in TWELVE or is_new(way):
+            continue
+        for value in (*OTHERS, DROPPED):
+            other = mutated(document, way, value)
+            if not accepted(other):
+                refused += 1
+                assert odd(other), (way, value)
+
+    assert refused > 500
+
+
+def is_new(way: Steps) -> bool:
+    """Whether this place in the twelve fields exists since version 2.5.0 only."""
+    return (way[0], way[-1]) == ("subscriptions", "id") or ("rollovers" in way and way[-1] == "granted")
+
+
+def odd(document: Json) -> bool:
+    """Whether the model refuses the document, or names oddities in it."""
+    try:
+        return bool(read_customer(json.dumps(document).encode()).oddities)
+    except ValidationError:
+        return True
+
+
+def reader(model: type[BaseModel]) -> Callable[[Json], bool]:
+    def accepted(document: Json) -> bool:
+        try:
+            model.model_validate(document)
+        except ValidationError:
+            return False
+        return True
+
+    return accepted
+
+
+def without_expanded(node: Json) -> Json:
+    """The schema without what only a request with `expand` is answered."""
+    if isinstance(node, list):
+        return [without_expanded(inner) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {name: without_expanded(inner) for name, inner in node.items()}
+    if "properties" in kept:
+        kept["properties"] = {name: inner for name, inner in kept["properties"].items() if name not in NEVER_ASKED_FOR}
+    return kept
+
+
+def of_today(document: Json) -> Json:
+    """The document with what version 2.5.0 requires inside the twelve fields and beside them."""
+    subscriptions = [{"id": "sub", **each} for each in document["subscriptions"]]
+    balances = copy.deepcopy(document["balances"])
+    for balance in balances.values():
+        for rollover in balance.get("rollovers", ()):
+            rollover["granted"] = 1
+    return {**NEW_AND_REQUIRED, **document, "subscriptions": subscriptions, "balances": balances}

@@ -1,0 +1,294 @@
+"""Stripe's own Python SDK as a client of the simulated Stripe, by its sync and its async methods.
+
+The async methods use aiohttp, as the worker does. The sync methods run in a thread, because the simulator serves in the
+event loop of the test.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import stripe
+
+from sandbox.faults import Fault
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+from tests.e2e.processes import wait_until
+
+ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
+
+
+@dataclass(frozen=True)
+class Api:
+    """Stripe's SDK for one key."""
+
+    client: stripe.StripeClient
+    is_async: bool
+
+    async def call(self, name: str, *arguments: Any) -> Any:
+        """Call a method by its name, as customers.create."""
+        resource, _, method = name.partition(".")
+        service = getattr(self.client.v1, resource)
+        if self.is_async:
+            return await getattr(service, f"{method}_async")(*arguments)
+        return await asyncio.to_thread(getattr(service, method), *arguments)
+
+    async def walked(self, pages: Any) -> list[Any]:
+        """Return each object of this page and of those after it."""
+        if self.is_async:
+            return [each async for each in pages.auto_paging_iter()]
+        return await asyncio.to_thread(lambda: list(pages.auto_paging_iter()))
+
+
+@dataclass(frozen=True)
+class Service:
+    """The simulator and how to connect to it."""
+
+    simulator: StripeSimulator
+    connect: Callable[..., Api]
+
+
+@pytest_asyncio.fixture(params=["sync", "async"])
+async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    stripe.enable_telemetry = False
+    simulator, is_async = StripeSimulator(), request.param == "async"
+    async with serving(simulator.app()) as url, aiohttp.ClientSession() as session:
+
+        def connect(key: str = simulator.key, *, timeout: float = 80, retries: int = 0) -> Api:
+            http = (
+                stripe.AIOHTTPClient(session=session, timeout=aiohttp.ClientTimeout(total=timeout))
+                if is_async
+                else stripe.RequestsClient(timeout=timeout)
+            )
+            client = stripe.StripeClient(
+                key, base_addresses={"api": url}, http_client=http, max_network_retries=retries
+            )
+            return Api(client, is_async)
+
+        yield Service(simulator, connect)
+
+
+@pytest.fixture
+def simulator(service: Service) -> StripeSimulator:
+    return service.simulator
+
+
+@pytest.fixture
+def api(service: Service) -> Api:
+    return service.connect()
+
+
+async def test_a_customer_is_created_retrieved_updated_listed_searched_and_deleted(api: Api) -> None:
+    made = await api.call("customers.create", {"email": "ann@example.com", "metadata": {"autumn_id": "ann", "a": "x"}})
+    updated = await api.call("customers.update", made.id, {"name": "Ann & Bob [x]=ü", "metadata": {"a": ""}})
+    assert updated.name == "Ann & Bob [x]=ü"
+    assert json.loads(str(updated.metadata)) == {"autumn_id": "ann"}
+    assert (await api.call("customers.retrieve", made.id)).email == "ann@example.com"
+    listed = await api.call("customers.list", {"email": "ann@example.com", "created": {"gte": made.created}})
+    found = await api.call("customers.search", {"query": "metadata['autumn_id']:'ann' AND email:'ANN@example.com'"})
+    assert [made.id] == [each.id for each in listed.data] == [each.id for each in found.data]
+    assert (await api.call("customers.delete", made.id)).deleted
+    assert not (await api.call("customers.list")).data
+
+
+async def test_each_field_of_a_customer_is_updated_and_cleared(api: Api) -> None:
+    fields = {"name": "Ann", "email": "ann@example.com", "phone": "1", "description": "d", "address": ADDRESS}
+    made = await api.call("customers.create", {**fields, "tax_exempt": "reverse", "metadata": {"a": "1", "b": "2"}})
+    assert (made.name, made.email, made.phone, made.description) == ("Ann", "ann@example.com", "1", "d")
+    assert (made.address.city, made.address.state, made.tax_exempt) == ("Berlin", None, "reverse")
+
+    cleared = await api.call("customers.update", made.id, {**dict.fromkeys(fields, ""), "metadata": ""})
+
+    assert [getattr(cleared, field) for field in fields] == [None] * len(fields)
+    assert json.loads(str(cleared.metadata)) == {}
+
+
+async def test_the_raw_request_of_the_sdk_does_the_same(api: Api, simulator: StripeSimulator) -> None:
+    arguments: Any = {"metadata": {"autumn_id": "ann"}, "idempotency_key": "autumn:create:1"}
+    if api.is_async:
+        made = await api.client.raw_request_async("post", "/v1/customers", **arguments)
+    else:
+        made = await asyncio.to_thread(api.client.raw_request, "post", "/v1/customers", **arguments)
+    assert simulator.customers[made.data["id"]]["metadata"] == {"autumn_id": "ann"}
+    assert simulator.calls[-1].idempotency_key == "autumn:create:1"
+
+
+@pytest.mark.parametrize("email", ["ann+plus@example.com", "a%26b&c=d#e@example.com", "ü'x@exämple.com"])
+async def test_an_address_of_any_letters_arrives_as_it_is(api: Api, email: str) -> None:
+    made = await api.call("customers.create", {"email": email})
+    assert made.email == email
+    assert [each.id for each in (await api.call("customers.list", {"email": email})).data] == [made.id]
+    quoted = email.replace("'", r"\'")
+    assert (await api.call("customers.search", {"query": f"email:'{quoted}'"})).data[0].id == made.id
+
+
+async def test_pages_are_walked_to_the_end(api: Api, simulator: StripeSimulator) -> None:
+    seeded = [simulator.seed_customer(created=second, name="Ann")["id"] for second in range(7)]
+    listed = await api.walked(await api.call("customers.list", {"limit": 3}))
+    found = await api.walked(await api.call("customers.search", {"query": "name:'ann'", "limit": 3}))
+    assert [each.id for each in listed] == [each.id for each in found] == seeded[::-1]
+
+
+async def test_a_page_before_another_is_listed(api: Api, simulator: StripeSimulator) -> None:
+    seeded = [simulator.seed_customer(created=second)["id"] for second in range(4)]
+    page = await api.call("customers.list", {"ending_before": seeded[0], "limit": 2})
+    assert ([each.id for each in page.data], page.has_more) == ([seeded[2], seeded[1]], True)
+
+
+async def test_a_deleted_customer_is_retrieved_without_an_email(api: Api, simulator: StripeSimulator) -> None:
+    gone = simulator.seed_customer(deleted=True)
+    retrieved = await api.call("customers.retrieve", gone["id"])
+    assert retrieved.deleted
+    assert not hasattr(retrieved, "email")
+
+
+async def test_a_payment_intent_keeps_its_receipt_email(api: Api) -> None:
+    made = await api.call("payment_intents.create", {"amount": 500, "currency": "usd"})
+    assert (await api.call("payment_intents.update", made.id, {"receipt_email": "ann@example.com"})).receipt_email
+    assert (await api.call("payment_intents.update", made.id, {"receipt_email": ""})).receipt_email is None
+    listed = await api.call("payment_intents.list", {"created": {"gte": made.created}})
+    assert [made.id] == [each.id for each in listed.data]
+
+
+async def test_a_payment_intent_comes_with_its_charge(api: Api, simulator: StripeSimulator) -> None:
+    seeded = simulator.seed_payment_intent(status="succeeded", created=100, succeeded_at=160)
+    retrieved = await api.call("payment_intents.retrieve", seeded["id"], {"expand": ["latest_charge"]})
+    (listed,) = (await api.call("payment_intents.list", {"expand": ["data.latest_charge"]})).data
+    for charge in (retrieved.latest_charge, listed.latest_charge):
+        assert isinstance(charge, stripe.Charge)
+        assert (charge.id, charge.created) == (seeded["latest_charge"], 160)
+    with pytest.raises(stripe.InvalidRequestError, match=r"cannot be expanded \(amount\)"):
+        await api.call("payment_intents.retrieve", seeded["id"], {"expand": ["amount"]})
+
+
+async def test_charges_are_listed_and_retrieved(api: Api, simulator: StripeSimulator) -> None:
+    ann = simulator.seed_customer()["id"]
+    intents = [simulator.seed_payment_intent(status="succeeded", customer=who, created=1) for who in (ann, None)]
+    listed = await api.walked(await api.call("charges.list", {"limit": 1}))
+    assert {each.id for each in listed} == {intent["latest_charge"] for intent in intents}
+    (of_ann,) = (await api.call("charges.list", {"customer": ann})).data
+    (of_intent,) = (await api.call("charges.list", {"payment_intent": intents[0]["id"]})).data
+    retrieved = await api.call("charges.retrieve", of_ann.id)
+    assert of_ann.id == of_intent.id == retrieved.id
+    assert (retrieved.payment_intent, retrieved.paid) == (intents[0]["id"], True)
+    with pytest.raises(stripe.InvalidRequestError, match="No such charge: 'ch_none'"):
+        await api.call("charges.retrieve", "ch_none")
+
+
+@pytest.mark.parametrize("name", ["update", "retrieve", "delete"])
+async def test_a_missing_customer_is_resource_missing(api: Api, name: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match="No such customer: 'cus_none'") as raised:
+        await api.call(f"customers.{name}", "cus_none")
+    assert (raised.value.http_status, raised.value.code) == (404, "resource_missing")
+
+
+async def test_a_deleted_customer_cannot_be_updated(api: Api, simulator: StripeSimulator) -> None:
+    gone = simulator.seed_customer(deleted=True)
+    with pytest.raises(stripe.InvalidRequestError, match="No such customer"):
+        await api.call("customers.update", gone["id"], {"name": "Ann"})
+
+
+@pytest.mark.parametrize(
+    ("params", "param", "code"),
+    [
+        ({"email": "foo@com"}, "email", "email_invalid"),
+        ({"name": "x" * 257}, "name", "parameter_invalid_string_length"),
+        ({"nickname": "x"}, "nickname", "parameter_unknown"),
+        ({"tax_exempt": "perhaps"}, "tax_exempt", "parameter_invalid"),
+        ({"address": {"planet": "Earth"}}, "address[planet]", "parameter_unknown"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_parameter_is_named(api: Api, params: Any, param: str, code: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as raised:
+        await api.call("customers.create", params)
+    assert (raised.value.http_status, raised.value.param, raised.value.code) == (400, param, code)
+
+
+async def test_the_code_of_a_rate_limit_is_in_its_error_only(api: Api, simulator: StripeSimulator) -> None:
+    simulator.endpoint_requests_per_second = 0
+    with pytest.raises(stripe.RateLimitError) as raised:
+        await api.call("customers.list")
+    error = raised.value
+    assert error.code is None
+    assert error.error is not None
+    assert error.error.code == "rate_limit"
+    assert error.headers is not None
+    assert error.headers["Stripe-Rate-Limited-Reason"] == "endpoint-rate"
+    assert "Retry-After" not in error.headers
+
+
+async def test_a_key_replays_the_first_answer(api: Api, simulator: StripeSimulator) -> None:
+    options = {"idempotency_key": "autumn:1"}
+    first = await api.call("customers.create", {"name": "A"}, options)
+    second = await api.call("customers.create", {"name": "A"}, options)
+    assert first.id == second.id
+    assert len(simulator.customers) == 1
+    assert second.last_response.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_a_key_that_is_used_for_something_else_is_an_idempotency_error(api: Api) -> None:
+    await api.call("customers.create", {"name": "A"}, {"idempotency_key": "autumn:1"})
+    with pytest.raises(stripe.IdempotencyError):
+        await api.call("customers.create", {"name": "B"}, {"idempotency_key": "autumn:1"})
+
+
+async def test_a_wrong_key_is_an_authentication_error(service: Service) -> None:
+    with pytest.raises(stripe.AuthenticationError, match="Invalid API Key"):
+        await service.connect("sk_test_another_account").call("customers.list")
+
+
+async def test_a_missing_permission_is_a_permission_error_that_names_it(service: Service) -> None:
+    service.simulator.missing_permissions.add("rak_customer_write")
+    restricted = service.connect(service.simulator.restricted_key)
+    await restricted.call("customers.list")
+    with pytest.raises(stripe.PermissionError, match="rak_customer_write"):
+        await restricted.call("customers.create", {})
+
+
+async def test_missing_permission_for_account_names_account(service: Service) -> None:
+    service.simulator.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
+    restricted = service.connect(service.simulator.restricted_key)
+    with pytest.raises(stripe.PermissionError, match=f"for this endpoint on account '{service.simulator.account.id}'"):
+        await restricted.call("accounts.retrieve_current")
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "garbage"])
+async def test_a_server_error_and_no_json_are_api_errors(api: Api, simulator: StripeSimulator, kind: Any) -> None:
+    simulator.switches.add(Fault(kind))
+    with pytest.raises(stripe.APIError) as raised:
+        await api.call("customers.list")
+    assert raised.value.http_status == (200 if kind == "garbage" else int(kind))
+
+
+@pytest.mark.parametrize("kind", ["cut", "lost"])
+async def test_a_cut_connection_is_a_connection_error(api: Api, simulator: StripeSimulator, kind: Any) -> None:
+    simulator.switches.add(Fault(kind))
+    with pytest.raises(stripe.APIConnectionError):
+        await api.call("customers.create", {"name": "Ann"})
+    assert len(simulator.customers) == (1 if kind == "lost" else 0)
+
+
+async def test_a_time_out_is_a_connection_error_and_the_write_may_follow(service: Service) -> None:
+    simulator = service.simulator
+    simulator.switches.add(Fault("hang", seconds=0.4, times=1))
+    with pytest.raises(stripe.APIConnectionError):
+        await service.connect(timeout=0.1).call("customers.create", {"name": "Ann"})
+
+    async def written() -> bool:
+        return len(simulator.customers) == 1
+
+    await wait_until(written)
+
+
+async def test_the_sdk_retries_with_the_same_key(service: Service) -> None:
+    simulator = service.simulator
+    simulator.switches.add(Fault("lost", times=1))
+    made = await service.connect(retries=2).call("customers.create", {"name": "Ann"})
+    assert list(simulator.customers) == [made.id]
+    assert len({call.idempotency_key for call in simulator.calls}) == 1

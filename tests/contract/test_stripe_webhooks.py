@@ -1,0 +1,102 @@
+"""The signed webhooks of the simulated Stripe, checked by Stripe's own SDK."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+import stripe
+from aiohttp import web
+
+from sandbox.serve import serving
+from sandbox.stripe import StripeSimulator
+
+SECRET = "whsec_contract"
+Delivery = tuple[bytes, str]
+
+
+class Endpoint:
+    """A webhook endpoint that keeps what it gets, and refuses the first of them if told so."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+        self.refusals = 0
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/", self._receive)
+        return app
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        self.deliveries.append((await request.read(), request.headers["Stripe-Signature"]))
+        self.refusals -= 1
+        return web.Response(status=500 if self.refusals >= 0 else 200)
+
+
+@pytest_asyncio.fixture
+async def endpoint() -> AsyncIterator[tuple[StripeSimulator, Endpoint]]:
+    simulator, endpoint = StripeSimulator(), Endpoint()
+    simulator.webhooks.secret = SECRET
+    async with serving(endpoint.app()) as url, serving(simulator.app()):
+        simulator.webhooks.url = url
+        yield simulator, endpoint
+
+
+async def test_each_event_is_constructed_from_its_delivery(endpoint: tuple[StripeSimulator, Endpoint]) -> None:
+    simulator, receiver = endpoint
+    customer = simulator.seed_customer(name="Ann")["id"]
+    simulator.edit(customer, name="Bea", email="bea@example.com")
+    simulator.delete(customer)
+    await simulator.webhooks.settled()
+
+    events = [stripe.Webhook.construct_event(*delivery, SECRET) for delivery in receiver.deliveries]
+
+    by_type = {event.type: event for event in events}
+    assert by_type.keys() == {"customer.updated", "customer.deleted"}
+    updated = by_type["customer.updated"]
+    assert (updated.data.object["id"], updated.data.object["name"]) == (customer, "Bea")
+    assert json.loads(str(updated.data.previous_attributes)) == {"name": "Ann", "email": None}
+    assert all(isinstance(event, stripe.Event) for event in events)
+
+
+async def test_the_client_constructs_the_same_event(endpoint: tuple[StripeSimulator, Endpoint]) -> None:
+    simulator, receiver = endpoint
+    simulator.edit(simulator.seed_customer()["id"], name="Ann")
+    await simulator.webhooks.settled()
+
+    event = stripe.StripeClient(simulator.key).construct_event(*receiver.deliveries[0], SECRET)
+
+    assert event.id == simulator.webhooks.events[0]["id"]
+
+
+@pytest.mark.parametrize("fault", ["secret", "body", "age"])
+async def test_another_secret_a_changed_body_and_an_old_delivery_are_refused(
+    endpoint: tuple[StripeSimulator, Endpoint], fault: str
+) -> None:
+    simulator, receiver = endpoint
+    simulator.edit(simulator.seed_customer()["id"], name="Ann")
+    await simulator.webhooks.settled()
+    (body, signature), secret, tolerance = receiver.deliveries[0], SECRET, 300
+    if fault == "secret":
+        secret = "whsec_other"
+    elif fault == "body":
+        body = body.replace(b"Ann", b"Eve")
+    else:
+        tolerance = -1
+
+    with pytest.raises(stripe.SignatureVerificationError):
+        stripe.Webhook.construct_event(body, signature, secret, tolerance=tolerance)
+
+
+async def test_each_try_of_a_delivery_is_signed(endpoint: tuple[StripeSimulator, Endpoint]) -> None:
+    simulator, receiver = endpoint
+    receiver.refusals = 1
+    simulator.webhooks.retry_pause_seconds = 0
+    simulator.edit(simulator.seed_customer()["id"], name="Ann")
+    await simulator.webhooks.settled()
+
+    (first, _), (second, _) = receiver.deliveries
+    assert first == second
+    for delivery in receiver.deliveries:
+        assert stripe.Webhook.construct_event(*delivery, SECRET).created <= time.time()

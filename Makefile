@@ -41,7 +41,7 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.tools
 	$(BIN)/python -m pytest --numprocesses 3 -m "not alone" $(PYTEST_OPTIONS)
 	$(BIN)/python -m pytest -m alone
 

@@ -1,4 +1,4 @@
-"""Each alert of docs/alerts.yml fires in promtool over what a real worker shows in the state it is about, and not before.
+"""Each alert of docs/alerts.yml fires in promtool over what a real worker shows in the state that it is about.
 
 How long each alert waits and which values it allows is in `tests/unit/test_alert_rules.py`.
 """

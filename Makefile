@@ -25,7 +25,7 @@ help: ## Show what can be made
 
 # uv installs in seconds what takes pip a minute. If it cannot be had or fails, pip does it: from the same hashed lock.
 INSTALL_WITH_UV = $(PIP) --require-hashes -r requirements-uv.txt \
-  && $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$(PIP_INDEX_URL)") $(BIN)/uv pip install --quiet --python $(BIN)/python \
+  && $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$(PIP_INDEX_URL)") UV_HTTP_RETRIES=1 $(BIN)/uv pip install --quiet --python $(BIN)/python \
     --require-hashes -r requirements-dev.txt \
   && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 INSTALL_WITH_PIP = echo "uv could not install them: pip does, which takes a minute or two …" \

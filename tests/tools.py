@@ -26,13 +26,14 @@ class NoToolError(Exception):
 class Tool:
     """A program: the names it may have, the variable that names another, and how to get it.
 
-    `install` is tried if the program is missing and apt-get is there; it may fail.
+    `install` is tried if the program is missing and apt-get is there; it may fail. If it `needs_root`, only as root.
     """
 
     names: tuple[str, ...]
     variable: str
     what_to_do: str
     install: Callable[[], None]
+    needs_root: bool
 
     def find(self) -> str:
         """Return the program's path. Raises: NoToolError."""
@@ -46,8 +47,7 @@ class Tool:
 
 
 def _install_chromium() -> None:
-    if os.geteuid() == 0:
-        _apt_get("install", "--yes", "--no-install-recommends", "chromium")
+    _apt_get("install", "--yes", "--no-install-recommends", "chromium")
 
 
 def _take_promtool() -> None:
@@ -77,6 +77,7 @@ CHROMIUM: Final = Tool(
         "apt-get install chromium; macOS: brew install --cask google-chrome), or name the program in CHROMIUM."
     ),
     install=_install_chromium,
+    needs_root=True,
 )
 PROMTOOL: Final = Tool(
     names=("promtool",),
@@ -87,6 +88,7 @@ PROMTOOL: Final = Tool(
         "program in PROMTOOL."
     ),
     install=_take_promtool,
+    needs_root=False,
 )
 TOOLS: Final = (CHROMIUM, PROMTOOL)
 
@@ -104,9 +106,11 @@ def missing(tools: Iterable[Tool]) -> dict[Tool, str]:
 
 def main() -> None:
     """Install what is missing if that is possible, and say what is missing then."""
-    if (wanted := missing(TOOLS)) and shutil.which("apt-get"):
+    is_root = os.geteuid() == 0
+    wanted = [tool for tool in missing(TOOLS) if is_root or not tool.needs_root]
+    if wanted and shutil.which("apt-get"):
         print(f"Installing {' and '.join(tool.names[0] for tool in wanted)} with apt-get …", flush=True)
-        if os.geteuid() == 0:
+        if is_root:
             _apt_get("update")
         for tool in wanted:
             tool.install()

@@ -7,6 +7,7 @@ import asyncio
 import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from tests.browser.chromium import open_page, running_chromium
 from tests.browser.reports import finding, report_of
 from tests.conftest import World, doors
 from tests.operator import busy_day, operator_page, sign_in
+from tests.tools import NoToolError
 from worker.scan_page import write_page
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -96,4 +98,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except NoToolError as error:
+        sys.exit(str(error))

@@ -71,7 +71,7 @@ class Others:
                 self.done["updates by other apps" if planned.by == "app" else "edits in Stripe's dashboard"] += 1
                 if self.announces_all and planned.by == "person":
                     await asyncio.sleep(self.webhook_seconds + MARGIN_SECONDS)
-                    while self._is_announced(planned.customer):
+                    while self._is_announced(planned.customer):  # noqa: ASYNC110 - it happens in the simulators
                         await asyncio.sleep(PAUSE_SECONDS)
                 return Written(planned.customer, planned.by, changes)
             self.done["writes of others made again"] += 1

@@ -10,6 +10,12 @@ READY := $(VENV)/.ready
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3 python3.13 python3.14,\
   $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 SOURCES := config jobs worker sandbox tests
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NO_PYTHON := Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
+  python3 python3-venv; macOS: brew install python@3.12), or name one: make PYTHON=/its/path
+NO_PACKAGES := The packages could not be installed; the lines above say which one, and why. If no index answers: the \
+  set-up needs a network, or a mirror that pip is configured for. If a compiler is missing: there is no wheel for this \
+  system, so install one (Debian and Ubuntu: apt-get install build-essential python3-dev; macOS: xcode-select --install)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links
 
@@ -17,11 +23,25 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-$(READY): requirements-dev.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with venv is needed: install it, or say make PYTHON=/its/path"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# uv installs in seconds what takes pip a minute. If it cannot be had or fails, pip does it: from the same hashed lock.
+INSTALL_WITH_UV = $(PIP) --require-hashes -r requirements-uv.txt \
+  && $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$(PIP_INDEX_URL)") UV_HTTP_RETRIES=1 $(BIN)/uv pip install --quiet --python $(BIN)/python \
+    --require-hashes -r requirements-dev.txt \
+  && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+INSTALL_WITH_PIP = echo "uv could not install them: pip does, which takes a minute or two …" \
+  && $(PIP) --no-deps --no-compile --require-hashes -r requirements-dev.txt \
+  && $(PIP) --no-deps --no-build-isolation --editable .
+
+WARM := arq.cli, worker.main, worker.startup, sandbox.demo, pytest, hypothesis, playwright.async_api
+
+$(READY): requirements-dev.txt requirements-uv.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)"; exit 1; }
+	@echo "Set-up, 1 of 3: a virtual environment in $(VENV), with $(PYTHON) …"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(NO_PYTHON)"; exit 1; }
+	@echo "Set-up, 2 of 3: the packages of requirements-dev.txt, 400 MB if none of them is in a cache yet …"
+	@{ $(INSTALL_WITH_UV); } || { $(INSTALL_WITH_PIP); } || { echo "$(NO_PACKAGES)"; exit 1; }
+	@echo "Set-up, 3 of 3: compiling what the first run and the tests import …"
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(WARM)"
 	@touch $@
 
 .PHONY: setup
@@ -41,7 +61,7 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.tools
 	$(BIN)/python -m pytest --numprocesses 3 -m "not alone" $(PYTEST_OPTIONS)
 	$(BIN)/python -m pytest -m alone
 
@@ -80,8 +100,9 @@ pictures: $(READY) ## Take the README's pictures again: of make run, and of the 
 	$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock
-lock: $(READY) ## Compile the locks anew from pyproject.toml: the worker's, the one with traces, the developers'
-	$(BIN)/python -m pip install --quiet uv
+lock: $(READY) ## Compile the locks from pyproject.toml: the worker's, the one with traces, the developers', and uv's
+	$(PIP) uv
+	echo uv | $(COMPILE) - --output-file requirements-uv.txt
 	$(COMPILE) pyproject.toml --output-file requirements.txt
 	$(COMPILE) --constraints requirements.txt --extra otel pyproject.toml --output-file requirements-otel.txt
 	$(COMPILE) --constraints requirements-otel.txt --extra otel --extra dev \

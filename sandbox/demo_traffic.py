@@ -19,8 +19,9 @@ STRANGERS: Final = 2
 FURTHER: Final = 121
 BURST: Final = 100
 DUPLICATES: Final = 8
-TRAFFIC_SECONDS: Final = 6.0
-BURST_AT_SECONDS: Final = 2.0
+FIRST_SECONDS: Final = 2.0
+TRAFFIC_SECONDS: Final = 3.0
+BURST_AT_SECONDS: Final = 1.0
 BURST_SECONDS: Final = 0.5
 
 _FIRST = "Ada Bruno Chidi Dana Emeka Freya Goran Hana Ines Jürgen Kofi Lena Mateo Noémie Omar Priya Åsa Tariq Vera Zoë"
@@ -67,10 +68,10 @@ def _moments(random: Random, customers: tuple[Planted, ...]) -> list[tuple[float
     moments = []
     for number, planted in enumerate(customers):
         known = "reconcile" if number % 5 == 0 else random.choice(_MANY)
-        moments.append((random.uniform(0.0, 4.0), planted.customer_id, known if planted.stripe else "joined"))
+        moments.append((random.uniform(0.0, FIRST_SECONDS), planted.customer_id, known if planted.stripe else "joined"))
     for _ in range(FURTHER):
         customer_id = customers[int(len(customers) * random.random() ** 3)].customer_id
-        moments.append((random.uniform(1.0, TRAFFIC_SECONDS), customer_id, random.choice(_MANY)))
+        moments.append((random.uniform(0.5, TRAFFIC_SECONDS), customer_id, random.choice(_MANY)))
     for number in range(BURST):
         at_seconds = BURST_AT_SECONDS + BURST_SECONDS * number / BURST
         moments.append((at_seconds, customers[1].customer_id, random.choice(_MANY)))

@@ -68,7 +68,7 @@ class Webhooks:
         """The events that the endpoint did not accept at any of the tries."""
         self._livemode = livemode
         self._clock = clock
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._deliveries: dict[asyncio.Task[None], Json] = {}
         self._apps = 0
         self._session: aiohttp.ClientSession | None = None
 
@@ -76,6 +76,10 @@ class Webhooks:
     def in_flight(self) -> int:
         """How many deliveries are still to come; `pending` does not count."""
         return len(self._deliveries)
+
+    def are_coming(self, customer_id: str) -> bool:
+        """Return whether deliveries about this customer of Stripe are still to come; `pending` does not count."""
+        return any(event["data"]["object"]["id"] == customer_id for event in self._deliveries.values())
 
     async def settled(self) -> None:
         """Wait until no delivery is in flight."""
@@ -160,8 +164,8 @@ class Webhooks:
             return
         late = self._deliver_late(event, self.random.uniform(*self.delay_seconds), self._session)
         delivery = asyncio.create_task(late)
-        self._deliveries.add(delivery)
-        delivery.add_done_callback(self._deliveries.discard)
+        self._deliveries[delivery] = event
+        delivery.add_done_callback(self._deliveries.pop)
 
     async def _deliver_late(self, event: Json, delay_seconds: float, session: aiohttp.ClientSession) -> None:
         await asyncio.sleep(delay_seconds)

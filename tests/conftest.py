@@ -25,6 +25,7 @@ from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.e2e.processes import free_port
+from tests.tools import PROMTOOL, NoToolError
 
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
@@ -35,6 +36,15 @@ def pytest_configure() -> None:
     """Have Ctrl-C: where the tests run in a shell's background it is ignored, and by all that they start, too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def promtool() -> None:
+    """Skip the test if there is no promtool here, and say how to install it."""
+    try:
+        PROMTOOL.find()
+    except NoToolError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

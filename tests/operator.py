@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import sin
 
 from aiohttp import web
+from playwright.async_api import Page
 from structlog.testing import capture_logs
 
 from config.settings import load_settings
@@ -14,7 +15,6 @@ from jobs.overview import read_overview
 from jobs.scan_record import ScanRecord
 from sandbox.serve import serving
 from tests.browser.reports import finding, report_of
-from tests.browser.tab import Tab
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.steps import autumn_goes_down, change, seed
 from worker.backstage import pages_of
@@ -49,13 +49,13 @@ async def page_with_token(world: World, password: str | None) -> AsyncIterator[t
         yield url, token
 
 
-async def sign_in(tab: Tab, url: str) -> None:
-    """Open the page and give the password."""
-    await tab.open(url)
-    await tab.evaluate("document.querySelector('[name=password]').focus()")
-    await tab.type(PASSWORD)
-    await tab.press("Enter")
-    await tab.has_loaded()
+async def sign_in(page: Page, url: str) -> None:
+    """Open the page and give the password by keyboard."""
+    await page.goto(url)
+    await page.focus("[name=password]")
+    await page.keyboard.insert_text(PASSWORD)
+    async with page.expect_navigation():
+        await page.keyboard.press("Enter")
 
 
 async def bury(world: World, customer: str, name: str = "Ann") -> None:

@@ -1,102 +1,71 @@
-"""Chromium without a window: where it is, how it gets there, and a process of it to talk to.
-
-`python -m tests.browser.chromium` is what `make test` says first: it installs Chromium where that is possible without
-asking, and tells what to do where it is not. A test that finds none fails with the same words.
-"""
+"""Chromium without a window, driven by Playwright. No test and no page of ours belongs in here."""
 
 import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from tempfile import TemporaryDirectory
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-WHAT_TO_DO = (
-    "No Chromium was found, and the pages' tests need one. Install it (Debian and Ubuntu: apt-get install chromium; "
-    "macOS: brew install --cask google-chrome), or name the program in the variable CHROMIUM."
-)
-SWITCHES = (
-    "--headless=new",
-    "--remote-debugging-port=0",
-    "--no-first-run",
-    "--no-default-browser-check",
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+
+from tests.tools import CHROMIUM
+
+SWITCHES: Final = (
     "--disable-background-networking",
     "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--disable-extensions",
     "--disable-gpu",
+    "--disable-quic",
     "--disable-sync",
-    "--hide-scrollbars",
-    "--force-color-profile=srgb",
     "--font-render-hinting=none",
+    "--no-first-run",
 )
-ANNOUNCED = "DevTools listening on "
+WAIT_MS: Final = 60_000
+"""How long Playwright waits for what a test expects: a guard against hanging, long enough for a busy machine."""
 
 
-class NoChromiumError(Exception):
-    """There is no Chromium here; the text says what to do."""
-
-
-def find_chromium() -> str:
-    """The program. Raises NoChromiumError."""
-    named = os.environ.get("CHROMIUM")
-    for name in [named] if named else [*NAMES, MAC]:
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    raise NoChromiumError(WHAT_TO_DO)
-
-
-def install_where_possible() -> None:
-    """Install Chromium from Debian's packages, as root and without one; else change nothing."""
-    try:
-        find_chromium()
-    except NoChromiumError:
-        if os.geteuid() == 0 and shutil.which("apt-get"):
-            for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-                subprocess.run(["apt-get", "--quiet", "--quiet", *arguments], check=False)  # noqa: S607
-
-
-@contextmanager
-def running_chromium() -> Iterator[str]:
-    """A Chromium with a profile of its own; the address of its DevTools. Raises NoChromiumError."""
-    program = find_chromium()
-    # Chromium's sandbox refuses to run as root; what is opened in it here are our own pages.
-    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen(
-            [program, *SWITCHES, *as_root, f"--user-data-dir={profile}", "about:blank"],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+@asynccontextmanager
+async def running_chromium() -> AsyncIterator[Browser]:
+    """The system's Chromium for the length of the block. Raises: NoToolError."""
+    program = CHROMIUM.find()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program,
+            args=SWITCHES,
+            # Chromium's sandbox refuses to run as root; it opens only our own pages.
+            chromium_sandbox=os.geteuid() != 0,
+            timeout=WAIT_MS,
         )
-        assert process.stderr is not None
-        try:
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if line.startswith(ANNOUNCED):
-                    yield line.removeprefix(ANNOUNCED).strip()
-                    return
-            raise AssertionError(f"Chromium ended before it could be used: {''.join(said)}")
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stderr.close()
+        yield browser
+        await browser.close()
 
 
-def main() -> None:
-    """Make sure of Chromium, or say what to do."""
-    install_where_possible()
-    try:
-        find_chromium()
-    except NoChromiumError as error:
-        sys.stderr.write(f"{error}\n")
+@asynccontextmanager
+async def open_page(
+    browser: Browser, problems: list[str], *, width: int = 1200, height: int = 900, **options: Any
+) -> AsyncIterator[Page]:
+    """A page without anybody's cookies, of so many CSS pixels and without motion.
+
+    `problems` gets what goes wrong in it: errors of scripts, refused loads and broken policies. `options` are those of
+    Playwright's `new_context`.
+    """
+    context = await browser.new_context(
+        viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme="light", **options
+    )
+    context.set_default_timeout(WAIT_MS)
+    page = await context.new_page()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            problems.append(f"{message.text} {message.location.get('url', '')}")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    await context.close()
 
 
-if __name__ == "__main__":
-    main()
+async def accessible(page: Page) -> list[tuple[str, str]]:
+    """Return role and name of each node that Chromium shows to screen readers, as its own tree has them."""
+    session = await page.context.new_cdp_session(page)
+    nodes = (await session.send("Accessibility.getFullAXTree"))["nodes"]
+    await session.detach()
+    return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")]

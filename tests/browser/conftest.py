@@ -1,22 +1,53 @@
-"""What the tests of pages share: one Chromium for the whole run, and a tab for each test."""
+"""What the tests of pages share: one Chromium for the whole run, and a page for each test.
 
-from collections.abc import AsyncIterator, Iterator
+Playwright belongs to the event loop it was started in, so these tests and all that they use share the session's loop.
+"""
+
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+from redis.asyncio import Redis
 
-from tests.browser.chromium import running_chromium
-from tests.browser.tab import Tab, open_tab
+from sandbox.redis import EmbeddedRedis
+from tests.browser.chromium import WAIT_MS, open_page, running_chromium
+from tests.conftest import World, opened_world
+
+expect.set_options(timeout=WAIT_MS)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[str]:
-    """The address of the DevTools of a Chromium."""
-    with running_chromium() as address:
-        yield address
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """A Chromium."""
+    async with running_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-async def tab(chromium: str) -> AsyncIterator[Tab]:
-    """A new tab."""
-    async with open_tab(chromium) as tab:
-        yield tab
+def problems() -> list[str]:
+    """What goes wrong in the test's page."""
+    return []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(chromium: Browser, problems: list[str]) -> AsyncIterator[Page]:
+    """A new page, in which nothing may have gone wrong at the end."""
+    async with open_page(chromium, problems) as page:
+        yield page
+    assert problems == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
+    """A client of an empty Redis, in the session's loop."""
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(redis: Redis) -> AsyncIterator[World]:
+    """Both simulators and a job's doors onto them, in the session's loop."""
+    async with opened_world(redis) as opened:
+        yield opened

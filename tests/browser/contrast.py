@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.browser.tab import Tab
+from playwright.async_api import Page
 
 # Colours are painted onto a canvas, because a style may say them in any notation.
 SCRIPT = """(() => {
@@ -39,8 +39,8 @@ ENOUGH = 4.5
 """WCAG 2 AA, for text of any size."""
 
 
-async def faint_texts(tab: Tab) -> list[dict[str, Any]]:
+async def faint_texts(page: Page) -> list[dict[str, Any]]:
     """The texts with less contrast than ENOUGH, one for each pair of colours."""
-    texts: list[dict[str, Any]] = await tab.evaluate(SCRIPT)
+    texts: list[dict[str, Any]] = await page.evaluate(SCRIPT)
     assert len(texts) > 2, "hardly any text was found"
     return [text for text in texts if text["ratio"] < ENOUGH]

@@ -7,39 +7,42 @@ import asyncio
 import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from playwright.async_api import Browser, Page, ViewportSize
 from redis.asyncio import Redis
 
 from sandbox.autumn import AutumnSimulator
 from sandbox.redis import embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
-from tests.browser.chromium import running_chromium
+from tests.browser.chromium import open_page, running_chromium
 from tests.browser.reports import finding, report_of
-from tests.browser.tab import Tab, open_tab
 from tests.conftest import World, doors
 from tests.operator import busy_day, operator_page, sign_in
+from tests.tools import NoToolError
 from worker.scan_page import write_page
 
 DOCS = Path(__file__).parents[2] / "docs"
+WIDTH = 1180
+SMALL: ViewportSize = {"width": WIDTH, "height": 760}
+MIDDLE: ViewportSize = {"width": WIDTH, "height": 1080}
 
 
-async def take_scan_report(tab: Tab) -> None:
+async def take_scan_report(page: Page) -> None:
     """`docs/scan-report.png`."""
     with TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        write_page(report_of([finding(number) for number in range(24)]), page)
-        await tab.show(width=1180, height=1240, scale=1.5)
-        await tab.open(page.as_uri())
-        await tab.click("#findings-search")
-        await tab.type("drift")
-        await tab.evaluate("scrollTo(0, 0)")
-        _save("scan-report.png", await tab.picture())
+        report = Path(folder) / "report.html"
+        write_page(report_of([finding(number) for number in range(24)]), report)
+        await page.goto(report.as_uri())
+        await page.fill("#findings-search", "drift")
+        await page.evaluate("scrollTo(0, 0)")
+        _save("scan-report.png", await page.screenshot())
 
 
-async def take_operator_page(tab: Tab) -> None:
+async def take_operator_page(page: Page) -> None:
     """`docs/page-overview.png`, `docs/page-overview-dark.png` and `docs/page-customer.png`."""
     random.seed(1)
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
@@ -50,25 +53,26 @@ async def take_operator_page(tab: Tab) -> None:
                 serving(autumn.app()) as autumn_url,
                 doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
             ):
-                await _take_a_day(tab, World(redis, stripe, autumn, resources, autumn_url))
+                await _take_a_day(page, World(redis, stripe, autumn, resources, autumn_url))
 
 
-async def _take_a_day(tab: Tab, world: World) -> None:
+async def _take_a_day(page: Page, world: World) -> None:
     await busy_day(world)
     async with operator_page(world) as url:
-        await tab.show(width=1180, height=1240, scale=1.3)
-        await sign_in(tab, url)
-        _save("page-overview.png", await tab.picture())
-        await tab.show(width=1180, height=760, scale=1.3, dark=True)
-        _save("page-overview-dark.png", await tab.picture())
+        await sign_in(page, url)
+        _save("page-overview.png", await page.screenshot())
+        await page.set_viewport_size(SMALL)
+        await page.emulate_media(color_scheme="dark")
+        _save("page-overview-dark.png", await page.screenshot())
+        await page.emulate_media(color_scheme="light")
         world.autumn.switches.clear()
         world.autumn.customers["user_44"] |= {"name": "Ann Example", "email": "ann@example.com"}
-        await tab.show(width=1180, height=1080, scale=1.3)
-        await tab.evaluate("document.querySelector('input[name=customer]:not([type=hidden])').focus()")
-        await tab.type("user_44")
-        await tab.press("Enter")
-        await tab.has_loaded()
-        _save("page-customer.png", await tab.picture())
+        await page.set_viewport_size(MIDDLE)
+        async with page.expect_navigation():
+            customer = page.locator("input[name=customer]:not([type=hidden])")
+            await customer.fill("user_44")
+            await customer.press("Enter")
+        _save("page-customer.png", await page.screenshot())
 
 
 def _save(name: str, picture: bytes) -> None:
@@ -79,19 +83,22 @@ def _save(name: str, picture: bytes) -> None:
     print(f"docs/{name}: {path.stat().st_size / 1000:.0f} kB")
 
 
-async def take_all(devtools: str) -> None:
+async def take_all(browser: Browser) -> None:
     """Take all of them."""
-    async with open_tab(devtools) as tab:
-        await take_scan_report(tab)
-    async with open_tab(devtools) as tab:
-        await take_operator_page(tab)
+    async with open_page(browser, [], width=WIDTH, height=1240, device_scale_factor=1.5) as page:
+        await take_scan_report(page)
+    async with open_page(browser, [], width=WIDTH, height=1240, device_scale_factor=1.3) as page:
+        await take_operator_page(page)
 
 
-def main() -> None:
+async def main() -> None:
     """Take all of them, with a Chromium of their own."""
-    with running_chromium() as devtools:
-        asyncio.run(take_all(devtools))
+    async with running_chromium() as browser:
+        await take_all(browser)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        asyncio.run(main())
+    except NoToolError as error:
+        sys.exit(str(error))

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
+from tests.browser.chromium import accessible, open_page
 from tests.browser.contrast import faint_texts
-from tests.browser.tab import Tab
 from tests.conftest import World, read_dead
 from tests.e2e.processes import wait_until
 from tests.integration.steps import change, seed
@@ -17,29 +19,30 @@ FOCUSED = (
     " return [e.getAttribute('aria-label') || (e.labels && e.labels[0] || e).textContent.trim(),"
     " s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 1] })()"
 )
-HEADING = "document.querySelector('h1').textContent"
 UNLABELLED = (
     "[...document.querySelectorAll('input:not([type=hidden]), button, select, a')].filter((e) =>"
     " !(e.labels && e.labels.length || e.textContent.trim() || e.ariaLabel || e.ariaHidden)).length"
 )
 
 
-@pytest.fixture
-async def page(tab: Tab, world: World) -> AsyncIterator[Tab]:
-    """A tab of an operator on a busy day; nothing may be wrong at the end."""
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def day(page: Page, world: World) -> AsyncIterator[Page]:
+    """The page of an operator on a busy day."""
     await busy_day(world)
     async with operator_page(world) as url:
-        await sign_in(tab, url)
-        yield tab
-    assert tab.problems == []
+        await sign_in(page, url)
+        yield page
 
 
-async def walk(tab: Tab, until: str, most: int = 40) -> list[str]:
+async def walk(page: Page, until: str, most: int = 40) -> list[str]:
     """Press Tab until the element with this name has the focus; the names on the way, each seen to have it."""
     names: list[str] = []
     while len(names) < most:
-        await tab.press("Tab")
-        name, is_seen = await tab.evaluate(FOCUSED)
+        await page.keyboard.press("Tab")
+        name, is_seen = await page.evaluate(FOCUSED)
         assert is_seen, f"the focus on {name} cannot be seen"
         names.append(name)
         if name == until:
@@ -47,72 +50,73 @@ async def walk(tab: Tab, until: str, most: int = 40) -> list[str]:
     raise AssertionError(f"{until} is not among {names}")
 
 
-async def test_the_first_key_offers_to_skip_to_the_content(page: Tab) -> None:
-    assert await walk(page, "To the content") == ["To the content"]
-    await page.press("Enter")
-    assert await page.evaluate("document.activeElement.id") == "content"
+async def has_heading(page: Page, text: str) -> None:
+    await expect(page.locator("h1")).to_have_text(text)
 
 
-async def test_the_tab_key_goes_through_the_page_in_the_order_it_is_read(page: Tab) -> None:
-    names = await walk(page, "Drop the chosen …")
+async def test_the_first_key_offers_to_skip_to_the_content(day: Page) -> None:
+    assert await walk(day, "To the content") == ["To the content"]
+    await day.keyboard.press("Enter")
+    assert await day.evaluate("document.activeElement.id") == "content"
+
+
+async def test_the_tab_key_goes_through_the_page_in_the_order_it_is_read(day: Page) -> None:
+    names = await walk(day, "Drop the chosen …")
     expected = ["To the content", "Customers in Autumn and in Stripe", "Sign out", "The customer's id in Autumn"]
     expected += ["Look at both services now", "Show", "The story of ann", "The story of user_40", "Choose all shown"]
     assert [name for name in names if name in expected] == expected
 
 
-async def test_a_letter_is_sent_again_by_keyboard_alone(page: Tab, world: World) -> None:
+async def test_a_letter_is_sent_again_by_keyboard_alone(day: Page, world: World) -> None:
     newest = (await read_dead(world.redis))[0]
-    await walk(page, f"Letter {newest['id']} of org_3")
-    await page.press("Space")
-    await walk(page, "Send the chosen again …")
-    await page.press("Enter")
-    await page.has_loaded()
-    assert await page.evaluate(HEADING) == "Send this dead letter again?"
-    await walk(page, "Send again")
-    await page.press("Enter")
-    await page.has_loaded()
-    assert await page.evaluate(HEADING) == "Sent again: 1"
+    await walk(day, f"Letter {newest['id']} of org_3")
+    await day.keyboard.press("Space")
+    await walk(day, "Send the chosen again …")
+    await day.keyboard.press("Enter")
+    await has_heading(day, "Send this dead letter again?")
+    await walk(day, "Send again")
+    await day.keyboard.press("Enter")
+    await has_heading(day, "Sent again: 1")
     assert newest["id"] not in [each["id"] for each in await read_dead(world.redis)]
 
 
-async def test_all_letters_can_be_chosen_at_once(page: Tab) -> None:
-    await page.click("[data-choose-all]")
-    assert await page.evaluate("document.querySelectorAll('[name=letter]:checked').length") == 3
-    await page.click("[value=drop]")
-    await page.has_loaded()
-    assert await page.evaluate(HEADING) == "Drop these 3 dead letters for good?"
+async def test_all_letters_can_be_chosen_at_once(day: Page) -> None:
+    await day.click("[data-choose-all]")
+    assert await day.evaluate("document.querySelectorAll('[name=letter]:checked').length") == 3
+    await day.click("[value=drop]")
+    await has_heading(day, "Drop these 3 dead letters for good?")
 
 
-async def test_a_customer_is_looked_for_by_keyboard_and_its_id_stays_out_of_the_address(page: Tab) -> None:
-    await walk(page, "The customer's id in Autumn")
-    await page.type("user_40")
-    await page.press("Enter")
-    await page.has_loaded()
-    assert await page.evaluate(HEADING) == "Customer user_40"
-    assert "user_40" not in await page.evaluate("location.href")
+async def test_a_customer_is_looked_for_by_keyboard_and_its_id_stays_out_of_the_address(day: Page) -> None:
+    await walk(day, "The customer's id in Autumn")
+    await day.keyboard.insert_text("user_40")
+    await day.keyboard.press("Enter")
+    await has_heading(day, "Customer user_40")
+    assert "user_40" not in await day.evaluate("location.href")
 
 
-async def test_the_numbers_renew_themselves(tab: Tab, world: World) -> None:
+async def test_the_numbers_renew_themselves(page: Page, world: World) -> None:
     seed(world, "ann")
     async with operator_page(world) as url:
-        await sign_in(tab, url)
+        await sign_in(page, url)
         await change(world, "ann", name="Ann")
         await world.run()
 
         async def shows_it() -> bool:
-            applied: str = await tab.evaluate("document.querySelectorAll('.flow .many')[3].textContent")
+            applied: str = await page.evaluate("document.querySelectorAll('.flow .many')[3].textContent")
             return applied == "1"
 
         await wait_until(shows_it, what="the number of applied events")
-    assert tab.problems == []
 
 
-async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(tab: Tab, world: World) -> None:
+async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(
+    page: Page, problems: list[str], world: World
+) -> None:
     async with operator_page(world) as url:
-        await sign_in(tab, url)
+        await sign_in(page, url)
 
         async def says_so() -> bool:
-            text: str = await tab.evaluate("document.querySelector('main').innerText")
+            text: str = await page.evaluate("document.querySelector('main').innerText")
             return "What stands below is old" in text
 
         assert not await says_so()
@@ -122,79 +126,81 @@ async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(ta
         async def is_renewed() -> bool:
             return not await says_so()
 
-        await wait_until(is_renewed, what="the page anew")
+        await wait_until(is_renewed, what="a renewed page")
+    assert all("status of 503" in problem for problem in problems)
+    problems.clear()
 
 
-async def test_nothing_is_renewed_under_the_hands_of_who_reads_a_table(page: Tab) -> None:
-    await page.evaluate("(() => { const d = document.querySelector('#live details'); d.open = true; d.mark = 1; })()")
+async def test_nothing_is_renewed_under_the_hands_of_who_reads_a_table(day: Page) -> None:
+    await day.evaluate("(() => { const d = document.querySelector('#live details'); d.open = true; d.mark = 1; })()")
     # What must not happen would have happened by then: it is due every 5 s.
-    await page.evaluate("new Promise((done) => setTimeout(done, 5600))")
-    assert await page.evaluate("document.querySelector('#live details').mark") == 1
+    await day.evaluate("new Promise((done) => setTimeout(done, 5600))")
+    assert await day.evaluate("document.querySelector('#live details').mark") == 1
 
 
 @pytest.mark.parametrize("dark", [False, True])
-async def test_every_text_of_every_page_has_contrast(page: Tab, dark: bool) -> None:
-    await page.show(dark=dark)
-    assert await faint_texts(page) == []
-    await page.click("[name=letter]")
-    await page.click("[value=drop]")
-    await page.has_loaded()
-    assert await faint_texts(page) == []
+async def test_every_text_of_every_page_has_contrast(day: Page, dark: bool) -> None:
+    await day.emulate_media(color_scheme="dark" if dark else "light")
+    assert await faint_texts(day) == []
+    await day.click("[name=letter]")
+    await day.click("[value=drop]")
+    await has_heading(day, "Drop this dead letter for good?")
+    assert await faint_texts(day) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1024])
-async def test_nothing_sticks_out_on_a_small_screen(page: Tab, width: int) -> None:
-    await page.show(width=width, height=800)
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+async def test_nothing_sticks_out_on_a_small_screen(day: Page, width: int) -> None:
+    await day.set_viewport_size({"width": width, "height": 800})
+    assert await day.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_on_a_phone_everything_of_a_row_is_still_there(page: Tab) -> None:
-    await page.show(width=390, height=800)
+async def test_on_a_phone_everything_of_a_row_is_still_there(day: Page) -> None:
+    await day.set_viewport_size({"width": 390, "height": 800})
     hidden = "[...document.querySelectorAll('.list td')].filter((e) => e.textContent.trim() && !e.offsetHeight).length"
-    assert await page.evaluate(hidden) == 0
+    assert await day.evaluate(hidden) == 0
 
 
 @pytest.mark.parametrize("width", [390, 820])
-async def test_where_a_row_is_a_block_what_chooses_it_begins_where_its_words_do(page: Tab, width: int) -> None:
-    await page.show(width=width, height=800)
+async def test_where_a_row_is_a_block_what_chooses_it_begins_where_its_words_do(day: Page, width: int) -> None:
+    await day.set_viewport_size({"width": width, "height": 800})
     left = "(e) => e.getBoundingClientRect().left"
-    boxes = await page.evaluate(f"[...document.querySelectorAll('.choice input')].map({left})")
-    rows = await page.evaluate(f"[...document.querySelectorAll('.choices tbody tr')].map({left})")
+    boxes = await day.evaluate(f"[...document.querySelectorAll('.choice input')].map({left})")
+    rows = await day.evaluate(f"[...document.querySelectorAll('.choices tbody tr')].map({left})")
     assert len(rows) == 3
     assert boxes == rows
 
 
-async def test_screen_readers_get_landmarks_headings_tables_and_names(page: Tab) -> None:
-    tree = (await page.call("Accessibility.getFullAXTree"))["nodes"]
-    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+async def test_screen_readers_get_landmarks_headings_tables_and_names(day: Page) -> None:
+    roles = [role for role, _ in await accessible(day)]
     assert roles.count("main") == 1
     assert {"banner", "search", "heading", "table", "rowheader", "columnheader", "list"} <= set(roles)
-    levels = await page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((e) => Number(e.tagName[1]))")
+    levels = await day.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((e) => Number(e.tagName[1]))")
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
-    assert await page.evaluate(UNLABELLED) == 0
-    assert await page.evaluate("document.querySelectorAll('[id]').length") == await page.evaluate(
+    assert await day.evaluate(UNLABELLED) == 0
+    assert await day.evaluate("document.querySelectorAll('[id]').length") == await day.evaluate(
         "new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size"
     )
 
 
-async def test_without_scripts_everything_but_the_renewal_works(tab: Tab, world: World) -> None:
+async def test_without_scripts_everything_but_the_renewal_works(
+    chromium: Browser, problems: list[str], world: World
+) -> None:
     await bury(world, "user_7")
-    await tab.call("Emulation.setScriptExecutionDisabled", value=True)
-    async with operator_page(world) as url:
-        await sign_in(tab, url)
-        tree = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
-        names = [node["name"]["value"] for node in tree if "name" in node and not node.get("ignored")]
+    async with operator_page(world) as url, open_page(chromium, problems, java_script_enabled=False) as page:
+        await sign_in(page, url)
+        names = [name for _, name in await accessible(page)]
         assert "Send the chosen again …" in names
         assert "Choose all shown" not in names
+    assert problems == []
 
 
-async def test_a_script_that_got_into_the_page_would_not_run(page: Tab) -> None:
-    await page.evaluate(
+async def test_a_script_that_got_into_the_page_would_not_run(day: Page, problems: list[str]) -> None:
+    await day.evaluate(
         "(() => { const s = document.createElement('script'); s.textContent = 'document.title = \"gone\"';"
         " document.body.append(s); })()"
     )
-    assert await page.evaluate("document.title") != "gone"
-    (problem,) = page.problems
+    assert await day.evaluate("document.title") != "gone"
+    (problem,) = problems
     assert "Content Security Policy" in problem
-    page.problems.clear()
+    problems.clear()

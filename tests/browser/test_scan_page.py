@@ -2,15 +2,16 @@
 
 import re
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
+from tests.browser.chromium import accessible, open_page
 from tests.browser.contrast import faint_texts
 from tests.browser.reports import finding, report_of
-from tests.browser.tab import Tab
 from worker.scan_page import write_page
 
 ENDS_OF_COLUMNS = (
@@ -29,44 +30,43 @@ HOSTILE = "</script><img src=x onerror=\"document.title='gone'\"><b>\u202ebold\x
 MANY = 100_000
 
 
-@pytest.fixture
-async def report(tab: Tab, tmp_path: Path) -> AsyncIterator[Tab]:
-    """A tab with a report of 1,400 findings open; nothing may be wrong at the end."""
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def report(page: Page, tmp_path: Path) -> Page:
+    """A page with a report of 1,400 findings open."""
     write_page(report_of([finding(number) for number in range(1400)]), tmp_path / "report.html")
-    await tab.open((tmp_path / "report.html").as_uri())
-    yield tab
-    assert tab.problems == []
+    await page.goto((tmp_path / "report.html").as_uri())
+    return page
 
 
-async def test_typing_searches_all_columns_and_says_how_many_there_are(report: Tab) -> None:
+async def test_typing_searches_all_columns_and_says_how_many_there_are(report: Page) -> None:
     assert await report.evaluate(SHOWN) == "1 to 500 of 1,400 findings"
     await report.click("#findings-search")
-    await report.type("USER_74 profile")
+    await report.keyboard.insert_text("USER_74 profile")
     assert await report.evaluate(SHOWN) == "3 findings found among 1,400"
     assert await report.evaluate(ROWS) == 3
-    await report.type(" no such thing")
+    await report.keyboard.insert_text(" no such thing")
     assert await report.evaluate(SHOWN) == "0 findings found among 1,400"
 
 
-async def test_a_kind_and_who_mends_it_can_be_chosen(report: Tab) -> None:
-    choose = (
-        "(() => {{ const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('change')) }})()"
-    )
-    await report.evaluate(choose.format("findings-kind", "gone"))
+async def test_a_kind_and_who_mends_it_can_be_chosen(report: Page) -> None:
+    await report.select_option("#findings-kind", "gone")
     assert await report.evaluate(SHOWN) == "200 findings found among 1,400"
-    await report.evaluate(choose.format("findings-by", "a person"))
+    await report.select_option("#findings-by", "a person")
     assert await report.evaluate(SHOWN) == "0 findings found among 1,400"
 
 
-async def test_a_column_is_sorted_both_ways_by_keyboard_and_says_so(report: Tab) -> None:
+async def test_a_column_is_sorted_both_ways_by_keyboard_and_says_so(report: Page) -> None:
     await report.evaluate("document.querySelector('[data-cell=\"2\"] button').focus()")
     for order, first in (("ascending", "user_0"), ("descending", "user_1399")):
-        await report.press("Enter")
+        await report.keyboard.press("Enter")
         assert await report.evaluate("document.querySelector('[data-cell=\"2\"]').ariaSort") == order
         assert await report.evaluate(FIRST) == first
 
 
-async def test_pages_are_turned_to_the_end_and_back(report: Tab) -> None:
+async def test_pages_are_turned_to_the_end_and_back(report: Page) -> None:
     for shown in ("501 to 1,000 of 1,400 findings", "1,001 to 1,400 of 1,400 findings"):
         await report.click("#findings-on")
         assert await report.evaluate(SHOWN) == shown
@@ -75,10 +75,10 @@ async def test_pages_are_turned_to_the_end_and_back(report: Tab) -> None:
     assert await report.evaluate(SHOWN) == "501 to 1,000 of 1,400 findings"
 
 
-async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(report: Tab) -> None:
+async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(report: Page) -> None:
     walked = []
     for _ in range(10):
-        await report.press("Tab")
+        await report.keyboard.press("Tab")
         name, is_seen = await report.evaluate(FOCUSED)
         assert is_seen, name
         walked.append(name)
@@ -86,39 +86,38 @@ async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(
     assert walked == ["These runs as a table", "findings-search", "findings-kind", "findings-by", *columns]
 
 
-async def test_the_numbers_of_the_last_runs_stand_below_their_headings(report: Tab) -> None:
+async def test_the_numbers_of_the_last_runs_stand_below_their_headings(report: Page) -> None:
     headings = await report.evaluate(ENDS_OF_COLUMNS.format("th"))
     assert len(headings) == 4
     assert headings == await report.evaluate(ENDS_OF_COLUMNS.format("td"))
 
 
 @pytest.mark.parametrize("dark", [False, True])
-async def test_every_text_has_contrast(report: Tab, dark: bool) -> None:
-    await report.show(dark=dark)
+async def test_every_text_has_contrast(report: Page, dark: bool) -> None:
+    await report.emulate_media(color_scheme="dark" if dark else "light")
     assert await faint_texts(report) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-async def test_nothing_sticks_out_on_a_small_screen(report: Tab, width: int) -> None:
-    await report.show(width=width, height=800)
+async def test_nothing_sticks_out_on_a_small_screen(report: Page, width: int) -> None:
+    await report.set_viewport_size({"width": width, "height": 800})
     assert await report.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_tables_stay_tables_for_screen_readers_on_a_phone(report: Tab) -> None:
-    await report.show(width=390, height=800)
-    tree = (await report.call("Accessibility.getFullAXTree"))["nodes"]
-    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+async def test_tables_stay_tables_for_screen_readers_on_a_phone(report: Page) -> None:
+    await report.set_viewport_size({"width": 390, "height": 800})
+    roles = [role for role, _ in await accessible(report)]
     assert roles.count("rowheader") >= 500
     assert roles.count("columnheader") >= 6
     assert {"main", "search", "table", "status", "heading"} <= set(roles)
 
 
-async def test_it_prints_on_white_with_the_table_and_without_the_fields(report: Tab) -> None:
-    await report.call("Emulation.setEmulatedMedia", media="print")
+async def test_it_prints_on_white_with_the_table_and_without_the_fields(report: Page) -> None:
+    await report.emulate_media(media="print")
     assert await report.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert await report.evaluate("getComputedStyle(document.getElementById('findings-form')).display") == "none"
     assert await report.evaluate("getComputedStyle(document.querySelector('#findings thead')).display") != "none"
-    pages = re.findall(rb"/Type\s*/Page\b", _readable(await report.printed()))
+    pages = re.findall(rb"/Type\s*/Page\b", _readable(await report.pdf(format="A4")))
     assert len(pages) > 10
 
 
@@ -133,44 +132,44 @@ def _readable(pdf: bytes) -> bytes:
     return b"".join(parts)
 
 
-async def test_hostile_customers_are_shown_and_run_nothing(tab: Tab, tmp_path: Path) -> None:
+async def test_hostile_customers_are_shown_and_run_nothing(page: Page, tmp_path: Path) -> None:
     hostile = replace(finding(4), customer=HOSTILE, autumn=HOSTILE, reason=HOSTILE)
     write_page(report_of([hostile, *map(finding, range(600))]), tmp_path / "report.html")
-    await tab.open((tmp_path / "report.html").as_uri())
-    await tab.click("#findings-search")
-    await tab.type("onerror")
-    assert await tab.evaluate(SHOWN) == "1 finding found among 601"
-    assert await tab.evaluate(FIRST) == HOSTILE.replace("\u202e", "\\u202e").replace("\x00", "\\u0000")
-    assert (await tab.evaluate("document.title")).startswith("Scan of")
-    assert await tab.evaluate("document.images.length") == 0
-    assert tab.problems == []
+    await page.goto((tmp_path / "report.html").as_uri())
+    await page.click("#findings-search")
+    await page.keyboard.insert_text("onerror")
+    assert await page.evaluate(SHOWN) == "1 finding found among 601"
+    assert await page.evaluate(FIRST) == HOSTILE.replace("\u202e", "\\u202e").replace("\x00", "\\u0000")
+    assert (await page.evaluate("document.title")).startswith("Scan of")
+    assert await page.evaluate("document.images.length") == 0
 
 
-async def test_the_policy_holds_against_what_would_be_put_into_the_page(report: Tab) -> None:
+async def test_the_policy_holds_against_what_would_be_put_into_the_page(report: Page, problems: list[str]) -> None:
     await report.evaluate(
         "(() => { const s = document.createElement('style'); s.textContent = 'body { display: none }';"
         " document.head.append(s); })()"
     )
     assert await report.evaluate("getComputedStyle(document.body).display") == "block"
-    (problem,) = report.problems
+    (problem,) = problems
     assert "Content Security Policy" in problem
-    report.problems.clear()
+    problems.clear()
 
 
-async def test_without_its_script_the_first_findings_are_there(tab: Tab, tmp_path: Path) -> None:
+async def test_without_its_script_the_first_findings_are_there(
+    chromium: Browser, problems: list[str], tmp_path: Path
+) -> None:
     write_page(report_of([finding(number) for number in range(1400)]), tmp_path / "report.html")
-    await tab.call("Emulation.setScriptExecutionDisabled", value=True)
-    await tab.open((tmp_path / "report.html").as_uri())
-    tree = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
-    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+    async with open_page(chromium, problems, java_script_enabled=False) as page:
+        await page.goto((tmp_path / "report.html").as_uri())
+        roles = [role for role, _ in await accessible(page)]
     assert roles.count("rowheader") >= 500
     assert "searchbox" not in roles
 
 
-async def test_a_hundred_thousand_findings_are_searched_and_sorted_in_a_moment(tab: Tab, tmp_path: Path) -> None:
+async def test_a_hundred_thousand_findings_are_searched_and_sorted_in_a_moment(page: Page, tmp_path: Path) -> None:
     write_page(report_of([finding(number) for number in range(MANY + 5)]), tmp_path / "report.html")
-    await tab.open((tmp_path / "report.html").as_uri())
-    assert await tab.evaluate("document.body.textContent.includes('This page holds the first 100,000.')")
+    await page.goto((tmp_path / "report.html").as_uri())
+    assert await page.evaluate("document.body.textContent.includes('This page holds the first 100,000.')")
     took = (
         "(() => {{ const begin = performance.now(); {}; document.body.offsetHeight;"
         " return performance.now() - begin }})()"
@@ -178,8 +177,8 @@ async def test_a_hundred_thousand_findings_are_searched_and_sorted_in_a_moment(t
     search = (
         "const e = document.getElementById('findings-search'); e.value = '9999'; e.dispatchEvent(new Event('input'))"
     )
-    assert await tab.evaluate(took.format(search)) < 1000
-    assert await tab.evaluate(ROWS) > 0
-    assert await tab.evaluate(took.format(search.replace("'9999'", "''"))) < 1000
-    assert await tab.evaluate(took.format("document.querySelector('[data-cell=\"2\"] button').click()")) < 5000
-    assert await tab.evaluate(FIRST) == "user_0"
+    assert await page.evaluate(took.format(search)) < 1000
+    assert await page.evaluate(ROWS) > 0
+    assert await page.evaluate(took.format(search.replace("'9999'", "''"))) < 1000
+    assert await page.evaluate(took.format("document.querySelector('[data-cell=\"2\"] button').click()")) < 5000
+    assert await page.evaluate(FIRST) == "user_0"

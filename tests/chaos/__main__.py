@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: the full length unless told otherwise; `--short` is the form the tests run.
 
-The seed is printed first: the same options replay the same plan. The exit code is 0 only if nothing at all was found.
+The seed is printed first: the same options replay the same plan. The exit code is 0 only if nothing at all was found,
+and each reason for another one is a finding of the report.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sandbox.redis import RedisUnavailableError
 from tests.chaos.options import SHORT, Options
-from tests.chaos.report import show, write_json
+from tests.chaos.report import as_json, broken_off, show, write_json
 from tests.chaos.runner import Result, run
 
 FULL = Options()
@@ -44,7 +45,9 @@ def main(
     ] = None,
     other_writes: Annotated[int | None, typer.Option(help="Writes of other apps and of people together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="How long events are sent and blows fall.")] = None,
-    settle_seconds: Annotated[float | None, typer.Option(help="How long the end of all work may take.")] = None,
+    settle_seconds: Annotated[
+        float | None, typer.Option(help="After so long a run that never ends is stopped.")
+    ] = None,
     worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to a file, too.")] = None,
 ) -> None:
@@ -54,24 +57,31 @@ def main(
     options = replace(SHORT if short else FULL, **{name: value for name, value in given.items() if name in known})
     print(options, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    report = _report_of(options, folder)
+    if report["clean"]:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"The workers' logs are in {folder}; replay with --seed {options.seed} and the same options")
+    if json_file is not None:
+        write_json(report, json_file)
+    # Nothing may come after the report, so that it and the exit code always say the same.
+    sys.exit(0 if report["clean"] else 1)
+
+
+def _report_of(options: Options, folder: Path) -> dict[str, Any]:
+    """Run it and show the end. An error that ends it is a finding, too."""
     try:
         result = asyncio.run(_until_asked_to_end(options, folder))
-    except RedisUnavailableError as error:
-        print(error)
-        raise typer.Exit(1) from None
     except asyncio.CancelledError:
         print(f"Asked to end; the workers' logs are in {folder}")
         raise typer.Exit(128 + signal.SIGTERM) from None
-    except BaseException:
-        print(f"The workers' logs are in {folder}")
-        raise
+    except Exception as error:
+        traceback.print_exc()
+        report = broken_off(options, error)
+        print(*report["findings"], sep="\n")
+        return report
     show(result, Console(width=110))
-    if json_file is not None:
-        write_json(result, json_file)
-    if not result.is_clean:
-        print(f"The workers' logs are in {folder}; replay with --seed {options.seed} and the same options")
-        sys.exit(1)
-    shutil.rmtree(folder, ignore_errors=True)
+    return as_json(result)
 
 
 async def _until_asked_to_end(options: Options, folder: Path) -> Result:

@@ -23,6 +23,7 @@ Damage = Literal[
     "over a rate limit",
     "not settled",
     "does not stop",
+    "broke off",
 ]
 DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage)
 

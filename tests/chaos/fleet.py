@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-STOP_SECONDS: Final = 60.0
-"""Twice what a platform allows: this machine may be busy."""
-READY_SECONDS: Final = 180.0
+STOP_SECONDS: Final = 300.0
+READY_SECONDS: Final = 600.0
+"""Guards against hanging, and so long that a busy machine never meets them."""
 RESTART_SECONDS: Final = (0.2, 0.8)
 _LONGEST_LINE: Final = 2**20
 # A shell in whose process group the workers are: the end of its input is the end of us, and then of all of them.
@@ -39,6 +39,10 @@ def command_of(worker_settings: str) -> list[str]:
     raise LookupError("the Procfile has no worker")
 
 
+class WorkerEndedError(Exception):
+    """A worker ended before it was ready, although nothing had disturbed it; the text holds the end of its log."""
+
+
 @dataclass
 class Slot:
     """One place in the fleet, and the process that is in it now."""
@@ -47,6 +51,21 @@ class Slot:
     log: Path
     process: Process | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    ended_early: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def is_ready(self) -> None:
+        """Wait until the worker says that it has started. Raises: WorkerEndedError, and TimeoutError after long."""
+        waits = [asyncio.create_task(event.wait()) for event in (self.ready, self.ended_early)]
+        try:
+            done, _ = await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not done:
+            raise TimeoutError(f"worker {self.number} has not started in {READY_SECONDS:.0f} s: read {self.log}")
+        if self.ended_early.is_set():
+            last = self.log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+            raise WorkerEndedError(f"worker {self.number} ended before it was ready: {last}")
 
     def send(self, which: signal.Signals) -> bool:
         """Send the process a signal; whether there was one."""
@@ -81,13 +100,9 @@ class Fleet:
                     self.killed_at.append(time.time())
 
     async def all_ready(self) -> None:
-        """Wait until every slot has a worker that says it has started. Raises TimeoutError, which names its log."""
+        """Wait until every slot has a worker that says it has started. Raises: as `Slot.is_ready`."""
         for slot in self.slots:
-            try:
-                async with asyncio.timeout(READY_SECONDS):
-                    await slot.ready.wait()
-            except TimeoutError:
-                raise TimeoutError(f"no worker has started in {READY_SECONDS:.0f} s: read {slot.log}") from None
+            await slot.is_ready()
 
     async def stop(self) -> None:
         """Ask all to end in order; who does not is killed."""
@@ -149,6 +164,8 @@ async def _keep(
         try:
             await _read(running, slot, slot.process)
             running.exits[_ending(await slot.process.wait())] += 1
+            if not slot.ready.is_set():
+                slot.ended_early.set()
         finally:
             slot.send(signal.SIGKILL)
         await asyncio.sleep(least + chance * (most - least))

@@ -10,7 +10,8 @@ class Options:
     `kills` are SIGKILLs and SIGTERMs together, `stops` are SIGSTOPs with the SIGCONT that follows. `faults` stretches
     the probabilities of the services' faults: 0 is none. `worker` names other arq settings than the Procfile's.
     Webhooks are up to `webhook_seconds` late; `without_change`: Stripe also announces writes that change nothing.
-    `other_writes` are those of other apps and of people. `settle_seconds` is how long the end may take in all.
+    `other_writes` are those of other apps and of people. `settle_seconds` guards against a run that
+    moves and never ends.
     """
 
     seed: int = 42
@@ -28,7 +29,7 @@ class Options:
     without_change: bool = False
     other_writes: int = 1_000
     seconds: float = 600.0
-    settle_seconds: float = 900.0
+    settle_seconds: float = 1800.0
     worker: str = ""
 
 
@@ -42,6 +43,5 @@ SHORT = Options(
     webhook_seconds=2.0,
     other_writes=60,
     seconds=32.0,
-    settle_seconds=300.0,
 )
 """The form that the tests can afford: less than 90 s in all, unless something takes long to recover."""

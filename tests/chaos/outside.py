@@ -70,10 +70,28 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
         for name, simulator in (("autumn", box.autumn), ("stripe", box.stripe)):
             simulator.switches.random = random.Random(f"{options.seed} {name}")
             simulator.switches.latency_seconds = LATENCY_SECONDS
-        recheck_seconds = options.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS
-        chosen = {"AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight), "ECHO_CHECK_SECONDS": f"{recheck_seconds:g}"}
+        recheck = f"{_recheck_seconds(options):g}"
+        chosen = {"AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight), "ECHO_CHECK_SECONDS": recheck}
         box.environment.update({**WORKER_ENVIRONMENT, **chosen})
         yield box
+
+
+def _recheck_seconds(options: Options) -> float:
+    return options.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS
+
+
+def overtaken_by_webhooks(box: Sandbox, options: Options) -> set[str]:
+    """Return the customers with a webhook that a busy machine delivered so late that the recheck had come before it.
+
+    Only a later sync can repair what such a webhook has copied, so nothing can be wrong with the worker yet.
+    """
+    written_at = {write.request_id: write.at for write in box.stripe.writes}
+    requests = {event["id"]: event["request"]["id"] for event in box.stripe.webhooks.events}
+    return {
+        one.customer_id
+        for one in box.autumn.copied
+        if one.at - written_at.get(requests[one.event_id], one.at) > _recheck_seconds(options)
+    }
 
 
 def seed_profile(customer: str) -> Profile:

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.evidence import Finding, Verdict
+from tests.chaos.options import Options
 from tests.chaos.runner import Result
 
 FINDINGS_SHOWN = 40
@@ -38,9 +40,27 @@ def as_json(result: Result) -> dict[str, Any]:
     }
 
 
-def write_json(result: Result, path: Path) -> None:
+def broken_off(options: Options, error: Exception) -> dict[str, Any]:
+    """Return the report of a run that an error ended: that is all that was found."""
+    verdict = Verdict(tuple(Finding("broke off", "the run", text) for text in _reasons(error)))
+    return {
+        "clean": False,
+        "options": asdict(options),
+        "counts": verdict.counts,
+        "findings": [str(finding) for finding in verdict.findings],
+    }
+
+
+def _reasons(error: Exception) -> list[str]:
+    """Return what each error says, those of a group one by one."""
+    if isinstance(error, ExceptionGroup):
+        return [reason for each in error.exceptions for reason in _reasons(each)]
+    return [f"{type(error).__name__}: {error}"]
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
     """Write it to a file."""
-    path.write_text(json.dumps(as_json(result), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def show(result: Result, console: Console) -> None:

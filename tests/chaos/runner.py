@@ -20,11 +20,11 @@ from redis.asyncio import Redis
 from tests.chaos.blows import Schedule
 from tests.chaos.checker import check, wrong_values
 from tests.chaos.evidence import Evidence, Finding, Sent, Verdict
-from tests.chaos.fleet import Fleet, command_of, fleet
+from tests.chaos.fleet import STOP_SECONDS, Fleet, command_of, fleet
 from tests.chaos.measures import over_limit, recoveries, reverts
 from tests.chaos.options import Options
 from tests.chaos.others import Others
-from tests.chaos.outside import AUTUMN_LIMIT, INBOX, STRIPE_LIMIT, gather, outside
+from tests.chaos.outside import AUTUMN_LIMIT, INBOX, STRIPE_LIMIT, gather, outside, overtaken_by_webhooks
 from tests.chaos.plan import make_plan
 from tests.chaos.settling import settle, who_is_stuck
 from tests.chaos.trace import write_traces
@@ -98,15 +98,17 @@ async def _end(schedule: Schedule, options: Options) -> tuple[float | None, list
     async def now() -> Evidence:
         return await gather(redis, box, schedule.plan, schedule.history, schedule.others.windows, options)
 
-    settled_seconds = await settle(redis, box, options.settle_seconds)
+    first = last = await settle(redis, box, options.settle_seconds)
     findings = []
-    if settled_seconds is not None:
-        early = wrong_values(await now(), are_unannounced_known=False)
+    if first.seconds is not None:
+        too_late = overtaken_by_webhooks(box, options)
+        early = [each for each in wrong_values(await now(), are_unannounced_known=False) if each.about not in too_late]
         findings += [Finding(each.damage, each.about, f"before the last reconcile: {each.text}") for each in early]
         await _reconcile_all(schedule)
-    if settled_seconds is None or await settle(redis, box, options.settle_seconds) is None:
-        findings += [Finding("not settled", *stuck) for stuck in await who_is_stuck(redis, box)]
-    return settled_seconds, findings, await now()
+        last = await settle(redis, box, options.settle_seconds)
+    if last.seconds is None:
+        findings += [Finding("not settled", *stuck) for stuck in await who_is_stuck(redis, box, last.why)]
+    return first.seconds, findings, await now()
 
 
 async def _reconcile_all(schedule: Schedule) -> None:
@@ -139,7 +141,7 @@ def _limits_broken(running: Fleet, evidence: Evidence) -> Iterator[Finding]:
         if calls:
             yield Finding("over a rate limit", service, f"{calls} calls came when {limit} had come in a second")
     for worker in running.deaf:
-        yield Finding("does not stop", worker, "did not end when it was asked to")
+        yield Finding("does not stop", worker, f"did not end in the {STOP_SECONDS:.0f} s after it was asked to")
 
 
 def _result(

@@ -15,8 +15,8 @@ from tests.chaos.outside import INBOX, PREFIX
 PAUSE_SECONDS: Final = 0.1
 IN_A_ROW: Final = 3
 """How often in a row nothing has to be left."""
-STANDSTILL_SECONDS: Final = 120.0
-"""Longer than the worker ever waits by itself: up to 60 s after an update of unknown fate."""
+STANDSTILL_SECONDS: Final = 300.0
+"""Much longer than the worker ever waits by itself: up to 60 s after an update of unknown fate."""
 SHOWN_STUCK: Final = 20
 
 
@@ -33,14 +33,21 @@ class Moment:
         return not any(self.left)
 
 
-async def settle(redis: Redis, box: Sandbox, at_most_seconds: float) -> float | None:
-    """Wait until nothing is left to do, and return the seconds that took.
+@dataclass(frozen=True)
+class Settled:
+    """How long it took until nothing was left to do. `seconds` is None if that never came, for the reason `why`."""
 
-    None if nothing moved for `STANDSTILL_SECONDS`, or not all was done in `at_most_seconds`.
-    """
+    seconds: float | None
+    why: str = ""
+
+
+async def settle(redis: Redis, box: Sandbox, at_most_seconds: float) -> Settled:
+    """Wait until nothing is left to do, for as long as something moves and at most for `at_most_seconds`."""
     began = moved_at = settled_at = time.monotonic()
     before, in_a_row = await _look(redis, box), 0
-    while time.monotonic() < min(began + at_most_seconds, moved_at + STANDSTILL_SECONDS):
+    while (now := time.monotonic()) < began + at_most_seconds:
+        if now >= moved_at + STANDSTILL_SECONDS:
+            return Settled(None, f"nothing has moved for {STANDSTILL_SECONDS:.0f} s")
         moment = await _look(redis, box)
         moved_at = moved_at if moment == before else time.monotonic()
         before = moment
@@ -50,9 +57,9 @@ async def settle(redis: Redis, box: Sandbox, at_most_seconds: float) -> float | 
             settled_at = settled_at if in_a_row else time.monotonic()
             in_a_row += 1
         if in_a_row == IN_A_ROW:
-            return settled_at - began
+            return Settled(settled_at - began)
         await asyncio.sleep(PAUSE_SECONDS)
-    return None
+    return Settled(None, f"work was left after {at_most_seconds:.0f} s, and went on")
 
 
 async def _look(redis: Redis, box: Sandbox) -> Moment:
@@ -67,12 +74,12 @@ async def _look(redis: Redis, box: Sandbox) -> Moment:
     return Moment(tuple(int(each) for each in left), done)
 
 
-async def who_is_stuck(redis: Redis, box: Sandbox) -> list[tuple[str, str]]:
+async def who_is_stuck(redis: Redis, box: Sandbox, why: str) -> list[tuple[str, str]]:
     """Where work is left, and what is known of the first customers it is left for, as (whom or what, text)."""
     overview, keys, webhooks = await read_overview(redis, PREFIX, INBOX), MailboxKeys(PREFIX), box.stripe.webhooks
     rechecks = await redis.zcard(keys.looks)
     text = (
-        f"in the inbox {overview.inbox}, waiting {overview.waiting}, being worked on {overview.working}, "
+        f"{why}: in the inbox {overview.inbox}, waiting {overview.waiting}, being worked on {overview.working}, "
         f"rechecks to come {rechecks}, webhooks to come {webhooks.in_flight + len(webhooks.pending)}"
     )
     found = [("the run", text)]

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.subprocesses import chaos
+from tests.chaos.subprocesses import HANG_SECONDS, chaos
+
+pytestmark = pytest.mark.timeout(HANG_SECONDS + 60)
 
 SMALL = (
     *("--short", "--events", "400", "--customers", "12", "--seconds", "6", "--workers", "2"),
@@ -13,7 +15,6 @@ SMALL = (
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_that_settles_before_it_applies_loses_events(tmp_path: Path) -> None:
     worker = BROKEN.format("settles_first")
     code, report = chaos(tmp_path, *SMALL, "--faults", "3", "--worker", worker)
@@ -21,7 +22,6 @@ def test_a_worker_that_settles_before_it_applies_loses_events(tmp_path: Path) ->
     assert report["counts"]["lost"] > 0
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("merges_backwards"))
     assert code == 1
@@ -30,7 +30,6 @@ def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> Non
     assert report["counts"]["overlapping updates"] == 0
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
     worker = BROKEN.format("locks_nobody_out")
     code, report = chaos(tmp_path, *SMALL, "--doubled-wakeups", "300", "--worker", worker)
@@ -39,7 +38,6 @@ def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
     # Two syncs of one customer also undo each other's writes to Stripe, and may give their changes up over it.
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("autumn_first"))
     assert code == 1
@@ -50,7 +48,6 @@ def test_a_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: P
     assert report["counts"]["not settled"] == 0
 
 
-@pytest.mark.timeout(240)
 def test_the_right_worker_passes_the_runs_that_the_broken_ones_fail(tmp_path: Path) -> None:
     given = ("--faults", "1", "--doubled-wakeups", "300", "--other-writes", "12")
     code, report = chaos(tmp_path, *SMALL, *given)
@@ -58,10 +55,21 @@ def test_the_right_worker_passes_the_runs_that_the_broken_ones_fail(tmp_path: Pa
     assert code == 0
 
 
-@pytest.mark.timeout(120)
 def test_a_run_that_does_not_settle_says_so(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--events", "20", "--seconds", "1", "--settle-seconds", "0")
     assert code == 1
     assert set(report["counts"]) >= {"not settled", "does not stop", "over a rate limit"}
     assert report["counts"]["not settled"] > 0
-    assert any(finding.startswith("not settled: the run: in the inbox") for finding in report["findings"])
+    assert any(
+        finding.startswith("not settled: the run: work was left after 0 s, and went on: in the inbox")
+        for finding in report["findings"]
+    )
+
+
+def test_a_run_that_breaks_off_says_why(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("no_such_worker"))
+    assert code == 1
+    assert not report["clean"]
+    (finding,) = report["findings"]
+    assert finding.startswith("broke off: the run: WorkerEndedError: worker 0 ended before it was ready")
+    assert "no_such_worker" in finding

@@ -15,6 +15,7 @@ from tests.chaos.evidence import Copied, Damage, Evidence, Profile, Sent, Writte
 from tests.chaos.measures import over_limit, recoveries, reverts
 from tests.chaos.options import SHORT, Options
 from tests.chaos.plan import make_plan
+from tests.chaos.report import broken_off
 
 SEED = Profile("ann 0", "ann-0@example.com", send_email_receipts=False)
 SENT = (
@@ -269,3 +270,11 @@ def test_recovery_is_the_time_from_a_kill_to_the_next_call_about_a_customer_it_c
     calls = [to_autumn(1, 1.0, status=0, ended=2.0), to_autumn(1, 6.5), to_autumn(2, 9.0)]
     assert recoveries([1.5], calls) == [5.0]
     assert recoveries([3.0], calls) == []
+
+
+def test_error_that_ends_a_run_is_a_finding_for_each_cause() -> None:
+    error = ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [KeyError("two")])])
+    report = broken_off(SHORT, error)
+    assert report["clean"] is False
+    assert report["findings"] == ["broke off: the run: ValueError: one", "broke off: the run: KeyError: 'two'"]
+    assert report["counts"]["broke off"] == 2

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.subprocesses import chaos
+from tests.chaos.subprocesses import HANG_SECONDS, chaos
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(HANG_SECONDS + 60)
 def test_nothing_is_lost_stale_doubled_or_out_of_order(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, "--short")
     assert report["findings"] == []

@@ -30,6 +30,8 @@ NEW_AND_REQUIRED: Final[Json] = {"billing_controls": {}, "licenses": [], "flags"
 NEW_AND_OPTIONAL: Final = {"config", "processors"}
 NEVER_ASKED_FOR: Final = {"plan", "feature"}
 """What only a request with `expand` is answered, so the worker never sees it."""
+NARROWER: Final[Json] = {"to": {"anyOf": [{"type": "number"}, {"enum": ["inf"]}]}}
+"""The properties of which the service's own schema allows less: the SDK takes any text for the end of a price tier."""
 MANY: Final = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
@@ -47,7 +49,9 @@ def resolved(node: Json, definitions: Json) -> Json:
         return {"anyOf": [resolved(inner, definitions) for inner in node["anyOf"]]}
     found = {key: node[key] for key in ("type", "enum", "const", "required") if key in node}
     if "properties" in node:
-        kept = {name: inner for name, inner in node["properties"].items() if name not in NEVER_ASKED_FOR}
+        kept = {
+            name: NARROWER.get(name, inner) for name, inner in node["properties"].items() if name not in NEVER_ASKED_FOR
+        }
         found["properties"] = {name: resolved(inner, definitions) for name, inner in kept.items()}
     for key in ("items", "additionalProperties"):
         if key in node:

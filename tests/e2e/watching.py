@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.e2e.processes import Running, free_port, wait_until, worker
-from tests.promql import Scrape, scrape
+from tests.scrapes import Scrape, scrape
 
 PROBE_SECONDS = 5.0
 """What a probe waits for its answer, as platforms do by default or nearly so."""

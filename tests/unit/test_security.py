@@ -67,7 +67,9 @@ async def test_no_door_shows_its_secret() -> None:
     assert KEY not in shown
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-otel.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-otel.txt", "requirements-dev.txt", "requirements-uv.txt"]
+)
 def test_the_lock_pins_every_package_to_one_version_of_the_registry(name: str) -> None:
     packages = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
     for package in packages:

@@ -1,0 +1,122 @@
+"""The programs that tests need and no Python package brings: Chromium for the pages, promtool for alerts and dashboard.
+
+`python -m tests.tools` is what `make test` says first: it installs what is missing if it can without asking, and says
+what to do if it cannot. A test that finds none says the same.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+BESIDE_PYTHON: Final = Path(sys.executable).parent
+"""The virtual environment's programs, where a program goes that only the tests use."""
+
+
+class NoToolError(Exception):
+    """A program is missing; the text says which one, and how to install it."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program: the names it may have, the variable that names another, and how to get it.
+
+    `install` is tried if the program is missing and apt-get is there; it may fail. If it `needs_root`, only as root.
+    """
+
+    names: tuple[str, ...]
+    variable: str
+    what_to_do: str
+    install: Callable[[], None]
+    needs_root: bool
+
+    def find(self) -> str:
+        """Return the program's path. Raises: NoToolError."""
+        named = os.environ.get(self.variable)
+        path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{BESIDE_PYTHON}"
+        for name in [named] if named else self.names:
+            found = shutil.which(name, path=path)
+            if found is not None:
+                return found
+        raise NoToolError(self.what_to_do)
+
+
+def _install_chromium() -> None:
+    _apt_get("install", "--yes", "--no-install-recommends", "chromium")
+
+
+def _take_promtool() -> None:
+    """Take promtool out of Debian's package, and leave the rest: its installation would start a Prometheus."""
+    with TemporaryDirectory() as folder:
+        # As root, apt-get would download as a user who cannot write into this folder.
+        _apt_get("-o", "APT::Sandbox::User=root", "download", "prometheus", folder=folder)
+        for package in Path(folder).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "--extract", package, folder], check=False)  # noqa: S607
+        taken = Path(folder, "usr", "bin", "promtool")
+        if taken.exists():
+            shutil.copy(taken, BESIDE_PYTHON)
+
+
+def _apt_get(*arguments: str, folder: str | None = None) -> None:
+    subprocess.run(["apt-get", "--quiet", "--quiet", *arguments], check=False, cwd=folder)  # noqa: S607
+
+
+CHROMIUM: Final = Tool(
+    names=(
+        *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ),
+    variable="CHROMIUM",
+    what_to_do=(
+        "Chromium is missing, and the tests of the pages fail without it. Install it (Debian and Ubuntu: "
+        "apt-get install chromium; macOS: brew install --cask google-chrome), or name the program in CHROMIUM."
+    ),
+    install=_install_chromium,
+    needs_root=True,
+)
+PROMTOOL: Final = Tool(
+    names=("promtool",),
+    variable="PROMTOOL",
+    what_to_do=(
+        "promtool is missing, and the tests of alerts and of the dashboard's queries are skipped without it. "
+        "Install it (Debian and Ubuntu: apt-get install prometheus; macOS: brew install prometheus), or name the "
+        "program in PROMTOOL."
+    ),
+    install=_take_promtool,
+    needs_root=False,
+)
+TOOLS: Final = (CHROMIUM, PROMTOOL)
+
+
+def missing(tools: Iterable[Tool]) -> dict[Tool, str]:
+    """Return the tools that are missing, each with what to do about it."""
+    found = {}
+    for tool in tools:
+        try:
+            tool.find()
+        except NoToolError as error:
+            found[tool] = str(error)
+    return found
+
+
+def main() -> None:
+    """Install what is missing if that is possible, and say what is missing then."""
+    is_root = os.geteuid() == 0
+    wanted = [tool for tool in missing(TOOLS) if is_root or not tool.needs_root]
+    if wanted and shutil.which("apt-get"):
+        print(f"Installing {' and '.join(tool.names[0] for tool in wanted)} with apt-get …", flush=True)
+        if is_root:
+            _apt_get("update")
+        for tool in wanted:
+            tool.install()
+    for what_to_do in missing(TOOLS).values():
+        sys.stderr.write(f"{what_to_do}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""docs/alerts.yml by itself, in promtool: which values fire each alert, how long it waits, and which leave it quiet."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.promtool import ALERTS, RULES, check_rules, firing_at, waits_minutes
+
+pytestmark = pytest.mark.usefixtures("promtool")
+
+QUIET_MINUTES = 10
+"""How long all is well before a state begins; the states last for as long as any alert waits and an hour more."""
+LASTING = 121
+WELL = {
+    'customer_sync_worker_info{type="worker"}': "1+0x{}",
+    'customer_sync_worker_redis_up{instance="a"}': "1+0x{}",
+    'customer_sync_worker_redis_up{instance="b"}': "1+0x{}",
+    "customer_sync_blocked": "0+0x{}",
+    'customer_sync_line_closed{kind="halt"}': "0+0x{}",
+    'customer_sync_line_closed{kind="outage"}': "0+0x{}",
+    "customer_sync_oldest_change_age_seconds": "1+0x{}",
+    "customer_sync_last_success_timestamp_seconds": "0+60x{}",
+    "customer_sync_newest_dead_letter_timestamp_seconds": "-3600+0x{}",
+    'customer_sync_rate_ratio{limit="autumn-updates"}': "1+0x{}",
+    'customer_sync_rate_ratio{limit="stripe"}': "1+0x{}",
+    'customer_sync_worker_event_loop_lag_seconds_bucket{le="0.5"}': "0+60x{}",
+    'customer_sync_worker_event_loop_lag_seconds_bucket{le="1.0"}': "0+60x{}",
+    'customer_sync_worker_event_loop_lag_seconds_bucket{le="+Inf"}': "0+60x{}",
+    "customer_sync_scan_failed": "0+0x{}",
+    "customer_sync_scan_overdue": "0+0x{}",
+}
+"""Each series while all is well, in promtool's notation, for so many minutes."""
+STATES: dict[str, tuple[dict[str, str], int]] = {
+    "CustomerSyncWorkerDown": ({'customer_sync_worker_info{type="worker"}': "stale _x{}"}, 2),
+    "CustomerSyncRedisDown": ({'customer_sync_worker_redis_up{instance="b"}': "0+0x{}"}, 1),
+    "CustomerSyncBlocked": ({"customer_sync_blocked": "1+0x{}"}, 0),
+    "CustomerSyncHalted": ({'customer_sync_line_closed{kind="halt"}': "1+0x{}"}, 0),
+    "CustomerSyncOutage": ({'customer_sync_line_closed{kind="outage"}': "1+0x{}"}, 5),
+    "CustomerSyncOldestChangeTooOld": ({"customer_sync_oldest_change_age_seconds": "0+60x{}"}, 16),
+    "CustomerSyncNoSuccess": (
+        {
+            "customer_sync_oldest_change_age_seconds": "0+60x{}",
+            "customer_sync_last_success_timestamp_seconds": "600+0x{}",
+        },
+        11,
+    ),
+    "CustomerSyncDeadLetters": ({"customer_sync_newest_dead_letter_timestamp_seconds": "600+0x{}"}, 0),
+    # The average of 15 minutes: it takes eight of them at half the rate.
+    "CustomerSyncThrottled": ({'customer_sync_rate_ratio{limit="stripe"}': "0.5+0x{}"}, 8),
+    # More than one in a hundred of the last five minutes is slow from the first minute on.
+    "CustomerSyncEventLoopLag": ({'customer_sync_worker_event_loop_lag_seconds_bucket{le="0.5"}': "540+0x{}"}, 5),
+    "CustomerSyncScanFailed": ({"customer_sync_scan_failed": "1+0x{}"}, 60),
+    "CustomerSyncScanOverdue": ({"customer_sync_scan_overdue": "1+0x{}"}, 60),
+}
+"""What each alert is about: the series that differ from then on, and after how many minutes it fires."""
+
+
+def series_of(state: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return all series, well at first and then in the state; what does not differ goes on."""
+    found = []
+    for name, well in WELL.items():
+        if name in state:
+            values = f"{well.format(QUIET_MINUTES - 1)} {state[name].format(LASTING)}"
+        else:
+            values = well.format(QUIET_MINUTES + LASTING)
+        found.append({"series": name, "values": values})
+    return found
+
+
+def test_prometheus_understands_the_rules_and_every_alert_has_a_state() -> None:
+    check_rules(ALERTS)
+    assert STATES.keys() == {rule["alert"] for rule in RULES}
+    assert all(minutes >= waits_minutes(rule) for rule in RULES for _, minutes in [STATES[rule["alert"]]])
+
+
+@pytest.mark.parametrize("minute", [1, QUIET_MINUTES, QUIET_MINUTES + LASTING])
+def test_nothing_fires_while_all_is_well(minute: int) -> None:
+    assert firing_at(series_of({}), dict.fromkeys(STATES, minute)) == set()
+
+
+@pytest.mark.parametrize("alert", STATES)
+def test_an_alert_fires_when_its_state_has_lasted_and_not_before(alert: str) -> None:
+    state, minutes = STATES[alert]
+    fires_at = QUIET_MINUTES + minutes
+    assert firing_at(series_of(state), {alert: fires_at - 1}) == set()
+    assert firing_at(series_of(state), dict.fromkeys(STATES, fires_at)) == {alert}

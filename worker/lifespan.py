@@ -118,13 +118,10 @@ async def showing(
     redis: ArqRedis,
     metrics: Metrics,
     resources: Resources | None = None,
-    *,
-    owner_follows: bool = False,
 ) -> AsyncIterator[None]:
     """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
 
-    The operator's page is shown by those that have the `resources` to look at a customer with. With `owner_follows` the
-    process is compared with the owner of its keys once more, because Stripe did not tell its account at the start.
+    The operator's page is shown by those that have the `resources` to look at a customer with.
     """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
@@ -142,8 +139,6 @@ async def showing(
         loops.start("pulse", pulse.beat),
         loops.start("watchdog", watchdog.look, CANARY_SECONDS),
     ]
-    if owner_follows:
-        tasks.append(loops.start("owner", OwnerLoop(settings, redis).look))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
@@ -159,13 +154,13 @@ async def working(
 ) -> AsyncIterator[tuple[Resources, Supervisor]]:
     """Resources with the loops of a worker running beside them: taking in, calling, renewing leases.
 
-    `owner_follows` as `showing` takes it.
+    With `owner_follows`, Stripe did not tell its account yet: the resources come when it has (worker.owner_loop).
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
         tracing(metrics) as watch,
         open_resources(settings, redis, watch) as resources,
-        showing("worker", settings, redis, metrics, resources, owner_follows=owner_follows),
+        showing("worker", settings, redis, metrics, resources),
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
@@ -176,8 +171,9 @@ async def working(
             loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
             loops.start("places", resources.limits.renew, RENEW_SECONDS),
         ]
-        log.info("started", mode=resources.mode)
         try:
+            await _owner_compared(settings, redis, tasks, owner_follows)
+            log.info("started", mode=resources.mode)
             yield resources, supervisor
         finally:
             await _end(tasks)
@@ -230,21 +226,34 @@ async def scanning_on_schedule(
 ) -> AsyncIterator[Scanner]:
     """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process.
 
-    `owner_follows` as `showing` takes it.
+    `owner_follows` as `working` takes it.
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
         open_scan(settings, redis, metrics) as doors,
-        showing("scanner", settings, redis, metrics, owner_follows=owner_follows),
+        showing("scanner", settings, redis, metrics),
     ):
         scanner = Scanner(doors, settings.scan_schedule)
-        tasks = [Loops(redis, settings.key_prefix).start("scan", scanner.scan_if_due)]
-        log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await _owner_compared(settings, redis, tasks, owner_follows)
+            tasks.append(Loops(redis, settings.key_prefix).start("scan", scanner.scan_if_due))
+            log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
             yield scanner
         finally:
             await _end(tasks)
             log.info("stopped")
+
+
+async def _owner_compared(
+    settings: Settings, redis: Redis, tasks: list[asyncio.Task[None]], owner_follows: bool
+) -> None:
+    """Wait until the process is compared with the owner of its keys, if that follows; the loop joins `tasks`."""
+    if not owner_follows:
+        return
+    owner = OwnerLoop(settings, redis)
+    tasks.append(Loops(redis, settings.key_prefix).start("owner", owner.look))
+    await owner.compared.wait()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

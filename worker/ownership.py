@@ -1,7 +1,6 @@
 """The check, before any work, that the key prefix and the inbox belong to this deployment.
 
-A service that does not answer stops no start: then only what is known without it is compared, and the rest later
-(worker.owner_loop).
+If Stripe does not answer, only what is known without it is compared, and the rest later (worker.owner_loop).
 """
 
 import asyncio
@@ -14,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from config.settings import Settings
-from jobs.errors import SyncError
+from jobs.errors import SyncError, TryAgain
 from jobs.ownership import OUTCOMES, Mismatch, Owner, compare_owner, digest_of, owner_key, reader_key
 from jobs.stripe_gateway import open_stripe
 
@@ -87,8 +86,8 @@ async def ask_for_account(settings: Settings) -> Account:
         ):
             return Account(digest_of("stripe", await stripe.account_id()))
     except SyncError as error:
-        # A refusal that names no account stays one until somebody changes the key's rights.
-        return Account("", error.code, may_follow=error.code != "missing_permission")
+        # A refusal that names no account stays one until somebody changes the key or its rights.
+        return Account("", error.code, may_follow=isinstance(error, TryAgain))
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         return Account("", type(error).__name__, may_follow=True)
 
@@ -97,7 +96,7 @@ def warn_if_unknown(account: Account) -> None:
     """Log that only the mode was compared, unless the account is known."""
     if account.digest:
         return
-    fix = "it is asked for again" if account.may_follow else "let the key read its account, or use a secret key"
+    fix = "no job is taken until it does" if account.may_follow else "let the key read its account, or use a secret key"
     log.warning("account_unknown", reason=account.why_not, fix=fix)
 
 

@@ -1,10 +1,12 @@
 """Two deployments on one Redis: apart they do not disturb each other, and what they may not share is refused."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
 
+import aiohttp
 import pytest
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
@@ -17,7 +19,7 @@ from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import command_of, worker
+from tests.e2e.processes import command_of, free_port, wait_until, worker
 from tests.e2e.test_start import ended
 from worker.connection import open_redis
 from worker.main import scan_worker_settings
@@ -133,31 +135,59 @@ async def test_account_that_stripe_never_tells_is_warned_of(box: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("process_type", ["worker", "scanner"])
-async def test_account_is_compared_when_stripe_is_back(box: Sandbox, process_type: str) -> None:
+async def test_process_of_another_account_does_nothing_until_stripe_is_back(box: Sandbox, process_type: str) -> None:
     async with worker(box.environment):
         pass
     box.stripe.account.id = "acct_another"
     box.stripe.switches.add(Fault("503"))
-    async with worker(box.environment, process_type) as running:
-        await running.says("account_unknown")
+    async with worker(box.environment, process_type, ready='"account_unknown"') as running:
+        async with Redis.from_url(box.redis.url) as redis:
+            await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+        await running.says("StripeAwayError")
         box.stripe.switches.clear()
         assert await asyncio.wait_for(running.process.wait(), 60) == 78
     (line,) = [line for line in running.log if "deployment_foreign" in line]
     assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in line
     assert not any("Traceback" in line for line in running.log)
+    assert {call.path for call in box.stripe.calls} == {"/v1/account"}
+    assert box.autumn.customers["ann"]["name"] != "Ann"
 
 
-async def test_account_is_kept_when_stripe_is_back(box: Sandbox) -> None:
+async def test_waiting_for_the_account_turns_readyz_red_and_ends_by_itself(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("503"))
-    async with worker(box.environment) as running, Redis.from_url(box.redis.url) as redis:
+    port = free_port()
+    async with (
+        worker(box.environment | {"PORT": str(port)}, ready='"account_unknown"') as running,
+        Redis.from_url(box.redis.url) as redis,
+        aiohttp.ClientSession() as session,
+    ):
+        await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+
+        async def is_red() -> bool:
+            async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                return "owner" in await answer.text() and answer.status == 503
+
+        async def is_applied() -> bool:
+            return bool(box.autumn.customers["ann"]["name"] == "Ann")
+
+        await running.says('"port_open"')
+        await wait_until(is_red)
         box.stripe.switches.clear()
         await running.says("account_known")
         assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
+        await wait_until(is_applied)
+
+
+async def test_process_that_waits_for_the_account_stops_when_asked(box: Sandbox) -> None:
+    box.stripe.switches.add(Fault("503"))
+    async with worker(box.environment, ready="StripeAwayError") as running:
+        running.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(running.process.wait(), 30) == 0
 
 
 async def test_other_deployment_does_not_take_a_prefix_whose_account_is_unknown(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("503"))
-    async with worker(box.environment):
+    async with worker(box.environment, ready='"account_unknown"'):
         pass
     box.stripe.switches.clear()
     box.stripe.key, box.autumn.key = "sk_test_another", "am_sk_test_another"
@@ -189,14 +219,19 @@ async def test_inbox_may_begin_with_another_applications_name(box: Sandbox) -> N
             pass
 
 
-@pytest.mark.parametrize("kind", ["503", "403", "garbage", "hang"])
-async def test_service_that_is_down_blocks_no_start(box: Sandbox, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ["503", "garbage", "hang"])
+async def test_no_job_is_taken_until_stripe_tells_its_account(box: Sandbox, kind: Kind) -> None:
     box.stripe.switches.add(Fault(kind))
-    async with worker(box.environment):
-        pass
-    box.stripe.switches.clear()
-    async with worker(box.environment), Redis.from_url(box.redis.url) as redis:
-        assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
+    async with worker(box.environment, ready='"account_unknown"') as running:
+        box.stripe.switches.clear()
+        await running.says('"started"')
+        async with Redis.from_url(box.redis.url) as redis:
+            assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
+
+
+async def test_wrong_key_blocks_no_start(box: Sandbox) -> None:
+    async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}) as running:
+        assert any("account_unknown" in line for line in running.log)
 
 
 async def test_deployment_is_moved_by_deleting_the_keys_that_the_error_names(box: Sandbox) -> None:

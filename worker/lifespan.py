@@ -117,22 +117,25 @@ async def showing(
     redis: ArqRedis,
     metrics: Metrics,
     resources: Resources | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Loops]:
     """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
+
+    Yields what starts the other loops of the process: those that keep failing are shown, too.
 
     The operator's page is shown by those that have the `resources` to look at a customer with.
     """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
     metrics.runs_as(process_type, settings.mode)
+    loops = Loops(redis, settings.key_prefix)
     shared = SharedStateReader(
         redis,
         prefix=settings.key_prefix,
         inbox=settings.inbox_stream,
         scan_schedule=settings.scan_schedule,
+        failing=loops.failing,
     )
     sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.turns)
-    loops = Loops(redis, settings.key_prefix)
     tasks = [
         loops.start("history", sampler.turn),
         loops.start("pulse", pulse.beat),
@@ -144,7 +147,7 @@ async def showing(
             pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
             app = make_app(pulse, shared.look, metrics, add_more=pages)
             await stack.enter_async_context(serving(app, settings.port))
-        yield
+        yield loops
 
 
 @asynccontextmanager
@@ -154,11 +157,10 @@ async def working(settings: Settings, redis: ArqRedis, metrics: Metrics) -> Asyn
     async with (
         tracing(metrics) as watch,
         open_resources(settings, redis, watch) as resources,
-        showing("worker", settings, redis, metrics, resources),
+        showing("worker", settings, redis, metrics, resources) as loops,
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
-        loops = Loops(redis, settings.key_prefix)
         tasks = [
             loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
             loops.start("supervise", supervisor.call_who_is_due),
@@ -219,10 +221,10 @@ async def scanning_on_schedule(settings: Settings, redis: ArqRedis, metrics: Met
     configure_logs(settings.log_format, settings.log_level)
     async with (
         open_scan(settings, redis, metrics) as doors,
-        showing("scanner", settings, redis, metrics),
+        showing("scanner", settings, redis, metrics) as loops,
     ):
         scanner = Scanner(doors, settings.scan_schedule)
-        tasks = [Loops(redis, settings.key_prefix).start("scan", scanner.scan_if_due)]
+        tasks = [loops.start("scan", scanner.scan_if_due)]
         log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
         try:
             yield scanner

@@ -12,7 +12,7 @@ from itertools import count, islice
 
 from redis.asyncio import Redis
 
-from jobs.record import RecordKeys
+from jobs.record import PLAUSIBLE, RecordKeys
 from jobs.scripts import Scripts
 from jobs.wrong_types import answer_or_none
 
@@ -217,7 +217,7 @@ def _read(raw_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
         message=_text(fields.get(b"message", b"")),
         attempts=int(_matching(ATTEMPTS, fields.get(b"attempts", b"")) or 0),
         since=float(_matching(SECONDS, fields.get(b"since", b"")) or 0) or None,
-        buried_at_ms=int(letter_id.partition("-")[0]),
+        buried_at_ms=min(int(letter_id.partition("-")[0]), PLAUSIBLE),
         sent={name.removeprefix(SENT): value for name, value in fields.items() if name.startswith(SENT)},
     )
 

@@ -191,10 +191,8 @@ def _read_run(kept: bytes) -> ScanRun | None:
 
 def _is_whole(progress: ScanProgress) -> bool:
     parts: list[ScanProgress | Trouble] = [progress, *progress.troubles]
-    values = [(each.type, getattr(part, each.name)) for part in parts for each in fields(part)]
-    return all(
-        _is_count(value) if kind is int else isinstance(value, str) for kind, value in values if kind in {int, str}
-    )
+    values = [(each, getattr(part, each.name)) for part in parts for each in fields(part) if each.name != "troubles"]
+    return all(_is_count(value) if each.type is int else isinstance(value, str) for each, value in values)
 
 
 def _is_count(value: object) -> bool:

@@ -3,6 +3,7 @@
 from redis.asyncio import Redis
 
 from jobs.failing import read_failing
+from jobs.overview import read_standing
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until
 from worker.health import why_a_person_should_look
@@ -25,6 +26,7 @@ async def test_failing_loop_is_shown_by_its_process_if_redis_has_no_memory_left(
 
         await wait_until(is_shown)
         assert await read_failing(redis, PREFIX) == ()
+        assert (await read_standing(redis, PREFIX, "ann")).state == "idle"
         await redis.config_set("maxmemory", 0)
 
         async def is_over() -> bool:

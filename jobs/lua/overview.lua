@@ -4,8 +4,9 @@
 -- Uses: letters
 -- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line, queue
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
--- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was applied, keys of the wrong type};
--- times are in milliseconds since the epoch and never later than now, false where there is none
+-- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
+-- applied, keys of the wrong type}; times are in milliseconds since the epoch and never later than now, false where there
+-- is none
 local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line, queue = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -14,7 +14,7 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.stripe import StripeSimulator
-from tests.conftest import INBOX, PREFIX
+from tests.conftest import INBOX
 from tests.e2e.processes import Running, worker
 from tests.e2e.test_worker import app_queue
 
@@ -131,25 +131,25 @@ async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: S
 
 async def test_an_error_that_nobody_foresaw_is_told_by_its_type_and_places_without_its_words(box: Sandbox) -> None:
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        await redis.execute_command("HSET", f"{PREFIX}:customer:ann", "attempts", "otherprivatezqxj")
-        await send(redis, new_update(customer_id="ann", changes={"name": "Ann"}))
+        # Half a surrogate pair, which no customer's id has.
+        await app_queue(redis).enqueue_job("sync_customer", "otherprivatezqxj\ud800")
         await running.says("sync_customer failed")
     log = "".join(running.log)
-    assert "ValueError" in log
+    assert "UnicodeEncodeError" in log
     assert ".py" in log
     assert [private for private in NEVER if private in log] == []
 
 
 async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sandbox) -> None:
-    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+    async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.set(INBOX, "no stream, but otherprivatezqxj")
         await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes=PRIVATE)
-    async with worker(box.environment, ready='"loop": "intake"') as running:
+        await running.says('"loop": "intake"')
         line = next(json.loads(line) for line in running.log if '"loop": "intake"' in line)
         await running.says('"event_not_added"')
         of_arq = next(json.loads(line) for line in running.log if '"event_not_added"' in line)
     assert line["event"] == "loop_failed"
-    assert line["error"] == "ResponseError"
+    assert line["error"] == "ResponseError WRONGTYPE"
     assert line["cause"].startswith("ResponseError at worker/connection.py:")
     assert " arrival < worker/intake.py:" in line["cause"]
     assert " < worker/main.py:" in of_arq["cause"]

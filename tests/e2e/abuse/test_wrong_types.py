@@ -115,7 +115,7 @@ async def test_worker_whose_queue_turns_wrong_goes_on() -> None:
             await redis.delete(f"{PREFIX}:queue")
             await redis.set(f"{PREFIX}:queue", "x")
             event = await send(redis, new_update(customer_id="user_0", changes={"name": "Name"}))
-            outcome = await outcome_of(redis, event, wait_seconds=20)
+            outcome = await outcome_of(redis, event, wait_seconds=60)
             assert outcome is not None
             assert outcome.status == "applied"
             assert one.running.process.returncode is None

@@ -187,15 +187,22 @@ class PatientRedis(ArqRedis):
 
     async def zrangebyscore(self, name: Any, *args: Any, **options: Any) -> Any:
         """Return the jobs of a queue that are due; none if it had the wrong type, and is deleted now."""
+        return await self._or_replace(name, super().zrangebyscore(name, *args, **options), [])
+
+    async def zcard(self, name: Any) -> int:
+        """Return how many jobs a queue holds; none if it had the wrong type, and is deleted now."""
+        return int(await self._or_replace(name, super().zcard(name), 0))
+
+    async def _or_replace(self, name: Any, asked: Any, instead: Any) -> Any:
         try:
-            return await super().zrangebyscore(name, *args, **options)
+            return await asked
         except ResponseError as error:
             if not is_wrong_type(error):
                 raise
         if await self.type(name) != b"zset":
             await self.delete(name)
             log.warning("key_replaced", key=name)
-        return []
+        return instead
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PatientPipeline:
         """A new pipeline."""

@@ -12,8 +12,9 @@ from itertools import count, islice
 
 from redis.asyncio import Redis
 
-from jobs.record import RecordKeys
+from jobs.record import PLAUSIBLE, RecordKeys
 from jobs.scripts import Scripts
+from jobs.wrong_types import answer_or_none
 
 PAGE = 200
 """Letters that are read, sent again or dropped at a time. One letter may be as large as an event, some 256 KiB."""
@@ -24,6 +25,8 @@ PAGES_FOR_ONE = 5
 SENT = b"sent."
 LETTER_ID = re.compile(r"(\d{1,20})-(\d{1,20})")
 LARGEST_PART = 2**64 - 1
+ATTEMPTS = re.compile(r"[0-9]{1,9}")
+SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,10 @@ class NewestLetters:
 
 
 class DeadLetters:
-    """The door to the dead letters. Every method raises RedisError when Redis does not do what it is asked."""
+    """The door to the dead letters. Every method raises RedisError when Redis does not do what it is asked.
+
+    A key of the wrong type holds no letter to read; the overview names it.
+    """
 
     def __init__(self, redis: Redis, *, inbox: str, prefix: str) -> None:
         """Opens nothing. `redis` answers in bytes; `inbox` is the stream that letters go back to."""
@@ -121,7 +127,7 @@ class DeadLetters:
 
     async def newest(self) -> str:
         """The newest letter's id, NO_LETTER if there is none. Raises: RedisError."""
-        found = await self._redis.xrevrange(self._keys.dead, count=1)
+        found = await answer_or_none(self._redis.xrevrange(self._keys.dead, count=1))
         return found[0][0].decode() if found else NO_LETTER
 
     async def pages(
@@ -142,9 +148,10 @@ class DeadLetters:
         first, last = "-", until
         for _ in islice(count(), at_most_pages):
             if newest_first:
-                page = await self._redis.xrevrange(self._keys.dead, max=last, min=first, count=PAGE)
+                asked = self._redis.xrevrange(self._keys.dead, max=last, min=first, count=PAGE)
             else:
-                page = await self._redis.xrange(self._keys.dead, min=first, max=last, count=PAGE)
+                asked = self._redis.xrange(self._keys.dead, min=first, max=last, count=PAGE)
+            page = await answer_or_none(asked)
             if not page:
                 return
             beyond = "(" + page[-1][0].decode()
@@ -158,14 +165,15 @@ class DeadLetters:
         wanted, found = Wanted(customer=customer), list[DeadLetter]()
         async for page in self.pages(wanted, newest_first=True, at_most_pages=PAGES_FOR_ONE):
             found += page
-        are_all = len(found) <= at_most and await self._redis.xlen(self._keys.dead) <= PAGES_FOR_ONE * PAGE
+        letters = await answer_or_none(self._redis.xlen(self._keys.dead)) or 0
+        are_all = len(found) <= at_most and letters <= PAGES_FOR_ONE * PAGE
         return NewestLetters(tuple(found[:at_most]), are_all)
 
     async def find(self, letter_id: str) -> DeadLetter | None:
         """The letter of this id, None if there is none. Raises: RedisError."""
         if not _is_letter_id(letter_id):
             return None
-        found = await self._redis.xrange(self._keys.dead, min=letter_id, max=letter_id)
+        found = await answer_or_none(self._redis.xrange(self._keys.dead, min=letter_id, max=letter_id))
         return _read(*found[0]) if found else None
 
     async def replay(self, letter_ids: Sequence[str]) -> list[Replayed]:
@@ -201,18 +209,23 @@ def _is_letter_id(text: str) -> bool:
 
 def _read(raw_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
     letter_id = raw_id.decode()
-    since = fields.get(b"since")
     return DeadLetter(
         id=letter_id,
         entry=_text(fields.get(b"entry", b"")),
         customer=_text(fields.get(b"customer", b"")) or None,
         reason=_text(fields.get(b"reason", b"")),
         message=_text(fields.get(b"message", b"")),
-        attempts=int(fields.get(b"attempts") or 0),
-        since=float(since) if since else None,
-        buried_at_ms=int(letter_id.partition("-")[0]),
+        attempts=int(_matching(ATTEMPTS, fields.get(b"attempts", b"")) or 0),
+        since=float(_matching(SECONDS, fields.get(b"since", b"")) or 0) or None,
+        buried_at_ms=min(int(letter_id.partition("-")[0]), PLAUSIBLE),
         sent={name.removeprefix(SENT): value for name, value in fields.items() if name.startswith(SENT)},
     )
+
+
+def _matching(form: re.Pattern[str], raw: bytes) -> str:
+    """Return the text of a field; nothing if it has another form, because no script wrote it."""
+    text = raw.decode(errors="replace")
+    return text if form.fullmatch(text) else ""
 
 
 def _text(raw: bytes) -> str:

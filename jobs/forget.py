@@ -4,7 +4,6 @@ What waits is not removed: it was accepted, and nothing that was accepted is los
 anything here.
 """
 
-import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from redis.asyncio import Redis
 from jobs.dead_letters import DeadLetter, DeadLetters
 from jobs.line import line_key
 from jobs.mailbox import MailboxKeys
-from jobs.record import RecordKeys, event_buckets
+from jobs.record import RecordKeys, event_buckets, parse_outcome
+from jobs.replacing import delete_if_wrong
 from jobs.scripts import Scripts
+from jobs.wrong_types import answer_or_none
 
 PAGE = 500
 
@@ -56,6 +57,7 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
     if not await Scripts(redis, "forget").run("forget", keys, [prefix, customer_id]):
         raise StillWaitingError
     entries = await _forget_letters(DeadLetters(redis, inbox=inbox, prefix=prefix), customer_id)
+    entries |= await _forget_aside(redis, record.aside, customer_id)
     outcomes = await _forget_outcomes(redis, record.outcomes, customer_id, entries)
     event_ids = await _forget_event_ids(redis, record, customer_id, entries)
     return Forgotten(len(entries), outcomes, event_ids)
@@ -70,6 +72,15 @@ async def _forget_letters(letters: DeadLetters, customer_id: str) -> set[str]:
     return entries
 
 
+async def _forget_aside(redis: Redis, stream: str, customer_id: str) -> set[str]:
+    entries: set[str] = set()
+    async for letter_id, fields in _stream(redis, stream):
+        if customer_id.encode() in {fields.get(b"customer"), fields.get(b"sent.customer_id")}:
+            await redis.xdel(stream, letter_id)
+            entries.add(fields.get(b"entry", b"").decode(errors="replace"))
+    return entries
+
+
 def _is_about(letter: DeadLetter, customer_id: str) -> bool:
     return letter.customer == customer_id or letter.sent.get(b"customer_id") == customer_id.encode()
 
@@ -77,7 +88,8 @@ def _is_about(letter: DeadLetter, customer_id: str) -> bool:
 async def _forget_outcomes(redis: Redis, stream: str, customer_id: str, entries: set[str]) -> int:
     removed = 0
     async for entry_id, fields in _stream(redis, stream):
-        if _is_named(fields[b"customer"].decode(), fields[b"entry"].decode(), customer_id, entries):
+        customer, entry = (fields.get(name, b"").decode(errors="replace") for name in (b"customer", b"entry"))
+        if _is_named(customer, entry, customer_id, entries):
             removed += await redis.xdel(stream, entry_id)
     return removed
 
@@ -85,9 +97,10 @@ async def _forget_outcomes(redis: Redis, stream: str, customer_id: str, entries:
 async def _forget_event_ids(redis: Redis, keys: RecordKeys, customer_id: str, entries: set[str]) -> int:
     removed = 0
     for bucket in event_buckets(time.time()):
+        await delete_if_wrong(redis, keys.prefix, keys.events(bucket), "hash")
         async for event_id, raw in redis.hscan_iter(keys.events(bucket), count=PAGE):
-            note = json.loads(raw)
-            if _is_named(note["customer"], note["entry"], customer_id, entries):
+            outcome = parse_outcome(raw)
+            if outcome is not None and _is_named(outcome.customer_id, outcome.entry_id, customer_id, entries):
                 removed += await redis.hdel(keys.events(bucket), event_id)  # type: ignore[misc]  # one type for both clients
     return removed
 
@@ -104,7 +117,8 @@ async def _entries(redis: Redis, stream: str) -> AsyncIterator[Mapping[bytes, by
 async def _stream(redis: Redis, stream: str) -> AsyncIterator[tuple[bytes, Mapping[bytes, bytes]]]:
     """Every entry of a stream, page by page, from the oldest on."""
     after = "-"
-    while page := await redis.xrange(stream, min=after, count=PAGE):
+    # A key of the wrong type holds nothing of ours.
+    while page := await answer_or_none(redis.xrange(stream, min=after, count=PAGE)):
         for entry in page:
             yield entry
         after = "(" + page[-1][0].decode()

@@ -12,6 +12,9 @@ from typing import Final
 from redis.asyncio import Redis
 
 from jobs.overview import Overview
+from jobs.record import PLAUSIBLE
+from jobs.replacing import delete_if_wrong
+from jobs.wrong_types import or_none
 
 MINUTE_MS: Final = 60_000
 MINUTES_AN_HOUR: Final = 60
@@ -54,6 +57,7 @@ class History:
         key = self.key(number // MINUTES_AN_HOUR)
         shared = {name: overview.totals.get(name, 0) for name in COUNTED}
         shared["oldest"] = int(overview.age_seconds(overview.oldest_sent_ms) or 0)
+        await delete_if_wrong(self._redis, self._prefix, key, "hash")
         async with self._redis.pipeline(transaction=True) as pipe:
             for name, value in shared.items():
                 pipe.hsetnx(key, f"{number}:{name}", str(value))
@@ -70,12 +74,12 @@ class History:
         async with self._redis.pipeline(transaction=False) as pipe:
             for hour in range(first // MINUTES_AN_HOUR, last // MINUTES_AN_HOUR + 1):
                 pipe.hgetall(self.key(hour))
-            hashes = await pipe.execute()
+            hashes = [or_none(answer) or {} for answer in await pipe.execute(raise_on_error=False)]
         noted: dict[int, dict[str, int]] = {}
         for name, value in (pair for each in hashes for pair in each.items()):
             number, _, what = name.decode(errors="replace").partition(":")
             if COUNT.fullmatch(number) and COUNT.fullmatch(value.decode(errors="replace")):
-                noted.setdefault(int(number), {})[what] = int(value)
+                noted.setdefault(int(number), {})[what] = min(int(value), PLAUSIBLE)
         whole = [number for number in sorted(noted) if noted[number].keys() >= {*COUNTED, "oldest"}]
         return [_minute(number, noted[number]) for number in whole if first <= number <= last]
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
 from jobs.line import line_key
@@ -45,6 +44,11 @@ class MailboxKeys:
     """The keys in Redis of what waits. All are gone when nothing waits, leases and what is remembered after a time."""
 
     prefix: str
+
+    @property
+    def queue(self) -> str:
+        """Sorted set: arq's jobs by when they are due. A wake-up that is lost with it is made again."""
+        return f"{self.prefix}:queue"
 
     @property
     def waiting(self) -> str:
@@ -113,18 +117,13 @@ class Mailbox:
         return bool(await self._redis.xread({self._inbox: "0"}, count=1, block=block_ms))
 
     async def move(self, count: int = 500) -> tuple[int, bool]:
-        """Move at most `count` entries into the mailboxes. Return their number, and whether too many customers wait.
-
-        Raises ResponseError if entries have to stay because there can be no dead letters: the others were moved.
-        """
+        """Move at most `count` entries into the mailboxes. Return their number, and whether too many customers wait."""
         records = self.record_keys
         waits = [self._inbox, self.keys.waiting, self.keys.called, self.keys.oldest]
         keys = [*waits, records.totals, records.dead, records.outcomes]
         bounds = [self._max_waiting, CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT, MAX_AHEAD_MS]
-        moved, full, stuck, replaced = await self._scripts.run("move", keys, [self._prefix, count, *bounds])
+        moved, full, replaced = await self._scripts.run("move", keys, [self._prefix, count, *bounds])
         _log_replaced(replaced)
-        if stuck:
-            raise ResponseError(f"WRONGTYPE {records.dead} is no stream: {stuck} entries stay in the inbox")
         return int(moved), bool(full)
 
     async def call(self, at_most: int) -> tuple[int, list[str]]:

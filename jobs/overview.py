@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from jobs.failing import FailingLoop, read_failing
 from jobs.line import Line, line_key, read_line
 from jobs.mailbox import MailboxKeys
-from jobs.record import RecordKeys, read_customer, read_totals
+from jobs.record import PLAUSIBLE, RecordKeys, read_customer, read_totals
 from jobs.scripts import Scripts
 from jobs.wrong_types import is_wrong_type, or_none
 
@@ -72,7 +72,8 @@ class Overview:
     def in_mailboxes(self) -> int:
         """Events in the mailboxes: those that came in and have not come to any end."""
         ends = sum(self.totals.get(name, 0) for name in ("applied", "dead", "duplicates"))
-        return self.totals.get("received", 0) - ends
+        # A counter that was lost or spoiled counts from 0: then the difference says nothing.
+        return max(0, self.totals.get("received", 0) - ends)
 
     def age_seconds(self, then_ms: int | None) -> float | None:
         """How long ago that was; 0 for what claims to be of the future."""
@@ -82,29 +83,37 @@ class Overview:
 async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing:
     """Where one customer stands now. Raises RedisError."""
     keys, records = MailboxKeys(prefix), RecordKeys(prefix)
-    async with redis.pipeline(transaction=True) as pipe:
+    # No transaction, which a Redis that has no memory left refuses. A customer may begin or cease to wait meanwhile.
+    async with redis.pipeline(transaction=False) as pipe:
         pipe.zscore(keys.waiting, customer_id)
         pipe.zscore(keys.called, customer_id)
+        pipe.zscore(keys.waiting, customer_id)
         pipe.zscore(keys.looks, customer_id)
         pipe.xlen(keys.mailbox(customer_id))
         pipe.xrange(keys.mailbox(customer_id), count=1)
         pipe.hget(records.customer(customer_id), "settled")
         answers = await pipe.execute(raise_on_error=False)
-    waiting, called, look, entries, first, _ = (or_none(answer) for answer in answers)
-    wrong = [keys.mailbox(customer_id)] if is_wrong_type(answers[3]) else []
-    wrong += [records.customer(customer_id)] if is_wrong_type(answers[5]) else []
+    waited, called, waits, look, entries, first, _ = (or_none(answer) for answer in answers)
+    waiting = waits if waited is None else waited
+    wrong = [keys.mailbox(customer_id)] if is_wrong_type(answers[4]) else []
+    wrong += [records.customer(customer_id)] if is_wrong_type(answers[6]) else []
     state: State = "idle" if waiting is None else "waiting"
     return Standing(
         customer=customer_id,
         state=state if called is None else "working",
-        due_ms=int(waiting) if waiting is not None and called is None else None,
+        due_ms=_bounded_ms(waiting) if called is None else None,
         entries=entries or 0,
         oldest_entry=first[0][0].decode() if first else None,
         record=await read_customer(redis, prefix, customer_id),
-        look_due_ms=int(look) if look is not None else None,
+        look_due_ms=_bounded_ms(look),
         line=await read_line(redis, prefix),
         wrong_keys=tuple(wrong),
     )
+
+
+def _bounded_ms(score: float | None) -> int | None:
+    """Return a score as milliseconds; one that is infinite, or before 1970, is none that a script wrote."""
+    return None if score is None else int(max(0.0, min(score, PLAUSIBLE)))
 
 
 async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[Standing]:
@@ -120,7 +129,7 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
     """How much waits now. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [inbox, waits.waiting, waits.called, waits.oldest, records.dead, records.last_success]
-    keys += [waits.looks, records.outcomes, records.totals, line_key(prefix)]
+    keys += [waits.looks, records.outcomes, records.totals, line_key(prefix), waits.queue]
     counted = await Scripts(redis, "overview").run("overview", keys)
     now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms, wrong = counted
     return Overview(

@@ -35,6 +35,7 @@ LOOK_AGAIN_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
 AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE = "autumn-updates", "autumn-lists", "stripe"
 """The rates' names; each endpoint of Stripe has another one of its own."""
+PLACES = "autumn-places"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Limits:
         self._share = share
         self._watch = watch
         self._prefix = _limit_key(prefix, "")
-        self._places = self._prefix + "autumn-places"
+        self._places = self._prefix + PLACES
         self._recover_us = int(recover_seconds * 1_000_000)
         # Who finds no place stands in line here, so that one of a process asks Redis for one again and again.
         self._line = asyncio.Lock()
@@ -208,7 +209,8 @@ async def read_shares(
     `endpoints` are those of Stripe that are asked about. Raises RedisError.
     """
     names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
-    async with redis.pipeline(transaction=True) as pipe:
+    # A Redis that has no memory left refuses transactions, and scripts are not for reading so many keys.
+    async with redis.pipeline(transaction=False) as pipe:
         pipe.time()
         for name in names:
             pipe.hmget(f"{_limit_key(prefix, name)}:slow", ["steps", "since"])
@@ -218,6 +220,13 @@ async def read_shares(
     now_us = seconds * 1_000_000 + microseconds
     recover_us = int(recover_seconds * 1_000_000)
     return {name: _share_of(now_us, recover_us, *slow) for name, slow in zip(names, slowed, strict=True)}
+
+
+def limit_kinds(prefix: str, endpoints: Sequence[str]) -> dict[str, str]:
+    """Return the keys of the rates, those of a scan's share left aside, by the type of value that each should hold."""
+    names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
+    keys = {_limit_key(prefix, name): "string" for name in names}
+    return {**keys, **{f"{key}:slow": "hash" for key in keys}, _limit_key(prefix, PLACES): "zset"}
 
 
 def _share_of(now_us: int, recover_us: int, steps: bytes | None, since_us: bytes | None) -> float:

@@ -23,6 +23,8 @@ FUTURE_SECONDS: Final = 2 * 86_400.0
 _COUNTS: Final = frozenset({"attempts", "unexpected", "look_tries", "put_backs", "create_tries", "takes"})
 _RECEIPT: Final = "receipt:"
 _TIMES: Final = frozenset({"failing_since", "created_at"})
+PLAUSIBLE: Final = 2**53
+"""The largest number that is shown, which every program that reads JSON has exactly: nothing here counts further."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -56,6 +58,11 @@ class RecordKeys:
     def dead(self) -> str:
         """The stream of dead letters. Permanent: only a person drops one."""
         return f"{self.prefix}:dead"
+
+    @property
+    def aside(self) -> str:
+        """A stream of dead letters that the one above did not take; they go back there as soon as it does."""
+        return f"{self.dead}-aside"
 
     @property
     def last_success(self) -> str:
@@ -92,10 +99,10 @@ async def read_outcome(redis: Redis, prefix: str, event_id: str) -> Outcome | No
         for bucket in event_buckets(time.time()):
             pipe.hget(keys.events(bucket), event_id)
         notes = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
-    return next((outcome for outcome in map(_outcome, notes) if outcome is not None), None)
+    return next((outcome for outcome in map(parse_outcome, notes) if outcome is not None), None)
 
 
-def _outcome(note: bytes | None) -> Outcome | None:
+def parse_outcome(note: bytes | None) -> Outcome | None:
     """The outcome that was noted; None if there is none, or what is there cannot be read."""
     try:
         found = json.loads(note or b"{}")
@@ -105,9 +112,10 @@ def _outcome(note: bytes | None) -> Outcome | None:
 
 
 async def read_totals(redis: Redis, prefix: str) -> dict[str, int]:
-    """The counters since the beginning, by name."""
+    """The counters since the beginning, by name; one that cannot be right is cut to what one may be."""
     totals = as_text(await _hash(redis, RecordKeys(prefix).totals))
-    return {name: int(value) for name, value in totals.items() if re.fullmatch(r"-?[0-9]{1,19}", value)}
+    numbers = {name: int(value) for name, value in totals.items() if re.fullmatch(r"-?[0-9]{1,19}", value)}
+    return {name: max(0, min(number, PLAUSIBLE)) for name, number in numbers.items()}
 
 
 async def read_unreadable_totals(redis: Redis, prefix: str) -> list[str]:

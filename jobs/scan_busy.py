@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from jobs.mailbox import MailboxKeys
 from jobs.record import RecordKeys
+from jobs.wrong_types import answer_or_none
 
 ENTRIES_AT_A_TIME = 100
 """An entry of the inbox may have a quarter of a megabyte."""
@@ -33,7 +34,8 @@ async def busy_customers(redis: Redis, prefix: str, inbox: str, *, since_ms: int
 
 async def _named_in(redis: Redis, stream: str, field: bytes, first: str, count: int) -> AsyncIterator[list[str]]:
     while True:
-        entries = await redis.xrange(stream, min=first, count=count)
+        # A key of the wrong type names nobody: then a sync may be asked for that finds nothing to do.
+        entries = await answer_or_none(redis.xrange(stream, min=first, count=count))
         if not entries:
             return
         yield [fields[field].decode(errors="replace") for _, fields in entries if field in fields]

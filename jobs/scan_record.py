@@ -12,9 +12,12 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from jobs.scan_progress import ScanProgress, read_progress
+from jobs.record import PLAUSIBLE
+from jobs.replacing import delete_if_wrong
+from jobs.scan_progress import ScanProgress, Trouble, read_progress
 from jobs.scan_report import Changed, ScanRun
 from jobs.scripts import Scripts
+from jobs.wrong_types import answer_or_none
 
 LEASE_SECONDS: Final = 15.0
 """How long after its last sign of life a scan is taken for dead."""
@@ -82,6 +85,7 @@ class ScanRecord:
         """Opens nothing. `redis` answers in bytes."""
         self.lease_seconds = lease_seconds
         self._redis = redis
+        self._prefix = prefix
         self._keys = ScanKeys(prefix)
         self._token = secrets.token_hex(8)
         self._scripts = Scripts(redis, "scan")
@@ -91,9 +95,15 @@ class ScanRecord:
 
         Raises ScanRunningError where another has it.
         """
-        if not await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms):
-            raise ScanRunningError(await self._last_sign())
+        if not await self._take_lease():
+            # A lease of the wrong type would look like a scan that never ends.
+            is_replaced = await delete_if_wrong(self._redis, self._prefix, self._keys.lease, "string")
+            if not (is_replaced and await self._take_lease()):
+                raise ScanRunningError(await self._last_sign())
         return await self.unfinished()
+
+    async def _take_lease(self) -> bool:
+        return bool(await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms))
 
     async def keep(self, progress: ScanProgress) -> None:
         """Keep the right, and tell how far the run is. Raises ScanLostError."""
@@ -118,6 +128,7 @@ class ScanRecord:
 
     async def end(self, run: ScanRun, *, fingerprints: bytes | None = None, serves_schedule: bool = False) -> None:
         """Note how a run ended; with `fingerprints` the next one is compared with it."""
+        await delete_if_wrong(self._redis, self._prefix, self._keys.history, "list")
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.lpush(self._keys.history, json.dumps(asdict(run)))
             pipe.ltrim(self._keys.history, 0, RUNS_KEPT - 1)
@@ -133,23 +144,24 @@ class ScanRecord:
 
     async def fingerprints(self) -> bytes | None:
         """Those of the findings of the last whole run; None where there are none to compare with."""
-        kept: bytes | None = await self._redis.get(self._keys.fingerprints)
+        kept: bytes | None = await answer_or_none(self._redis.get(self._keys.fingerprints))
         return None if kept is None else kept[1:]
 
     async def watermark_ms(self) -> int | None:
         """When the last run began that did what the schedule asks for; None if there was none, or it is no number."""
-        kept: bytes = await self._redis.get(self._keys.watermark) or b""
+        kept: bytes = await answer_or_none(self._redis.get(self._keys.watermark)) or b""
         return int(kept) if re.fullmatch(rb"[0-9]{1,15}", kept) else None
 
     async def history(self) -> tuple[ScanRun, ...]:
         """The last runs, the newest first, without those that cannot be read."""
-        kept: list[bytes] = await self._redis.lrange(self._keys.history, 0, -1)  # type: ignore[misc]  # one type for both clients
-        return tuple(run for run in map(_read_run, kept) if run is not None)
+        kept = await answer_or_none(self._redis.lrange(self._keys.history, 0, RUNS_KEPT - 1))  # type: ignore[arg-type]  # one type for both clients
+        return tuple(run for run in map(_read_run, kept or []) if run is not None)
 
     async def _last_sign(self) -> ScanProgress | None:
-        kept = await self._redis.get(self._keys.run)
+        kept = await answer_or_none(self._redis.get(self._keys.run))
         try:
-            return read_progress(kept) if kept else None
+            progress = read_progress(kept) if kept else None
+            return progress if progress is None or _is_whole(progress) else None
         except UNREADABLE:
             return None
 
@@ -168,10 +180,23 @@ def _read_run(kept: bytes) -> ScanRun | None:
         said = json.loads(kept)
         changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None
         run = ScanRun(**{**_known(ScanRun, said), "changed": changed})
-        are_numbers = all(isinstance(each, int) for each in (run.started_ms, run.ended_ms, run.findings))
+        numbers = [getattr(run, each.name) for each in fields(ScanRun) if each.type is int]
+        counts = [*numbers, *run.totals.values(), *(asdict(changed).values() if changed else ())]
+        texts = (run.run, run.state, run.scope, run.error, run.text)
+        is_whole = all(_is_count(each) for each in counts) and all(isinstance(each, str) for each in texts)
     except UNREADABLE:
         return None
-    return run if are_numbers else None
+    return run if is_whole else None
+
+
+def _is_whole(progress: ScanProgress) -> bool:
+    parts: list[ScanProgress | Trouble] = [progress, *progress.troubles]
+    values = [(each, getattr(part, each.name)) for part in parts for each in fields(part) if each.name != "troubles"]
+    return all(_is_count(value) if each.type is int else isinstance(value, str) for each, value in values)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= PLAUSIBLE
 
 
 def _known(kind: type[Changed | ScanRun], said: Mapping[str, Any]) -> dict[str, Any]:

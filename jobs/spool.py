@@ -8,9 +8,10 @@ addresses: nobody else may read it, and it is deleted when the scan is over.
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -252,7 +253,10 @@ class Spool:
 
     def _add(self, side: Side, insert: str, rows: list[Any], cursor: str | None) -> None:
         position = self.position(side)
-        self._guards[side].check([row[0] for row in rows], cursor, came_from=position.cursor, rows=position.rows)
+        ids = [row[0] for row in rows]
+        self._guards[side].check(
+            ids, cursor, came_from=position.cursor, rows=position.rows, known=partial(self._count_known, side)
+        )
         with self.writing() as connection:
             connection.executemany(insert, rows)
             connection.execute(
@@ -260,6 +264,10 @@ class Spool:
                 SET cursor = ?2, pages = pages + 1, rows = rows + ?3, is_done = ?4""",
                 (side, cursor or "", len(rows), cursor is None),
             )
+
+    def _count_known(self, side: Side, ids: Collection[str]) -> int:
+        query = f"SELECT count(DISTINCT id) FROM {side} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+        return int(self._all(query, (json.dumps(list(ids)),))[0][0])
 
     def _pair(self, row: Sequence[Any], *, payments: bool) -> Pair:
         autumn, linked = _autumn(row[:7]), _stripe(row[7:14]) if row[7] is not None else None

@@ -1,5 +1,6 @@
-"""Answers of Redis about a key that holds another type of value than this software gives it. No I/O here."""
+"""Answers of Redis about a key that holds another type of value than this software gives it."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -20,3 +21,11 @@ def or_none(answer: Any) -> Any:
     if isinstance(answer, RedisError):
         raise answer
     return answer
+
+
+async def answer_or_none(answer: Awaitable[Any]) -> Any:
+    """Return the answer of a command; None for a key of the wrong type. Raises RedisError for any other error."""
+    try:
+        return await answer
+    except ResponseError as error:
+        return or_none(error)

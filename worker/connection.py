@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
@@ -24,8 +25,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError, WatchError
 
+from jobs.mailbox import MailboxKeys
+from jobs.wrong_types import is_wrong_type
 from worker.redis_access import ONLY_LOGGED
 from worker.tls import VerifiedSSLConnection, is_untrusted
+
+log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 120.0
 """How long Redis may be away before connecting gives up and the process ends, for the platform to start it anew."""
@@ -178,7 +183,26 @@ class PatientPipeline(Pipeline):
 
 
 class PatientRedis(ArqRedis):
-    """arq's client with that pipeline."""
+    """arq's client with that pipeline. It makes a queue of the wrong type again, because arq would end with it."""
+
+    async def zrangebyscore(self, name: Any, *args: Any, **options: Any) -> Any:
+        """Return the jobs of a queue that are due; none if it had the wrong type, and is deleted now."""
+        return await self._or_replace(name, super().zrangebyscore(name, *args, **options), [])
+
+    async def zcard(self, name: Any) -> int:
+        """Return how many jobs a queue holds; none if it had the wrong type, and is deleted now."""
+        return int(await self._or_replace(name, super().zcard(name), 0))
+
+    async def _or_replace(self, name: Any, asked: Any, instead: Any) -> Any:
+        try:
+            return await asked
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+        if await self.type(name) != b"zset":
+            await self.delete(name)
+            log.warning("key_replaced", key=name)
+        return instead
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PatientPipeline:
         """A new pipeline."""
@@ -187,7 +211,7 @@ class PatientRedis(ArqRedis):
 
 def queue_name(prefix: str) -> str:
     """The queue of our own in arq: workers of other apps on the same Redis would take our jobs, and we theirs."""
-    return f"{prefix}:queue"
+    return MailboxKeys(prefix).queue
 
 
 def scan_queue_name(prefix: str) -> str:

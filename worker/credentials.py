@@ -10,9 +10,13 @@ import secrets
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
+from jobs.replacing import delete_if_wrong
+from jobs.wrong_types import answer_or_none, is_wrong_type
 from worker.sessions import Sessions
 from worker.shared_state import READ_SECONDS
+from worker.sign_in_keys import signing_key, tries_key
 
 TRIES_A_MINUTE: Final = 5
 """Wrong passwords over all workers. They do not hold up anyone who is signed in."""
@@ -26,7 +30,8 @@ class Credentials:
     def __init__(self, redis: Redis, prefix: str, *, password: str | None, token: str) -> None:
         """Opens nothing. `token` opens the page of this process if there is no `password`."""
         self._redis = redis
-        self._key_name = f"{prefix}:sign-in:key"
+        self._prefix = prefix
+        self._key_name = signing_key(prefix)
         self._password = password
         self._token = token
         self._sessions: tuple[bytes, Sessions] | None = None
@@ -58,12 +63,14 @@ class Credentials:
             return self._sessions[1]
 
     async def _signing_key(self) -> bytes:
-        kept: bytes | None = await self._redis.get(self._key_name)
-        if kept is None:
-            # Another worker may be first: what Redis has then is the key.
-            await self._redis.set(self._key_name, secrets.token_hex(32), nx=True)
-            kept = await self._redis.get(self._key_name)
-        return kept or secrets.token_bytes(32)
+        kept: bytes | None = await answer_or_none(self._redis.get(self._key_name))
+        if kept:
+            return kept
+        await delete_if_wrong(self._redis, self._prefix, self._key_name, "string")
+        # Another worker may be first: what Redis has then is the key. An empty value is none that anybody can share.
+        await self._redis.set(self._key_name, secrets.token_hex(32), nx=kept is None)
+        made: bytes | None = await self._redis.get(self._key_name)
+        return made or secrets.token_bytes(32)
 
 
 class Tries:
@@ -72,16 +79,25 @@ class Tries:
     def __init__(self, redis: Redis, prefix: str) -> None:
         """Opens nothing."""
         self._redis = redis
-        self._key = f"{prefix}:sign-in:wrong"
+        self._prefix = prefix
+        self._key = tries_key(prefix)
 
     async def begin(self) -> str | None:
         """Count a try as wrong, and return its name; None if it may not be made. Raises RedisError.
 
         Each try is counted before its password is looked at, so that those at the same moment count each other.
         """
+        try:
+            return await self._count(secrets.token_hex(8))
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+        await delete_if_wrong(self._redis, self._prefix, self._key, "zset")
+        return await self._count(secrets.token_hex(8))
+
+    async def _count(self, name: str) -> str | None:
         seconds, microseconds = await self._redis.time()
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        name = secrets.token_hex(8)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.zremrangebyscore(self._key, "-inf", now_ms - MINUTE_SECONDS * 1000)
             pipe.zadd(self._key, {name: now_ms})

@@ -15,8 +15,8 @@ async def take_in(mailbox: Mailbox, look_now: Callable[[], None]) -> None:
 
     While too many customers wait, the inbox is left alone for a moment: what comes stays there in order.
     """
-    if not await mailbox.arrival(BLOCK_MS):
-        return
+    # Also without an arrival: letters that were kept aside may go back by now.
+    await mailbox.arrival(BLOCK_MS)
     moved, full = await mailbox.move()
     if moved:
         look_now()

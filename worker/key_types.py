@@ -5,22 +5,30 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from jobs.failing import LOOPS, failing_key
+from jobs.history import KEPT_SECONDS, History
 from jobs.line import line_key
 from jobs.mailbox import MailboxKeys
 from jobs.ownership import owner_key, reader_key
+from jobs.rate_limit import limit_kinds
 from jobs.record import RecordKeys, event_buckets
 from jobs.scan_record import ScanKeys
+from jobs.stripe_gateway import ENDPOINTS
 from jobs.wrong_types import or_none
+from worker.sign_in_keys import signing_key, tries_key
+from worker.watchdog import canary_key
 
 NAMES: Final = {"zset": "sorted set"}
 CUSTOMERS_AT_MOST: Final = 100
+SECONDS_AN_HOUR: Final = 3600
+HOURS_KEPT: Final = KEPT_SECONDS // SECONDS_AN_HOUR + 1
 
 
 async def wrong_core_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
     """Return a sentence for each key of the wrong type without which nothing can go on. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     sets = dict.fromkeys([waits.waiting, waits.called, waits.oldest], "zset")
-    return await _wrong(redis, {inbox: "stream", records.dead: "stream", f"{prefix}:queue": "zset", **sets})
+    return await _wrong(redis, {inbox: "stream", records.dead: "stream", **sets})
 
 
 async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
@@ -30,8 +38,10 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
     """
     waits, records, scans = MailboxKeys(prefix), RecordKeys(prefix), ScanKeys(prefix)
     seconds, _ = await redis.time()
+    hour = seconds // SECONDS_AN_HOUR
     shared = {
         waits.looks: "zset",
+        waits.queue: "zset",
         line_key(prefix): "hash",
         records.totals: "hash",
         records.outcomes: "stream",
@@ -41,6 +51,15 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         scans.lease: "string",
         scans.run: "string",
         scans.history: "list",
+        scans.fingerprints: "string",
+        scans.watermark: "string",
+        records.aside: "stream",
+        signing_key(prefix): "string",
+        tries_key(prefix): "zset",
+        canary_key(prefix): "string",
+        **limit_kinds(prefix, ENDPOINTS),
+        **{failing_key(prefix, loop): "string" for loop in LOOPS},
+        **{History(redis, prefix).key(hour - back): "hash" for back in range(HOURS_KEPT)},
         f"{prefix}:scans": "zset",
         **{records.events(bucket): "hash" for bucket in event_buckets(seconds)},
     }

@@ -118,22 +118,25 @@ async def showing(
     redis: ArqRedis,
     metrics: Metrics,
     resources: Resources | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Loops]:
     """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
+
+    Yields what starts the other loops of the process: those that keep failing are shown, too.
 
     The operator's page is shown by those that have the `resources` to look at a customer with.
     """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
     metrics.runs_as(process_type, settings.mode)
+    loops = Loops(redis, settings.key_prefix)
     shared = SharedStateReader(
         redis,
         prefix=settings.key_prefix,
         inbox=settings.inbox_stream,
         scan_schedule=settings.scan_schedule,
+        failing=loops.failing,
     )
     sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.turns)
-    loops = Loops(redis, settings.key_prefix)
     tasks = [
         loops.start("history", sampler.turn),
         loops.start("pulse", pulse.beat),
@@ -145,7 +148,7 @@ async def showing(
             pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
             app = make_app(pulse, shared.look, metrics, add_more=pages)
             await stack.enter_async_context(serving(app, settings.port))
-        yield
+        yield loops
 
 
 @asynccontextmanager
@@ -160,11 +163,10 @@ async def working(
     async with (
         tracing(metrics) as watch,
         open_resources(settings, redis, watch) as resources,
-        showing("worker", settings, redis, metrics, resources),
+        showing("worker", settings, redis, metrics, resources) as loops,
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
-        loops = Loops(redis, settings.key_prefix)
         tasks = [
             loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
             loops.start("supervise", supervisor.call_who_is_due),
@@ -172,7 +174,8 @@ async def working(
             loops.start("places", resources.limits.renew, RENEW_SECONDS),
         ]
         try:
-            await _owner_compared(settings, redis, tasks, owner_follows)
+            if owner_follows:
+                tasks.append(await _owner_compared(settings, redis, loops))
             log.info("started", mode=resources.mode)
             yield resources, supervisor
         finally:
@@ -231,13 +234,14 @@ async def scanning_on_schedule(
     configure_logs(settings.log_format, settings.log_level)
     async with (
         open_scan(settings, redis, metrics) as doors,
-        showing("scanner", settings, redis, metrics),
+        showing("scanner", settings, redis, metrics) as loops,
     ):
         scanner = Scanner(doors, settings.scan_schedule)
         tasks: list[asyncio.Task[None]] = []
         try:
-            await _owner_compared(settings, redis, tasks, owner_follows)
-            tasks.append(Loops(redis, settings.key_prefix).start("scan", scanner.scan_if_due))
+            if owner_follows:
+                tasks.append(await _owner_compared(settings, redis, loops))
+            tasks.append(loops.start("scan", scanner.scan_if_due))
             log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
             yield scanner
         finally:
@@ -245,15 +249,16 @@ async def scanning_on_schedule(
             log.info("stopped")
 
 
-async def _owner_compared(
-    settings: Settings, redis: Redis, tasks: list[asyncio.Task[None]], owner_follows: bool
-) -> None:
-    """Wait until the process is compared with the owner of its keys, if that follows; the loop joins `tasks`."""
-    if not owner_follows:
-        return
+async def _owner_compared(settings: Settings, redis: Redis, loops: Loops) -> asyncio.Task[None]:
+    """Wait until the process is compared with the owner of its keys. Return the loop that has done so."""
     owner = OwnerLoop(settings, redis)
-    tasks.append(Loops(redis, settings.key_prefix).start("owner", owner.look))
-    await owner.compared.wait()
+    task = loops.start("owner", owner.look)
+    try:
+        await owner.compared.wait()
+    except BaseException:
+        await _end([task])
+        raise
+    return task
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -1,6 +1,7 @@
 """The loops beside the jobs: each takes turns for as long as the process lives, also after a turn that failed.
 
-A loop that keeps failing notes it in Redis, so that /readyz and `customer-sync status` say so.
+A loop that keeps failing notes it in Redis, so that /readyz of all processes and `customer-sync status` say so. A Redis
+that has no memory left takes no note: then only /readyz and the page of the process itself know it.
 """
 
 import asyncio
@@ -32,6 +33,11 @@ class Loops:
         """Starts nothing."""
         self._redis = redis
         self._prefix = prefix
+        self._failing: dict[str, FailingLoop] = {}
+
+    def failing(self) -> tuple[FailingLoop, ...]:
+        """Return the loops of this process that keep failing."""
+        return tuple(self._failing.values())
 
     def start(self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float = 0.0) -> asyncio.Task[None]:
         """Take turns until cancelled, with a pause after each. A turn that fails changes nothing else.
@@ -42,29 +48,27 @@ class Loops:
 
     async def _run(self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float) -> None:
         failing_since: float | None = None
-        is_noted = False
         while True:
             try:
                 await turn()
                 failing_since = None
-                if is_noted:
+                if name in self._failing:
                     await clear_failing(self._redis, self._prefix, name)
-                    is_noted = False
+                    del self._failing[name]
                 await asyncio.sleep(pause_seconds)
             except Exception as error:
                 log.error("loop_failed", loop=name, error=reason_of(error), cause=describe(error))
                 now = time.monotonic()
                 failing_since = now if failing_since is None else failing_since
                 if now - failing_since >= FAILING_AFTER_SECONDS:
-                    is_noted = True
                     await self._note(name, now - failing_since, error)
                 await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def _note(self, name: str, seconds: float, error: Exception) -> None:
         since_ms = int((time.time() - seconds) * 1000)
-        # A Redis that does not take the note is what the canary is for.
+        self._failing[name] = FailingLoop(name, since_ms, reason_of(error))
         with suppress(RedisError, OSError):
-            await note_failing(self._redis, self._prefix, FailingLoop(name, since_ms, reason_of(error)))
+            await note_failing(self._redis, self._prefix, self._failing[name])
 
 
 def reason_of(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import unicodedata
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,8 +12,12 @@ from jobs.scan_report import ScanFinding, ScanReport
 from worker.private_file import private_file
 
 _FORMULA: Final = ("=", "+", "-", "@", "\N{MINUS SIGN}")
-_INVISIBLE: Final = frozenset({"Cc", "Cf"})
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Me", "Mn"})
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a pattern that show nothing: the fillers of Hangul, and Braille without a dot."""
 _CONTROLS: Final = ("\t", "\r", "\n")
+_SEPARATOR: Final = re.compile(r"([;\t\r\n])")
+"""A spreadsheet may begin a new cell there, whatever is quoted: the separator of a CSV depends on the country."""
 
 
 def write_json(report: ScanReport, path: Path) -> None:
@@ -40,12 +45,15 @@ def write_csv(report: ScanReport, path: Path) -> None:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    return f"'{text}" if _may_be_a_formula(text) else text
+    parts = [f"'{part}" if _may_be_a_formula(part) else part for part in _SEPARATOR.split(text)]
+    return ("'" if text.startswith(_CONTROLS) else "") + "".join(parts)
 
 
 def _may_be_a_formula(text: str) -> bool:
     """Whether a spreadsheet may take it for one: some trim invisible characters, or read full-width signs as plain."""
-    if text.startswith(_CONTROLS):
-        return True
-    first = next((each for each in text if not each.isspace() and unicodedata.category(each) not in _INVISIBLE), "")
+    first = next((each for each in text if not _shows_nothing(each)), "")
     return unicodedata.normalize("NFKC", first).startswith(_FORMULA)
+
+
+def _shows_nothing(sign: str) -> bool:
+    return sign.isspace() or sign in _BLANK or unicodedata.category(sign) in _INVISIBLE

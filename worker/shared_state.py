@@ -6,13 +6,14 @@ A page or a scrape must not hang because Redis does, nor ask it more than it nee
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from jobs.failing import FailingLoop
 from jobs.overview import Overview, read_overview
 from jobs.rate_limit import read_shares
 from jobs.record import read_unreadable_totals
@@ -70,8 +71,20 @@ Look = Callable[[], Awaitable[SharedState | None]]
 class SharedStateReader:
     """Reads it; `look` is a Look, and so is `read` for whoever wants to know why Redis does not tell."""
 
-    def __init__(self, redis: Redis, *, prefix: str, inbox: str, scan_schedule: str) -> None:
-        """Opens nothing. `scan_schedule` is as cron writes it, in UTC."""
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        prefix: str,
+        inbox: str,
+        scan_schedule: str,
+        failing: Callable[[], Sequence[FailingLoop]] = tuple,
+    ) -> None:
+        """Opens nothing. `scan_schedule` is as cron writes it, in UTC.
+
+        `failing` gives the loops of this process that keep failing.
+        """
+        self._failing = failing
         self._redis = redis
         self._prefix = prefix
         self._inbox = inbox
@@ -98,9 +111,13 @@ class SharedStateReader:
 
     async def read(self) -> SharedState:
         """The state as it is now, however long that takes. Raises RedisError."""
-        overview = await read_overview(self._redis, self._prefix, self._inbox)
-        shares = await read_shares(self._redis, self._prefix, ENDPOINTS)
+        # Before the totals: whoever spoils one meanwhile must not have it counted here and shown there.
         unreadable = await read_unreadable_totals(self._redis, self._prefix)
+        overview = await read_overview(self._redis, self._prefix, self._inbox)
+        # Those of this process may not be noted in Redis: it takes no notes if it has no memory left.
+        failing = {loop.name: loop for loop in (*overview.failing, *self._failing())}
+        overview = replace(overview, failing=tuple(failing.values()))
+        shares = await read_shares(self._redis, self._prefix, ENDPOINTS)
         return SharedState(overview, shares, await self._read_scans(overview.now_ms), tuple(unreadable))
 
     async def _read_scans(self, now_ms: int) -> ScanState:

@@ -14,7 +14,7 @@ from jobs.findings import Finding
 from jobs.line import Line
 from jobs.overview import Standing
 from jobs.preview import Preview
-from jobs.record import Outcome
+from jobs.record import PLAUSIBLE, Outcome
 from jobs.report import Action, SyncReport
 from worker.advice import OTHER_REASON, REASONS
 from worker.preview_story import live_verdict_of, step_text
@@ -42,7 +42,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "due_ms": standing.due_ms,
         "second_look_due_ms": standing.look_due_ms,
         "waiting_events": standing.entries,
-        "oldest_sent_ms": int(standing.oldest_entry.split("-")[0]) if standing.oldest_entry else None,
+        "oldest_sent_ms": min(int(standing.oldest_entry.split("-")[0]), PLAUSIBLE) if standing.oldest_entry else None,
         "link": record.get("link") or None,
         "stripe_id": record.get("stripe_id") or None,
         "last_error": record.get("last_error") or None,

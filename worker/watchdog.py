@@ -30,6 +30,11 @@ Info = Mapping[str, Any]
 """What Redis says of itself, as redis-py reads the answer to INFO."""
 
 
+def canary_key(prefix: str) -> str:
+    """A string that is written each second, to see that Redis takes writes. Lives a minute."""
+    return f"{prefix}:canary"
+
+
 class RedisUnfitError(Exception):
     """This Redis cannot keep the promises; the text says what to change."""
 
@@ -78,7 +83,7 @@ class Watchdog:
         """Opens nothing; `pulse` is told of each canary that Redis took."""
         self._redis = redis
         self._pulse = pulse
-        self._key = f"{prefix}:canary"
+        self._key = canary_key(prefix)
         self._read_only_since: float | None = None
 
     async def look(self) -> None:

@@ -14,6 +14,7 @@ if redis.call('ZSCORE', called, customer) or redis.call('ZSCORE', waiting, custo
 local claim = prefix .. ':claim:' .. (renewing('HGET', record, 'stripe_id') or '')
 if renewing('GET', claim) == customer then redis.call('DEL', claim) end
 if renewing('HGET', line, 'probe') == customer then redis.call('HDEL', line, 'probe') end
-redis.call('ZREM', looks, customer)
+-- Of the wrong type it holds no recheck.
+redis.pcall('ZREM', looks, customer)
 redis.call('DEL', mailbox, record, remembered)
 return 1

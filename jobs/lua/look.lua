@@ -5,6 +5,9 @@
 -- KEYS: looks, record
 -- ARGV: customer, milliseconds until then
 local time = redis.call('TIME')
-redis.call('ZADD', KEYS[1], 'GT', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
+-- Rechecks are put off while their key has the wrong type.
+local due_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+local added = redis.pcall('ZADD', KEYS[1], 'GT', due_ms, ARGV[1])
+if is_error(added) and not is_wrong_type(added) then again('ZADD', KEYS[1], 'GT', due_ms, ARGV[1]) end
 renewing('HSET', KEYS[2], 'look_kind', 'whole')
 return 1

@@ -2,11 +2,15 @@
 -- from the inbox: one atomic step, so nothing is pending, claimed or seen twice.
 --
 -- Uses: wrong_types
+-- Uses: letters
 -- KEYS: inbox, waiting, called, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
 --       outcomes kept, milliseconds an entry's id may be ahead of the clock
--- Returns {entries moved, 1 if it stopped because too many customers wait, entries that stay because the key of the dead
--- letters has the wrong type, keys of the wrong type that were deleted}
+-- Returns {entries moved, 1 if it stopped because too many customers wait, keys of the wrong type that were deleted}
+--
+-- No entry stays because of what it is, so none at the head holds up those behind it. If the key of the dead letters takes
+-- none, an entry that ought to be one is kept aside as a letter: what becomes of it is decided here and now, so that no
+-- later change of its customer can be overtaken by it.
 local inbox, waiting, called, oldest, totals, dead, outcomes = unpack(KEYS)
 local prefix, count_at_most, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -38,15 +42,12 @@ local function seen_before(event_id)
   return false
 end
 
--- Makes a dead letter of an entry; false if there cannot be one, because their key has the wrong type.
 local function bury(entry_id, event_id, fields, refusal)
   local letter = {'entry', entry_id, 'reason', refusal.reason, 'message', refusal.message, 'attempts', '0'}
   for i = 1, math.min(#fields, FIELDS_KEPT) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. fields[i]) or fields[i]
   end
-  local added = redis.pcall('XADD', dead, '*', unpack(letter))
-  if is_wrong_type(added) then return false end
-  if is_error(added) then error(added.err) end
+  add_letter(dead, letter)
   -- What is no event must not make an event that was seen look dead.
   if not event_id or seen_before(event_id) then event_id = entry_id end
   note(event_id, {status = 'dead', customer = '', entry = entry_id, reason = refusal.reason, at = now_ms})
@@ -54,7 +55,6 @@ local function bury(entry_id, event_id, fields, refusal)
               'status', 'dead', 'reason', refusal.reason)
   count(totals, 'dead', 1)
   count(totals, 'dead:' .. refusal.reason, 1)
-  return true
 end
 
 -- Adds an entry to its mailbox; returns why the mailbox does not take it, nil if it did.
@@ -120,10 +120,9 @@ end
 -- Fails before anything is moved if this key has the wrong type: what a script has done is not taken back.
 redis.call('ZCARD', oldest)
 local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
-local moved, full, stuck, moved_bytes, first = 0, false, 0, 0, '-'
+local moved, full, moved_bytes = 0, false, 0
 
--- Moves one entry. Returns 'full' if it has to stay because too many customers wait, 'stuck' if it has to stay because it
--- ought to be a dead letter and there can be none.
+-- Moves one entry. Returns whether it has to stay because too many customers wait.
 local function move(entry_id, fields)
   local customer, event_id = read(fields)
   local bytes = bytes_of(fields)
@@ -132,7 +131,7 @@ local function move(entry_id, fields)
     count(totals, 'duplicates', 1)
   elseif not refusal then
     local is_new = not (redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer))
-    if is_new and room <= 0 then return 'full' end
+    if is_new and room <= 0 then return true end
     refusal = deliver(customer, entry_id, event_id, fields)
     if not refusal then
       note(event_id or entry_id, {status = 'waiting', customer = customer, entry = entry_id})
@@ -142,25 +141,23 @@ local function move(entry_id, fields)
       end
     end
   end
-  if refusal and not bury(entry_id, event_id, fields, refusal) then return 'stuck' end
+  if refusal then bury(entry_id, event_id, fields, refusal) end
   redis.call('XDEL', inbox, entry_id)
   moved, moved_bytes = moved + 1, moved_bytes + bytes
+  return false
 end
 
+return_letters(dead)
 -- A few at a time and a few megabytes at most, so that huge entries cannot fill Redis' memory from in here.
 repeat
-  local entries = redis.call('XRANGE', inbox, first, '+', 'COUNT', math.min(count_at_most - moved, AT_A_TIME))
+  local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', math.min(count_at_most - moved, AT_A_TIME))
   for _, entry in ipairs(entries) do
-    local stays = move(entry[1], entry[2])
-    full = stays == 'full'
+    full = move(entry[1], entry[2])
     if full then break end
-    if stays == 'stuck' then
-      stuck, first = stuck + 1, '(' .. entry[1]
-    end
   end
-until full or #entries == 0 or moved >= count_at_most or stuck >= count_at_most or moved_bytes > MOVED_BYTES
+until full or #entries == 0 or moved >= count_at_most or moved_bytes > MOVED_BYTES
 if moved > 0 then count(totals, 'received', moved) end
 -- The last id of a stream stays when its entries are gone: every later id would be ahead of the clock as well.
 if has_future_ids and redis.call('XLEN', inbox) == 0 then redis.call('DEL', inbox) end
 count_replaced(totals)
-return {moved, full and 1 or 0, stuck, replaced}
+return {moved, full and 1 or 0, replaced}

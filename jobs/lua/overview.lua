@@ -1,11 +1,13 @@
 -- Where everything stands at one moment. Reads only, and hands out numbers alone: what waits may be large, and is personal.
 --
 -- Uses: wrong_types
--- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line
+-- Uses: letters
+-- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line, queue
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
--- was sent, dead letters, when the newest of them was buried, when the last change was applied, keys of the wrong type};
--- times are in milliseconds since the epoch and never later than now, false if there is none
-local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line = unpack(KEYS)
+-- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
+-- applied, keys of the wrong type}; times are in milliseconds since the epoch and never later than now, false if there is
+-- none
+local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line, queue = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local wrong = {}
@@ -17,8 +19,7 @@ local function ask(instead, command, key, ...)
     wrong[#wrong + 1] = key
     return instead
   end
-  if is_error(answer) then error(answer.err) end
-  return answer
+  return is_error(answer) and again(command, key, ...) or answer
 end
 
 local function bounded(text)
@@ -38,16 +39,22 @@ local next_ms = in_inbox > 0 and sent_ms(redis.call('XRANGE', inbox, '-', '+', '
 local oldest_ms = bounded(ask({}, 'ZRANGE', oldest, 0, 0, 'WITHSCORES')[2])
 if oldest_ms and next_ms then oldest_ms = math.min(oldest_ms, next_ms) end
 
-local letters = ask(0, 'XLEN', dead)
-local newest = letters > 0 and redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 1)[1]
+-- How many letters a stream holds, and when the newest came, 0 where there is none.
+local function letters_in(stream)
+  local newest = ask({}, 'XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  return newest and redis.call('XLEN', stream) or 0, newest and bounded(string.match(newest[1], '^%d+')) or 0
+end
+
+local letters, newest_ms = letters_in(dead)
+local letters_aside, newest_aside_ms = letters_in(aside_of(dead))
 local numbers = {
   now_ms,
   in_inbox,
   ask(0, 'ZCARD', waiting),
   ask(0, 'ZCARD', called),
   oldest_ms or next_ms or false,
-  letters,
-  newest and bounded(string.match(newest[1], '^%d+')) or false,
+  letters + letters_aside,
+  letters + letters_aside > 0 and math.max(newest_ms, newest_aside_ms),
   bounded(ask('', 'GET', last_success)) or false,
   wrong,
 }
@@ -55,4 +62,5 @@ ask(0, 'ZCARD', looks)
 ask(0, 'XLEN', outcomes)
 ask('', 'HGET', totals, 'received')
 ask('', 'HGET', line, 'closed')
+ask(0, 'ZCARD', queue)
 return numbers

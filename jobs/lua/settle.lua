@@ -2,6 +2,7 @@
 -- in the mailbox waits for the next round. Also tells the line whether the services work.
 --
 -- Uses: wrong_types
+-- Uses: letters
 -- KEYS: lease, called, waiting, looks, oldest, mailbox, record, remembered, line, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
 --       look_after_ms, remembered,
@@ -20,9 +21,6 @@ if renewing('HGET', record, 'settled') == token then return 1 end
 if renewing('GET', lease) ~= token then return 0 end
 -- Redis undoes nothing of a script that fails: what it cannot do without is looked at before anything is written.
 for _, key in ipairs({called, waiting, oldest}) do redis.call('ZCARD', key) end
-for _, one in ipairs(ending.settled) do
-  if one.status == 'dead' then redis.call('XLEN', dead) end
-end
 local has_mailbox = not is_error(redis.pcall('XLEN', mailbox))
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,7 +33,7 @@ local function bury(one)
   for i, part in ipairs(sent and sent[2] or {}) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. part) or part
   end
-  redis.call('XADD', dead, '*', unpack(letter))
+  add_letter(dead, letter)
   count(totals, 'dead:' .. one.reason, 1)
 end
 

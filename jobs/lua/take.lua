@@ -28,7 +28,7 @@ if is_wrong_type(entries) then
   redis.call('ZREM', oldest, customer)
   return 'unusable'
 end
-if is_error(entries) then error(entries.err) end
+if is_error(entries) then again('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4]) end
 if #entries == 0 and renewing('HGET', record, 'look') ~= '1' then
   redis.call('ZREM', called, customer)
   return nil

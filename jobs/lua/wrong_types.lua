@@ -6,6 +6,10 @@ local function is_error(answer) return type(answer) == 'table' and answer.err ~=
 
 local function is_wrong_type(answer) return is_error(answer) and string.find(answer.err, 'WRONGTYPE', 1, true) ~= nil end
 
+-- Raises the error of a command that was refused, with the code that Redis gives it: the command is refused again, while
+-- error() would put the text of the error into one of another code.
+local function again(command, key, ...) return redis.call(command, key, ...) end
+
 -- Runs a command; a key of the wrong type is deleted first. Any other error is raised.
 local function renewing(command, key, ...)
   local answer = redis.pcall(command, key, ...)
@@ -14,8 +18,7 @@ local function renewing(command, key, ...)
     replaced[#replaced + 1] = key
     answer = redis.pcall(command, key, ...)
   end
-  if is_error(answer) then error(answer.err) end
-  return answer
+  return is_error(answer) and again(command, key, ...) or answer
 end
 
 -- Adds to a counter. One that cannot be added to stops nothing.

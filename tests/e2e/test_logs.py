@@ -151,7 +151,7 @@ async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sa
     assert line["event"] == "loop_failed"
     assert line["error"] == "ResponseError WRONGTYPE"
     assert line["cause"].startswith("ResponseError at worker/connection.py:")
-    assert " arrival < worker/intake.py:" in line["cause"]
+    assert " < jobs/mailbox.py:" in line["cause"]
     assert " < worker/main.py:" in of_arq["cause"]
     assert [private for private in NEVER if private in "".join(running.log)] == []
 

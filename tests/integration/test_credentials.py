@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from tests.conftest import PREFIX
-from worker.credentials import Credentials
+from worker.credentials import TRIES_A_MINUTE, Credentials, Tries
 from worker.sessions import GUEST, OPERATOR
 
 PASSWORD = "correct horse battery"
@@ -69,3 +69,20 @@ def test_nothing_else_is_the_password_or_the_token(text: str) -> None:
     offline = Redis.from_url("redis://127.0.0.1")
     assert not credentials(offline).is_password(text)
     assert not credentials(offline, None).is_token(text)
+
+
+@pytest.mark.parametrize("kept", ["list", ""])
+async def test_signing_key_that_is_none_is_made_again_for_all_workers(redis: Redis, kept: str) -> None:
+    key = f"{PREFIX}:sign-in:key"
+    if kept:
+        await redis.rpush(key, "x")  # type: ignore[misc]  # one type for both clients
+    else:
+        await redis.set(key, kept)
+    one, two = await credentials(redis).sessions(), await credentials(redis).sessions()
+    assert two.read(one.cookie(one.begin(OPERATOR))) is not None
+
+
+async def test_tries_of_a_wrong_type_are_counted_again(redis: Redis) -> None:
+    await redis.set(f"{PREFIX}:sign-in:wrong", "x")
+    tries = Tries(redis, PREFIX)
+    assert [await tries.begin() is not None for _ in range(TRIES_A_MINUTE + 1)] == [True] * TRIES_A_MINUTE + [False]

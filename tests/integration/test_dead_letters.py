@@ -239,3 +239,22 @@ async def test_without_letters_there_is_nothing_to_read(door: DeadLetters) -> No
     assert await door.newest() == NO_LETTER
     assert await everything(door, Wanted()) == []
     assert [page async for page in door.pages(until=NO_LETTER)] == []
+
+
+@pytest.mark.parametrize("broken", ["many", "-1", "nan", "9" * 400, "1e300", ""])
+async def test_letter_that_no_script_wrote_is_read_without_what_is_broken(
+    redis: Redis, door: DeadLetters, broken: str
+) -> None:
+    await redis.xadd(DEAD, {"attempts": broken, "since": broken, "reason": "odd"}, id=f"{2**64 - 1}-0")
+    (letter,) = await everything(door, Wanted())
+    assert (letter.reason, letter.attempts, letter.since, letter.buried_at_ms) == ("odd", 0, None, 2**53)
+
+
+async def test_key_of_the_wrong_type_holds_no_letter(redis: Redis, door: DeadLetters) -> None:
+    await redis.set(DEAD, "x")
+    assert await everything(door, Wanted()) == []
+    assert (await door.newest_of("ann"), await door.newest(), await door.find("1-1")) == (
+        NewestLetters(),
+        NO_LETTER,
+        None,
+    )

@@ -15,7 +15,7 @@ from jobs.autumn_pages import ListedCustomer
 from jobs.customer import PaymentIntent, StripeCustomer
 from jobs.errors import SyncError, TryAgain
 from jobs.spool import About, Spool
-from jobs.spool_guard import ListError
+from jobs.spool_guard import EMPTY_PAGES_AT_MOST, ListError, ListGuard
 from jobs.stripe_gateway import StripeGateway, open_stripe
 from sandbox.serve import serving
 from tests.conftest import World
@@ -89,6 +89,45 @@ async def test_scan_of_an_autumn_list_with_ever_new_cursors_fails(world: World, 
         error, code, text = await fails(world, tmp_path, autumn=autumn)
     assert (error.service, code) == ("autumn", "list_repeats")
     assert "Autumn's list of customers repeats itself" in text
+
+
+@pytest.mark.parametrize("pages", [["ab", "cd"], ["abc", "bcd", "cda"], ["ab", "cd", "ad", "cb"]])
+async def test_scan_of_an_autumn_list_that_goes_round_with_new_cursors_fails(
+    world: World, tmp_path: Path, pages: list[str]
+) -> None:
+    asked = 0
+
+    async def round_and_round(_: web.Request) -> web.Response:
+        nonlocal asked
+        ids = pages[asked % len(pages)]
+        asked += 1
+        rows = [{**FIRST_PAGE["json"]["list"][0], "id": each} for each in ids]
+        return web.json_response({"list": rows, "next_cursor": f"cursor-{asked}"})
+
+    async with serving_lists(round_and_round) as (autumn, _):
+        error, code, text = await fails(world, tmp_path, autumn=autumn)
+    assert (error.service, code) == ("autumn", "list_repeats")
+    assert "Autumn's list of customers repeats itself" in text
+    assert asked <= 2 * len(pages) + 1
+
+
+def test_list_that_moves_while_it_is_read_goes_on(tmp_path: Path) -> None:
+    spool = new_spool(tmp_path)
+    spool.add_autumn([listed("bob"), listed("ann")], "1")
+    spool.add_autumn([listed("ann"), listed("cid")], "2")
+    spool.add_autumn([listed("ann"), listed("dan")], "3")
+    spool.add_autumn([listed("ann")], None)
+    assert spool.position("autumn").is_done
+    spool.close()
+
+
+def test_list_of_nothing_has_an_end() -> None:
+    guard = ListGuard("stripe", "Stripe's list of payments", rows_at_most=10)
+    for page in range(EMPTY_PAGES_AT_MOST):
+        guard.check([], f"{page + 1}", came_from=f"{page}", rows=0, known=len)
+    with pytest.raises(ListError) as raised:
+        guard.check([], "more", came_from="last", rows=0, known=len)
+    assert raised.value.code == "list_repeats"
 
 
 def listed(customer_id: str, stripe_id: str | None = None) -> ListedCustomer:

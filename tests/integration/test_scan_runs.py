@@ -112,3 +112,43 @@ async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> 
     for _ in range(32):
         await scan(doors)
     assert len(await doors.record.history()) == 30
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"autumn_customers": "x"},
+        {"stripe_customers": 1.5},
+        {"asked": None},
+        {"ended_ms": 10**30},
+        {"started_ms": -1},
+        {"totals": {"orphan": "x"}},
+        {"totals": {"orphan": True}},
+        {"text": []},
+        {"changed": {"new": "x", "fixed": 0, "still_there": 0}},
+    ],
+)
+async def test_run_that_no_scan_noted_is_left_out(world: World, tmp_path: Path, broken: dict[str, Any]) -> None:
+    record = ScanRecord(world.redis, PREFIX)
+    whole = (await scan(scan_doors(world, tmp_path))).run
+    await world.redis.lpush(f"{PREFIX}:scan:history", json.dumps({**asdict(whole), **broken}))  # type: ignore[misc]  # one type for both clients
+    assert await record.history() == (whole,)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"autumn": "x"}, {"started_ms": 10**30}, {"phase": 1}, {"troubles": [{"tries": "x"}]}]
+)
+async def test_progress_that_no_scan_noted_is_left_out(world: World, broken: dict[str, Any]) -> None:
+    record = ScanRecord(world.redis, PREFIX)
+    noted = asdict(ScanProgress(run="a"))
+    await world.redis.set(f"{PREFIX}:scan:run", json.dumps(noted))
+    assert await record.unfinished() is not None
+    await world.redis.set(f"{PREFIX}:scan:run", json.dumps({**noted, **broken}))
+    assert await record.unfinished() is None
+
+
+async def test_lease_of_a_wrong_type_is_no_scan_that_runs(world: World) -> None:
+    await world.redis.rpush(f"{PREFIX}:scan:lease", "x")  # type: ignore[misc]  # one type for both clients
+    assert await ScanRecord(world.redis, PREFIX).begin() is None
+    with pytest.raises(ScanRunningError):
+        await ScanRecord(world.redis, PREFIX).begin()

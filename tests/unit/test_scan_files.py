@@ -10,6 +10,7 @@ from jobs.scan_report import ScanFinding, ScanReport, ScanRun
 from worker.scan_files import write_csv
 
 FULL_WIDTH, SMALL = "\uff1d\uff0b\uff0d\uff20", "\ufe66\ufe62\ufe63\ufe6b"
+SHOW_NOTHING = ("\u3164", "\u115f", "\u1160", "\uffa0", "\u2800", "\u034f", "\ufe0f", "\u180b", "\u3164\u034f ")
 FINDING = ScanFinding(
     customer="ann",
     kind="profile-drift",
@@ -33,19 +34,40 @@ def written(value: str, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\N{MINUS SIGN}", *FULL_WIDTH, *SMALL])
-@pytest.mark.parametrize("before", ["", " ", "\u3000", "\u200b", "\ufeff", "\x00 "])
+@pytest.mark.parametrize("before", ["", " ", "\u3000", "\u200b", "\ufeff", "\x00 ", *SHOW_NOTHING])
 def test_a_cell_that_may_be_a_formula_begins_with_an_apostrophe(sign: str, before: str, tmp_path: Path) -> None:
     formula = f"{before}{sign}HYPERLINK(1)"
     assert written(formula, tmp_path) == f"'{formula}"
 
 
-@pytest.mark.parametrize("text", ["\n=1", "\t1", "\rAnn", "\nAnn"])
+@pytest.mark.parametrize("text", ["\n1", "\t1", "\rAnn", "\nAnn"])
 def test_a_cell_that_begins_with_a_control_character_begins_with_an_apostrophe(text: str, tmp_path: Path) -> None:
     assert written(text, tmp_path) == f"'{text}"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "\r", "\n", "\r\n"])
+@pytest.mark.parametrize("before", ["", " ", "\u3164"])
+def test_what_may_be_a_cell_of_its_own_in_another_country_is_no_formula(
+    separator: str, before: str, tmp_path: Path
+) -> None:
+    text = f"Ann{separator}{before}=1+1{separator}{before}-2{separator}Bob"
+    assert written(text, tmp_path) == f"Ann{separator}'{before}=1+1{separator}'{before}-2{separator}Bob"
+
+
 @pytest.mark.parametrize(
-    "text", ["Ann", " Ann", "a=1", "", "'=1", "\N{FULLWIDTH LATIN CAPITAL LETTER A}nn", "ann@example.com", "1-2"]
+    "text",
+    [
+        "Ann",
+        " Ann",
+        "a=1",
+        "",
+        "'=1",
+        "\N{FULLWIDTH LATIN CAPITAL LETTER A}nn",
+        "ann@example.com",
+        "1-2",
+        "Ann; Bob",
+        "a;b=1",
+    ],
 )
 def test_every_other_cell_is_written_as_it_is(text: str, tmp_path: Path) -> None:
     assert written(text, tmp_path) == text

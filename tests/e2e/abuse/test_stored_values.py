@@ -64,11 +64,11 @@ async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Pa
         assert_untroubled(one.running.log)
 
 
-@pytest.mark.parametrize("number", ["7", "-3", "9" * 19])
-async def test_numbers_are_no_trouble(number: str) -> None:
+@pytest.mark.parametrize(("number", "shown_as"), [("7", 7), ("-3", 0), (str(2**53 + 1), 2**53), ("9" * 19, 2**53)])
+async def test_numbers_are_no_trouble_and_bounded(number: str, shown_as: int) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.hset(f"{PREFIX}:totals", "dead:refused", number)
         async with watched(box.environment) as one:
             shown = (await one.scrape()).samples
             assert list(shown["customer_sync_unreadable_totals_kept"].values()) == [0.0]
-            assert list(shown["customer_sync_dead_letters_total"].values()) == [float(number)]
+            assert list(shown["customer_sync_dead_letters_total"].values()) == [float(shown_as)]

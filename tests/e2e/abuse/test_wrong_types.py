@@ -1,16 +1,15 @@
 """Keys that hold another type of value than the worker gives them: one customer's trouble is nobody else's."""
 
-import json
-
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from jobs.enqueue import outcome_of
-from jobs.mailbox import Mailbox
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
 from jobs.overview import read_overview, read_standing
 from jobs.record import event_buckets, read_totals
 from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.e2e.abuse.busy import attacked_box
+from tests.e2e.watching import watched
 from tests.integration.steps import change, seed
 
 
@@ -102,21 +101,22 @@ async def test_outcomes_of_the_wrong_type_hold_nobody_up(world: World) -> None:
     assert (await read_overview(world.redis, PREFIX, INBOX)).wrong_keys == (f"{PREFIX}-outcomes",)
 
 
-async def test_wrong_dead_letters_key_keeps_bad_entries_and_moves_the_others(redis: Redis) -> None:
-    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
-    await with_wrong(redis, f"{PREFIX}:dead")
-    bad = [await redis.xadd(INBOX, {"no": "event"}) for _ in range(40)]
-    await redis.xadd(INBOX, {"customer_id": "ann", "changes": json.dumps({"name": "Ann"})})
-    with pytest.raises(ResponseError, match="customer-sync:dead is no stream: 40 entries stay in the inbox"):
-        await mailbox.move()
-    assert [entry_id for entry_id, _ in await redis.xrange(INBOX)] == bad
-    assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 1
-    await redis.delete(f"{PREFIX}:dead")
-    await mailbox.move()
-    assert len(await read_dead(redis)) == 40
-
-
-@pytest.mark.parametrize("key", [INBOX, *(f"{PREFIX}:{name}" for name in ("waiting", "called", "oldest", "dead"))])
+@pytest.mark.parametrize(
+    "key", [INBOX, *(f"{PREFIX}:{name}" for name in ("waiting", "called", "oldest", "dead", "queue"))]
+)
 async def test_overview_names_a_wrong_key_and_does_not_fail(redis: Redis, key: str) -> None:
     await with_wrong(redis, key)
     assert (await read_overview(redis, PREFIX, INBOX)).wrong_keys == (key,)
+
+
+async def test_worker_whose_queue_turns_wrong_goes_on() -> None:
+    async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        async with watched(box.environment) as one:
+            await redis.delete(f"{PREFIX}:queue")
+            await redis.set(f"{PREFIX}:queue", "x")
+            event = await send(redis, new_update(customer_id="user_0", changes={"name": "Name"}))
+            outcome = await outcome_of(redis, event, wait_seconds=60)
+            assert outcome is not None
+            assert outcome.status == "applied"
+            assert one.running.process.returncode is None
+        assert any("key_replaced" in line and f"{PREFIX}:queue" in line for line in one.running.log)

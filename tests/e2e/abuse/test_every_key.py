@@ -1,0 +1,197 @@
+"""Each key that the worker owns, with each wrong type in turn: others go on, nothing crashes, and the key is named."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from config.settings import Measures
+from jobs.dead_letters import NewestLetters
+from jobs.enqueue import outcome_of
+from jobs.failing import FailingLoop, note_failing
+from jobs.forget import forget
+from jobs.history import History
+from jobs.overview import read_longest_waiting, read_overview, read_standing
+from jobs.ownership import Owner, compare_owner
+from jobs.scan_report import ScanRun
+from sandbox.redis import EmbeddedRedis
+from tests.conftest import INBOX, PREFIX, World
+from tests.integration.scans import scan, scan_doors
+from tests.integration.steps import change, seed
+from worker.connection import open_redis, queue_name
+from worker.credentials import Credentials, Tries
+from worker.health import why_a_person_should_look
+from worker.key_types import wrong_keys
+from worker.picture import Picture, Pictures
+from worker.picture_json import picture_json
+from worker.shared_state import SharedStateReader
+from worker.status_json import standing_json
+from worker.story import tell
+
+HOUR = int(time.time()) // 3600
+BUCKET = int(time.time()) // 43_200
+CORE: Mapping[str, str] = {
+    INBOX: "stream",
+    f"{PREFIX}:waiting": "zset",
+    f"{PREFIX}:called": "zset",
+    f"{PREFIX}:oldest": "zset",
+}
+SHARED: Mapping[str, str] = {
+    f"{PREFIX}:{name}": kind
+    for name, kind in {
+        "dead": "stream",
+        "dead-aside": "stream",
+        "looks": "zset",
+        "line": "hash",
+        "totals": "hash",
+        "last-success": "string",
+        "owner": "hash",
+        "queue": "zset",
+        "canary": "string",
+        f"events:{BUCKET}": "hash",
+        f"history:{HOUR}": "hash",
+        "failing:intake": "string",
+        "sign-in:key": "string",
+        "sign-in:wrong": "zset",
+        "scan:lease": "string",
+        "scan:run": "string",
+        "scan:history": "list",
+        "scan:watermark": "string",
+        "scan:fingerprints": "string",
+        "limit:autumn-places": "zset",
+        "limit:autumn-updates": "string",
+        "limit:autumn-updates:slow": "hash",
+        "limit:stripe": "string",
+    }.items()
+} | {f"{PREFIX}-outcomes": "stream"}
+OF_A_CUSTOMER: Mapping[str, str] = {
+    f"{PREFIX}:{name}:ann": kind
+    for name, kind in {"mailbox": "stream", "customer": "hash", "remembered": "string", "lease": "string"}.items()
+}
+STAYS = {f"{PREFIX}:dead", f"{PREFIX}:looks", f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:mailbox:ann"}
+"""Keys that only a person repairs; the others are made again."""
+KINDS = ("string", "list", "hash", "set", "zset", "stream")
+
+
+async def plant(redis: Redis, key: str, kind: str) -> None:
+    """Give the key a value of this kind."""
+    await redis.delete(key)
+    match kind:
+        case "string":
+            await redis.set(key, "x")
+        case "list":
+            await redis.rpush(key, "x")  # type: ignore[misc]  # one type for both clients
+        case "hash":
+            await redis.hset(key, "x", "x")  # type: ignore[misc]  # one type for both clients
+        case "set":
+            await redis.sadd(key, "x")  # type: ignore[misc]  # one type for both clients
+        case "zset":
+            await redis.zadd(key, {"x": 1})
+        case _:
+            await redis.xadd(key, {"x": "x"})
+
+
+async def show_everything(redis: Redis) -> Picture:
+    """Read and show what /readyz, the page and `customer-sync status` show."""
+    measures = Measures.model_validate({"redis_url": "redis://localhost", "key_prefix": PREFIX, "inbox_stream": INBOX})
+    shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule)
+    picture = await Pictures(redis, measures, shared.read).read()
+    assert picture_json(picture)
+    for customer in ("ann", "bob"):
+        standing = await read_standing(redis, PREFIX, customer)
+        assert tell(standing, NewestLetters())
+        assert standing_json(standing, NewestLetters())
+    assert await read_longest_waiting(redis, PREFIX, 5) is not None
+    return picture
+
+
+async def use_everything(world: World, folder: Path) -> ScanRun:
+    """Do all that uses keys and is no sync."""
+    redis = world.redis
+    overview = await read_overview(redis, PREFIX, INBOX)
+    await History(redis, PREFIX).note(overview, {"stripe": 1})
+    await note_failing(redis, PREFIX, FailingLoop("intake", 1, "x"))
+    credentials = Credentials(redis, PREFIX, password="correct horse battery", token="x")
+    first, second = await credentials.sessions(), await credentials.sessions()
+    assert first is second
+    tries = Tries(redis, PREFIX)
+    name = await tries.begin()
+    assert name is not None
+    await tries.forget(name)
+    assert await compare_owner(redis, prefix=PREFIX, inbox=INBOX, owner=Owner("test", "x"), note=True) is None
+    return (await scan(scan_doors(world, folder), apply=True)).run
+
+
+@pytest.fixture
+async def arq(redis_server: EmbeddedRedis) -> AsyncIterator[ArqRedis]:
+    """The client of a worker."""
+    client = open_redis(redis_server.url, PREFIX)
+    yield client
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize("key", [*SHARED, *OF_A_CUSTOMER])
+async def test_key_of_a_wrong_type_holds_up_nobody_else(world: World, arq: ArqRedis, key: str, tmp_path: Path) -> None:
+    seed(world, "ann", "bob")
+    needed = {**SHARED, **OF_A_CUSTOMER}[key]
+    for kind in KINDS:
+        if kind == needed:
+            continue
+        await world.redis.flushall()
+        await change(world, "ann", name="Ann")
+        await world.mailbox.move()
+        await plant(world.redis, key, kind)
+        (sentence,) = await wrong_keys(world.redis, PREFIX, INBOX)
+        assert sentence.startswith(f"{key} is a "), kind
+        await show_everything(world.redis)
+
+        for customer in ("ann", "bob"):
+            await change(world, customer, name=f"Name {kind}", event_id=f"{customer}-{kind}")
+        await world.redis.xadd(INBOX, {"no": "event"})
+        await world.run()
+        assert world.autumn.customers["bob"]["name"] == f"Name {kind}"
+        if key != f"{PREFIX}:mailbox:ann":
+            assert world.autumn.customers["ann"]["name"] == f"Name {kind}"
+        outcome = await outcome_of(world.redis, f"bob-{kind}")
+        assert outcome is not None
+        assert outcome.status == "applied"
+        run = await use_everything(world, tmp_path)
+        assert run.state == "done"
+        assert await arq.zrangebyscore(queue_name(PREFIX), "-inf", "+inf") == []
+        picture = await show_everything(world.redis)
+
+        found = (await world.redis.type(key)).decode()
+        if key in STAYS:
+            assert found == kind
+            if key in SHARED:
+                assert any(key in reason.text for reason in why_a_person_should_look(picture.state))
+        else:
+            # The canary is written by the watchdog, and a place is only held while something is in flight.
+            assert found in {"none", needed} or key == f"{PREFIX}:canary", (kind, found)
+        await world.run()
+        await forget(world.redis, inbox=INBOX, prefix=PREFIX, customer_id="ann")
+
+
+@pytest.mark.parametrize("key", CORE)
+async def test_core_key_of_a_wrong_type_is_named_and_loses_nothing(world: World, key: str) -> None:
+    seed(world, "ann", "bob")
+    for kind in KINDS:
+        if kind == CORE[key]:
+            continue
+        await world.redis.flushall()
+        await plant(world.redis, key, kind)
+        if key != INBOX:
+            await change(world, "bob", name=f"Name {kind}")
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await world.run()
+        picture = await show_everything(world.redis)
+        assert any(key in reason.text for reason in why_a_person_should_look(picture.state))
+        await world.redis.delete(key)
+        if key == INBOX:
+            await change(world, "bob", name=f"Name {kind}")
+        await world.run()
+        assert world.autumn.customers["bob"]["name"] == f"Name {kind}"

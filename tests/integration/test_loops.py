@@ -1,0 +1,38 @@
+"""Loops that keep failing: shown by their own process even if Redis takes no note of it."""
+
+from redis.asyncio import Redis
+
+from jobs.failing import read_failing
+from jobs.overview import read_standing
+from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import wait_until
+from worker.health import why_a_person_should_look
+from worker.loops import Loops
+from worker.shared_state import SharedStateReader
+
+
+async def test_failing_loop_is_shown_by_its_process_if_redis_has_no_memory_left(redis: Redis) -> None:
+    loops = Loops(redis, PREFIX)
+    shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule="0 3 * * *", failing=loops.failing)
+    # A Redis that has no memory left runs scripts it knows.
+    await shared.read()
+    await redis.config_set("maxmemory", 1)
+    task = loops.start("intake", lambda: redis.xadd(INBOX, {"no": "event"}))
+    try:
+
+        async def is_shown() -> bool:
+            reasons = why_a_person_should_look(await shared.read())
+            return any("loop intake has failed" in each.text and "OutOfMemoryError" in each.text for each in reasons)
+
+        await wait_until(is_shown)
+        assert await read_failing(redis, PREFIX) == ()
+        assert (await read_standing(redis, PREFIX, "ann")).state == "idle"
+        await redis.config_set("maxmemory", 0)
+
+        async def is_over() -> bool:
+            return not (await shared.read()).overview.failing
+
+        await wait_until(is_over)
+    finally:
+        await redis.config_set("maxmemory", 0)
+        task.cancel()

@@ -122,7 +122,8 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
     name = await tries.begin()
     assert name is not None
     await tries.forget(name)
-    assert await compare_owner(redis, prefix=PREFIX, inbox=INBOX, owner=Owner("test", "x"), note=True) is None
+    owner = Owner(mode="test", autumn_key="x", stripe_key="y")
+    assert await compare_owner(redis, prefix=PREFIX, inbox=INBOX, owner=owner, note=True) is None
     return (await scan(scan_doors(world, folder), apply=True)).run
 
 

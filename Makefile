@@ -6,8 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The first Python of 3.11 or later; 3.12 and 3.11 first, because the embedded Redis comes as a wheel for those.
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3 python3.13 python3.14,\
+# The machine's own Python if it is 3.11 or later, else the first one that is.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
   $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 SOURCES := config jobs worker sandbox tests
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

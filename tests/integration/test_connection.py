@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from arq.connections import ArqRedis
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, ResponseError
 
 from jobs.mail import Ending, Settled
 from jobs.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import its_disk_fails, its_disk_works
 from worker.connection import READ_SECONDS, open_redis
 
 PATIENCE_SECONDS = 0.6
@@ -70,6 +71,23 @@ async def test_every_command_that_was_answered_is_counted(server: EmbeddedRedis)
             pipe.get("b")
             await pipe.execute()
     assert answers - before == 3
+
+
+async def test_reads_go_on_over_new_and_idle_connections_while_redis_refuses_writes(server: EmbeddedRedis) -> None:
+    async with client(server) as redis:
+        await its_disk_fails(redis)
+        pool = redis.connection_pool
+        assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
+        idle = [await pool.get_connection() for _ in range(8)]
+        for connection in idle:
+            # As if it had been idle for so long that it is checked before its next command.
+            connection.next_health_check = 0.0
+            await pool.release(connection)
+        assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
+        for write in (redis.set("key", "value"), redis.ping()):
+            with pytest.raises(ResponseError, match="MISCONF"):
+                await write
+        await its_disk_works(redis)
 
 
 async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connection(server: EmbeddedRedis) -> None:

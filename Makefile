@@ -45,6 +45,11 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/python -m pytest --numprocesses 3 -m "not alone" $(PYTEST_OPTIONS)
 	$(BIN)/python -m pytest -m alone
 
+.PHONY: test-servers
+test-servers: $(READY) ## Run the tests that touch Redis on each server: REDIS_SERVERS="/path /path", or those that are found
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.servers $(TEST_SERVERS_OPTIONS)
+
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check that nothing was lost or stale
 	@$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)

@@ -125,4 +125,5 @@ async def its_disk_works(redis: Redis) -> None:
 
 
 async def _its_dump(redis: Redis) -> Path:
-    return Path((await redis.config_get("dir"))["dir"]) / (await redis.config_get("dbfilename"))["dbfilename"]
+    folder, name = [(await redis.config_get(setting))[setting] for setting in ("dir", "dbfilename")]
+    return Path(folder, name)

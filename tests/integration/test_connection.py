@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from arq.connections import ArqRedis
@@ -129,20 +129,18 @@ async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_ne
         is_first = opened == 1
 
         async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-            while piece := await reading.read(65536):
-                if is_first and b"large" in piece:
-                    await is_over.wait()
-                writing.write(piece)
-                await writing.drain()
+            # The end of one direction ends the other, too: the proxy waits for both before it is closed.
+            with closing(writing):
+                while piece := await reading.read(65536):
+                    if is_first and b"large" in piece:
+                        await is_over.wait()
+                    writing.write(piece)
+                    await writing.drain()
 
         from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(pump(asking, to_redis))
-                both.create_task(pump(from_redis, answering))
-        finally:
-            to_redis.close()
-            answering.close()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pump(asking, to_redis))
+            both.create_task(pump(from_redis, answering))
 
     is_over = asyncio.Event()
     async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:

@@ -6,8 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The first Python of 3.11 or later; 3.12 and 3.11 first, because the embedded Redis comes as a wheel for those.
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3 python3.13 python3.14,\
+# The machine's own Python if it is 3.11 or later, else the first one that is.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
   $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 SOURCES := config jobs worker sandbox tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -64,6 +64,11 @@ test: $(READY) ## Run every check and every test
 	@$(BIN)/python -m tests.tools
 	$(BIN)/python -m pytest --numprocesses 3 -m "not alone" $(PYTEST_OPTIONS)
 	$(BIN)/python -m pytest -m alone
+
+.PHONY: test-servers
+test-servers: $(READY) ## Run the tests that touch Redis on each server: REDIS_SERVERS="/path /path", or those that are found
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.servers $(TEST_SERVERS_OPTIONS)
 
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check that nothing was lost or stale

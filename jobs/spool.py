@@ -152,9 +152,10 @@ class Spool:
     def add_looked_up(self, stripe: Iterable[StripeCustomer], known: Iterable[str] = ()) -> None:
         """Add customers that no list showed: those of Stripe, and the ids of those that Autumn `known`."""
         with self.writing() as connection:
-            query = """INSERT INTO stripe SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
-                WHERE NOT EXISTS (SELECT 1 FROM stripe WHERE id = ?1)"""
-            connection.executemany(query, [_stripe_row(each) for each in stripe])
+            query = (
+                """INSERT INTO stripe SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM stripe WHERE id = ?)"""
+            )
+            connection.executemany(query, [(*row, row[0]) for row in map(_stripe_row, stripe)])
             connection.executemany("INSERT OR IGNORE INTO outside VALUES (?)", [(each,) for each in known])
 
     def add_absent(self, stripe_id: str) -> None:
@@ -260,8 +261,8 @@ class Spool:
         with self.writing() as connection:
             connection.executemany(insert, rows)
             connection.execute(
-                """INSERT INTO lists VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (side) DO UPDATE
-                SET cursor = ?2, pages = pages + 1, rows = rows + ?3, is_done = ?4""",
+                """INSERT INTO lists VALUES (?, ?, 1, ?, ?) ON CONFLICT (side) DO UPDATE SET cursor = excluded.cursor,
+                pages = pages + 1, rows = rows + excluded.rows, is_done = excluded.is_done""",
                 (side, cursor or "", len(rows), cursor is None),
             )
 

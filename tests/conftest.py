@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -30,6 +31,11 @@ from tests.tools import PROMTOOL, NoToolError
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
 PREFIX = "customer-sync"
+TESTS = Path(__file__).parent
+USE_PROCESSES = {"e2e", "chaos"}
+"""Folders whose tests start other processes, which may start a server."""
+START_REDIS = {"sandbox.redis", "sandbox.everything", "tests.conftest"}
+NO_SERVER = "this test is not marked as one that touches Redis (tests/conftest.py)"
 
 
 def pytest_configure() -> None:
@@ -45,6 +51,33 @@ def promtool() -> None:
         PROMTOOL.find()
     except NoToolError as error:
         pytest.skip(str(error))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that touch Redis, so that `make test-servers` forgets none."""
+    for item in items:
+        if touches_redis(item):
+            item.add_marker("redis")
+
+
+def touches_redis(item: pytest.Item) -> bool:
+    """Whether a test may start a server: by its folder, or by what its file or a fixture's file imports."""
+    if item.path.relative_to(TESTS).parts[0] in USE_PROCESSES:
+        return True
+    if not isinstance(item, pytest.Function):
+        return False
+    fixtures = [each for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
+    modules = [item.module, *(sys.modules.get(each.func.__module__) for each in fixtures)]
+    return any(getattr(value, "__module__", None) in START_REDIS for each in modules for value in vars(each).values())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let no other test start a server."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("redis") is None:
+            patch.setenv("REDIS_SERVER", NO_SERVER)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

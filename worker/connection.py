@@ -23,7 +23,15 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
-from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError, WatchError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+    WatchError,
+)
 
 from jobs.mailbox import MailboxKeys
 from jobs.wrong_types import is_wrong_type
@@ -90,11 +98,21 @@ class _Patient:
         await super().connect()  # type: ignore[misc]
         try:
             # A Redis that still loads its file accepts connections and refuses commands.
-            await self.send_command("PING", check_health=False)  # type: ignore[attr-defined]
-            await self.read_response()
+            await self._send_ping()
         except (ConnectionError, TimeoutError):
             await self.disconnect()  # type: ignore[attr-defined]
             raise
+
+    async def _send_ping(self) -> None:
+        """Send PING, as redis-py's check of an idle connection does, too; a Redis that refuses writes passes.
+
+        With a disk that fails Redis refuses PING as if it were a write, and still serves reads.
+        """
+        try:
+            await super()._send_ping()  # type: ignore[misc]
+        except ResponseError as error:
+            if not _refuses_writes(error):
+                raise
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send; a connection that does not take all of it within READ_SECONDS is hung up, so that the sending fails.
@@ -127,6 +145,10 @@ class _Patient:
     def _hang_up(self) -> None:
         if self._writer is not None:  # type: ignore[attr-defined]
             self._writer.transport.abort()  # type: ignore[attr-defined]
+
+
+def _refuses_writes(error: ResponseError) -> bool:
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith("MISCONF ")
 
 
 class PatientConnection(_Patient, Connection):

@@ -3,12 +3,11 @@
 import json
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from sandbox.redis import find_redis_server
+from sandbox.redis import describe_server, find_redis_server
 from tests.benchmarks.figures import FIGURES, Measured
 
 BEGIN: Final = "<!-- measured: begin -->"
@@ -66,5 +65,4 @@ def _processor() -> str:
 
 
 def _redis() -> str:
-    said = subprocess.run([find_redis_server(), "--version"], capture_output=True, text=True, check=True).stdout
-    return f"Redis {said.partition('v=')[2].split()[0]}"
+    return describe_server(find_redis_server())

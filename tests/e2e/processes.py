@@ -106,9 +106,8 @@ def free_port() -> int:
 
 async def its_disk_fails(redis: Redis) -> None:
     """Redis cannot save what it holds, and refuses every write because of it."""
-    folder = Path((await redis.config_get("dir"))["dir"])
-    (folder / "in-the-way").mkdir()
-    await redis.config_set("dbfilename", "in-the-way")
+    # A folder in the place of its file: its settings for that are protected since Redis 7.
+    (await _its_dump(redis)).mkdir()
     await redis.config_set("save", "3600 1")
     await redis.bgsave()
 
@@ -122,3 +121,9 @@ async def its_disk_works(redis: Redis) -> None:
     """Redis takes writes again, and ends without saving."""
     await redis.config_set("save", "")
     await redis.config_set("stop-writes-on-bgsave-error", "no")
+    (await _its_dump(redis)).rmdir()
+
+
+async def _its_dump(redis: Redis) -> Path:
+    folder, name = [(await redis.config_get(setting))[setting] for setting in ("dir", "dbfilename")]
+    return Path(folder, name)

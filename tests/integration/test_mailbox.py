@@ -136,7 +136,7 @@ async def test_a_renewed_lease_stays(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     mail = await take(mailbox, "ann")
     deadline = mail.lease.deadline
-    await redis.pexpire(f"{PREFIX}:lease:ann", 50)
+    await redis.pexpire(f"{PREFIX}:lease:ann", 5_000)
     await mailbox.renew()
     assert mail.lease.deadline > deadline
     assert await redis.pttl(f"{PREFIX}:lease:ann") > 10_000

@@ -8,19 +8,22 @@ LOGS_A_CHAIN = """
 import logging
 from config.logs import configure_logs
 
+# In two parts, because a traceback shows lines of the source.
+address = "ann" + "@example.com"
+
 configure_logs("json", "INFO")
 
 def fail():
     try:
-        raise KeyError("ann@example.com")
+        raise KeyError(address)
     except KeyError as error:
-        raise LookupError("ann@example.com") from error
+        raise LookupError(address) from error
 
 try:
     try:
         fail()
     except LookupError as error:
-        raise ExceptionGroup("ann@example.com", [error])
+        raise ExceptionGroup(address, [error])
 except ExceptionGroup as group:
     logging.getLogger("arq").exception("job failed: %s", group)
 """

@@ -1,0 +1,97 @@
+"""`python -m tests.servers`: run the tests that touch Redis on each server, and print the results of all.
+
+REDIS_SERVERS names the servers; without it they are the bundled one and those on the PATH. Arguments go to pytest, so
+that a part can be chosen: `python -m tests.servers tests/integration`. The exit code is 1 if a test fails, if no
+server is there, or if a server ran no test.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from sandbox.redis import RedisUnavailableError, describe_server, find_redis_server
+
+ROOT = Path(__file__).parents[1]
+SELECTED = ("-m", "redis and not alone", "--numprocesses", "3")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one run."""
+
+    server: str
+    path: Path
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether tests ran and none failed."""
+        return self.passed > 0 and not self.failed
+
+    def __str__(self) -> str:
+        """Return the counts as a line."""
+        counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+        return f"{self.server}: {counts} in {self.seconds:.0f} s ({self.path})"
+
+
+def servers() -> list[Path]:
+    """Return the servers to test, each once. Raises: RedisUnavailableError when there is none."""
+    return list({path.resolve(): path for path in _servers()}.values())
+
+
+def _servers() -> Iterator[Path]:
+    named = os.environ.get("REDIS_SERVERS")
+    if named:
+        yield from (Path(name).absolute() for name in shlex.split(named))
+        return
+    yield find_redis_server()
+    yield from (Path(found) for found in map(shutil.which, ("redis-server", "valkey-server")) if found)
+
+
+def run(path: Path, options: Sequence[str]) -> Result:
+    """Run the tests on one server. Raises: RedisUnavailableError when it cannot be run."""
+    server = describe_server(path)
+    print(f"\n{server}: {path}", flush=True)
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        command = [sys.executable, "-m", "pytest", *SELECTED, f"--junitxml={report}", *options]
+        ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "REDIS_SERVER": str(path)}, check=False)
+        passed, failed, skipped = _counts(report) if report.exists() else (0, 0, 0)
+    # pytest may end badly although no test failed, as after an error of its own.
+    failed = max(failed, int(ended.returncode != 0))
+    return Result(server, path, passed, failed, skipped, time.monotonic() - begin)
+
+
+def _counts(report: Path) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped."""
+    cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - pytest has just written it
+    failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    return len(cases) - failed - skipped, failed, skipped
+
+
+def main(options: Sequence[str]) -> int:
+    """Run the tests on each server; the exit code."""
+    try:
+        results = [run(path, options) for path in servers()]
+    except RedisUnavailableError as error:
+        print(error)
+        return 1
+    print("", *results, sep="\n")
+    return 0 if all(result.is_good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

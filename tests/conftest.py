@@ -32,7 +32,7 @@ DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
 PREFIX = "customer-sync"
 TESTS = Path(__file__).parent
-USE_PROCESSES = {"e2e", "chaos"}
+USE_PROCESSES = {"e2e", "chaos", "benchmarks"}
 """Folders whose tests start other processes, which may start a server."""
 START_REDIS = {"sandbox.redis", "sandbox.everything", "tests.conftest"}
 NO_SERVER = "this test is not marked as one that touches Redis (tests/conftest.py)"

@@ -120,6 +120,8 @@ class Services:
 
     def stripe(self, method: str, path: str, body: bytes) -> Answer:
         """Answer a request to Stripe."""
+        if path == "/v1/account":
+            return 200, b'{"id": "acct_1", "object": "account"}', 0.0
         if not path.startswith(STRIPE_CUSTOMER):
             return 404, b"{}", 0.0
         endpoint = f"{method} /v1/customers/{{id}}"
@@ -134,7 +136,7 @@ class Services:
         return 200, self._stripe_customer(customer_id, customer), self.options.stripe_seconds
 
     def control(self, method: str, _: str, body: bytes) -> Answer:
-        """Begin anew, or tell what was counted."""
+        """Begin again, or return what was counted."""
         if method == "POST":
             self.begin(Options(**json.loads(body)))
         return 200, json.dumps(vars(self.counts)).encode(), 0.0

@@ -67,8 +67,13 @@ test: $(READY) ## Run every check and every test
 
 .PHONY: test-servers
 test-servers: $(READY) ## Run the tests that touch Redis on each server: REDIS_SERVERS="/path /path", or those that are found
-	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.tools
 	@$(BIN)/python -m tests.servers $(TEST_SERVERS_OPTIONS)
+
+.PHONY: test-under-load
+test-under-load: $(READY) ## Run every test RUNS times (10) while two processes burn the processor
+	@$(BIN)/python -m tests.tools
+	@$(BIN)/python -m tests.under_load $(UNDER_LOAD_OPTIONS)
 
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and break everything for ten minutes, and check that nothing was lost or stale

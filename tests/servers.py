@@ -68,13 +68,13 @@ def run(path: Path, options: Sequence[str]) -> Result:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", *SELECTED, f"--junitxml={report}", *options]
         ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "REDIS_SERVER": str(path)}, check=False)
-        passed, failed, skipped = _counts(report) if report.exists() else (0, 0, 0)
+        passed, failed, skipped = counts(report) if report.exists() else (0, 0, 0)
     # pytest may end badly although no test failed, as after an error of its own.
     failed = max(failed, int(ended.returncode != 0))
     return Result(server, path, passed, failed, skipped, time.monotonic() - begin)
 
 
-def _counts(report: Path) -> tuple[int, int, int]:
+def counts(report: Path) -> tuple[int, int, int]:
     """Return how many tests passed, failed and were skipped."""
     cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - pytest has just written it
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)

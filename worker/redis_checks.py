@@ -109,7 +109,11 @@ async def _inbox_ids(subject: RedisSubject) -> Found:
     if ahead_ms <= MAX_AHEAD_MS:
         return Found("ok", "the last id of the inbox is not ahead of the clock")
     text = f"the last id of the inbox, {last_id}, is ahead of the clock of Redis: new entries become dead letters"
-    return Found("wrong", text, "See docs/operations.md, An inbox whose ids are ahead of the clock")
+    return Found(
+        "wrong",
+        text,
+        "A worker deletes an empty inbox; see docs/operations.md, An inbox whose ids are ahead of the clock",
+    )
 
 
 async def _latency(subject: RedisSubject) -> Found:

@@ -2,6 +2,7 @@
 --
 -- Uses: wrong_types
 -- Uses: letters
+-- Uses: ages
 -- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line, queue
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
 -- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
@@ -27,14 +28,9 @@ local function bounded(text)
   return ms and math.max(0, math.min(ms, now_ms))
 end
 
--- None for an id that somebody chose ahead of the clock: it does not say when the entry was sent.
-local function sent_ms(entry)
-  local ms = entry and tonumber(string.match(entry[1], '^%d+'))
-  if ms and ms <= now_ms then return ms end
-end
-
 local in_inbox = ask(0, 'XLEN', inbox)
-local next_ms = in_inbox > 0 and sent_ms(redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]) or nil
+local first = in_inbox > 0 and redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+local next_ms = first and sent_at(first[1], now_ms) or nil
 -- What is in the inbox came after what is in the mailboxes, unless whoever sent it chose its id.
 local oldest_ms = bounded(ask({}, 'ZRANGE', oldest, 0, 0, 'WITHSCORES')[2])
 if oldest_ms and next_ms then oldest_ms = math.min(oldest_ms, next_ms) end

@@ -6,12 +6,14 @@
 -- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line, queue
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
 -- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
--- applied, keys of the wrong type}; times are in milliseconds since the epoch and never later than now, false if there is
+-- applied, keys of the wrong type, dead letters that are kept aside, 1 if the stream of the dead letters has no id left};
+-- times are in milliseconds since the epoch and never later than now, false if there is
 -- none
 local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line, queue = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local wrong = {}
+local LAST_ID = '18446744073709551615-18446744073709551615'
 
 -- The answer of a command, or `instead` if the key has the wrong type.
 local function ask(instead, command, key, ...)
@@ -43,6 +45,15 @@ end
 
 local letters, newest_ms = letters_in(dead)
 local letters_aside, newest_aside_ms = letters_in(aside_of(dead))
+
+local function has_no_id_left(stream)
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  for i = 1, is_error(info) and 0 or #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] == LAST_ID end
+  end
+  return false
+end
+
 local numbers = {
   now_ms,
   in_inbox,
@@ -53,6 +64,8 @@ local numbers = {
   letters + letters_aside > 0 and math.max(newest_ms, newest_aside_ms),
   bounded(ask('', 'GET', last_success)) or false,
   wrong,
+  letters_aside,
+  has_no_id_left(dead) and 1 or 0,
 }
 ask(0, 'ZCARD', looks)
 ask(0, 'XLEN', outcomes)

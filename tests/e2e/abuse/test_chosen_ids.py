@@ -63,19 +63,20 @@ async def test_id_that_is_a_little_ahead_is_taken_and_its_age_is_not_counted(wor
 
 
 @asynccontextmanager
-async def shipped_users(redis: Redis, url: str) -> AsyncIterator[tuple[Redis, Redis]]:
+async def shipped_users(url: str) -> AsyncIterator[tuple[Redis, Redis]]:
     """Clients of the worker's user and of the app's, with the rights of the file in `deploy`."""
     names = ("customer-sync", "customer-sync-app")
-    rules = RULES[await rules_of(redis)]
-    for name in names:
-        words = [f">{WORD}" if word.startswith(">") else word for word in rules[name]]
-        await redis.execute_command("ACL", "SETUSER", name, *words)
-    worker, app = (Redis.from_url(url.replace("redis://", f"redis://{name}:{WORD}@")) for name in names)
-    try:
-        async with worker, app:
-            yield worker, app
-    finally:
-        await redis.execute_command("ACL", "DELUSER", *names)
+    async with Redis.from_url(url) as admin:
+        rules = RULES[await rules_of(admin)]
+        for name in names:
+            words = [f">{WORD}" if word.startswith(">") else word for word in rules[name]]
+            await admin.execute_command("ACL", "SETUSER", name, *words)
+        worker, app = (Redis.from_url(url.replace("redis://", f"redis://{name}:{WORD}@")) for name in names)
+        try:
+            async with worker, app:
+                yield worker, app
+        finally:
+            await admin.execute_command("ACL", "DELUSER", *names)
 
 
 @pytest.mark.parametrize("chosen", [LAST, f"{2**64 - 1}-1", "an hour ahead"])
@@ -83,9 +84,9 @@ async def test_entry_that_is_trimmed_at_once_does_not_close_the_inbox(
     redis: Redis, redis_server: EmbeddedRedis, chosen: str
 ) -> None:
     entry_id = ahead(10 * MAX_AHEAD_MS) if chosen == "an hour ahead" else chosen
-    async with shipped_users(redis, redis_server.url) as (worker, app):
+    async with shipped_users(redis_server.url) as (worker, app):
         mailbox = Mailbox(worker, inbox=INBOX, prefix=PREFIX)
-        await app.execute_command("XADD", INBOX, "MAXLEN", 0, entry_id, "a", "b")
+        await app.xadd(INBOX, {"a": "b"}, id=entry_id, maxlen=0, approximate=False)
         await mailbox.move()
         event = await app.xadd(INBOX, dict(FIELDS.items()))
         assert await mailbox.move() == (1, False)

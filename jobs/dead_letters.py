@@ -130,6 +130,10 @@ class DeadLetters:
         found = await answer_or_none(self._redis.xrevrange(self._keys.dead, count=1))
         return found[0][0].decode() if found else NO_LETTER
 
+    async def count_aside(self) -> int:
+        """Return how many letters are kept aside, because the key of dead letters takes none. Raises: RedisError."""
+        return int(await answer_or_none(self._redis.xlen(self._keys.aside)) or 0)
+
     async def pages(
         self,
         wanted: Wanted = EVERY_LETTER,

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Final, Literal
 
-Service = Literal["autumn", "stripe", "redis", "event"]
+Service = Literal["autumn", "stripe", "redis", "event", "scan"]
 
 ROOT: Final = Path(__file__).parents[1]
 OUR_FOLDERS: Final = ("jobs", "worker", "config")

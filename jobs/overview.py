@@ -65,6 +65,10 @@ class Overview:
     """Why nothing but a probe goes out; None while all is well."""
     wrong_keys: tuple[str, ...] = ()
     """Keys that all customers share and that hold another type of value than they should."""
+    dead_aside: int = 0
+    """Those of the `dead` that are kept in another key, because the one of the dead letters takes none."""
+    full_keys: tuple[str, ...] = ()
+    """Streams that have no id left, so that they take no entry."""
     failing: tuple[FailingLoop, ...] = ()
     """Loops of workers that keep failing."""
 
@@ -131,7 +135,8 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
     keys = [inbox, waits.waiting, waits.called, waits.oldest, records.dead, records.last_success]
     keys += [waits.looks, records.outcomes, records.totals, line_key(prefix), waits.queue]
     counted = await Scripts(redis, "overview").run("overview", keys)
-    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms, wrong = counted
+    now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms, *faults = counted
+    wrong, dead_aside, is_full = faults
     return Overview(
         now_ms=now_ms,
         inbox=in_inbox,
@@ -144,5 +149,7 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
         totals=await read_totals(redis, prefix),
         line=await read_line(redis, prefix),
         wrong_keys=tuple(key.decode() for key in wrong),
+        dead_aside=dead_aside,
+        full_keys=(records.dead,) if is_full else (),
         failing=await read_failing(redis, prefix),
     )

@@ -35,6 +35,7 @@ from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanLostError, ScanRecord
 from jobs.scan_report import ScanReport, ScanRun
 from jobs.spool import About, Spool, open_spool
+from jobs.spool_file import BYTES_AT_MOST, SpoolFullError
 from jobs.spool_guard import ListError
 from jobs.spooled_findings import SpooledFindings
 from jobs.stripe_gateway import StripeGateway
@@ -52,9 +53,9 @@ BEATS_PER_LEASE: Final = 5
 class ScanDoors:
     """What a scan is handed. `limits` hold it to its share of the rates; `now` is in seconds since the epoch.
 
-    `spool` is the file it spools to, `account` a digest of what is compared: a spool of other accounts is not gone on
-    with. Of all customers, at most the part `max_changed` may be asked for. `look_ups_at_most` linked customers that
-    Stripe's list lacks are looked up.
+    `spool` is the file it spools to, of `spool_bytes_at_most`. `account` is a digest of what is compared: a spool
+    of other accounts is not gone on with. Of all customers, at most the part `max_changed` may be asked for.
+    `look_ups_at_most` linked customers that Stripe's list lacks are looked up.
     """
 
     redis: Redis
@@ -72,6 +73,7 @@ class ScanDoors:
     random: random.Random
     now: Callable[[], float]
     look_ups_at_most: int = LOOK_UPS_AT_MOST
+    spool_bytes_at_most: int = BYTES_AT_MOST
 
     @property
     def lists(self) -> Lists:
@@ -145,7 +147,7 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
         raise
     except Exception as error:
         if isinstance(error, SyncError):
-            code, text = error.code, error.message if isinstance(error, Halt | ListError) else ""
+            code, text = error.code, error.message if isinstance(error, Halt | ListError | SpoolFullError) else ""
             log.error("scan_failed", error=code, fix=text.split(" It said: ", maxsplit=1)[0])
         else:
             code, text = type(error).__name__, describe(error)
@@ -162,13 +164,16 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
     noted = {run.run for run in await doors.record.history()}
 
     def open_it() -> tuple[Spool, About]:
-        spool = open_spool(doors.spool)
+        spool = open_spool(doors.spool, bytes_at_most=doors.spool_bytes_at_most)
         about = spool.about()
         is_unfinished = about is not None and about.run not in noted and now_ms - about.started_ms < RESUME_MS
         if about is not None and is_unfinished and about.identity == identity:
             return spool, about
         spool.remove()
-        spool, about = Spool(doors.spool), About(f"{now_ms}-{secrets.token_hex(2)}", identity, now_ms)
+        spool, about = (
+            Spool(doors.spool, bytes_at_most=doors.spool_bytes_at_most),
+            About(f"{now_ms}-{secrets.token_hex(2)}", identity, now_ms),
+        )
         spool.begin(about)
         return spool, about
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from jobs.autumn_pages import ListedCustomer
 from jobs.customer import AUTUMN_ID, AUTUMN_MODES, SEND_EMAIL_RECEIPTS, AutumnCustomer, PaymentIntent, StripeCustomer
 from jobs.pair import NAMED_AT_MOST, Pair
-from jobs.spool_file import delete_spool, make_private
+from jobs.spool_file import BYTES_AT_MOST, delete_spool, make_private, set_bound, telling_full
 from jobs.spool_guard import ROWS_AT_MOST, ListGuard
 from jobs.spool_tables import INDEXES, ONCE, SHARED, TABLES
 
@@ -65,14 +65,15 @@ class About:
 class Spool:
     """An open spool. Its methods block, and may be called from any thread."""
 
-    def __init__(self, path: Path, *, rows_at_most: int = ROWS_AT_MOST) -> None:
+    def __init__(self, path: Path, *, rows_at_most: int = ROWS_AT_MOST, bytes_at_most: int = BYTES_AT_MOST) -> None:
         """Open the spool, or make a new one, which only this user may read. Raises OSError, sqlite3.Error.
 
-        `rows_at_most` are kept of each list.
+        `rows_at_most` are kept of each list, and the file has `bytes_at_most`.
         """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_private(path)
         self._path = path
+        self._bytes_at_most = bytes_at_most
         self._lock = threading.Lock()
         self._guards: dict[Side, ListGuard] = {
             "autumn": ListGuard("autumn", "Autumn's list of customers", rows_at_most=rows_at_most),
@@ -91,6 +92,7 @@ class Spool:
         for setting in ("synchronous=OFF", "locking_mode=EXCLUSIVE", "journal_mode=WAL", f"cache_size=-{_CACHE_KIB}"):
             self._connection.execute(f"PRAGMA {setting}")
         self._connection.execute("PRAGMA temp_store=FILE")
+        set_bound(self._connection, self._bytes_at_most)
 
     def about(self) -> About | None:
         """Which run it belongs to; None for a new one."""
@@ -233,13 +235,15 @@ class Spool:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, alone among the threads; all of it or nothing is kept."""
-        with self._lock:
+        """A transaction, alone among the threads; all of it or nothing is kept. Raises SpoolFullError."""
+        with self._lock, telling_full(self._path, self._bytes_at_most):
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # SQLite itself takes a transaction back that finds no room.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
 
@@ -249,7 +253,7 @@ class Spool:
 
     def _run(self, statements: str) -> None:
         for statement in statements.split(";"):
-            with self._lock:
+            with self._lock, telling_full(self._path, self._bytes_at_most):
                 self._connection.execute(statement)
 
     def _add(self, side: Side, insert: str, rows: list[Any], cursor: str | None) -> None:
@@ -298,16 +302,16 @@ class Spool:
             return self._connection.execute(query, values).fetchall()
 
 
-def open_spool(path: Path) -> Spool:
+def open_spool(path: Path, *, bytes_at_most: int = BYTES_AT_MOST) -> Spool:
     """Open the spool there, or a new one in the place of what is none. Raises as Spool does."""
     try:
-        spool = Spool(path)
+        spool = Spool(path, bytes_at_most=bytes_at_most)
         spool.about()
     except sqlite3.OperationalError:
         raise  # Another process has it open, or the disk is full: then it is not ours to delete.
     except sqlite3.DatabaseError:
         delete_spool(path)
-        return Spool(path)
+        return Spool(path, bytes_at_most=bytes_at_most)
     return spool
 
 

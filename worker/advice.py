@@ -135,7 +135,8 @@ WAITS: Final[Mapping[str, tuple[str, str]]] = {
 
 REASONS: Final[Mapping[str, str]] = {
     "invalid_event": "The event is not valid. Correct what sends it, send it anew, and drop this one.",
-    "future_id": "Its id is ahead of the clock. Let the app add events with * as their id, then replay.",
+    "future_id": "Its id, or that of an event before it, was chosen ahead of the clock. Let every app add events with "
+    "* as their id, then replay.",
     "mailbox_unusable": "The customer's mailbox takes no event. Delete the key that the message names, then replay.",
     "customer_not_found": "Autumn does not know this customer. Create it there, then replay.",
     "other_customer": "Autumn knows this id as its internal one. Send the event with the customer's own id, drop this.",

@@ -67,15 +67,18 @@ def list_letters(
     """List dead letters, the newest first, without what was sent."""
     wanted = Wanted(reason, customer)
 
-    async def read(redis: Redis, place: RedisPlace) -> tuple[list[DeadLetter], Counter[str]]:
+    async def read(redis: Redis, place: RedisPlace) -> tuple[list[DeadLetter], Counter[str], int]:
         shown: list[DeadLetter] = []
         totals: Counter[str] = Counter()
-        async for page in _door(redis, place).pages(wanted, newest_first=True):
+        door = _door(redis, place)
+        async for page in door.pages(wanted, newest_first=True):
             shown += page[: limit - len(shown)]
             totals.update(letter.reason for letter in page)
-        return shown, totals
+        return shown, totals, await door.count_aside()
 
-    shown, totals = with_redis(read)
+    shown, totals, aside = with_redis(read)
+    if aside:
+        warn(f"{aside:,} more are kept aside and not shown: customer-sync doctor says why")
     if as_json:
         for letter in shown:
             typer.echo(json.dumps(letter.summary()))

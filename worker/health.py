@@ -70,6 +70,7 @@ def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
 
 def _blocked(overview: Overview) -> list[Reason]:
     what = [f"the key {key} holds another type of value than it should" for key in overview.wrong_keys]
+    what += [f"the stream {key} has no id left for an entry: rename or delete it" for key in overview.full_keys]
     for loop in overview.failing:
         seconds = overview.age_seconds(loop.since_ms) or 0.0
         what.append(f"a worker's loop {loop.name} has failed for {seconds:.0f} s ({loop.error})")
@@ -107,7 +108,10 @@ def _dead(overview: Overview) -> list[Reason]:
     age_seconds = overview.age_seconds(overview.newest_dead_ms)
     if age_seconds is None or age_seconds > DEAD_LETTER_SECONDS:
         return []
-    text = f"dead letters: {overview.dead}, the newest {age_seconds:.0f} s old; see `customer-sync dead list`"
+    aside = f", {overview.dead_aside} of them kept in `:dead-aside`, because `:dead` takes none" * bool(
+        overview.dead_aside
+    )
+    text = f"dead letters: {overview.dead}, the newest {age_seconds:.0f} s old{aside}; see `customer-sync dead list`"
     return [Reason("CustomerSyncDeadLetters", text)]
 
 

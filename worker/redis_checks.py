@@ -12,10 +12,20 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from jobs.mailbox import MAX_AHEAD_MS
+from jobs.overview import read_overview
+from jobs.record import RecordKeys
 from worker.checkup import Check, Found
 from worker.key_types import wrong_keys
 from worker.redis_access import lacking_rights
-from worker.redis_errors import WHOLE_RULE, Trouble, trouble_of, trouble_of_rights, trouble_of_types, trouble_with
+from worker.redis_errors import (
+    WHOLE_RULE,
+    WRONG_TYPE,
+    Trouble,
+    trouble_of,
+    trouble_of_rights,
+    trouble_of_types,
+    trouble_with,
+)
 from worker.watchdog import INFO_REFUSED, Info, why_at_risk, why_unfit
 
 PINGS: Final = 21
@@ -109,7 +119,24 @@ async def _inbox_ids(subject: RedisSubject) -> Found:
     if ahead_ms <= MAX_AHEAD_MS:
         return Found("ok", "the last id of the inbox is not ahead of the clock")
     text = f"the last id of the inbox, {last_id}, is ahead of the clock of Redis: new entries become dead letters"
-    return Found("wrong", text, "See docs/operations.md, An inbox whose ids are ahead of the clock")
+    return Found(
+        "wrong",
+        text,
+        "A worker deletes an empty inbox; see docs/operations.md, An inbox whose ids are ahead of the clock",
+    )
+
+
+async def _dead_letters(subject: RedisSubject) -> Found:
+    overview = await read_overview(subject.redis, subject.prefix, subject.inbox)
+    keys = RecordKeys(subject.prefix)
+    aside = f"{overview.dead_aside} dead letters are kept in {keys.aside}" if overview.dead_aside else ""
+    if overview.full_keys:
+        text = f"the last id of {keys.dead} is the last one that a stream can have, so it takes no dead letter"
+        fix = f"Rename or delete {keys.dead}: a worker brings back what is kept aside; see {WRONG_TYPE}"
+        return Found("wrong", f"{text}{aside and ': '}{aside}", fix)
+    if aside:
+        return Found("warning", aside, "Run a worker: it brings them back")
+    return Found("ok", "their stream takes dead letters")
 
 
 async def _latency(subject: RedisSubject) -> Found:
@@ -159,6 +186,7 @@ REDIS_CHECKS: Final = (
     Check("redis-access", _access, ("redis",)),
     Check("redis-keys", _keys, ("redis", "redis-access")),
     Check("inbox-ids", _inbox_ids, ("redis", "redis-access", "redis-keys")),
+    Check("dead-letters", _dead_letters, ("redis", "redis-access", "redis-keys")),
     Check("redis-latency", _latency, ("redis",)),
     Check("clock", _clock, ("redis",)),
 )

@@ -62,10 +62,10 @@ def _waiting(overview: Overview) -> Iterator[Metric]:
     )
     blocked = GaugeMetricFamily(
         "customer_sync_blocked",
-        "Shared keys of a wrong type, and loops of workers that keep failing.",
+        "Shared keys of a wrong type or with no id left, and loops of workers that keep failing.",
         labels=["kind"],
     )
-    blocked.add_metric(["key"], len(overview.wrong_keys))
+    blocked.add_metric(["key"], len(overview.wrong_keys) + len(overview.full_keys))
     blocked.add_metric(["loop"], len(overview.failing))
     yield blocked
 

@@ -3,6 +3,7 @@
 --
 -- Uses: wrong_types
 -- Uses: letters
+-- Uses: ages
 -- KEYS: inbox, waiting, called, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
 --       outcomes kept, milliseconds an entry's id may be ahead of the clock
@@ -17,6 +18,8 @@ local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_ahead_ms = tonumber(ARGV[7])
 local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
 local HALF_DAY = 43200
+local FUTURE_ID = 'this id, or that of an entry before it, was chosen ahead of the clock of Redis: ' ..
+                  'let every app add entries with * as their id, then replay'
 local ENTRY_BYTES = 512 * 1024 -- twice what the changes of an event may have
 local AT_A_TIME, MOVED_BYTES = 16, 4 * 1024 * 1024
 
@@ -77,7 +80,7 @@ local function deliver(customer, entry_id, event_id, fields)
   elseif is_error(added) then
     return {reason = reason, message = mailbox .. ' takes no entry after its last id: see docs/operations.md'}
   end
-  redis.call('ZADD', oldest, 'NX', math.min(tonumber(string.match(added, '^%d+')), now_ms), customer)
+  redis.call('ZADD', oldest, 'NX', sent_at(added, now_ms) or now_ms, customer)
 end
 
 local function bytes_of(fields)
@@ -98,13 +101,22 @@ end
 
 local function invalid(message) return {reason = 'invalid_event', message = message} end
 
-local has_future_ids = false
+local function is_ahead(id) return tonumber(string.match(id, '^%d+')) > now_ms + max_ahead_ms end
+
+-- An id that is ahead stays the last one of the stream when its entry is gone, and every later id is ahead as well: so an
+-- empty inbox is deleted then. The entry may never have been seen here: an app can trim it as it adds it.
+local function delete_if_ahead()
+  local info = redis.pcall('XINFO', 'STREAM', inbox)
+  if is_error(info) or info[1] ~= 'length' or info[2] > 0 then return end
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' and is_ahead(info[i + 1]) then redis.call('DEL', inbox) end
+  end
+end
 
 local function unfit(entry_id, customer, fields, bytes)
-  if tonumber(string.match(entry_id, '^%d+')) > now_ms + max_ahead_ms then
-    has_future_ids = true
+  if is_ahead(entry_id) then
     local reason = 'future_id'
-    return {reason = reason, message = "the entry's id is ahead of the clock of Redis: add it with * as its id"}
+    return {reason = reason, message = FUTURE_ID}
   end
   if not customer then return invalid('customer_id: is missing') end
   if #customer > max_customer_id then
@@ -121,6 +133,7 @@ end
 redis.call('ZCARD', oldest)
 local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
 local moved, full, moved_bytes = 0, false, 0
+local is_empty = false
 
 -- Moves one entry. Returns whether it has to stay because too many customers wait.
 local function move(entry_id, fields)
@@ -151,13 +164,13 @@ return_letters(dead)
 -- A few at a time and a few megabytes at most, so that huge entries cannot fill Redis' memory from in here.
 repeat
   local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', math.min(count_at_most - moved, AT_A_TIME))
+  is_empty = #entries == 0
   for _, entry in ipairs(entries) do
     full = move(entry[1], entry[2])
     if full then break end
   end
-until full or #entries == 0 or moved >= count_at_most or moved_bytes > MOVED_BYTES
+until full or is_empty or moved >= count_at_most or moved_bytes > MOVED_BYTES
 if moved > 0 then count(totals, 'received', moved) end
--- The last id of a stream stays when its entries are gone: every later id would be ahead of the clock as well.
-if has_future_ids and redis.call('XLEN', inbox) == 0 then redis.call('DEL', inbox) end
+if is_empty then delete_if_ahead() end
 count_replaced(totals)
 return {moved, full and 1 or 0, replaced}

@@ -2,15 +2,18 @@
 --
 -- Uses: wrong_types
 -- Uses: letters
+-- Uses: ages
 -- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line, queue
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
 -- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
--- applied, keys of the wrong type}; times are in milliseconds since the epoch and never later than now, false if there is
+-- applied, keys of the wrong type, dead letters that are kept aside, 1 if the stream of the dead letters has no id left};
+-- times are in milliseconds since the epoch and never later than now, false if there is
 -- none
 local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line, queue = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local wrong = {}
+local LAST_ID = '18446744073709551615-18446744073709551615'
 
 -- The answer of a command, or `instead` if the key has the wrong type.
 local function ask(instead, command, key, ...)
@@ -27,14 +30,9 @@ local function bounded(text)
   return ms and math.max(0, math.min(ms, now_ms))
 end
 
--- None for an id that somebody chose ahead of the clock: it does not say when the entry was sent.
-local function sent_ms(entry)
-  local ms = entry and tonumber(string.match(entry[1], '^%d+'))
-  if ms and ms <= now_ms then return ms end
-end
-
 local in_inbox = ask(0, 'XLEN', inbox)
-local next_ms = in_inbox > 0 and sent_ms(redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]) or nil
+local first = in_inbox > 0 and redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+local next_ms = first and sent_at(first[1], now_ms) or nil
 -- What is in the inbox came after what is in the mailboxes, unless whoever sent it chose its id.
 local oldest_ms = bounded(ask({}, 'ZRANGE', oldest, 0, 0, 'WITHSCORES')[2])
 if oldest_ms and next_ms then oldest_ms = math.min(oldest_ms, next_ms) end
@@ -47,6 +45,15 @@ end
 
 local letters, newest_ms = letters_in(dead)
 local letters_aside, newest_aside_ms = letters_in(aside_of(dead))
+
+local function has_no_id_left(stream)
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  for i = 1, is_error(info) and 0 or #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] == LAST_ID end
+  end
+  return false
+end
+
 local numbers = {
   now_ms,
   in_inbox,
@@ -57,6 +64,8 @@ local numbers = {
   letters + letters_aside > 0 and math.max(newest_ms, newest_aside_ms),
   bounded(ask('', 'GET', last_success)) or false,
   wrong,
+  letters_aside,
+  has_no_id_left(dead) and 1 or 0,
 }
 ask(0, 'ZCARD', looks)
 ask(0, 'XLEN', outcomes)

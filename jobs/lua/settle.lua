@@ -3,6 +3,7 @@
 --
 -- Uses: wrong_types
 -- Uses: letters
+-- Uses: ages
 -- KEYS: lease, called, waiting, looks, oldest, mailbox, record, remembered, line, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
 --       look_after_ms, remembered,
@@ -95,7 +96,12 @@ tell_the_line()
 redis.call('ZREM', called, customer)
 local first = has_mailbox and redis.call('XRANGE', mailbox, '-', '+', 'COUNT', 1)[1]
 if first then
-  redis.call('ZADD', oldest, math.min(tonumber(string.match(first[1], '^%d+')), now_ms), customer)
+  local sent_ms = sent_at(first[1], now_ms)
+  if sent_ms or #ending.settled > 0 then
+    redis.call('ZADD', oldest, sent_ms or now_ms, customer)
+  else
+    redis.call('ZADD', oldest, 'NX', now_ms, customer)
+  end
 else
   redis.call('ZREM', oldest, customer)
 end

@@ -68,7 +68,7 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
     *lines, total = output.splitlines()
     assert lines[0] == "ok       settings           both keys look like test ones"
     assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
-    assert total == "21 ok, 0 warnings, 0 wrong, 1 skipped"
+    assert total == "22 ok, 0 warnings, 0 wrong, 1 skipped"
     (receipts,) = [line for line in lines if line.startswith("ok       receipts ")]
     for decides in ("RECEIPTS=mirror", "Successful payments", "is finalised", "test mode"):
         assert decides in receipts

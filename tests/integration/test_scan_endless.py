@@ -1,6 +1,7 @@
 """Lists that repeat themselves or never end: a scan fails with the reason, and does not read for ever."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -15,6 +16,7 @@ from jobs.autumn_pages import ListedCustomer
 from jobs.customer import PaymentIntent, StripeCustomer
 from jobs.errors import SyncError, TryAgain
 from jobs.spool import About, Spool
+from jobs.spool_file import SpoolFullError
 from jobs.spool_guard import EMPTY_PAGES_AT_MOST, ListError, ListGuard
 from jobs.stripe_gateway import StripeGateway, open_stripe
 from sandbox.serve import serving
@@ -24,6 +26,8 @@ from tests.integration.scans import scan, scan_doors
 from tests.integration.test_autumn_client import FIRST_PAGE
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+SMALL_SPOOL_BYTES = 200 * 1024
 
 
 @asynccontextmanager
@@ -174,6 +178,47 @@ def test_spool_has_an_upper_bound(tmp_path: Path) -> None:
     assert raised.value.code == "list_too_long"
     assert spool.position("autumn").rows == 2
     spool.close()
+
+
+def long_page(number: int) -> list[ListedCustomer]:
+    return [listed(f"{number}-{each}-{'x' * 200}") for each in range(100)]
+
+
+def test_spool_has_an_upper_bound_in_bytes(tmp_path: Path) -> None:
+    spool = new_spool(tmp_path, bytes_at_most=SMALL_SPOOL_BYTES)
+
+    def fill() -> None:
+        for number in range(100):
+            spool.add_autumn(long_page(number), f"after {number}")
+
+    with pytest.raises(SpoolFullError, match=r"it may have 0.2 MiB, and [\d,.]+ MiB are free in SCAN_SPOOL") as raised:
+        fill()
+    assert (raised.value.service, raised.value.code) == ("scan", "spool_full")
+    position = spool.position("autumn")
+    assert position.rows == spool.count("autumn") == position.pages * 100
+    assert (tmp_path / "spool").stat().st_size <= SMALL_SPOOL_BYTES
+    spool.close()
+
+
+def test_index_that_finds_no_room_in_the_spool_is_told(tmp_path: Path) -> None:
+    spool = new_spool(tmp_path, bytes_at_most=SMALL_SPOOL_BYTES)
+    for number in range(4):
+        spool.add_autumn(long_page(number), f"after {number}")
+    with pytest.raises(SpoolFullError):
+        spool.index()
+    assert spool.count("autumn") == 400
+    spool.close()
+
+
+async def test_scan_whose_spool_is_full_fails_and_says_so(world: World, tmp_path: Path) -> None:
+    field = Field(world.autumn, world.stripe)
+    for number in range(500):
+        field.agreeing(f"user_{number}_{'x' * 100}")
+    error, code, text = await fails(world, tmp_path, spool_bytes_at_most=SMALL_SPOOL_BYTES)
+    assert isinstance(error, SpoolFullError)
+    assert (code, text) == ("spool_full", error.message)
+    assert "SCAN_SPOOL" in text
+    assert os.listdir(tmp_path) == []
 
 
 def test_spool_that_is_opened_again_knows_its_last_cursor(tmp_path: Path) -> None:

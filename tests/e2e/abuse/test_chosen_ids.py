@@ -1,8 +1,10 @@
-"""Entries whose id an app chose: far ahead of the clock, or the last one that a stream can have."""
+"""Entries whose id an app chose: far from the clock, or the last one that a stream can have."""
 
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession, CookieJar
@@ -10,10 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.enqueue import outcome_of
+from jobs.mail import Ending, Settled
 from jobs.mailbox import MAX_AHEAD_MS, Mailbox
 from jobs.overview import read_overview
 from sandbox.everything import Sandbox, sandbox
+from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.e2e.test_redis_acl import RULES, WORD, rules_of
 from tests.e2e.test_start import ended
 from tests.e2e.watching import watched
 from tests.integration.browser import Browser
@@ -55,6 +60,99 @@ async def test_id_that_is_a_little_ahead_is_taken_and_its_age_is_not_counted(wor
     assert overview.oldest_sent_ms <= overview.now_ms
     await world.run()
     assert world.autumn.customers["ann"]["name"] == "Ahead"
+
+
+@asynccontextmanager
+async def shipped_users(url: str) -> AsyncIterator[tuple[Redis, Redis]]:
+    """Clients of the worker's user and of the app's, with the rights of the file in `deploy`."""
+    names = ("customer-sync", "customer-sync-app")
+    async with Redis.from_url(url) as admin:
+        rules = RULES[await rules_of(admin)]
+        for name in names:
+            words = [f">{WORD}" if word.startswith(">") else word for word in rules[name]]
+            await admin.execute_command("ACL", "SETUSER", name, *words)
+        worker, app = (Redis.from_url(url.replace("redis://", f"redis://{name}:{WORD}@")) for name in names)
+        try:
+            async with worker, app:
+                yield worker, app
+        finally:
+            await admin.execute_command("ACL", "DELUSER", *names)
+
+
+@pytest.mark.parametrize("chosen", [LAST, f"{2**64 - 1}-1", "an hour ahead"])
+async def test_entry_that_is_trimmed_at_once_does_not_close_the_inbox(
+    redis: Redis, redis_server: EmbeddedRedis, chosen: str
+) -> None:
+    entry_id = ahead(10 * MAX_AHEAD_MS) if chosen == "an hour ahead" else chosen
+    async with shipped_users(redis_server.url) as (worker, app):
+        mailbox = Mailbox(worker, inbox=INBOX, prefix=PREFIX)
+        await app.xadd(INBOX, {"a": "b"}, id=entry_id, maxlen=0, approximate=False)
+        await mailbox.move()
+        event = await app.xadd(INBOX, dict(FIELDS.items()))
+        assert await mailbox.move() == (1, False)
+    assert await read_dead(redis) == []
+    assert [entry for entry, _ in await redis.xrange(f"{PREFIX}:mailbox:ann")] == [event]
+
+
+@pytest.mark.parametrize("begins_with", [None, "a little ahead"])
+async def test_empty_inbox_whose_ids_are_right_is_left_alone(redis: Redis, begins_with: str | None) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+    await mailbox.move()
+    assert not await redis.exists(INBOX)
+    await redis.xadd(INBOX, dict(FIELDS.items()), id=ahead(MAX_AHEAD_MS // 2) if begins_with else "*")
+    await mailbox.move()
+    await mailbox.move()
+    assert await redis.exists(INBOX)
+    assert await redis.xlen(INBOX) == 0
+
+
+async def test_dead_letter_of_another_apps_event_does_not_blame_its_own_id(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+    await redis.xadd(INBOX, {"no": "event"}, id=ahead(10 * MAX_AHEAD_MS))
+    await redis.xadd(INBOX, dict(FIELDS.items()))
+    await mailbox.move()
+    letters = await read_dead(redis)
+    assert [letter["reason"] for letter in letters] == ["future_id", "future_id"]
+    for letter in letters:
+        assert "this id, or that of an entry before it, was chosen ahead of the clock of Redis" in letter["message"]
+        assert "replay" in letter["message"]
+
+
+async def test_id_far_in_the_past_does_not_count_for_ages(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+    began = int(time.time() * 1000)
+    for entry_id in ("1-1", "1-2"):
+        await redis.xadd(INBOX, dict(FIELDS.items()), id=entry_id)
+    assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms is None
+    await mailbox.move()
+    moved = (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms
+    assert moved is not None
+    assert moved >= began
+
+    await redis.zadd(f"{PREFIX}:oldest", {"ann": began - 60_000})
+    await mailbox.call(1)
+    mail = await mailbox.take("ann")
+    assert mail is not None
+    ending = Ending(settled=())
+    assert await mailbox.settle(mail.lease, ending)
+    assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms == began - 60_000
+
+    await mailbox.call(1)
+    mail = await mailbox.take("ann")
+    assert mail is not None
+    assert await mailbox.settle(mail.lease, replace(ending, settled=(Settled("1-1", "1-1"),)))
+    left = (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms
+    assert left is not None
+    assert left >= began
+
+
+async def test_id_of_last_week_counts_for_ages(redis: Redis) -> None:
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+    week_ago = int(time.time() * 1000) - 7 * 86_400_000
+    await redis.xadd(INBOX, dict(FIELDS.items()), id=f"{week_ago}-1")
+    assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms == week_ago
+    await mailbox.move()
+    assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms == week_ago
 
 
 async def test_ages_are_told_whatever_ids_redis_holds(redis: Redis) -> None:

@@ -1,5 +1,7 @@
 """A key of the dead letters that takes none: letters are kept aside, and nobody waits for them."""
 
+import sys
+
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -8,7 +10,11 @@ from jobs.enqueue import outcome_of
 from jobs.forget import forget
 from jobs.mailbox import Mailbox
 from jobs.overview import read_overview
+from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.e2e.processes import wait_until
+from tests.e2e.test_start import ended
+from tests.e2e.watching import watched
 from tests.integration.steps import change, seed
 
 DEAD, ASIDE = f"{PREFIX}:dead", f"{PREFIX}:dead-aside"
@@ -114,3 +120,41 @@ async def test_letters_aside_leave_the_bound_of_memory_in_force(redis: Redis) ->
     finally:
         await redis.config_set("maxmemory", 0)
     assert await redis.xlen(INBOX) == 1
+
+
+async def commands(box: Sandbox) -> dict[str, tuple[int | None, str]]:
+    words = ("status", "doctor", "dead list")
+    return {each: await ended(box, [sys.executable, "-m", "worker", *each.split()]) for each in words}
+
+
+@pytest.mark.parametrize("how", ["wrong type", "no id is left"])
+async def test_letters_aside_are_named_with_their_cause_and_what_to_do(how: str) -> None:
+    cause = f"{DEAD} holds another type" if how == "wrong type" else f"{DEAD} has no id left"
+    async with sandbox() as box, Redis.from_url(box.redis.url) as redis, watched(box.environment) as one:
+        await spoil(redis, how)
+        await redis.xadd(INBOX, {"no": "event"})
+
+        async def is_told() -> bool:
+            return "kept in `:dead-aside`" in (await one.get("/readyz"))[1]
+
+        await wait_until(is_told)
+        status, answer = await one.readiness()
+        texts = " ".join(reason["text"] for reason in answer["reasons"])
+        assert status == 503
+        assert cause in texts
+        assert "1 of them kept in `:dead-aside`, because `:dead` takes none" in texts
+        assert 'customer_sync_blocked{kind="key"} 1.0' in (await one.get("/metrics"))[1]
+        told = await commands(box)
+        assert cause in " ".join(told["status"][1].split())
+        assert told["doctor"][0] == 1
+        assert "A key of the wrong type" in told["doctor"][1]
+        assert "1 more are kept aside" in told["dead list"][1]
+        await redis.delete(DEAD)
+
+        async def is_back() -> bool:
+            return not await redis.exists(ASIDE)
+
+        await wait_until(is_back)
+        told = await commands(box)
+        assert told["doctor"][0] == 0, told["doctor"]
+        assert "aside" not in told["dead list"][1]

@@ -34,6 +34,9 @@ TRY_AGAIN_SECONDS: Final = 5.0
 """How soon a port that another process has is tried again: whoever is replaced in a deploy ends in half a minute."""
 FORM_BYTES: Final = 64 * 1024
 """The largest body that is read. The largest form of the page names fifty dead letters, and takes two kilobytes."""
+RECEIVE_BYTES: Final = 4 * 1024
+"""For the kernel's buffer of each connection. What has arrived is parsed before a request can be refused, and a chunk of
+one byte costs as much as a large one: so little may arrive at a time."""
 BODY_SECONDS: Final = 10.0
 """For a body to arrive."""
 CONNECTIONS_AT_MOST: Final = 64
@@ -88,12 +91,15 @@ def make_app(
 async def _read_small_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the body of a request before anything else is done, or refuse it and close the connection.
 
-    A body is never unpacked: a megabyte of gzip may be a gigabyte of zeros.
+    A body is never unpacked: a megabyte of gzip may be a gigabyte of zeros. A body in chunks is not read either: browsers
+    send forms with a length.
     """
     if request.body_exists:
         try:
             if "Content-Encoding" in request.headers:
                 raise web.HTTPUnsupportedMediaType(text="Send the body without a Content-Encoding.")
+            if "Transfer-Encoding" in request.headers:
+                raise web.HTTPLengthRequired(text="Send the body with a Content-Length.")
             if (request.content_length or 0) > FORM_BYTES:
                 raise web.HTTPRequestEntityTooLarge(max_size=FORM_BYTES, actual_size=request.content_length or 0)
             await _read(request)
@@ -190,6 +196,7 @@ def _bind(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         listener.bind((ALL_INTERFACES, port))
         listener.listen(BACKLOG)
     except OSError:

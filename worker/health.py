@@ -68,6 +68,14 @@ def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
     return [*_blocked(overview), *_line(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
 
 
+def why_redis_refuses_writes(state: SharedState | None) -> list[Reason]:
+    """Return why nothing can be accepted, as another process than a worker sees it, which writes no canary."""
+    if state is None or not state.refuses_writes:
+        return []
+    text = f"Redis takes no write ({state.refuses_writes}); see that it is the primary, and has memory and disk left"
+    return [Reason("CustomerSyncRedisDown", text)]
+
+
 def _blocked(overview: Overview) -> list[Reason]:
     what = [f"the key {key} holds another type of value than it should" for key in overview.wrong_keys]
     what += [f"the stream {key} has no id left for an entry: rename or delete it" for key in overview.full_keys]

@@ -9,7 +9,7 @@ from typing import Final
 from jobs.dead_letters import NewestLetters
 from jobs.overview import Standing
 from jobs.scan_report import ScanRun
-from worker.health import why_a_person_should_look
+from worker.health import why_a_person_should_look, why_redis_refuses_writes
 from worker.picture import Picture
 from worker.picture_words import headline_of, reasons_of
 from worker.status_json import Json, letter_json, line_json
@@ -37,10 +37,11 @@ def picture_json(picture: Picture) -> Json:
     """
     overview, letters = picture.overview, picture.letters
     headline = headline_of(picture.state)
+    reasons = [*why_redis_refuses_writes(picture.state), *why_a_person_should_look(picture.state)]
     return {
         "verdict": VERDICTS[headline.kind],
         "sentence": " ".join(filter(None, [headline.text, headline.more])).strip(),
-        "reasons": [{"alert": each.alert, "text": each.text} for each in why_a_person_should_look(picture.state)],
+        "reasons": [{"alert": each.alert, "text": each.text} for each in reasons],
         "at_ms": overview.now_ms,
         "mode": picture.mode,
         "inbox": overview.inbox,

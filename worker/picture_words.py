@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobs.dead_letters import DeadLetter, NewestLetters
 from jobs.overview import Overview, Standing
-from worker.health import why_a_person_should_look
+from worker.health import why_a_person_should_look, why_redis_refuses_writes
 from worker.rendering import Headline
 from worker.shared_state import SharedState
 from worker.story import plural, verdict_of
@@ -27,7 +27,7 @@ class Station:
 
 def headline_of(state: SharedState | None) -> Headline:
     """Whether everything is all right, in one sentence; None is a state that Redis does not tell."""
-    told = why_a_person_should_look(state)
+    told = [*why_redis_refuses_writes(state), *why_a_person_should_look(state)]
     reasons = [_without_command(reason.text) for reason in told]
     line = None if state is None else state.overview.line
     outage = ""

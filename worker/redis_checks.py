@@ -26,7 +26,7 @@ from worker.redis_errors import (
     trouble_of_types,
     trouble_with,
 )
-from worker.watchdog import INFO_REFUSED, Info, why_at_risk, why_unfit
+from worker.watchdog import INFO_REFUSED, Info, refusal_of_writes, why_at_risk, why_unfit
 
 PINGS: Final = 21
 SLOW_SECONDS: Final = 0.010
@@ -99,6 +99,11 @@ async def _access(subject: RedisSubject) -> Found:
     if lacking:
         return _wrong(trouble_of_rights(lacking))
     return Found("ok", "the user may run all commands on all our keys")
+
+
+async def _writes(subject: RedisSubject) -> Found:
+    refusal = await refusal_of_writes(subject.redis, subject.prefix)
+    return Found("ok", "it takes writes") if refusal is None else _wrong(trouble_of(refusal))
 
 
 async def _keys(subject: RedisSubject) -> Found:
@@ -184,6 +189,7 @@ REDIS_CHECKS: Final = (
     _about("eviction", "nothing is evicted"),
     Check("redis-persistence", _persistence, ("redis",)),
     Check("redis-access", _access, ("redis",)),
+    Check("redis-writes", _writes, ("redis", "redis-role", "redis-access")),
     Check("redis-keys", _keys, ("redis", "redis-access")),
     Check("inbox-ids", _inbox_ids, ("redis", "redis-access", "redis-keys")),
     Check("dead-letters", _dead_letters, ("redis", "redis-access", "redis-keys")),

@@ -20,7 +20,9 @@ from jobs.record import read_unreadable_totals
 from jobs.scan_record import ScanRecord
 from jobs.scan_report import ScanRun
 from jobs.stripe_gateway import ENDPOINTS
+from worker.loops import reason_of
 from worker.scanner import is_due
+from worker.watchdog import refusal_of_writes
 
 READ_SECONDS: Final = 2.0
 """Less than the time-outs of probes and scrapes, which begin at 5 s or 10 s as a rule."""
@@ -57,6 +59,8 @@ class SharedState:
     scan: ScanState
     unreadable_totals: tuple[str, ...] = ()
     """The names of totals that are not numbers, and are left out."""
+    refuses_writes: str = ""
+    """The error with which Redis refuses writes; "" if it takes them."""
 
     @property
     def unreadable_names(self) -> list[str]:
@@ -117,8 +121,14 @@ class SharedStateReader:
         # Those of this process may not be noted in Redis: it takes no notes if it has no memory left.
         failing = {loop.name: loop for loop in (*overview.failing, *self._failing())}
         overview = replace(overview, failing=tuple(failing.values()))
-        shares = await read_shares(self._redis, self._prefix, ENDPOINTS)
-        return SharedState(overview, shares, await self._read_scans(overview.now_ms), tuple(unreadable))
+        refusal = await refusal_of_writes(self._redis, self._prefix)
+        return SharedState(
+            overview,
+            await read_shares(self._redis, self._prefix, ENDPOINTS),
+            await self._read_scans(overview.now_ms),
+            tuple(unreadable),
+            "" if refusal is None else reason_of(refusal),
+        )
 
     async def _read_scans(self, now_ms: int) -> ScanState:
         """The one place that knows where scans are recorded."""

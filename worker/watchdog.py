@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from worker.pulse import Pulse
 
@@ -74,6 +74,21 @@ async def check_redis(redis: Redis) -> list[str]:
         raise RedisUnfitError("\n".join(reasons.values()))
     risk = why_at_risk(info)
     return [risk] if risk else []
+
+
+async def refusal_of_writes(redis: Redis, prefix: str) -> ResponseError | None:
+    """Return the error with which Redis refuses writes, as without memory. Changes nothing.
+
+    None if it takes them, or if its user may not write. Raises RedisError if Redis does not answer.
+    """
+    try:
+        # With XX only a key that exists is written, and this one never does.
+        await redis.set(f"{prefix}:never", "", xx=True, px=1)
+    except NoPermissionError:
+        return None
+    except ResponseError as error:
+        return error
+    return None
 
 
 class Watchdog:

@@ -35,8 +35,8 @@ TRY_AGAIN_SECONDS: Final = 5.0
 FORM_BYTES: Final = 64 * 1024
 """The largest body that is read. The largest form of the page names fifty dead letters, and takes two kilobytes."""
 RECEIVE_BYTES: Final = 4 * 1024
-"""For the kernel's buffer of each connection. What has arrived is parsed before a request can be refused, and a chunk of
-one byte costs as much as a large one: so little may arrive at a time."""
+"""For the kernel's buffer of each connection: little may arrive at a time. What has arrived is parsed before a request
+can be refused, and a chunk of one byte costs as much as a large one."""
 BODY_SECONDS: Final = 10.0
 """For a body to arrive."""
 CONNECTIONS_AT_MOST: Final = 64
@@ -91,8 +91,8 @@ def make_app(
 async def _read_small_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the body of a request before anything else is done, or refuse it and close the connection.
 
-    A body is never unpacked: a megabyte of gzip may be a gigabyte of zeros. A body in chunks is not read either: browsers
-    send forms with a length.
+    A body is never unpacked: a megabyte of gzip may be a gigabyte of zeros. A body in chunks is not read, because
+    browsers send forms with a length.
     """
     if request.body_exists:
         try:

@@ -68,7 +68,7 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
     *lines, total = output.splitlines()
     assert lines[0] == "ok       settings           both keys look like test ones"
     assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
-    assert total == "22 ok, 0 warnings, 0 wrong, 1 skipped"
+    assert total == "23 ok, 0 warnings, 0 wrong, 1 skipped"
     (receipts,) = [line for line in lines if line.startswith("ok       receipts ")]
     for decides in ("RECEIPTS=mirror", "Successful payments", "is finalised", "test mode"):
         assert decides in receipts
@@ -318,3 +318,20 @@ async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Pat
     assert code == 0
     assert verdicts(lines, "warning") == {"owner"}
     assert "Stripe does not tell it (missing_permission)" in lines["owner"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "error"),
+    [("maxmemory", "1", "OutOfMemoryError"), ("min-replicas-to-write", "1", "NOREPLICAS")],
+)
+async def test_redis_that_refuses_writes_is_named(
+    box: Sandbox, tmp_path: Path, setting: str, value: str, error: str
+) -> None:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        await redis.config_set(setting, value)
+    _, lines = await look(box, tmp_path)
+    assert lines["redis-writes"]["verdict"] == "wrong"
+    _, output, _ = await customer_sync("status", folder=tmp_path, environment=environment_with(box.environment))
+    assert "Redis takes no write" in output
+    assert error in output
+    assert "Everything is all right" not in output

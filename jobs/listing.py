@@ -23,6 +23,7 @@ from jobs.rate_limit import Limits
 from jobs.retry import Again, History, decide
 from jobs.scan_progress import ScanProgress, Trouble
 from jobs.spool import Side, Spool
+from jobs.spool_guard import ListError
 from jobs.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 PATIENCE_SECONDS: Final = 600.0
 """How long a page is asked for again in a row before the scan has failed."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
+STEPS_BACK_AT_MOST: Final = 1_000
+"""In a run, for customers of Stripe that were deleted while the page behind them was asked for: a few are usual."""
 UNREADABLE_TRIES: Final = 3
 """An answer that cannot be read may come from a proxy in passing, but hardly more often than this."""
 
@@ -112,6 +115,7 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
     if position.is_done:
         return
     cursor: str | None = position.cursor
+    steps_back = 0
     reading = asyncio.ensure_future(patiently(partial(chain.read, position.cursor), lists, progress))
     try:
         while True:
@@ -120,6 +124,10 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
             except Absent:
                 if not cursor or chain.side != "stripe":
                     raise
+                steps_back += 1
+                if steps_back > STEPS_BACK_AT_MOST:
+                    text = "Stripe says of each customer that it listed that there is none: scan again later"
+                    raise ListError("stripe", "list_repeats", text) from None
                 # The customer that the next page was to follow was deleted meanwhile: from the one before it, then.
                 cursor = await asyncio.to_thread(spool.step_back)
                 progress.stripe -= 1

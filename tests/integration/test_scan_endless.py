@@ -70,6 +70,19 @@ async def test_scan_of_a_stripe_list_that_goes_in_circles_fails(world: World, tm
     assert "Stripe's list of customers repeats itself" in text
 
 
+async def test_scan_of_a_stripe_list_without_a_second_page_fails(world: World, tmp_path: Path) -> None:
+    missing = {"type": "invalid_request_error", "code": "resource_missing", "message": "No such customer"}
+
+    async def first_page_only(request: web.Request) -> web.Response:
+        if "starting_after" in request.query:
+            return web.json_response({"error": missing}, status=404)
+        return web.json_response(stripe_page("cus_2", "cus_1"))
+
+    async with serving_lists(first_page_only) as (_, stripe):
+        error, code, _ = await fails(world, tmp_path, stripe=stripe)
+    assert (error.service, code) == ("stripe", "list_repeats")
+
+
 async def test_scan_of_a_stripe_list_that_stands_still_fails(world: World, tmp_path: Path) -> None:
     async def same(_: web.Request) -> web.Response:
         return web.json_response(stripe_page("cus_2", "cus_1"))

@@ -98,7 +98,7 @@ async def _stop(ctx: dict[str, Any]) -> None:
 
 
 def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
-    """The class of settings that arq reads, made of ours; `owner_follows` as `lifespan.showing` takes it."""
+    """The class of settings that arq reads, made of ours; `owner_follows` as `lifespan.working` takes it."""
     functions: list[Function] = [
         func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
@@ -195,7 +195,7 @@ def __getattr__(name: str) -> type:
         _end(EX_UNAVAILABLE, f"{error}\n")
     except asyncio.CancelledError:
         _end(0)
-    return made_of(settings, prepared.account_may_follow)
+    return made_of(settings, prepared.owner_follows)
 
 
 def _stop_on_other_signals() -> None:

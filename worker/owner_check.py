@@ -1,4 +1,4 @@
-"""What `customer-sync doctor` checks about the owner of the keys in Redis. Reads only."""
+"""The check of `customer-sync doctor` that the keys in Redis belong to this deployment. Reads only."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,12 +8,12 @@ from redis.asyncio import Redis
 from config.settings import Settings
 from jobs.ownership import Kept, read_owner
 from worker.checkup import Check, Found
-from worker.ownership import Account, ForeignDeploymentError, ask_for_account, compare_with
+from worker.ownership import LOOK_SECONDS, Account, ForeignDeploymentError, ask_for_account, compare_with
 
 
 @dataclass(frozen=True)
 class OwnerSubject:
-    """The settings of this deployment, and the Redis that keeps to whom its keys belong."""
+    """The settings of this deployment, and the Redis that keeps the owner of its keys."""
 
     settings: Settings
     redis: Redis
@@ -21,7 +21,7 @@ class OwnerSubject:
 
 async def _owner(subject: OwnerSubject) -> Found:
     settings, redis = subject.settings, subject.redis
-    account = await ask_for_account(settings)
+    account = await ask_for_account(settings, LOOK_SECONDS)
     try:
         await compare_with(settings, redis, account, note=False)
     except ForeignDeploymentError as error:
@@ -31,7 +31,7 @@ async def _owner(subject: OwnerSubject) -> Found:
 
 
 def _judge(settings: Settings, kept: Kept, account: Account) -> Found:
-    """What it means that nothing differs from what is known."""
+    """Return the finding if nothing differs from what is known."""
     if not kept.mode:
         text = f"{settings.key_prefix} belongs to no deployment yet: the first start makes it this one's"
     else:

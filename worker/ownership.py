@@ -100,7 +100,7 @@ async def ask_for_account(settings: Settings, timeout_seconds: float) -> Account
 
 
 def _may_pass(error: SyncError) -> bool:
-    """Whether the error may pass by itself.
+    """Return whether the error may pass by itself.
 
     A refusal stays until somebody changes the key or its rights. A proxy may answer with something else for ever.
     """

@@ -90,7 +90,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
-    """What is at risk, or what keeps Redis from being used. Raises RedisUnfitError."""
+    """Return the risks, or the trouble that keeps Redis from being used. Raises RedisUnfitError."""
     try:
         risks = await check_redis(redis)
         lacking = await lacking_rights(redis, settings.key_prefix, settings.inbox_stream)

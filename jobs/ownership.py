@@ -131,18 +131,19 @@ async def _deployment_with_key(redis: Redis, name: str) -> str:
 
 async def _own_key_read_by_another(redis: Redis, prefix: str) -> str:
     """Return a key of a prefix without an owner that another deployment reads as its inbox; "" if there is none."""
+    if await redis.exists(owner_key(prefix)):
+        return ""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [waits.waiting, waits.called, waits.oldest, waits.looks, waits.queue, records.dead, records.aside]
     keys += [records.totals, records.last_success, records.outcomes]
     async with redis.pipeline(transaction=False) as pipe:
-        pipe.exists(owner_key(prefix))
         for key in keys:
             pipe.get(reader_key(key))
-        has_owner, *readers = await pipe.execute(raise_on_error=False)
+        readers = await pipe.execute(raise_on_error=False)
     # An answer that is an error is a right that the user lacks, or another application's key.
     pairs = zip(keys, readers, strict=True)
     others = (key for key, reader in pairs if isinstance(reader, bytes) and _text(reader) != prefix)
-    return "" if has_owner else next(others, "")
+    return next(others, "")
 
 
 def _text(value: bytes | None) -> str:

@@ -38,7 +38,7 @@ QUEUE_READ_LIMIT = 1000
 MAX_JOBS = 24
 """Never the bound for wake-ups: how many customers are worked on at a time, worker.supervise says for all workers."""
 POLL_SECONDS = 0.015
-"""The pause between two looks of arq at its queue: an event is picked up within 15 ms, and idling costs 2.5 % of a core."""
+"""The pause between two looks of arq at its queue. An event is picked up within 15 ms, idling costs 2.5 % of a core."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
 EX_UNAVAILABLE, EX_CONFIG = 69, 78

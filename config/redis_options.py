@@ -87,7 +87,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "ssl_ciphers": "those of this machine's OpenSSL are used",
     "ssl_min_version": "TLS 1.2 or later is always used",
 }
-"""What redis-py 5.3 or a later one has, but an address may not set, and why."""
+"""Options of redis-py 5.3 or later that an address may not set, with the reason."""
 _NAME: Final = re.compile(r"[a-z_]{1,40}")
 
 

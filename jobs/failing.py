@@ -14,7 +14,7 @@ from jobs.wrong_types import or_none
 LOOPS: Final = ("intake", "supervise", "renew", "places", "history", "pulse", "watchdog", "scan", "owner")
 """The loops of all process types."""
 KEPT_SECONDS: Final = 30
-"""How long a note stays without being made again. A turn that fails may take ten seconds to do so."""
+"""The life of a note that is not made again. A turn that fails may take ten seconds to do so."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The account and mode that a key prefix belongs to, and the prefix that reads an inbox.
 
 Two deployments that share either would lose the order of changes, or write one account's changes to another. Nothing
-here names an account: Redis keeps a digest of its id, which stays the same when a key is rotated.
+here names an account: Redis keeps a digest of its id, which stays the same when a key is rotated, and digests of both
+keys.
 
-Autumn tells no id of its organisation. So a prefix whose Stripe account is not known yet is held by the digests of both
-keys: another start needs one of the two. When the account is known, its digest takes their place.
+A start with both keys of the last one is the same deployment. With another key, the account decides. If Stripe never
+tells it, such a start needs one of the two keys. Autumn tells no id of its organisation, so that is not compared.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from typing import Final, Literal
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from jobs.mailbox import MailboxKeys
+from jobs.record import RecordKeys
 from jobs.scripts import Scripts
 from jobs.wrong_types import or_none
 
@@ -25,7 +28,7 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose deployment this is: its `mode` is live or test, the others are digests.
+    """A deployment, as Redis keeps it: its `mode` is live or test, the others are digests.
 
     `stripe` is the one of Stripe's account id, "" if it is not known.
     """
@@ -38,7 +41,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Kept:
-    """What Redis keeps: the mode and the account's digest of the owner of a prefix, and who reads the inbox.
+    """The mode and the account's digest that Redis keeps of a prefix, and the prefix that reads the inbox.
 
     Each is "" if it is not known.
     """
@@ -50,14 +53,19 @@ class Kept:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """What differs, and what Redis keeps of it.
+    """A difference, and the value that Redis keeps.
 
     `kept` is a mode, a digest of an account, the prefix that reads the inbox, or the prefix that has the inbox as a key
-    of its own. With `keys` the account of the owner is not known, and both keys are others than at its start.
+    of its own. With `own` it is a key of this prefix that another deployment reads as its inbox. With `keys` one of the
+    two accounts is not known, and neither key is one of the last start: `kept` is the account that Redis keeps, or "".
+    With `undecided` nothing differs yet, and only the account can decide.
     """
 
-    what: Literal["mode", "stripe", "keys", "reader", "inbox"]
+    what: Literal["mode", "stripe", "keys", "reader", "inbox", "own", "undecided"]
     kept: str
+
+
+UNDECIDED: Final = Mismatch("undecided", "")
 
 
 def owner_key(prefix: str) -> str:
@@ -71,19 +79,24 @@ def reader_key(inbox: str) -> str:
 
 
 def digest_of(kind: str, value: str) -> str:
-    """Return what Redis keeps of an account of Stripe (`stripe`) or of a key (`autumn_key`, `stripe_key`)."""
+    """Return the digest of an account of Stripe (`stripe`) or of a key (`autumn_key`, `stripe_key`)."""
     return hashlib.sha256(f"{kind}\n{value}".encode()).hexdigest()[:16]
 
 
-async def compare_owner(redis: Redis, *, prefix: str, inbox: str, owner: Owner, note: bool) -> Mismatch | None:
-    """Return what differs from what Redis keeps, None if nothing does; with `note`, keep what was not known yet.
+async def compare_owner(
+    redis: Redis, *, prefix: str, inbox: str, owner: Owner, note: bool, may_follow: bool = False
+) -> Mismatch | None:
+    """Return what differs from what Redis keeps, None if nothing does; with `note`, keep this deployment then.
 
-    Raises RedisError.
+    `may_follow`: if the account is not known, Stripe may tell it later. Raises RedisError.
     """
     other = await _deployment_with_key(redis, inbox)
     if other not in {"", prefix}:
         return Mismatch("inbox", other)
-    arguments = [prefix, int(note), owner.mode, owner.stripe, owner.autumn_key, owner.stripe_key]
+    own = await _own_key_read_by_another(redis, prefix)
+    if own:
+        return Mismatch("own", own)
+    arguments = [prefix, int(note), owner.mode, owner.stripe, owner.autumn_key, owner.stripe_key, int(may_follow)]
     found = await Scripts(redis, "own").run("own", [owner_key(prefix), reader_key(inbox)], arguments)
     if not found:
         return None
@@ -114,6 +127,23 @@ async def _deployment_with_key(redis: Redis, name: str) -> str:
         if not isinstance(mode, NoPermissionError) and _text(or_none(mode)) in MODES:
             return prefix
     return ""
+
+
+async def _own_key_read_by_another(redis: Redis, prefix: str) -> str:
+    """Return a key of a prefix without an owner that another deployment reads as its inbox; "" if there is none."""
+    if await redis.exists(owner_key(prefix)):
+        return ""
+    waits, records = MailboxKeys(prefix), RecordKeys(prefix)
+    keys = [waits.waiting, waits.called, waits.oldest, waits.looks, waits.queue, records.dead, records.aside]
+    keys += [records.totals, records.last_success, records.outcomes]
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.get(reader_key(key))
+        readers = await pipe.execute(raise_on_error=False)
+    # An answer that is an error is a right that the user lacks, or another application's key.
+    pairs = zip(keys, readers, strict=True)
+    others = (key for key, reader in pairs if isinstance(reader, bytes) and _text(reader) != prefix)
+    return next(others, "")
 
 
 def _text(value: bytes | None) -> str:

@@ -30,7 +30,7 @@ from worker.backstage import pages_of
 from worker.intake import take_in
 from worker.loops import Loops
 from worker.metrics import Metrics
-from worker.owner_loop import OwnerLoop
+from worker.owner_loop import OwnerLoop, StripeAwayError
 from worker.pulse import Pulse
 from worker.sampling import Sampler
 from worker.scanner import Scanner
@@ -157,7 +157,7 @@ async def working(
 ) -> AsyncIterator[tuple[Resources, Supervisor]]:
     """Resources with the loops of a worker running beside them: taking in, calling, renewing leases.
 
-    With `owner_follows`, Stripe did not tell its account yet: the resources come when it has (worker.owner_loop).
+    With `owner_follows`, nothing that touches events starts before Stripe has told its account (worker.owner_loop).
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
@@ -167,15 +167,16 @@ async def working(
     ):
         mailbox = resources.mailbox
         supervisor = Supervisor(mailbox, redis)
-        tasks = [
-            loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
-            loops.start("supervise", supervisor.call_who_is_due),
-            loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
-            loops.start("places", resources.limits.renew, RENEW_SECONDS),
-        ]
+        tasks: list[asyncio.Task[None]] = []
         try:
             if owner_follows:
                 tasks.append(await _owner_compared(settings, redis, loops))
+            tasks += [
+                loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
+                loops.start("supervise", supervisor.call_who_is_due),
+                loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
+                loops.start("places", resources.limits.renew, RENEW_SECONDS),
+            ]
             log.info("started", mode=resources.mode)
             yield resources, supervisor
         finally:
@@ -252,7 +253,7 @@ async def scanning_on_schedule(
 async def _owner_compared(settings: Settings, redis: Redis, loops: Loops) -> asyncio.Task[None]:
     """Wait until the process is compared with the owner of its keys. Return the loop that has done so."""
     owner = OwnerLoop(settings, redis)
-    task = loops.start("owner", owner.look)
+    task = loops.start("owner", owner.look, failing=StripeAwayError("no_answer_yet"))
     try:
         await owner.compared.wait()
     except BaseException:

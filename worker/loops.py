@@ -39,15 +39,28 @@ class Loops:
         """Return the loops of this process that keep failing."""
         return tuple(self._failing.values())
 
-    def start(self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float = 0.0) -> asyncio.Task[None]:
+    def start(
+        self,
+        name: str,
+        turn: Callable[[], Awaitable[Any]],
+        pause_seconds: float = 0.0,
+        *,
+        failing: Exception | None = None,
+    ) -> asyncio.Task[None]:
         """Take turns until cancelled, with a pause after each. A turn that fails changes nothing else.
 
-        `name` is one of `jobs.failing.LOOPS`.
+        `name` is one of `jobs.failing.LOOPS`. With `failing`, the loop is noted as one that fails until its first good
+        turn.
         """
-        return asyncio.create_task(self._run(name, turn, pause_seconds))
+        return asyncio.create_task(self._run(name, turn, pause_seconds, failing))
 
-    async def _run(self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float) -> None:
+    async def _run(
+        self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float, failing: Exception | None
+    ) -> None:
         failing_since: float | None = None
+        if failing is not None:
+            failing_since = time.monotonic()
+            await self._note(name, 0.0, failing)
         while True:
             try:
                 await turn()

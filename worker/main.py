@@ -38,7 +38,7 @@ QUEUE_READ_LIMIT = 1000
 MAX_JOBS = 24
 """Never the bound for wake-ups: how many customers are worked on at a time, worker.supervise says for all workers."""
 POLL_SECONDS = 0.015
-"""How often arq looks at its queue: an event is picked up within 15 ms, and idling costs 2.5 % of a core."""
+"""The pause between two looks of arq at its queue. An event is picked up within 15 ms, idling costs 2.5 % of a core."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
@@ -98,7 +98,7 @@ async def _stop(ctx: dict[str, Any]) -> None:
 
 
 def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
-    """The class of settings that arq reads, made of ours; `owner_follows` as `lifespan.showing` takes it."""
+    """The class of settings that arq reads, made of ours; `owner_follows` as `lifespan.working` takes it."""
     functions: list[Function] = [
         func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
@@ -141,7 +141,7 @@ def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> typ
 
 
 def _of_both(settings: Settings, owner_follows: bool) -> dict[str, Any]:
-    """What both process types tell arq."""
+    """Return the attributes that both process types give to arq."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     metrics = Metrics()
     return {
@@ -195,7 +195,7 @@ def __getattr__(name: str) -> type:
         _end(EX_UNAVAILABLE, f"{error}\n")
     except asyncio.CancelledError:
         _end(0)
-    return made_of(settings, prepared.account_may_follow)
+    return made_of(settings, prepared.owner_follows)
 
 
 def _stop_on_other_signals() -> None:

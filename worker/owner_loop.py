@@ -1,8 +1,8 @@
-"""The wait for the Stripe account, of a process that Stripe did not tell its account at the start.
+"""The wait for the Stripe account, of a process that has another key than the last start and does not know its account.
 
-Until it is known and compared with the owner that Redis keeps, the process takes no job: one with another account's
-keys would write changes to the wrong customers. Nothing is lost by waiting, since no customer can be synced while
-Stripe does not answer. A mismatch ends the process as at the start.
+Until the account is known and compared with the owner that Redis keeps, the process touches no event and takes no job:
+one with another account's keys would write changes to the wrong customers. Nothing is lost by waiting, since no
+customer can be synced while Stripe does not answer. A mismatch ends the process as at the start.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ import structlog
 from redis.asyncio import Redis
 
 from config.settings import Settings
-from worker.ownership import ForeignDeploymentError, ask_for_account, compare_with, warn_if_unknown
+from worker.ownership import Account, ForeignDeploymentError, ask_for_account, compare_with, warn_if_unknown
 
 EX_CONFIG: Final = 78
 PAUSE_SECONDS: Final = 4.0
+"""The time between two requests, and the longest turn: a note of a loop that fails is made again before it expires."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,26 +33,45 @@ class OwnerLoop:
         """Asks nothing yet."""
         self._settings = settings
         self._redis = redis
+        self._request: asyncio.Task[Account] | None = None
         self.compared = asyncio.Event()
 
     async def look(self) -> None:
-        """Ask once more, after a pause; a turn after the last one only waits.
+        """Wait for an answer for a few seconds, in turns; a turn after the last one only waits.
 
         Raises: StripeAwayError, which turns /readyz and `customer-sync status` red, and RedisError.
         """
-        await asyncio.sleep(PAUSE_SECONDS)
         if self.compared.is_set():
+            await asyncio.sleep(PAUSE_SECONDS)
             return
-        account = await ask_for_account(self._settings)
-        if account.may_follow:
-            raise StripeAwayError(account.why_not)
+        account = await self._answer()
         try:
-            await compare_with(self._settings, self._redis, account, note=True)
+            is_compared = await compare_with(self._settings, self._redis, account, note=True)
         except ForeignDeploymentError as error:
             log.critical("deployment_foreign", error=error.text, fix=error.fix, ends_with=EX_CONFIG)
             # Not by an exception: nothing may hold up the end, and all that matters is in Redis.
             os._exit(EX_CONFIG)
+        if not is_compared:
+            raise StripeAwayError(account.why_not)
         if account.digest:
             log.info("account_known")
         warn_if_unknown(account)
         self.compared.set()
+
+    async def _answer(self) -> Account:
+        """Return what Stripe tells. The request goes on if a turn is over before it. Raises StripeAwayError."""
+        if self._request is None:
+            self._request = asyncio.create_task(self._ask())
+        try:
+            await asyncio.wait({self._request}, timeout=PAUSE_SECONDS + 1)
+        except asyncio.CancelledError:
+            self._request.cancel()
+            raise
+        if not self._request.done():
+            raise StripeAwayError("no_answer_yet")
+        request, self._request = self._request, None
+        return request.result()
+
+    async def _ask(self) -> Account:
+        await asyncio.sleep(PAUSE_SECONDS)
+        return await ask_for_account(self._settings, self._settings.request_timeout_seconds)

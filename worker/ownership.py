@@ -1,11 +1,12 @@
 """The check, before any work, that the key prefix and the inbox belong to this deployment.
 
-If Stripe does not answer, only what is known without it is compared, and the rest later (worker.owner_loop).
+If Stripe does not answer, a start with both keys of the last one goes on, and any other waits (worker.owner_loop).
 """
 
 import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -13,12 +14,13 @@ import structlog
 from redis.asyncio import Redis
 
 from config.settings import Settings
-from jobs.errors import SyncError, TryAgain
-from jobs.ownership import OUTCOMES, Mismatch, Owner, compare_owner, digest_of, owner_key, reader_key
+from jobs.errors import Limited, SyncError, TryAgain
+from jobs.ownership import OUTCOMES, UNDECIDED, Mismatch, Owner, compare_owner, digest_of, owner_key, reader_key
+from jobs.stripe_errors import status_of
 from jobs.stripe_gateway import open_stripe
 
 LOOK_SECONDS: Final = 5.0
-"""How long Stripe may take to say which account it is, at every start."""
+"""The time that Stripe has to tell its account before a start decides without it."""
 HOW: Final = "docs/operations.md, Moving a deployment"
 
 log = structlog.get_logger(__name__)
@@ -36,9 +38,9 @@ class ForeignDeploymentError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """What Stripe tells of its account: `digest` is that of its id, "" if it does not tell; then `why_not` is a code.
+    """The digest of the id of Stripe's account, "" if Stripe does not tell it; then `why_not` is a code.
 
-    `may_follow`: it may tell later, as after an outage.
+    `may_follow`: Stripe may tell it later, as after an outage.
     """
 
     digest: str
@@ -46,22 +48,28 @@ class Account:
     may_follow: bool = False
 
 
-async def refuse_foreign(settings: Settings, redis: Redis, *, note: bool = True) -> Account:
-    """Compare this deployment with the owner that Redis keeps; with `note`, keep what was not known yet.
+async def refuse_foreign(settings: Settings, redis: Redis, *, note: bool = True) -> tuple[Account, bool]:
+    """Compare this deployment with the owner that Redis keeps; with `note`, keep this one if nothing differs.
 
-    Return what Stripe told of its account. Raises ForeignDeploymentError if they differ, and RedisError.
+    Return the account, and whether that decides; False if the start has to wait for it, then nothing was kept. Raises
+    ForeignDeploymentError if they differ, and RedisError.
     """
-    account = await ask_for_account(settings)
-    await compare_with(settings, redis, account, note=note)
-    return account
+    account = await ask_for_account(settings, LOOK_SECONDS)
+    return account, await compare_with(settings, redis, account, note=note)
 
 
-async def compare_with(settings: Settings, redis: Redis, account: Account, *, note: bool) -> None:
-    """Compare with what is known of the account. Raises what `refuse_foreign` raises."""
+async def compare_with(settings: Settings, redis: Redis, account: Account, *, note: bool) -> bool:
+    """Compare by an account. Return False if only the account decides, and it may follow.
+
+    Raises what `refuse_foreign` raises.
+    """
     prefix, inbox, owner = settings.key_prefix, settings.inbox_stream, owner_of(settings, account)
-    mismatch = await compare_owner(redis, prefix=prefix, inbox=inbox, owner=owner, note=note)
-    if mismatch is not None:
-        raise ForeignDeploymentError(*_in_words(mismatch, owner, prefix, inbox))
+    mismatch = await compare_owner(
+        redis, prefix=prefix, inbox=inbox, owner=owner, note=note, may_follow=account.may_follow
+    )
+    if mismatch is None or mismatch == UNDECIDED:
+        return mismatch is None
+    raise ForeignDeploymentError(*_in_words(mismatch, owner, prefix, inbox))
 
 
 def owner_of(settings: Settings, account: Account) -> Owner:
@@ -74,29 +82,47 @@ def owner_of(settings: Settings, account: Account) -> Owner:
     )
 
 
-async def ask_for_account(settings: Settings) -> Account:
-    """Ask Stripe which account the key belongs to. Raises nothing."""
+async def ask_for_account(settings: Settings, timeout_seconds: float) -> Account:
+    """Ask Stripe for the account of the key. Raises nothing."""
     key, base_url = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
     try:
         async with (
-            asyncio.timeout(LOOK_SECONDS),
+            asyncio.timeout(timeout_seconds),
             open_stripe(
-                api_key=key, base_url=base_url, turn=lambda _: nullcontext(), timeout_seconds=LOOK_SECONDS
+                api_key=key, base_url=base_url, turn=lambda _: nullcontext(), timeout_seconds=timeout_seconds
             ) as stripe,
         ):
             return Account(digest_of("stripe", await stripe.account_id()))
     except SyncError as error:
-        # A refusal that names no account stays one until somebody changes the key or its rights.
-        return Account("", error.code, may_follow=isinstance(error, TryAgain))
+        return Account("", error.code, _may_pass(error))
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         return Account("", type(error).__name__, may_follow=True)
 
 
-def warn_if_unknown(account: Account) -> None:
-    """Log that only the mode was compared, unless the account is known."""
+def _may_pass(error: SyncError) -> bool:
+    """Return whether the error may pass by itself.
+
+    A refusal stays until somebody changes the key or its rights. A proxy may answer with something else for ever.
+    """
+    if isinstance(error, Limited):
+        return True
+    status = status_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
+    is_answer = error.code == "unexpected_response" or (
+        status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+    return isinstance(error, TryAgain) and not is_answer
+
+
+def warn_if_unknown(account: Account, *, is_compared: bool = True) -> None:
+    """Log that the account was not compared, unless it is known."""
     if account.digest:
         return
-    fix = "no job is taken until it does" if account.may_follow else "let the key read its account, or use a secret key"
+    if not is_compared:
+        fix = "no job is taken until it does"
+    elif account.may_follow:
+        fix = "nothing to do: both keys are those of the last start"
+    else:
+        fix = "let the key read its account, or use a secret key"
     log.warning("account_unknown", reason=account.why_not, fix=fix)
 
 
@@ -112,18 +138,26 @@ def _in_words(mismatch: Mismatch, owner: Owner, prefix: str, inbox: str) -> tupl
             f"INBOX_STREAM: {inbox} is read by the deployment with KEY_PREFIX={kept}, and this one has {prefix}",
             f"Give each deployment an inbox of its own; to move on purpose, delete the key {reader_key(inbox)} ({HOW})",
         )
+    if mismatch.what == "own":
+        return (
+            f"KEY_PREFIX: {prefix} has a key {kept}, which another deployment reads as its inbox",
+            "Choose another KEY_PREFIX, or give that deployment another INBOX_STREAM and delete the key "
+            f"{reader_key(kept)} ({HOW})",
+        )
     text = {
         "mode": f"belongs to a deployment in {kept} mode, and these keys are for {owner.mode} mode",
         "stripe": f"belongs to another Stripe account (digest {kept}, this one's is {owner.stripe})",
         "keys": (
-            f"belongs to a deployment in {owner.mode} mode whose Stripe account is not known, and which has neither of "
-            "these two keys"
+            f"belongs to other keys of a Stripe account (digest {kept}), and Stripe does not tell the account of this "
+            "one's"
+            if kept
+            else f"belongs to a deployment in {owner.mode} mode whose Stripe account is not known, and which has "
+            "neither of these two keys"
         ),
     }[mismatch.what]
-    first = "Start it once with one of its former keys" if mismatch.what == "keys" else ""
     own = "give each deployment a KEY_PREFIX and an INBOX_STREAM of its own"
-    return (
-        f"KEY_PREFIX: {prefix} {text}",
-        f"{first + '; ' + own if first else own[:1].upper() + own[1:]}; to move on purpose, delete the key "
-        f"{owner_key(prefix)} ({HOW})",
-    )
+    first = own[:1].upper() + own[1:]
+    if mismatch.what == "keys":
+        readable = "Let the key read its account, or start" if kept else "Start"
+        first = f"{readable} it once with one of its former keys; {own}"
+    return f"KEY_PREFIX: {prefix} {text}", f"{first}; to move on purpose, delete the key {owner_key(prefix)} ({HOW})"

@@ -1,4 +1,4 @@
-"""Whether Redis is fit for a worker, found out before arq starts.
+"""The checks before arq starts: Redis is fit for a worker, and its keys are this deployment's.
 
 arq calls Redis at its start and at its end, and an error there hides both our sentence and our exit code. Nothing that
 belongs to a running worker is opened here.
@@ -32,14 +32,14 @@ class RedisAwayError(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was found out: what is at risk, a sentence each, and whether Stripe may still tell which account it is."""
+    """The risks, a sentence each, and whether the owner of the keys is compared only when Stripe tells its account."""
 
     risks: list[str]
-    account_may_follow: bool
+    owner_follows: bool
 
 
 async def prepare(settings: Settings) -> Prepared:
-    """Wait for a Redis that is fit, and make its keys this deployment's.
+    """Wait for a Redis that is fit, and make its keys this deployment's if that is decided.
 
     Raises ForeignDeploymentError if they are another deployment's, and what `wait_for_redis` raises.
     """
@@ -47,11 +47,11 @@ async def prepare(settings: Settings) -> Prepared:
     with _ended_by_sigterm():
         async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
             try:
-                account = await refuse_foreign(settings, redis)
+                account, is_compared = await refuse_foreign(settings, redis)
             except RedisError as error:
                 raise RedisAwayError(str(await trouble_with(redis, error))) from error
-    warn_if_unknown(account)
-    return Prepared(risks, account.may_follow)
+    warn_if_unknown(account, is_compared=is_compared)
+    return Prepared(risks, owner_follows=not is_compared)
 
 
 async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
@@ -90,7 +90,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
-    """What is at risk, or what keeps Redis from being used. Raises RedisUnfitError."""
+    """Return the risks, or the trouble that keeps Redis from being used. Raises RedisUnfitError."""
     try:
         risks = await check_redis(redis)
         lacking = await lacking_rights(redis, settings.key_prefix, settings.inbox_stream)

@@ -311,6 +311,19 @@ async def test_inbox_of_another_deployment_is_wrong(box: Sandbox, tmp_path: Path
     assert "is read by the deployment with KEY_PREFIX=other-sync" in lines["owner"]["text"]
 
 
+async def test_start_that_waits_for_stripe_is_told_before(box: Sandbox, tmp_path: Path) -> None:
+    box.stripe.switches.add(Fault("503"))
+    _, lines = await look(box, tmp_path)
+    assert "a start waits for it" in lines["owner"]["fix"]
+    keys = {
+        "autumn_key": digest_of("autumn_key", box.environment["AUTUMN_SECRET_KEY"]),
+        "stripe_key": digest_of("stripe_key", box.environment["STRIPE_API_KEY"]),
+    }
+    await kept(box, mode="test", stripe="0123456789abcdef", **keys)
+    _, lines = await look(box, tmp_path)
+    assert lines["owner"]["fix"] == "Nothing to do: both keys are those of the last start"
+
+
 async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
     box.stripe.names_account = False

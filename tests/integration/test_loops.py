@@ -1,5 +1,7 @@
 """Loops that keep failing: shown by their own process even if Redis takes no note of it."""
 
+import asyncio
+
 from redis.asyncio import Redis
 
 from jobs.failing import read_failing
@@ -35,4 +37,23 @@ async def test_failing_loop_is_shown_by_its_process_if_redis_has_no_memory_left(
         await wait_until(is_over)
     finally:
         await redis.config_set("maxmemory", 0)
+        task.cancel()
+
+
+async def test_loop_that_starts_as_failing_is_noted_before_its_first_turn_ends(redis: Redis) -> None:
+    loops, is_good = Loops(redis, PREFIX), asyncio.Event()
+    task = loops.start("owner", is_good.wait, failing=TimeoutError())
+
+    async def is_noted() -> bool:
+        return [each.error for each in await read_failing(redis, PREFIX)] == ["TimeoutError"]
+
+    async def is_over() -> bool:
+        return await read_failing(redis, PREFIX) == () and loops.failing() == ()
+
+    try:
+        await wait_until(is_noted)
+        assert [each.name for each in loops.failing()] == ["owner"]
+        is_good.set()
+        await wait_until(is_over)
+    finally:
         task.cancel()

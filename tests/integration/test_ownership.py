@@ -1,17 +1,20 @@
-"""To whom a key prefix and an inbox belong, as the script compares it and notes it."""
+"""The owner of a key prefix and of an inbox, as the script compares it and notes it."""
 
 import pytest
 from redis.asyncio import Redis
 
-from jobs.ownership import Kept, Mismatch, Owner, compare_owner, read_owner
+from jobs.ownership import UNDECIDED, Kept, Mismatch, Owner, compare_owner, read_owner
 from tests.conftest import INBOX, PREFIX
 
 UNKNOWN = Owner("test", autumn_key="a1", stripe_key="s1")
 KNOWN = Owner("test", autumn_key="a1", stripe_key="s1", stripe="account")
+ALL = {b"mode", b"stripe", b"autumn_key", b"stripe_key"}
 
 
-async def start(redis: Redis, owner: Owner, *, note: bool = True) -> Mismatch | None:
-    return await compare_owner(redis, prefix=PREFIX, inbox=INBOX, owner=owner, note=note)
+async def start(
+    redis: Redis, owner: Owner, *, note: bool = True, may_follow: bool = False, inbox: str = INBOX
+) -> Mismatch | None:
+    return await compare_owner(redis, prefix=PREFIX, inbox=inbox, owner=owner, note=note, may_follow=may_follow)
 
 
 async def fields(redis: Redis) -> set[bytes]:
@@ -21,7 +24,7 @@ async def fields(redis: Redis) -> set[bytes]:
 async def test_first_start_decides_the_owner(redis: Redis) -> None:
     assert await start(redis, KNOWN) is None
     assert await read_owner(redis, prefix=PREFIX, inbox=INBOX) == Kept("test", "account", PREFIX)
-    assert await fields(redis) == {b"mode", b"stripe"}
+    assert await fields(redis) == ALL
 
 
 async def test_comparing_alone_keeps_nothing(redis: Redis) -> None:
@@ -34,7 +37,9 @@ async def test_comparing_alone_keeps_nothing(redis: Redis) -> None:
     ("later", "mismatch"),
     [
         (Owner("test", "a2", "s2", "account"), None),
-        (Owner("test", "a2", "s2"), None),
+        (Owner("test", "a2", "s1"), None),
+        (Owner("test", "a1", "s2"), None),
+        (Owner("test", "a2", "s2"), Mismatch("keys", "account")),
         (Owner("test", "a1", "s1", "other"), Mismatch("stripe", "account")),
         (Owner("live", "a1", "s1", "account"), Mismatch("mode", "test")),
         (Owner("live", "a2", "s2"), Mismatch("mode", "test")),
@@ -46,7 +51,7 @@ async def test_known_account_is_compared_and_never_replaced(
     await start(redis, KNOWN)
     assert await start(redis, later) == mismatch
     assert await read_owner(redis, prefix=PREFIX, inbox=INBOX) == Kept("test", "account", PREFIX)
-    assert await fields(redis) == {b"mode", b"stripe"}
+    assert await fields(redis) == ALL
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,50 @@ async def test_keys_of_an_unknown_account_are_rotated_one_after_the_other(redis:
     for autumn_key, stripe_key in (("a1", "s1"), ("a2", "s1"), ("a2", "s2"), ("a3", "s2")):
         assert await start(redis, Owner("test", autumn_key, stripe_key)) is None
     assert await start(redis, Owner("test", "a1", "s1")) == Mismatch("keys", "")
+
+
+async def test_new_keys_are_kept_when_their_account_is_compared(redis: Redis) -> None:
+    await start(redis, KNOWN)
+    assert await start(redis, Owner("test", "a2", "s2", "account")) is None
+    assert await start(redis, Owner("test", "a2", "s2"), may_follow=True) is None
+    assert await start(redis, Owner("test", "a1", "s1"), may_follow=True) == UNDECIDED
+
+
+@pytest.mark.parametrize("later", [Owner("test", "a2", "s1"), Owner("test", "a1", "s2"), Owner("test", "a2", "s2")])
+async def test_start_with_another_key_decides_nothing_while_stripe_is_away(redis: Redis, later: Owner) -> None:
+    await start(redis, KNOWN)
+    before = await redis.hgetall(f"{PREFIX}:owner")  # type: ignore[misc]  # of redis-py
+    assert await start(redis, later, may_follow=True, inbox="another-inbox") == UNDECIDED
+    assert await redis.hgetall(f"{PREFIX}:owner") == before  # type: ignore[misc]  # of redis-py
+    assert not await redis.exists("another-inbox:reader")
+
+
+async def test_first_start_keeps_nothing_while_stripe_is_away(redis: Redis) -> None:
+    assert await start(redis, UNKNOWN, may_follow=True) == UNDECIDED
+    assert await redis.keys() == []
+
+
+async def test_account_kept_without_keys_is_held_by_itself(redis: Redis) -> None:
+    await redis.hset(f"{PREFIX}:owner", mapping={"mode": "test", "stripe": "account"})  # type: ignore[misc]  # of redis-py
+    assert await start(redis, UNKNOWN, may_follow=True) == UNDECIDED
+    assert await start(redis, UNKNOWN) == Mismatch("keys", "account")
+    assert await start(redis, KNOWN) is None
+    assert await fields(redis) == ALL
+
+
+async def test_comparing_alone_deletes_no_key_of_the_wrong_type(redis: Redis) -> None:
+    await redis.set(f"{PREFIX}:owner", "x")
+    assert await start(redis, KNOWN, note=False) is None
+    assert await redis.get(f"{PREFIX}:owner") == b"x"
+    assert await start(redis, KNOWN) is None
+    assert await fields(redis) == ALL
+
+
+@pytest.mark.parametrize("own", [f"{PREFIX}:dead", f"{PREFIX}:waiting", f"{PREFIX}-outcomes"])
+async def test_prefix_whose_key_is_the_inbox_of_another_is_not_taken(redis: Redis, own: str) -> None:
+    assert await compare_owner(redis, prefix="other", inbox=own, owner=KNOWN, note=True) is None
+    assert await start(redis, KNOWN) == Mismatch("own", own)
+    assert not await redis.exists(f"{PREFIX}:owner")
 
 
 async def test_unknown_account_is_completed_once(redis: Redis) -> None:

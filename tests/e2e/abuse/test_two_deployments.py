@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
 from config.settings import load_settings
+from jobs.failing import failing_key
 from jobs.mailbox import Mailbox
 from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
@@ -23,9 +24,11 @@ from tests.e2e.processes import command_of, free_port, wait_until, worker
 from tests.e2e.test_start import ended
 from worker.connection import open_redis
 from worker.main import scan_worker_settings
+from worker.ownership import LOOK_SECONDS
 from worker.supervise import Supervisor
 
 OTHER = "other-sync"
+ALL = {b"mode", b"stripe", b"autumn_key", b"stripe_key"}
 READS_ACCOUNT = "rak_accounts_kyc_id_numbers_read"
 
 
@@ -138,19 +141,97 @@ async def test_account_that_stripe_never_tells_is_warned_of(box: Sandbox) -> Non
 async def test_process_of_another_account_does_nothing_until_stripe_is_back(box: Sandbox, process_type: str) -> None:
     async with worker(box.environment):
         pass
-    box.stripe.account.id = "acct_another"
+    first = len(box.stripe.calls)
+    box.stripe.account.id, box.stripe.key = "acct_another", "sk_test_another"
     box.stripe.switches.add(Fault("503"))
-    async with worker(box.environment, process_type, ready='"account_unknown"') as running:
-        async with Redis.from_url(box.redis.url) as redis:
-            await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+    other = {"STRIPE_API_KEY": box.stripe.key, "INBOX_STREAM": "b-updates"}
+    async with (
+        worker(box.environment | other, process_type, ready='"account_unknown"') as running,
+        Redis.from_url(box.redis.url) as redis,
+    ):
+        await redis.xadd("b-updates", {"customer_id": "ann", "changes": '{"name": "Ann"}'})
         await running.says("StripeAwayError")
         box.stripe.switches.clear()
         assert await asyncio.wait_for(running.process.wait(), 60) == 78
+        assert await redis.xlen("b-updates") == 1
+        assert await redis.keys(f"{PREFIX}:mailbox:*") == []
+        assert not await redis.exists("b-updates:reader")
     (line,) = [line for line in running.log if "deployment_foreign" in line]
     assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in line
     assert not any("Traceback" in line for line in running.log)
-    assert {call.path for call in box.stripe.calls} == {"/v1/account"}
+    assert {call.path for call in box.stripe.calls[first:]} == {"/v1/account"}
     assert box.autumn.customers["ann"]["name"] != "Ann"
+
+
+@pytest.mark.parametrize("process_type", ["worker", "scanner"])
+async def test_restart_with_the_same_keys_waits_for_no_stripe(box: Sandbox, process_type: str) -> None:
+    async with worker(box.environment):
+        pass
+    box.stripe.switches.add(Fault("503"))
+    async with worker(box.environment, process_type) as running:
+        assert not any("StripeAwayError" in line for line in running.log)
+
+
+@pytest.mark.parametrize("service", ["stripe", "autumn"])
+async def test_restart_with_another_key_waits_for_stripe(box: Sandbox, service: str) -> None:
+    async with worker(box.environment):
+        pass
+    box.stripe.key, box.autumn.key = (
+        ("sk_test_new", box.autumn.key) if service == "stripe" else (box.stripe.key, "am_sk_test_new")
+    )
+    box.stripe.switches.add(Fault("503"))
+    changed = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
+    async with worker(box.environment | changed, ready="StripeAwayError") as running:
+        assert not any('"started"' in line for line in running.log)
+        box.stripe.switches.clear()
+        await running.says('"started"')
+
+
+async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: Sandbox) -> None:
+    async with worker(box.environment):
+        pass
+    unknown = {"STRIPE_API_KEY": "sk_test_wrong", "AUTUMN_SECRET_KEY": "am_sk_test_another"}
+    for words in (command_of("worker"), command_of("scanner")):
+        code, output = await ended(box, words, **unknown)
+        assert code == 78, output
+        assert "Stripe does not tell the account of this one's" in output
+        assert "Let the key read its account" in output
+    async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}) as running:
+        assert any("account_unknown" in line for line in running.log)
+
+
+async def test_worker_starts_if_the_account_alone_is_answered_with_garbage(box: Sandbox) -> None:
+    box.stripe.switches.add(Fault("garbage", route="/v1/account"))
+    async with worker(box.environment) as running, Redis.from_url(box.redis.url) as redis:
+        (warning,) = [line for line in running.log if "account_unknown" in line]
+        assert "http_200" in warning
+        await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+        await wait_until(lambda: is_applied(box))
+
+
+async def is_applied(box: Sandbox) -> bool:
+    return bool(box.autumn.customers["ann"]["name"] == "Ann")
+
+
+async def test_worker_starts_with_a_stripe_that_answers_slowly(box: Sandbox) -> None:
+    box.stripe.switches.latency_seconds = LOOK_SECONDS + 1
+    async with worker(box.environment, ready='"account_unknown"') as running:
+        await running.says("account_known")
+
+
+@pytest.mark.parametrize("kind", ["503", "hang"])
+async def test_wait_for_the_account_is_noted_for_its_whole_length(box: Sandbox, kind: Kind) -> None:
+    box.stripe.switches.add(Fault(kind))
+    note = failing_key(PREFIX, "owner")
+    async with worker(box.environment, ready='"account_unknown"'), Redis.from_url(box.redis.url) as redis:
+
+        async def is_noted() -> bool:
+            return bool(await redis.exists(note))
+
+        await wait_until(is_noted)
+        await redis.delete(note)
+        # A request that hangs for longer than a note lives makes no gap.
+        await wait_until(is_noted)
 
 
 async def test_waiting_for_the_account_turns_readyz_red_and_ends_by_itself(box: Sandbox) -> None:
@@ -167,15 +248,12 @@ async def test_waiting_for_the_account_turns_readyz_red_and_ends_by_itself(box: 
             async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
                 return "owner" in await answer.text() and answer.status == 503
 
-        async def is_applied() -> bool:
-            return bool(box.autumn.customers["ann"]["name"] == "Ann")
-
         await running.says('"port_open"')
         await wait_until(is_red)
         box.stripe.switches.clear()
         await running.says("account_known")
-        assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
-        await wait_until(is_applied)
+        assert set(await redis.hgetall(f"{PREFIX}:owner")) == ALL
+        await wait_until(lambda: is_applied(box))
 
 
 async def test_process_that_waits_for_the_account_stops_when_asked(box: Sandbox) -> None:
@@ -186,18 +264,24 @@ async def test_process_that_waits_for_the_account_stops_when_asked(box: Sandbox)
 
 
 async def test_other_deployment_does_not_take_a_prefix_whose_account_is_unknown(box: Sandbox) -> None:
-    box.stripe.switches.add(Fault("503"))
-    async with worker(box.environment, ready='"account_unknown"'):
+    async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}):
         pass
-    box.stripe.switches.clear()
     box.stripe.key, box.autumn.key = "sk_test_another", "am_sk_test_another"
     keys = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
     code, output = await ended(box, command_of("worker"), **keys)
     assert code == 78, output
     assert "belongs to a deployment in test mode whose Stripe account is not known" in output
     assert "another" not in output
-    async with worker(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_another"}):
+    async with worker(box.environment | {"STRIPE_API_KEY": box.stripe.key}):
         pass
+
+
+async def test_prefix_whose_key_is_the_inbox_of_another_deployment_is_refused(box: Sandbox) -> None:
+    async with worker(box.environment | {"INBOX_STREAM": f"{OTHER}:dead"}):
+        pass
+    code, output = await ended(box, command_of("worker"), KEY_PREFIX=OTHER)
+    assert code == 78, output
+    assert f"KEY_PREFIX: {OTHER} has a key {OTHER}:dead, which another deployment reads as its inbox" in output
 
 
 @pytest.mark.parametrize("inbox", [f"{OTHER}:dead", f"{OTHER}:mailbox:ann", f"{OTHER}-outcomes"])
@@ -219,14 +303,14 @@ async def test_inbox_may_begin_with_another_applications_name(box: Sandbox) -> N
             pass
 
 
-@pytest.mark.parametrize("kind", ["503", "garbage", "hang"])
+@pytest.mark.parametrize("kind", ["503", "hang"])
 async def test_no_job_is_taken_until_stripe_tells_its_account(box: Sandbox, kind: Kind) -> None:
     box.stripe.switches.add(Fault(kind))
     async with worker(box.environment, ready='"account_unknown"') as running:
         box.stripe.switches.clear()
         await running.says('"started"')
         async with Redis.from_url(box.redis.url) as redis:
-            assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"stripe"}
+            assert set(await redis.hgetall(f"{PREFIX}:owner")) == ALL
 
 
 async def test_wrong_key_blocks_no_start(box: Sandbox) -> None:

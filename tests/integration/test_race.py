@@ -14,8 +14,8 @@ from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, doors, read_dead
 from tests.integration.steps import change, time_passes
 
-ROUNDS = 50
-SLOW_ROUNDS = 15
+ROUNDS = 25
+SLOW_ROUNDS = 10
 """Of the crash that takes time: a lease has to run out."""
 LEASE_SECONDS = 0.2
 

@@ -4,6 +4,7 @@ SyncError
   TryAgain   the same thing may work later: time-outs, 5xx, a lost connection
     Limited  a 429: it works, only not so fast
     TimedOut no answer in time: a write may still be on its way
+    OthersFound a look for a customer showed others only, so it does not tell whether there is one
   GiveUp     it will never work as asked: a refused value, an unknown customer
   Halt       nothing will work until a person mends a key, a scope or a mode
   Absent     what was looked for is not there: a finding, not a failure
@@ -69,6 +70,10 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
 
 class TimedOut(TryAgain):
     """No answer in time."""
+
+
+class OthersFound(TryAgain):
+    """A look for a customer showed only customers that were not asked for."""
 
 
 Limit = Literal["autumn", "stripe", "stripe-endpoint", "customer"]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from jobs.customer import StripeCustomer
-from jobs.errors import GiveUp, TryAgain
+from jobs.errors import GiveUp, OthersFound, TryAgain
 from jobs.listing import Lists, patiently
 from jobs.scan_progress import ScanProgress
 from jobs.spool import Spool
@@ -51,7 +51,7 @@ async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
     For lists that were bounded in time. Raises SyncError where a look fails.
     """
     for customer_id, email in await asyncio.to_thread(spool.without_stripe):
-        ours, _ = await patiently(partial(lists.stripe.find_ours, customer_id, email), lists, progress)
+        ours = await patiently(partial(_find_ours, lists, customer_id, email), lists, progress)
         progress.looked_up += 1
         await asyncio.to_thread(spool.add_looked_up, ours)
     for owner in await asyncio.to_thread(spool.unknown_owners):
@@ -61,3 +61,12 @@ async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
         except GiveUp:
             continue
         await asyncio.to_thread(spool.add_looked_up, (), [owner])
+
+
+async def _find_ours(lists: Lists, customer_id: str, email: str | None) -> tuple[StripeCustomer, ...]:
+    """The Stripe customers of one of Autumn's. None if the look showed others only: the sync will look itself."""
+    try:
+        ours, _ = await lists.stripe.find_ours(customer_id, email)
+    except OthersFound:
+        return ()
+    return ours

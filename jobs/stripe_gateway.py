@@ -7,7 +7,7 @@ retries are decided with the customer's whole history in hand, and each begins w
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -23,7 +23,7 @@ from stripe.params import (
 )
 
 from jobs.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
-from jobs.errors import Absent, GiveUp, Halt
+from jobs.errors import Absent, GiveUp, Halt, OthersFound
 from jobs.profile import UpdateStripe, normal_form
 from jobs.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.stripe_errors import SDK_ERRORS, account_named_by, as_sync_error, status_of
@@ -51,6 +51,7 @@ UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
 ACCOUNT = "GET /v1/account"
 ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT)
 LIST_LIMIT = 100
+NAMED_AT_MOST = 5
 NOBODY_ID = "customer-sync-nobody"
 """An id that no customer of Autumn's has; it does no harm if one does."""
 
@@ -67,6 +68,23 @@ def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> st
     """
     digest = hashlib.sha256("\n".join([customer_id, step, *entry_ids]).encode()).hexdigest()[:40]
     return f"autumn:{step}:{digest}"
+
+
+def _address(email: str) -> str:
+    """The address in one spelling: Stripe may store its domain in punycode, and another case."""
+    name, at, domain = normal_form("email", email).rpartition("@")
+    with suppress(UnicodeError):
+        domain = domain.encode("idna").decode()
+    return f"{name}{at}{domain}"
+
+
+def _others_found(autumn_id: str, others: set[str]) -> OthersFound:
+    named = ", ".join(sorted(others)[:NAMED_AT_MOST])
+    text = (
+        f"asked for the Stripe customers of {autumn_id}, answered with others only: {named}. "
+        f"If this lasts, link {autumn_id} in Autumn to its Stripe customer, then replay"
+    )
+    return OthersFound("stripe", "unexpected_response", text)
 
 
 class _Answer(NamedTuple):
@@ -104,8 +122,13 @@ class StripeGateway:
 
         What only the search shows is retrieved, because it may have changed since. False where the account has no
         search: then there may be others. Raises SyncError if a look fails: then nothing may be created.
+
+        An answer that shows only customers of other owners may hide ours, so it raises OthersFound: the sync tries
+        again, and after RETRY_FOR the event is a dead letter that names them. A deleted customer is skipped, and if
+        one of ours is found, the others do not matter.
         """
-        found = await self._listed(autumn_id, email) if email else {}
+        others = set[str]()
+        found = await self._listed(autumn_id, email, others) if email else {}
         search: CustomerSearchParams = {
             "query": f"metadata['{AUTUMN_ID}']:'{autumn_id}'",
             "limit": LIST_LIMIT,
@@ -114,29 +137,38 @@ class StripeGateway:
             page = parse(CustomerAnswers, await self._get(SEARCH, dict(search)))
         except GiveUp:
             # The query is always of the same form: who refuses it has no search, as in India.
-            return tuple(found.values()), False
-        for each in page.objects():
-            if each.id in found:
-                continue
-            now = await self.retrieve(each.id)
-            if isinstance(now, StripeCustomer) and now.owner == autumn_id:
-                found[now.id] = now
-            elif each.metadata.get(AUTUMN_ID, "").casefold() != autumn_id.casefold():
-                # An answer to another search: it may hide ours. The search ignores case.
-                raise unexpected(f"asked for customers of {autumn_id}, answered with {each.id}")
-        return tuple(found.values()), True
+            searched = False
+        else:
+            searched = True
+            for each in page.objects():
+                if each.id not in found:
+                    await self._look_at_hit(each, autumn_id, found, others)
+        if others and not found:
+            raise _others_found(autumn_id, others)
+        return tuple(found.values()), searched
 
-    async def _listed(self, autumn_id: str, email: str) -> dict[str, StripeCustomer]:
-        """Those of `find_ours` that have this e-mail address, by id."""
+    async def _look_at_hit(
+        self, hit: CustomerAnswer, autumn_id: str, found: dict[str, StripeCustomer], others: set[str]
+    ) -> None:
+        """Add what the search shows, as it is now, to `found`; the id of what was not asked for to `others`."""
+        now = await self.retrieve(hit.id)
+        if not isinstance(now, StripeCustomer):
+            return
+        if now.owner == autumn_id:
+            found[now.id] = now
+        elif autumn_id.casefold() not in {(hit.metadata.get(AUTUMN_ID) or "").casefold(), (now.owner or "").casefold()}:
+            # The search ignores case, and shows what was so some time ago.
+            others.add(hit.id)
+
+    async def _listed(self, autumn_id: str, email: str, others: set[str]) -> dict[str, StripeCustomer]:
+        """Those of `find_ours` that have this e-mail address, by id; ids of what was not asked for go to `others`."""
         params: CustomerListParams = {"email": email, "limit": LIST_LIMIT}
         found = {}
         async for each in self._pages(LIST, dict(params)):
-            if normal_form("email", each.email or "") != normal_form("email", email):
-                raise unexpected(
-                    f"asked for customers with an e-mail address, answered with {each.id}, which has another"
-                )
             if each.owner == autumn_id:
                 found[each.id] = each
+            elif _address(each.email or "") != _address(email):
+                others.add(each.id)
         return found
 
     async def account_id(self) -> str:

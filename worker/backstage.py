@@ -1,5 +1,6 @@
 """The operator's page, put together from the settings and the doors of a worker."""
 
+import logging
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +35,8 @@ def pages_of(settings: Settings, redis: Redis, resources: Resources, look: Look)
     password = None if settings.operator_password is None else settings.operator_password.get_secret_value()
     token = secrets.token_urlsafe(32)
     if password is None:
+        # At LOG_LEVEL=ERROR, too: without this line nobody could open the page.
+        logging.getLogger(__name__).setLevel(logging.WARNING)
         log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
     door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
     backstage = Backstage(

@@ -9,7 +9,10 @@ import asyncio
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -20,6 +23,43 @@ _forked: Final = multiprocessing.get_context("forkserver")
 _forked.set_forkserver_preload(["worker.cli"])
 
 
+@dataclass(frozen=True)
+class Command:
+    """A `customer-sync` that runs. What it writes is kept in files, to be read until the block ends."""
+
+    process: ForkServerProcess
+    output: Path
+    errors: Path
+
+    def kill(self) -> None:
+        """End it as the system ends a process, without a word."""
+        self.process.kill()
+
+    async def wait(self) -> int:
+        """Its exit code when it has ended; of a killed one -9."""
+        await asyncio.to_thread(self.process.join)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+
+@asynccontextmanager
+async def started(
+    *words: str, folder: Path, environment: Mapping[str, str], keyboard: str = os.devnull
+) -> AsyncIterator[Command]:
+    """Start `customer-sync` as `customer_sync` does; it is killed at the end of the block if it still runs."""
+    with TemporaryDirectory() as kept:
+        output, errors = Path(kept, "output"), Path(kept, "errors")
+        files = (keyboard, str(output), str(errors))
+        process = _forked.Process(target=_run, args=(words, str(folder), dict(environment), files))
+        process.start()
+        try:
+            yield Command(process, output, errors)
+        finally:
+            process.kill()
+            process.join()
+            process.close()
+
+
 async def customer_sync(
     *words: str, folder: Path, environment: Mapping[str, str], keyboard: str = os.devnull
 ) -> tuple[int, str, str]:
@@ -28,20 +68,8 @@ async def customer_sync(
     `environment` is all that it has of one. `keyboard` is the file or terminal that standard input comes from. The
     interpreter itself is not started again: of its own variables only PYTHONIOENCODING has an effect.
     """
-    with TemporaryDirectory() as kept:
-        output, errors = Path(kept, "output"), Path(kept, "errors")
-        files = (keyboard, str(output), str(errors))
-        process = _forked.Process(target=_run, args=(words, str(folder), dict(environment), files))
-        process.start()
-        try:
-            await asyncio.to_thread(process.join)
-            code = process.exitcode
-        finally:
-            process.kill()
-            process.join()
-            process.close()
-        assert code is not None
-        return code, _text(output), _text(errors)
+    async with started(*words, folder=folder, environment=environment, keyboard=keyboard) as command:
+        return await command.wait(), _text(command.output), _text(command.errors)
 
 
 def _text(file: Path) -> str:

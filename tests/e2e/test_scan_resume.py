@@ -3,10 +3,9 @@
 import asyncio
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX
+from tests.e2e.commands import Command, started
 from tests.e2e.processes import ROOT, environment_with
 from tests.integration.planting import PLANTINGS, Expected, Field
 
@@ -32,13 +32,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Executioner:
     """Stands between a scan and a service, and kills the scan when it is due."""
 
-    process: asyncio.subprocess.Process | None = None
+    process: Command | None = None
     path: str = ""
     after_seconds: float | None = None
     """How long after the answer was given; None for before it is."""
     asked: Counter[str] = field(default_factory=Counter)
 
-    def aim_at(self, process: asyncio.subprocess.Process, path: str, after_seconds: float | None) -> None:
+    def aim_at(self, process: Command, path: str, after_seconds: float | None) -> None:
         """Kill this process at its next page of a list."""
         self.process, self.path, self.after_seconds = process, path, after_seconds
 
@@ -67,15 +67,12 @@ class Scene:
     environment: dict[str, str]
     report: Path
 
-    async def start(self) -> asyncio.subprocess.Process:
+    @asynccontextmanager
+    async def scan(self) -> AsyncIterator[Command]:
         """Start a scan, when the one before it is long dead."""
         await self.redis.delete(f"{PREFIX}:scan:lease")
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker", "scan", "--json", str(self.report)),
-            cwd=ROOT,
-            env=self.environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        async with started("scan", "--json", str(self.report), folder=ROOT, environment=self.environment) as command:
+            yield command
 
 
 @pytest.fixture
@@ -111,12 +108,12 @@ async def test_killed_at_every_page_boundary_it_is_one_run_that_misses_nothing(s
     kills, jitter = 0, random.Random(7)
     for path, pages in PAGES.items():
         for _ in range(pages):
-            for after_seconds in (None, 0.0, jitter.uniform(0.0005, 0.003)):
-                process = await scene.start()
-                scene.executioner.aim_at(process, path, after_seconds)
-                kills += await process.wait() == -9
-    last = await scene.start()
-    assert await last.wait() == 2
+            for after_seconds in (None, jitter.choice((0.0, jitter.uniform(0.0005, 0.003)))):
+                async with scene.scan() as process:
+                    scene.executioner.aim_at(process, path, after_seconds)
+                    kills += await process.wait() == -9
+    async with scene.scan() as last:
+        assert await last.wait() == 2
     report = json.loads(scene.report.read_text())
     assert {(each["customer"], each["kind"], each["field"]) for each in report["findings"]} == scene.planted
     assert len(report["findings"]) == len(scene.planted)

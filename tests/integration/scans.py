@@ -3,6 +3,8 @@
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from jobs.scan import ScanAsked, ScanDoors, scanning
 from jobs.scan_progress import ScanProgress
 from jobs.scan_record import ScanRecord
 from jobs.scan_report import ScanFinding, ScanRun
+from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 
 
@@ -69,14 +72,42 @@ def scan_doors(
     )
 
 
-async def scan(doors: ScanDoors, **asked: Any) -> Scanned:
-    """Scan to the end."""
-    async with scanning(doors, ScanAsked(**asked), ScanProgress()) as report:
+async def scan(doors: ScanDoors, progress: ScanProgress | None = None, **asked: Any) -> Scanned:
+    """Scan to the end; `progress` is counted up meanwhile."""
+    async with scanning(doors, ScanAsked(**asked), progress or ScanProgress()) as report:
         return Scanned(report.this_run, list(report.findings))
+
+
+@asynccontextmanager
+async def scan_under_way(
+    doors: ScanDoors, progress: ScanProgress | None = None, **asked: Any
+) -> AsyncIterator[asyncio.Task[Scanned]]:
+    """A scan beside the block. It is over at the end of the block, also if that fails: it leaves nothing open."""
+    task = asyncio.create_task(scan(doors, progress, **asked))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@asynccontextmanager
+async def between_the_lists(world: World, doors: ScanDoors, **asked: Any) -> AsyncIterator[asyncio.Task[Scanned]]:
+    """A scan that has read Stripe's list, and reads Autumn's when the block clears Autumn's faults."""
+    world.autumn.switches.add(Fault("503", route="customers.list"))
+    progress = ScanProgress()
+    async with scan_under_way(doors, progress, **asked) as running:
+        await until(lambda: progress.stripe > 0)
+        yield running
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - it happens over HTTP
+            await asyncio.sleep(0.005)
 
 
 async def called(world: World, path: str, calls: int = 1) -> None:
     """Wait until Autumn was called so often."""
-    async with asyncio.timeout(10):
-        while sum(call.path == path for call in world.autumn.calls) < calls:  # noqa: ASYNC110 - it happens over HTTP
-            await asyncio.sleep(0.005)
+    await until(lambda: sum(call.path == path for call in world.autumn.calls) >= calls)

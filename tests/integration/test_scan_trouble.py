@@ -16,7 +16,7 @@ from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import PLANTINGS, Field
-from tests.integration.scans import Scanned, called, scan, scan_doors, time_passed
+from tests.integration.scans import between_the_lists, called, scan, scan_doors, scan_under_way, time_passed, until
 from tests.integration.steps import change
 
 
@@ -41,12 +41,11 @@ async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_pa
     field = Field(world.autumn, world.stripe)
     for customer in ("changes", "rests"):
         field.agreeing(customer)
-    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=0.5))
-    running = asyncio.create_task(scan(scan_doors(world, tmp_path), apply=True))
-    await called(world, "/v1/customers.list")
-    await change(world, "changes", name="New name")
-    await world.run()
-    scanned: Scanned = await running
+    async with between_the_lists(world, scan_doors(world, tmp_path), apply=True) as running:
+        await change(world, "changes", name="New name")
+        await world.run()
+        world.autumn.switches.clear()
+        scanned = await running
     assert scanned.findings == []
     assert (scanned.run.left_out, scanned.run.asked) == (1, 0)
 
@@ -56,12 +55,11 @@ async def test_an_edit_in_the_middle_of_a_scan_is_found_and_looked_at_again_befo
 ) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann")
-    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=0.5))
-    running = asyncio.create_task(scan(scan_doors(world, tmp_path), apply=True))
-    await called(world, "/v1/customers.list")
-    for side in (world.autumn.customers["ann"], world.stripe.customers[stripe_id]):
-        side["name"] = "Edited on both sides"
-    scanned: Scanned = await running
+    async with between_the_lists(world, scan_doors(world, tmp_path), apply=True) as running:
+        for side in (world.autumn.customers["ann"], world.stripe.customers[stripe_id]):
+            side["name"] = "Edited on both sides"
+        world.autumn.switches.clear()
+        scanned = await running
     assert scanned.found == {("ann", "profile-drift", "name")}
     await world.run()
     assert [call for call in world.stripe.calls if call.method == "POST"] == []
@@ -93,13 +91,13 @@ async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_s
     for index in range(250):
         field.agreeing(f"user_{index}")
     listed = [customer for customer in reversed(world.stripe.customers)][:100]
-    running = asyncio.create_task(scan(scan_doors(world, tmp_path)))
-    async with asyncio.timeout(10):
-        while not world.stripe.calls or world.stripe.calls[0].status is None:  # noqa: ASYNC110 - it happens over HTTP
-            await asyncio.sleep(0)
-    for stripe_id in listed[-3:]:
-        world.stripe.account.customers.delete(stripe_id, {})
-    scanned: Scanned = await running
+    async with scan_under_way(scan_doors(world, tmp_path)) as running:
+        async with asyncio.timeout(60):
+            while not world.stripe.calls or world.stripe.calls[0].status is None:  # noqa: ASYNC110 - it happens over HTTP
+                await asyncio.sleep(0)
+        for stripe_id in listed[-3:]:
+            world.stripe.account.customers.delete(stripe_id, {})
+        scanned = await running
     assert scanned.found == {(f"user_{index}", "gone", "stripe_id") for index in (150, 151, 152)}
     assert sum(call.path == "/v1/customers" for call in world.stripe.calls) == 3 + 3
     assert scanned.run.stripe_customers == 250 - 3
@@ -122,23 +120,15 @@ async def test_service_that_fails_is_shown_until_it_answers(world: World, tmp_pa
     world.stripe.switches.add(Fault("503", route="GET /v1/customers"))
     progress = ScanProgress()
 
-    async def run() -> None:
-        async with scanning(scan_doors(world, tmp_path), ScanAsked(), progress):
-            pass
-
-    running = asyncio.create_task(run())
-    async with asyncio.timeout(10):
-        while progress.autumn < 5 or not progress.troubles:  # noqa: ASYNC110 - it happens over HTTP
-            await asyncio.sleep(0.005)
-    (trouble,) = progress.troubles
-    assert trouble.service == "stripe"
-    assert 0 < trouble.gives_up_in_seconds <= PATIENCE_SECONDS
-    seen = trouble.tries
-    async with asyncio.timeout(10):
-        while trouble.tries <= seen:  # noqa: ASYNC110 - it happens over HTTP
-            await asyncio.sleep(0.005)
-    world.stripe.switches.clear()
-    await running
+    async with scan_under_way(scan_doors(world, tmp_path), progress) as running:
+        await until(lambda: progress.autumn == 5 and bool(progress.troubles))
+        (trouble,) = progress.troubles
+        assert trouble.service == "stripe"
+        assert 0 < trouble.gives_up_in_seconds <= PATIENCE_SECONDS
+        seen = trouble.tries
+        await until(lambda: trouble.tries > seen)
+        world.stripe.switches.clear()
+        await running
     assert progress.troubles == []
 
 
@@ -164,17 +154,17 @@ async def test_an_answer_that_nobody_can_read_fails_the_run_soon(world: World, t
 
 async def test_a_second_start_while_one_runs_is_refused_with_its_progress(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=1.0))
-    record = ScanRecord(world.redis, PREFIX, lease_seconds=0.5)
-    running = asyncio.create_task(scan(scan_doors(world, tmp_path, record=record)))
-    async with asyncio.timeout(10):
-        while (seen := await record.unfinished()) is None or not seen.autumn:  # noqa: ASYNC110 - it is in Redis
-            await asyncio.sleep(0.01)
-    with pytest.raises(ScanRunningError) as refused:
-        await scan(scan_doors(world, tmp_path))
-    progress, scanned = refused.value.progress, await running
+    record = ScanRecord(world.redis, PREFIX, lease_seconds=3.0)
+    async with between_the_lists(world, scan_doors(world, tmp_path, record=record)) as running:
+        async with asyncio.timeout(60):
+            while (seen := await record.unfinished()) is None or not seen.stripe:  # noqa: ASYNC110 - it is in Redis
+                await asyncio.sleep(0.01)
+        with pytest.raises(ScanRunningError) as refused:
+            await scan(scan_doors(world, tmp_path))
+        world.autumn.switches.clear()
+        progress, scanned = refused.value.progress, await running
     assert progress is not None
-    assert (progress.run, progress.phase, progress.autumn, progress.stripe) == (scanned.run.run, "listing", 1, 0)
+    assert (progress.run, progress.phase, progress.autumn, progress.stripe) == (scanned.run.run, "listing", 0, 1)
     assert await record.unfinished() is None
     assert (await scan(scan_doors(world, tmp_path))).run.state == "done"
 
@@ -200,11 +190,11 @@ async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, t
     Field(world.autumn, world.stripe).agreeing("ann")
     doors = scan_doors(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", seconds=3))
-    running = asyncio.create_task(scan(doors))
-    await called(world, "/v1/customers.list")
-    await world.redis.set(f"{PREFIX}:scan:lease", "another")
-    with pytest.raises(ScanLostError):
-        await running
+    async with scan_under_way(doors) as running:
+        await called(world, "/v1/customers.list")
+        await world.redis.set(f"{PREFIX}:scan:lease", "another")
+        with pytest.raises(ScanLostError):
+            await running
     assert await doors.record.history() == ()
     assert await world.redis.get(f"{PREFIX}:scan:lease") == b"another"
 

@@ -1,5 +1,6 @@
 """A scan where Stripe's list and search do not show everything: accounts without search, customers of test clocks."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,3 +111,12 @@ async def test_scan_of_those_created_since_does_not_call_unchecked_links_gone(wo
         field.in_autumn(f"user_{index}", f"cus_missing{index}")
     scanned = await scan(scan_doors(world, tmp_path, look_ups_at_most=3), since_ms=1)
     assert (scanned.run.totals, scanned.run.not_checked) == ({"gone": 3}, 5)
+
+
+async def test_search_that_shows_others_fails_no_bounded_scan(world: World, tmp_path: Path) -> None:
+    for owner in ("ann", "bob"):
+        world.stripe.seed_customer(metadata={"autumn_id": owner}, created=1)
+    world.autumn.seed("ann", email=None)
+    world.stripe.switches.add(Fault("other", route="GET /v1/customers/search"))
+    scanned = await scan(scan_doors(world, tmp_path), since_ms=(int(time.time()) - 3600) * 1000)
+    assert scanned.found == {("ann", "unlinked", "stripe_id")}

@@ -3,17 +3,22 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from jobs.customer import StripeCustomer
-from jobs.errors import TryAgain
+from jobs.errors import OthersFound, TryAgain
 from jobs.profile import UpdateStripe
 from jobs.receipts import SetReceiptEmail
 from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.sync import EXPIRE_ATTEMPTS
+from sandbox.faults import Fault
 from sandbox.serve import serving
+from tests.conftest import World, read_dead
+from tests.integration.steps import change, time_passes
 from tests.integration.test_autumn_client import FIRST_PAGE, answering, autumn_of, failed
 
 Json = dict[str, Any]
@@ -95,6 +100,44 @@ async def test_search_may_ignore_case_and_lag() -> None:
         assert await stripe.find_ours("ann", None) == ((), True)
 
 
+@pytest.mark.parametrize("email", ["ann@example.com", None])
+async def test_search_hit_that_is_deleted_is_no_customer(email: str | None) -> None:
+    hit, deleted = {**customer("cus_2"), "metadata": {}}, {"id": "cus_2", "object": "customer", "deleted": True}
+    async with stripe_that_says(*([page()] if email else []), page(hit), deleted) as stripe:
+        assert await stripe.find_ours("ann", email) == ((), True)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_ours_is_found_among_hits_of_other_owners(is_first: bool) -> None:
+    hits = [customer("cus_1"), customer("cus_2", "bob")]
+    hits = hits if is_first else hits[::-1]
+    async with stripe_that_says(page(*hits), *hits) as stripe:
+        found, searched = await stripe.find_ours("ann", None)
+    assert ([each.id for each in found], searched) == (["cus_1"], True)
+
+
+async def test_hits_of_other_owners_alone_are_tried_again_and_named() -> None:
+    hit = customer("cus_2", "bob")
+    async with stripe_that_says(page(hit), hit) as stripe:
+        with pytest.raises(OthersFound, match=r"cus_2.* link ann in Autumn") as raised:
+            await stripe.find_ours("ann", None)
+    assert raised.value.code == "unexpected_response"
+
+
+@pytest.mark.parametrize("address", ["ann@xn--mnchen-3ya.example", "Ann@MÜNCHEN.example", "other@example.com", None])
+async def test_ours_is_listed_however_its_address_is_spelled(address: str | None) -> None:
+    ours = {**customer("cus_1"), "email": address}
+    async with stripe_that_says(page(ours), page()) as stripe:
+        found, _ = await stripe.find_ours("ann", "ann@münchen.example")
+    assert [each.id for each in found] == ["cus_1"]
+
+
+async def test_unclaimed_customer_with_the_address_in_punycode_blocks_nobody() -> None:
+    unclaimed = {**customer("cus_1"), "email": "ann@xn--mnchen-3ya.example", "metadata": {}}
+    async with stripe_that_says(page(unclaimed), page()) as stripe:
+        assert await stripe.find_ours("ann", "ann@münchen.example") == ((), True)
+
+
 async def test_customer_that_is_listed_twice_counts_once() -> None:
     listed = [page(customer("cus_2"), customer("cus_1"), has_more=True), page(customer("cus_2"), customer("cus_0"))]
     async with stripe_that_says(*listed, page()) as stripe:
@@ -138,3 +181,22 @@ async def test_last_page_of_autumn_may_be_empty() -> None:
     last = {"status": 200, "headers": {}, "text": json.dumps({"list": [], "next_cursor": None})}
     async with autumn_of(answering(last)) as (_, client):
         assert (await client.list_page("cursor-1")).list == []
+
+
+async def test_search_that_shows_only_others_ends_as_a_dead_letter(world: World) -> None:
+    ours, bob = (world.stripe.seed_customer(metadata={"autumn_id": owner}) for owner in ("ann", "bob"))
+    world.autumn.seed("ann", email=None)
+    world.stripe.switches.add(Fault("other", route="GET /v1/customers/search"))
+    hurried = replace(world, resources=replace(world.resources, retry_for_seconds=0.0))
+    await change(world, "ann", name="Ann")
+    for _ in range(EXPIRE_ATTEMPTS + 1):
+        await hurried.run()
+        await time_passes(world)
+    (letter,) = await read_dead(world.redis)
+    assert letter["reason"] == "unexpected_response"
+    assert f"answered with others only: {bob['id']}" in letter["message"]
+    world.stripe.switches.clear()
+    await change(world, "ann", name="Ann")
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == ours["id"]
+    assert list(world.stripe.customers) == [ours["id"], bob["id"]]

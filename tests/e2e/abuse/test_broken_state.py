@@ -3,12 +3,17 @@
 import json
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from jobs.dead_letters import NewestLetters
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
 from jobs.overview import read_standing
 from jobs.record import read_totals
 from tests.conftest import PREFIX, World
+from tests.e2e.abuse.busy import assert_untroubled, attacked_box
+from tests.e2e.processes import worker
 from tests.integration.steps import change, seed
 from worker.status_json import standing_json
 from worker.story import tell
@@ -127,3 +132,22 @@ async def test_broken_rate_is_no_obstacle(world: World, rate: str) -> None:
     await change(world, "ann", name="Ann")
     await world.run()
     assert world.autumn.customers["ann"]["name"] == "Ann"
+
+
+@pytest.mark.parametrize("remembered", ["no json", json.dumps({"fields": {"name": KNOWN | {"at": "x"}}})])
+async def test_running_worker_resets_broken_state_once_and_goes_on(remembered: str) -> None:
+    async with attacked_box() as box, Redis.from_url(box.redis.url) as redis, worker(box.environment) as running:
+        await redis.set(f"{PREFIX}:remembered:user_0", remembered)
+        await redis.hset(f"{PREFIX}:customer:user_0", mapping={"attempts": "x", "failing_since": "x"})
+        for name in ("First", "Second"):
+            event = await send(redis, new_update(customer_id="user_0", changes={"name": name}))
+            outcome = await outcome_of(redis, event, wait_seconds=60)
+            assert outcome is not None
+            assert outcome.status == "applied"
+            assert box.autumn.customers["user_0"]["name"] == name
+        assert (await read_totals(redis, PREFIX))["customer_states_reset"] == 1
+    resets = [json.loads(line) for line in running.log if "customer_state_reset" in line]
+    assert [(line["customer"], set(line["parts"])) for line in resets] == [
+        ("user_0", {"remembered", "attempts", "failing_since"})
+    ]
+    assert_untroubled(running.log)

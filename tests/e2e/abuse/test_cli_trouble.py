@@ -73,7 +73,7 @@ async def test_closed_errors_change_no_exit_code(redis: Redis, redis_server: Emb
         ("socket_timeuot=5&foo=secret", "socket_timeuot: unknown option (did you mean socket_timeout?)"),
     ],
 )
-async def test_an_option_of_the_address_that_is_not_known_is_named(
+async def test_unknown_option_of_the_address_is_named(
     redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, option: str, says: str
 ) -> None:
     assert await redis.dbsize() == 0
@@ -95,7 +95,7 @@ async def test_options_that_are_known_work(
     assert (code, errors) == (0, "")
 
 
-async def test_a_worker_ends_with_78_for_an_option_that_is_not_known(redis_server: EmbeddedRedis) -> None:
+async def test_worker_ends_with_78_for_an_unknown_option(redis_server: EmbeddedRedis) -> None:
     keys = {"AUTUMN_SECRET_KEY": "am_sk_test_x", "STRIPE_API_KEY": "sk_test_x"}
     process = await asyncio.create_subprocess_exec(
         "arq",

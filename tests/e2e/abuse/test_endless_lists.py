@@ -74,7 +74,7 @@ async def scans(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> Sc
     ],
     ids=["stripe: one page", "stripe: a circle", "autumn: one cursor", "autumn: a circle", "autumn: new cursors"],
 )
-async def test_scan_of_a_list_that_repeats_itself_ends_with_the_reason(
+async def test_scan_of_a_repeating_list_ends_with_the_reason(
     scans: Scans, tmp_path: Path, service: str, page: Callable[[str, int], Json], reason: str
 ) -> None:
     lists = Lists(page)

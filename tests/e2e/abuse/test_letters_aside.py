@@ -55,7 +55,7 @@ async def test_no_number_of_bad_entries_stops_those_behind_them(redis: Redis, ho
     assert {letter["reason"] for letter in letters} == {"invalid_event", "mailbox_unusable"}
 
 
-async def test_mailbox_that_is_repaired_takes_no_older_event_after_a_newer_one(redis: Redis) -> None:
+async def test_repaired_mailbox_takes_no_older_event_after_a_newer_one(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await spoil(redis)
     await redis.sadd(f"{PREFIX}:mailbox:ann", "x")  # type: ignore[misc]  # one type for both clients
@@ -97,7 +97,7 @@ async def test_letters_aside_of_a_customer_are_forgotten(world: World) -> None:
     assert await world.redis.xlen(ASIDE) == 1
 
 
-async def test_error_of_a_key_that_is_made_again_says_its_text_once(redis: Redis) -> None:
+async def test_error_of_a_replaced_key_says_its_text_once(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await spoil(redis)
     await redis.xadd(ASIDE, {"reason": "x"}, id=LAST_ID)

@@ -7,6 +7,7 @@ from aiohttp import ClientSession, CookieJar
 
 from tests.e2e.abuse.busy import attacked_box
 from tests.e2e.abuse.raw import exchange, port_of, status_of
+from tests.e2e.processes import free_port, worker
 from tests.e2e.watching import Watched, watched
 
 CLOSE = "\r\nConnection: close\r\n\r\n"
@@ -53,3 +54,10 @@ async def test_each_start_has_a_token_of_its_own() -> None:
             first = await address_of(one)
         async with watched(box.environment) as other:
             assert first.partition("token=")[2] != (await address_of(other)).partition("token=")[2]
+
+
+async def test_the_address_is_logged_at_every_log_level() -> None:
+    async with attacked_box() as box:
+        port = free_port()
+        async with worker({**box.environment, "LOG_LEVEL": "ERROR", "PORT": str(port)}, ready="page_token_issued"):
+            pass

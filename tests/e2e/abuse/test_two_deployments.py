@@ -115,7 +115,7 @@ async def test_second_prefix_on_the_same_inbox_is_refused(box: Sandbox) -> None:
         pass
 
 
-async def test_other_account_is_refused_to_a_key_that_may_not_read_it(box: Sandbox) -> None:
+async def test_restricted_key_of_another_account_is_refused(box: Sandbox) -> None:
     box.stripe.missing_permissions.add(READS_ACCOUNT)
     restricted = {"STRIPE_API_KEY": box.stripe.restricted_key}
     async with worker(box.environment | restricted) as running:
@@ -234,7 +234,7 @@ async def test_wait_for_the_account_is_noted_for_its_whole_length(box: Sandbox, 
         await wait_until(is_noted)
 
 
-async def test_waiting_for_the_account_turns_readyz_red_and_ends_by_itself(box: Sandbox) -> None:
+async def test_unknown_account_turns_readyz_red_until_stripe_tells_it(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("503"))
     port = free_port()
     async with (
@@ -263,8 +263,9 @@ async def test_process_that_waits_for_the_account_stops_when_asked(box: Sandbox)
         assert await asyncio.wait_for(running.process.wait(), 30) == 0
 
 
-async def test_other_deployment_does_not_take_a_prefix_whose_account_is_unknown(box: Sandbox) -> None:
-    async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}):
+async def test_prefix_with_unknown_account_is_not_taken_over(box: Sandbox) -> None:
+    box.stripe.switches.add(Fault("503"))
+    async with worker(box.environment, ready='"account_unknown"'):
         pass
     box.stripe.key, box.autumn.key = "sk_test_another", "am_sk_test_another"
     keys = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
@@ -318,7 +319,7 @@ async def test_wrong_key_blocks_no_start(box: Sandbox) -> None:
         assert any("account_unknown" in line for line in running.log)
 
 
-async def test_deployment_is_moved_by_deleting_the_keys_that_the_error_names(box: Sandbox) -> None:
+async def test_deployment_moves_after_deleting_the_keys_named_in_the_error(box: Sandbox) -> None:
     async with worker(box.environment):
         pass
     async with Redis.from_url(box.redis.url) as redis:

@@ -70,7 +70,7 @@ async def test_mailbox_that_turns_wrong_stops_only_its_customer(world: World) ->
     assert await world.redis.zcard(f"{PREFIX}:oldest") == 0
 
 
-async def test_mailbox_that_is_full_to_its_last_id_stops_only_its_customer(world: World) -> None:
+async def test_mailbox_without_ids_left_stops_only_its_customer(world: World) -> None:
     seed(world, "ann", "bob")
     last = f"{2**64 - 1}-{2**64 - 1}"
     await world.redis.xadd(f"{PREFIX}:mailbox:ann", {"customer_id": "ann", "changes": '{"name": "Old"}'}, id=last)

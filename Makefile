@@ -62,7 +62,7 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.tools
-	$(BIN)/python -m pytest --numprocesses 3 -m "not alone" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest --numprocesses 5 --dist worksteal -m "not alone" $(PYTEST_OPTIONS)
 	$(BIN)/python -m pytest -m alone
 
 .PHONY: test-servers

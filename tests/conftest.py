@@ -53,11 +53,14 @@ def promtool() -> None:
         pytest.skip(str(error))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that touch Redis, so that `make test-servers` forgets none."""
+    """Mark the tests that touch Redis, so that `make test-servers` forgets none, and begin with the longest."""
     for item in items:
         if touches_redis(item):
             item.add_marker("redis")
+    # The order is random but for these: one of them at the end would keep the other processes waiting.
+    items.sort(key=lambda item: item.path.parent.name != "chaos")
 
 
 def touches_redis(item: pytest.Item) -> bool:

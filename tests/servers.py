@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from sandbox.redis import RedisUnavailableError, describe_server, find_redis_server
 
 ROOT = Path(__file__).parents[1]
-SELECTED = ("-m", "redis and not alone", "--numprocesses", "3")
+SELECTED = ("-m", "redis and not alone", "--numprocesses", "5", "--dist", "worksteal")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ def run(seed: int, options: Sequence[str]) -> bool:
     """Run all tests as `make test` does, print the result, and return whether all passed."""
     begin, results = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
-        for name, chosen in {"beside": ("--numprocesses", "3", "-m", "not alone"), "alone": ("-m", "alone")}.items():
+        for name, chosen in {
+            "beside": ("--numprocesses", "5", "--dist", "worksteal", "-m", "not alone"),
+            "alone": ("-m", "alone"),
+        }.items():
             report = Path(folder, f"{name}.xml")
             command = [sys.executable, "-m", "pytest", "--quiet", *chosen, f"--randomly-seed={seed}"]
             ended = subprocess.run([*command, f"--junitxml={report}", *options], cwd=ROOT, check=False)

@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 # The machine's own Python if it is 3.11 or later, else the first one that is.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
   $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+# Without compiled modules each process of the tests, and each worker, compiles them again.
+unexport PYTHONDONTWRITEBYTECODE
 SOURCES := config jobs worker sandbox tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NO_PYTHON := Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
@@ -41,7 +43,7 @@ $(READY): requirements-dev.txt requirements-uv.txt pyproject.toml
 	@echo "Set-up, 2 of 3: the packages of requirements-dev.txt, 400 MB if none of them is in a cache yet …"
 	@{ $(INSTALL_WITH_UV); } || { $(INSTALL_WITH_PIP); } || { echo "$(NO_PACKAGES)"; exit 1; }
 	@echo "Set-up, 3 of 3: compiling what the first run and the tests import …"
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import $(WARM)"
+	@$(BIN)/python -c "import $(WARM)"
 	@touch $@
 
 .PHONY: setup

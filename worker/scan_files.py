@@ -17,7 +17,7 @@ _BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and a pattern that show nothing: the fillers of Hangul, and Braille without a dot."""
 _CONTROLS: Final = ("\t", "\r", "\n")
 _SEPARATOR: Final = re.compile(r"([;\t\r\n])")
-"""A spreadsheet may begin a new cell there, whatever is quoted: the separator of a CSV depends on the country."""
+"""A spreadsheet may begin a new cell there, even within quotes: the separator of a CSV depends on the country."""
 
 
 def write_json(report: ScanReport, path: Path) -> None:

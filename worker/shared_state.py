@@ -115,7 +115,7 @@ class SharedStateReader:
 
     async def read(self) -> SharedState:
         """The state as it is now, however long that takes. Raises RedisError."""
-        # Before the totals: whoever spoils one meanwhile must not have it counted here and shown there.
+        # Before the totals: one that is spoiled meanwhile must not be counted here and shown there.
         unreadable = await read_unreadable_totals(self._redis, self._prefix)
         overview = await read_overview(self._redis, self._prefix, self._inbox)
         # Those of this process may not be noted in Redis: it takes no notes if it has no memory left.

@@ -53,13 +53,17 @@ def promtool() -> None:
         pytest.skip(str(error))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that touch Redis, so that `make test-servers` forgets none, and begin with the longest."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests that touch Redis, so that `make test-servers` forgets none, and begin with the longest.
+
+    The marks are there before tests are chosen by them, and the order is set after the tests were put in a random one.
+    """
     for item in items:
         if touches_redis(item):
             item.add_marker("redis")
-    # The order is random but for these: one of them at the end would keep the other processes waiting.
+    yield
+    # One of them at the end would keep the other processes waiting.
     items.sort(key=lambda item: item.path.parent.name != "chaos")
 
 

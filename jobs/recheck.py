@@ -173,7 +173,7 @@ class Memory:
             right, shown = self._digest(name, ours), self._digest(name, theirs)
             is_cleared = not ours and right in known.newest
             if is_cleared and known.kept:
-                # What Stripe shows is somebody's later value, not one to clear again.
+                # Somebody set the value that Stripe shows later: it is not cleared again.
                 continue
             right = right if ours or is_cleared else NO_VALUE
             kept = (ours,) if ours and theirs and shown != right else known.kept

@@ -53,8 +53,8 @@ BEATS_PER_LEASE: Final = 5
 class ScanDoors:
     """What a scan is handed. `limits` hold it to its share of the rates; `now` is in seconds since the epoch.
 
-    `spool` is the file it spools to, of `spool_bytes_at_most`. `account` is a digest of what is compared: a spool
-    of other accounts is not gone on with. Of all customers, at most the part `max_changed` may be asked for.
+    `spool` is the file it spools to, of `spool_bytes_at_most`. `account` is a digest of what is compared: a run
+    resumes only a spool of the same. Of all customers, at most the part `max_changed` may be asked for.
     `look_ups_at_most` linked customers that Stripe's list lacks are looked up.
     """
 

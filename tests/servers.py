@@ -20,7 +20,9 @@ from xml.etree import ElementTree
 from sandbox.redis import RedisUnavailableError, describe_server, find_redis_server
 
 ROOT = Path(__file__).parents[1]
-SELECTED = ("-m", "redis and not alone", "--numprocesses", "5", "--dist", "worksteal")
+PARALLEL = ("--numprocesses", "5", "--dist", "worksteal")
+"""As in the Makefile."""
+SELECTED = ("-m", "redis and not alone", *PARALLEL)
 
 
 @dataclass(frozen=True)

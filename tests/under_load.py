@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
 
-from tests.servers import ROOT, counts
+from tests.servers import PARALLEL, ROOT, counts
 
 BURN = "while True: pass"
 ENDED_WELL = {0, 5}
@@ -39,7 +39,7 @@ def run(seed: int, options: Sequence[str]) -> bool:
     begin, results = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
         for name, chosen in {
-            "beside": ("--numprocesses", "5", "--dist", "worksteal", "-m", "not alone"),
+            "beside": (*PARALLEL, "-m", "not alone"),
             "alone": ("-m", "alone"),
         }.items():
             report = Path(folder, f"{name}.xml")

@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from config.settings import Settings
 from worker.ownership import Account, ForeignDeploymentError, ask_for_account, compare_with, warn_if_unknown
 
-EX_CONFIG: Final = 78
 PAUSE_SECONDS: Final = 4.0
 """The time between two requests, and the longest turn: a note of a loop that fails is made again before it expires."""
 
@@ -48,9 +47,9 @@ class OwnerLoop:
         try:
             is_compared = await compare_with(self._settings, self._redis, account, note=True)
         except ForeignDeploymentError as error:
-            log.critical("deployment_foreign", error=error.text, fix=error.fix, ends_with=EX_CONFIG)
+            log.critical("deployment_foreign", error=error.text, fix=error.fix, ends_with=os.EX_CONFIG)
             # Not by an exception: nothing may hold up the end, and all that matters is in Redis.
-            os._exit(EX_CONFIG)
+            os._exit(os.EX_CONFIG)
         if not is_compared:
             raise StripeAwayError(account.why_not)
         if account.digest:

@@ -106,11 +106,8 @@ local function is_ahead(id) return tonumber(string.match(id, '^%d+')) > now_ms +
 -- An id that is ahead stays the last one of the stream when its entry is gone, and every later id is ahead as well: so an
 -- empty inbox is deleted then. The entry may never have been seen here: an app can trim it as it adds it.
 local function delete_if_ahead()
-  local info = redis.pcall('XINFO', 'STREAM', inbox)
-  if is_error(info) or info[1] ~= 'length' or info[2] > 0 then return end
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' and is_ahead(info[i + 1]) then redis.call('DEL', inbox) end
-  end
+  local last_id = last_id_of(inbox)
+  if last_id and is_ahead(last_id) and redis.call('XLEN', inbox) == 0 then redis.call('DEL', inbox) end
 end
 
 local function unfit(entry_id, customer, fields, bytes)

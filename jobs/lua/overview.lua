@@ -7,8 +7,7 @@
 -- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
 -- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
 -- applied, keys of the wrong type, dead letters that are kept aside, 1 if the stream of the dead letters has no id left};
--- times are in milliseconds since the epoch and never later than now, false if there is
--- none
+-- times are in milliseconds since the epoch and never later than now, false if there is none
 local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line, queue = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,7 +36,7 @@ local next_ms = first and sent_at(first[1], now_ms) or nil
 local oldest_ms = bounded(ask({}, 'ZRANGE', oldest, 0, 0, 'WITHSCORES')[2])
 if oldest_ms and next_ms then oldest_ms = math.min(oldest_ms, next_ms) end
 
--- How many letters a stream holds, and when the newest came, 0 where there is none.
+-- The number of letters in a stream, and the time of the newest one, 0 if there is none.
 local function letters_in(stream)
   local newest = ask({}, 'XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
   return newest and redis.call('XLEN', stream) or 0, newest and bounded(string.match(newest[1], '^%d+')) or 0
@@ -45,14 +44,6 @@ end
 
 local letters, newest_ms = letters_in(dead)
 local letters_aside, newest_aside_ms = letters_in(aside_of(dead))
-
-local function has_no_id_left(stream)
-  local info = redis.pcall('XINFO', 'STREAM', stream)
-  for i = 1, is_error(info) and 0 or #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] == LAST_ID end
-  end
-  return false
-end
 
 local numbers = {
   now_ms,
@@ -65,7 +56,7 @@ local numbers = {
   bounded(ask('', 'GET', last_success)) or false,
   wrong,
   letters_aside,
-  has_no_id_left(dead) and 1 or 0,
+  last_id_of(dead) == LAST_ID and 1 or 0,
 }
 ask(0, 'ZCARD', looks)
 ask(0, 'XLEN', outcomes)

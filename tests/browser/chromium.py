@@ -19,7 +19,7 @@ SWITCHES: Final = (
     "--no-first-run",
 )
 WAIT_MS: Final = 60_000
-"""How long Playwright waits for what a test expects: a guard against hanging, long enough for a busy machine."""
+"""The longest that Playwright waits for an expectation of a test: a guard against hanging, also on a busy machine."""
 
 
 @asynccontextmanager

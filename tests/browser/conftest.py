@@ -1,4 +1,4 @@
-"""What the tests of pages share: one Chromium for the whole run, and a page for each test.
+"""The fixtures of the tests of pages: one Chromium for the whole run, and a page for each test.
 
 Playwright belongs to the event loop it was started in, so these tests and all that they use share the session's loop.
 """
@@ -26,7 +26,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def problems() -> list[str]:
-    """What goes wrong in the test's page."""
+    """The errors of scripts, refused loads and broken policies of the test's page."""
     return []
 
 

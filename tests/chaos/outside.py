@@ -63,7 +63,7 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
     stripe.webhooks.random = random.Random(f"{options.seed} webhooks")
     stripe.webhooks.twice, stripe.webhooks.without_change = TWICE, options.without_change
     delay_seconds = (0.0, options.webhook_seconds)
-    # What Redis has accepted has to outlive a kill of it, however busy the disk is.
+    # An accepted entry has to outlive a kill of Redis, also if the disk is busy.
     async with sandbox(stripe=stripe, autumn=autumn, appendfsync="always", webhook_delay_seconds=delay_seconds) as box:
         for number, seeded in enumerate(plan.customers):
             _plant(box, seeded, pays=number % WITH_PAYMENT == 0)

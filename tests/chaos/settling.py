@@ -35,7 +35,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Settled:
-    """How long it took until nothing was left to do. `seconds` is None if that never came, for the reason `why`."""
+    """The time until nothing was left to do. `seconds` is None if that never came, for the reason `why`."""
 
     seconds: float | None
     why: str = ""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from tests.e2e.forked import Forked
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -35,7 +37,7 @@ def environment_with(more: Mapping[str, str]) -> dict[str, str]:
 class Running:
     """A process that runs, and the lines it has written so far, to either output."""
 
-    process: Process
+    process: Process | Forked
     log: list[str] = field(default_factory=list)
 
     @property
@@ -76,14 +78,11 @@ async def worker(
     command: Sequence[str] = (),
     ready: str = '"started"',
 ) -> AsyncIterator[Running]:
-    """A process of a type of the Procfile, or of `command`, when it has said `ready`; killed at the end at last."""
-    process = await asyncio.create_subprocess_exec(
-        *(command or command_of(process_type)),
-        cwd=ROOT,
-        env=environment_with(environment),
-        stdout=PIPE,
-        stderr=STDOUT,
-    )
+    """A process of a type of the Procfile, or of `command`, when it has said `ready`; killed at the end at last.
+
+    One of the Procfile is forked, unless its environment is also for the interpreter.
+    """
+    process = await _start(environment, process_type, command)
     running = Running(process)
     reading = asyncio.create_task(running.read())
     try:
@@ -94,6 +93,31 @@ async def worker(
             process.kill()
         await process.wait()
         await reading
+
+
+async def ended_worker(environment: Mapping[str, str], process_type: str = "worker") -> tuple[int, str]:
+    """Start a process of a type of the Procfile that ends by itself, and return its exit code and all it has said."""
+    process = await _start(environment, process_type)
+    running = Running(process)
+    reading = asyncio.create_task(running.read())
+    try:
+        async with asyncio.timeout(60):
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await reading
+    return code, "".join(running.log)
+
+
+async def _start(
+    environment: Mapping[str, str], process_type: str, command: Sequence[str] = ()
+) -> Process | Forked:
+    full = environment_with(environment)
+    if command or any(name.startswith("PYTHON") for name in full):
+        command = command or command_of(process_type)
+        return await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=full, stdout=PIPE, stderr=STDOUT)
+    return await Forked.start(*command_of(process_type), folder=ROOT, environment=full)
 
 
 def free_port() -> int:

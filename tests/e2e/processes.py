@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -95,24 +96,20 @@ async def worker(
         await reading
 
 
-async def ended_worker(environment: Mapping[str, str], process_type: str = "worker") -> tuple[int, str]:
-    """Start a process of a type of the Procfile that ends by itself, and return its exit code and all it has said."""
-    process = await _start(environment, process_type)
-    running = Running(process)
+async def ended(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
+    """Run an installed script that ends by itself, and return its exit code and all it has said."""
+    running = Running(await Forked.start(*command, folder=ROOT, environment=environment_with(environment)))
     reading = asyncio.create_task(running.read())
     try:
         async with asyncio.timeout(60):
-            code = await process.wait()
+            code = await running.process.wait()
     finally:
-        if process.returncode is None:
-            process.kill()
+        running.process.send_signal(signal.SIGKILL)
         await reading
     return code, "".join(running.log)
 
 
-async def _start(
-    environment: Mapping[str, str], process_type: str, command: Sequence[str] = ()
-) -> Process | Forked:
+async def _start(environment: Mapping[str, str], process_type: str, command: Sequence[str]) -> Process | Forked:
     full = environment_with(environment)
     if command or any(name.startswith("PYTHON") for name in full):
         command = command or command_of(process_type)

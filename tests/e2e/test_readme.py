@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from jobs.events import new_update, read_entry
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX
+from tests.e2e.commands import customer_sync
 from tests.e2e.processes import ROOT, environment_with, free_port, worker
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,27 +85,31 @@ async def test_the_sandbox_has_a_worker_and_a_scanner_as_the_readme_starts_them(
         assert f'"port": {port}, "event": "port_open"' in (tmp_path / name).read_text(encoding="utf-8")
 
 
-def commands(beginning: str) -> list[str]:
-    """The README's lines of `customer-sync` that begin so, as they are run here."""
+def commands(beginning: str) -> list[list[str]]:
+    """The README's lines of `customer-sync` that begin so, as the words that a shell makes of them."""
     blocks = [block for block in samples("sh") if "PORT=" not in block]
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("customer-sync")]
-    return [
-        line.split("  #")[0].replace("customer-sync", "python -m worker")
-        for line in lines
-        if line.startswith(f"customer-sync {beginning}")
-    ]
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    begin = ["customer-sync", *beginning.split()]
+    return [words for words in lines if words[: len(begin)] == begin]
+
+
+async def run(words: list[str], box: Sandbox, folder: Path = ROOT) -> tuple[int, str]:
+    code, output, errors = await customer_sync(*words[1:], folder=folder, environment=environment_with(box.environment))
+    return code, output + errors
 
 
 async def test_the_operating_commands_run(box: Sandbox) -> None:
     box.autumn.seed("user_42")
-    lines = [line for line in commands("") if line not in [*commands("dead"), *commands("scan")]]
+    lines = [words for words in commands("") if words not in [*commands("dead"), *commands("scan")]]
     assert len(lines) == 9
-    lines = [line for line in lines if "--watch" not in line]  # It needs a terminal: tests/e2e/test_cli_watch.py.
     async with worker(box.environment):
-        sent = await shell('python -m worker send user_42 \'{"name": "Ann"}\' --wait 20', box)
+        _, sent = await run(["customer-sync", "send", "user_42", '{"name": "Ann"}', "--wait", "20"], box)
         event = sent.split()[1]
-        for line in lines:
-            assert await shell(line.replace("--event ID", f"--event {event}"), box)
+        for words in lines:
+            if "--watch" in words:  # It needs a terminal: tests/e2e/test_cli_watch.py.
+                continue
+            code, output = await run([event if word == "ID" else word for word in words], box)
+            assert (code, bool(output)) == (0, True), output
 
 
 async def test_the_commands_about_scans_run(box: Sandbox, tmp_path: Path) -> None:
@@ -114,9 +119,10 @@ async def test_the_commands_about_scans_run(box: Sandbox, tmp_path: Path) -> Non
         box.autumn.seed(f"user_{number}", stripe_id=box.stripe.seed_customer(metadata=metadata)["id"])
     lines = commands("scan")
     assert len(lines) == 6
-    for line in lines:
-        # 2 says that drift was found; once a sync is asked for, the customer is left out.
-        await shell(f'cd "{tmp_path}" && {{ {line}; case $? in 0|2) true;; *) false;; esac; }}', box)
+    for words in lines:
+        code, output = await run(words, box, tmp_path)
+        # 2 says that drift was found. A customer is left out once its sync is requested.
+        assert code in {0, 2}, output
     assert set(os.listdir(tmp_path)) == {"scan.json", "scan.csv", "scan.html"}
 
 
@@ -124,10 +130,11 @@ async def test_the_commands_about_dead_letters_run(box: Sandbox) -> None:
     lines = commands("dead")
     assert len(lines) == 5
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        for line in lines:
+        for words in lines:
             letter = {"entry": "5-0", "reason": "customer_not_found", "attempts": "1", "sent.customer_id": "user_42"}
             letter_id = await redis.xadd("customer-sync:dead", dict(letter.items()))
-            assert await shell(line.replace(" ID", f" {letter_id.decode()}"), box)
+            code, output = await run([letter_id.decode() if word == "ID" else word for word in words], box)
+            assert (code, bool(output)) == (0, True), output
         assert await redis.xlen("customer-sync:dead") == 0
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -18,7 +17,7 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX, read_dead
-from tests.e2e.processes import ROOT, Running, command_of, environment_with, wait_until, worker
+from tests.e2e.processes import Running, command_of, ended, wait_until, worker
 
 
 @pytest.fixture
@@ -109,13 +108,10 @@ async def test_a_redis_that_may_evict_is_refused_with_a_sentence(box: Sandbox) -
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.config_set("maxmemory", "100mb")
         await redis.config_set("maxmemory-policy", "allkeys-lru")
-    process = await asyncio.create_subprocess_exec(
-        *command_of("worker"), cwd=ROOT, env=environment_with(box.environment), stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 78
-    assert "maxmemory-policy is allkeys-lru: set it to noeviction" in errors.decode()
-    assert "Traceback" not in errors.decode()
+    code, output = await ended(box.environment, *command_of("worker"))
+    assert code == 78
+    assert "maxmemory-policy is allkeys-lru: set it to noeviction" in output
+    assert "Traceback" not in output
 
 
 async def test_a_redis_without_aof_is_worth_a_warning(box: Sandbox) -> None:
@@ -147,15 +143,9 @@ async def test_a_wrong_key_halts_shows_in_status_and_the_right_key_goes_on(box: 
 
 
 async def _status(box: Sandbox) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "worker", "status"],
-        cwd=ROOT,
-        env=environment_with(box.environment | {"PYTHONPATH": str(ROOT)}),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
+    code, output = await ended(box.environment, "customer-sync", "status")
+    assert code == 0
+    return output
 
 
 async def test_a_worker_that_stood_still_beyond_its_lease_neither_writes_nor_settles(box: Sandbox) -> None:

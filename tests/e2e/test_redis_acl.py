@@ -1,13 +1,10 @@
 """The rules for users of Redis in deploy/redis.acl: enough for everything, and not one command more."""
 
 import asyncio
-import json
 import re
 import signal
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, CookieJar
@@ -22,7 +19,7 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX
-from tests.e2e.processes import ROOT, environment_with, wait_until, worker
+from tests.e2e.processes import ROOT, wait_until, worker
 from tests.e2e.test_redis_tls import command
 from tests.e2e.test_worker import app_queue
 from tests.e2e.watching import Watched, watched
@@ -36,22 +33,6 @@ ASKING = {"redis.acl": "customer-sync-app", "redis-6.2.acl": "customer-sync-app-
 """The user by which apps ask for outcomes: Redis 6.2 has no rule for keys that may only be read."""
 OF_THE_TEST = {"acl", "config"}
 """What this test itself does as another user."""
-ONE_AFTER_THE_OTHER = """
-import contextlib, io, json, sys
-from worker.cli import main
-ends = []
-for line in json.loads(sys.argv[1]):
-    sys.argv[1:] = line
-    output, code = io.StringIO(), 0
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-    ends.append([code, output.getvalue()])
-print(json.dumps(ends))
-"""
-"""Most of the time of a command goes into its imports."""
 OF_RARE_MOMENTS = {"unwatch"}
 """arq's, where two workers come upon one job at the same moment."""
 
@@ -86,20 +67,7 @@ async def used_commands(box: Sandbox) -> set[str]:
     return {name.partition("|")[0] for name in names} - OF_THE_TEST
 
 
-async def commands(box: Sandbox, folder: Path, *lines: Sequence[str], **environment: str) -> list[tuple[int, str]]:
-    """The exit code and the output of `customer-sync` commands, run one after the other by one process."""
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(lines)],
-        cwd=folder,
-        env=environment_with({**box.environment, "PYTHONPATH": str(ROOT), **environment}),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return [(code, text) for code, text in json.loads(output)]
-
-
-async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
+async def everything_that_is_done(box: Sandbox) -> None:
     """A worker's life and an operator's, as the restricted user: applied, dead, doubled, refused, down, halted."""
     as_user = {"REDIS_URL": address(box, "customer-sync")}
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"})
@@ -111,23 +79,22 @@ async def everything_that_is_done(box: Sandbox, folder: Path) -> None:
         Redis.from_url(as_user["REDIS_URL"]) as redis,
     ):
         running = shown.running
-        await operate(box, folder, as_user)
+        await operate(box, as_user)
         await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes={"name": "By arq"})
         await wait_until(partial(shows, box, "ann", "By arq"))
         await live_through_an_outage(box, redis)
         await look_at(shown)
-        await scan(box, folder, as_user)
+        await scan(box, as_user)
         box.autumn.key = "am_sk_test_another"
         await send(redis, new_update(customer_id="ann", changes={"name": "Halted"}))
         await running.says("invalid_secret_key")
-        (_, status), (code, _) = await commands(box, folder, ["status"], ["scan", "history"], **as_user)
-        assert "autumn invalid_secret_key" in status
-        assert code == 0
+        assert "autumn invalid_secret_key" in (await command(box, "status", **as_user))[1]
+        assert (await command(box, "scan", "history", **as_user))[0] == 0
         running.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(running.process.wait(), 30) == 0
 
 
-async def operate(box: Sandbox, folder: Path, as_user: dict[str, str]) -> None:
+async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
     """What an operator sends, and does with what was given up."""
     ann = ["send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", "e1", "--wait", "20"]
     expected = {
@@ -143,7 +110,7 @@ async def operate(box: Sandbox, folder: Path, as_user: dict[str, str]) -> None:
         "dropped: ": ["dead", "drop", "--all", "--yes"],
         "removed its record": ["forget", "nobody", "--yes"],
     }
-    ends = dict(zip(expected, await commands(box, folder, *expected.values(), **as_user), strict=True))
+    ends = {name: await command(box, *words, **as_user) for name, words in expected.items()}
     assert {name: code for name, (code, _) in ends.items() if code} == {}
     for name, (_, text) in ends.items():
         assert name in {"doctor", "status"} or re.split(", too| again", name)[0] in text, ends
@@ -176,10 +143,10 @@ async def look_at(shown: Watched) -> None:
         assert "both sides" in (await browser.send("/customer", customer="ann", live="1"))[1].lower()
 
 
-async def scan(box: Sandbox, folder: Path, as_user: dict[str, str]) -> None:
+async def scan(box: Sandbox, as_user: dict[str, str]) -> None:
     """Drift, found by hand and repaired by the scanner."""
     box.autumn.customers["ann"]["name"] = "Drifted"
-    ((code, output),) = await commands(box, folder, ["scan"], **as_user)
+    code, output = await command(box, "scan", **as_user)
     assert code == 2, output
     async with worker(box.environment | as_user, "scanner") as scanner:
         await scanner.says('"scanned"')
@@ -195,10 +162,10 @@ async def shows(box: Sandbox, customer: str, name: str) -> bool:
     return bool(box.autumn.customers[customer]["name"] == name)
 
 
-async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox, tmp_path: Path) -> None:
+async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox) -> None:
     async with Redis.from_url(box.redis.url) as admin:
         await admin.config_resetstat()
-        await everything_that_is_done(box, tmp_path)
+        await everything_that_is_done(box)
         log = await admin.execute_command("ACL", "LOG")
     # Redis 7 names the subcommand, too.
     denied = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode().partition("|")[0] for entry in log}
@@ -210,13 +177,13 @@ async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox, tmp_pa
     assert allowed - used <= OF_RARE_MOMENTS
 
 
-async def test_without_one_of_its_commands_or_key_patterns_the_work_is_not_done(box: Sandbox, tmp_path: Path) -> None:
+async def test_without_one_of_its_commands_or_key_patterns_the_work_is_not_done(box: Sandbox) -> None:
     as_user = {"REDIS_URL": address(box, "customer-sync")}
     for taken in ("-evalsha", "-xadd"):
         async with Redis.from_url(box.redis.url) as admin:
             await admin.execute_command("ACL", "SETUSER", "customer-sync", taken)
-            code, _ = await command(box, tmp_path, "send", "ann", '{"name": "x"}', **as_user)
-            checked, _ = await command(box, tmp_path, "doctor", **as_user)
+            code, _ = await command(box, "send", "ann", '{"name": "x"}', **as_user)
+            checked, _ = await command(box, "doctor", **as_user)
             assert (code, checked) == (78 if taken == "-xadd" else 0, 1)
             await admin.execute_command("ACL", "SETUSER", "customer-sync", taken.replace("-", "+"))
 

@@ -1,7 +1,5 @@
 """Redis over TLS: the worker and the command line trust whom they should, and nobody else."""
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.everything import Sandbox, sandbox
-from tests.e2e.processes import ROOT, command_of, environment_with, worker
+from tests.e2e.processes import command_of, ended, worker
 from tests.tls import Certificate, self_signed, signed_by, tls_before
 
 
@@ -31,45 +29,30 @@ async def address(running: AsyncExitStack, box: Sandbox, certificate: Certificat
     return f"rediss://localhost:{await running.enter_async_context(tls_before(box.redis.port, certificate))}/0"
 
 
-async def command(box: Sandbox, folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+async def command(box: Sandbox, *words: str, **environment: str) -> tuple[int, str]:
     """The exit code and all the output of a `customer-sync` command."""
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "worker", *words],
-        cwd=folder,
-        env=environment_with({**box.environment, "PYTHONPATH": str(ROOT), **environment}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    return await ended({**box.environment, **environment}, "customer-sync", *words)
 
 
-async def sync_through(box: Sandbox, folder: Path, **environment: str) -> None:
+async def sync_through(box: Sandbox, **environment: str) -> None:
     """A change sent and applied, everything over the Redis of this environment."""
     async with worker({**box.environment, **environment}):
-        code, output = await command(box, folder, "send", "ann", '{"name": "Ann"}', "--wait", "30", **environment)
+        code, output = await command(box, "send", "ann", '{"name": "Ann"}', "--wait", "30", **environment)
     assert code == 0
     assert "status: applied" in output
 
 
-async def refused(box: Sandbox, folder: Path, **environment: str) -> None:
+async def refused(box: Sandbox, **environment: str) -> None:
     """Neither the command line nor a worker speaks with the Redis of this environment, and the worker soon ends."""
-    code, output = await command(box, folder, "doctor", **environment)
+    code, output = await command(box, "doctor", **environment)
     assert code == 1
     assert "The certificate of Redis is not trusted, or is for another name" in output
-    code, output = await command(box, folder, "send", "ann", '{"name": "Ann"}', **environment)
+    code, output = await command(box, "send", "ann", '{"name": "Ann"}', **environment)
     assert code == 78
-    process = await asyncio.create_subprocess_exec(
-        *command_of("worker"),
-        cwd=ROOT,
-        env=environment_with({**box.environment, **environment}),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 78
-    assert b"CERTIFICATE_VERIFY_FAILED" in errors
-    assert b"Traceback" not in errors
+    code, output = await ended({**box.environment, **environment}, *command_of("worker"))
+    assert code == 78
+    assert "CERTIFICATE_VERIFY_FAILED" in output
+    assert "Traceback" not in output
 
 
 async def test_an_authority_named_in_the_address_is_trusted(
@@ -77,12 +60,12 @@ async def test_an_authority_named_in_the_address_is_trusted(
 ) -> None:
     authority = self_signed(tmp_path, "authority", host="authority")
     url = await address(running, box, signed_by(authority, tmp_path, "server", host="localhost"))
-    await sync_through(box, tmp_path, REDIS_URL=f"{url}?ssl_ca_certs={authority.file}")
+    await sync_through(box, REDIS_URL=f"{url}?ssl_ca_certs={authority.file}")
 
 
 async def test_an_unknown_authority_is_refused(box: Sandbox, running: AsyncExitStack, tmp_path: Path) -> None:
     url = await address(running, box, self_signed(tmp_path, "server", host="localhost"))
-    await refused(box, tmp_path, REDIS_URL=url)
+    await refused(box, REDIS_URL=url)
 
 
 async def test_a_trusted_certificate_of_another_host_is_refused(
@@ -90,14 +73,14 @@ async def test_a_trusted_certificate_of_another_host_is_refused(
 ) -> None:
     authority = self_signed(tmp_path, "authority", host="authority")
     url = await address(running, box, signed_by(authority, tmp_path, "server", host="elsewhere"))
-    await refused(box, tmp_path, REDIS_URL=f"{url}?ssl_ca_certs={authority.file}")
+    await refused(box, REDIS_URL=f"{url}?ssl_ca_certs={authority.file}")
 
 
 async def test_a_known_certificate_is_trusted_whatever_its_name(
     box: Sandbox, running: AsyncExitStack, tmp_path: Path
 ) -> None:
     known = self_signed(tmp_path, "server", host="elsewhere")
-    await sync_through(box, tmp_path, REDIS_URL=await address(running, box, known), REDIS_CERTIFICATE=known.pem)
+    await sync_through(box, REDIS_URL=await address(running, box, known), REDIS_CERTIFICATE=known.pem)
 
 
 async def test_a_known_certificate_that_an_unknown_authority_signed_is_trusted(
@@ -106,7 +89,7 @@ async def test_a_known_certificate_that_an_unknown_authority_signed_is_trusted(
     authority = self_signed(tmp_path, "authority", host="authority")
     known = signed_by(authority, tmp_path, "server", host="elsewhere")
     url = await address(running, box, known)
-    assert (await command(box, tmp_path, "status", REDIS_URL=url, REDIS_CERTIFICATE=known.pem))[0] == 0
+    assert (await command(box, "status", REDIS_URL=url, REDIS_CERTIFICATE=known.pem))[0] == 0
 
 
 async def test_whoever_does_not_hold_the_key_of_the_known_certificate_is_refused(
@@ -114,4 +97,4 @@ async def test_whoever_does_not_hold_the_key_of_the_known_certificate_is_refused
 ) -> None:
     known = self_signed(tmp_path, "known", host="localhost")
     other = self_signed(tmp_path, "other", host="localhost")
-    await refused(box, tmp_path, REDIS_URL=await address(running, box, other), REDIS_CERTIFICATE=known.pem)
+    await refused(box, REDIS_URL=await address(running, box, other), REDIS_CERTIFICATE=known.pem)

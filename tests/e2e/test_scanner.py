@@ -1,6 +1,5 @@
 """The scanner as the Procfile starts it: what is due is scanned once, however long nobody was there."""
 
-import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import ROOT, command_of, environment_with, wait_until, worker
+from tests.e2e.processes import command_of, ended, wait_until, worker
 from tests.integration.planting import PLANTINGS, Field
 
 DAY_MS = 86_400_000
@@ -125,12 +124,6 @@ async def test_too_many_changes_are_refused_on_schedule_too(box: Sandbox, record
 
 
 async def test_a_version_of_autumn_that_cannot_be_scanned_ends_the_scanner_with_a_sentence(box: Sandbox) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command_of("scanner"),
-        cwd=ROOT,
-        env=environment_with(box.environment | {"AUTUMN_API_VERSION": "2.2.0"}),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 78
-    assert b"AUTUMN_API_VERSION" in errors
+    code, output = await ended(box.environment | {"AUTUMN_API_VERSION": "2.2.0"}, *command_of("scanner"))
+    assert code == 78
+    assert "AUTUMN_API_VERSION" in output

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from redis.asyncio import Redis
 
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import cluster_node
-from tests.e2e.processes import ROOT, command_of, environment_with, worker
+from tests.e2e.processes import command_of, ended, worker
 
-CLI = [sys.executable, "-m", "worker"]
+CLI = ["customer-sync"]
 ALL_THAT_READ_KEYS = [
     command_of("worker"),
     command_of("scanner"),
@@ -30,39 +29,26 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-async def ended(box: Sandbox, words: Sequence[str], **environment: str) -> tuple[int | None, str]:
-    """The exit code and all the output of a process that ends by itself."""
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        cwd=ROOT,
-        env=environment_with(box.environment | environment),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, output.decode()
-
-
 async def test_settings_from_files_that_end_in_a_newline_work_everywhere(box: Sandbox) -> None:
     from_files = {name: f"{value}\n" for name, value in box.environment.items()}
     from_files |= {"OPERATOR_PASSWORD": "correct horse battery\n", "PORT": "", "RECEIPTS": ""}
     async with worker(from_files):
-        code, output = await ended(box, [*CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20"], **from_files)
+        code, output = await ended(from_files, *CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20")
         assert (code, "status: applied" in output) == (0, True)
     for words in (["doctor"], ["scan"], ["status", "ann", "--live"]):
-        assert (await ended(box, [*CLI, *words], **from_files))[0] == 0, words
+        assert (await ended(from_files, *CLI, *words))[0] == 0, words
 
 
 @pytest.mark.parametrize("words", ALL_THAT_READ_KEYS, ids=lambda words: " ".join(words[-2:]))
 async def test_a_key_with_an_ellipsis_in_it_is_named_and_not_shown(box: Sandbox, words: Sequence[str]) -> None:
-    code, output = await ended(box, words, STRIPE_API_KEY="sk_test_cut\N{HORIZONTAL ELLIPSIS}short")
+    code, output = await ended(box.environment | {"STRIPE_API_KEY": "sk_test_cut\N{HORIZONTAL ELLIPSIS}short"}, *words)
     assert code == 78
     assert "STRIPE_API_KEY: has white space or a character that is not ASCII in it" in output
     assert not any(word in output for word in ("cut\N{HORIZONTAL ELLIPSIS}", "short", "Traceback"))
 
 
 async def test_the_doctor_names_a_key_that_cannot_be_one(box: Sandbox) -> None:
-    code, output = await ended(box, [*CLI, "doctor"], AUTUMN_SECRET_KEY="am_sk_test_in two lines")
+    code, output = await ended(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_in two lines"}, *CLI, "doctor")
     assert code == 1
     assert output.startswith("wrong    settings           AUTUMN_SECRET_KEY: has white space")
     assert "two lines" not in output
@@ -78,7 +64,7 @@ async def redis_user(box: Sandbox, *rule: str) -> str:
 async def test_a_wrong_password_of_redis_ends_everything_with_78_and_the_variable(box: Sandbox) -> None:
     url = (await redis_user(box, "~*", "+@all")).replace("a-password", "wrong-password")
     for words in (command_of("worker"), command_of("scanner"), [*CLI, "scan"], [*CLI, "send", "ann"]):
-        code, output = await ended(box, words, REDIS_URL=url)
+        code, output = await ended(box.environment | {"REDIS_URL": url}, *words)
         assert code == 78, output
         assert output.endswith("Redis refuses the user or the password (AuthenticationError). Correct REDIS_URL\n")
         assert not any(word in output for word in ("Traceback", "wrong-password"))
@@ -86,17 +72,17 @@ async def test_a_wrong_password_of_redis_ends_everything_with_78_and_the_variabl
 
 async def test_a_worker_whose_user_lacks_rights_ends_with_78_and_the_rule_to_add(box: Sandbox) -> None:
     url = await redis_user(box, "~*", "+@all", "-hset", "-xadd")
-    code, output = await ended(box, command_of("worker"), REDIS_URL=url)
+    code, output = await ended(box.environment | {"REDIS_URL": url}, *command_of("worker"))
     assert code == 78
     assert "The user of REDIS_URL lacks rights: +hset +xadd. Add them: ACL SETUSER NAME +hset +xadd" in output
-    code, output = await ended(box, [*CLI, "send", "ann"], REDIS_URL=url)
+    code, output = await ended(box.environment | {"REDIS_URL": url}, *CLI, "send", "ann")
     assert (code, "Redis refuses a command (+xadd) to the user of REDIS_URL" in output) == (78, True)
 
 
 @pytest.mark.parametrize("option", ["max_connections=0", "socket_timeout=-1", "health_check_interval=abc"])
 async def test_option_of_redis_without_sense_ends_everything_with_78(box: Sandbox, option: str) -> None:
     for words in (command_of("worker"), command_of("scanner"), [*CLI, "status"]):
-        code, output = await ended(box, words, REDIS_URL=f"{box.redis.url}?{option}")
+        code, output = await ended(box.environment | {"REDIS_URL": f"{box.redis.url}?{option}"}, *words)
         assert code == 78, output
         assert f"REDIS_URL: {option.partition('=')[0]}: has to be a" in output
         assert "Traceback" not in output
@@ -104,7 +90,7 @@ async def test_option_of_redis_without_sense_ends_everything_with_78(box: Sandbo
 
 async def test_a_node_of_a_cluster_ends_a_worker_with_78(box: Sandbox, tmp_path: Path) -> None:
     with cluster_node(tmp_path) as node:
-        code, output = await ended(box, command_of("worker"), REDIS_URL=node.url)
+        code, output = await ended(box.environment | {"REDIS_URL": node.url}, *command_of("worker"))
     assert code == 78
     assert "Redis is a cluster" in output
     assert "Traceback" not in output
@@ -113,7 +99,9 @@ async def test_a_node_of_a_cluster_ends_a_worker_with_78(box: Sandbox, tmp_path:
 async def test_a_worker_whose_user_may_not_call_info_works_and_says_what_is_not_known(box: Sandbox) -> None:
     url = await redis_user(box, "~*", "+@all", "-info", "-dbsize")
     async with worker(box.environment | {"REDIS_URL": url}) as running:
-        code, output = await ended(box, [*CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20"], REDIS_URL=url)
+        code, output = await ended(
+            box.environment | {"REDIS_URL": url}, *CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20"
+        )
         assert (code, "status: applied" in output) == (0, True)
         running.process.send_signal(signal.SIGTERM)
         assert await running.process.wait() == 0

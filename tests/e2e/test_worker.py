@@ -20,7 +20,7 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX, read_dead
-from tests.e2e.processes import ROOT, command_of, environment_with, wait_until, worker
+from tests.e2e.processes import command_of, ended, wait_until, worker
 
 FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
     "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
@@ -249,18 +249,13 @@ async def test_the_log_holds_no_address_and_no_key(box: Sandbox, redis: Redis) -
 
 
 async def test_a_worker_without_settings_says_which_and_ends(box: Sandbox) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command_of("worker"),
-        cwd=ROOT,
-        env=environment_with({"REDIS_URL": box.environment["REDIS_URL"], "STRIPE_API_KEY": "pk_test_visible"}),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 78
-    assert "AUTUMN_SECRET_KEY: is not set" in errors.decode()
-    assert "STRIPE_API_KEY: has to begin with" in errors.decode()
-    assert "visible" not in errors.decode()
-    assert "Traceback" not in errors.decode()
+    settings = {"REDIS_URL": box.environment["REDIS_URL"], "STRIPE_API_KEY": "pk_test_visible"}
+    code, output = await ended(settings, *command_of("worker"))
+    assert code == 78
+    assert "AUTUMN_SECRET_KEY: is not set" in output
+    assert "STRIPE_API_KEY: has to begin with" in output
+    assert "visible" not in output
+    assert "Traceback" not in output
 
 
 async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redis: Redis) -> None:

@@ -1,7 +1,6 @@
 """A worker that cannot go on says so within seconds, and why: on /readyz, in status, in the doctor."""
 
 import json
-import sys
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -14,11 +13,10 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import wait_until, worker
-from tests.e2e.test_start import ended
+from tests.e2e.processes import command_of, ended, wait_until, worker
 from tests.e2e.watching import Watched, watched
 
-CLI = [sys.executable, "-m", "worker"]
+CLI = ["customer-sync"]
 LONGEST_SECONDS = 60.0
 
 
@@ -63,12 +61,12 @@ async def test_wrong_key_turns_everything_red_and_is_named(box: Sandbox, redis: 
         await redis.set(key, "wrong")
         await wait_until(partial(tells, shown, f"{key} holds another type"), seconds=LONGEST_SECONDS)
         await wait_until(partial(tells, shown, f"loop {loop} has failed"), seconds=LONGEST_SECONDS)
-        code, output = await ended(box, [*CLI, "status", "--json"])
+        code, output = await ended(box.environment, *CLI, "status", "--json")
         assert code == 0, output
         said = json.loads(output)
         assert said["verdict"] == "needs-a-person"
         assert key in said["sentence"]
-        code, output = await ended(box, [*CLI, "doctor"])
+        code, output = await ended(box.environment, *CLI, "doctor")
         assert code == 1
         assert f"{key} is a string and has to be a" in output
         await redis.delete(key)
@@ -102,16 +100,16 @@ async def test_inbox_that_is_a_key_of_the_worker_is_refused(box: Sandbox, redis:
     await redis.xadd("customer-sync:dead", {"reason": "invalid_event"})
     for process in ("worker", "scanner"):
         words = ["arq", f"worker.main.{'Worker' if process == 'worker' else 'ScanWorker'}Settings"]
-        code, output = await ended(box, words, INBOX_STREAM=inbox)
+        code, output = await ended(box.environment | {"INBOX_STREAM": inbox}, *words)
         assert code == 78
         assert f"INBOX_STREAM: {inbox} is a key of the worker's own" in output
-    code, output = await ended(box, [*CLI, "send", "ann"], INBOX_STREAM=inbox)
+    code, output = await ended(box.environment | {"INBOX_STREAM": inbox}, *CLI, "send", "ann")
     assert code == 78
     assert await redis.xlen("customer-sync:dead") == 1
 
 
 async def test_inbox_that_is_no_stream_is_refused(box: Sandbox, redis: Redis) -> None:
     await redis.lpush("jobs-of-another-app", "x")  # type: ignore[misc]  # one type for both clients
-    code, output = await ended(box, ["arq", "worker.main.WorkerSettings"], INBOX_STREAM="jobs-of-another-app")
+    code, output = await ended(box.environment | {"INBOX_STREAM": "jobs-of-another-app"}, *command_of("worker"))
     assert code == 78
     assert "jobs-of-another-app is a list and has to be a stream" in output

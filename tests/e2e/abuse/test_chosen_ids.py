@@ -1,6 +1,5 @@
 """Entries whose id an app chose: far from the clock, or the last one that a stream can have."""
 
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,8 +17,8 @@ from jobs.overview import read_overview
 from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.e2e.processes import ended
 from tests.e2e.test_redis_acl import RULES, WORD, rules_of
-from tests.e2e.test_start import ended
 from tests.e2e.watching import watched
 from tests.integration.browser import Browser
 from tests.integration.steps import change, seed
@@ -211,19 +210,19 @@ async def test_pages_and_commands_show_times_of_chosen_ids(box: Sandbox) -> None
             ["status", "ann", "--json"],
             ["dead", "list"],
         ):
-            code, output = await ended(box, [sys.executable, "-m", "worker", *words])
+            code, output = await ended(box.environment, "customer-sync", *words)
             assert code == 0, output
             assert "Traceback" not in output
 
 
 async def test_doctor_finds_an_inbox_that_is_closed_for_good(box: Sandbox) -> None:
-    doctor = [sys.executable, "-m", "worker", "doctor"]
+    doctor = ["customer-sync", "doctor"]
     async with Redis.from_url(box.redis.url) as redis:
         await redis.xdel(INBOX, await redis.xadd(INBOX, dict(FIELDS.items()), id=LAST))
         with pytest.raises(ResponseError, match="exhausted the last possible ID"):
             await redis.xadd(INBOX, dict(FIELDS.items()))
-        code, output = await ended(box, doctor)
+        code, output = await ended(box.environment, *doctor)
         assert code == 1
         assert f"the last id of the inbox, {LAST}, is ahead of the clock" in output
         await redis.delete(INBOX)
-        assert (await ended(box, doctor))[0] == 0
+        assert (await ended(box.environment, *doctor))[0] == 0

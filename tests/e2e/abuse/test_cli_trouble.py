@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX
-from tests.e2e.processes import environment_with
+from tests.e2e.processes import command_of, ended, environment_with
 from tests.e2e.test_cli import Terminal
 
 ROOT = Path(__file__).parents[3]
@@ -97,15 +97,7 @@ async def test_options_that_are_known_work(
 
 async def test_worker_ends_with_78_for_an_unknown_option(redis_server: EmbeddedRedis) -> None:
     keys = {"AUTUMN_SECRET_KEY": "am_sk_test_x", "STRIPE_API_KEY": "sk_test_x"}
-    process = await asyncio.create_subprocess_exec(
-        "arq",
-        "worker.main.WorkerSettings",
-        cwd=ROOT,
-        env=environment_with({"REDIS_URL": f"{redis_server.url}?foo=bar", **keys}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 78
-    assert "REDIS_URL: foo: unknown option" in output.decode()
-    assert "Traceback" not in output.decode()
+    code, output = await ended({"REDIS_URL": f"{redis_server.url}?foo=bar", **keys}, *command_of("worker"))
+    assert code == 78
+    assert "REDIS_URL: foo: unknown option" in output
+    assert "Traceback" not in output

@@ -1,7 +1,5 @@
 """A key of the dead letters that takes none: letters are kept aside, and nobody waits for them."""
 
-import sys
-
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -12,8 +10,7 @@ from jobs.mailbox import Mailbox
 from jobs.overview import read_overview
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX, World, read_dead
-from tests.e2e.processes import wait_until
-from tests.e2e.test_start import ended
+from tests.e2e.processes import ended, wait_until
 from tests.e2e.watching import watched
 from tests.integration.steps import change, seed
 
@@ -124,7 +121,7 @@ async def test_letters_aside_leave_the_bound_of_memory_in_force(redis: Redis) ->
 
 async def commands(box: Sandbox) -> dict[str, tuple[int | None, str]]:
     words = ("status", "doctor", "dead list")
-    return {each: await ended(box, [sys.executable, "-m", "worker", *each.split()]) for each in words}
+    return {each: await ended(box.environment, "customer-sync", *each.split()) for each in words}
 
 
 @pytest.mark.parametrize("how", ["wrong type", "no id is left"])

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -20,8 +19,7 @@ from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import command_of, free_port, wait_until, worker
-from tests.e2e.test_start import ended
+from tests.e2e.processes import command_of, ended, free_port, wait_until, worker
 from worker.connection import open_redis
 from worker.main import scan_worker_settings
 from worker.ownership import LOOK_SECONDS
@@ -74,7 +72,7 @@ async def test_other_mode_on_the_same_prefix_is_refused(box: Sandbox) -> None:
         pass
     for words in (command_of("worker"), command_of("scanner")):
         live = {"AUTUMN_SECRET_KEY": "am_sk_live_x", "STRIPE_API_KEY": "sk_live_x"}
-        code, output = await ended(box, words, **live)
+        code, output = await ended(box.environment | live, *words)
         assert code == 78, output
         assert (
             "KEY_PREFIX: customer-sync belongs to a deployment in test mode, and these keys are for live mode" in output
@@ -87,7 +85,7 @@ async def test_other_stripe_account_on_the_same_prefix_is_refused(box: Sandbox) 
         pass
     own = box.stripe.account.id
     box.stripe.account.id = "acct_another"
-    code, output = await ended(box, command_of("worker"))
+    code, output = await ended(box.environment, *command_of("worker"))
     assert code == 78, output
     assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in output
     assert own not in output
@@ -105,7 +103,7 @@ async def test_new_key_of_the_same_account_is_no_mismatch(box: Sandbox) -> None:
 
 async def test_second_prefix_on_the_same_inbox_is_refused(box: Sandbox) -> None:
     async with worker(box.environment):
-        code, output = await ended(box, command_of("worker"), KEY_PREFIX=OTHER)
+        code, output = await ended(box.environment | {"KEY_PREFIX": OTHER}, *command_of("worker"))
     assert code == 78, output
     assert (
         f"INBOX_STREAM: {INBOX} is read by the deployment with KEY_PREFIX={PREFIX}, and this one has {OTHER}" in output
@@ -121,7 +119,7 @@ async def test_restricted_key_of_another_account_is_refused(box: Sandbox) -> Non
     async with worker(box.environment | restricted) as running:
         assert not any("account_unknown" in line for line in running.log)
     box.stripe.account.id = "acct_another"
-    code, output = await ended(box, command_of("worker"), **restricted)
+    code, output = await ended(box.environment | restricted, *command_of("worker"))
     assert code == 78, output
     assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in output
     assert "acct_another" not in output
@@ -192,7 +190,7 @@ async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: S
         pass
     unknown = {"STRIPE_API_KEY": "sk_test_wrong", "AUTUMN_SECRET_KEY": "am_sk_test_another"}
     for words in (command_of("worker"), command_of("scanner")):
-        code, output = await ended(box, words, **unknown)
+        code, output = await ended(box.environment | unknown, *words)
         assert code == 78, output
         assert "Stripe does not tell the account of this one's" in output
         assert "Let the key read its account" in output
@@ -268,7 +266,7 @@ async def test_prefix_with_unknown_account_is_not_taken_over(box: Sandbox) -> No
         pass
     box.stripe.key, box.autumn.key = "sk_test_another", "am_sk_test_another"
     keys = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
-    code, output = await ended(box, command_of("worker"), **keys)
+    code, output = await ended(box.environment | keys, *command_of("worker"))
     assert code == 78, output
     assert "belongs to a deployment in test mode whose Stripe account is not known" in output
     assert "another" not in output
@@ -279,7 +277,7 @@ async def test_prefix_with_unknown_account_is_not_taken_over(box: Sandbox) -> No
 async def test_prefix_whose_key_is_the_inbox_of_another_deployment_is_refused(box: Sandbox) -> None:
     async with worker(box.environment | {"INBOX_STREAM": f"{OTHER}:dead"}):
         pass
-    code, output = await ended(box, command_of("worker"), KEY_PREFIX=OTHER)
+    code, output = await ended(box.environment | {"KEY_PREFIX": OTHER}, *command_of("worker"))
     assert code == 78, output
     assert f"KEY_PREFIX: {OTHER} has a key {OTHER}:dead, which another deployment reads as its inbox" in output
 
@@ -288,7 +286,7 @@ async def test_prefix_whose_key_is_the_inbox_of_another_deployment_is_refused(bo
 async def test_inbox_that_is_a_key_of_another_deployment_is_refused(box: Sandbox, inbox: str) -> None:
     async with worker(box.environment | {"KEY_PREFIX": OTHER, "INBOX_STREAM": "other-inbox"}):
         pass
-    code, output = await ended(box, command_of("worker"), INBOX_STREAM=inbox)
+    code, output = await ended(box.environment | {"INBOX_STREAM": inbox}, *command_of("worker"))
     assert code == 78, output
     assert f"INBOX_STREAM: {inbox} is a key of the deployment with KEY_PREFIX={OTHER}" in output
     assert f"this one has {PREFIX}" in output
@@ -325,5 +323,5 @@ async def test_deployment_moves_after_deleting_the_keys_named_in_the_error(box: 
         await redis.delete(f"{PREFIX}:owner", f"{INBOX}:reader")
     box.stripe.account.id = "acct_another"
     async with worker(box.environment):
-        code, _ = await ended(box, [sys.executable, "-m", "worker", "status"])
+        code, _ = await ended(box.environment, "customer-sync", "status")
         assert code == 0

@@ -9,9 +9,8 @@ import os
 import random
 import shlex
 import signal
-import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.e2e.forked import Forked
+
 ROOT: Final = Path(__file__).parents[2]
 STOP_SECONDS: Final = 300.0
 READY_SECONDS: Final = 600.0
 """Guards against hanging, and so long that a busy machine never meets them."""
 RESTART_SECONDS: Final = (0.2, 0.8)
-_LONGEST_LINE: Final = 2**20
 # A shell in whose process group the workers are: the end of its input is the end of us, and then of all of them.
 _OUTLIVE_NOBODY: Final = "read -r _; kill -9 -$$"
 
@@ -49,7 +49,7 @@ class Slot:
 
     number: int
     log: Path
-    process: Process | None = None
+    process: Forked | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     ended_early: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -124,8 +124,7 @@ async def fleet(
     """Keep `workers` of them running for the length of the block; their logs are in `folder`."""
     running = Fleet([Slot(number, folder / f"worker-{number}.log") for number in range(workers)])
     guard = await asyncio.create_subprocess_exec("/bin/sh", "-c", _OUTLIVE_NOBODY, stdin=PIPE, process_group=0)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    full = {"PATH": path, "HOME": os.environ.get("HOME", ""), "PYTHONPATH": str(ROOT), **environment}
+    full = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", ""), **environment}
     keepers = [
         asyncio.create_task(_keep(running, slot, command, full, guard.pid, rng.random())) for slot in running.slots
     ]
@@ -150,16 +149,7 @@ async def _keep(
     while not running.ending:
         slot.ready.clear()
         # In a folder of its own, so that no .env of this checkout has a say.
-        slot.process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environment,
-            cwd=slot.log.parent,
-            stdin=DEVNULL,
-            stdout=DEVNULL,
-            stderr=PIPE,
-            limit=_LONGEST_LINE,
-            process_group=group,
-        )
+        slot.process = await Forked.start(*command, folder=slot.log.parent, environment=environment, group=group)
         running.starts += 1
         try:
             await _read(running, slot, slot.process)
@@ -171,12 +161,12 @@ async def _keep(
         await asyncio.sleep(least + chance * (most - least))
 
 
-async def _read(running: Fleet, slot: Slot, process: Process) -> None:
+async def _read(running: Fleet, slot: Slot, process: Forked) -> None:
     """Write its lines to the log, and count what it says."""
-    assert process.stderr is not None
+    assert process.stdout is not None
     with slot.log.open("ab") as log:
         log.write(f"--- {time.time():.3f} process {process.pid}\n".encode())
-        async for line in process.stderr:
+        async for line in process.stdout:
             log.write(line)
             log.flush()
             event = _event(line)

@@ -21,6 +21,7 @@ from typing import Final, Self
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["worker.cli", "arq.cli", "worker.main"])
+_LONGEST_LINE: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,17 @@ class Forked:
         environment: Mapping[str, str],
         keyboard: str = os.devnull,
         outputs: tuple[str, str] | None = None,
+        group: int | None = None,
     ) -> Self:
         """Start an installed script with arguments.
 
         `environment` is all that it has of one. `keyboard` is the file or terminal that standard input comes from.
-        `outputs` are the files of its output and its errors; without them both are read from `stdout`.
+        `outputs` are the files of its output and its errors; without them both are read from `stdout`. `group` is the
+        process group that it joins.
         """
         reader, writer = _CONTEXT.Pipe(duplex=False) if outputs is None else (None, None)
         process = _CONTEXT.Process(
-            target=_run, args=(command, str(folder), dict(environment), keyboard, outputs or writer)
+            target=_run, args=(command, str(folder), dict(environment), keyboard, outputs or writer, group)
         )
         process.start()
         assert process.pid is not None
@@ -91,7 +94,7 @@ async def _end_of(process: ForkServerProcess) -> int:
 
 
 async def _lines(pipe: Connection) -> asyncio.StreamReader:
-    lines = asyncio.StreamReader()
+    lines = asyncio.StreamReader(limit=_LONGEST_LINE)
     with pipe:
         file = os.fdopen(os.dup(pipe.fileno()), "rb", buffering=0)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), file)
@@ -104,7 +107,10 @@ def _run(
     environment: dict[str, str],
     keyboard: str,
     outputs: tuple[str, str] | Connection,
+    group: int | None,
 ) -> None:
+    if group is not None:
+        os.setpgid(0, group)
     os.environ.clear()
     os.environ.update(environment)
     _replace(0, os.open(keyboard, os.O_RDONLY))

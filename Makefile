@@ -34,7 +34,7 @@ INSTALL_WITH_PIP = echo "uv could not install them: pip does, which takes a minu
   && $(PIP) --no-deps --no-compile --require-hashes -r requirements-dev.txt \
   && $(PIP) --no-deps --no-build-isolation --editable .
 
-WARM := arq.cli, worker.main, worker.startup, sandbox.demo, pytest, hypothesis, playwright.async_api
+WARM := arq.cli, worker.main, worker.startup, worker.backstage, worker.web, sandbox.demo, pytest, hypothesis, playwright.async_api
 
 $(READY): requirements-dev.txt requirements-uv.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)"; exit 1; }

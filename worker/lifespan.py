@@ -26,7 +26,6 @@ from jobs.scan import ScanDoors
 from jobs.scan_record import ScanRecord
 from jobs.stripe_gateway import StripeGateway, Turn, open_stripe
 from jobs.watch import NOBODY, Watch
-from worker.backstage import pages_of
 from worker.intake import take_in
 from worker.loops import Loops
 from worker.metrics import Metrics
@@ -38,7 +37,6 @@ from worker.shared_state import SharedStateReader
 from worker.supervise import Supervisor
 from worker.traces import tracing
 from worker.watchdog import CANARY_SECONDS, Watchdog
-from worker.web import make_app, serving
 
 log = structlog.get_logger(__name__)
 
@@ -145,6 +143,10 @@ async def showing(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
+            # A worker that shows nothing starts without the templates and the web server, a tenth of all its imports.
+            from worker.backstage import pages_of  # noqa: PLC0415 - see above
+            from worker.web import make_app, serving  # noqa: PLC0415 - see above
+
             pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
             app = make_app(pulse, shared.look, metrics, add_more=pages)
             await stack.enter_async_context(serving(app, settings.port))

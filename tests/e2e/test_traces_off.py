@@ -85,10 +85,10 @@ async def test_a_collector_that_refuses_is_said_with_its_status_and_so_is_that_i
     ],
     ids=["unset", "disabled", "no-exporter"],
 )
-async def test_without_traces_nothing_of_opentelemetry_is_imported(
+async def test_a_worker_without_traces_and_without_a_page_imports_neither(
     box: Sandbox, redis: Redis, variables: dict[str, str]
 ) -> None:
-    assert "opentelemetry" not in await imported(box, redis, variables)
+    assert not {"opentelemetry", "jinja2"} & await imported(box, redis, variables)
 
 
 async def test_with_traces_it_is(box: Sandbox, redis: Redis, collector: Collector) -> None:

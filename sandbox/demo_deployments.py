@@ -56,7 +56,7 @@ def make_deployments(seed: int) -> tuple[Deployment, ...]:
     shared = everyday.customers[SHARED_NUMBER].stripe[0].id
     main = everyday + make_links(shared) + make_receipts("mirror")
     return (
-        Deployment("mirror", main, "customer-updates", "customer-sync", calls_per_second=15, in_flight=4),
+        Deployment("mirror", main, "customer-updates", "customer-sync", calls_per_second=12, in_flight=4),
         _small("open"),
         _small("recover"),
     )

@@ -75,7 +75,7 @@ async def deployed(deployment: Deployment, running: Sandbox, redis: Redis, folde
 
 
 async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed]) -> None:
-    """Send each entry at its time, until all have ended, the time is over or a worker is gone, and webhooks came in."""
+    """Send each entry at its time, until all have ended, the time is over or a worker is gone."""
     started = time.monotonic()
     time_out = max(each.deployment.traffic.entries[-1].at_seconds for each in fleet) + TIME_OUT_SECONDS
     with view.shown():
@@ -88,12 +88,13 @@ async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed])
             if all(each.progress.is_over for each in fleet) or seconds > time_out:
                 break
             await asyncio.sleep(TURN_SECONDS)
+
+
+async def stop(running: Sandbox, fleet: Sequence[Deployed]) -> list[int]:
+    """Ask all workers to stop, wait for the last webhooks to reach Autumn, and return the workers' exit codes."""
+    exit_codes = await asyncio.gather(*(each.worker.stop() for each in fleet))
     await running.stripe.webhooks.settled()
-
-
-async def stop(fleet: Sequence[Deployed]) -> list[int]:
-    """Ask all workers to stop, and give their exit codes."""
-    return await asyncio.gather(*(each.worker.stop() for each in fleet))
+    return exit_codes
 
 
 def _moment(running: Sandbox, fleet: Sequence[Deployed], seconds: float) -> Moment:

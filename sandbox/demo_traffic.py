@@ -11,16 +11,16 @@ from typing import Final
 
 from sandbox.demo_world import APPLIED, DUPLICATE, Changes, Entry, InStripe, Planted, Profile, Traffic, entry_of
 
-LINKED: Final = 28
-LINK_LOST: Final = 3
+LINKED: Final = 12
+LINK_LOST: Final = 2
 """Customers that Stripe knows to be Autumn's, and Autumn does not."""
-NEW: Final = 6
+NEW: Final = 3
 STRANGERS: Final = 2
-FURTHER: Final = 121
+FURTHER: Final = 91
 BURST: Final = 100
 DUPLICATES: Final = 8
-FIRST_SECONDS: Final = 2.0
-TRAFFIC_SECONDS: Final = 3.0
+FIRST_SECONDS: Final = 1.0
+TRAFFIC_SECONDS: Final = 2.0
 BURST_AT_SECONDS: Final = 1.0
 BURST_SECONDS: Final = 0.5
 

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from sandbox.autumn import AutumnSimulator
 from sandbox.demo_comparison import Difference
-from sandbox.demo_deployments import all_traffic, make_deployments
+from sandbox.demo_deployments import Deployment, all_traffic, make_deployments
 from sandbox.demo_judge import Verdict
 from sandbox.demo_report import final_tables
 from sandbox.demo_run import Deployed, deployed, plant, send_and_wait, stop
@@ -46,7 +46,7 @@ def main() -> int:
     in_use = False
     try:
         console = Console()
-        code = asyncio.run(_until_asked_to_end(run_demo(console, View(console), folder)))
+        code = asyncio.run(_until_asked_to_end(run_demo(console, View(console), folder, make_deployments(SEED))))
         # Whoever was shown the log's path may want to read it.
         in_use = code == 1
         return code
@@ -78,10 +78,9 @@ async def _until_asked_to_end(work: Coroutine[Any, Any, int]) -> int:
         return 128 + asked[0]
 
 
-async def run_demo(console: Console, view: View, folder: Path) -> int:
+async def run_demo(console: Console, view: View, folder: Path, deployments: Sequence[Deployment]) -> int:
     """Run it with the workers' logs in `folder`; the exit code. What moves is shown in `view`, the rest printed."""
     started = time.monotonic()
-    deployments = make_deployments(SEED)
     traffic = all_traffic(deployments)
     console.print(
         f"{len(traffic.customers)} customers, {len(traffic.payments)} payments and {len(traffic.entries)} events: "

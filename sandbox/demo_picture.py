@@ -15,7 +15,8 @@ from typing import Final
 
 from rich.console import Console
 
-from sandbox.demo import run_demo
+from sandbox.demo import SEED, run_demo
+from sandbox.demo_deployments import make_deployments
 from sandbox.demo_view import Moment, View, draw
 from sandbox.demo_worker import ROOT
 
@@ -48,7 +49,7 @@ def main() -> int:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print("$ make run", highlight=False)
     with tempfile.TemporaryDirectory(prefix="sandbox-demo-") as folder:
-        code = asyncio.run(run_demo(console, _OneMoment(console), Path(folder)))
+        code = asyncio.run(run_demo(console, _OneMoment(console), Path(folder), make_deployments(SEED)))
     if code == 0:
         PICTURE.write_text(_without_web_fonts(console.export_svg(title="make run")), encoding="utf-8")
     return code

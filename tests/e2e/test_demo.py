@@ -3,6 +3,8 @@
 And as it has to fail: while it runs, somebody does to its world what the worker may not do.
 """
 
+import asyncio
+import io
 import os
 import re
 import signal
@@ -11,11 +13,18 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import psutil
+from rich.console import Console
+
+from sandbox.demo import SEED, run_demo
+from sandbox.demo_deployments import Deployment, make_deployments
+from sandbox.demo_view import Moment, View
+from sandbox.demo_world import InStripe, Traffic
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "sandbox.demo"]
@@ -71,7 +80,8 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
 
 
 def workers_of(started: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in started if "STRIPE_API_BASE" in process.environ()]
+    alive = (process for process in started if process.status() != psutil.STATUS_ZOMBIE)
+    return [process for process in alive if "STRIPE_API_BASE" in process.environ()]
 
 
 def write_to_stripe(started: list[psutil.Process], path: str, **fields: str) -> None:
@@ -85,23 +95,49 @@ def write_to_stripe(started: list[psutil.Process], path: str, **fields: str) -> 
         assert answer.status == 200
 
 
-def test_the_demo_fails_where_somebody_else_wrote_to_stripe(tmp_path: Path) -> None:
-    with running_demo(tmp_path) as (demo, started):
-        write_to_stripe(started, "/v1/customers/cus_sandboxother0", description="seen")
-        write_to_stripe(
-            started, "/v1/payment_intents/pi_cus_open_goes_on_1", receipt_email="another.address@example.com"
-        )
+class Begun(View):
+    """Tells when the workers have been started."""
 
-        shown, errors = demo.communicate(timeout=60)
-    assert (demo.returncode, errors) == (1, ""), shown
-    assert "cus_sandboxother0: was written to by somebody else, and the traffic is not about it\n" in shown
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.begun = asyncio.Event()
+
+    def show(self, moment: Moment) -> None:
+        super().show(moment)
+        self.begun.set()
+
+
+def one_small_deployment() -> Deployment:
+    """The one with receipts for open payments, at a higher rate, and a Stripe customer of somebody else."""
+    small = next(each for each in make_deployments(SEED) if each.receipts == "open")
+    stranger = Traffic((), (), {}, strangers=(InStripe("cus_somebody_else"),))
+    return replace(small, traffic=small.traffic + stranger, calls_per_second=20)
+
+
+async def test_the_demo_fails_where_somebody_else_wrote_to_stripe(tmp_path: Path) -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=100)
+    view = Begun(console)
+    demo = asyncio.create_task(run_demo(console, view, tmp_path, [one_small_deployment()]))
+    begun = asyncio.create_task(view.begun.wait())
+    await asyncio.wait([demo, begun], return_when=asyncio.FIRST_COMPLETED)
+    for path, fields in (
+        ("/v1/customers/cus_somebody_else", {"description": "seen"}),
+        ("/v1/payment_intents/pi_cus_open_goes_on_1", {"receipt_email": "another.address@example.com"}),
+    ):
+        await asyncio.to_thread(write_to_stripe, psutil.Process().children(), path, **fields)
+
+    exit_code = await demo
+    shown = output.getvalue()
+    assert exit_code == 1, shown
+    assert "cus_somebody_else: was written to by somebody else, and the traffic is not about it\n" in shown
     assert (
         "pi_cus_open_goes_on_1: open, with the app's own address, has the address 'another.address@example.com', "
         "should be 'apps.own.address@example.com'\n"
     ) in shown
     assert re.search(r"touched what it should not +2\b", shown)
     # The address is told twice: as what it is in the end, and as what it was given.
-    assert shown.splitlines()[-1] == "NOT in sync: 4 differences"
+    assert "\nNOT in sync: 4 differences\n" in shown
 
 
 def test_the_demo_fails_where_a_worker_was_killed(tmp_path: Path) -> None:

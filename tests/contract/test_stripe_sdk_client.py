@@ -18,6 +18,7 @@ import stripe
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
+from sandbox.stripe_requests import ENDPOINTS
 from tests.e2e.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
@@ -31,6 +32,26 @@ VALUES: Final[dict[str, tuple[Any, Any, Any]]] = {
     "metadata": ({"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {}),
 }
 """For each field of a customer: the first value, the second, and the one after it was cleared."""
+
+PAID: Final = {"amount": 500, "currency": "usd"}
+SDK_CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "customers.create": ("customers.create", {}),
+    "customers.list": ("customers.list", {}),
+    "customers.search": ("customers.search", {"query": "name:'Ann'"}),
+    "customers.retrieve": ("customers.retrieve", {}),
+    "customers.update": ("customers.update", {"name": "Bea"}),
+    "customers.delete": ("customers.delete", {}),
+    "payment_intents.create": ("payment_intents.create", PAID),
+    "payment_intents.list": ("payment_intents.list", {}),
+    "payment_intents.retrieve": ("payment_intents.retrieve", {}),
+    "payment_intents.update": ("payment_intents.update", {"receipt_email": "ann@example.com"}),
+    "charges.list": ("charges.list", {}),
+    "charges.retrieve": ("charges.retrieve", {}),
+    "subscriptions.list": ("subscriptions.list", {}),
+    "subscription_schedules.list": ("subscription_schedules.list", {}),
+    "account.retrieve": ("accounts.retrieve_current", {}),
+}
+"""The SDK's method for each endpoint of the simulator, and its parameters without the id."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +228,44 @@ async def test_charges_are_listed_and_retrieved(api: Api, simulator: StripeSimul
     assert (retrieved.payment_intent, retrieved.paid) == (intents[0]["id"], True)
     with pytest.raises(stripe.InvalidRequestError, match="No such charge: 'ch_none'"):
         await api.call("charges.retrieve", "ch_none")
+
+
+async def test_each_endpoint_answers_its_method_of_the_sdk(api: Api, simulator: StripeSimulator) -> None:
+    intent = simulator.seed_payment_intent(status="succeeded")
+    ids = {
+        "customers": simulator.seed_customer(name="Ann")["id"],
+        "payment_intents": intent["id"],
+        "charges": intent["latest_charge"],
+    }
+    for endpoint in ENDPOINTS:
+        method, params = SDK_CALLS[endpoint.name]
+        target = [ids[method.partition(".")[0]]] if "{id}" in endpoint.path else []
+        await api.call(method, *target, params)
+
+    assert [(call.endpoint, call.status) for call in simulator.calls] == [(each.name, 200) for each in ENDPOINTS]
+    assert SDK_CALLS.keys() == {endpoint.name for endpoint in ENDPOINTS}
+
+
+@pytest.mark.parametrize(
+    ("resource", "filters"),
+    [("subscriptions", {"status": "all"}), ("subscription_schedules", {"scheduled": True})],
+)
+async def test_subscriptions_and_their_schedules_are_listed(
+    api: Api, simulator: StripeSimulator, resource: str, filters: dict[str, Any]
+) -> None:
+    ann = simulator.seed_customer()["id"]
+    for params in ({}, {"customer": ann, "limit": 100, **filters}):
+        listed = await api.call(f"{resource}.list", params)
+        assert (listed.object, listed.url, listed.has_more) == ("list", f"/v1/{resource}", False)
+        assert await api.walked(listed) == []
+    with pytest.raises(stripe.InvalidRequestError, match="No such customer: 'cus_none'"):
+        await api.call(f"{resource}.list", {"customer": "cus_none"})
+
+
+async def test_the_account_of_the_key_is_retrieved(api: Api, simulator: StripeSimulator) -> None:
+    account = await api.call("accounts.retrieve_current")
+    assert isinstance(account, stripe.Account)
+    assert (account.id, account.country, account.default_currency) == (simulator.account.id, "US", "usd")
 
 
 @pytest.mark.parametrize("name", ["update", "retrieve", "delete"])

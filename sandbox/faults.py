@@ -7,6 +7,7 @@ from service to service, so the simulator hands in how it refuses.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
@@ -21,7 +22,10 @@ Misdirect = Callable[[web.StreamResponse], web.StreamResponse]
 
 @dataclass
 class Fault:
-    """One way to go wrong. `route` is a part of "METHOD /path"; `times` None means until it is cleared."""
+    """One way to go wrong. `route` is a part of "METHOD /path"; `times` None means until it is cleared.
+
+    A request that hangs is served after `seconds`, or when `Switches.release` is called.
+    """
 
     kind: Kind
     route: str = ""
@@ -40,6 +44,7 @@ class Switches:
     fired: dict[str, int] = field(default_factory=dict)
     misdirect: Misdirect | None = None
     """Returns an answer about another object; None if the service cannot give one."""
+    _released: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
 
     def add(self, fault: Fault) -> None:
         """Switch a fault on. Raises: ValueError for a kind that the service does not have."""
@@ -51,6 +56,11 @@ class Switches:
         """Switch all faults off and answer at once again."""
         self.faults.clear()
         self.latency_seconds = 0.0
+
+    def release(self) -> None:
+        """Serve each request that hangs now. Those that will hang later are not released."""
+        self._released.set()
+        self._released = asyncio.Event()
 
     def pick(self, request: web.Request) -> Fault | None:
         """The fault this request meets, if any; counts it."""
@@ -74,7 +84,8 @@ class Switches:
         if fault is None:
             return await handler(request)
         if fault.kind == "hang":
-            await asyncio.sleep(fault.seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._released.wait(), fault.seconds)
             return await handler(request)
         if fault.kind == "lost":
             await handler(request)

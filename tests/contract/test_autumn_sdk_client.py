@@ -28,6 +28,9 @@ Call = Callable[..., Awaitable[Any]]
 
 AT_ONCE = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 10_000), retry_connection_errors=True)
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
+READ_MILLISECONDS = 2000
+"""How long a client waits for an answer that does not come. It begins to wait after it has sent the request."""
+FOR_EVER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -335,11 +338,16 @@ async def test_a_connection_that_is_cut_is_an_error(service: Service, kind: Any)
 
 
 async def test_a_time_out_does_not_mean_that_nothing_was_written(service: Service) -> None:
+    switches = service.autumn.switches
     service.autumn.seed("ann")
-    service.autumn.switches.add(Fault("hang", times=1, seconds=0.3))
+    switches.add(Fault("hang", times=1, seconds=FOR_EVER_SECONDS))
 
-    with pytest.raises(httpx.TimeoutException):
-        await service.call("update", customer_id="ann", name="Ann", timeout_ms=100)
+    with pytest.raises(httpx.ReadTimeout):
+        await service.call("update", customer_id="ann", name="Ann", timeout_ms=READ_MILLISECONDS)
+    assert switches.fired == {"hang": 1}
+    assert (await service.call("get", customer_id="ann")).name is None
+
+    switches.release()
 
     async def written() -> bool:
         return bool((await service.call("get", customer_id="ann")).name == "Ann")

@@ -22,6 +22,9 @@ from sandbox.stripe_requests import ENDPOINTS
 from tests.e2e.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
+READ_SECONDS: Final = 2.0
+"""How long a client waits for an answer that does not come. It begins to wait after it has sent the request."""
+FOR_EVER_SECONDS: Final = 3600.0
 VALUES: Final[dict[str, tuple[Any, Any, Any]]] = {
     "name": ("Ann", "Bea", None),
     "email": ("ann@example.com", "bea@example.com", None),
@@ -92,7 +95,7 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
 
         def connect(key: str = simulator.key, *, timeout: float = 80, retries: int = 0) -> Api:
             http = (
-                stripe.AIOHTTPClient(session=session, timeout=aiohttp.ClientTimeout(total=timeout))
+                stripe.AIOHTTPClient(session=session, timeout=aiohttp.ClientTimeout(sock_read=timeout))
                 if is_async
                 else stripe.RequestsClient(timeout=timeout)
             )
@@ -364,9 +367,13 @@ async def test_a_cut_connection_is_a_connection_error(api: Api, simulator: Strip
 
 async def test_a_time_out_is_a_connection_error_and_the_write_may_follow(service: Service) -> None:
     simulator = service.simulator
-    simulator.switches.add(Fault("hang", seconds=0.4, times=1))
+    simulator.switches.add(Fault("hang", seconds=FOR_EVER_SECONDS, times=1))
     with pytest.raises(stripe.APIConnectionError):
-        await service.connect(timeout=0.1).call("customers.create", {"name": "Ann"})
+        await service.connect(timeout=READ_SECONDS).call("customers.create", {"name": "Ann"})
+    assert simulator.switches.fired == {"hang": 1}
+    assert not simulator.customers
+
+    simulator.switches.release()
 
     async def written() -> bool:
         return len(simulator.customers) == 1

@@ -4,6 +4,7 @@ All other tests learn from the simulator how Autumn behaves, so here it is held 
 """
 
 import json
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -15,6 +16,7 @@ from tests.contract import facts
 from tests.contract.facts import Fact, base_of, exchange_of, proven
 from tests.contract.replay import replay
 
+README: Final = Path(__file__).parents[2] / "README.md"
 TABLE: Final = facts.read()
 REPLAYED: Final = [fact for fact in TABLE.values() if fact.replayed]
 EXCHANGES: Final = 171
@@ -42,6 +44,11 @@ def test_every_exchange_is_replayed_or_left_out_for_a_reason() -> None:
     assert TABLE.keys() >= facts.LEFT_OUT.keys()
     assert len(REPLAYED) == EXCHANGES - len(facts.LEFT_OUT)
     assert all(facts.LEFT_OUT.values())
+
+
+def test_readme_counts_the_exchanges_of_the_table() -> None:
+    counts = f"{len(TABLE)} recorded, {len(REPLAYED)} replayed, {len(facts.LEFT_OUT)} left out for the reasons in"
+    assert counts in " ".join(README.read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize("fact", REPLAYED, ids=lambda fact: fact.name)

@@ -18,7 +18,7 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import its_disk_fails, its_disk_works, wait_until, worker
+from tests.e2e.processes import command_of, its_disk_fails, its_disk_works, wait_until, worker
 from tests.e2e.watching import Watched, watched
 from worker.health import OUTAGE_SECONDS
 from worker.web import CONNECTIONS_AT_MOST
@@ -210,9 +210,11 @@ async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: 
 
 
 async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_none(box: Sandbox, redis: Redis) -> None:
-    async with watched(box.environment | {"OPERATOR_PASSWORD": "a long password"}) as one, AsyncExitStack() as stack:
+    environment = box.environment | {"OPERATOR_PASSWORD": "a long password"}
+    # The shell sets the limit, because psutil can do that on Linux only.
+    few_files = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *command_of("worker")]
+    async with watched(environment, command=few_files) as one, AsyncExitStack() as stack:
         process = psutil.Process(one.running.pid)
-        process.rlimit(psutil.RLIMIT_NOFILE, (256, 256))
         port = int(one.url.rpartition(":")[2])
         for number in range(400):
             _, writer = await asyncio.open_connection("127.0.0.1", port)

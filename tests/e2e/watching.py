@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,14 +50,16 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(environment: Mapping[str, str], process_type: str = "worker") -> AsyncIterator[Watched]:
-    """A process of the Procfile that shows itself on a free port, and answers there."""
+async def watched(
+    environment: Mapping[str, str], process_type: str = "worker", *, command: Sequence[str] = ()
+) -> AsyncIterator[Watched]:
+    """A process of the Procfile, or of `command`, that shows itself on a free port and answers there."""
     port = free_port()
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
     # A connection for each request, as different askers have.
     connector = aiohttp.TCPConnector(force_close=True)
     async with (
-        worker({**environment, "PORT": str(port)}, process_type) as running,
+        worker({**environment, "PORT": str(port)}, process_type, command=command) as running,
         aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
     ):
         one = Watched(running, f"http://127.0.0.1:{port}", http)

@@ -15,6 +15,9 @@ from tests.e2e.test_cli import Terminal
 ROOT = Path(__file__).parents[3]
 COMMANDS = ["status", "status nobody", "status --json", "doctor", "--help"]
 EX_IOERR = 74
+NEEDS_DEV_FULL = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no /dev/full, a device that is always full (Linux has it)"
+)
 
 
 async def run_in_shell(line: str, redis_url: str, folder: Path) -> tuple[int, str]:
@@ -32,7 +35,7 @@ async def run_in_shell(line: str, redis_url: str, folder: Path) -> tuple[int, st
     return process.returncode, errors.decode()
 
 
-@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("output", [">&-", pytest.param(">/dev/full", marks=NEEDS_DEV_FULL)])
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_output_that_takes_nothing_ends_with_a_sentence(
     redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, command: str, output: str

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_files_and_functions_stay_small_and_modules_say_why_they_exist(path: Pat
 def test_the_event_schema_in_the_docs_is_the_model() -> None:
     written = json.loads((ROOT / "docs" / "customer-update.schema.json").read_text(encoding="utf-8"))
     assert written == event_schema(), "run: make schema"
+
+
+def test_readme_names_the_tested_pythons_of_the_classifiers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    classified = [each.rpartition(" ")[2] for each in project["classifiers"] if "Python :: 3." in each]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    (named,) = re.findall(r"The tested Pythons are ([\d., and]+\d)\.", readme)
+    assert re.findall(r"\d\.\d+", named) == classified
 
 
 def test_nothing_names_a_package_registry_or_a_path_of_one_machine() -> None:

@@ -1,7 +1,7 @@
 """Chromium without a window, driven by Playwright. No test and no page of ours belongs in here."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -61,6 +61,17 @@ async def open_page(
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     await context.close()
+
+
+async def sticking_out(page: Page, widths: Iterable[int]) -> dict[int, int]:
+    """Return how wide the page is at each of these window widths that it does not fit into, in CSS pixels."""
+    wide = {}
+    for width in widths:
+        await page.set_viewport_size({"width": width, "height": 800})
+        needed: int = await page.evaluate("document.documentElement.scrollWidth")
+        if needed > width:
+            wide[width] = needed
+    return wide
 
 
 async def accessible(page: Page) -> list[tuple[str, str]]:

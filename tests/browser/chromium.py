@@ -9,9 +9,32 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from tests.tools import CHROMIUM
 
+OFF_BY_PLAYWRIGHT: Final = (
+    "AimEnabled",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "TcpPortRandomizationWin",
+    "ThirdPartyStoragePartitioning",
+    "msEdgeUpdateLaunchServicesPreferredVersion",
+    "msForceBrowserSignIn",
+)
+"""The features that Playwright turns off. Chromium heeds only the last list of them, so ours repeats these."""
+OFF_BY_US: Final = ("SpareRendererForSitePerProcess", "WebUIOmniboxAimPopup", "WebUIOmniboxPopup")
+"""Features that start processes for each window and show nothing of a page: they took half of a page's time."""
+DISABLE_FEATURES: Final = "--disable-features="
 SWITCHES: Final = (
     "--disable-background-networking",
     "--disable-component-update",
+    DISABLE_FEATURES + ",".join((*OFF_BY_PLAYWRIGHT, *OFF_BY_US)),
     "--disable-gpu",
     "--disable-quic",
     "--disable-sync",

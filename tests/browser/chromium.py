@@ -57,8 +57,8 @@ async def running_chromium() -> AsyncIterator[Browser]:
             chromium_sandbox=os.geteuid() != 0,
             timeout=WAIT_MS,
         )
-        yield browser
-        await browser.close()
+        async with browser:
+            yield browser
 
 
 @asynccontextmanager
@@ -73,17 +73,17 @@ async def open_page(
     context = await browser.new_context(
         viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme="light", **options
     )
-    context.set_default_timeout(WAIT_MS)
-    page = await context.new_page()
+    async with context:
+        context.set_default_timeout(WAIT_MS)
+        page = await context.new_page()
 
-    def note(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            problems.append(f"{message.text} {message.location.get('url', '')}")
+        def note(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"}:
+                problems.append(f"{message.text} {message.location.get('url', '')}")
 
-    page.on("console", note)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    await context.close()
+        page.on("console", note)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        yield page
 
 
 async def sticking_out(page: Page, widths: Iterable[int]) -> dict[int, int]:

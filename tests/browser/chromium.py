@@ -1,7 +1,7 @@
 """Chromium without a window, driven by Playwright. No test and no page of ours belongs in here."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -9,9 +9,32 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from tests.tools import CHROMIUM
 
+OFF_BY_PLAYWRIGHT: Final = (
+    "AimEnabled",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "TcpPortRandomizationWin",
+    "ThirdPartyStoragePartitioning",
+    "msEdgeUpdateLaunchServicesPreferredVersion",
+    "msForceBrowserSignIn",
+)
+"""The features that Playwright turns off. Chromium heeds only the last list of them, so ours repeats these."""
+OFF_BY_US: Final = ("SpareRendererForSitePerProcess", "WebUIOmniboxAimPopup", "WebUIOmniboxPopup")
+"""Features that start processes for each window and show nothing of a page: they took half of a page's time."""
+DISABLE_FEATURES: Final = "--disable-features="
 SWITCHES: Final = (
     "--disable-background-networking",
     "--disable-component-update",
+    DISABLE_FEATURES + ",".join((*OFF_BY_PLAYWRIGHT, *OFF_BY_US)),
     "--disable-gpu",
     "--disable-quic",
     "--disable-sync",
@@ -34,8 +57,8 @@ async def running_chromium() -> AsyncIterator[Browser]:
             chromium_sandbox=os.geteuid() != 0,
             timeout=WAIT_MS,
         )
-        yield browser
-        await browser.close()
+        async with browser:
+            yield browser
 
 
 @asynccontextmanager
@@ -50,17 +73,28 @@ async def open_page(
     context = await browser.new_context(
         viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme="light", **options
     )
-    context.set_default_timeout(WAIT_MS)
-    page = await context.new_page()
+    async with context:
+        context.set_default_timeout(WAIT_MS)
+        page = await context.new_page()
 
-    def note(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            problems.append(f"{message.text} {message.location.get('url', '')}")
+        def note(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"}:
+                problems.append(f"{message.text} {message.location.get('url', '')}")
 
-    page.on("console", note)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    await context.close()
+        page.on("console", note)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        yield page
+
+
+async def sticking_out(page: Page, widths: Iterable[int]) -> dict[int, int]:
+    """Return how wide the page is at each of these window widths that it does not fit into, in CSS pixels."""
+    wide = {}
+    for width in widths:
+        await page.set_viewport_size({"width": width, "height": 800})
+        needed: int = await page.evaluate("document.documentElement.scrollWidth")
+        if needed > width:
+            wide[width] = needed
+    return wide
 
 
 async def accessible(page: Page) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 Playwright belongs to the event loop it was started in, so these tests and all that they use share the session's loop.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -19,23 +19,24 @@ expect.set_options(timeout=WAIT_MS)
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    """A Chromium."""
+    """The Chromium of this process: it starts with the first test that needs it, and ends after the last test."""
     async with running_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
-def problems() -> list[str]:
-    """The errors of scripts, refused loads and broken policies of the test's page."""
-    return []
+def problems() -> Iterator[list[str]]:
+    """The errors of scripts, refused loads and broken policies of the test's pages: none may be left at the end."""
+    found: list[str] = []
+    yield found
+    assert found == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(chromium: Browser, problems: list[str]) -> AsyncIterator[Page]:
-    """A new page, in which nothing may have gone wrong at the end."""
+    """A new page, in a context of its own."""
     async with open_page(chromium, problems) as page:
         yield page
-    assert problems == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")

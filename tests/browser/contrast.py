@@ -1,6 +1,7 @@
 """Whether the texts of a page can be read: the contrast that WCAG 2 asks for, computed for each in the browser."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 from playwright.async_api import Page
 
@@ -39,8 +40,15 @@ ENOUGH = 4.5
 """WCAG 2 AA, for text of any size."""
 
 
-async def faint_texts(page: Page) -> list[dict[str, Any]]:
-    """The texts with less contrast than ENOUGH, one for each pair of colours."""
-    texts: list[dict[str, Any]] = await page.evaluate(SCRIPT)
-    assert len(texts) > 2, "hardly any text was found"
-    return [text for text in texts if text["ratio"] < ENOUGH]
+SCHEMES: Final[Sequence[Literal["light", "dark"]]] = ("light", "dark")
+
+
+async def faint_texts(page: Page) -> dict[str, list[dict[str, Any]]]:
+    """Return the texts with less contrast than ENOUGH, one for each pair of colours, by colour scheme."""
+    faint: dict[str, list[dict[str, Any]]] = {}
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
+        texts: list[dict[str, Any]] = await page.evaluate(SCRIPT)
+        assert len(texts) > 2, "hardly any text was found"
+        faint[scheme] = [text for text in texts if text["ratio"] < ENOUGH]
+    return faint

@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, StorageState, expect
+from redis.asyncio import Redis
 
-from tests.browser.chromium import accessible, open_page
+from sandbox.redis import embedded_redis
+from tests.browser.chromium import accessible, open_page, sticking_out
 from tests.browser.contrast import faint_texts
-from tests.conftest import World, read_dead
-from tests.e2e.processes import wait_until
+from tests.conftest import World, opened_world, read_dead
 from tests.integration.steps import change, seed
 from tests.operator import bury, busy_day, operator_page, sign_in
 
@@ -28,12 +29,28 @@ UNLABELLED = (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def signed_in(chromium: Browser) -> AsyncIterator[tuple[str, StorageState]]:
+    """The address of the page on a busy day that no test changes, and the cookies of an operator who is signed in."""
+    with embedded_redis(aof=False) as server:
+        async with Redis.from_url(server.url) as redis, opened_world(redis) as world:
+            await busy_day(world)
+            letters = await read_dead(redis)
+            async with operator_page(world) as url:
+                async with open_page(chromium, []) as page:
+                    await sign_in(page, url)
+                    cookies = await page.context.storage_state()
+                yield url, cookies
+            assert await read_dead(redis) == letters, "a test changed the day that others read"
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def day(page: Page, world: World) -> AsyncIterator[Page]:
-    """The page of an operator on a busy day."""
-    await busy_day(world)
-    async with operator_page(world) as url:
-        await sign_in(page, url)
+async def day(chromium: Browser, problems: list[str], signed_in: tuple[str, StorageState]) -> AsyncIterator[Page]:
+    """A new page with the overview of the busy day, to read."""
+    url, cookies = signed_in
+    async with open_page(chromium, problems, storage_state=cookies) as page:
+        await page.goto(url)
+        await has_heading(page, "Overview")
         yield page
 
 
@@ -67,16 +84,19 @@ async def test_the_tab_key_goes_through_the_page_in_the_order_it_is_read(day: Pa
     assert [name for name in names if name in expected] == expected
 
 
-async def test_a_letter_is_sent_again_by_keyboard_alone(day: Page, world: World) -> None:
+async def test_a_letter_is_sent_again_by_keyboard_alone(page: Page, world: World) -> None:
+    await busy_day(world)
     newest = (await read_dead(world.redis))[0]
-    await walk(day, f"Letter {newest['id']} of org_3")
-    await day.keyboard.press("Space")
-    await walk(day, "Send the chosen again …")
-    await day.keyboard.press("Enter")
-    await has_heading(day, "Send this dead letter again?")
-    await walk(day, "Send again")
-    await day.keyboard.press("Enter")
-    await has_heading(day, "Sent again: 1")
+    async with operator_page(world) as url:
+        await sign_in(page, url)
+        await walk(page, f"Letter {newest['id']} of org_3")
+        await page.keyboard.press("Space")
+        await walk(page, "Send the chosen again …")
+        await page.keyboard.press("Enter")
+        await has_heading(page, "Send this dead letter again?")
+        await walk(page, "Send again")
+        await page.keyboard.press("Enter")
+        await has_heading(page, "Sent again: 1")
     assert newest["id"] not in [each["id"] for each in await read_dead(world.redis)]
 
 
@@ -101,12 +121,7 @@ async def test_the_numbers_renew_themselves(page: Page, world: World) -> None:
         await sign_in(page, url)
         await change(world, "ann", name="Ann")
         await world.run()
-
-        async def shows_it() -> bool:
-            applied: str = await page.evaluate("document.querySelectorAll('.flow .many')[3].textContent")
-            return applied == "1"
-
-        await wait_until(shows_it, what="the number of applied events")
+        await expect(page.locator(".flow .many").nth(3)).to_have_text("1")
 
 
 async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(
@@ -114,19 +129,11 @@ async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(
 ) -> None:
     async with operator_page(world) as url:
         await sign_in(page, url)
-
-        async def says_so() -> bool:
-            text: str = await page.evaluate("document.querySelector('main').innerText")
-            return "What stands below is old" in text
-
-        assert not await says_so()
+        warning = page.locator("main").get_by_text("What stands below is old")
+        assert not await warning.is_visible()
         await world.redis.client_pause(8000)
-        await wait_until(says_so, what="that the page is old")
-
-        async def is_renewed() -> bool:
-            return not await says_so()
-
-        await wait_until(is_renewed, what="a renewed page")
+        await warning.wait_for()
+        await warning.wait_for(state="hidden")
     assert all("status of 503" in problem for problem in problems)
     problems.clear()
 
@@ -138,20 +145,16 @@ async def test_nothing_is_renewed_under_the_hands_of_who_reads_a_table(day: Page
     assert await day.evaluate("document.querySelector('#live details').mark") == 1
 
 
-@pytest.mark.parametrize("dark", [False, True])
-async def test_every_text_of_every_page_has_contrast(day: Page, dark: bool) -> None:
-    await day.emulate_media(color_scheme="dark" if dark else "light")
-    assert await faint_texts(day) == []
+async def test_every_text_of_every_page_has_contrast(day: Page) -> None:
+    assert await faint_texts(day) == {"light": [], "dark": []}
     await day.click("[name=letter]")
     await day.click("[value=drop]")
     await has_heading(day, "Drop this dead letter for good?")
-    assert await faint_texts(day) == []
+    assert await faint_texts(day) == {"light": [], "dark": []}
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1024])
-async def test_nothing_sticks_out_on_a_small_screen(day: Page, width: int) -> None:
-    await day.set_viewport_size({"width": width, "height": 800})
-    assert await day.evaluate("document.documentElement.scrollWidth") <= width
+async def test_nothing_sticks_out_on_a_small_screen(day: Page) -> None:
+    assert await sticking_out(day, widths=(320, 390, 768, 1024)) == {}
 
 
 async def test_on_a_phone_everything_of_a_row_is_still_there(day: Page) -> None:
@@ -160,14 +163,14 @@ async def test_on_a_phone_everything_of_a_row_is_still_there(day: Page) -> None:
     assert await day.evaluate(hidden) == 0
 
 
-@pytest.mark.parametrize("width", [390, 820])
-async def test_where_a_row_is_a_block_what_chooses_it_begins_where_its_words_do(day: Page, width: int) -> None:
-    await day.set_viewport_size({"width": width, "height": 800})
+async def test_where_a_row_is_a_block_what_chooses_it_begins_where_its_words_do(day: Page) -> None:
     left = "(e) => e.getBoundingClientRect().left"
-    boxes = await day.evaluate(f"[...document.querySelectorAll('.choice input')].map({left})")
-    rows = await day.evaluate(f"[...document.querySelectorAll('.choices tbody tr')].map({left})")
-    assert len(rows) == 3
-    assert boxes == rows
+    for width in (390, 820):
+        await day.set_viewport_size({"width": width, "height": 800})
+        boxes = await day.evaluate(f"[...document.querySelectorAll('.choice input')].map({left})")
+        rows = await day.evaluate(f"[...document.querySelectorAll('.choices tbody tr')].map({left})")
+        assert len(rows) == 3, f"at a width of {width}"
+        assert boxes == rows, f"at a width of {width}"
 
 
 async def test_screen_readers_get_landmarks_headings_tables_and_names(day: Page) -> None:

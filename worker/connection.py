@@ -26,8 +26,6 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
     ResponseError,
     TimeoutError,
     WatchError,
@@ -36,6 +34,7 @@ from redis.exceptions import (
 from jobs.mailbox import MailboxKeys
 from jobs.wrong_types import is_wrong_type
 from worker.redis_access import ONLY_LOGGED
+from worker.redis_errors import refuses_writes
 from worker.tls import VerifiedSSLConnection, is_untrusted
 
 log = structlog.get_logger(__name__)
@@ -111,7 +110,7 @@ class _Patient:
         try:
             await super()._send_ping()  # type: ignore[misc]
         except ResponseError as error:
-            if not _refuses_writes(error):
+            if not refuses_writes(error):
                 raise
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -145,10 +144,6 @@ class _Patient:
     def _hang_up(self) -> None:
         if self._writer is not None:  # type: ignore[attr-defined]
             self._writer.transport.abort()  # type: ignore[attr-defined]
-
-
-def _refuses_writes(error: ResponseError) -> bool:
-    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith("MISCONF ")
 
 
 class PatientConnection(_Patient, Connection):

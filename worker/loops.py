@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 PAUSE_AFTER_ERROR_SECONDS: Final = 1.0
 FAILING_AFTER_SECONDS: Final = 3.0
 """A loop that has failed for so long without one good turn keeps failing; less may be a hiccup of Redis."""
-_CODE: Final = re.compile(r"\b(WRONGTYPE|NOPERM|NOAUTH|OOM|MISCONF|READONLY|LOADING|BUSY|NOREPLICAS)\b")
+_CODE: Final = re.compile(r"\b(WRONGTYPE|NOPERM|NOAUTH|OOM|MISCONF|READONLY|LOADING|BUSY|NOREPLICAS|MASTERDOWN)\b")
 
 
 class Loops:
@@ -86,5 +86,11 @@ class Loops:
 
 def reason_of(error: Exception) -> str:
     """Return the type of an error, with Redis' code for it if there is one, and nothing of what was sent."""
-    code = _CODE.search(str(error)) if isinstance(error, RedisError) else None
-    return type(error).__name__ + (f" {code.group()}" if code else "")
+    code = redis_code(error)
+    return type(error).__name__ + (f" {code}" if code else "")
+
+
+def redis_code(error: Exception) -> str:
+    """Return the code that an error of Redis has in its text; "" if it has none. redis-py leaves some codes out."""
+    found = _CODE.search(str(error)) if isinstance(error, RedisError) else None
+    return found.group() if found else ""

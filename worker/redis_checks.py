@@ -21,6 +21,7 @@ from worker.redis_errors import (
     WHOLE_RULE,
     WRONG_TYPE,
     Trouble,
+    reach,
     trouble_of,
     trouble_of_rights,
     trouble_of_types,
@@ -46,7 +47,7 @@ class RedisSubject:
 
 async def _answers(subject: RedisSubject) -> Found:
     try:
-        await subject.redis.ping()
+        await reach(subject.redis)
     except RedisError as error:
         return _wrong(await trouble_with(subject.redis, error))
     try:
@@ -148,7 +149,7 @@ async def _latency(subject: RedisSubject) -> Found:
     seconds = []
     for _ in range(PINGS):
         begin = time.perf_counter()
-        await subject.redis.ping()
+        await reach(subject.redis)
         seconds.append(time.perf_counter() - begin)
     return judge_latency(statistics.median(seconds))
 

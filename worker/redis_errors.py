@@ -4,7 +4,7 @@ The doctor, the command line and the start of a worker all speak from here, so t
 """
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +15,15 @@ from redis.exceptions import (
     ConnectionError,
     InvalidResponse,
     NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 
 from jobs.wrong_types import is_wrong_type
+from worker.loops import reason_of, redis_code
 from worker.redis_access import right_to
 from worker.tls import answers_by_tls, answers_without_tls, is_untrusted
 
@@ -28,6 +31,13 @@ OF_A_CLUSTER: Final = ("MOVED ", "ASK ", "CLUSTERDOWN", "CROSSSLOT", "SELECT is 
 OF_A_DATABASE: Final = ("DB index is out of range", "invalid DB index")
 WRONG_TYPE: Final = "docs/operations.md, A key of the wrong type"
 WHOLE_RULE: Final = "docs/deploy.md has the whole rule for a user of one's own"
+NO_WRITES: Final[Mapping[str, tuple[str, str]]] = {
+    "MISCONF": ("it cannot write to its disk", "Make room on the disk of Redis; its log says what fails"),
+    "NOREPLICAS": ("too few replicas follow it", "Start its replicas, or lower min-replicas-to-write"),
+    "OOM": ("it has no memory left", "Give Redis more memory, or raise maxmemory"),
+    "READONLY": ("it is a read-only replica", "Check that REDIS_URL names the primary"),
+}
+"""The codes with which Redis refuses a write, each with its cause and what to do. It still serves reads."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ def trouble_of(error: RedisError) -> Trouble:
     if isinstance(error, InvalidResponse):
         return Trouble(f"What answers is not a Redis ({name})", "Correct the host and the port of REDIS_URL")
     if isinstance(error, ResponseError):
-        return _refused(error, name)
+        return _refused(error)
     return _tls_trouble(error) or Trouble(
         f"Redis does not answer ({name})", "Check REDIS_URL, and that Redis runs", is_setting=False
     )
@@ -70,6 +80,30 @@ def trouble_of_rights(lacking: Sequence[str]) -> Trouble:
 def trouble_of_types(wrong: Sequence[str]) -> Trouble:
     """Return what it means that keys have the wrong type (worker.key_types)."""
     return Trouble("; ".join(wrong), f"Set INBOX_STREAM to the stream of the apps, or see {WRONG_TYPE}")
+
+
+async def reach(redis: Redis) -> None:
+    """Send PING; a Redis that refuses writes is reached. Raises RedisError.
+
+    With a disk that fails Redis refuses PING as if it were a write.
+    """
+    try:
+        await redis.ping()
+    except ResponseError as error:
+        if not refuses_writes(error):
+            raise
+
+
+def refuses_writes(error: ResponseError) -> bool:
+    """Return whether Redis takes no write at all, and still serves reads."""
+    return _code_of(error) in NO_WRITES
+
+
+def _code_of(error: ResponseError) -> str:
+    # redis-py tells these two by their class, and leaves the code out of the text.
+    if isinstance(error, OutOfMemoryError):
+        return "OOM"
+    return "READONLY" if isinstance(error, ReadOnlyError) else redis_code(error)
 
 
 async def trouble_with(redis: Redis, error: RedisError) -> Trouble:
@@ -102,7 +136,7 @@ def _no_permission(right: str, name: str) -> Trouble:
     return Trouble(f"Redis refuses {what} to the user of REDIS_URL ({name})", f"{fix}; {WHOLE_RULE}")
 
 
-def _refused(error: ResponseError, name: str) -> Trouble:
+def _refused(error: ResponseError) -> Trouble:
     if str(error).startswith(OF_A_CLUSTER):
         return Trouble("Redis is a cluster", "Let REDIS_URL name one node, or one with a replica to fail over to")
     if str(error).startswith(OF_A_DATABASE):
@@ -110,8 +144,11 @@ def _refused(error: ResponseError, name: str) -> Trouble:
     if is_wrong_type(error):
         text = "A key of ours holds another type of value than it should (WRONGTYPE)"
         return Trouble(text, f"customer-sync doctor names it; {WRONG_TYPE}", is_setting=False)
-    fix = "Check that it is the primary, and has memory; its log says more"
-    return Trouble(f"Redis refuses a command ({name})", fix, is_setting=False)
+    code = _code_of(error)
+    if code in NO_WRITES:
+        cause, fix = NO_WRITES[code]
+        return Trouble(f"Redis takes no write: {cause} ({code})", fix, is_setting=False)
+    return Trouble(f"Redis refuses a command ({reason_of(error)})", "The log of Redis says more", is_setting=False)
 
 
 def _tls_trouble(error: BaseException) -> Trouble | None:

@@ -33,7 +33,7 @@ from worker.connection import open_briefly, open_redis
 from worker.console import EX_CONFIG, fail, with_redis
 from worker.lifespan import open_scan
 from worker.ownership import ForeignDeploymentError, refuse_foreign
-from worker.redis_errors import Trouble, trouble_of, trouble_with
+from worker.redis_errors import Trouble, reach, trouble_of, trouble_with
 from worker.scan_files import write_csv, write_json
 from worker.scan_page import write_page
 from worker.scan_view import running_text, show_history, show_report, watching
@@ -173,7 +173,7 @@ async def _reach_redis(settings: Settings) -> None:
     """
     async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
         try:
-            await redis.ping()
+            await reach(redis)
             await refuse_foreign(settings, redis, note=False)
         except RedisError as error:
             raise RedisUnusableError(await trouble_with(redis, error)) from error

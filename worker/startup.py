@@ -96,12 +96,13 @@ async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
         lacking = await lacking_rights(redis, settings.key_prefix, settings.inbox_stream)
         if lacking:
             return trouble_of_rights(lacking)
-        # A Redis that cannot save refuses PING, and a node of a cluster a key, even if INFO is not allowed.
-        await redis.ping()
+        # A node of a cluster refuses a key, even if INFO is not allowed.
         await redis.exists(settings.inbox_stream)
         wrong = await wrong_core_keys(redis, settings.key_prefix, settings.inbox_stream)
         if wrong:
             return trouble_of_types(wrong)
+        # Last, because a Redis that cannot save refuses PING, and answers all of the above.
+        await redis.ping()
     except RedisError as error:
         return await trouble_with(redis, error)
     return risks

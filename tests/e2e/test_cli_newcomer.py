@@ -94,7 +94,7 @@ async def test_a_redis_that_refuses_a_command_answers(terminal: Terminal, redis:
     finally:
         await redis.config_set("maxmemory", before)
     assert code == 69
-    assert errors.startswith("Redis refuses a command (OutOfMemoryError). ")
+    assert errors.startswith("Redis takes no write: it has no memory left (OOM). ")
 
 
 async def test_an_inbox_of_the_wrong_type_is_told_with_what_to_do(terminal: Terminal, redis: Redis) -> None:

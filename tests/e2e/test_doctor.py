@@ -1,7 +1,7 @@
 """`customer-sync doctor` against a whole world that is well, and with each thing broken on purpose."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from jobs.ownership import digest_of
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from tests.e2e.commands import customer_sync
-from tests.e2e.processes import environment_with
+from tests.e2e.processes import environment_with, its_disk_fails
 
 Lines = dict[str, dict[str, str]]
 
@@ -333,18 +333,36 @@ async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Pat
     assert "Stripe does not tell it (missing_permission)" in lines["owner"]["text"]
 
 
+async def it_has_no_memory(redis: Redis) -> None:
+    await redis.config_set("maxmemory", "1")
+
+
+async def it_has_no_replicas(redis: Redis) -> None:
+    await redis.config_set("min-replicas-to-write", "1")
+
+
 @pytest.mark.parametrize(
-    ("setting", "value", "error"),
-    [("maxmemory", "1", "OutOfMemoryError"), ("min-replicas-to-write", "1", "NOREPLICAS")],
+    ("breaks", "error", "text"),
+    [
+        (it_has_no_memory, "OutOfMemoryError", "Redis takes no write: it has no memory left (OOM)"),
+        (it_has_no_replicas, "NOREPLICAS", "Redis takes no write: too few replicas follow it (NOREPLICAS)"),
+        (its_disk_fails, "MISCONF", "Redis takes no write: it cannot write to its disk (MISCONF)"),
+    ],
 )
 async def test_redis_that_refuses_writes_is_named(
-    box: Sandbox, tmp_path: Path, setting: str, value: str, error: str
+    box: Sandbox, tmp_path: Path, breaks: Callable[[Redis], Awaitable[None]], error: str, text: str
 ) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        await redis.config_set(setting, value)
+        await breaks(redis)
     _, lines = await look(box, tmp_path)
-    assert lines["redis-writes"]["verdict"] == "wrong"
-    _, output, _ = await customer_sync("status", folder=tmp_path, environment=environment_with(box.environment))
+    assert (verdicts(lines, "wrong"), verdicts(lines, "skipped")) == ({"redis-writes"}, {"stripe-payments"})
+    assert lines["redis-writes"]["text"] == text
+    environment = environment_with(box.environment)
+    _, output, _ = await customer_sync("status", folder=tmp_path, environment=environment)
     assert "Redis takes no write" in output
     assert error in output
     assert "Everything is all right" not in output
+    code, _, errors = await customer_sync("send", "ann", folder=tmp_path, environment=environment)
+    assert (code, errors.startswith(f"{text}. ")) == (69, True)
+    code, _, errors = await customer_sync("scan", folder=tmp_path, environment=environment)
+    assert (code, errors.startswith(f"{text}. ")) == (1, True)

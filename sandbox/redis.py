@@ -82,7 +82,10 @@ class EmbeddedRedis:
     def __init__(
         self, *, directory: Path, aof: bool = True, appendfsync: Fsync = "everysec", port: int | None = None
     ) -> None:
-        """Name the server; nothing runs before `start`. `port` None takes a free one, once for all starts."""
+        """Name the server; nothing runs before `start`. `port` None takes a free one, once for all starts.
+
+        `version` is what the server says of itself when it has started, as `describe_server` returns it.
+        """
         self.directory = directory
         self.version = ""
         self._aof, self._appendfsync = aof, appendfsync
@@ -232,7 +235,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:
             raise RedisUnavailableError(f"The Redis server ended with {server.returncode} on port {port}.")
         facts = _info(port)
         if facts.get("loading") == "0" and facts.get("process_id") == str(server.pid):
-            return facts["redis_version"]
+            # Valkey also names the version of Redis that it behaves like.
+            name = "Valkey" if "valkey_version" in facts else "Redis"
+            return f"{name} {facts[f'{name.lower()}_version']}"
         time.sleep(0.01)
     raise RedisUnavailableError(f"The Redis server did not answer on port {port} within {_START_SECONDS:.0f} s.")
 

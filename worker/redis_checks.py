@@ -27,7 +27,7 @@ from worker.redis_errors import (
     trouble_of_types,
     trouble_with,
 )
-from worker.watchdog import INFO_REFUSED, Info, refusal_of_writes, why_at_risk, why_unfit
+from worker.watchdog import INFO_REFUSED, Info, refusal_of_writes, server_of, why_at_risk, why_unfit
 
 PINGS: Final = 21
 SLOW_SECONDS: Final = 0.010
@@ -54,7 +54,7 @@ async def _answers(subject: RedisSubject) -> Found:
         subject.info = await subject.redis.info()
     except ResponseError:
         return Found("warning", INFO_REFUSED, f"Add +info to its rule; {WHOLE_RULE}")
-    return Found("ok", f"answers, version {subject.info.get('redis_version')}")
+    return Found("ok", f"{server_of(subject.info)} answers")
 
 
 def redis_error_in_words(error: Exception) -> Found:

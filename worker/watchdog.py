@@ -39,12 +39,22 @@ class RedisUnfitError(Exception):
     """This Redis cannot keep the promises; the text says what to change."""
 
 
+def server_of(info: Info) -> str:
+    """Return the name and version of the server, such as `Redis 7.0.15` or `Valkey 9.1.2`.
+
+    Valkey also names the version of Redis that it behaves like.
+    """
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of an unknown version')}"
+
+
 def why_unfit(info: Info) -> dict[str, str]:
     """Why this Redis cannot be used, by what it is about (version, kind, eviction), each with what to change."""
     reasons = {}
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
-        reasons["version"] = f"Redis is {version}: 6.2 or later is needed"
+        reasons["version"] = f"{server_of(info)} is too old: use Redis 6.2 or later, or Valkey"
     if info.get("cluster_enabled"):
         reasons["kind"] = "Redis is a cluster: let REDIS_URL name one node, or one with a replica to fail over to"
     policy = info.get("maxmemory_policy", "noeviction")

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from jobs.ownership import digest_of
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
+from sandbox.redis import describe_server, find_redis_server
 from tests.e2e.commands import customer_sync
 from tests.e2e.processes import environment_with, its_disk_fails
 
@@ -57,6 +58,7 @@ async def test_all_is_well_and_nothing_was_written_anywhere(box: Sandbox, tmp_pa
     code, lines = await look(box, tmp_path, RECEIPTS="recover")
     assert code == 0
     assert verdicts(lines, "ok") == set(lines)
+    assert lines["redis"]["text"] == f"{describe_server(find_redis_server())} answers"
     assert await everything_in(box) == before
     assert {call.method for call in box.stripe.calls} == {"GET"}
     assert {call.path for call in box.autumn.calls} == {"/v1/customers.get", "/v1/customers.list"}

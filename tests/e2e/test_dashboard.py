@@ -1,4 +1,7 @@
-"""docs/grafana.json: whole, and each of its queries answered by what a real worker that had work and trouble shows."""
+"""docs/grafana.json: whole, and each of its queries answered by what a real worker that had work and trouble shows.
+
+The names of its metrics and of those of the alerts are looked for without promtool.
+"""
 
 import json
 import re
@@ -17,7 +20,8 @@ from sandbox.faults import Fault
 from tests.conftest import INBOX
 from tests.e2e.processes import ROOT, wait_until
 from tests.e2e.watching import watched
-from tests.promtool import answered, check_rules, metrics_of
+from tests.promtool import RULES, answered, check_rules, metrics_of
+from tests.scrapes import Scrape
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -36,8 +40,8 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-@pytest.mark.usefixtures("promtool")
-async def test_every_query_is_answered_by_a_worker_that_had_work_and_trouble(box: Sandbox) -> None:
+async def scrapes_of_work_and_trouble(box: Sandbox) -> list[Scrape]:
+    """What a worker shows before and while it applies events, retries one, and gives one up; the last shows all."""
     async with watched(box.environment) as one, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         scrapes = [await one.scrape()]
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": "poison"})
@@ -51,16 +55,27 @@ async def test_every_query_is_answered_by_a_worker_that_had_work_and_trouble(box
 
         async def all_is_shown() -> bool:
             scrapes.append(await one.scrape())
-            return bool(answered(['customer_sync_events_total{outcome="applied"} == 3'], scrapes[-1:]))
+            ends = scrapes[-1].samples.get("customer_sync_events_total", {})
+            return [value for labels, value in ends.items() if ("outcome", "applied") in labels] == [3]
 
         await wait_until(all_is_shown)
-        known = answered(QUERIES.values(), scrapes)
-        assert [name for name, query in QUERIES.items() if query not in known] == []
-        shown = {name for name in scrapes[-1].samples if name.startswith("customer_sync_")}
-        asked = {name for query in QUERIES.values() for name in metrics_of(query)}
-        assert asked <= shown
-        beside = {name for name in shown - asked if not name.endswith(("_sum", "_count", "_bucket"))}
-        assert beside == {"customer_sync_newest_dead_letter_timestamp_seconds"}, "no panel shows it"
+    return scrapes
+
+
+async def test_worker_shows_every_metric_that_a_panel_or_an_alert_names(box: Sandbox) -> None:
+    shown = {name for name in (await scrapes_of_work_and_trouble(box))[-1].samples if name.startswith("customer_sync_")}
+    asked = {name for query in QUERIES.values() for name in metrics_of(query)}
+    alerting = {name for rule in RULES for name in metrics_of(rule["expr"])}
+    assert (len(asked) > 20, len(alerting) > 10) == (True, True)
+    assert (asked | alerting) - shown == set()
+    beside = {name for name in shown - asked if not name.endswith(("_sum", "_count", "_bucket"))}
+    assert beside == {"customer_sync_newest_dead_letter_timestamp_seconds"}, "no panel shows it"
+
+
+@pytest.mark.usefixtures("promtool")
+async def test_every_query_is_answered_by_a_worker_that_had_work_and_trouble(box: Sandbox) -> None:
+    known = answered(QUERIES.values(), await scrapes_of_work_and_trouble(box))
+    assert [name for name, query in QUERIES.items() if query not in known] == []
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)

@@ -21,6 +21,7 @@ from worker.watchdog import RedisUnfitError
 
 ROOT = Path(__file__).parents[2]
 RULE = (ROOT / "deploy" / "redis.acl").read_text(encoding="utf-8").splitlines()[0].split()[2:]
+PATTERNS = [word for word in RULE if word.startswith("~")]
 WORD = "a-password"
 
 
@@ -102,6 +103,7 @@ async def test_a_user_that_may_not_call_info_is_a_risk(admin: Redis) -> None:
             ["resetkeys", "~customer-sync:*", "~arq:*"],
             "~customer-sync-outcomes ~customer-updates ~customer-updates:reader",
         ),
+        *((["resetkeys", *(each for each in PATTERNS if each != pattern)], pattern) for pattern in PATTERNS),
     ],
     ids=str,
 )

@@ -26,14 +26,13 @@ from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.e2e.processes import free_port
-from tests.tools import PROMTOOL, NoToolError
 
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
 PREFIX = "customer-sync"
 TESTS = Path(__file__).parent
 USE_PROCESSES = {"e2e", "chaos", "benchmarks"}
-"""Folders whose tests start other processes, which may start a server."""
+"""Folders whose tests start other processes, which may start a server. Tests that start none are in tests/unit."""
 START_REDIS = {"sandbox.redis", "sandbox.everything", "tests.conftest"}
 NO_SERVER = "this test is not marked as one that touches Redis (tests/conftest.py)"
 
@@ -42,15 +41,6 @@ def pytest_configure() -> None:
     """Have Ctrl-C: where the tests run in a shell's background it is ignored, and by all that they start, too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture
-def promtool() -> None:
-    """Skip the test if there is no promtool here, and say how to install it."""
-    try:
-        PROMTOOL.find()
-    except NoToolError as error:
-        pytest.skip(str(error))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,15 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import pytest
 import yaml
 
 from tests.scrapes import INTERVAL_SECONDS, Scrape, input_series
-from tests.tools import PROMTOOL
+from tests.tools import PROMTOOL, missing
 
 ALERTS: Final = Path(__file__).parents[1] / "docs" / "alerts.yml"
 RULES: Final[list[dict[str, Any]]] = [
     rule for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]
 ]
+needs_promtool = pytest.mark.skipif(bool(missing([PROMTOOL])), reason=PROMTOOL.what_to_do)
+"""Skips a test if there is no promtool, and says how to install it."""
 LASTING: Final = 15
 """How many minutes a state lasts beyond what an alert waits for: the longest range of an expression."""
 METRIC: Final = re.compile(r"\bcustomer_sync_\w+")

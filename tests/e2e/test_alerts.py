@@ -4,7 +4,6 @@ How long each alert waits and which values it allows is in `tests/unit/test_aler
 """
 
 import os
-import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,8 +25,7 @@ from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until, worker
 from tests.e2e.watching import Watched, passes, watched
-from tests.promtool import RULES, firing, metrics_of
-from worker import health
+from tests.promtool import RULES, firing, metrics_of, needs_promtool
 
 ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}
 OLD_SECONDS = 1000.0
@@ -162,7 +160,7 @@ TOLD_BY_READYZ = {
 """Also the outage, which has to last for a while there; a worker that is gone or hangs tells nothing."""
 
 
-@pytest.mark.usefixtures("promtool")
+@needs_promtool
 @pytest.mark.parametrize("alert", ALERTS)
 async def test_an_alert_fires_in_the_state_that_it_is_about(box: Sandbox, redis: Redis, alert: str) -> None:
     await scanned(redis, days_ago=0)
@@ -187,35 +185,3 @@ async def test_an_alert_fires_in_the_state_that_it_is_about(box: Sandbox, redis:
                 assert alert in [reason["alert"] for reason in said["reasons"]]
         finally:
             os.kill(box.redis.pid, signal.SIGCONT)
-
-
-def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_the_runbook_is() -> None:
-    assert len(ALERTS) == len(RULES)
-    for rule in RULES:
-        assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert rule["annotations"]["summary"].endswith((".", "?"))
-        anchor = re.sub(r"(?<!^)([A-Z])", r"-\1", rule["alert"]).lower()
-        assert rule["annotations"]["runbook"] == f"docs/operations.md#{anchor}"
-
-
-@pytest.mark.parametrize(
-    ("alert", "seconds"),
-    [
-        ("CustomerSyncOldestChangeTooOld", health.OLDEST_SECONDS),
-        ("CustomerSyncNoSuccess", health.NO_SUCCESS_SECONDS),
-        ("CustomerSyncDeadLetters", health.DEAD_LETTER_SECONDS),
-    ],
-)
-def test_alerts_and_readyz_draw_the_same_line(alert: str, seconds: float) -> None:
-    assert f" {seconds:.0f}" in ALERTS[alert]
-
-
-def test_the_outage_lasts_as_long_for_the_alert_as_for_readyz() -> None:
-    (rule,) = [rule for rule in RULES if rule["alert"] == "CustomerSyncOutage"]
-    assert rule["for"] == f"{health.OUTAGE_SECONDS / 60:.0f}m"
-
-
-def test_what_is_common_to_all_workers_is_never_added_up() -> None:
-    for expression in ALERTS.values():
-        shared = [name for name in metrics_of(expression) if not name.startswith("customer_sync_worker_")]
-        assert not shared or "sum" not in expression

@@ -3,14 +3,9 @@
 The names of its metrics and of those of the alerts are looked for without promtool.
 """
 
-import json
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
@@ -18,19 +13,11 @@ from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from tests.conftest import INBOX
-from tests.e2e.processes import ROOT, wait_until
+from tests.dashboard import QUERIES
+from tests.e2e.processes import wait_until
 from tests.e2e.watching import watched
-from tests.promtool import RULES, answered, check_rules, metrics_of
+from tests.promtool import RULES, answered, metrics_of, needs_promtool
 from tests.scrapes import Scrape
-
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
-PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES = {
-    f"{panel['title']} {target['refId']}": target["expr"].replace("$__rate_interval", "5m")
-    for panel in PANELS
-    for target in panel["targets"]
-}
-WIDTH = 24
 
 
 @pytest.fixture
@@ -72,48 +59,7 @@ async def test_worker_shows_every_metric_that_a_panel_or_an_alert_names(box: San
     assert beside == {"customer_sync_newest_dead_letter_timestamp_seconds"}, "no panel shows it"
 
 
-@pytest.mark.usefixtures("promtool")
+@needs_promtool
 async def test_every_query_is_answered_by_a_worker_that_had_work_and_trouble(box: Sandbox) -> None:
     known = answered(QUERIES.values(), await scrapes_of_work_and_trouble(box))
     assert [name for name, query in QUERIES.items() if query not in known] == []
-
-
-@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_workers_own_numbers_are_added_up_and_common_ones_are_not(query: str) -> None:
-    own = [name.startswith("customer_sync_worker_") for name in metrics_of(query)]
-    assert all(own) or not any(own)
-    assert not re.search(r"\bsum\b", query) or all(own)
-
-
-@pytest.mark.usefixtures("promtool")
-def test_prometheus_understands_every_query(tmp_path: Path) -> None:
-    rules = [{"record": f"panel:query_{number}", "expr": query} for number, query in enumerate(QUERIES.values())]
-    file = tmp_path / "queries.yml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
-    check_rules(file)
-
-
-def test_panels_are_whole_and_do_not_overlap() -> None:
-    assert DASHBOARD["uid"] == "customer-sync"
-    (variable,) = DASHBOARD["templating"]["list"]
-    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
-    assert len(set(ids)) == len(ids)
-    cells = [
-        (x, y)
-        for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
-    ]
-    assert len(set(cells)) == len(cells)
-    assert max(x for x, _ in cells) < WIDTH
-
-
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
-def test_a_panel_says_what_it_shows_in_which_unit_and_from_where(panel: dict[str, Any]) -> None:
-    assert panel["title"]
-    assert panel["description"].endswith(".")
-    assert panel["fieldConfig"]["defaults"]["unit"]
-    for target in panel["targets"]:
-        assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-        assert target["legendFormat"]

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.promtool import ALERTS, RULES, check_rules, firing_at, waits_minutes
+from tests.promtool import ALERTS, RULES, check_rules, firing_at, needs_promtool, waits_minutes
 
-pytestmark = pytest.mark.usefixtures("promtool")
+pytestmark = needs_promtool
 
 QUIET_MINUTES = 10
 """How long all is well before a state begins; the states last for as long as any alert waits and an hour more."""

@@ -1,8 +1,8 @@
 """`python -m tests.servers`: run the tests that touch Redis on each server, and print the results of all.
 
 REDIS_SERVERS names the servers; without it they are the bundled one and those on the PATH. Arguments go to pytest, so
-that a part can be chosen: `python -m tests.servers tests/integration`. The exit code is 1 if a test fails, if no
-server is there, or if a server ran no test.
+that a part can be chosen: `python -m tests.servers tests/integration`. The exit code is 1 if a test fails, if a server
+cannot be run, or if a server ran no test.
 """
 
 import os
@@ -17,17 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from sandbox.redis import RedisUnavailableError, describe_server, find_redis_server
 
 ROOT = Path(__file__).parents[1]
 PARALLEL = ("--numprocesses", "5", "--dist", "worksteal")
 """As in the Makefile."""
-SELECTED = ("-m", "redis and not alone", *PARALLEL)
+PASSES = (
+    (("-m", "redis and not alone", *PARALLEL), ()),
+    (("-m", "redis and alone"), ("--numprocesses", "0")),
+)
+"""pytest's options before and after one's own: first side by side, then those that run alone."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one run."""
+    """The outcome on one server."""
 
     server: str
     path: Path
@@ -61,19 +67,25 @@ def _servers() -> Iterator[Path]:
     yield from (Path(found) for found in map(shutil.which, ("redis-server", "valkey-server")) if found)
 
 
-def run(path: Path, options: Sequence[str]) -> Result:
-    """Run the tests on one server. Raises: RedisUnavailableError when it cannot be run."""
-    server = describe_server(path)
+def run(server: str, path: Path, options: Sequence[str]) -> Result:
+    """Run the tests on one server."""
     print(f"\n{server}: {path}", flush=True)
     begin = time.monotonic()
+    outcomes = [_run_pass(path, [*before, *options, *after]) for before, after in PASSES]
+    passed, failed, skipped = (sum(each) for each in zip(*outcomes, strict=True))
+    return Result(server, path, passed, failed, skipped, time.monotonic() - begin)
+
+
+def _run_pass(path: Path, options: Sequence[str]) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        command = [sys.executable, "-m", "pytest", *SELECTED, f"--junitxml={report}", *options]
+        command = [sys.executable, "-m", "pytest", *options, f"--junitxml={report}"]
         ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "REDIS_SERVER": str(path)}, check=False)
         passed, failed, skipped = counts(report) if report.exists() else (0, 0, 0)
     # pytest may end badly although no test failed, as after an error of its own.
-    failed = max(failed, int(ended.returncode != 0))
-    return Result(server, path, passed, failed, skipped, time.monotonic() - begin)
+    is_bad = ended.returncode not in {0, pytest.ExitCode.NO_TESTS_COLLECTED}
+    return passed, max(failed, int(is_bad)), skipped
 
 
 def counts(report: Path) -> tuple[int, int, int]:
@@ -87,11 +99,17 @@ def counts(report: Path) -> tuple[int, int, int]:
 def main(options: Sequence[str]) -> int:
     """Run the tests on each server; the exit code."""
     try:
-        results = [run(path, options) for path in servers()]
+        # All before the first run: a server that cannot be run must not cost the results of another.
+        named = {path: describe_server(path) for path in servers()}
     except RedisUnavailableError as error:
         print(error)
         return 1
-    print("", *results, sep="\n")
+    results: list[Result] = []
+    try:
+        for path, server in named.items():
+            results.append(run(server, path, options))
+    finally:
+        print("", *results, sep="\n")
     return 0 if all(result.is_good for result in results) else 1
 
 

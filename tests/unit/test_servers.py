@@ -1,0 +1,30 @@
+"""`python -m tests.servers` names all servers before it tests the first, and prints what it has when it breaks off."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_server_that_cannot_run_is_told_before_the_first_run(tmp_path: Path) -> None:
+    first = program(tmp_path / "first", "echo Redis server v=7.0.15 sha=0")
+    environment = {**os.environ, "REDIS_SERVERS": f"{first} {tmp_path / 'missing'}"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.servers", "--collect-only"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "missing --version failed" in ended.stdout
+    assert "collected" not in ended.stdout

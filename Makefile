@@ -91,7 +91,7 @@ bench: $(READY) ## Measure what the worker costs and how fast it is, and write t
 
 .PHONY: bench-quick
 bench-quick: $(READY) ## The same in small: under a minute, with one line of JSON last
-	@$(BIN)/python -m tests.benchmarks --quick
+	@$(BIN)/python -m tests.benchmarks --form quick
 
 .PHONY: format
 format: $(READY) ## Format the code

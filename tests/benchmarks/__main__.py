@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: every figure in full, or `--quick` in small.
+"""`python -m tests.benchmarks`: every figure in full, or in small with `--form quick`.
 
 Prints the table and, last of all, the figures as one line of JSON; writes all of it to build/bench.json.
 """
@@ -13,10 +13,20 @@ import typer
 
 from tests.benchmarks.report import as_line, as_markdown, write_document, write_json
 from tests.benchmarks.runner import measure
+from tests.benchmarks.stage import Form
+
+COMMANDS = {
+    Form.FULL: "make bench",
+    Form.QUICK: "make bench-quick",
+    Form.CHECK: "python -m tests.benchmarks --form check",
+}
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="All of it in small, in less than a minute.")] = False,
+    form: Annotated[
+        Form,
+        typer.Option(help="quick: in small, about a minute. check: only that it runs, with figures of no meaning."),
+    ] = Form.FULL,
     json_file: Annotated[Path, typer.Option("--json", help="Where all that was measured goes.")] = Path(
         "build/bench.json"
     ),
@@ -25,9 +35,9 @@ def main(
     """Measure the worker side by side with what people would otherwise write, and with the bare calls."""
     # Asked to end is ended in order: as by Ctrl-C, so that all that runs is stopped first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    command = "make bench-quick" if quick else "make bench"
+    command = COMMANDS[form]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        measured = asyncio.run(measure(quick=quick, folder=Path(folder), tell=_tell))
+        measured = asyncio.run(measure(form=form, folder=Path(folder), tell=_tell))
     table = as_markdown(measured, command)
     print(table)
     write_json(measured, command, json_file)

@@ -38,7 +38,7 @@ class Turn:
 
 async def cost(bench: Bench) -> Measured:
     """cpu_ratio_naive, throughput_vs_bare and connections."""
-    count, turns = bench.size(3000, 400), bench.size(7, 3)
+    count, turns = bench.size(3000, 400, 80), bench.size(7, 3, 1)
     async with staged(bench) as stage, AsyncExitStack() as stack:
         environment = {**stage.environment(), **NO_LIMITS}
         ours = await stack.enter_async_context(stage.worker(environment))

@@ -21,7 +21,7 @@ WAIT_MS: Final = 30_000
 
 async def latency(bench: Bench) -> Measured:
     """latency_ms_p50, latency_ms_p99, and what idling costs."""
-    count, idle_seconds, rng = bench.size(500, 40), bench.size(20, 2), random.Random(1)
+    count, idle_seconds, rng = bench.size(500, 40, 5), bench.size(20, 2, 1), random.Random(1)
     async with staged(bench) as stage, stage.worker({**stage.environment(), **NO_LIMITS}) as worker:
         await stage.begin(Options(autumn_seconds=0, stripe_seconds=0))
         took_ms = []

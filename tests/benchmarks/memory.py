@@ -22,7 +22,7 @@ async def backlog(bench: Bench) -> Measured:
     """backlog_bytes_per_event: the worse of all in the inbox, as while no worker runs, and all in mailboxes, taken in
     by a worker that gets nothing done.
     """
-    count = bench.size(1_000_000, 100_000)
+    count = bench.size(1_000_000, 100_000, 5_000)
     async with staged(bench) as stage:
         before = await _used_bytes(stage)
         payload = await _fill(stage, count, count // EVENTS_OF_A_CUSTOMER)
@@ -58,14 +58,15 @@ async def _used_bytes(stage: Stage) -> int:
 
 async def growth(bench: Bench) -> Measured:
     """rss_mb_idle, rss_growth_mb, and what a customer and an event leave in Redis."""
-    count = bench.size(200_000, 10_000)
+    count = bench.size(200_000, 10_000, 500)
+    at_a_time = min(count, AT_A_TIME)
     async with staged(bench) as stage, stage.worker({**stage.environment(), **NO_LIMITS}) as worker:
         await stage.begin(Options())
         await asyncio.sleep(SETTLED_SECONDS)
         idle_mb = worker.rss_mb
-        for first in range(0, count, AT_A_TIME):
-            await stage.add([change(f"c-{number // MERGED}", number) for number in range(first, first + AT_A_TIME)])
-            await stage.all_applied(first + AT_A_TIME)
+        for first in range(0, count, at_a_time):
+            await stage.add([change(f"c-{number // MERGED}", number) for number in range(first, first + at_a_time)])
+            await stage.all_applied(first + at_a_time)
         # At least a page: a figure of nothing could not be told from one that was not taken.
         grown_mb = max(worker.rss_mb - idle_mb, PAGE_MB)
         kept = {

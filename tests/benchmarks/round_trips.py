@@ -25,7 +25,7 @@ class Talk:
 
 async def round_trips(bench: Bench) -> Measured:
     """redis_round_trips_per_event at one worker, and four workers' in relation to it."""
-    one, four = await _talk(bench, 1), await _talk(bench, 4)
+    one, four = await _talk(bench, 1), await _talk(bench, bench.size(4, 4, 2))
     return Measured(
         {"redis_round_trips_per_event": one.waits, "redis_round_trips_ratio_4": four.waits / one.waits},
         {"redis_round_trips_4": four.waits, "redis_commands_per_event": one.commands},
@@ -33,18 +33,18 @@ async def round_trips(bench: Bench) -> Measured:
 
 
 async def _talk(bench: Bench, workers: int) -> Talk:
-    count = bench.size(4000, 500)
+    count, warm = bench.size(4000, 500, 40), bench.size(100, 100, 10)
     async with staged(bench) as stage, AsyncExitStack() as stack:
         url, waits = await stack.enter_async_context(counting(stage.server.port))
         environment = {**stage.environment(redis_url=url), **NO_LIMITS}
         for _ in range(workers):
             await stack.enter_async_context(stage.worker(environment))
         await stage.begin(Options(autumn_seconds=0.02, stripe_seconds=0.02))
-        await stage.add([change(f"warm-{number}", number) for number in range(100)])
-        await stage.all_applied(100)
+        await stage.add([change(f"warm-{number}", number) for number in range(warm)])
+        await stage.all_applied(warm)
         waited, commands = waits.count, await _commands(stage)
         await stage.add([change(f"c-{number}", number) for number in range(count)])
-        await stage.all_applied(100 + count)
+        await stage.all_applied(warm + count)
         return Talk((waits.count - waited) / count, (await _commands(stage) - commands) / count)
 
 

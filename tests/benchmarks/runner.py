@@ -1,7 +1,7 @@
 """Every part of the benchmark, in order. A part measures by itself, on a stage of its own, and adds its keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from tests.benchmarks.processes import launching
 from tests.benchmarks.round_trips import round_trips
 from tests.benchmarks.saturation import saturation
 from tests.benchmarks.scan_cost import scan
-from tests.benchmarks.stage import Bench
+from tests.benchmarks.stage import Bench, Form
 from tests.benchmarks.startup import startup
 
 Part = Callable[[Bench], Awaitable[Measured]]
@@ -28,22 +28,27 @@ STEPS: Final[tuple[tuple[Part, ...], ...]] = (
     (scan,),
     (*(partial(saturation, workers=workers) for workers in (1, 2, 4)), coalescing, backlog, growth),
 )
-"""The parts of one step wait or only fill memory: in small, they are taken at the same time."""
+"""The parts of one step wait or only fill memory: the quick form takes them at the same time."""
 
 
-async def measure(*, quick: bool, folder: Path, tell: Callable[[str], None]) -> Measured:
+async def measure(*, form: Form, folder: Path, tell: Callable[[str], None]) -> Measured:
     """Take every part and put together what they measured; `tell` hears which one is on."""
     figures: dict[str, float] = {}
     beside: dict[str, float] = {}
     async with launching(folder) as launcher:
-        bench = Bench(launcher, quick)
-        for step in STEPS:
-            for parts in [step] if quick else [(part,) for part in step]:
-                tell(", ".join(_name(part) for part in parts))
-                for measured in await asyncio.gather(*(part(bench) for part in parts)):
-                    figures |= measured.figures
-                    beside |= measured.beside
+        bench = Bench(launcher, form)
+        for parts in _at_a_time(form):
+            tell(", ".join(_name(part) for part in parts))
+            for measured in await asyncio.gather(*(part(bench) for part in parts)):
+                figures |= measured.figures
+                beside |= measured.beside
     return Measured(figures, beside)
+
+
+def _at_a_time(form: Form) -> Sequence[Sequence[Part]]:
+    """Return the parts in order, with those together that the form takes at the same time."""
+    every = [part for step in STEPS for part in step]
+    return {Form.FULL: [[part] for part in every], Form.QUICK: STEPS, Form.CHECK: [every]}[form]
 
 
 def _name(part: Part) -> str:

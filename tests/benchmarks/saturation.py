@@ -26,12 +26,12 @@ WARM_SECONDS: Final = 2.0
 
 async def saturation(bench: Bench, workers: int) -> Measured:
     """saturation_1, saturation_2 or saturation_4; 0 where a service had to refuse a call, whatever was achieved."""
-    seconds = bench.size(30, 8)
+    seconds = bench.size(30, 8, 1)
     async with staged(bench) as stage, AsyncExitStack() as stack:
         await stage.begin(LIVE)
         count = int(RATE * (seconds + WARM_SECONDS + 5))
         await stage.add([change(f"c-{number}", 1) for number in range(count)])
-        for _ in range(workers):
+        for _ in range(bench.size(workers, workers, min(workers, 2))):
             await stack.enter_async_context(stage.worker(stage.environment(live=True)))
 
         async def is_over() -> bool:

@@ -120,6 +120,8 @@ class Stripe:
             named = query["email"].split("@")[0] if "email" in query else query["query"].split("'")[3]
             found = self._customer(_index_of(named)) if named.startswith("user_") else ""
             return 200, f'{{"data": [{found}], "has_more": false}}'.encode(), 0.0
+        if url.path == "/v1/account":
+            return 200, b'{"id": "acct_1", "object": "account"}', 0.0
         index = _index_of(unquote(url.path.rpartition("/")[2]))
         if method == "POST":
             self._write(index, dict(parse_qsl(body.decode())))

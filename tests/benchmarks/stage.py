@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import aiohttp
@@ -33,16 +34,24 @@ NO_LIMITS: Final = {
 Event = Mapping[str, str]
 
 
+class Form(StrEnum):
+    """How much is measured. `check` only shows that every part works: its figures mean nothing."""
+
+    FULL = "full"
+    QUICK = "quick"
+    CHECK = "check"
+
+
 @dataclass(frozen=True)
 class Bench:
-    """How to measure: in small, or in full."""
+    """What starts the processes, and how much is measured."""
 
     launcher: Launcher
-    quick: bool
+    form: Form
 
-    def size(self, full: int, quick: int) -> int:
-        """How many of something, in full and in small."""
-        return quick if self.quick else full
+    def size(self, full: int, quick: int, check: int) -> int:
+        """Return how many of something the form takes."""
+        return {Form.FULL: full, Form.QUICK: quick, Form.CHECK: check}[self.form]
 
 
 @dataclass(frozen=True)

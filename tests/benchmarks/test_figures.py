@@ -1,4 +1,4 @@
-"""The benchmark runs, in small. How fast anything is, no test asserts: the machine may be busy."""
+"""The benchmark runs, as small as it gets. No test asserts a speed: the machine may be busy."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tests.benchmarks.report import BEGIN, END, as_line, as_markdown, write_docu
 def test_every_figure_is_taken_and_comes_last_in_one_line(tmp_path: Path) -> None:
     report = tmp_path / "bench.json"
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", "--quick", "--json", str(report)],
+        [sys.executable, "-m", "tests.benchmarks", "--form", "check", "--json", str(report)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -29,7 +29,8 @@ def test_every_figure_is_taken_and_comes_last_in_one_line(tmp_path: Path) -> Non
     figures = json.loads(line)
     assert list(figures) == [figure.key for figure in FIGURES]
     # A machine that stands still for a moment may bunch calls, so that one is refused: saturation is 0 then.
-    assert all(value > 0 or key.startswith("saturation_") for key, value in figures.items()), figures
+    # The start-up is what a start takes beyond imports, which something else may have slowed down: negative then.
+    assert all(value > 0 or key.startswith(("saturation_", "startup_")) for key, value in figures.items()), figures
     assert json.loads(report.read_text())["figures"].keys() == figures.keys()
 
 

@@ -57,6 +57,7 @@ run: $(READY) ## Run the worker against the sandbox until both sides agree
 sandbox: $(READY) ## Start Redis and both simulators, print the environment to use, and stay
 	@$(BIN)/python -m sandbox
 
+# The one process of the first run compiles the tests for the five of the second.
 .PHONY: test
 test: $(READY) ## Run every check and every test
 	$(BIN)/ruff format --check $(SOURCES)
@@ -64,8 +65,8 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.tools
-	$(BIN)/python -m pytest --numprocesses 5 --dist worksteal -m "not alone" $(PYTEST_OPTIONS)
 	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest --numprocesses 5 --dist worksteal -m "not alone" $(PYTEST_OPTIONS)
 
 .PHONY: test-servers
 test-servers: $(READY) ## Run the tests that touch Redis on each server: REDIS_SERVERS="/path /path", or those that are found

@@ -1,5 +1,6 @@
 """What tests share: a real Redis, both simulators over HTTP, and the doors of a job onto them."""
 
+import gc
 import random
 import signal
 import sys
@@ -7,8 +8,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from redis.asyncio import Redis
@@ -44,6 +46,20 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect the tests without garbage collections, and keep what is there then out of all later ones.
+
+    Modules and tests live as long as the process, but each full collection would visit all of them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark the tests that touch Redis, so that `make test-servers` forgets none, and begin with the longest.
 
@@ -64,8 +80,14 @@ def touches_redis(item: pytest.Item) -> bool:
     if not isinstance(item, pytest.Function):
         return False
     fixtures = [each for found in item._fixtureinfo.name2fixturedefs.values() for each in found]
-    modules = [item.module, *(sys.modules.get(each.func.__module__) for each in fixtures)]
-    return any(getattr(value, "__module__", None) in START_REDIS for each in modules for value in vars(each).values())
+    modules = {item.module, *(sys.modules[each.func.__module__] for each in fixtures)}
+    return any(starts_redis(each) for each in modules)
+
+
+@cache
+def starts_redis(module: ModuleType) -> bool:
+    """Whether a module imports something that may start a server."""
+    return any(getattr(value, "__module__", None) in START_REDIS for value in vars(module).values())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,7 +26,7 @@ from jobs.customer import Mode
 from jobs.drift import SCAN_KINDS, Lens, findings_of, orphan
 from jobs.errors import Halt, SyncError, describe
 from jobs.gaps import LOOK_UPS_AT_MOST, fill_gaps, has_search, look_up_links
-from jobs.listing import Lists, list_both
+from jobs.listing import PATIENCE_SECONDS, Lists, list_both
 from jobs.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.record import read_refused
@@ -56,6 +56,7 @@ class ScanDoors:
     `spool` is the file it spools to, of `spool_bytes_at_most`. `account` is a digest of what is compared: a run
     resumes only a spool of the same. Of all customers, at most the part `max_changed` may be asked for.
     `look_ups_at_most` linked customers that Stripe's list lacks are looked up.
+    A page that fails in passing is asked for again for `patience_seconds`.
     """
 
     redis: Redis
@@ -74,11 +75,12 @@ class ScanDoors:
     now: Callable[[], float]
     look_ups_at_most: int = LOOK_UPS_AT_MOST
     spool_bytes_at_most: int = BYTES_AT_MOST
+    patience_seconds: float = PATIENCE_SECONDS
 
     @property
     def lists(self) -> Lists:
         """The part that lists."""
-        return Lists(self.autumn, self.stripe, self.limits, self.policy, self.random)
+        return Lists(self.autumn, self.stripe, self.limits, self.policy, self.random, self.patience_seconds)
 
     @property
     def lens(self) -> Lens:

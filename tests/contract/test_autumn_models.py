@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from jobs.autumn_models import UpdateCustomerResponse, explain
 from tests.contract.documents import DROPPED, OTHERS, accepts, drawn, fullest, mutated, places, relaxed
 from tests.contract.fields import Json, autumn_schema
+from tests.examples import examples
 
 WRONG: Final[dict[str, object]] = {
     "id": 1,
@@ -67,7 +68,7 @@ def test_the_model_agrees_with_the_schema() -> None:
     judge, relaxed_judge = Draft202012Validator(autumn_schema()), Draft202012Validator(relaxed(autumn_schema()))
     documents = drawn(autumn_schema())
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def agrees(data: st.DataObject) -> None:
         document = data.draw(documents)

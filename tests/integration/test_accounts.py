@@ -33,6 +33,7 @@ from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, doors
+from tests.examples import examples
 from tests.integration import accounts_drawn as drawn
 from tests.integration import accounts_people as people
 from tests.integration.accounts_checks import judge_autumn, judge_end
@@ -306,8 +307,9 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)  # a run that fails is made short before it is shown
 def test_accounts_end_in_agreement_and_nothing_else_is_touched(redis_server: EmbeddedRedis) -> None:
-    # The same examples each time: one that nobody has seen yet is hunted with many more of them, not met by chance.
+    # The same examples each time: one that nobody has seen yet is hunted with many more of them
+    # (`tests.examples`), not met by chance.
     small = settings(
-        max_examples=60, deadline=None, report_multiple_bugs=False, stateful_step_count=16, derandomize=True
+        max_examples=examples(30), deadline=None, report_multiple_bugs=False, stateful_step_count=16, derandomize=True
     )
     run_state_machine_as_test(cast(Any, partial(Machine, redis_server.url)), settings=small)

@@ -20,12 +20,13 @@ from redis.asyncio import Redis
 from jobs.recheck import KNOWN_SECONDS
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
+from tests.examples import examples
 from tests.integration import echo_limits as limits
 from tests.integration.echo_parts import LINKS, WHOLE, Planted, Syncing
 from tests.integration.echo_truth import COPIED, FLAG, NOT_COPIED, PROFILE
 from tests.integration.echo_world import RECHECK_SECONDS, SOON_SECONDS, SPARES, EchoWorld
 
-EXAMPLES: Final = 60
+EXAMPLES: Final = 30
 STEPS: Final = 20
 
 SHOWN = st.sampled_from(["same", "same", "stale", "none"])
@@ -180,7 +181,7 @@ def property_on(url: str, chosen: settings) -> Callable[[], None]:
 @pytest.mark.timeout(600)  # a run that fails is made short before it is shown
 def test_last_value_of_each_field_stays_and_no_other_field_changes(redis_server: EmbeddedRedis) -> None:
     small = settings(
-        max_examples=EXAMPLES,
+        max_examples=examples(EXAMPLES),
         stateful_step_count=STEPS,
         deadline=None,
         report_multiple_bugs=False,

@@ -19,6 +19,7 @@ from jobs.errors import Halt, SyncError, TryAgain
 from jobs.profile import UpdateStripe
 from jobs.stripe_gateway import StripeGateway, open_stripe
 from sandbox.serve import serving
+from tests.examples import examples
 from tests.integration.test_autumn_client import CUSTOMER, FIRST_PAGE
 
 STRIPE_CUSTOMER = {
@@ -131,7 +132,7 @@ async def doors_of(handler: Callable[[web.Request], Awaitable[web.StreamResponse
         yield Doors(Answer(), autumn, stripe)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(answers, min_size=1, max_size=5))
 def test_any_answer_is_read_or_is_an_error_of_ours(said: list[Answer]) -> None:
     async def run() -> None:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from jobs.record import read_totals
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, opened_world
+from tests.examples import examples
 from tests.integration.steps import change, seed
 
 names = st.sampled_from(["customer_id", "type", "changes", "event_id", "traceparent", ""]).map(str.encode)
@@ -42,7 +43,7 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(entries)
 def test_any_entries_come_to_an_end_and_a_good_one_behind_them_is_applied(
     redis_server: EmbeddedRedis, added: list[Mapping[bytes, bytes]]

@@ -27,6 +27,7 @@ from jobs.merge import merge
 from jobs.record import read_outcome
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
+from tests.examples import examples
 from tests.integration.ledger import NAMES, Ledger
 
 MAX_WAITING = 2
@@ -248,5 +249,5 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)  # a run that fails is made short before it is shown
 def test_any_interleaving_keeps_the_promises(redis_server: EmbeddedRedis) -> None:
-    small = settings(max_examples=60, deadline=None, report_multiple_bugs=False)
+    small = settings(max_examples=examples(30), deadline=None, report_multiple_bugs=False)
     run_state_machine_as_test(cast(Any, partial(Machine, redis_server.url)), settings=small)

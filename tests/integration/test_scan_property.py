@@ -21,6 +21,7 @@ from jobs.scan_report import ScanFinding
 from jobs.spool import About, Spool
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import opened_world
+from tests.examples import examples
 from tests.integration.planting import PLANTINGS, Field
 from tests.integration.scans import scan, scan_doors
 
@@ -59,7 +60,7 @@ NO_EDIT: st.SearchStrategy[dict[str, Any]] = st.just({})
 EDITS = st.tuples(NO_EDIT | AUTUMN_EDITS, NO_EDIT | STRIPE_EDITS)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(plants=PLANTS)
 def test_whatever_is_planted_is_found_and_nothing_else(redis_server: EmbeddedRedis, plants: list[str]) -> None:
     async def check() -> None:
@@ -78,7 +79,7 @@ def test_whatever_is_planted_is_found_and_nothing_else(redis_server: EmbeddedRed
     asyncio.run(check())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(edits=st.lists(EDITS, min_size=1, max_size=3))
 def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
     edits: list[tuple[dict[str, Any], dict[str, Any]]],

@@ -61,7 +61,9 @@ async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, 
 async def test_outage_of_the_search_fails_no_scan(world: World, tmp_path: Path) -> None:
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
     world.stripe.switches.add(Fault("garbage", route="GET /v1/customers/search"))
-    assert (await scan(scan_doors(world, tmp_path))).run.repairable == 1
+    doors = replace(scan_doors(world, tmp_path), patience_seconds=0.1)
+    assert (await scan(doors)).run.repairable == 1
+    assert world.stripe.switches.fired["garbage"] > 1
 
 
 def on_test_clock(field: Field, customer: str, **different: object) -> str:

@@ -1,0 +1,8 @@
+"""How many examples the properties take. A run of all tests takes few; EXAMPLES_TIMES=10 takes ten times as many."""
+
+import os
+
+
+def examples(few: int) -> int:
+    """Return `few`, times EXAMPLES_TIMES of the environment."""
+    return few * int(os.environ.get("EXAMPLES_TIMES", "1"))

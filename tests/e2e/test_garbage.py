@@ -12,7 +12,7 @@ from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until, worker
 
-ENTRIES = 60_000
+ENTRIES = 30_000
 GROWTH_MB = 25
 """Of which an entry of 5 MB takes some: it passes through once, as the answer of the read that waits for arrivals."""
 

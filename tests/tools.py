@@ -63,18 +63,28 @@ def _take_promtool() -> None:
 
 
 def _apt_get(*arguments: str, folder: str | None = None) -> None:
-    subprocess.run(["apt-get", "--quiet", "--quiet", *arguments], check=False, cwd=folder)  # noqa: S607
+    subprocess.run(
+        ["apt-get", "--quiet", "--quiet", *arguments],  # noqa: S607
+        check=False,
+        cwd=folder,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+    )
 
 
 CHROMIUM: Final = Tool(
     names=(
-        *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
+        *("chromium", "google-chrome", "google-chrome-stable", "chrome"),
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        # The last: on Ubuntu it only starts the snap, and may be there without it.
+        "chromium-browser",
     ),
     variable="CHROMIUM",
     what_to_do=(
-        "Chromium is missing, and the tests of the pages fail without it. Install it (Debian and Ubuntu: "
-        "apt-get install chromium; macOS: brew install --cask google-chrome), or name the program in CHROMIUM."
+        "Chromium is missing, and the tests of the pages fail without it. Install it (Debian: "
+        "apt-get install chromium; Ubuntu: the .deb of Google Chrome from google.com/chrome, because Ubuntu has only a "
+        "snap of Chromium, which cannot read the tests' files in /tmp; macOS: brew install --cask google-chrome), or "
+        "name the program in CHROMIUM."
     ),
     install=_install_chromium,
     needs_root=True,

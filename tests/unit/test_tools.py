@@ -39,3 +39,35 @@ def test_set_up_without_apt_get_says_what_is_missing(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0
     assert [line.split(" is missing")[0] for line in ended.stderr.splitlines()] == ["Chromium", "promtool"]
+
+
+FAKE_APT_GET = """#!/bin/sh
+echo "$DEBIAN_FRONTEND, $(/bin/cat | /usr/bin/wc -c) characters" >> "$0.log"
+"""
+
+
+def test_apt_get_is_run_so_that_it_cannot_ask(tmp_path: Path) -> None:
+    apt_get = tmp_path / "apt-get"
+    apt_get.write_text(FAKE_APT_GET, encoding="utf-8")
+    apt_get.chmod(0o755)
+    subprocess.run(
+        [sys.executable, "-m", "tests.tools"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path), "CHROMIUM": "missing", "PROMTOOL": "missing"},
+        input="an answer",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked = (tmp_path / "apt-get.log").read_text(encoding="utf-8").splitlines()
+    assert set(asked) == {"noninteractive, 0 characters"}
+
+
+def test_chrome_is_taken_before_the_command_that_starts_ubuntus_snap(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("chromium-browser", "google-chrome"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    assert CHROMIUM.find() == str(tmp_path / "google-chrome")

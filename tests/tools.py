@@ -1,4 +1,6 @@
-"""The programs that tests need and no Python package brings: Chromium for the pages, promtool for alerts and dashboard.
+"""The programs that tests need and no Python package brings.
+
+Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd.
 
 `python -m tests.tools` is what `make test` says first: it installs what is missing if it can without asking, and says
 what to do if it cannot. A test that finds none says the same.
@@ -48,6 +50,11 @@ class Tool:
 
 def _install_chromium() -> None:
     _apt_get("install", "--yes", "--no-install-recommends", "chromium")
+
+
+def _install_systemd() -> None:
+    # Without the package systemd-sysv it is not what starts the machine.
+    _apt_get("install", "--yes", "--no-install-recommends", "systemd")
 
 
 def _take_promtool() -> None:
@@ -100,7 +107,17 @@ PROMTOOL: Final = Tool(
     install=_take_promtool,
     needs_root=False,
 )
-TOOLS: Final = (CHROMIUM, PROMTOOL)
+SYSTEMD_ANALYZE: Final = Tool(
+    names=("systemd-analyze",),
+    variable="SYSTEMD_ANALYZE",
+    what_to_do=(
+        "systemd-analyze is missing, and the check of systemd's units is skipped without it. Install it (Debian and "
+        "Ubuntu: apt-get install systemd; macOS has no systemd), or name the program in SYSTEMD_ANALYZE."
+    ),
+    install=_install_systemd,
+    needs_root=True,
+)
+TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE)
 
 
 def missing(tools: Iterable[Tool]) -> dict[Tool, str]:

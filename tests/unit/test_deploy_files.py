@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from config.settings import Settings
+from tests.tools import SYSTEMD_ANALYZE, NoToolError
 from worker.main import WAIT_FOR_JOBS_SECONDS
 from worker.spans import CLOSE_SECONDS
 
@@ -105,9 +105,10 @@ def test_a_unit_starts_anew_but_for_wrong_settings_and_stops_slowly_enough(path:
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_systemd_finds_nothing_wrong_with_a_unit(path: Path, tmp_path: Path) -> None:
-    verifier = shutil.which("systemd-analyze")
-    if verifier is None:
-        pytest.skip("there is no systemd-analyze")
+    try:
+        verifier = SYSTEMD_ANALYZE.find()
+    except NoToolError as error:
+        pytest.skip(str(error))
     # As it would be installed: with the command and the folder that it names.
     text = path.read_text(encoding="utf-8").replace("/opt/customer-sync", str(tmp_path / "app"))
     command = tmp_path / "app" / ".venv" / "bin" / "arq"

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import CHROMIUM, PROMTOOL, NoToolError, Tool
+from tests.tools import CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, NoToolError, Tool
 
 ROOT = Path(__file__).parents[2]
+NONE_THERE = dict.fromkeys(("CHROMIUM", "PROMTOOL", "SYSTEMD_ANALYZE"), "missing")
 
 
-@pytest.mark.parametrize(("tool", "package"), [(CHROMIUM, "chromium"), (PROMTOOL, "prometheus")])
+@pytest.mark.parametrize(
+    ("tool", "package"), [(CHROMIUM, "chromium"), (PROMTOOL, "prometheus"), (SYSTEMD_ANALYZE, "systemd")]
+)
 def test_missing_program_is_named_with_how_to_install_it(
     tool: Tool, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -32,13 +35,14 @@ def test_set_up_without_apt_get_says_what_is_missing(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "tests.tools"],
         cwd=ROOT,
-        env={**os.environ, "PATH": str(tmp_path), "CHROMIUM": "missing", "PROMTOOL": "missing"},
+        env={**os.environ, "PATH": str(tmp_path), **NONE_THERE},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 0
-    assert [line.split(" is missing")[0] for line in ended.stderr.splitlines()] == ["Chromium", "promtool"]
+    named = [line.split(" is missing")[0] for line in ended.stderr.splitlines()]
+    assert named == ["Chromium", "promtool", "systemd-analyze"]
 
 
 FAKE_APT_GET = """#!/bin/sh
@@ -53,7 +57,7 @@ def test_apt_get_is_run_so_that_it_cannot_ask(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "tests.tools"],
         cwd=ROOT,
-        env={**os.environ, "PATH": str(tmp_path), "CHROMIUM": "missing", "PROMTOOL": "missing"},
+        env={**os.environ, "PATH": str(tmp_path), **NONE_THERE},
         input="an answer",
         capture_output=True,
         text=True,

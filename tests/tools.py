@@ -134,14 +134,19 @@ def missing(tools: Iterable[Tool]) -> dict[Tool, str]:
 def main() -> None:
     """Install what is missing if that is possible, and say what is missing then."""
     is_root = os.geteuid() == 0
-    wanted = [tool for tool in missing(TOOLS) if is_root or not tool.needs_root]
+    before = missing(TOOLS)
+    wanted = [tool for tool in before if is_root or not tool.needs_root]
     if wanted and shutil.which("apt-get"):
         print(f"Installing {' and '.join(tool.names[0] for tool in wanted)} with apt-get …", flush=True)
         if is_root:
             _apt_get("update")
         for tool in wanted:
             tool.install()
-    for what_to_do in missing(TOOLS).values():
+    now_missing = missing(TOOLS)
+    for tool in before:
+        if tool not in now_missing:
+            print(f"Installed {tool.find()}")
+    for what_to_do in now_missing.values():
         sys.stderr.write(f"{what_to_do}\n")
 
 

@@ -67,6 +67,21 @@ def test_apt_get_is_run_so_that_it_cannot_ask(tmp_path: Path) -> None:
     assert set(asked) == {"noninteractive, 0 characters"}
 
 
+def test_what_was_installed_is_told(tmp_path: Path) -> None:
+    apt_get, installed = tmp_path / "apt-get", tmp_path / "another-promtool"
+    apt_get.write_text(f"#!/bin/sh\n: > {installed}\n/bin/chmod 755 {installed}\n", encoding="utf-8")
+    apt_get.chmod(0o755)
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.tools"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path), **NONE_THERE, "PROMTOOL": installed.name},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"Installed {installed}\n" in ended.stdout
+
+
 def test_chrome_is_taken_before_the_command_that_starts_ubuntus_snap(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -7,8 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The machine's own Python if it is 3.11 or later, else the first one that is.
+FITS := -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
-  $(shell $(name) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+  $(shell $(name) $(FITS) && echo $(name))))
 # Without compiled modules each process of the tests, and each worker, compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
 SOURCES := config jobs worker sandbox tests
@@ -37,7 +38,7 @@ INSTALL_WITH_PIP = echo "uv could not install them: pip does, which takes a minu
 WARM := arq.cli, worker.main, worker.startup, worker.backstage, worker.web, sandbox.demo, pytest, hypothesis, playwright.async_api
 
 $(READY): requirements-dev.txt requirements-uv.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)"; exit 1; }
+	@{ $(PYTHON) $(FITS); } || { echo "$(NO_PYTHON)"; exit 1; }
 	@echo "Set-up, 1 of 3: a virtual environment in $(VENV), with $(PYTHON) …"
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(NO_PYTHON)"; exit 1; }
 	@echo "Set-up, 2 of 3: the packages of requirements-dev.txt, 400 MB if none of them is in a cache yet …"

@@ -58,6 +58,11 @@ run: $(READY) ## Run the worker against the sandbox until both sides agree
 sandbox: $(READY) ## Start Redis and both simulators, print the environment to use, and stay
 	@$(BIN)/python -m sandbox
 
+# $(call pytest,NAME,SELECTION): a run of tests, with a report REPORTS/NAME.xml if REPORTS names a folder. PYTEST_OPTIONS
+# may choose no test of it, which is pytest's exit code 5.
+pytest = $(BIN)/python -m pytest --durations=15 $(2) $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml) \
+  $(if $(PYTEST_OPTIONS),$(PYTEST_OPTIONS) || test $$? = 5)
+
 # The one process of the first run compiles the tests for the five of the second.
 .PHONY: test
 test: $(READY) ## Run every check and every test
@@ -66,8 +71,8 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.tools
-	$(BIN)/python -m pytest -m alone
-	$(BIN)/python -m pytest --numprocesses 5 --dist worksteal -m "not alone" $(PYTEST_OPTIONS)
+	$(call pytest,alone,-m alone)
+	$(call pytest,beside,--numprocesses 5 --dist worksteal -m "not alone")
 
 .PHONY: test-servers
 test-servers: $(READY) ## Run the tests that touch Redis on each server: REDIS_SERVERS="/path /path", or those that are found

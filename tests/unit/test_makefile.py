@@ -1,4 +1,4 @@
-"""The Makefile's set-up names what is missing."""
+"""The Makefile's set-up names what is missing, and `make test` hands its options to both runs of pytest."""
 
 import os
 import subprocess
@@ -26,3 +26,49 @@ def test_python_that_does_not_fit_is_told_before_anything_is_made(python: str, t
     assert ended.returncode != 0
     assert ended.stdout.startswith("Python 3.11 or later with its module venv is missing"), ended.stdout
     assert "Set-up, 1 of 3" not in ended.stdout
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """An environment that is set up, of programs that do nothing."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "ruff", "mypy", "lint-imports"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / ".ready").touch()
+    return tmp_path
+
+
+def pytest_ends(venv: Path, *, beside: int = 0, alone: int = 0) -> None:
+    """Have both runs of pytest end with these exit codes."""
+    python = f"""#!/bin/sh
+test "$2" = pytest || exit 0
+case "$*" in
+  *"not alone"*) exit {beside} ;;
+  *) exit {alone} ;;
+esac
+"""
+    (venv / "bin" / "python").write_text(python, encoding="utf-8")
+
+
+def test_options_go_to_both_runs_and_each_has_a_report_of_its_own(venv: Path) -> None:
+    said = make("test", f"VENV={venv}", "PYTEST_OPTIONS=-k redis", "REPORTS=/reports").stdout
+    runs = [line for line in said.splitlines() if " -m pytest " in line]
+    assert len(runs) == 2
+    assert all("-k redis" in line for line in runs)
+    assert ["--junitxml=/reports/beside.xml" in line for line in runs] == [False, True]
+    assert ["--junitxml=/reports/alone.xml" in line for line in runs] == [True, False]
+
+
+def test_run_without_tests_is_good_only_if_options_chose_them(venv: Path) -> None:
+    for beside, alone in ((5, 0), (0, 5)):
+        pytest_ends(venv, beside=beside, alone=alone)
+        assert make("test", f"VENV={venv}").returncode != 0
+        assert make("test", f"VENV={venv}", "PYTEST_OPTIONS=-k redis").returncode == 0
+
+
+def test_failed_test_of_either_run_fails_it(venv: Path) -> None:
+    for beside, alone in ((1, 0), (0, 1)):
+        pytest_ends(venv, beside=beside, alone=alone)
+        for options in ("", "-k redis"):
+            assert make("test", f"VENV={venv}", f"PYTEST_OPTIONS={options}").returncode != 0

@@ -1,31 +1,72 @@
 """`python -m tests.under_load`: run all tests again and again while other processes take the processor.
 
-It prints a line for each run, with the seed that its random order came from: `pytest --randomly-seed=SEED` repeats it.
-Arguments go to pytest. RUNS is the number of runs (10), BURNERS that of the processes that compute for nothing (2). The
-exit code is 1 if a run failed.
+It prints a line for each run, and the command that repeats it: its seed sets the order of the tests, the examples of
+Hypothesis, and the odd requests of tests/e2e/abuse/test_fuzzed_port.py. Arguments go to pytest. RUNS is the number of
+runs (10), BURNERS that of the processes that compute for nothing (2). The exit code is 1 if a run failed. SIGTERM and
+SIGHUP end it as Ctrl-C does: the tests end what they have started.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
+from types import FrameType
 
 from tests.servers import PARALLEL, ROOT, counts
 
-BURN = "while True: pass"
+BURN = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    for _ in range(1_000_000):
+        pass
+"""
+"""Compute until the process that started this one is gone."""
 ENDED_WELL = {0, 5}
 """pytest's exit codes if all tests passed, and if the options left none."""
+
+
+@dataclass
+class Ending:
+    """Whether this process was told to end. The tests are told with it, as Ctrl-C tells them, and end first."""
+
+    told: int | None = None
+    tests: subprocess.Popen[bytes] | None = None
+
+    def listen(self) -> None:
+        """Take the signals that tell a process to end."""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.told = number
+        if self.tests is not None:
+            self.tests.send_signal(signal.SIGINT)
+
+    def run(self, command: Sequence[str], more: Mapping[str, str]) -> int:
+        """Run tests with `more` in their environment, and return the exit code. Raises: SystemExit if told to end."""
+        # In a session of its own: Ctrl-C would reach it twice.
+        self.tests = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **more}, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        if self.told is not None:
+            self.tests.send_signal(signal.SIGINT)
+        code = self.tests.wait()
+        if self.told is not None:
+            sys.exit(128 + self.told)
+        return code
 
 
 @contextmanager
 def burning(processes: int) -> Iterator[None]:
     """Have so many processes compute for nothing for the length of the block."""
-    burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(processes)]
+    burners = [subprocess.Popen([sys.executable, "-c", BURN, str(os.getpid())]) for _ in range(processes)]
     try:
         yield
     finally:
@@ -34,7 +75,7 @@ def burning(processes: int) -> Iterator[None]:
             burner.wait()
 
 
-def run(seed: int, options: Sequence[str]) -> bool:
+def run(seed: int, options: Sequence[str], ending: Ending) -> bool:
     """Run all tests as `make test` does, print the result, and return whether all passed."""
     begin, results = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -43,21 +84,29 @@ def run(seed: int, options: Sequence[str]) -> bool:
             "alone": ("-m", "alone"),
         }.items():
             report = Path(folder, f"{name}.xml")
-            command = [sys.executable, "-m", "pytest", "--quiet", *chosen, f"--randomly-seed={seed}"]
-            ended = subprocess.run([*command, f"--junitxml={report}", *options], cwd=ROOT, check=False)
+            command = [sys.executable, "-m", "pytest", "--quiet", *chosen, *seeds(seed), f"--junitxml={report}"]
+            code = ending.run([*command, *options], {"FUZZ_SEED": str(seed)})
             passed, failed, skipped = counts(report) if report.exists() else (0, 0, 0)
-            results.append((passed, max(failed, int(ended.returncode not in ENDED_WELL)), skipped))
+            results.append((passed, max(failed, int(code not in ENDED_WELL)), skipped))
     passed, failed, skipped = (sum(column) for column in zip(*results, strict=True))
     seconds = time.monotonic() - begin
-    print(f"seed {seed}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s", flush=True)
+    print(f"seed {seed}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s")
+    print(f"  FUZZ_SEED={seed} {sys.executable} -m pytest {' '.join(seeds(seed))}", flush=True)
     return passed > 0 and not failed
+
+
+def seeds(seed: int) -> tuple[str, ...]:
+    """Return pytest's options that repeat a run; FUZZ_SEED belongs to them."""
+    return (f"--randomly-seed={seed}", f"--hypothesis-seed={seed}")
 
 
 def main() -> int:
     """Run the tests RUNS times."""
+    ending = Ending()
+    ending.listen()
     runs, burners = int(os.environ.get("RUNS", "10")), int(os.environ.get("BURNERS", "2"))
     with burning(burners):
-        results = [run(SystemRandom().randrange(2**31), sys.argv[1:]) for _ in range(runs)]
+        results = [run(SystemRandom().randrange(2**31), sys.argv[1:], ending) for _ in range(runs)]
     print(f"{sum(results)} of {runs} runs passed")
     return 0 if all(results) else 1
 

@@ -70,9 +70,10 @@ class _Presence:
 class _Patient:
     """Connects again and again while Redis is away or still loads its data."""
 
-    def __init__(self, *, presence: _Presence, **options: Any) -> None:
+    def __init__(self, *, presence: _Presence, read_seconds: float, **options: Any) -> None:
         super().__init__(**options)
         self._presence = presence
+        self._read_seconds = read_seconds
 
     async def connect(self) -> None:
         """Connect, as long as there is patience.
@@ -114,26 +115,26 @@ class _Patient:
                 raise
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Send; a connection that does not take all of it within READ_SECONDS is hung up, so that the sending fails.
+        """Send; a connection that does not take all of it within `read_seconds` is hung up, so that the sending fails.
 
         A Redis that is gone without a word takes what fits into the buffers on the way, and no more.
         """
         if not self.is_connected:  # type: ignore[attr-defined]
             await self.connect()
-        timer = asyncio.get_running_loop().call_later(READ_SECONDS, self._hang_up)
+        timer = asyncio.get_running_loop().call_later(self._read_seconds, self._hang_up)
         try:
             await super().send_packed_command(command, check_health)  # type: ignore[misc]
         finally:
             timer.cancel()
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
-        """The response; a connection that gives none within READ_SECONDS is hung up, so that the read fails.
+        """The response; a connection that gives none within `read_seconds` is hung up, so that the read fails.
 
         redis-py's own `socket_timeout` would do the same for reading, but sends through asyncio.wait_for, which on
         Python 3.11 may swallow a cancellation: a worker that was told to stop would go on. And asyncio.timeout takes
         longer than the reading of most responses.
         """
-        timer = asyncio.get_running_loop().call_later(READ_SECONDS, self._hang_up)
+        timer = asyncio.get_running_loop().call_later(self._read_seconds, self._hang_up)
         try:
             answer = await super().read_response(*args, **options)  # type: ignore[misc]
         finally:
@@ -243,11 +244,13 @@ def open_redis(
     *,
     answered: Callable[[], None] = lambda: None,
     patience_seconds: float = PATIENCE_SECONDS,
+    read_seconds: float = READ_SECONDS,
 ) -> ArqRedis:
     """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
 
     `certificate` is the only one to trust, in PEM; None is for a Redis that authorities vouch for, or without TLS.
-    `answered` is called with each command that Redis answered.
+    `answered` is called with each command that Redis answered. A connection is given up if Redis does not take or
+    answer a command within `read_seconds`.
     """
     pool = ConnectionPool.from_url(
         url,
@@ -256,6 +259,7 @@ def open_redis(
         retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],
         presence=_Presence(answered, patience_seconds),
+        read_seconds=read_seconds,
         **_only(certificate),
     )
     pool.connection_class = PATIENT[pool.connection_class]

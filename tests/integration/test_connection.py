@@ -14,9 +14,11 @@ from jobs.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import its_disk_fails, its_disk_works
-from worker.connection import READ_SECONDS, open_redis
+from worker.connection import open_redis
 
 PATIENCE_SECONDS = 0.6
+SHORT_READ_SECONDS = 2.0
+"""Instead of ten. Longer than anything in here takes that is answered, also on a busy machine."""
 
 
 @pytest.fixture
@@ -37,13 +39,24 @@ async def client(
 
 
 async def test_all_commands_lose_their_patience_together_however_many_wait(server: EmbeddedRedis) -> None:
-    async with client(server, patience_seconds=PATIENCE_SECONDS) as redis:
+    async with (
+        client(server, patience_seconds=PATIENCE_SECONDS) as redis,
+        client(server, patience_seconds=PATIENCE_SECONDS) as lonely,
+    ):
         await redis.ping()
+        await lonely.ping()
         server.stop()
-        begin = time.monotonic()
-        ends = await asyncio.gather(*(redis.get(f"key {index}") for index in range(8)), return_exceptions=True)
-        assert all(isinstance(end, ConnectionError) for end in ends)
-        assert time.monotonic() - begin < 4 * PATIENCE_SECONDS
+        one, *eight = await asyncio.gather(
+            seconds_to_give_up(lonely, "key"), *(seconds_to_give_up(redis, f"key {index}") for index in range(8))
+        )
+        assert max(eight) < 3 * one
+
+
+async def seconds_to_give_up(redis: ArqRedis, key: str) -> float:
+    begin = time.monotonic()
+    with pytest.raises(ConnectionError):
+        await redis.get(key)
+    return time.monotonic() - begin
 
 
 async def test_who_waits_is_answered_when_redis_is_back(server: EmbeddedRedis) -> None:
@@ -109,12 +122,13 @@ async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connecti
             await writer.wait_closed()
 
     async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
-        redis = open_redis(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", PREFIX)
+        url = f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        redis = open_redis(url, PREFIX, read_seconds=SHORT_READ_SECONDS)
         begin = time.monotonic()
         assert await redis.get("nothing") is None
-        assert time.monotonic() - begin >= READ_SECONDS
+        assert time.monotonic() - begin >= SHORT_READ_SECONDS
         await redis.aclose(close_connection_pool=True)
-    assert opened == 2
+    assert opened >= 2
 
 
 async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_new_connection(
@@ -144,11 +158,11 @@ async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_ne
 
     is_over = asyncio.Event()
     async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
-        redis = open_redis(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", PREFIX)
+        url = f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        redis = open_redis(url, PREFIX, read_seconds=SHORT_READ_SECONDS)
         await redis.ping()
-        async with asyncio.timeout(4 * READ_SECONDS):
-            assert await redis.set("large", "x" * 20_000_000)
-        assert opened == 2
+        assert await redis.set("large", "x" * 20_000_000)
+        assert opened >= 2
         is_over.set()
         await redis.aclose(close_connection_pool=True)
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from redis.asyncio import Redis
+
 from jobs.enqueue import send
 from jobs.events import new_update
 from jobs.policy import Policy
@@ -34,11 +36,17 @@ def seed(world: World, *customers: str) -> None:
 
 async def time_passes(world: World) -> None:
     """Whoever waits for a later time is due now, the next probe and the second looks too."""
+    await make_due(world.redis)
+
+
+async def make_due(redis: Redis) -> None:
+    """Let nobody wait for a later time: each customer, the next probe and the second looks are due now."""
     for key in (f"{PREFIX}:waiting", f"{PREFIX}:looks"):
-        for customer in await world.redis.zrange(key, 0, -1):
-            await world.redis.zadd(key, {customer: 1})
-    if await world.redis.exists(f"{PREFIX}:line"):
-        await world.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+        for customer in await redis.zrange(key, 0, -1):
+            # Not those that were taken since.
+            await redis.zadd(key, {customer: 1}, xx=True)
+    if await redis.exists(f"{PREFIX}:line"):
+        await redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
 
 
 async def lose_an_answer(world: World, **changes: Any) -> None:

@@ -200,10 +200,9 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_r
     async with worker(box.environment) as first:
         await send_names(redis, customers, range(1))
         await wait_until(lambda: _has_called(redis))
-        begin = time.monotonic()
         first.process.send_signal(signal.SIGTERM)
         assert await first.process.wait() == 0
-        assert time.monotonic() - begin < 20
+    assert 0 < (await read_totals(redis, PREFIX))["applied"] < 60
     assert not await redis.keys(f"{PREFIX}:lease:*")
     box.autumn.switches.clear()
     async with worker(box.environment):

@@ -15,8 +15,9 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.stripe import StripeSimulator
 from tests.conftest import INBOX
-from tests.e2e.processes import Running, worker
+from tests.e2e.processes import Running, wait_until, worker
 from tests.e2e.test_worker import app_queue
+from tests.integration.steps import make_due
 
 PASSWORD = "redis-password-zqxj"
 AUTUMN_KEY, STRIPE_KEY = "am_sk_test_autumnkeyzqxj", "rk_test_stripekeyzqxj"
@@ -84,9 +85,13 @@ async def live(box: Sandbox, running: Running) -> None:
 
 async def _said(redis: Redis, customer: str, **changes: object) -> None:
     event = await send(redis, new_update(customer_id=customer, changes=changes))
-    outcome = await outcome_of(redis, event, wait_seconds=40)
-    assert outcome is not None
-    assert outcome.status != "waiting"
+
+    async def has_ended() -> bool:
+        await make_due(redis)
+        outcome = await outcome_of(redis, event)
+        return outcome is not None and outcome.status != "waiting"
+
+    await wait_until(has_ended)
 
 
 async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(box: Sandbox) -> None:

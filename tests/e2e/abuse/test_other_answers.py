@@ -15,6 +15,7 @@ from sandbox.faults import Fault
 from tests.conftest import read_dead
 from tests.e2e.abuse.busy import assert_untroubled, attacked_box
 from tests.e2e.processes import wait_until, worker
+from tests.integration.steps import make_due
 
 CHANGES: Final = {"name": "Ann", "email": "ann@example.com", "send_email_receipts": True}
 SHOWS_ITSELF: Final = "POST /v1/payment_intents/"
@@ -69,14 +70,19 @@ async def sync_through(box: Sandbox, others: Others, route: str) -> None:
         event = await send(redis, new_update(customer_id="ann", changes=CHANGES))
 
         async def is_tried_again() -> bool:
+            await make_due(redis)
             return sum("again_later" in line for line in running.log) >= (1 if route == SHOWS_ITSELF else 2)
 
         await wait_until(is_tried_again)
         others.assert_untouched()
         box.stripe.switches.clear()
-        outcome = await outcome_of(redis, event, wait_seconds=60)
-        assert outcome is not None
-        assert outcome.status == "applied"
+
+        async def is_applied() -> bool:
+            await make_due(redis)
+            outcome = await outcome_of(redis, event)
+            return outcome is not None and outcome.status == "applied"
+
+        await wait_until(is_applied)
         assert await read_dead(redis) == []
     assert any('"unexpected_response"' in line for line in running.log)
     assert_untroubled(running.log)

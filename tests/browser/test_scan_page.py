@@ -162,19 +162,19 @@ async def test_without_its_script_the_first_findings_are_there(
     assert "searchbox" not in roles
 
 
-async def test_a_hundred_thousand_findings_are_searched_and_sorted_in_a_moment(page: Page, tmp_path: Path) -> None:
+async def test_hundred_thousand_findings_are_searched_and_sorted_with_few_rows_shown(
+    page: Page, tmp_path: Path
+) -> None:
+    """A search or a sort that compared each finding with each other one would outlast the test's time-out."""
     write_page(report_of([finding(number) for number in range(MANY + 5)]), tmp_path / "report.html")
     await page.goto((tmp_path / "report.html").as_uri())
     assert await page.evaluate("document.body.textContent.includes('This page holds the first 100,000.')")
-    took = (
-        "(() => {{ const begin = performance.now(); {}; document.body.offsetHeight;"
-        " return performance.now() - begin }})()"
-    )
-    search = (
-        "const e = document.getElementById('findings-search'); e.value = '9999'; e.dispatchEvent(new Event('input'))"
-    )
-    assert await page.evaluate(took.format(search)) < 1000
-    assert await page.evaluate(ROWS) > 0
-    assert await page.evaluate(took.format(search.replace("'9999'", "''"))) < 1000
-    assert await page.evaluate(took.format("document.querySelector('[data-cell=\"2\"] button').click()")) < 5000
+    assert await page.evaluate(ROWS) == 500
+    search = "const e = document.getElementById('findings-search'); e.value = '{}'; e.dispatchEvent(new Event('input'))"
+    await page.evaluate(f"(() => {{ {search.format('9999')} }})()")
+    assert 0 < await page.evaluate(ROWS) < 500
+    await page.evaluate(f"(() => {{ {search.format('')} }})()")
+    assert await page.evaluate(ROWS) == 500
+    await page.evaluate("document.querySelector('[data-cell=\"2\"] button').click()")
+    assert await page.evaluate(ROWS) == 500
     assert await page.evaluate(FIRST) == "user_0"

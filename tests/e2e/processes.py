@@ -125,6 +125,30 @@ def free_port() -> int:
         return port
 
 
+@dataclass
+class HungUp:
+    """How many connections were ended so far."""
+
+    connections: int = 0
+
+    async def reaches(self, connections: int) -> None:
+        """Wait until there were so many."""
+        await wait_until(lambda: _now(self.connections >= connections), seconds=60)
+
+
+@asynccontextmanager
+async def hanging_up(port: int) -> AsyncIterator[HungUp]:
+    """Accept connections on a port of the loopback interface, and end each at once."""
+    so_far = HungUp()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        so_far.connections += 1
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port):
+        yield so_far
+
+
 async def its_disk_fails(redis: Redis) -> None:
     """Redis cannot save what it holds, and refuses every write because of it."""
     # A folder in the place of its file: its settings for that are protected since Redis 7.

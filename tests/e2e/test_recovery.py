@@ -16,7 +16,7 @@ from sandbox.autumn import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe import StripeSimulator
 from tests.conftest import PREFIX, read_dead
-from tests.e2e.processes import Running, command_of, ended, wait_until, worker
+from tests.e2e.processes import Running, command_of, ended, hanging_up, wait_until, worker
 from tests.integration.steps import make_due
 
 
@@ -55,27 +55,12 @@ async def test_a_worker_survives_in_place_while_redis_restarts_or_is_away(box: S
         await say(box, "ann", "Before")
         await wait_until(lambda: shows(box, "ann", "Before"))
         box.redis.stop()
-        await hang_up_on(tries, box.redis.port)
+        async with hanging_up(box.redis.port) as so_far:
+            await so_far.reaches(tries)
         box.redis.start()
         await say(box, "bob", "After")
         await wait_until(lambda: shows(box, "bob", "After"))
         assert running.process.returncode is None
-
-
-async def hang_up_on(connections: int, port: int) -> None:
-    """Accept so many connections on a port, and end each at once."""
-    came = 0
-
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal came
-        came += 1
-        writer.close()
-
-    async def have_come() -> bool:
-        return came >= connections
-
-    async with await asyncio.start_server(hang_up, "127.0.0.1", port):
-        await wait_until(have_come, seconds=60)
 
 
 async def test_a_redis_that_was_killed_loses_no_change_that_it_accepted(box: Sandbox) -> None:

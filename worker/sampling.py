@@ -16,14 +16,20 @@ class Sampler:
         self._look = look
         self._calls = calls
         self._noted: Mapping[str, int] = {}
+        self._seconds_to_next = 0.0
 
     async def turn(self) -> None:
-        """Note what there is to note, and wait for the next minute. Raises RedisError."""
+        """Wait for the next minute, and note it. Raises RedisError.
+
+        The wait comes first, so that a turn that succeeds after a failure ends at once and shows that all is well.
+        """
+        seconds, self._seconds_to_next = self._seconds_to_next, 0.0
+        await asyncio.sleep(seconds)
         state = await self._look()
         if state is None:
-            await asyncio.sleep(1.0)
+            self._seconds_to_next = 1.0
             return
         calls = dict(self._calls())
         await self._history.note(state.overview, {each: calls[each] - self._noted.get(each, 0) for each in calls})
         self._noted = calls
-        await asyncio.sleep((MINUTE_MS - state.overview.now_ms % MINUTE_MS) / 1000)
+        self._seconds_to_next = (MINUTE_MS - state.overview.now_ms % MINUTE_MS) / 1000

@@ -1,5 +1,6 @@
 """The minutes of the last hours: noted once whoever notes, added up where each counts its own, and gone after a day."""
 
+import asyncio
 from dataclasses import replace
 
 from redis.asyncio import Redis
@@ -7,6 +8,8 @@ from redis.asyncio import Redis
 from jobs.history import KEPT_SECONDS, MINUTE_MS, History
 from jobs.overview import read_overview
 from tests.conftest import INBOX, PREFIX
+from worker.sampling import Sampler
+from worker.shared_state import ScanState, SharedState
 
 NOW_MS = 1_800_000_000_000
 
@@ -20,6 +23,18 @@ async def test_the_first_worker_of_a_minute_notes_what_is_shared_and_each_adds_i
     assert minute.number == NOW_MS // MINUTE_MS
     assert minute.totals == {"received": 0, "applied": 7, "dead": 0}
     assert minute.calls == {"stripe": 5}
+
+
+async def test_a_turn_ends_as_soon_as_its_minute_is_noted(redis: Redis) -> None:
+    overview = replace(await read_overview(redis, PREFIX, INBOX), now_ms=NOW_MS)
+    history = History(redis, PREFIX)
+
+    async def look() -> SharedState:
+        return SharedState(overview, {}, ScanState(last=None, last_done=None, began_ms=None, is_overdue=False))
+
+    async with asyncio.timeout(MINUTE_MS / 1000 / 2):
+        await Sampler(history, look, lambda: {"stripe": 3}).turn()
+    assert [minute.calls for minute in await history.read(until_ms=NOW_MS, hours=1)] == [{"stripe": 3}]
 
 
 async def test_the_age_of_the_oldest_change_is_noted(redis: Redis) -> None:

@@ -368,3 +368,5 @@ async def test_redis_that_refuses_writes_is_named(
     assert (code, errors.startswith(f"{text}. ")) == (69, True)
     code, _, errors = await customer_sync("scan", folder=tmp_path, environment=environment)
     assert (code, errors.startswith(f"{text}. ")) == (1, True)
+    # A server that cannot save does not end when it is asked to.
+    box.redis.kill()

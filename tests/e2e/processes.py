@@ -40,6 +40,8 @@ class Running:
 
     process: Process | Forked
     log: list[str] = field(default_factory=list)
+    is_read: bool = False
+    """Whether both its outputs are closed, and all that it wrote is in the log."""
 
     @property
     def pid(self) -> int:
@@ -51,14 +53,21 @@ class Running:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.log.append(line.decode())
+        self.is_read = True
 
     async def says(self, text: str) -> None:
-        """Wait until a line holds `text`."""
-        await wait_until(lambda: _now(any(text in line for line in self.log)), what=f"{text!r} in {self.log}")
+        """Wait until a line holds `text`; fails with the log if the process ends before."""
 
+        async def has_said_it() -> bool:
+            return any(text in line for line in self.log)
 
-async def _now(value: bool) -> bool:
-    return value
+        async def is_decided() -> bool:
+            return self.is_read or await has_said_it()
+
+        try:
+            await wait_until(is_decided, what=repr(text))
+        finally:
+            assert await has_said_it(), f"it has not said {text!r}: {''.join(self.log)}"
 
 
 async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30.0, what: str = "it") -> None:

@@ -142,7 +142,11 @@ class HungUp:
 
     async def reaches(self, connections: int) -> None:
         """Wait until there were so many."""
-        await wait_until(lambda: _now(self.connections >= connections), seconds=60)
+
+        async def are_so_many() -> bool:
+            return self.connections >= connections
+
+        await wait_until(are_so_many, seconds=60)
 
 
 @asynccontextmanager

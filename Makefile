@@ -7,14 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The machine's own Python if it is 3.11 or later, else the first one that is.
-FITS := -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+FITS := -c 'import sys, venv, ensurepip; print("fits" * (sys.version_info >= (3, 11)))' 2>/dev/null
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
-  $(shell $(name) $(FITS) && echo $(name))))
+  $(if $(filter fits,$(shell $(name) $(FITS))),$(name))))
 # Without compiled modules each process of the tests, and each worker, compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
 SOURCES := config jobs worker sandbox tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-NO_PYTHON := Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
+NO_PYTHON := $(if $(PYTHON),PYTHON=$(PYTHON) cannot be used. )Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
   python3 python3-venv; macOS: brew install python@3.12), or name one: make PYTHON=/its/path
 NO_PACKAGES := The packages could not be installed; the lines above say which one, and why. If no index answers: the \
   set-up needs a network, or a mirror that pip is configured for. If a compiler is missing: there is no wheel for this \
@@ -38,7 +38,7 @@ INSTALL_WITH_PIP = echo "uv could not install them: pip does, which takes a minu
 WARM := arq.cli, worker.main, worker.startup, worker.backstage, worker.web, sandbox.demo, pytest, hypothesis, playwright.async_api
 
 $(READY): requirements-dev.txt requirements-uv.txt pyproject.toml
-	@{ $(PYTHON) $(FITS); } || { echo "$(NO_PYTHON)"; exit 1; }
+	@test "$$($(PYTHON) $(FITS))" = fits || { echo "$(NO_PYTHON)"; exit 1; }
 	@echo "Set-up, 1 of 3: a virtual environment in $(VENV), with $(PYTHON) …"
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(NO_PYTHON)"; exit 1; }
 	@echo "Set-up, 2 of 3: the packages of requirements-dev.txt, 400 MB if none of them is in a cache yet …"

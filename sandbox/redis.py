@@ -232,14 +232,20 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise RedisUnavailableError(f"The Redis server ended with {server.returncode} on port {port}.")
+            ended = f"The Redis server {_program_of(server)} ended with {server.returncode} on port {port}."
+            raise RedisUnavailableError(f"{ended} REDIS_SERVER names another one.")
         facts = _info(port)
         if facts.get("loading") == "0" and facts.get("process_id") == str(server.pid):
             # Valkey also names the version of Redis that it behaves like.
             name = "Valkey" if "valkey_version" in facts else "Redis"
             return f"{name} {facts[f'{name.lower()}_version']}"
         time.sleep(0.01)
-    raise RedisUnavailableError(f"The Redis server did not answer on port {port} within {_START_SECONDS:.0f} s.")
+    silent = f"The Redis server {_program_of(server)} did not answer on port {port} within {_START_SECONDS:.0f} s."
+    raise RedisUnavailableError(f"{silent} REDIS_SERVER names another one.")
+
+
+def _program_of(server: subprocess.Popen[bytes]) -> str:
+    return str(server.args[0]) if isinstance(server.args, list) else str(server.args)
 
 
 def _info(port: int) -> dict[str, str]:

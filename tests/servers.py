@@ -61,7 +61,13 @@ def servers() -> list[Path]:
 def _servers() -> Iterator[Path]:
     named = os.environ.get("REDIS_SERVERS")
     if named:
-        yield from (Path(name).absolute() for name in shlex.split(named))
+        try:
+            names = shlex.split(named)
+        except ValueError as error:
+            raise RedisUnavailableError(f"REDIS_SERVERS cannot be read as paths: {error}") from error
+        if not names:
+            raise RedisUnavailableError("REDIS_SERVERS names no server: give paths, or leave it out")
+        yield from (Path(name).absolute() for name in names)
         return
     yield find_redis_server()
     yield from (Path(found) for found in map(shutil.which, ("redis-server", "valkey-server")) if found)

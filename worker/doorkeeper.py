@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import structlog
 from aiohttp import web
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.credentials import MINUTE_SECONDS, Credentials, Tries
+from worker.redis_errors import trouble_of
 from worker.rendering import templates
 from worker.sessions import GUEST, OPERATOR, READER, SESSION_SECONDS, Session, Sessions
 
@@ -177,6 +178,9 @@ async def _in_time(page: Awaitable[web.Response]) -> web.Response:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await page
+    except ResponseError as error:
+        trouble = trouble_of(error)
+        return _message(503, trouble.text, f"{trouble.fix}. Then load the page again.")
     except (RedisError, TimeoutError, OSError):
         return _message(
             503, "Redis does not answer", "Nothing can be shown or done until it does. Load the page again."

@@ -16,7 +16,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)  # noqa: S607
 
 
-@pytest.mark.parametrize("python", ["", "no-such-python", "too-old"])
+@pytest.mark.parametrize("python", ["", "no-such-python", "too-old", "true"])
 def test_python_that_does_not_fit_is_told_before_anything_is_made(python: str, tmp_path: Path) -> None:
     too_old = tmp_path / "too-old"
     too_old.write_text('#!/bin/sh\ntest "$1" != -c\n', encoding="utf-8")
@@ -24,7 +24,8 @@ def test_python_that_does_not_fit_is_told_before_anything_is_made(python: str, t
     named = str(too_old) if python == "too-old" else python
     ended = make("setup", f"VENV={tmp_path / 'venv'}", f"PYTHON={named}")
     assert ended.returncode != 0
-    assert ended.stdout.startswith("Python 3.11 or later with its module venv is missing"), ended.stdout
+    blame = f"PYTHON={named} cannot be used. " if named else ""
+    assert ended.stdout.startswith(f"{blame}Python 3.11 or later with its module venv is missing"), ended.stdout
     assert "Set-up, 1 of 3" not in ended.stdout
 
 

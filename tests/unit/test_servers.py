@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -14,17 +16,27 @@ def program(path: Path, script: str) -> Path:
     return path
 
 
-def test_server_that_cannot_run_is_told_before_the_first_run(tmp_path: Path) -> None:
-    first = program(tmp_path / "first", "echo Redis server v=7.0.15 sha=0")
-    environment = {**os.environ, "REDIS_SERVERS": f"{first} {tmp_path / 'missing'}"}
-    ended = subprocess.run(
+def servers(named: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "tests.servers", "--collect-only"],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "REDIS_SERVERS": named},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_server_that_cannot_run_is_told_before_the_first_run(tmp_path: Path) -> None:
+    first = program(tmp_path / "first", "echo Redis server v=7.0.15 sha=0")
+    ended = servers(f"{first} {tmp_path / 'missing'}")
     assert ended.returncode == 1
     assert "missing --version failed" in ended.stdout
     assert "collected" not in ended.stdout
+
+
+@pytest.mark.parametrize(("named", "says"), [(" ", "names no server"), ("'/a b", "No closing quotation")])
+def test_names_that_name_no_server_end_with_a_sentence(named: str, says: str) -> None:
+    ended = servers(named)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert says in ended.stdout

@@ -35,7 +35,7 @@ INSTALL_WITH_PIP = echo "uv could not install them: pip does, which takes a minu
   && $(PIP) --no-deps --no-compile --require-hashes -r requirements-dev.txt \
   && $(PIP) --no-deps --no-build-isolation --editable .
 
-WARM := arq.cli, worker.main, worker.startup, worker.backstage, worker.web, sandbox.demo, pytest, hypothesis, playwright.async_api
+WARM := arq.cli, worker.main, worker.startup, worker.web.pages, worker.web.server, sandbox.demo.app, pytest, hypothesis, playwright.async_api
 
 $(READY): requirements-dev.txt requirements-uv.txt pyproject.toml
 	@test "$$($(PYTHON) $(FITS))" = fits || { echo "$(NO_PYTHON)"; exit 1; }
@@ -115,7 +115,7 @@ schema: $(READY) ## Write docs/customer-update.schema.json from the model
 
 .PHONY: pictures
 pictures: $(READY) ## Take the README's pictures again: of make run, and of the pages with Chromium
-	$(BIN)/python -m sandbox.demo_picture
+	$(BIN)/python -m sandbox.demo.picture
 	$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock

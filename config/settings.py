@@ -1,8 +1,8 @@
 """Every setting of the worker, read once from the environment and `.env`, checked, and handed on.
 
 White space around a value is no part of it, because secret files end in a newline. An empty value counts as not set.
-Nothing else in the project reads the environment, but for OpenTelemetry's own variables (worker.traces). No setting is
-read at import.
+Nothing else in the project reads the environment, but for OpenTelemetry's own variables (worker.telemetry.traces). No
+setting is read at import.
 """
 
 import re
@@ -195,7 +195,7 @@ class Settings(Measures):
     echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=480)
     """How long after a new name or e-mail, or a write of unknown fate, a customer is rechecked; 0 is never.
 
-    Less than the ten minutes for which older values are known (jobs.recheck).
+    Less than the ten minutes for which older values are known (jobs.plan.recheck).
 
     A webhook of Stripe, or an update that Autumn is still at after 60 s, may undo what came after it.
     """

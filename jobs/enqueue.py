@@ -18,7 +18,7 @@ import redis as redis_sync
 from redis.asyncio import Redis
 
 from jobs.events import CustomerUpdate
-from jobs.record import Outcome, read_outcome
+from jobs.queue.record import Outcome, read_outcome
 
 INBOX_STREAM = "customer-updates"
 KEY_PREFIX = "customer-sync"

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from jobs.autumn_errors import LATE_SECONDS
+from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Limited, TryAgain
-from jobs.scripts import Scripts
-from jobs.watch import NOBODY, Watch
-from jobs.wrong_types import or_none
+from jobs.observer import NOBODY, Watch
+from jobs.queue.key_types import or_none
+from jobs.queue.scripts import Scripts
 
 HOLD_MS = 4_000
 """How long a place is held at a time: one whose worker was killed is free again so soon."""

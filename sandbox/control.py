@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 from aiohttp import web
 
 from sandbox.faults import Fault, Kind, Switches
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -15,18 +15,18 @@ from types import ModuleType
 import pytest
 from redis.asyncio import Redis
 
-from jobs.autumn import open_autumn
-from jobs.mailbox import Mailbox
-from jobs.policy import Policy
+from jobs.autumn.client import open_autumn
+from jobs.plan.policy import Policy
+from jobs.queue.mailbox import Mailbox
+from jobs.queue.record import as_text
 from jobs.rate_limit import Limits, Rates
-from jobs.record import as_text
-from jobs.resources import Resources
-from jobs.stripe_gateway import open_stripe
-from jobs.sync import sync_customer
-from sandbox.autumn import AutumnSimulator
+from jobs.stripe.client import open_stripe
+from jobs.sync.deps import Resources
+from jobs.sync.job import sync_customer
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.e2e.processes import free_port
 
 DEFAULT_POLICY = Policy()

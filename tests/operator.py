@@ -10,15 +10,15 @@ from playwright.async_api import Page
 from structlog.testing import capture_logs
 
 from config.settings import load_settings
-from jobs.history import MINUTE_MS, History
-from jobs.overview import read_overview
-from jobs.scan_record import ScanRecord
+from jobs.queue.status import read_overview
+from jobs.scan.record import ScanRecord
 from sandbox.serve import serving
 from tests.browser.reports import finding, report_of
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.steps import autumn_goes_down, change, seed
-from worker.backstage import pages_of
-from worker.shared_state import SharedStateReader
+from worker.status.history import MINUTE_MS, History
+from worker.status.shared_state import SharedStateReader
+from worker.web.pages import pages_of
 
 PASSWORD = "correct horse battery"
 HOSTILE = "<img src=x onerror=\"document.title='gone'\">\u202e\x00'&"

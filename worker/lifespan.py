@@ -16,27 +16,26 @@ from redis.asyncio import Redis
 
 from config.logs import configure_logs
 from config.settings import Settings
-from jobs.autumn import AutumnClient, open_autumn
-from jobs.history import History
-from jobs.mailbox import Mailbox
-from jobs.policy import Policy
+from jobs.autumn.client import AutumnClient, open_autumn
+from jobs.observer import NOBODY, Watch
+from jobs.plan.policy import Policy
+from jobs.queue.mailbox import Mailbox
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
-from jobs.resources import Resources
-from jobs.scan import ScanDoors
-from jobs.scan_record import ScanRecord
-from jobs.stripe_gateway import StripeGateway, Turn, open_stripe
-from jobs.watch import NOBODY, Watch
-from worker.intake import take_in
-from worker.loops import Loops
-from worker.metrics import Metrics
-from worker.owner_loop import OwnerLoop, StripeAwayError
-from worker.pulse import Pulse
-from worker.sampling import Sampler
-from worker.scanner import Scanner
-from worker.shared_state import SharedStateReader
-from worker.supervise import Supervisor
-from worker.traces import tracing
-from worker.watchdog import CANARY_SECONDS, Watchdog
+from jobs.scan.record import ScanRecord
+from jobs.scan.run import ScanDoors
+from jobs.stripe.client import StripeGateway, Turn, open_stripe
+from jobs.sync.deps import Resources
+from worker.loops.dispatch import Supervisor
+from worker.loops.heartbeat import Pulse
+from worker.loops.intake import take_in
+from worker.loops.owner import OwnerLoop, StripeAwayError
+from worker.loops.runner import Loops
+from worker.loops.scanner import Scanner
+from worker.loops.watchdog import CANARY_SECONDS, Watchdog
+from worker.status.history import History, Sampler
+from worker.status.shared_state import SharedStateReader
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.traces import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -144,8 +143,8 @@ async def showing(
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
             # A worker that shows nothing starts without the templates and the web server, a tenth of all its imports.
-            from worker.backstage import pages_of  # noqa: PLC0415 - see above
-            from worker.web import make_app, serving  # noqa: PLC0415 - see above
+            from worker.web.pages import pages_of  # noqa: PLC0415 - see above
+            from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
 
             pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
             app = make_app(pulse, shared.look, metrics, add_more=pages)
@@ -159,7 +158,7 @@ async def working(
 ) -> AsyncIterator[tuple[Resources, Supervisor]]:
     """Resources with the loops of a worker running beside them: taking in, calling, renewing leases.
 
-    With `owner_follows`, nothing that touches events starts before Stripe has told its account (worker.owner_loop).
+    With `owner_follows`, nothing that touches events starts before Stripe has told its account (worker.loops.owner).
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (

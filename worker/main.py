@@ -22,21 +22,22 @@ from arq.worker import Function
 from config.logs import configure_logs
 from config.settings import Settings, SettingsError, load_scan_settings, load_settings
 from jobs.errors import describe
-from jobs.sync import sync_customer as sync
-from worker.connection import open_redis, queue_name, scan_queue_name, to_json
+from jobs.sync.job import sync_customer as sync
 from worker.lifespan import scanning_on_schedule, working
-from worker.metrics import Metrics
+from worker.loops.dispatch import SYNC_JOB
+from worker.loops.watchdog import RedisUnfitError
 from worker.ownership import ForeignDeploymentError
+from worker.redis_client import open_redis, queue_name, scan_queue_name, to_json
 from worker.startup import RedisAwayError, prepare
-from worker.supervise import SYNC_JOB
-from worker.watchdog import RedisUnfitError
+from worker.telemetry.metrics import Metrics
 
 JOB_SECONDS = 45
 """Longer than a round. arq shows the jobs of a killed worker as running for this time and 10 s more."""
 QUEUE_READ_LIMIT = 1000
 """Wake-ups that arq looks at: more than killed workers leave behind at its head, or a new one would not be seen."""
 MAX_JOBS = 24
-"""Never the bound for wake-ups: how many customers are worked on at a time, worker.supervise says for all workers."""
+"""Never the bound for wake-ups: how many customers are worked on at a time, worker.loops.dispatch says for all
+workers."""
 POLL_SECONDS = 0.015
 """The pause between two looks of arq at its queue. An event is picked up within 15 ms, idling costs 2.5 % of a core."""
 WAIT_FOR_JOBS_SECONDS = 18

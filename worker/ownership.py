@@ -1,6 +1,6 @@
 """The check, before any work, that the key prefix and the inbox belong to this deployment.
 
-If Stripe does not answer, a start with both keys of the last one goes on, and any other waits (worker.owner_loop).
+If Stripe does not answer, a start with both keys of the last one goes on, and any other waits (worker.loops.owner).
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from config.settings import Settings
 from jobs.errors import Limited, SyncError, TryAgain
-from jobs.ownership import OUTCOMES, UNDECIDED, Mismatch, Owner, compare_owner, digest_of, owner_key, reader_key
-from jobs.stripe_errors import status_of
-from jobs.stripe_gateway import open_stripe
+from jobs.queue.ownership import OUTCOMES, UNDECIDED, Mismatch, Owner, compare_owner, digest_of, owner_key, reader_key
+from jobs.stripe.client import open_stripe
+from jobs.stripe.errors import status_of
 
 LOOK_SECONDS: Final = 5.0
 """The time that Stripe has to tell its account before a start decides without it."""

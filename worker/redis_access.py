@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
-from jobs.ownership import reader_key
-from jobs.record import RecordKeys
+from jobs.queue.ownership import reader_key
+from jobs.queue.record import RecordKeys
 
 KEY: Final = "{key}"
 NO_SCRIPT: Final = "0" * 40

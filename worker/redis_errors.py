@@ -3,6 +3,7 @@
 The doctor, the command line and the start of a worker all speak from here, so that they agree.
 """
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from jobs.wrong_types import is_wrong_type
-from worker.loops import reason_of, redis_code
+from jobs.queue.key_types import is_wrong_type
 from worker.redis_access import right_to
 from worker.tls import answers_by_tls, answers_without_tls, is_untrusted
 
+_CODE: Final = re.compile(r"\b(WRONGTYPE|NOPERM|NOAUTH|OOM|MISCONF|READONLY|LOADING|BUSY|NOREPLICAS|MASTERDOWN)\b")
 OF_A_CLUSTER: Final = ("MOVED ", "ASK ", "CLUSTERDOWN", "CROSSSLOT", "SELECT is not allowed in cluster mode")
 OF_A_DATABASE: Final = ("DB index is out of range", "invalid DB index")
 WRONG_TYPE: Final = "docs/operations.md, A key of the wrong type"
@@ -78,7 +79,7 @@ def trouble_of_rights(lacking: Sequence[str]) -> Trouble:
 
 
 def trouble_of_types(wrong: Sequence[str]) -> Trouble:
-    """Return what it means that keys have the wrong type (worker.key_types)."""
+    """Return what it means that keys have the wrong type (worker.checks.key_types)."""
     return Trouble("; ".join(wrong), f"Set INBOX_STREAM to the stream of the apps, or see {WRONG_TYPE}")
 
 
@@ -171,3 +172,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         seen = seen.__cause__ or seen.__context__
+
+
+def reason_of(error: Exception) -> str:
+    """Return the type of an error, with Redis' code for it if there is one, and nothing of what was sent."""
+    code = redis_code(error)
+    return type(error).__name__ + (f" {code}" if code else "")
+
+
+def redis_code(error: Exception) -> str:
+    """Return the code that an error of Redis has in its text; "" if it has none. redis-py leaves some codes out."""
+    found = _CODE.search(str(error)) if isinstance(error, RedisError) else None
+    return found.group() if found else ""

@@ -16,12 +16,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings
-from worker.connection import PATIENCE_SECONDS, PAUSE_SECONDS, open_briefly
-from worker.key_types import wrong_core_keys
+from worker.checks.key_types import wrong_core_keys
+from worker.loops.watchdog import RedisUnfitError, check_redis
 from worker.ownership import refuse_foreign, warn_if_unknown
 from worker.redis_access import lacking_rights
+from worker.redis_client import PATIENCE_SECONDS, PAUSE_SECONDS, open_briefly
 from worker.redis_errors import Trouble, trouble_of_rights, trouble_of_types, trouble_with
-from worker.watchdog import RedisUnfitError, check_redis
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
-from jobs.autumn import AutumnClient, open_autumn
-from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.autumn.client import AutumnClient, open_autumn
+from jobs.stripe.client import StripeGateway, open_stripe
 
 
 @asynccontextmanager

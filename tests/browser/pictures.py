@@ -14,16 +14,16 @@ from tempfile import TemporaryDirectory
 from playwright.async_api import Browser, Page, ViewportSize
 from redis.asyncio import Redis
 
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.redis import embedded_redis
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.browser.chromium import open_page, running_chromium
 from tests.browser.reports import finding, report_of
 from tests.conftest import World, doors
 from tests.operator import busy_day, operator_page, sign_in
 from tests.tools import NoToolError
-from worker.scan_page import write_page
+from worker.reports.html import write_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 WIDTH = 1180

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.scan_report import Changed, ScanFinding, ScanReport, ScanRun
+from jobs.scan.report import Changed, ScanFinding, ScanReport, ScanRun
 
 STARTED_MS = 1_795_576_620_000
 DAY_MS = 86_400_000

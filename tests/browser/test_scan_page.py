@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page
 from tests.browser.chromium import accessible, open_page, sticking_out
 from tests.browser.contrast import faint_texts
 from tests.browser.reports import finding, report_of
-from worker.scan_page import write_page
+from worker.reports.html import write_page
 
 ENDS_OF_COLUMNS = (
     "(() => {{ document.querySelector('details').open = true;"

@@ -22,8 +22,8 @@ from tests.chaos.others import Others
 from tests.chaos.others_plan import OtherWrite
 from tests.chaos.outside import INBOX, PREFIX
 from tests.chaos.plan import Disturbance, Entry, FaultPhase, Plan
-from worker.connection import open_redis
-from worker.supervise import SYNC_JOB
+from worker.loops.dispatch import SYNC_JOB
+from worker.redis_client import open_redis
 
 SEND_AGAIN_SECONDS: Final = 0.1
 PRODUCERS: Final = 4

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from sandbox.autumn import Call as AutumnCall
-from sandbox.stripe import Call as StripeCall
-from sandbox.stripe_payments import Mail
+from sandbox.autumn.server import Call as AutumnCall
+from sandbox.stripe.payments import Mail
+from sandbox.stripe.server import Call as StripeCall
 
 Writer = Literal["app", "person"]
 """Another app that updates Autumn itself, or a person who edits in Stripe's dashboard."""

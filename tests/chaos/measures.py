@@ -3,7 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
-from sandbox.autumn import Call
+from sandbox.autumn.server import Call
 from tests.chaos.evidence import Copied, Sent, Written
 
 WINDOW_SECONDS = 1.0

@@ -17,8 +17,8 @@ import aiohttp
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from jobs.mailbox import MailboxKeys
-from jobs.record import RecordKeys, read_outcome
+from jobs.queue.mailbox import MailboxKeys
+from jobs.queue.record import RecordKeys, read_outcome
 from sandbox.everything import Sandbox
 from tests.chaos.evidence import Written
 from tests.chaos.others_plan import OtherWrite

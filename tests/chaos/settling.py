@@ -7,8 +7,8 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from jobs.mailbox import MailboxKeys
-from jobs.overview import read_overview, read_standing
+from jobs.queue.mailbox import MailboxKeys
+from jobs.queue.status import read_overview, read_standing
 from sandbox.everything import Sandbox
 from tests.chaos.outside import INBOX, PREFIX
 

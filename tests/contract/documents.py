@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jobs.autumn_models import UpdateCustomerResponse
+from jobs.autumn.models import UpdateCustomerResponse
 from tests.contract.fields import Json
 
 Steps = tuple[str | int, ...]

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from tests.contract.exchange import KEY, Exchange, Row, Sent

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from jobs.autumn_errors import error_from
-from jobs.autumn_models import UpdateCustomerResponse
+from jobs.autumn.errors import error_from
+from jobs.autumn.models import UpdateCustomerResponse
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from tests.contract import facts
 from tests.contract.facts import Fact, base_of, exchange_of, proven

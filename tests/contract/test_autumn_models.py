@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from jobs.autumn_models import UpdateCustomerResponse, explain
+from jobs.autumn.models import UpdateCustomerResponse, explain
 from tests.contract.documents import DROPPED, OTHERS, accepts, drawn, fullest, mutated, places, relaxed
 from tests.contract.fields import Json, autumn_schema
 from tests.examples import examples

@@ -18,10 +18,10 @@ import pytest_asyncio
 from autumn_sdk import Autumn, errors
 from autumn_sdk.utils import BackoffStrategy, RetryConfig
 
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.e2e.processes import wait_until
 
 Call = Callable[..., Awaitable[Any]]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from jobs.autumn_models import DETAILED, TWELVE, read_customer
+from jobs.autumn.models import DETAILED, TWELVE, read_customer
 from tests.contract.documents import DROPPED, OTHERS, Steps, drawn, fullest, mutated, places
 from tests.contract.fields import Json, autumn_schema
 

@@ -17,8 +17,8 @@ import stripe
 
 from sandbox.faults import Fault
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
-from sandbox.stripe_requests import ENDPOINTS
+from sandbox.stripe.requests import ENDPOINTS
+from sandbox.stripe.server import StripeSimulator
 from tests.e2e.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}

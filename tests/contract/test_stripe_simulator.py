@@ -7,8 +7,8 @@ import pytest
 import stripe
 import stripe.params
 
-from sandbox.stripe import StripeSimulator
-from sandbox.stripe_requests import ENDPOINTS, Endpoint
+from sandbox.stripe.requests import ENDPOINTS, Endpoint
+from sandbox.stripe.server import StripeSimulator
 from tests.contract.fields import stripe_shapes
 
 SDK_PARAMETERS: dict[str, Any] = {

@@ -10,8 +10,8 @@ import stripe
 from aiohttp import web
 
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
-from sandbox.stripe_webhooks import signature
+from sandbox.stripe.server import StripeSimulator
+from sandbox.stripe.webhooks import signature
 
 SECRET = "whsec_contract"
 TOLERANCE_SECONDS = 300

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["worker.cli", "arq.cli", "worker.main", "worker.backstage", "worker.web"])
+_CONTEXT.set_forkserver_preload(["worker.cli.app", "arq.cli", "worker.main", "worker.web.pages", "worker.web.server"])
 _LONGEST_LINE: Final = 2**20
 
 

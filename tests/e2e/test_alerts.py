@@ -16,12 +16,12 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import send
 from jobs.events import new_update
-from jobs.scan_record import ScanRecord
-from jobs.scan_report import ScanRun
-from sandbox.autumn import AutumnSimulator
+from jobs.scan.record import ScanRecord
+from jobs.scan.report import ScanRun
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until, worker
 from tests.e2e.watching import Watched, passes, watched

@@ -15,7 +15,7 @@ from tests.conftest import INBOX, PREFIX
 from tests.e2e.commands import customer_sync
 from tests.e2e.processes import ROOT, environment_with
 from tests.e2e.test_cli import Terminal
-from worker.advice import REASONS
+from worker.status.advice import REASONS
 
 DEAD = f"{PREFIX}:dead"
 ANN, BOB, NOBODY = "1700000000000-0", "1700000001000-0", "1700000002000-0"

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from jobs.scan_progress import ScanProgress
-from jobs.scan_record import ScanRecord
+from jobs.scan.record import ScanProgress, ScanRecord
 from sandbox.faults import Fault
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World

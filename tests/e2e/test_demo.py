@@ -21,10 +21,10 @@ from urllib.request import Request, urlopen
 import psutil
 from rich.console import Console
 
-from sandbox.demo import SEED, run_demo
-from sandbox.demo_deployments import Deployment, make_deployments
-from sandbox.demo_view import Moment, View
-from sandbox.demo_world import InStripe, Traffic
+from sandbox.demo.app import SEED, run_demo
+from sandbox.demo.deployments import Deployment, make_deployments
+from sandbox.demo.view import Moment, View
+from sandbox.demo.world import InStripe, Traffic
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "sandbox.demo"]

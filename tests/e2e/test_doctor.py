@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from jobs.ownership import digest_of
+from jobs.queue.ownership import digest_of
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.redis import describe_server, find_redis_server

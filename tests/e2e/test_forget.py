@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.e2e.processes import wait_until, worker
 from tests.e2e.test_redis_tls import command
 from tests.integration.test_forget import ANN, about_ann

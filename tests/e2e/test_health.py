@@ -13,15 +13,15 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import command_of, its_disk_fails, its_disk_works, wait_until, worker
 from tests.e2e.watching import Watched, watched
-from worker.health import OUTAGE_SECONDS
-from worker.web import CONNECTIONS_AT_MOST
+from worker.status.health import OUTAGE_SECONDS
+from worker.web.server import CONNECTIONS_AT_MOST
 
 FORM_WITHOUT_ITS_END = (
     b"POST /sign-in HTTP/1.1\r\nHost: x\r\n"

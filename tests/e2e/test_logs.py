@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX
 from tests.e2e.processes import Running, wait_until, worker
 from tests.e2e.test_worker import app_queue
@@ -155,8 +155,8 @@ async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sa
         of_arq = next(json.loads(line) for line in running.log if '"event_not_added"' in line)
     assert line["event"] == "loop_failed"
     assert line["error"] == "ResponseError WRONGTYPE"
-    assert line["cause"].startswith("ResponseError at worker/connection.py:")
-    assert " < jobs/mailbox.py:" in line["cause"]
+    assert line["cause"].startswith("ResponseError at worker/redis_client.py:")
+    assert " < jobs/queue/mailbox.py:" in line["cause"]
     assert " < worker/main.py:" in of_arq["cause"]
     assert [private for private in NEVER if private in "".join(running.log)] == []
 

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX, read_dead
 from tests.e2e.processes import Running, command_of, ended, hanging_up, wait_until, worker
 from tests.integration.steps import make_due

@@ -14,11 +14,11 @@ from redis.exceptions import NoPermissionError
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.line import FAILURES_TO_CLOSE, read_line
-from sandbox.autumn import AutumnSimulator
+from jobs.queue.breaker import FAILURES_TO_CLOSE, read_line
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX
 from tests.e2e.processes import ROOT, wait_until, worker
 from tests.e2e.test_redis_tls import command

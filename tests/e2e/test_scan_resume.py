@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from jobs.scan_record import ScanRecord
-from sandbox.autumn import AutumnSimulator
+from jobs.scan.record import ScanRecord
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX
 from tests.e2e.commands import Command, started
 from tests.e2e.processes import ROOT, environment_with

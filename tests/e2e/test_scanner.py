@@ -8,12 +8,12 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from jobs.scan_record import ScanRecord
-from jobs.scan_report import ScanRun
-from sandbox.autumn import AutumnSimulator
+from jobs.scan.record import ScanRecord
+from jobs.scan.report import ScanRun
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import command_of, ended, wait_until, worker
 from tests.integration.planting import PLANTINGS, Field

@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from jobs.record import read_totals
-from sandbox.autumn import AutumnSimulator
+from jobs.queue.record import read_totals
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until, worker
 

@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send, send_sync
 from jobs.events import new_update
-from jobs.record import read_totals
-from sandbox.autumn import AutumnSimulator
+from jobs.queue.record import read_totals
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, read_dead
 from tests.e2e.processes import command_of, ended, wait_until, worker
 

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.collector import Collector, Span
 from tests.e2e.processes import Running, wait_until
 

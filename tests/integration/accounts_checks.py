@@ -6,7 +6,7 @@ Judged by the design's words and from both services alone; the plan of the code 
 import json
 from typing import Any
 
-from jobs.policy import Policy
+from jobs.plan.policy import Policy
 from tests.integration.accounts_drawn import MARK, MIRROR, MOST_KEYS
 from tests.integration.accounts_ledger import PROFILE, Json, Ledger, Said, Sides, Sync, fields
 from tests.integration.accounts_writes import DONE

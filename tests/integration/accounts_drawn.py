@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from jobs.policy import Policy
+from jobs.plan.policy import Policy
 from sandbox.faults import Fault, Kind
 
 NAMES = ("ann", "bob")

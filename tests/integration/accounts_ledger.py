@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.stripe_payments import Mail
-from sandbox.stripe_writes import Write
+from sandbox.stripe.payments import Mail
+from sandbox.stripe.writes import Write
 from tests.conftest import World
 
 Json = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import World
 from tests.integration.accounts_drawn import APPS_ADDRESS, MIRROR, NAMES, NOWHERE, Account, Payment
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.policy import Policy
-from sandbox.stripe_writes import Write
+from jobs.plan.policy import Policy
+from sandbox.stripe.writes import Write
 from tests.integration.accounts_drawn import MARK, MIRROR
 from tests.integration.accounts_ledger import PROFILE, Json, Ledger, Sync, fields, says_null
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.enqueue import outcome_of
-from jobs.record import read_customer
-from jobs.report import read_reports
+from jobs.queue.record import read_customer
+from jobs.sync.report import read_reports
 from tests.conftest import PREFIX, World
 from tests.integration.steps import change, time_passes
 

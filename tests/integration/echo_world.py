@@ -18,12 +18,12 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.policy import Policy
-from jobs.sync import sync_customer
-from sandbox.autumn import AutumnSimulator
+from jobs.plan.policy import Policy
+from jobs.sync.job import sync_customer
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault, Handler
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX, World, doors
 from tests.integration import echo_limits as limits
 from tests.integration.echo_parts import OTHER_APP, UPDATE, WHOLE, Noticing, Planted, Syncing

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from sandbox.autumn import AutumnSimulator
-from sandbox.stripe import StripeSimulator
+from sandbox.autumn.server import AutumnSimulator
+from sandbox.stripe.server import StripeSimulator
 
 Expected = set[tuple[str, str, str]]
 """Customer, kind and field of each finding."""

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.policy import Policy
-from jobs.scan import ScanAsked, ScanDoors, scanning
-from jobs.scan_progress import ScanProgress
-from jobs.scan_record import ScanRecord
-from jobs.scan_report import ScanFinding, ScanRun
+from jobs.plan.policy import Policy
+from jobs.scan.record import ScanProgress, ScanRecord
+from jobs.scan.report import ScanFinding, ScanRun
+from jobs.scan.run import ScanAsked, ScanDoors, scanning
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import send
 from jobs.events import new_update
-from jobs.policy import Policy
+from jobs.plan.policy import Policy
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 

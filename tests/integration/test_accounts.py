@@ -24,14 +24,14 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of
 from jobs.events import new_update
-from jobs.policy import Policy
-from jobs.record import read_customer
-from jobs.sync import sync_customer
-from sandbox.autumn import AutumnSimulator
+from jobs.plan.policy import Policy
+from jobs.queue.record import read_customer
+from jobs.sync.job import sync_customer
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault
 from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, doors
 from tests.examples import examples
 from tests.integration import accounts_drawn as drawn

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.autumn_reads import CACHE_SECONDS
+from sandbox.autumn.reads import CACHE_SECONDS
 from sandbox.faults import Fault
 from tests.integration.stripe_simulator.client import Clock
 from tests.integration.test_autumn_simulator import LINKED, World

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from jobs.autumn import AutumnClient, open_autumn
-from jobs.autumn_errors import LATE_SECONDS, error_from
+from jobs.autumn.client import AutumnClient, open_autumn
+from jobs.autumn.errors import LATE_SECONDS, error_from
 from jobs.errors import GiveUp, SyncError, TryAgain
 from sandbox.serve import serving
 

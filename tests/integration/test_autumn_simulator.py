@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox.autumn import AutumnSimulator
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault, Kind
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 
 LINKED = "cus_linked"
 

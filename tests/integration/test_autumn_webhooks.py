@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sandbox.everything import sandbox
-from sandbox.stripe_webhooks import Webhooks
+from sandbox.stripe.webhooks import Webhooks
 from tests.integration.test_autumn_simulator import LINKED, World
 from tests.integration.test_autumn_simulator import world as opened
 

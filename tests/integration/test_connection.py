@@ -9,12 +9,12 @@ import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError, ResponseError
 
-from jobs.mail import Ending, Settled
-from jobs.mailbox import Mailbox
+from jobs.queue.batch import Ending, Settled
+from jobs.queue.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import hanging_up, its_disk_fails, its_disk_works
-from worker.connection import open_redis
+from worker.redis_client import open_redis
 
 COMMANDS = 8
 PATIENCE_SECONDS = 0.6

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from tests.conftest import PREFIX
-from worker.credentials import TRIES_A_MINUTE, Credentials, Tries
-from worker.sessions import GUEST, OPERATOR
+from worker.web.credentials import TRIES_A_MINUTE, Credentials, Tries
+from worker.web.sessions import GUEST, OPERATOR
 
 PASSWORD = "correct horse battery"
 

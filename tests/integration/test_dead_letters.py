@@ -6,11 +6,20 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from jobs.dead_letters import NO_LETTER, PAGE, PAGES_FOR_ONE, DeadLetter, DeadLetters, NewestLetters, Replayed, Wanted
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.mailbox import Mailbox
-from jobs.record import read_totals
+from jobs.queue.dead_letters import (
+    NO_LETTER,
+    PAGE,
+    PAGES_FOR_ONE,
+    DeadLetter,
+    DeadLetters,
+    NewestLetters,
+    Replayed,
+    Wanted,
+)
+from jobs.queue.mailbox import Mailbox
+from jobs.queue.record import read_totals
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from sandbox.demo_progress import Progress
-from sandbox.demo_world import APPLIED, DUPLICATE, Entry, entry_of
+from sandbox.demo.run import Progress
+from sandbox.demo.world import APPLIED, DUPLICATE, Entry, entry_of
 from sandbox.redis import EmbeddedRedis
 
 INBOX, PREFIX = "changes", "mine"

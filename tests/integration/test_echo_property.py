@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, rule
 from redis.asyncio import Redis
 
-from jobs.recheck import KNOWN_SECONDS
+from jobs.plan.recheck import KNOWN_SECONDS
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
 from tests.examples import examples

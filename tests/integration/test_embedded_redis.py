@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from sandbox.redis import EmbeddedRedis, RedisUnavailableError, describe_server, embedded_redis, find_redis_server
-from worker.watchdog import server_of
+from worker.loops.watchdog import server_of
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from jobs.forget import Forgotten, StillWaitingError, forget
+from jobs.queue.erase import Forgotten, StillWaitingError, forget
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.integration.steps import change, reconcile, seed, time_passes

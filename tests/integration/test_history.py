@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from jobs.history import KEPT_SECONDS, MINUTE_MS, History
-from jobs.overview import read_overview
+from jobs.queue.status import read_overview
 from tests.conftest import INBOX, PREFIX
-from worker.sampling import Sampler
-from worker.shared_state import ScanState, SharedState
+from worker.status.history import KEPT_SECONDS, MINUTE_MS, History, Sampler
+from worker.status.shared_state import ScanState, SharedState
 
 NOW_MS = 1_800_000_000_000
 

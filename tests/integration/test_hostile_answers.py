@@ -13,11 +13,11 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.autumn import ANSWER_BYTES_MAX as AUTUMN_BYTES_MAX
-from jobs.autumn import AutumnClient, open_autumn
+from jobs.autumn.client import ANSWER_BYTES_MAX as AUTUMN_BYTES_MAX
+from jobs.autumn.client import AutumnClient, open_autumn
 from jobs.errors import Halt, SyncError, TryAgain
-from jobs.profile import UpdateStripe
-from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.plan.profile import UpdateStripe
+from jobs.stripe.client import StripeGateway, open_stripe
 from sandbox.serve import serving
 from tests.examples import examples
 from tests.integration.test_autumn_client import CUSTOMER, FIRST_PAGE

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from jobs.record import read_totals
+from jobs.queue.record import read_totals
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, opened_world
 from tests.examples import examples

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from jobs.errors import TryAgain
-from jobs.receipts import MARK, SetReceiptEmail
-from jobs.stripe_gateway import idempotency_key
+from jobs.plan.receipts import MARK, SetReceiptEmail
+from jobs.stripe.client import idempotency_key
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.integration.payments import EMAIL, address, flag, payment, plant

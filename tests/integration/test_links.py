@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.line import read_line
-from jobs.record import read_customer
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.integration.steps import change, reconcile, seed, time_passes, under

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from jobs.errors import Limited, TimedOut
-from jobs.line import read_line
+from jobs.queue.breaker import read_line
 from jobs.rate_limit import Limits, Rates
-from jobs.sync import sync_customer
+from jobs.sync.job import sync_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.steps import autumn_goes_down, change, lose_an_answer, seed, time_passes

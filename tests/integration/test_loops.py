@@ -4,13 +4,13 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from jobs.failing import read_failing
-from jobs.overview import read_standing
+from jobs.queue.failing import read_failing
+from jobs.queue.status import read_standing
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import wait_until
-from worker.health import why_a_person_should_look
-from worker.loops import Loops
-from worker.shared_state import SharedStateReader
+from worker.loops.runner import Loops
+from worker.status.health import why_a_person_should_look
+from worker.status.shared_state import SharedStateReader
 
 
 async def test_failing_loop_is_shown_by_its_process_if_redis_has_no_memory_left(redis: Redis) -> None:

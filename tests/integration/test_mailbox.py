@@ -6,10 +6,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from jobs.letters import open_entries
-from jobs.mail import Ending, LeaseLostError, Mail, Settled
-from jobs.mailbox import CLAIM_MS, MAX_AHEAD_MS, Mailbox
-from jobs.record import read_outcome, read_totals
+from jobs.queue.batch import Ending, LeaseLostError, Mail, Settled, open_entries
+from jobs.queue.mailbox import CLAIM_MS, MAX_AHEAD_MS, Mailbox
+from jobs.queue.record import read_outcome, read_totals
 from tests.conftest import INBOX, PREFIX, read_dead
 
 

@@ -20,11 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from jobs.dead_letters import DeadLetters
-from jobs.mail import Ending, Mail, Settled
-from jobs.mailbox import Mailbox
-from jobs.merge import merge
-from jobs.record import read_outcome
+from jobs.plan.merge import merge
+from jobs.queue.batch import Ending, Mail, Settled
+from jobs.queue.dead_letters import DeadLetters
+from jobs.queue.mailbox import Mailbox
+from jobs.queue.record import read_outcome
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
 from tests.examples import examples

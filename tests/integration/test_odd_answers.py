@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.overview import read_standing
+from jobs.queue.status import read_standing
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.steps import change, seed
-from worker.story import findings_of
+from worker.status.customer_text import findings_of
 
 ODD: dict[str, Any] = {
     "balances": {"messages": {"granted": "9"}},

@@ -13,9 +13,9 @@ from tests.conftest import PREFIX, World, read_dead
 from tests.integration.browser import Browser, browsing
 from tests.integration.steps import seed
 from tests.operator import HOSTILE, PASSWORD, bury, operator_page
-from worker.credentials import TRIES_A_MINUTE, Credentials
-from worker.doorkeeper import COOKIE
-from worker.sessions import OPERATOR, Session
+from worker.web.access import COOKIE
+from worker.web.credentials import TRIES_A_MINUTE, Credentials
+from worker.web.sessions import OPERATOR, Session
 
 TRIES_KEY = f"{PREFIX}:sign-in:wrong"
 ACTIONS = ("/dead-letters", "/dead-letters/replay", "/dead-letters/drop")

@@ -1,6 +1,6 @@
 """Where a customer stands, read from a real Redis in each state that it can be in."""
 
-from jobs.overview import Standing, read_standing
+from jobs.queue.status import Standing, read_standing
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.integration.steps import autumn_goes_down, change, lose_an_answer, seed

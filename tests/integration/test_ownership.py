@@ -3,7 +3,7 @@
 import pytest
 from redis.asyncio import Redis
 
-from jobs.ownership import UNDECIDED, Kept, Mismatch, Owner, compare_owner, read_owner
+from jobs.queue.ownership import UNDECIDED, Kept, Mismatch, Owner, compare_owner, read_owner
 from tests.conftest import INBOX, PREFIX
 
 UNKNOWN = Owner("test", autumn_key="a1", stripe_key="s1")

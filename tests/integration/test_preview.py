@@ -7,11 +7,11 @@ import pytest
 from jobs.enqueue import send
 from jobs.errors import GiveUp, Halt, TryAgain
 from jobs.events import new_update
-from jobs.plan import CreateInStripe, LinkState, UpdateAutumn
-from jobs.policy import Policy
-from jobs.preview import Preview, preview
-from jobs.profile import UpdateStripe
-from jobs.receipts import SetReceiptEmail
+from jobs.plan.plan import CreateInStripe, LinkState, UpdateAutumn
+from jobs.plan.policy import Policy
+from jobs.plan.profile import UpdateStripe
+from jobs.plan.receipts import SetReceiptEmail
+from jobs.sync.preview import Preview, preview
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.integration.steps import seed

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.mailbox import Mailbox
-from jobs.resources import Resources
-from jobs.sync import sync_customer
+from jobs.queue.mailbox import Mailbox
+from jobs.sync.deps import Resources
+from jobs.sync.job import sync_customer
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, doors, read_dead
 from tests.integration.steps import change, time_passes

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from jobs.enqueue import outcome_of
-from jobs.recheck import FIELDS_KEPT, Memory
+from jobs.plan.recheck import FIELDS_KEPT, Memory
 from sandbox.faults import Fault, Switches
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.echo_steps import (

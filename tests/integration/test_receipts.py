@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.line import read_line
-from jobs.record import read_customer
-from jobs.report import SyncReport, read_reports
-from jobs.stripe_gateway import open_stripe
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer
+from jobs.stripe.client import open_stripe
+from jobs.sync.report import SyncReport, read_reports
 from sandbox.faults import Fault, Kind
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.payments import EMAIL, address, flag, paid, payment, plant

@@ -8,19 +8,19 @@ from typing import Any, Final
 import pytest
 from redis.exceptions import RedisError
 
-from jobs.customer import StripeCustomer
 from jobs.enqueue import outcome_of
-from jobs.line import read_line
-from jobs.policy import Policy, WithoutLink
-from jobs.profile import UpdateStripe
-from jobs.record import read_customer
-from jobs.retry import UNEXPECTED_TRIES
-from jobs.stripe_gateway import StripeGateway
-from jobs.sync import REFUSALS_AT_A_TIME, sync_customer
-from jobs.writes import SEARCH_LAG_SECONDS
+from jobs.plan.customer import StripeCustomer
+from jobs.plan.policy import Policy, WithoutLink
+from jobs.plan.profile import UpdateStripe
+from jobs.plan.retry import UNEXPECTED_TRIES
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer
+from jobs.stripe.client import StripeGateway
+from jobs.sync.job import REFUSALS_AT_A_TIME, sync_customer
+from jobs.sync.writes import SEARCH_LAG_SECONDS
 from sandbox.faults import Fault
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, doors, read_dead
 from tests.integration.steps import change, reconcile, time_passes
 

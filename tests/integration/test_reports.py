@@ -1,7 +1,7 @@
 """What a sync leaves behind for whoever asks about the customer later."""
 
-from jobs.record import read_customer
-from jobs.report import SyncReport, read_reports
+from jobs.queue.record import read_customer
+from jobs.sync.report import SyncReport, read_reports
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.integration.steps import change, lose_an_answer, seed, time_passes

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.asking import ask_for_syncs
-from jobs.policy import Policy
-from jobs.record import read_totals
-from jobs.scan_progress import ScanProgress
-from jobs.scan_report import Changed
+from jobs.plan.policy import Policy
+from jobs.queue.record import read_totals
+from jobs.scan.inbox import ask_for_syncs
+from jobs.scan.record import ScanProgress
+from jobs.scan.report import Changed
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import BEYOND_REPAIR, FLAG, PLANTINGS, Expected, Field
 from tests.integration.scans import scan, scan_doors, time_passed

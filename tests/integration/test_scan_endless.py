@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from jobs.autumn import AutumnClient, open_autumn
-from jobs.autumn_pages import ListedCustomer
-from jobs.customer import PaymentIntent, StripeCustomer
+from jobs.autumn.client import AutumnClient, open_autumn
+from jobs.autumn.pages import ListedCustomer
 from jobs.errors import SyncError, TryAgain
-from jobs.spool import About, Spool
-from jobs.spool_file import SpoolFullError
-from jobs.spool_guard import EMPTY_PAGES_AT_MOST, ListError, ListGuard
-from jobs.stripe_gateway import StripeGateway, open_stripe
+from jobs.plan.customer import PaymentIntent, StripeCustomer
+from jobs.scan.spool import About, Spool
+from jobs.scan.spool_file import EMPTY_PAGES_AT_MOST, ListError, ListGuard, SpoolFullError
+from jobs.stripe.client import StripeGateway, open_stripe
 from sandbox.serve import serving
 from tests.conftest import World
 from tests.integration.planting import Field

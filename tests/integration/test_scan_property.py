@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from jobs.autumn_pages import ListedCustomer
-from jobs.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, StripeCustomer
-from jobs.drift import Lens, findings_of
-from jobs.policy import Policy
-from jobs.scan_report import ScanFinding
-from jobs.spool import About, Spool
+from jobs.autumn.pages import ListedCustomer
+from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, StripeCustomer
+from jobs.plan.policy import Policy
+from jobs.scan.compare import Lens, findings_of
+from jobs.scan.report import ScanFinding
+from jobs.scan.spool import About, Spool
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import opened_world
 from tests.examples import examples

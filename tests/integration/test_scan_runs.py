@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from jobs.policy import Policy
-from jobs.scan import ScanAsked, scanning
-from jobs.scan_progress import ScanProgress
-from jobs.scan_record import ScanRecord, ScanRunningError
-from jobs.scan_report import Changed
+from jobs.plan.policy import Policy
+from jobs.scan.record import ScanProgress, ScanRecord, ScanRunningError
+from jobs.scan.report import Changed
+from jobs.scan.run import ScanAsked, scanning
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.integration.planting import PLANTINGS, Field

@@ -9,10 +9,9 @@ import pytest
 from jobs.enqueue import send
 from jobs.errors import Halt, TryAgain
 from jobs.events import new_update
-from jobs.listing import PATIENCE_SECONDS
-from jobs.scan import ScanAsked, scanning
-from jobs.scan_progress import ScanProgress
-from jobs.scan_record import ScanLostError, ScanRecord, ScanRunningError
+from jobs.scan.listing import PATIENCE_SECONDS
+from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord, ScanRunningError
+from jobs.scan.run import ScanAsked, scanning
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.planting import PLANTINGS, Field

@@ -4,13 +4,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.scan import ScanAsked
-from jobs.scan_one import look_at_one
+from jobs.scan.one import look_at_one
+from jobs.scan.run import ScanAsked
 from sandbox.faults import Fault
 from tests.conftest import World
 from tests.integration.planting import PLANTINGS, Field
 from tests.integration.scans import scan, scan_doors, time_passed
-from worker.scan_view import summary
+from worker.reports.terminal import summary
 
 
 async def test_scan_without_search_asks_for_nothing_that_a_sync_would_not_do(world: World, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from jobs.scripts import Scripts
+from jobs.queue.scripts import Scripts
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.benchmarks.proxy import counting
 

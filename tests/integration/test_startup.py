@@ -15,9 +15,9 @@ from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import cluster_node
 from tests.e2e.processes import its_disk_fails, its_disk_works
 from tests.tls import self_signed, tls_before
+from worker.loops.watchdog import RedisUnfitError
 from worker.redis_access import BEFORE, ONLY_LOGGED, QUEUED
 from worker.startup import RedisAwayError, wait_for_redis
-from worker.watchdog import RedisUnfitError
 
 ROOT = Path(__file__).parents[2]
 RULE = (ROOT / "deploy" / "redis.acl").read_text(encoding="utf-8").splitlines()[0].split()[2:]

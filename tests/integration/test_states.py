@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.policy import ReceiptsMode, WithoutLink
-from jobs.record import read_customer
+from jobs.plan.policy import ReceiptsMode, WithoutLink
+from jobs.queue.record import read_customer
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.steps import change, reconcile, under
 

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-from jobs.history import History
-from jobs.overview import read_overview
+from jobs.queue.status import read_overview
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.steps import autumn_goes_down
 from tests.integration.test_forget import live_through_everything
-from worker.credentials import Credentials, Tries
+from worker.status.history import History
+from worker.web.credentials import Credentials, Tries
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.line import read_line
-from jobs.record import read_customer
-from jobs.report import read_reports
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer
+from jobs.sync.report import read_reports
 from sandbox.faults import Fault
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.echo_steps import recheck
 from tests.integration.scans import scan, scan_doors, time_passed

@@ -12,14 +12,14 @@ import stripe
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from jobs.customer import NoCustomer, StripeCustomer
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
-from jobs.profile import UpdateStripe
-from jobs.stripe_errors import as_sync_error
-from jobs.stripe_gateway import StripeGateway, idempotency_key, open_stripe
+from jobs.plan.customer import NoCustomer, StripeCustomer
+from jobs.plan.profile import UpdateStripe
+from jobs.stripe.client import StripeGateway, idempotency_key, open_stripe
+from jobs.stripe.errors import as_sync_error
 from sandbox.faults import Fault, Kind
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 
 
 def ours() -> None:

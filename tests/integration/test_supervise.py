@@ -7,11 +7,11 @@ import pytest
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
-from jobs.mailbox import Mailbox
+from jobs.queue.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
-from worker.connection import open_redis, queue_name
-from worker.supervise import CALLED_AT_MOST, CUSTOMERS_OF_A_JOB, Supervisor
+from worker.loops.dispatch import CALLED_AT_MOST, CUSTOMERS_OF_A_JOB, Supervisor
+from worker.redis_client import open_redis, queue_name
 
 
 @pytest.fixture

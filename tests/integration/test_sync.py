@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.record import read_customer, read_totals
+from jobs.queue.record import read_customer, read_totals
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.integration.steps import change, reconcile

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.line import read_line
-from jobs.record import read_customer, read_totals
-from jobs.sync import sync_customer
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer, read_totals
+from jobs.sync.job import sync_customer
 from sandbox.faults import Fault, Kind
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.processes import wait_until

@@ -16,6 +16,6 @@ async def test_an_unexpected_error_of_a_sync_is_logged_with_its_places(world: Wo
         await world.run()
     (line,) = [line for line in lines if line["event"] == "again_later"]
     assert line["error"] == "unexpected"
-    assert line["cause"].startswith("ValueError at jobs/mail.py:")
-    assert " < jobs/writes.py:" in line["cause"]
+    assert line["cause"].startswith("ValueError at jobs/queue/batch.py:")
+    assert " < jobs/sync/writes.py:" in line["cause"]
     assert PRIVATE not in str(lines)

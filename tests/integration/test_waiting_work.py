@@ -5,11 +5,11 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from jobs.dead_letters import DeadLetters
-from jobs.mail import Ending, Mail, Settled
-from jobs.mailbox import Mailbox
-from jobs.overview import Overview, read_overview
-from jobs.record import read_totals
+from jobs.queue.batch import Ending, Mail, Settled
+from jobs.queue.dead_letters import DeadLetters
+from jobs.queue.mailbox import Mailbox
+from jobs.queue.record import read_totals
+from jobs.queue.status import Overview, read_overview
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.steps import change, seed

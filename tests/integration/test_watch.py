@@ -10,18 +10,18 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from jobs.autumn import AutumnClient, open_autumn
+from jobs.autumn.client import AutumnClient, open_autumn
 from jobs.enqueue import send
 from jobs.errors import Limited, SyncError
 from jobs.events import new_update
+from jobs.observer import Call, Sync
 from jobs.rate_limit import Limits, Rates, read_shares
-from jobs.stripe_gateway import ENDPOINTS, StripeGateway, open_stripe
-from jobs.sync import sync_customer
-from jobs.watch import Call, Sync
-from sandbox.autumn import AutumnSimulator
+from jobs.stripe.client import ENDPOINTS, StripeGateway, open_stripe
+from jobs.sync.job import sync_customer
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault, Kind
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX, World
 from tests.e2e.processes import wait_until
 from tests.integration.steps import change, seed, time_passes

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from jobs.customer import StripeCustomer
 from jobs.errors import OthersFound, TryAgain
-from jobs.profile import UpdateStripe
-from jobs.receipts import SetReceiptEmail
-from jobs.stripe_gateway import StripeGateway, open_stripe
-from jobs.sync import EXPIRE_ATTEMPTS
+from jobs.plan.customer import StripeCustomer
+from jobs.plan.profile import UpdateStripe
+from jobs.plan.receipts import SetReceiptEmail
+from jobs.stripe.client import StripeGateway, open_stripe
+from jobs.sync.job import EXPIRE_ATTEMPTS
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from tests.conftest import World, read_dead

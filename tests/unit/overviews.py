@@ -1,6 +1,6 @@
 """An overview of a deployment that has nothing to do, for tests to begin from."""
 
-from jobs.overview import Overview
+from jobs.queue.status import Overview
 
 NOW_MS = 1_800_000_000_000
 IDLE = Overview(

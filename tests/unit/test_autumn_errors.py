@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.autumn_errors import LATE_SECONDS, MESSAGE_MAX, RETRY_AFTER_MAX_SECONDS, error_from
+from jobs.autumn.errors import LATE_SECONDS, MESSAGE_MAX, RETRY_AFTER_MAX_SECONDS, error_from
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 
 DATA = Path(__file__).parents[1] / "data" / "autumn"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jobs.autumn_models import EXPLAINED_MAX, UpdateCustomerResponse, explain, read_customer
-from jobs.autumn_pages import CustomerPage
+from jobs.autumn.models import EXPLAINED_MAX, UpdateCustomerResponse, explain, read_customer
+from jobs.autumn.pages import CustomerPage
 
 DATA = Path(__file__).parents[1] / "data" / "autumn"
 

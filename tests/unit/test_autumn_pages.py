@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs.autumn_pages import CustomerPage, PageSize, fitting_page
+from jobs.autumn.pages import CustomerPage, PageSize, fitting_page
 from jobs.errors import GiveUp
 
 EMPTY = CustomerPage.model_validate({"list": [], "next_cursor": None})

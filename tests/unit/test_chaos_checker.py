@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.autumn import Call as AutumnCall
-from sandbox.stripe import Call as StripeCall
-from sandbox.stripe_payments import Mail
+from sandbox.autumn.server import Call as AutumnCall
+from sandbox.stripe.payments import Mail
+from sandbox.stripe.server import Call as StripeCall
 from tests.chaos.checker import check, expected_profiles, wrong_values
 from tests.chaos.evidence import Copied, Damage, Evidence, Profile, Sent, Written
 from tests.chaos.measures import over_limit, recoveries, reverts

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from worker.charts import Series, bar, columns
+from worker.web.charts import Series, bar, columns
 
 
 def heights(drawing: str) -> list[float]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.checkup import Check, Checkup, Found
-from worker.redis_checks import judge_clock, judge_latency
+from worker.checks.check import Check, Checkup, Found
+from worker.checks.redis import judge_clock, judge_latency
 
 
 async def _fine(_: None) -> Found:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.demo_comparison import differences, wrong_endings
-from sandbox.demo_world import APPLIED, DUPLICATE, InStripe, Profile
+from sandbox.demo.comparison import differences, wrong_endings
+from sandbox.demo.world import APPLIED, DUPLICATE, InStripe, Profile
 
 Rows = dict[str, dict[str, Any]]
 

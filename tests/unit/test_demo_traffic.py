@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.demo_deployments import Deployment, all_traffic, make_deployments
-from sandbox.demo_receipts import make_receipts
-from sandbox.demo_traffic import make_traffic
-from sandbox.demo_world import APPLIED, DUPLICATE, NEEDS_REVIEW, Entry, Fate, Mode, Traffic
+from sandbox.demo.deployments import Deployment, all_traffic, make_deployments
+from sandbox.demo.links import make_receipts
+from sandbox.demo.traffic import make_traffic
+from sandbox.demo.world import APPLIED, DUPLICATE, NEEDS_REVIEW, Entry, Fate, Mode, Traffic
 
 SERVICES_TAKE_PER_SECOND, SERVICES_TAKE_IN_FLIGHT = 25, 8
 

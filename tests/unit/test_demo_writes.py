@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.autumn import Call
-from sandbox.autumn_customers import Copied
-from sandbox.demo_comparison import Difference
-from sandbox.demo_world import Fate, InStripe, Payment, Planted, Profile, Traffic, entry_of
-from sandbox.demo_writes import (
+from sandbox.autumn.customers import Copied
+from sandbox.autumn.server import Call
+from sandbox.demo.comparison import (
+    Difference,
     addresses_of,
     lost_to_echoes,
     stray_writes,
@@ -16,8 +15,9 @@ from sandbox.demo_writes import (
     wrong_receipts,
     wrong_updates,
 )
-from sandbox.stripe_payments import Mail
-from sandbox.stripe_writes import Write
+from sandbox.demo.world import Fate, InStripe, Payment, Planted, Profile, Traffic, entry_of
+from sandbox.stripe.payments import Mail
+from sandbox.stripe.writes import Write
 
 ANN = Profile("Ann", "ann@example.com", send_email_receipts=True)
 TRAFFIC = Traffic(

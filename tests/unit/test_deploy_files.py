@@ -13,7 +13,7 @@ import yaml
 from config.settings import Settings
 from tests.tools import SYSTEMD_ANALYZE, NoToolError
 from worker.main import WAIT_FOR_JOBS_SECONDS
-from worker.spans import CLOSE_SECONDS
+from worker.telemetry.spans import CLOSE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines())

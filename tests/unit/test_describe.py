@@ -8,7 +8,7 @@ import pytest
 from config.settings import SettingsError, load_settings
 from jobs.errors import describe
 from jobs.events import new_update
-from jobs.record import as_text
+from jobs.queue.record import as_text
 
 PRIVATE = "ann@example.com"
 
@@ -22,9 +22,9 @@ def raised_by(act: Callable[[], object]) -> Exception:
 def test_an_error_is_described_by_its_type_and_our_file_line_and_function() -> None:
     text = describe(raised_by(lambda: as_text({PRIVATE: b""})))  # type: ignore[dict-item]  # on purpose
     place, *callers = text.removeprefix("AttributeError at ").split(" < ")
-    assert place.startswith("jobs/record.py:")
+    assert place.startswith("jobs/queue/record.py:")
     assert place.endswith((" as_text", " <dictcomp>"))
-    assert all(caller.startswith("jobs/record.py:") for caller in callers)
+    assert all(caller.startswith("jobs/queue/record.py:") for caller in callers)
 
 
 def test_frames_of_libraries_are_left_out_where_there_are_ours() -> None:
@@ -52,7 +52,7 @@ def test_the_cause_of_an_error_is_described_with_it() -> None:
 
     text = describe(raised_by(act))
     assert text.startswith("LookupError at unit/test_describe.py:")
-    assert "; from AttributeError at jobs/record.py:" in text
+    assert "; from AttributeError at jobs/queue/record.py:" in text
     assert PRIVATE not in text
 
 
@@ -66,7 +66,7 @@ def test_a_cause_that_is_hidden_on_purpose_stays_hidden() -> None:
 def test_the_errors_of_a_group_are_described_each() -> None:
     errors = [raised_by(lambda: as_text({PRIVATE: b""})), KeyError(PRIVATE)]  # type: ignore[dict-item]  # on purpose
     text = describe(ExceptionGroup(PRIVATE, [ExceptionGroup(PRIVATE, errors), ValueError(PRIVATE)]))
-    assert text.startswith("ExceptionGroup [ExceptionGroup [AttributeError at jobs/record.py:")
+    assert text.startswith("ExceptionGroup [ExceptionGroup [AttributeError at jobs/queue/record.py:")
     assert text.endswith(" | KeyError] | ValueError]")
     assert PRIVATE not in text
 

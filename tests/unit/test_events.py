@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.events import CHANGES_MAX_BYTES, EventError, fields_not_known, new_update, read_entry
-from jobs.mail import Entry
+from jobs.queue.batch import Entry
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 EXACT = 2**53 - 1

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.line import Line
-from jobs.overview import Overview
-from jobs.scan_report import RunState, ScanRun
+from jobs.queue.breaker import Line
+from jobs.queue.status import Overview
+from jobs.scan.report import RunState, ScanRun
 from tests.unit.overviews import IDLE, NOW_MS
-from worker.health import (
+from worker.loops.heartbeat import Pulse
+from worker.status.health import (
     DEAD_LETTER_SECONDS,
     NO_CANARY_SECONDS,
     NO_SUCCESS_SECONDS,
@@ -19,8 +20,7 @@ from worker.health import (
     why_a_person_should_look,
     why_not_alive,
 )
-from worker.pulse import Pulse
-from worker.shared_state import ScanState, SharedState
+from worker.status.shared_state import ScanState, SharedState
 
 NEVER_SCANNED = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
 HALT = Line(

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.errors import GiveUp, Halt, Limited, TryAgain
-from jobs.line import NOTHING_LEARNED, LineReport, report_of
+from jobs.queue.breaker import NOTHING_LEARNED, LineReport, report_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.merge import cleared, merge
+from jobs.plan.merge import cleared, merge
 
 KEYS = st.sampled_from(["plan", "seats", "note"])
 VALUES = st.none() | st.integers(0, 3) | st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=2)

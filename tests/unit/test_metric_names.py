@@ -7,12 +7,12 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.overview import Overview
-from jobs.scan_report import ScanRun
-from jobs.watch import Call, Sync
-from worker.metrics import Metrics
-from worker.shared_metrics import SharedMetrics
-from worker.shared_state import ScanState, SharedState
+from jobs.observer import Call, Sync
+from jobs.queue.status import Overview
+from jobs.scan.report import ScanRun
+from worker.status.shared_state import ScanState, SharedState
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.shared_metrics import SharedMetrics
 
 TOTALS = {"received": 9, "applied": 4, "dead": 2, "duplicates": 1, "dead:refused": 2, "retries:timeout": 5, "merged": 3}
 OVERVIEW = Overview(

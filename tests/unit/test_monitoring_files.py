@@ -9,7 +9,7 @@ import yaml
 
 from tests.dashboard import DASHBOARD, PANELS, QUERIES
 from tests.promtool import RULES, check_rules, metrics_of, needs_promtool
-from worker import health
+from worker.status import health
 
 ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}
 WIDTH = 24

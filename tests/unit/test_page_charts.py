@@ -1,8 +1,8 @@
 """The charts of the operator's page: what the noted minutes come to."""
 
-from jobs.history import Minute
-from worker.page_charts import charts_of
-from worker.trends import trends_of
+from worker.status.history import Minute
+from worker.status.trends import trends_of
+from worker.web.views import charts_of
 
 RATES = {"autumn-updates": 20.0, "stripe": 80.0}
 

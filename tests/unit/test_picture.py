@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jobs.dead_letters import DeadLetter
-from jobs.history import Minute
-from jobs.line import Line
-from jobs.overview import Overview, Standing
-from jobs.scan_report import Changed, ScanRun
+from jobs.queue.breaker import Line
+from jobs.queue.dead_letters import DeadLetter
+from jobs.queue.status import Overview, Standing
+from jobs.scan.report import Changed, ScanRun
 from tests.unit.overviews import IDLE, NOW_MS
-from worker.picture import WAITING_AT_MOST, Picture
-from worker.picture_json import picture_json
-from worker.picture_view import picture_lines, sparkline
-from worker.shared_state import ScanState, SharedState
+from worker.status.history import Minute
+from worker.status.json import picture_json
+from worker.status.shared_state import ScanState, SharedState
+from worker.status.snapshot import WAITING_AT_MOST, Picture
+from worker.status.terminal import picture_lines, sparkline
 
 MINUTE = NOW_MS // 60_000
 OVERVIEW = replace(

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.line import Line
-from jobs.overview import Overview
-from jobs.scan_report import ScanRun
+from jobs.queue.breaker import Line
+from jobs.queue.status import Overview
+from jobs.scan.report import ScanRun
 from tests.unit.overviews import IDLE, NOW_MS
-from worker.health import OUTAGE_SECONDS
-from worker.picture_words import headline_of
-from worker.shared_state import ScanState, SharedState
+from worker.status.health import OUTAGE_SECONDS
+from worker.status.shared_state import ScanState, SharedState
+from worker.status.summary import headline_of
 
 HALT = Line("halt", NOW_MS, "stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
 REFUSED = ScanRun("one", "refused", NOW_MS, NOW_MS, 1, 1)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.customer import AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
-from jobs.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
-from jobs.policy import Policy
-from jobs.profile import UpdateStripe
+from jobs.plan.customer import AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
+from jobs.plan.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
+from jobs.plan.policy import Policy
+from jobs.plan.profile import UpdateStripe
 
 ANN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True)
 METADATA = {"autumn_id": "ann", "autumn_send_email_receipts": "true"}

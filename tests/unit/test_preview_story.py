@@ -5,14 +5,14 @@ from typing import get_args
 
 import pytest
 
-from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
-from jobs.findings import Finding
-from jobs.plan import CreateInStripe, LinkState, Plan, Refusal, Step, UpdateAutumn
-from jobs.preview import Preview
-from jobs.profile import UpdateStripe
-from jobs.receipts import SetReceiptEmail, TakeBackReceiptEmail
-from worker.preview_story import live_verdict_of, step_text, tell_failure, tell_preview
+from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
+from jobs.plan.findings import Finding
+from jobs.plan.plan import CreateInStripe, LinkState, Plan, Refusal, Step, UpdateAutumn
+from jobs.plan.profile import UpdateStripe
+from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.sync.preview import Preview
+from worker.status.live_text import live_verdict_of, step_text, tell_failure, tell_preview
 
 ANN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True, metadata={"plan": 7})
 METADATA = {"autumn_id": "ann", "autumn_send_email_receipts": "true", "theirs": "x"}

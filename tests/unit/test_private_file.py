@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.private_file import private_file
+from worker.reports.files import private_file
 
 
 def test_nobody_else_may_read_it_whoever_could_read_the_one_before(tmp_path: Path) -> None:

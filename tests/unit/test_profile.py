@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
 from jobs.errors import GiveUp
-from jobs.profile import (
+from jobs.plan.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
+from jobs.plan.profile import (
     Refused,
     UpdateStripe,
     Wishes,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
-from jobs.policy import Policy, ReceiptsMode
-from jobs.receipts import MARK, OPEN, SetReceiptEmail, TakeBackReceiptEmail, receipt_findings, receipt_steps
+from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
+from jobs.plan.policy import Policy, ReceiptsMode
+from jobs.plan.receipts import MARK, OPEN, SetReceiptEmail, TakeBackReceiptEmail, receipt_findings, receipt_steps
 
 NOW = 1_000_000.0
 ON = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True)

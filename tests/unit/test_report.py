@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from jobs.findings import Finding
-from jobs.report import REPORTS_KEPT, Action, SyncReport, add_report, known_findings, read_reports
+from jobs.plan.findings import Finding
+from jobs.sync.report import REPORTS_KEPT, Action, SyncReport, add_report, known_findings, read_reports
 
 NO_ADDRESS = Finding("receipts-cannot-be-sent", "no e-mail address")
 UNDONE = Finding("put-back-again-and-again", "something undoes name each time")

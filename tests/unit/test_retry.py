@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import Absent, GiveUp, Halt, TryAgain
-from jobs.retry import Again, Bury, History, decide, is_permanent
+from jobs.plan.retry import Again, Bury, History, decide, is_permanent
 
 DAY = 86_400.0
 FIRST = History(attempts=0, failing_seconds=0.0)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker.advice import FAILURES, REASONS, TO_DROP
+from worker.status.advice import FAILURES, REASONS, TO_DROP
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-SOURCES = [path for folder in ("jobs", "worker", "config") for path in (ROOT / folder).glob("*.py")]
+SOURCES = [path for folder in ("jobs", "worker", "config") for path in (ROOT / folder).rglob("*.py")]
 CODE = {"Halt": 1, "GiveUp": 1, "Absent": 1, "TryAgain": 1, "TimedOut": 1, "Limited": 1, "Refusal": 0, "Bury": 0}
 """Where each of them takes its code."""
 PASSING = {"TryAgain", "TimedOut", "Limited"}
@@ -99,7 +99,7 @@ def test_every_halt_has_its_heading() -> None:
 def test_every_reason_of_a_dead_letter_has_its_heading() -> None:
     in_scripts = {
         reason
-        for script in (ROOT / "jobs" / "lua").glob("*.lua")
+        for script in (ROOT / "jobs" / "queue" / "lua").glob("*.lua")
         for reason in re.findall(r"reason = '([\w-]+)'", script.read_text(encoding="utf-8"))
     }
     reasons = written_codes(*(CODE.keys() - PASSING - {"Halt"})) | in_scripts | REASONS.keys()
@@ -149,6 +149,6 @@ def test_every_link_within_the_runbook_leads_somewhere() -> None:
 
 
 def test_every_command_that_the_runbook_names_exists() -> None:
-    commands = (ROOT / "worker" / "cli.py").read_text(encoding="utf-8")
+    commands = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "worker" / "cli").rglob("*.py"))
     for name in set(re.findall(r"customer-sync ([a-z]+)\b", RUNBOOK)):
         assert re.search(rf"\({name}\)|def {name}\(|name=\"{name}\"", commands), name

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.scan_report import ScanRun
-from worker.scanner import is_due
+from jobs.scan.report import ScanRun
+from worker.loops.scanner import is_due
 
 DAILY = "17 3 * * *"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.scan_report import ScanFinding, ScanReport, ScanRun
-from worker.scan_files import write_csv
+from jobs.scan.report import ScanFinding, ScanReport, ScanRun
+from worker.reports.files import write_csv
 
 FULL_WIDTH, SMALL = "\uff1d\uff0b\uff0d\uff20", "\ufe66\ufe62\ufe63\ufe6b"
 SHOW_NOTHING = ("\u3164", "\u115f", "\u1160", "\uffa0", "\u2800", "\u034f", "\ufe0f", "\u180b", "\u3164\u034f ")

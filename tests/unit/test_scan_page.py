@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.scan_report import ScanFinding, ScanReport, ScanRun
+from jobs.scan.report import ScanFinding, ScanReport, ScanRun
 from tests.browser.reports import finding, report_of
-from worker.rendering import source_of
-from worker.scan_page import headline_of, write_page
+from worker.reports.html import headline_of, write_page
+from worker.web.rendering import source_of
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202egnp\x00\ud800&lt;{{ 7*7 }}<!--"
 VOID = {"meta", "input", "img", "br", "link"}

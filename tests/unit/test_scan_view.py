@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from jobs.scan_progress import ScanProgress, Trouble, read_progress
-from worker.scan_view import running_text, watching
+from jobs.scan.record import ScanProgress, Trouble, read_progress
+from worker.reports.terminal import running_text, watching
 
 FAR = "listing, 3,000 customers of Autumn and 700 of Stripe read, 0 findings so far"
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import typer
 
-from jobs.autumn import open_autumn
-from jobs.stripe_gateway import open_stripe
-from worker.cli import app
-from worker.connection import open_briefly, open_redis
-from worker.credentials import TRIES_A_MINUTE
-from worker.sessions import SESSION_SECONDS
+from jobs.autumn.client import open_autumn
+from jobs.stripe.client import open_stripe
+from worker.cli.app import app
+from worker.redis_client import open_briefly, open_redis
+from worker.web.credentials import TRIES_A_MINUTE
+from worker.web.sessions import SESSION_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [path for folder in ("jobs", "worker", "config", "sandbox") for path in (ROOT / folder).rglob("*.py")]
@@ -80,7 +80,7 @@ def test_the_lock_pins_every_package_to_one_version_of_the_registry(name: str) -
 
 
 def test_jitter_is_not_used_where_chance_has_to_be_unguessable() -> None:
-    assert random.__name__ not in (ROOT / "jobs" / "mailbox.py").read_text(encoding="utf-8")
+    assert random.__name__ not in (ROOT / "jobs" / "queue" / "mailbox.py").read_text(encoding="utf-8")
 
 
 def test_the_document_says_what_the_pages_password_opens() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.watchdog import Info, server_of, why_unfit
+from worker.loops.watchdog import Info, server_of, why_unfit
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import zlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.sessions import GUEST, OPERATOR, READER, Session, Sessions
+from worker.web.sessions import GUEST, OPERATOR, READER, Session, Sessions
 
 KEY = secrets.token_bytes(32)
 SESSIONS = Sessions(KEY)

@@ -4,16 +4,16 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from jobs.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
-from jobs.dead_letters import DeadLetter, NewestLetters
-from jobs.findings import Finding
-from jobs.line import Line
-from jobs.overview import Standing
-from jobs.plan import LinkState, Plan, Refusal, UpdateAutumn
-from jobs.preview import Preview
-from jobs.record import Outcome
-from jobs.report import Action, SyncReport, add_report
-from worker.status_json import outcome_json, preview_json, standing_json
+from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
+from jobs.plan.findings import Finding
+from jobs.plan.plan import LinkState, Plan, Refusal, UpdateAutumn
+from jobs.queue.breaker import Line
+from jobs.queue.dead_letters import DeadLetter, NewestLetters
+from jobs.queue.record import Outcome
+from jobs.queue.status import Standing
+from jobs.sync.preview import Preview
+from jobs.sync.report import Action, SyncReport, add_report
+from worker.status.json import outcome_json, preview_json, standing_json
 
 AT = 1_700_000_000_000
 NOBODY = Standing("ann", "idle", None, 0, None, {})
@@ -70,7 +70,7 @@ def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
         "link": "unlinked",
         "stripe_id": "",
         "last_error": "http_500",
-        "last_cause": "KeyError at jobs/apply.py:1 apply",
+        "last_cause": "KeyError at jobs/sync/apply.py:1 apply",
         "attempts": "2",
         "unexpected": "1",
         "failing_since": "1700000000.250",
@@ -87,7 +87,7 @@ def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
         "oldest_sent_ms": AT,
         "link": "unlinked",
         "last_error": "http_500",
-        "last_cause": "KeyError at jobs/apply.py:1 apply",
+        "last_cause": "KeyError at jobs/sync/apply.py:1 apply",
         "failed_tries": 3,
         "failing_since_ms": AT + 250,
         "line": LINE_JSON,

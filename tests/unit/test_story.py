@@ -5,15 +5,15 @@ from typing import get_args
 
 import pytest
 
-from jobs.dead_letters import DeadLetter, NewestLetters
-from jobs.findings import Finding, FindingKind
-from jobs.line import Line
-from jobs.overview import Standing
-from jobs.plan import LinkState
-from jobs.record import Outcome
-from jobs.report import Action, ActionKind, SyncReport, add_report
-from worker.advice import FINDINGS, LINKS
-from worker.story import Verdict, action_text, tell, tell_outcome, verdict_of
+from jobs.plan.findings import Finding, FindingKind
+from jobs.plan.plan import LinkState
+from jobs.queue.breaker import Line
+from jobs.queue.dead_letters import DeadLetter, NewestLetters
+from jobs.queue.record import Outcome
+from jobs.queue.status import Standing
+from jobs.sync.report import Action, ActionKind, SyncReport, add_report
+from worker.status.advice import FINDINGS, LINKS
+from worker.status.customer_text import Verdict, action_text, tell, tell_outcome, verdict_of
 
 NONE = NewestLetters()
 SYNCED = {"link": "linked", "stripe_id": "cus_1", "receipts": "", "last_error": "", "attempts": "0", "takes": "1"}
@@ -228,7 +228,7 @@ def test_a_last_sync_that_failed_for_good_is_not_in_sync_even_without_its_letter
 
 
 def test_an_unexpected_error_is_told_with_its_place() -> None:
-    cause = "KeyError at jobs/apply.py:120 apply"
+    cause = "KeyError at jobs/sync/apply.py:120 apply"
     lines = tell(with_reports(last_error="unexpected", last_cause=cause), NONE)
     assert f"cause: {cause}" in lines
     assert not any(line.startswith("cause") for line in tell(with_reports(last_error="", last_cause=""), NONE))

@@ -4,9 +4,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.errors import TryAgain
-from jobs.record import as_text
-from jobs.retry import Again, History
-from jobs.sync_log import log_again
+from jobs.plan.retry import Again, History
+from jobs.queue.record import as_text
+from jobs.sync.log import log_again
 
 
 def test_an_unexpected_error_is_logged_with_its_type_and_place() -> None:
@@ -15,7 +15,7 @@ def test_an_unexpected_error_is_logged_with_its_type_and_place() -> None:
     with capture_logs() as lines:
         log_again(raised.value, "unexpected", Again(1.0), History(0, 0.0))
     assert lines[0]["error"] == "unexpected"
-    assert lines[0]["cause"].startswith("AttributeError at jobs/record.py:")
+    assert lines[0]["cause"].startswith("AttributeError at jobs/queue/record.py:")
     assert "ann@example.com" not in str(lines)
 
 

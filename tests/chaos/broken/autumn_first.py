@@ -6,10 +6,10 @@ Autumn then writes them to Stripe itself, and Stripe's webhook brings what it sh
 from dataclasses import replace
 from typing import Any
 
-from jobs.customer import AutumnCustomer, Mode, StripeView
-from jobs.plan import Asked, Plan, make_plan
-from jobs.policy import Policy
-from jobs.profile import PROFILE, UpdateStripe
+from jobs.plan.customer import AutumnCustomer, Mode, StripeView
+from jobs.plan.plan import Asked, Plan, make_plan
+from jobs.plan.policy import Policy
+from jobs.plan.profile import PROFILE, UpdateStripe
 from tests.chaos.broken.parts import settings_with
 
 

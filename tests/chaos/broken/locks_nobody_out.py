@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from jobs.mail import Mail
-from jobs.mailbox import Mailbox, MailboxKeys
+from jobs.queue.batch import Mail
+from jobs.queue.mailbox import Mailbox, MailboxKeys
 from tests.chaos.broken.parts import settings_with
 
 attempt: ContextVar[str] = ContextVar("attempt", default="nobody")

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from jobs.mail import Mail
-from jobs.mailbox import Mailbox
+from jobs.queue.batch import Mail
+from jobs.queue.mailbox import Mailbox
 from tests.chaos.broken.parts import settings_with
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-import jobs.apply
+import jobs.sync.apply
 from config.settings import load_settings
-from jobs.mailbox import Mailbox
-from jobs.plan import Plan, make_plan
+from jobs.plan.plan import Plan, make_plan
+from jobs.queue.mailbox import Mailbox
 from worker.main import worker_settings
 
 
@@ -20,7 +20,7 @@ def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Calla
 
     async def start(ctx: dict[str, Any]) -> None:
         await whole["on_startup"](ctx)
-        jobs.apply.make_plan = make_plan  # type: ignore[attr-defined]  # replaced where it is used
+        jobs.sync.apply.make_plan = make_plan  # type: ignore[attr-defined]  # replaced where it is used
         if mailbox_type is None:
             return
         real: Mailbox = ctx["resources"].mailbox

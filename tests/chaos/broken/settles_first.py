@@ -1,7 +1,7 @@
 """Takes the mail out of the mailbox before it is applied, as a queue that acknowledges on receipt does."""
 
-from jobs.mail import Mail
-from jobs.mailbox import Mailbox
+from jobs.queue.batch import Mail
+from jobs.queue.mailbox import Mailbox
 from tests.chaos.broken.parts import settings_with
 
 

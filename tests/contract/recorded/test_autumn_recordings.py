@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.autumn_models import UpdateCustomerResponse
+from jobs.autumn.models import UpdateCustomerResponse
 from tests.contract import recordings
 from tests.contract.facts import LEFT_OUT
 from tests.contract.recordings import History, Recording

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.abuse.busy import busy_worker
 from tests.e2e.abuse.raw import exchange, gzip_bomb, port_of, post, status_of
 from tests.e2e.watching import Watched
-from worker.web import FORM_BYTES
+from worker.web.server import FORM_BYTES
 
 AT_A_TIME = 50
 PROBE_DELAY_SECONDS = 0.5

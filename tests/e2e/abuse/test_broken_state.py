@@ -6,17 +6,17 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from jobs.dead_letters import NewestLetters
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.overview import read_standing
-from jobs.record import read_totals
+from jobs.queue.dead_letters import NewestLetters
+from jobs.queue.record import read_totals
+from jobs.queue.status import read_standing
 from tests.conftest import PREFIX, World
 from tests.e2e.abuse.busy import assert_untroubled, attacked_box
 from tests.e2e.processes import worker
 from tests.integration.steps import change, seed
-from worker.status_json import standing_json
-from worker.story import tell
+from worker.status.customer_text import tell
+from worker.status.json import standing_json
 
 FAR = 10**30
 KNOWN = {"at": 1.0, "newest": [], "older": [], "overwritten": [], "unaccepted": "", "kept": []}

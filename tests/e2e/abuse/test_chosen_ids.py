@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.enqueue import outcome_of
-from jobs.mail import Ending, Settled
-from jobs.mailbox import MAX_AHEAD_MS, Mailbox
-from jobs.overview import read_overview
+from jobs.queue.batch import Ending, Settled
+from jobs.queue.mailbox import MAX_AHEAD_MS, Mailbox
+from jobs.queue.status import read_overview
 from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World, read_dead

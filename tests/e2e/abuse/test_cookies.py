@@ -19,9 +19,9 @@ from tests.e2e.abuse.busy import attacked_box
 from tests.e2e.watching import watched
 from tests.integration.browser import Browser
 from tests.operator import PASSWORD
-from worker.credentials import Credentials, derived
-from worker.doorkeeper import COOKIE
-from worker.sessions import OPERATOR, SESSION_SECONDS, Session, Sessions
+from worker.web.access import COOKIE
+from worker.web.credentials import Credentials, derived
+from worker.web.sessions import OPERATOR, SESSION_SECONDS, Session, Sessions
 
 SALT_ONCE = b"autumn-stripe-sync operator's sessions"
 """What the password alone was mixed with, when it was all that the key was made of."""

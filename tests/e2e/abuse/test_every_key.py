@@ -10,27 +10,26 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from config.settings import Measures
-from jobs.dead_letters import NewestLetters
 from jobs.enqueue import outcome_of
-from jobs.failing import FailingLoop, note_failing
-from jobs.forget import forget
-from jobs.history import History
-from jobs.overview import read_longest_waiting, read_overview, read_standing
-from jobs.ownership import Owner, compare_owner
-from jobs.scan_report import ScanRun
+from jobs.queue.dead_letters import NewestLetters
+from jobs.queue.erase import forget
+from jobs.queue.failing import FailingLoop, note_failing
+from jobs.queue.ownership import Owner, compare_owner
+from jobs.queue.status import read_longest_waiting, read_overview, read_standing
+from jobs.scan.report import ScanRun
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
 from tests.integration.scans import scan, scan_doors
 from tests.integration.steps import change, seed
-from worker.connection import open_redis, queue_name
-from worker.credentials import Credentials, Tries
-from worker.health import why_a_person_should_look
-from worker.key_types import wrong_keys
-from worker.picture import Picture, Pictures
-from worker.picture_json import picture_json
-from worker.shared_state import SharedStateReader
-from worker.status_json import standing_json
-from worker.story import tell
+from worker.checks.key_types import wrong_keys
+from worker.redis_client import open_redis, queue_name
+from worker.status.customer_text import tell
+from worker.status.health import why_a_person_should_look
+from worker.status.history import History
+from worker.status.json import picture_json, standing_json
+from worker.status.shared_state import SharedStateReader
+from worker.status.snapshot import Picture, Pictures
+from worker.web.credentials import Credentials, Tries
 
 CORE: Mapping[str, str] = {
     INBOX: "stream",

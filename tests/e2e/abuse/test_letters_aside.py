@@ -5,9 +5,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.enqueue import outcome_of
-from jobs.forget import forget
-from jobs.mailbox import Mailbox
-from jobs.overview import read_overview
+from jobs.queue.erase import forget
+from jobs.queue.mailbox import Mailbox
+from jobs.queue.status import read_overview
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.processes import ended, wait_until

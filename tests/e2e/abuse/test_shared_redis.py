@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.record import read_totals
+from jobs.queue.record import read_totals
 from sandbox.everything import Sandbox
 from tests.conftest import INBOX, PREFIX, read_dead
 from tests.e2e.abuse.busy import assert_untroubled, attacked_box

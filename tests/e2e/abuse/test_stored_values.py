@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from jobs.history import MINUTE_MS
 from tests.conftest import PREFIX
 from tests.e2e.abuse.busy import assert_untroubled, attacked_box
 from tests.e2e.processes import wait_until
 from tests.e2e.test_cli import Terminal
 from tests.e2e.watching import watched
+from worker.status.history import MINUTE_MS
 
 HUGE = "9" * 5000
 BAD_RUNS = ("{no json", "[1]", "null", '{"run": 1}', "[" * 100_000, '{"run": "a", "state": "done", "started_ms": "x"}')

@@ -11,19 +11,19 @@ from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
 from config.settings import load_settings
-from jobs.failing import failing_key
-from jobs.mailbox import Mailbox
-from sandbox.autumn import AutumnSimulator
+from jobs.queue.failing import failing_key
+from jobs.queue.mailbox import Mailbox
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.e2e.processes import command_of, ended, free_port, wait_until, worker
-from worker.connection import open_redis
+from worker.loops.dispatch import Supervisor
 from worker.main import scan_worker_settings
 from worker.ownership import LOOK_SECONDS
-from worker.supervise import Supervisor
+from worker.redis_client import open_redis
 
 OTHER = "other-sync"
 ALL = {b"mode", b"stripe", b"autumn_key", b"stripe_key"}

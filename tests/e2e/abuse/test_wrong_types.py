@@ -5,8 +5,8 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.overview import read_overview, read_standing
-from jobs.record import event_buckets, read_totals
+from jobs.queue.record import event_buckets, read_totals
+from jobs.queue.status import read_overview, read_standing
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.e2e.abuse.busy import attacked_box
 from tests.e2e.watching import watched

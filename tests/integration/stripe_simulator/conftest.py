@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from sandbox.control import control_routes, stripe_routes
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.integration.stripe_simulator.client import Client, Clock
 
 

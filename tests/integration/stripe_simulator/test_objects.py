@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.integration.stripe_simulator.client import Client, Clock
 
 # Customers

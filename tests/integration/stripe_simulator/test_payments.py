@@ -2,8 +2,8 @@
 
 import pytest
 
-from sandbox.stripe import StripeSimulator
-from sandbox.stripe_payments import Mail
+from sandbox.stripe.payments import Mail
+from sandbox.stripe.server import StripeSimulator
 from tests.integration.stripe_simulator.client import Client, Clock
 
 # Receipts

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.integration.stripe_simulator.client import Client
 
 # What is refused

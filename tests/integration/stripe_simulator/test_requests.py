@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from sandbox.faults import Fault, Kind
-from sandbox.stripe import StripeSimulator
+from sandbox.stripe.server import StripeSimulator
 from tests.integration.stripe_simulator.client import Client, Clock
 
 DAY_SECONDS = 24 * 3600

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from sandbox.faults import Fault
 from sandbox.serve import serving
-from sandbox.stripe import StripeSimulator
-from sandbox.stripe_errors import StripeError
-from sandbox.stripe_webhooks import DeliveryError
+from sandbox.stripe.errors import StripeError
+from sandbox.stripe.server import StripeSimulator
+from sandbox.stripe.webhooks import DeliveryError
 from tests.integration.stripe_simulator.client import Client, Clock
 
 

@@ -4,8 +4,8 @@ import aiohttp
 import pytest
 
 from sandbox.faults import Fault, Kind
-from sandbox.stripe import StripeSimulator
-from sandbox.stripe_writes import Write
+from sandbox.stripe.server import StripeSimulator
+from sandbox.stripe.writes import Write
 from tests.integration.stripe_simulator.client import Client, Clock
 
 NOBODY = "/v1/customers/cus_none"

@@ -1,0 +1,382 @@
+"""What a sync would do, decided from what both sides say. Purely computational, no I/O here.
+
+A plan names the next steps only. Whoever applies them looks at the result and plans again, until nothing is left:
+creating a customer, linking it and copying the profile are three plans, and a plan that was cut short is simply made
+again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from pydantic import JsonValue
+
+from jobs.errors import GiveUp, Halt
+from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Mode, StripeCustomer, StripeView
+from jobs.plan.findings import Finding
+from jobs.plan.policy import Policy
+from jobs.plan.profile import (
+    PROFILE,
+    Refused,
+    UpdateStripe,
+    Wishes,
+    can_be_claimed,
+    name_and_email_update,
+    profile_update,
+    too_long,
+)
+from jobs.plan.receipts import (
+    ReceiptStep,
+    SetReceiptEmail,
+    TakeBackReceiptEmail,
+    may_have_been_on,
+    receipt_findings,
+    receipt_steps,
+    wants_payments,
+)
+
+
+class LinkState(StrEnum):
+    """How the two sides are connected."""
+
+    LINKED = "linked"
+    UNCLAIMED = "unclaimed"
+    UNLINKED = "unlinked"
+    GONE = "gone"
+    FOREIGN = "foreign"
+    AMBIGUOUS = "ambiguous"
+    WRONG_MODE = "wrong-mode"
+
+
+@dataclass(frozen=True)
+class UpdateAutumn:
+    """Send what was said, with the new `stripe_id` where there is one."""
+
+    said: Mapping[str, JsonValue]
+    expects_gone: bool = False
+    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's.
+
+    Then nothing is said in it: whose the customer is that Autumn would pass it on to, nobody has seen.
+    """
+
+
+@dataclass(frozen=True)
+class CreateInStripe:
+    """Create the Stripe customer, with nothing but its `autumn_id`: the profile follows in an update."""
+
+    autumn_id: str
+
+
+Step = UpdateAutumn | CreateInStripe | UpdateStripe | SetReceiptEmail | TakeBackReceiptEmail
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a sync was asked for.
+
+    `said` is what is still to be sent to Autumn, `cleared` the fields (and `metadata.key`) that were said to be null,
+    sent already or not: only those may be blanked in Stripe, and a `stripe_id` among them means unlinked on purpose.
+    `gone_confirmed`: Autumn too finds the linked customer gone. `suspicious`: a write may have landed late.
+    `requested` are the fields that the change names, sent already or not. `refused` are those that Stripe does not
+    take, `forms` those that it stores in another form, and `left` those that are left to waiting changes, see `Wishes`.
+    `autumn_accepts` is False for a probe until Autumn has accepted an update: nothing is written to Stripe before that.
+    """
+
+    said: Mapping[str, JsonValue] = field(default_factory=dict)
+    cleared: frozenset[str] = frozenset()
+    gone_confirmed: bool = False
+    suspicious: bool = False
+    requested: frozenset[str] = frozenset()
+    refused: tuple[Refused, ...] = ()
+    forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+    autumn_accepts: bool = True
+
+    @property
+    def wishes(self) -> Wishes:
+        """What decides about an update of Stripe."""
+        return Wishes(self.cleared, self.requested, self.refused, self.forms, self.left)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why nothing may be written: a short word and a text that says which ids are involved and what a person can do."""
+
+    code: str
+    text: str
+
+
+NEEDS_REVIEW = "needs-review"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The state of the link, the next steps, and what a person should know."""
+
+    link: LinkState
+    steps: tuple[Step, ...] = ()
+    wants_payments: bool = False
+    """The payments have to be looked at before it is known what is left to do."""
+    refusal: Refusal | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def stop_where_needed(self, autumn: AutumnCustomer) -> None:
+        """Raise where nothing may be written: Halt in the wrong mode, GiveUp where a person has to decide."""
+        if self.link is LinkState.WRONG_MODE:
+            what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
+            fix = "AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode"
+            raise Halt("stripe", "wrong_mode", f"{what}: {fix}")
+        if self.refusal is not None:
+            raise GiveUp("stripe", self.refusal.code, self.refusal.text)
+
+
+def make_plan(
+    autumn: AutumnCustomer, view: StripeView, asked: Asked, *, mode: Mode, policy: Policy, now: float
+) -> Plan:
+    """The next steps towards what was asked and what Autumn says.
+
+    `mode` is that of the Stripe key, `now` in seconds since the epoch.
+    """
+    link = link_state(autumn, view, mode)
+    if link is LinkState.WRONG_MODE:
+        return Plan(link)
+    plan = _relink(autumn, view, asked) if "stripe_id" in asked.said else _plan(link, autumn, view, asked, policy, now)
+    if asked.autumn_accepts or all(isinstance(step, UpdateAutumn) for step in plan.steps):
+        return plan
+    # Nothing is said in the trial: what Stripe may refuse yet must not be applied in part.
+    return replace(plan, steps=(UpdateAutumn({}),))
+
+
+def _plan(link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float) -> Plan:
+    match link:
+        case LinkState.FOREIGN:
+            return _foreign(autumn, view)
+        case LinkState.AMBIGUOUS:
+            return _ambiguous(autumn, view)
+        case LinkState.UNLINKED:
+            return _unlinked(autumn, view, asked, policy)
+        case LinkState.GONE:
+            return _gone(autumn, view, asked, policy)
+        case _:
+            return _linked(link, autumn, view, asked, policy, now)
+
+
+def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkState:
+    """How the two are connected now, whatever is asked for."""
+    if autumn.mode != mode or any(customer.mode != mode for customer in view.everyone):
+        return LinkState.WRONG_MODE
+    if view.linked is None and len(view.ours) > 1:
+        return LinkState.AMBIGUOUS
+    if autumn.stripe_id is None:
+        return LinkState.UNLINKED
+    if view.linked is None:
+        return LinkState.GONE
+    owner = view.linked.owner
+    if owner is None:
+        return LinkState.UNCLAIMED
+    return LinkState.LINKED if owner == autumn.id else LinkState.FOREIGN
+
+
+def _relink(autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Plan:
+    """A change that names the Stripe customer itself, or unlinks: whatever the link was before, this one counts."""
+    wanted = asked.said["stripe_id"]
+    if not wanted:
+        return Plan(LinkState.UNLINKED, (UpdateAutumn(asked.said),))
+    if view.wanted is None:
+        text = f"changes.stripe_id: {wanted} is deleted or not known to Stripe; send the id of one that exists"
+        return Plan(LinkState.GONE, refusal=Refusal("stripe_customer_missing", text))
+    if view.wanted.owner not in {None, autumn.id}:
+        text = (
+            f"changes.stripe_id: {wanted} belongs to the Autumn customer {view.wanted.owner} (its metadata.autumn_id); "
+            "send another id, or remove that metadata if it is wrong"
+        )
+        return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text))
+    if view.wanted.id in view.linked_elsewhere:
+        return _shared_by_rename(LinkState.FOREIGN, autumn, view.wanted.id, view.linked_elsewhere[view.wanted.id])
+    # Nobody knows yet whether Autumn accepts this customer, so it is linked before it is claimed and written to.
+    link = LinkState.LINKED if view.wanted.owner else LinkState.UNCLAIMED
+    alone = Plan(link, (UpdateAutumn({"stripe_id": view.wanted.id}),))
+    return _no_room(link, view.wanted) or _unfit(link, asked) or alone
+
+
+def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
+    """The plan for a customer that cannot be claimed."""
+    if can_be_claimed(stripe):
+        return None
+    fact = f"{stripe.id} has as much metadata as Stripe allows, and needs room for {AUTUMN_ID}"
+    refusal = Refusal(NEEDS_REVIEW, f"{fact}: remove a key, replay this")
+    return Plan(link, refusal=refusal, findings=(Finding("metadata-left-out", fact),))
+
+
+def _foreign(autumn: AutumnCustomer, view: StripeView) -> Plan:
+    owner = view.linked.owner if view.linked else None
+    fact = (
+        f"{autumn.id} is linked to {autumn.stripe_id}, which belongs to the Autumn customer {owner} (its "
+        f"metadata.autumn_id). This is urgent: each change of {owner} may overwrite the name and e-mail of {autumn.id} "
+        "in Autumn"
+    )
+    advice = (
+        f"{fact}. Send {autumn.id} a change with the right stripe_id, or with stripe_id null; or, if "
+        f"{autumn.stripe_id} is right, correct its metadata.autumn_id in Stripe. Then replay this"
+    )
+    return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
+
+
+def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
+    ids = ", ".join(sorted(customer.id for customer in view.ours))
+    link = f"linked to {autumn.stripe_id}, which is deleted or missing" if autumn.stripe_id else "not linked"
+    fact = f"{autumn.id} is {link}, and several Stripe customers carry it as metadata.autumn_id: {ids}"
+    advice = (
+        f"{fact}. Send {autumn.id} a change with the stripe_id of the right one, and remove that metadata from the "
+        "others. Then replay this"
+    )
+    return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("ambiguous", fact),))
+
+
+def _unlinked(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
+    link = LinkState.UNLINKED
+    on_purpose = "stripe_id" in asked.cleared
+    if not on_purpose:
+        if view.ours and policy.when_unlinked != "report":
+            return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], asked)
+        if not view.ours and view.searched and policy.when_unlinked == "create":
+            return _create(link, autumn, asked)
+    steps = (UpdateAutumn(asked.said),) if asked.said else ()
+    findings = (Finding("unlinked", "unlinked by a change" if on_purpose else _why_not(view, policy.when_unlinked)),)
+    return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, "not linked")))
+
+
+def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
+    link = LinkState.GONE
+    may_link = policy.when_gone != "report" and bool(view.ours)
+    may_create = policy.when_gone == "create" and view.searched and not view.ours
+    is_certain = asked.gone_confirmed or (asked.autumn_accepts and not view.is_missing)
+    if (may_link or may_create or asked.said) and not is_certain:
+        # Before anything is linked, created or refused.
+        return Plan(link, (UpdateAutumn({}, expects_gone=True),))
+    if may_link:
+        return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], asked)
+    if may_create:
+        return _create(link, autumn, asked)
+    text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {_why_not(view, policy.when_gone)}"
+    findings = (Finding("gone", text), *_no_receipts(autumn, "the Stripe customer is gone"))
+    if not asked.said:
+        return Plan(link, findings=findings)
+    advice = f"{text}. Autumn refuses every change until then: send one with another stripe_id or null, and replay this"
+    return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=findings)
+
+
+def _why_not(view: StripeView, policy: str) -> str:
+    if view.ours:
+        return f"{view.ours[0].id} is ours and could be linked, but the setting is {policy}"
+    if not view.searched:
+        return "no customer of ours is found by e-mail, this Stripe account has no search, so none is created"
+    return f"no Stripe customer is ours, and the setting is {policy}"
+
+
+def _create(link: LinkState, autumn: AutumnCustomer, asked: Asked) -> Plan:
+    return _unfit(link, asked) or Plan(link, (CreateInStripe(autumn.id),))
+
+
+def _linked_elsewhere(link: LinkState, autumn: AutumnCustomer, view: StripeView) -> Plan | None:
+    """The plan where the customer that carries our id is another Autumn customer's by now, as after a rename."""
+    target = view.ours[0].id
+    is_elsewhere = target in view.linked_elsewhere
+    return _shared_by_rename(link, autumn, target, view.linked_elsewhere[target]) if is_elsewhere else None
+
+
+def _shared_by_rename(link: LinkState, autumn: AutumnCustomer, target: str, other: str) -> Plan:
+    whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now could not be found out"
+    fact = f"{target} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {whose}"
+    advice = (
+        f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target} in Stripe; or send {autumn.id} "
+        "a change with the right stripe_id. Then replay this"
+    )
+    return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
+
+
+def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, asked: Asked) -> Plan:
+    """Send what was said, together with the link to `target`, which carries our id."""
+    said = asked.said if target.id == autumn.stripe_id else {**asked.said, "stripe_id": target.id}
+    return _unfit(link, asked) or _stripe_first(link, autumn, target, UpdateAutumn(said), asked)
+
+
+def _stripe_first(
+    link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, update: UpdateAutumn, asked: Asked
+) -> Plan:
+    """Write name and e-mail, as they will be, to Stripe before Autumn takes the update.
+
+    What Autumn itself writes to a Stripe customer comes back to it by a webhook with the whole profile, late perhaps:
+    so the profile has to be right before, and Autumn finds nothing left to write.
+    """
+    will_be: dict[str, Any] = {}
+    for name in PROFILE:
+        now, value = getattr(autumn, name), asked.said.get(name, getattr(autumn, name))
+        # A value that only Stripe has could not be restored if Autumn refused this: it waits until Autumn has accepted.
+        will_be[name] = getattr(target, name) if getattr(target, name) and not now else str(value) if value else None
+    wishes = replace(asked.wishes, cleared=frozenset(name for name in asked.cleared if getattr(autumn, name, True)))
+    write, findings = name_and_email_update(replace(autumn, **will_be), target, wishes)
+    return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))
+
+
+def _unfit(link: LinkState, asked: Asked) -> Plan | None:
+    """The plan for what Stripe would refuse: Autumn passes a linked customer's new name and e-mail on to it."""
+    text = too_long(asked.said)
+    return Plan(link, refusal=Refusal("too_long", text)) if text is not None else None
+
+
+def _linked(
+    link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float
+) -> Plan:
+    stripe = view.linked
+    if stripe is None:
+        raise ValueError("a linked customer has to be in the view")
+    refused = _no_room(link, stripe) or _unfit(link, asked)
+    if refused is not None:
+        return refused
+    if asked.said:
+        return _stripe_first(link, autumn, stripe, UpdateAutumn(asked.said), asked)
+    update, cut = profile_update(autumn, stripe, asked.wishes, policy.metadata_keys)
+    write = () if update.writes_nothing else (update,)
+    wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
+    takes_back = wants and may_have_been_on(stripe) and not autumn.send_email_receipts
+    address = stripe.email if update.email is None else update.email
+    findings = (*cut, *(() if address else _no_receipts(autumn, "no e-mail address")))
+    if takes_back and link is LinkState.UNCLAIMED:
+        # Whose the payments are has to be written before anything is written to them.
+        return Plan(link, (UpdateStripe(stripe.id, metadata=((AUTUMN_ID, autumn.id),)),), findings=findings)
+    if write and not takes_back:
+        # What Stripe shows comes first; only "off" is shown last, when nothing of "on" is left to take back.
+        return Plan(link, write, findings=findings)
+    if wants and view.payments is None:
+        return Plan(link, wants_payments=True, findings=findings)
+    receipts: tuple[ReceiptStep, ...] = ()
+    if wants and view.payments is not None:
+        receipts = receipt_steps(autumn, stripe, view.payments, policy, now)
+        findings = (*findings, *receipt_findings(autumn, stripe, view.payments, policy, now))
+    return Plan(link, receipts or write, findings=findings)
+
+
+def _no_receipts(autumn: AutumnCustomer, reason: str) -> tuple[Finding, ...]:
+    return (Finding("receipts-cannot-be-sent", reason),) if autumn.send_email_receipts else ()
+
+
+def after_update(autumn: AutumnCustomer, view: StripeView, said: Mapping[str, JsonValue]) -> StripeView | None:
+    """What Stripe shows after Autumn, `autumn` until then, took an update: what changed it writes to Stripe itself.
+
+    None where that cannot be told from what was seen.
+    """
+    stripe_id = said.get("stripe_id", autumn.stripe_id)
+    if not stripe_id:
+        # A change that unlinks was sent without a look for who is ours.
+        return None if "stripe_id" in said else view
+    linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
+    if linked is None:
+        return None
+    name, email = said.get("name"), said.get("email")
+    if isinstance(name, str) and name != autumn.name:
+        linked = replace(linked, name=name or None)
+    if isinstance(email, str) and email != autumn.email:
+        linked = replace(linked, email=email)
+    return StripeView(linked=linked, payments=view.payments if linked.id == autumn.stripe_id else None)

@@ -1,0 +1,232 @@
+"""What of Autumn's profile goes to Stripe, within what Stripe takes. Purely computational, no I/O here."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pydantic import JsonValue
+
+from jobs.errors import GiveUp
+from jobs.plan.customer import (
+    AUTUMN_ID,
+    EMAIL_MAX,
+    METADATA_KEYS_MAX,
+    METADATA_VALUE_MAX,
+    NAME_MAX,
+    SEND_EMAIL_RECEIPTS,
+    AutumnCustomer,
+    StripeCustomer,
+)
+from jobs.plan.findings import Finding
+
+PROFILE: Final = ("name", "email")
+"""The fields that Autumn copies from Stripe's webhooks, and writes to Stripe by itself."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A field that Stripe refuses to take, named as in a change, with Stripe's code and the digest of the value."""
+
+    field: str
+    code: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class UpdateStripe:
+    """Write what differs. None leaves a field as it is, the empty text clears it, a metadata key too."""
+
+    stripe_id: str
+    name: str | None = None
+    email: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether nothing differs."""
+        return self == UpdateStripe(self.stripe_id)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What decides about an update of Stripe beside the two sides.
+
+    `cleared` are the fields that a change set to null: only those may be blanked. `requested` are those that a change
+    names: they are written in exactly the form that was sent. `refused` are left out. `forms` are digests of a name or
+    e-mail as it was sent and as Stripe stored it. `left` are the fields that waiting changes name: what Autumn shows of
+    them may be older than what Stripe shows.
+    """
+
+    cleared: frozenset[str] = frozenset()
+    requested: frozenset[str] = frozenset()
+    refused: tuple[Refused, ...] = ()
+    forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+
+
+def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
+    """The digest of a field's value, the same for every form that Stripe may store it in."""
+    text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def fields_of(step: UpdateStripe) -> dict[str, str]:
+    """What a step writes, by field, as a change names them; the empty text clears."""
+    profile = {name: getattr(step, name) for name in PROFILE if getattr(step, name) is not None}
+    return profile | {f"metadata.{key}": value for key, value in step.metadata}
+
+
+def divided(step: UpdateStripe) -> list[UpdateStripe]:
+    """A step as one for each field; a claim comes first, because nothing is written to a customer without it."""
+    whose = [each for each in step.metadata if each[0] == AUTUMN_ID]
+    rest = [each for each in step.metadata if each[0] != AUTUMN_ID]
+    parts = [
+        UpdateStripe(step.stripe_id, name=step.name),
+        UpdateStripe(step.stripe_id, email=step.email),
+        *(UpdateStripe(step.stripe_id, metadata=(each,)) for each in [*whose, *rest]),
+    ]
+    parts.sort(key=lambda part: part.metadata != tuple(whose))
+    return [part for part in parts if not part.writes_nothing]
+
+
+def refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
+    """The field of a step that Stripe refuses, as a change names it; None where that cannot be told."""
+    fields = fields_of(step)
+    named = re.sub(r"^metadata\[(.*)\]$", r"metadata.\1", refusal.param or "")
+    if named in fields:
+        return named
+    return next(iter(fields)) if len(fields) == 1 else None
+
+
+def profile_update(
+    autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes, metadata_keys: tuple[str, ...]
+) -> tuple[UpdateStripe, list[Finding]]:
+    """The update that makes a Stripe customer agree, and what had to be cut or left out of it."""
+    update, found = name_and_email_update(autumn, stripe, wishes)
+    wanted, cut = _wanted_metadata(autumn, stripe, wishes.cleared, metadata_keys)
+    differing = [(key, value) for key, value in wanted.items() if stripe.metadata.get(key, "") != value]
+    refused = {each.field for each in wishes.refused}
+    metadata, left_out = _with_room(
+        [each for each in differing if f"metadata.{each[0]}" not in refused], stripe.metadata
+    )
+    return replace(update, metadata=metadata), [*found, *cut, *left_out]
+
+
+def name_and_email_update(
+    autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes
+) -> tuple[UpdateStripe, list[Finding]]:
+    """The part of the update that Autumn would otherwise write by itself, and bring back by an echo.
+
+    It claims a customer that carries no id, because whose it is has to be known before anything is written to it.
+    """
+    name, email, found = _fitting(autumn, stripe)
+    refused = {each.field for each in wishes.refused}
+    update = UpdateStripe(
+        stripe.id,
+        name=None if "name" in refused else _difference("name", name, stripe.name, wishes),
+        email=None if "email" in refused else _difference("email", email, stripe.email, wishes),
+        metadata=() if stripe.owner else ((AUTUMN_ID, autumn.id),),
+    )
+    texts = [Finding("refused-by-stripe", f"Stripe refuses {each.field} ({each.code})") for each in wishes.refused]
+    return update, [*found, *texts]
+
+
+def form_digest(value: str | None) -> str:
+    """The digest of one form of a value."""
+    return hashlib.sha256((value or "").encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def normal_form(name: str, value: str) -> str:
+    """A name or e-mail without what Stripe may change when it stores it: white space around it, an address' case."""
+    if name not in PROFILE:
+        return value
+    text = " ".join(value.split())
+    return text.casefold() if name == "email" else text
+
+
+def can_be_claimed(stripe: StripeCustomer) -> bool:
+    """Whether it carries an `autumn_id` already, or has room for one."""
+    return AUTUMN_ID in stripe.metadata or len(stripe.metadata) < METADATA_KEYS_MAX
+
+
+def too_long(said: Mapping[str, JsonValue]) -> str | None:
+    """Why Autumn, which passes a new name or e-mail on, would have a change refused by Stripe; None if it would not."""
+    for name, longest in (("name", NAME_MAX), ("email", EMAIL_MAX)):
+        value = said.get(name)
+        if isinstance(value, str) and len(value) > longest:
+            return f"changes.{name}: has {len(value)} characters, and Stripe takes {longest}: send a shorter one"
+    return None
+
+
+def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None, str | None, list[Finding]]:
+    """Name and e-mail as Stripe takes them: a long name is cut, a long address left alone, for half of it is wrong."""
+    name, email, found = autumn.name, autumn.email, []
+    if name and len(name) > NAME_MAX:
+        found.append(Finding("name-cut", f"the name has {len(name)} characters, and Stripe takes {NAME_MAX}"))
+        name = name[:NAME_MAX]
+    if email and len(email) > EMAIL_MAX:
+        text = f"the e-mail address has {len(email)} characters, and Stripe takes {EMAIL_MAX}"
+        found.append(Finding("email-left-out", text))
+        email = stripe.email
+    return name, email, found
+
+
+def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
+    """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
+    if name in wishes.left:
+        return None
+    if autumn:
+        is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe, wishes)
+        return None if is_same else autumn
+    return "" if name in wishes.cleared and stripe else None
+
+
+def _same(name: str, autumn: str, stripe: str | None, wishes: Wishes) -> bool:
+    """Whether Stripe's value is a form of Autumn's: what Stripe makes of a value is not written again and again."""
+    if stripe is not None and normal_form(name, autumn) == normal_form(name, stripe):
+        return True
+    return wishes.forms.get(name) == (form_digest(autumn), form_digest(stripe))
+
+
+def _wanted_metadata(
+    autumn: AutumnCustomer, stripe: StripeCustomer, cleared: frozenset[str], keys: tuple[str, ...]
+) -> tuple[dict[str, str], list[Finding]]:
+    """The metadata that Stripe should have, ours first; "" for a key that a change removed."""
+    wanted = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: str(autumn.send_email_receipts).lower()}
+    found = []
+    for key in keys:
+        value = autumn.metadata.get(key)
+        if value is None:
+            if f"metadata.{key}" in cleared and key in stripe.metadata:
+                wanted[key] = ""
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if len(text) > METADATA_VALUE_MAX:
+            found.append(
+                Finding("metadata-cut", f"metadata.{key} has {len(text)} characters: {METADATA_VALUE_MAX} fit")
+            )
+        if text or (f"metadata.{key}" in cleared and key in stripe.metadata):
+            wanted[key] = text[:METADATA_VALUE_MAX]
+    return wanted, found
+
+
+def _with_room(
+    differing: list[tuple[str, str]], present: Mapping[str, str]
+) -> tuple[tuple[tuple[str, str], ...], list[Finding]]:
+    """As many of the keys, in their order, as Stripe has room for."""
+    room = METADATA_KEYS_MAX - len(present) + sum(not value for _, value in differing)
+    fitting, found = [], []
+    for key, value in differing:
+        if value and key not in present:
+            if room <= 0:
+                found.append(
+                    Finding("metadata-left-out", f"metadata.{key}: Stripe has {METADATA_KEYS_MAX} keys already")
+                )
+                continue
+            room -= 1
+        fitting.append((key, value))
+    return tuple(fitting), found

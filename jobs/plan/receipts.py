@@ -1,0 +1,152 @@
+"""Which payments get a receipt's address, and which lose one that we set. Purely computational, no I/O here.
+
+A payment intent carries a mark of ours: which turn of setting and taking back it is in, and a digest of the address
+that we set. From the mark alone follow what may be done and under which idempotency key, so that a crash at any moment
+leaves the same step to do, and never a second mail:
+
+- An address is set only where there is none and the mark does not say that we set one before. Whoever cleared or
+  changed it meanwhile has decided.
+- Only an address that is still the one of the mark is taken back, and only before the payment succeeded.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from jobs.plan.customer import (
+    METADATA_KEYS_MAX,
+    SEND_EMAIL_RECEIPTS,
+    AutumnCustomer,
+    PaymentIntent,
+    Payments,
+    StripeCustomer,
+)
+from jobs.plan.findings import Finding
+from jobs.plan.policy import Policy
+
+MARK: Final = "autumn_receipt_email"
+OPEN: Final = frozenset(
+    {"requires_payment_method", "requires_confirmation", "requires_action", "processing", "requires_capture"}
+)
+_MARK = re.compile(r"(?P<kind>set|unset)-(?P<turn>\d{1,9})(?:-(?P<digest>[0-9a-f]{16}))?")
+
+
+@dataclass(frozen=True)
+class SetReceiptEmail:
+    """Set the address of a payment that has none; `mails_at_once` where it has succeeded already."""
+
+    intent_id: str
+    address: str
+    turn: int
+    mails_at_once: bool
+
+    @property
+    def mark(self) -> str:
+        """What the payment's metadata says afterwards."""
+        return f"set-{self.turn}-{_digest(self.address)}"
+
+
+@dataclass(frozen=True)
+class TakeBackReceiptEmail:
+    """Clear the address that we set, before the payment succeeds."""
+
+    intent_id: str
+    turn: int
+
+    @property
+    def mark(self) -> str:
+        """What the payment's metadata says afterwards."""
+        return f"unset-{self.turn + 1}"
+
+
+ReceiptStep = SetReceiptEmail | TakeBackReceiptEmail
+
+
+def may_have_been_on(stripe: StripeCustomer) -> bool:
+    """Whether the flag may have been on before: until what we set is taken back, Stripe does not show it as off.
+
+    Where nothing is shown nobody knows: there was no room for it, or somebody removed it.
+    """
+    return stripe.metadata.get(SEND_EMAIL_RECEIPTS) != "false"
+
+
+def wants_payments(autumn: AutumnCustomer, stripe: StripeCustomer, policy: Policy, *, suspicious: bool) -> bool:
+    """Whether the payments have to be looked at. Not where the flag is off and shown as off.
+
+    `suspicious`: an address may have been set by a write that landed late.
+    """
+    if policy.receipts == "mirror":
+        return False
+    if autumn.send_email_receipts:
+        return bool(stripe.email)
+    return may_have_been_on(stripe) or suspicious
+
+
+def receipt_steps(
+    autumn: AutumnCustomer, stripe: StripeCustomer, payments: Payments, policy: Policy, now: float
+) -> tuple[ReceiptStep, ...]:
+    """What to write so that the flag has its effect; `now` in seconds since the epoch."""
+    if policy.receipts == "mirror":
+        return ()
+    if not autumn.send_email_receipts:
+        return tuple(
+            TakeBackReceiptEmail(intent.id, _turn(intent.metadata))
+            for intent in payments.intents
+            if intent.status in OPEN and _is_ours(intent)
+        )
+    if not stripe.email:
+        return ()
+    return tuple(
+        SetReceiptEmail(intent.id, stripe.email, _turn(intent.metadata), intent.status not in OPEN)
+        for intent in payments.intents
+        if _may_be_set(intent, policy, now) and not _is_full(intent)
+    )
+
+
+def receipt_findings(
+    autumn: AutumnCustomer, stripe: StripeCustomer, payments: Payments, policy: Policy, now: float
+) -> tuple[Finding, ...]:
+    """What a person should know of the payments that were looked at."""
+    found = []
+    if not payments.all_seen:
+        text = f"only the newest {len(payments.intents)} payments were looked at"
+        found.append(Finding("payments-not-all-seen", text))
+    if autumn.send_email_receipts and stripe.email:
+        full = [each.id for each in payments.intents if _may_be_set(each, policy, now) and _is_full(each)]
+        found += [Finding("receipt-not-set", f"{intent} has no room for our mark in its metadata") for intent in full]
+    return tuple(found)
+
+
+def _may_be_set(intent: PaymentIntent, policy: Policy, now: float) -> bool:
+    if intent.receipt_email or _says_set(intent.metadata):
+        return False
+    if intent.status in OPEN:
+        return True
+    recovers = policy.receipts == "recover" and intent.status == "succeeded" and not intent.was_mailed
+    return recovers and intent.succeeded_at is not None and intent.succeeded_at >= now - policy.recover_seconds
+
+
+def _is_full(intent: PaymentIntent) -> bool:
+    return MARK not in intent.metadata and len(intent.metadata) >= METADATA_KEYS_MAX
+
+
+def _is_ours(intent: PaymentIntent) -> bool:
+    if not intent.receipt_email:
+        return False
+    mark = _MARK.fullmatch(intent.metadata.get(MARK, ""))
+    return mark is not None and mark["kind"] == "set" and mark["digest"] == _digest(intent.receipt_email)
+
+
+def _says_set(metadata: Mapping[str, str]) -> bool:
+    return metadata.get(MARK, "").startswith("set-")
+
+
+def _turn(metadata: Mapping[str, str]) -> int:
+    mark = _MARK.fullmatch(metadata.get(MARK, ""))
+    return int(mark["turn"]) if mark is not None else 0
+
+
+def _digest(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:16]

@@ -1,0 +1,182 @@
+"""What passes between a mailbox and whoever works on it: mail under a lease going out, an ending coming back."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
+from jobs.queue.breaker import FAILURES_TO_CLOSE, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, LineReport
+
+OUTCOMES_KEPT = 10_000
+RECORD_SECONDS = 30 * 86_400
+
+
+class LeaseLostError(Exception):
+    """Another worker may have the customer by now: write nothing, settle nothing."""
+
+
+@dataclass
+class Lease:
+    """The right to write for one customer, until `deadline` on this process' monotonic clock, in seconds."""
+
+    customer_id: str
+    token: str
+    deadline: float
+
+    def check(self) -> None:
+        """Raise LeaseLostError if the time is over. To be called before every write."""
+        if time.monotonic() >= self.deadline:
+            raise LeaseLostError(self.customer_id)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a mailbox: the id it had in the inbox, and its fields as they were sent."""
+
+    id: str
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context that the app sent along, None where there is no valid one."""
+        return valid_traceparent(self.fields.get(b"traceparent", b"").decode(errors="replace"))
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A customer's mailbox, taken under a lease.
+
+    `record` is what the last rounds left behind, `remembered` what they remembered of the values they wrote (see
+    jobs.plan.recheck). `is_probe`: the line is closed and this round finds out whether it may open.
+    """
+
+    lease: Lease
+    entries: tuple[Entry, ...]
+    record: Mapping[str, str]
+    remembered: Mapping[str, Any]
+    is_probe: bool
+
+    def number(self, name: str) -> int:
+        """A number of the record, 0 where there is none."""
+        return int(self.record.get(name) or 0)
+
+    @property
+    def wants_a_look(self) -> bool:
+        """Whether this round was asked for because a write may have landed late."""
+        return self.record.get("look") == "1"
+
+    @property
+    def was_abandoned(self) -> bool:
+        """Whether the round before this one never ended: its worker died, or stands still with a write on its way."""
+        return bool(self.record.get("open"))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of one entry. `event` is the id it is known by; `dead` holds a dead letter's fields."""
+
+    entry: str
+    event: str
+    dead: Mapping[str, str] | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it ends as a dead letter."""
+        return self.dead is not None
+
+    def as_json(self) -> dict[str, str]:
+        """The form that the settling script reads."""
+        status = "dead" if self.is_dead else "applied"
+        return {"entry": self.entry, "event": self.event, "status": status, **(self.dead or {})}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a round ends: what became of which entries, what is noted of the customer, counters to raise.
+
+    What is left in the mailbox waits for `again_after_ms`; while the line is closed for less, but for `at_least_ms`. A
+    recheck comes after `look_after_ms`, none for 0. `remembered` is kept for it and for the next sync, for
+    `remembered_seconds`; None leaves what was. `line` is what was learned about the services.
+    """
+
+    settled: Sequence[Settled]
+    record: Mapping[str, str] = field(default_factory=dict)
+    totals: Mapping[str, int] = field(default_factory=dict)
+    again_after_ms: int = 0
+    at_least_ms: int = 0
+    look_after_ms: int = 0
+    remembered: Mapping[str, Any] | None = None
+    remembered_seconds: int = 0
+    line: LineReport = NOTHING_LEARNED
+
+    def as_json(self) -> str:
+        """The form that the settling script reads."""
+        return json.dumps(
+            {
+                "settled": [settled.as_json() for settled in self.settled],
+                "record": dict(self.record),
+                "totals": dict(self.totals),
+                "again_after_ms": self.again_after_ms,
+                "at_least_ms": self.at_least_ms,
+                "look_after_ms": self.look_after_ms,
+                "remembered": "" if self.remembered is None else json.dumps(self.remembered),
+                "remembered_seconds": self.remembered_seconds,
+                "line": asdict(self.line),
+                "outcomes_kept": OUTCOMES_KEPT,
+                "record_seconds": RECORD_SECONDS,
+                "failures_to_close": FAILURES_TO_CLOSE,
+                "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,
+                "halt_wait_ms": HALT_WAIT_MS,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A valid entry of a mailbox."""
+
+    entry: str
+    update: CustomerUpdate
+
+    @property
+    def event(self) -> str:
+        """The id the event is known by: the app's own, or else its entry's."""
+        return self.update.event_id or self.entry
+
+    @property
+    def sent_at_seconds(self) -> float:
+        """When it reached the inbox, since the epoch: the first part of its entry's id, which is in milliseconds."""
+        return int(self.entry.split("-")[0]) / 1000
+
+    def applied(self) -> Settled:
+        """Its end, where it was applied."""
+        return Settled(self.entry, self.event)
+
+    def dead(self, reason: str, message: str, record: Mapping[str, str]) -> Settled:
+        """Its end, where it will never be applied; `record` is the customer's, with the tries before this one."""
+        attempts = int(record.get("attempts") or 0) + 1
+        return _dead(self.entry, self.event, reason, message, attempts, record.get("failing_since", ""))
+
+
+def open_entries(entries: Sequence[Entry]) -> tuple[list[Letter], list[Settled]]:
+    """The valid entries as letters, and the ends of the others, each naming the fields that are wrong."""
+    letters, refused = [], []
+    for entry in entries:
+        try:
+            letters.append(Letter(entry.id, read_entry(entry.fields)))
+        except EventError as error:
+            refused.append(_dead(entry.id, _event_id(entry), "invalid_event", str(error), 0, ""))
+    return letters, refused
+
+
+def _event_id(entry: Entry) -> str:
+    """The id that move.lua has noted an entry under, whether it is valid in an event or not."""
+    raw = entry.fields.get(b"event_id", b"")
+    return raw.decode(errors="replace") if 0 < len(raw) <= EVENT_ID_MAX_BYTES else entry.id
+
+
+def _dead(entry: str, event: str, reason: str, message: str, attempts: int, since: str) -> Settled:
+    fields = {"reason": reason, "message": message, "attempts": str(attempts), "since": since}
+    return Settled(entry, event, fields)

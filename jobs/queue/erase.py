@@ -1,0 +1,124 @@
+"""Forgetting a customer: everything that Redis keeps about it is removed, while workers run.
+
+What waits is not removed: it was accepted, and nothing that was accepted is lost. Neither service is asked or told
+anything here.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from jobs.queue.breaker import line_key
+from jobs.queue.dead_letters import DeadLetter, DeadLetters
+from jobs.queue.key_types import answer_or_none
+from jobs.queue.mailbox import MailboxKeys
+from jobs.queue.record import RecordKeys, event_buckets, parse_outcome
+from jobs.queue.replacing import delete_if_wrong
+from jobs.queue.scripts import Scripts
+
+PAGE = 500
+
+
+class StillWaitingError(Exception):
+    """Changes of the customer wait, or are being applied: nothing was removed."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed beside the customer's record: how many of each."""
+
+    dead_letters: int
+    outcomes: int
+    event_ids: int
+
+
+async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> Forgotten:
+    """Remove the record, what is remembered of its values, the dead letters, outcomes and event ids of a customer.
+
+    What comes for it later is kept as of any other. An event of it that is sent again is a new event. Asked again
+    after a failure, it does the rest. Raises StillWaitingError where nothing was removed, and RedisError.
+    """
+    async for fields in _entries(redis, inbox):
+        if fields.get(b"customer_id") == customer_id.encode():
+            raise StillWaitingError
+    mailbox, record = MailboxKeys(prefix), RecordKeys(prefix)
+    keys = [
+        mailbox.lease(customer_id),
+        mailbox.called,
+        mailbox.waiting,
+        mailbox.looks,
+        mailbox.mailbox(customer_id),
+        record.customer(customer_id),
+        mailbox.remembered(customer_id),
+        line_key(prefix),
+    ]
+    if not await Scripts(redis, "forget").run("forget", keys, [prefix, customer_id]):
+        raise StillWaitingError
+    entries = await _forget_letters(DeadLetters(redis, inbox=inbox, prefix=prefix), customer_id)
+    entries |= await _forget_aside(redis, record.aside, customer_id)
+    outcomes = await _forget_outcomes(redis, record.outcomes, customer_id, entries)
+    event_ids = await _forget_event_ids(redis, record, customer_id, entries)
+    return Forgotten(len(entries), outcomes, event_ids)
+
+
+async def _forget_letters(letters: DeadLetters, customer_id: str) -> set[str]:
+    """The entries whose letters were dropped; that of no event may name its customer in what was sent alone."""
+    entries: set[str] = set()
+    async for page in letters.pages(until=await letters.newest()):
+        ours = {letter.id: letter.entry for letter in page if _is_about(letter, customer_id)}
+        entries |= {ours[dropped] for dropped in await letters.drop(list(ours))}
+    return entries
+
+
+async def _forget_aside(redis: Redis, stream: str, customer_id: str) -> set[str]:
+    entries: set[str] = set()
+    async for letter_id, fields in _stream(redis, stream):
+        if customer_id.encode() in {fields.get(b"customer"), fields.get(b"sent.customer_id")}:
+            await redis.xdel(stream, letter_id)
+            entries.add(fields.get(b"entry", b"").decode(errors="replace"))
+    return entries
+
+
+def _is_about(letter: DeadLetter, customer_id: str) -> bool:
+    return letter.customer == customer_id or letter.sent.get(b"customer_id") == customer_id.encode()
+
+
+async def _forget_outcomes(redis: Redis, stream: str, customer_id: str, entries: set[str]) -> int:
+    removed = 0
+    async for entry_id, fields in _stream(redis, stream):
+        customer, entry = (fields.get(name, b"").decode(errors="replace") for name in (b"customer", b"entry"))
+        if _is_named(customer, entry, customer_id, entries):
+            removed += await redis.xdel(stream, entry_id)
+    return removed
+
+
+async def _forget_event_ids(redis: Redis, keys: RecordKeys, customer_id: str, entries: set[str]) -> int:
+    removed = 0
+    for bucket in event_buckets(time.time()):
+        await delete_if_wrong(redis, keys.prefix, keys.events(bucket), "hash")
+        async for event_id, raw in redis.hscan_iter(keys.events(bucket), count=PAGE):
+            outcome = parse_outcome(raw)
+            if outcome is not None and _is_named(outcome.customer_id, outcome.entry_id, customer_id, entries):
+                removed += await redis.hdel(keys.events(bucket), event_id)  # type: ignore[misc]  # one type for both clients
+    return removed
+
+
+def _is_named(customer: str, entry: str, customer_id: str, entries: set[str]) -> bool:
+    return customer == customer_id or entry in entries
+
+
+async def _entries(redis: Redis, stream: str) -> AsyncIterator[Mapping[bytes, bytes]]:
+    async for _, fields in _stream(redis, stream):
+        yield fields
+
+
+async def _stream(redis: Redis, stream: str) -> AsyncIterator[tuple[bytes, Mapping[bytes, bytes]]]:
+    """Every entry of a stream, page by page, from the oldest on."""
+    after = "-"
+    # A key of the wrong type holds nothing of ours.
+    while page := await answer_or_none(redis.xrange(stream, min=after, count=PAGE)):
+        for entry in page:
+            yield entry
+        after = "(" + page[-1][0].decode()

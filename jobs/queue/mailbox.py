@@ -1,0 +1,249 @@
+"""The truth about what is to be done: the inbox, a mailbox per customer, who waits, who was called, who has the lease.
+
+A customer with mail is in exactly one of two sorted sets: `waiting` (scored by when it may be worked on) or `called`
+(scored by when we stop believing that somebody works on it). Every move between them is one script, so losing any
+job, any worker or any reply delays a customer and loses nothing. arq never holds more than a wake-up.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
+from jobs.queue.batch import OUTCOMES_KEPT, Ending, Entry, Lease, LeaseLostError, Mail
+from jobs.queue.breaker import line_key
+from jobs.queue.record import RecordKeys, as_text, read_remembered, without_broken_fields
+from jobs.queue.scripts import Scripts
+
+MAX_WAITING = 10_000
+"""Customers that may wait; more stay in the inbox, where an entry costs the least memory."""
+CALL_MS = 10_000
+"""How long a wake-up may take to reach a worker before the customer is called again."""
+LEASE_SECONDS = 15.0
+CLAIM_MS = 60_000
+"""How long a claim of a Stripe customer is held: longer than a round, so that the write is seen by the next one."""
+BATCH = 100
+"""Entries that one update may merge."""
+MAX_AHEAD_MS = 300_000
+"""The longest time that the id of an entry may be ahead of the clock of Redis.
+
+Less would refuse entries after a failover to a clock that is a little behind.
+"""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class MailboxKeys:
+    """The keys in Redis of what waits. All are gone when nothing waits, leases and what is remembered after a time."""
+
+    prefix: str
+
+    @property
+    def queue(self) -> str:
+        """Sorted set: arq's jobs by when they are due. A wake-up that is lost with it is made again."""
+        return f"{self.prefix}:queue"
+
+    @property
+    def waiting(self) -> str:
+        """Sorted set: customer by when it may be worked on, in milliseconds."""
+        return f"{self.prefix}:waiting"
+
+    @property
+    def called(self) -> str:
+        """Sorted set: customer by when its call or its lease is over, in milliseconds."""
+        return f"{self.prefix}:called"
+
+    @property
+    def oldest(self) -> str:
+        """Sorted set: customer by when the first entry of its mailbox was sent, in milliseconds."""
+        return f"{self.prefix}:oldest"
+
+    @property
+    def looks(self) -> str:
+        """Sorted set: customer by when it is looked at a second time, in milliseconds."""
+        return f"{self.prefix}:looks"
+
+    def claim(self, stripe_id: str) -> str:
+        """The Autumn customer that is being linked to a Stripe customer."""
+        return f"{self.prefix}:claim:{stripe_id}"
+
+    def remembered(self, customer_id: str) -> str:
+        """What syncs remember of the values they wrote lately, as JSON: see jobs.plan.recheck. Lives for minutes."""
+        return f"{self.prefix}:remembered:{customer_id}"
+
+    def mailbox(self, customer_id: str) -> str:
+        """The stream of a customer's entries."""
+        return f"{self.prefix}:mailbox:{customer_id}"
+
+    def lease(self, customer_id: str) -> str:
+        """The token of who works on a customer."""
+        return f"{self.prefix}:lease:{customer_id}"
+
+
+class Mailbox:
+    """The door to what waits in Redis."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        inbox: str,
+        prefix: str,
+        max_waiting: int = MAX_WAITING,
+        lease_seconds: float = LEASE_SECONDS,
+        call_ms: int = CALL_MS,
+    ) -> None:
+        """Opens nothing. `redis` answers in bytes; `inbox` is the stream that apps add to."""
+        self.keys = MailboxKeys(prefix)
+        self.record_keys = RecordKeys(prefix)
+        self.held: dict[str, Lease] = {}
+        self._redis = redis
+        self._inbox = inbox
+        self._prefix = prefix
+        self._max_waiting = max_waiting
+        self.lease_seconds = lease_seconds
+        self._call_ms = call_ms
+        self._scripts = Scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim", "remember")
+
+    async def arrival(self, block_ms: int) -> bool:
+        """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
+        return bool(await self._redis.xread({self._inbox: "0"}, count=1, block=block_ms))
+
+    async def move(self, count: int = 500) -> tuple[int, bool]:
+        """Move at most `count` entries into the mailboxes. Return their number, and whether too many customers wait."""
+        records = self.record_keys
+        waits = [self._inbox, self.keys.waiting, self.keys.called, self.keys.oldest]
+        keys = [*waits, records.totals, records.dead, records.outcomes]
+        bounds = [self._max_waiting, CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT, MAX_AHEAD_MS]
+        moved, full, replaced = await self._scripts.run("move", keys, [self._prefix, count, *bounds])
+        _log_replaced(replaced)
+        return int(moved), bool(full)
+
+    async def call(self, at_most: int) -> tuple[int, list[str]]:
+        """Call customers whose time has come, so that `at_most` are called; Redis' milliseconds, and who was called."""
+        keys = [self.keys.waiting, self.keys.called, self.keys.looks, line_key(self._prefix), self.record_keys.totals]
+        now_ms, customers = await self._scripts.run("call", keys, [self._prefix, at_most, self._call_ms])
+        return int(now_ms), [customer.decode(errors="replace") for customer in customers]
+
+    async def take(self, customer_id: str) -> Mail | None:
+        """Take a called customer's mail under a lease; None if it was not called or another has it."""
+        # The clock starts before the call, so that our deadline is never later than the one in Redis.
+        lease = Lease(customer_id, secrets.token_hex(8), time.monotonic() + self.lease_seconds)
+        keys = [
+            self.keys.lease(customer_id),
+            self.keys.called,
+            self.keys.waiting,
+            self.keys.oldest,
+            self.keys.mailbox(customer_id),
+            self.record_keys.customer(customer_id),
+            self.keys.remembered(customer_id),
+            line_key(self._prefix),
+            self.record_keys.totals,
+        ]
+        taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
+        if taken is None:
+            return None
+        if isinstance(taken, bytes):
+            log.error("mailbox_unusable", customer=customer_id, key=self.keys.mailbox(customer_id))
+            return None
+        raw_entries, raw_record, raw_remembered, is_probe, replaced = taken
+        _log_replaced(replaced)
+        self.held[customer_id] = lease
+        entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
+        record, broken = without_broken_fields(as_text(_pairs(raw_record)))
+        remembered = read_remembered(raw_remembered, time.time())
+        if broken or remembered is None:
+            await self._start_afresh(customer_id, broken, has_remembered=remembered is not None)
+        return Mail(lease, entries, record, remembered or {}, bool(is_probe))
+
+    async def _start_afresh(self, customer_id: str, broken: Sequence[str], *, has_remembered: bool) -> None:
+        """Remove what is kept of a customer and cannot be read, so that it is reported once."""
+        parts = [*broken, *([] if has_remembered else ["remembered"])]
+        log.error("customer_state_reset", customer=customer_id, parts=parts)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            if broken:
+                pipe.hdel(self.record_keys.customer(customer_id), *broken)
+            if not has_remembered:
+                pipe.delete(self.keys.remembered(customer_id))
+            pipe.hincrby(self.record_keys.totals, "customer_states_reset", 1)
+            # The counter may be what is broken: that stops nothing.
+            await pipe.execute(raise_on_error=False)
+
+    async def renew(self) -> None:
+        """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
+        for lease in list(self.held.values()):
+            deadline = time.monotonic() + self.lease_seconds
+            keys = [self.keys.lease(lease.customer_id), self.keys.called]
+            if await self._scripts.run("renew", keys, [lease.customer_id, lease.token, self._lease_ms]):
+                lease.deadline = deadline
+            else:
+                self.forget(lease)
+
+    async def settle(self, lease: Lease, ending: Ending) -> bool:
+        """End a lease: settle its entries and record what became of them, in one step.
+
+        False if the lease was lost: then nothing was settled, and whoever has the customer now does it again.
+        """
+        customer_id = lease.customer_id
+        keys = [
+            self.keys.lease(customer_id),
+            self.keys.called,
+            self.keys.waiting,
+            self.keys.looks,
+            self.keys.oldest,
+            self.keys.mailbox(customer_id),
+            self.record_keys.customer(customer_id),
+            self.keys.remembered(customer_id),
+            line_key(self._prefix),
+            self.record_keys.totals,
+            self.record_keys.outcomes,
+            self.record_keys.dead,
+            self.record_keys.last_success,
+        ]
+        done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
+        self.forget(lease)
+        return bool(done)
+
+    async def remember(self, lease: Lease, remembered: Mapping[str, Any], seconds: int) -> None:
+        """Keep what a sync remembers before it writes, in case it does not live to settle.
+
+        Raises LeaseLostError where the lease is lost.
+        """
+        keys = [self.keys.lease(lease.customer_id), self.keys.remembered(lease.customer_id)]
+        if not await self._scripts.run("remember", keys, [lease.token, json.dumps(remembered), seconds]):
+            raise LeaseLostError(lease.customer_id)
+
+    async def ask_for_a_look(self, customer_id: str, after_ms: int) -> None:
+        """Have a customer looked at a second time, although nothing came for it."""
+        await self._scripts.run(
+            "look", [self.keys.looks, self.record_keys.customer(customer_id)], [customer_id, after_ms]
+        )
+
+    async def claim(self, stripe_id: str, customer_id: str) -> bool:
+        """Whether this customer alone may link itself to an unclaimed Stripe customer, for a minute from now on."""
+        return bool(await self._scripts.run("claim", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
+
+    def forget(self, lease: Lease) -> None:
+        """Renew this lease no more."""
+        if self.held.get(lease.customer_id) is lease:
+            del self.held[lease.customer_id]
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)
+
+
+def _log_replaced(keys: Sequence[bytes]) -> None:
+    for key in keys:
+        log.warning("key_replaced", key=key.decode(errors="replace"))
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

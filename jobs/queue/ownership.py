@@ -1,0 +1,150 @@
+"""The account and mode that a key prefix belongs to, and the prefix that reads an inbox.
+
+Two deployments that share either would lose the order of changes, or write one account's changes to another. Nothing
+here names an account: Redis keeps a digest of its id, which stays the same when a key is rotated, and digests of both
+keys.
+
+A start with both keys of the last one is the same deployment. With another key, the account decides. If Stripe never
+tells it, such a start needs one of the two keys. Autumn tells no id of its organisation, so that is not compared.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from jobs.queue.key_types import or_none
+from jobs.queue.mailbox import MailboxKeys
+from jobs.queue.record import RecordKeys
+from jobs.queue.scripts import Scripts
+
+MODES: Final = ("live", "test")
+OUTCOMES: Final = "-outcomes"
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A deployment, as Redis keeps it: its `mode` is live or test, the others are digests.
+
+    `stripe` is the one of Stripe's account id, "" if it is not known.
+    """
+
+    mode: str
+    autumn_key: str
+    stripe_key: str
+    stripe: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The mode and the account's digest that Redis keeps of a prefix, and the prefix that reads the inbox.
+
+    Each is "" if it is not known.
+    """
+
+    mode: str
+    stripe: str
+    reader: str
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A difference, and the value that Redis keeps.
+
+    `kept` is a mode, a digest of an account, the prefix that reads the inbox, or the prefix that has the inbox as a key
+    of its own. With `own` it is a key of this prefix that another deployment reads as its inbox. With `keys` one of the
+    two accounts is not known, and neither key is one of the last start: `kept` is the account that Redis keeps, or "".
+    With `undecided` nothing differs yet, and only the account can decide.
+    """
+
+    what: Literal["mode", "stripe", "keys", "reader", "inbox", "own", "undecided"]
+    kept: str
+
+
+UNDECIDED: Final = Mismatch("undecided", "")
+
+
+def owner_key(prefix: str) -> str:
+    """A hash of the owner of a key prefix. Permanent."""
+    return f"{prefix}:owner"
+
+
+def reader_key(inbox: str) -> str:
+    """The key prefix of the deployment that reads an inbox. Permanent."""
+    return f"{inbox}:reader"
+
+
+def digest_of(kind: str, value: str) -> str:
+    """Return the digest of an account of Stripe (`stripe`) or of a key (`autumn_key`, `stripe_key`)."""
+    return hashlib.sha256(f"{kind}\n{value}".encode()).hexdigest()[:16]
+
+
+async def compare_owner(
+    redis: Redis, *, prefix: str, inbox: str, owner: Owner, note: bool, may_follow: bool = False
+) -> Mismatch | None:
+    """Return what differs from what Redis keeps, None if nothing does; with `note`, keep this deployment then.
+
+    `may_follow`: if the account is not known, Stripe may tell it later. Raises RedisError.
+    """
+    other = await _deployment_with_key(redis, inbox)
+    if other not in {"", prefix}:
+        return Mismatch("inbox", other)
+    own = await _own_key_read_by_another(redis, prefix)
+    if own:
+        return Mismatch("own", own)
+    arguments = [prefix, int(note), owner.mode, owner.stripe, owner.autumn_key, owner.stripe_key, int(may_follow)]
+    found = await Scripts(redis, "own").run("own", [owner_key(prefix), reader_key(inbox)], arguments)
+    if not found:
+        return None
+    what, kept = (each.decode(errors="replace") for each in found)
+    return Mismatch(what, kept)
+
+
+async def read_owner(redis: Redis, *, prefix: str, inbox: str) -> Kept:
+    """Return what Redis keeps. Raises RedisError, also if one of the two keys has another type."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hmget(owner_key(prefix), ["mode", "stripe"])
+        pipe.get(reader_key(inbox))
+        (mode, stripe), reader = await pipe.execute()
+    return Kept(_text(mode), _text(stripe), _text(reader))
+
+
+async def _deployment_with_key(redis: Redis, name: str) -> str:
+    """Return the prefix of the deployment that has this name for a key of its own; "" if there is none.
+
+    Such a prefix has an owner. If the user of Redis may not read that, it is not known. Raises RedisError.
+    """
+    first, colon, _ = name.partition(":")
+    prefixes = [first] if colon else [name.removesuffix(OUTCOMES)] if name.endswith(OUTCOMES) else []
+    for prefix in filter(_PREFIX.fullmatch, prefixes):
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.hget(owner_key(prefix), "mode")
+            (mode,) = await pipe.execute(raise_on_error=False)
+        if not isinstance(mode, NoPermissionError) and _text(or_none(mode)) in MODES:
+            return prefix
+    return ""
+
+
+async def _own_key_read_by_another(redis: Redis, prefix: str) -> str:
+    """Return a key of a prefix without an owner that another deployment reads as its inbox; "" if there is none."""
+    if await redis.exists(owner_key(prefix)):
+        return ""
+    waits, records = MailboxKeys(prefix), RecordKeys(prefix)
+    keys = [waits.waiting, waits.called, waits.oldest, waits.looks, waits.queue, records.dead, records.aside]
+    keys += [records.totals, records.last_success, records.outcomes]
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.get(reader_key(key))
+        readers = await pipe.execute(raise_on_error=False)
+    # An answer that is an error is a right that the user lacks, or another application's key.
+    pairs = zip(keys, readers, strict=True)
+    others = (key for key, reader in pairs if isinstance(reader, bytes) and _text(reader) != prefix)
+    return next(others, "")
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode(errors="replace")

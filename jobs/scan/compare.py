@@ -1,0 +1,300 @@
+"""What is wrong with a customer, seen from both lists: the same plan as a sync makes, told as findings. No I/O here.
+
+What only a comparison of everybody shows, as two customers with one `stripe_id`, comes on top; no sync repairs it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from jobs.events import CUSTOMER_ID_MAX
+from jobs.plan.customer import (
+    AUTUMN_ID,
+    SEND_EMAIL_RECEIPTS,
+    AutumnCustomer,
+    Mode,
+    PaymentIntent,
+    Payments,
+    StripeCustomer,
+    StripeView,
+)
+from jobs.plan.dry_run import describe, steps_ahead, written
+from jobs.plan.findings import DriftKind
+from jobs.plan.plan import LinkState, Plan, Step
+from jobs.plan.policy import Policy
+from jobs.plan.profile import UpdateStripe
+from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.scan.report import ScanFinding
+
+NAMED_AT_MOST: Final = 100
+"""Others that are read for one customer, and the payments that a sync looks at: of more, the first."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A customer of Autumn with all that is known of it in Stripe.
+
+    `linked` is the one under its `stripe_id`, `ours` carry its id, `sharers` are others with the same `stripe_id`;
+    of many, the first. `payments` are the newest of the linked customer, one more than a sync looks at where there
+    are so many; None where they were not listed. `is_checked` is False if nobody knows whether the linked customer is
+    there: Stripe's list lacks it, and it was not looked up.
+    """
+
+    autumn: AutumnCustomer
+    linked: StripeCustomer | None
+    ours: tuple[StripeCustomer, ...] = ()
+    sharers: tuple[str, ...] = ()
+    payments: tuple[PaymentIntent, ...] | None = None
+    is_checked: bool = True
+
+
+NOTHING: Final = "nothing"
+LINK_KINDS: Final[Mapping[LinkState, DriftKind]] = {
+    LinkState.UNLINKED: "unlinked",
+    LinkState.GONE: "gone",
+    LinkState.FOREIGN: "foreign",
+    LinkState.AMBIGUOUS: "ambiguous",
+    LinkState.UNCLAIMED: "unclaimed",
+    LinkState.WRONG_MODE: "wrong-mode",
+}
+SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
+    *LINK_KINDS.values(),
+    "shared",
+    "orphan",
+    "profile-drift",
+    "receipts-flag-drift",
+    "receipt-email-drift",
+    "receipt-not-set",
+    "receipts-cannot-be-sent",
+    "refused-by-stripe",
+    "email-left-out",
+    "metadata-left-out",
+)
+"""Every kind that a scan finds. That a value was cut to what Stripe takes is none: both sides agree as far as they can.
+"""
+_ID_FIELD: Final = f"metadata.{AUTUMN_ID}"
+_FOR_A_PERSON: Final = frozenset({"receipts-cannot-be-sent", "receipt-not-set", "email-left-out", "metadata-left-out"})
+"""What a plan finds and no sync repairs, beside the link."""
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a plan depends on beside the customer: the keys' mode, the operator's policy, seconds since the epoch.
+
+    `searched` is False if the Stripe account has no search: then a sync does not find all that a scan lists.
+    """
+
+    mode: Mode
+    policy: Policy
+    now: float
+    searched: bool = True
+
+    @property
+    def looks_at_payments(self) -> bool:
+        """Whether a plan needs the payments."""
+        return self.policy.receipts != "mirror"
+
+    @property
+    def skips_agreeing(self) -> Mode | None:
+        """The mode, where the spool may leave out those that plainly agree; see Spool.pairs."""
+        return None if self.looks_at_payments or self.policy.metadata_keys else self.mode
+
+
+def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
+    """What is wrong with one customer of Autumn; nothing where both sides agree."""
+    if not pair.is_checked:
+        return [*_shared(pair)]
+    view = _view(pair, lens)
+    plan, steps = steps_ahead(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
+    if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
+        # The claim would go to whoever is synced first; and an id that is too long fits into no event.
+        steps = ()
+    found = [*_link(pair, view, plan, steps), *_shared(pair), *_several(pair, plan)]
+    if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and pair.linked is not None:
+        found += _profile(pair, pair.linked, plan, steps)
+        found += _payments(pair, pair.linked, steps)
+    return [*found, *_for_a_person(pair, plan)]
+
+
+def orphan(stripe: StripeCustomer) -> ScanFinding:
+    """A Stripe customer whose `autumn_id` Autumn does not know."""
+    owner = stripe.owner or ""
+    reason = f"{stripe.id} carries the id {owner}, and Autumn has no such customer: it was deleted there or renamed"
+    return ScanFinding(owner, "orphan", (stripe.id,), _ID_FIELD, None, owner, reason, NOTHING, is_repairable=False)
+
+
+def _view(pair: Pair, lens: Lens) -> StripeView:
+    """What a look of the sync would show: who is ours, it looks for only where nothing is linked."""
+    payments = None
+    if lens.looks_at_payments and pair.payments is not None:
+        newest = pair.payments[:NAMED_AT_MOST]
+        payments = Payments(newest, all_seen=len(newest) == len(pair.payments))
+    is_missing = pair.linked is None and pair.autumn.stripe_id is not None
+    ours = pair.ours if pair.linked is None else ()
+    if not lens.searched:
+        ours = tuple(each for each in ours if each.email and each.email == pair.autumn.email)
+    return StripeView(linked=pair.linked, is_missing=is_missing, ours=ours, searched=lens.searched, payments=payments)
+
+
+def _link(pair: Pair, view: StripeView, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+    kind = LINK_KINDS.get(plan.link)
+    if kind is None:
+        return
+    autumn, linked = pair.autumn, pair.linked
+    field, ours, theirs = "stripe_id", autumn.stripe_id, pair.ours[0].id if pair.ours else None
+    if plan.link in {LinkState.FOREIGN, LinkState.UNCLAIMED} and linked is not None:
+        field, ours, theirs = _ID_FIELD, autumn.id, linked.owner
+    elif plan.link is LinkState.AMBIGUOUS:
+        theirs = _named(customer.id for customer in pair.ours)
+    elif plan.link is LinkState.WRONG_MODE:
+        field, ours, theirs = "mode", autumn.mode, linked.mode if linked else None
+    stripe_ids = (linked.id,) if linked else tuple(customer.id for customer in pair.ours)
+    if autumn.stripe_id is not None and linked is None:
+        stripe_ids = (autumn.stripe_id, *stripe_ids)
+    would = ", then ".join(describe(step) for step in steps) or NOTHING
+    reason = _reason(pair, view, plan, kind)
+    yield ScanFinding(autumn.id, kind, stripe_ids, field, ours, theirs, reason, would, is_repairable=bool(steps))
+
+
+def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
+    if not view.searched and not view.ours and plan.link in {LinkState.UNLINKED, LinkState.GONE}:
+        return _without_search(pair)
+    said = next((finding.text for finding in plan.findings if finding.kind == kind), None)
+    if said is not None:
+        return said
+    if plan.refusal is not None:
+        return plan.refusal.text
+    stripe_id = pair.autumn.stripe_id
+    match plan.link:
+        case LinkState.GONE:
+            return f"{stripe_id} is deleted, or not of this account"
+        case LinkState.UNCLAIMED:
+            return f"{stripe_id} is linked and does not say whose it is"
+        case LinkState.UNLINKED if pair.ours:
+            return f"{pair.ours[0].id} carries its id, and Autumn has no link"
+        case LinkState.UNLINKED:
+            return "Autumn has no link, and no Stripe customer carries its id"
+        case _:
+            return "one side is live and the other test, or its environment is unknown"
+
+
+def _without_search(pair: Pair) -> str:
+    """Why a customer stays unlinked, and what to do."""
+    if pair.ours:
+        stripe_id = pair.ours[0].id
+        return (
+            f"{stripe_id} carries its id under another e-mail address, and this Stripe account has no search, so a "
+            f"sync does not find it. If it is the right one, send a change with the stripe_id {stripe_id}"
+        )
+    return (
+        "no Stripe customer carries its id and its e-mail address, and this Stripe account has no search, so a sync "
+        "creates none. Send a change with the stripe_id of the right one"
+    )
+
+
+def _shared(pair: Pair) -> Iterator[ScanFinding]:
+    autumn = pair.autumn
+    if not pair.sharers or autumn.stripe_id is None:
+        return
+    owner = pair.linked.owner if pair.linked else None
+    reason = (
+        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each change of one may "
+        "overwrite the other's name and e-mail in Autumn"
+    )
+    yield ScanFinding(
+        autumn.id, "shared", (autumn.stripe_id,), "stripe_id", autumn.stripe_id, owner, reason, NOTHING, False
+    )
+
+
+def _several(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
+    """A linked customer of whom there are others: the sync does not look for them, and goes on with this one."""
+    is_claimable = plan.link is LinkState.UNCLAIMED and pair.linked is not None
+    ids = {customer.id for customer in pair.ours} | ({pair.linked.id} if is_claimable and pair.linked else set())
+    if plan.link is LinkState.AMBIGUOUS or len(ids) <= 1:
+        return
+    autumn, named = pair.autumn, _named(sorted(ids))
+    reason = f"several Stripe customers are this one's: {named}. Remove metadata.{AUTUMN_ID} from all but the right one"
+    yield ScanFinding(
+        autumn.id, "ambiguous", tuple(sorted(ids)), "stripe_id", autumn.stripe_id, named, reason, NOTHING, False
+    )
+
+
+def _profile(pair: Pair, linked: StripeCustomer, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+    for step in steps:
+        if not isinstance(step, UpdateStripe):
+            continue
+        values = {"name": step.name, "email": step.email, **{f"metadata.{key}": value for key, value in step.metadata}}
+        for field in written(step):
+            is_flag = field == f"metadata.{SEND_EMAIL_RECEIPTS}"
+            theirs = _value_at(linked, field)
+            if plan.link is LinkState.UNCLAIMED and (field == _ID_FIELD or (is_flag and theirs is None)):
+                continue  # That nobody has claimed it yet says it all.
+            kind: DriftKind = "receipts-flag-drift" if is_flag else "profile-drift"
+            reason = f"{field} is missing in Stripe" if theirs is None else f"{field} differs"
+            would = f"write {field} to {linked.id}"
+            yield ScanFinding(
+                pair.autumn.id, kind, (linked.id,), field, values[field], theirs, reason, would, is_repairable=True
+            )
+
+
+def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+    addresses = {intent.id: intent.receipt_email for intent in pair.payments or ()}
+    for step in steps:
+        if not isinstance(step, SetReceiptEmail | TakeBackReceiptEmail):
+            continue
+        wanted = step.address if isinstance(step, SetReceiptEmail) else None
+        reason = (
+            "receipts are on, and this payment has no address" if wanted else "receipts are off, and we set this one"
+        )
+        yield ScanFinding(
+            pair.autumn.id,
+            "receipt-email-drift",
+            (linked.id, step.intent_id),
+            "receipt_email",
+            wanted,
+            addresses.get(step.intent_id),
+            reason,
+            describe(step),
+            is_repairable=True,
+        )
+
+
+def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
+    """What the plan leaves to a person: receipts that cannot be sent, and values that Stripe has no room for."""
+    autumn, linked = pair.autumn, pair.linked
+    stripe_ids = () if autumn.stripe_id is None else (autumn.stripe_id,)
+    for finding in plan.findings:
+        is_about_the_link = plan.link is LinkState.UNCLAIMED and plan.refusal is not None
+        if finding.kind not in _FOR_A_PERSON or is_about_the_link:
+            continue
+        field, ours = "email", autumn.email
+        if finding.kind == "metadata-left-out":
+            field = finding.text.partition(":")[0]
+            ours = _metadata_value(autumn, field.removeprefix("metadata."))
+        theirs = None if linked is None else _value_at(linked, field)
+        yield ScanFinding(
+            autumn.id, finding.kind, stripe_ids, field, ours, theirs, finding.text, NOTHING, is_repairable=False
+        )
+
+
+def _metadata_value(autumn: AutumnCustomer, key: str) -> str | None:
+    """The value that a key of Stripe's metadata should have."""
+    if key == SEND_EMAIL_RECEIPTS:
+        return str(autumn.send_email_receipts).lower()
+    value = autumn.metadata.get(key)
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _value_at(stripe: StripeCustomer, field: str) -> str | None:
+    if field.startswith("metadata."):
+        return stripe.metadata.get(field.removeprefix("metadata."))
+    return stripe.name if field == "name" else stripe.email
+
+
+def _named(ids: Iterable[str]) -> str:
+    """The first few, for a sentence."""
+    everyone = list(ids)
+    more = len(everyone) - _NAMED
+    return ", ".join(everyone[:_NAMED]) + (f" and {more} or more others" if more > 0 else "")

@@ -1,0 +1,93 @@
+"""Looking at both sides of a customer: what a plan is made from. Reads only.
+
+The sync looks before it writes, and so does whoever only asks what a sync would do.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from jobs.autumn.client import AutumnClient
+from jobs.autumn.models import UpdateCustomerResponse
+from jobs.autumn.pages import CustomerPage, PageSize, fitting_page
+from jobs.errors import GiveUp, TryAgain
+from jobs.plan.customer import AUTUMN_MODES, AutumnCustomer, NoCustomer, Payments, StripeCustomer, StripeView
+from jobs.plan.policy import Policy
+from jobs.rate_limit import Limits
+from jobs.stripe.client import StripeGateway
+
+LISTED_MAX: Final = 20_000
+"""Customers of Autumn that are read to find out whose a Stripe customer is."""
+
+
+def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
+    """The part of Autumn's answer that a sync compares; the client has made sure that `id` is the one asked for."""
+    return AutumnCustomer(
+        id=answer.id or "",
+        name=answer.name,
+        email=answer.email,
+        stripe_id=answer.stripe_id,
+        mode=AUTUMN_MODES.get(answer.env),
+        send_email_receipts=answer.send_email_receipts,
+        metadata=answer.metadata,
+        fingerprint=answer.fingerprint,
+        created_at_ms=int(answer.created_at),
+    )
+
+
+async def look_at_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> StripeView:
+    """The linked customer, and where there is none, those that are ours. Raises SyncError."""
+    is_missing = False
+    if autumn.stripe_id is not None:
+        linked = await stripe.retrieve(autumn.stripe_id)
+        if isinstance(linked, StripeCustomer):
+            return StripeView(linked=linked)
+        is_missing = linked is NoCustomer.MISSING
+    ours, searched = await stripe.find_ours(autumn.id, autumn.email)
+    return StripeView(is_missing=is_missing, ours=ours, searched=searched)
+
+
+async def find_linked_elsewhere(
+    autumn: AutumnClient, limits: Limits, customer_id: str, ours: Sequence[StripeCustomer]
+) -> dict[str, str]:
+    """The Stripe customers of `ours` that another Autumn customer is linked to, each with the id of that customer.
+
+    Autumn has no search by stripe_id, so its list is read, `LISTED_MAX` customers at most. Where that is not all, or
+    the version has no such list, the id is empty. Raises SyncError.
+    """
+    wanted, size = {each.id for each in ours}, PageSize()
+    found: dict[str, str] = {}
+    cursor, read = "", 0
+
+    async def ask(limit: int) -> CustomerPage:
+        async with limits.autumn_list():
+            return await autumn.list_page(cursor, limit)
+
+    while read < LISTED_MAX:
+        try:
+            page = await fitting_page(ask, size)
+        except (GiveUp, TryAgain) as error:
+            if isinstance(error, TryAgain) and error.code != "unexpected_response":
+                raise
+            break
+        read += len(page.list)
+        found |= {
+            each.stripe_id: each.id or "" for each in page.list if each.stripe_id in wanted and each.id != customer_id
+        }
+        if page.next_cursor is None or found.keys() == wanted:
+            return found
+        cursor = page.next_cursor
+    return dict.fromkeys(wanted, "") | found
+
+
+async def look_at_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
+    """The customer that a change asks to be linked to; nobody where it unlinks. Raises SyncError."""
+    wanted = await stripe.retrieve(str(stripe_id)) if stripe_id else None
+    return StripeView(wanted=wanted if isinstance(wanted, StripeCustomer) else None)
+
+
+async def look_at_payments(stripe: StripeGateway, stripe_id: str, policy: Policy) -> Payments:
+    """The customer's newest payments; when they succeeded only where that matters, for it takes a permission.
+
+    Raises SyncError.
+    """
+    return await stripe.payments(stripe_id, with_charges=policy.receipts == "recover")

@@ -1,0 +1,52 @@
+"""What a sync says in the log: constant event names, ids, codes and counts; never what was sent or answered."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import structlog
+
+from jobs.errors import Halt, cause_of
+from jobs.events import fields_not_known
+from jobs.plan.retry import Again, History
+from jobs.queue.batch import Entry, Mail, Settled
+
+log = structlog.get_logger(__name__)
+
+NAMED: Final = 3
+"""Entries whose ids are on each line; there may be a hundred."""
+NAMES_SHOWN: Final = 10
+
+
+def about(mail: Mail) -> AbstractContextManager[Any]:
+    """While it is entered, each line says whose sync it is, and of which entries."""
+    ids = [entry.id for entry in mail.entries]
+    more = {"more_entries": len(ids) - NAMED} if len(ids) > NAMED else {}
+    return structlog.contextvars.bound_contextvars(customer=mail.lease.customer_id, entry_ids=ids[:NAMED], **more)
+
+
+def note_fields_not_known(entries: Sequence[Entry], totals: Counter[str]) -> None:
+    """Name and count the fields that this version ignores: of a newer app, or typing errors."""
+    of_each = [names for entry in entries if (names := fields_not_known(entry.fields))]
+    if of_each:
+        totals["fields_not_known"] += len(of_each)
+        log.warning("fields_not_known", names=sorted(set().union(*of_each))[:NAMES_SHOWN])
+
+
+def log_again(error: Exception, code: str, fate: Again, history: History) -> None:
+    """Log that the try failed and that there will be another; of an unexpected error also the type and the places."""
+    wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
+    if isinstance(error, Halt):
+        # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
+        log.error("halted", error=code, fix=error.message.split(" It said: ", maxsplit=1)[0], **wait)
+    elif cause := cause_of(error):
+        log.warning("again_later", error=code, cause=cause, **wait)
+    else:
+        log.warning("again_later", error=code, **wait)
+
+
+def log_settled(settled: Sequence[Settled], left: int, record: Mapping[str, str]) -> None:
+    """The round came to its end."""
+    dead = sum(end.is_dead for end in settled)
+    log.info("settled", applied=len(settled) - dead, dead=dead, left=left, link=record.get("link"))

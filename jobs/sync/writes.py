@@ -1,0 +1,234 @@
+"""Every write of a sync, each with its turn, its lease, its idempotency key and its line in the report.
+
+What is to be written, jobs.plan.plan decides, and jobs.sync.apply in which order.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pydantic import JsonValue
+
+from jobs.autumn.models import UpdateCustomerResponse
+from jobs.errors import Absent, GiveUp, TryAgain
+from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
+from jobs.plan.findings import Finding, odd_details
+from jobs.plan.plan import NEEDS_REVIEW
+from jobs.plan.profile import UpdateStripe
+from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail
+from jobs.plan.recheck import Memory
+from jobs.queue.batch import Mail
+from jobs.stripe.client import RETRIEVE, UPDATE, Created, idempotency_key
+from jobs.sync.deps import Resources
+from jobs.sync.fetch import find_linked_elsewhere, look_at_payments
+from jobs.sync.report import Action, ActionKind
+
+LAND_SECONDS: Final = 60.0
+"""How long a write to Stripe that nobody waits for may still be on its way."""
+CREATE_TRIES: Final = 5
+GENERATIONS_AT_A_TIME: Final = 3
+SEARCH_LAG_SECONDS: Final = 3600.0
+"""The longest that Stripe's search is said to trail behind."""
+
+
+@dataclass
+class Writes:
+    """What one round may write. `record`, `totals`, `actions` and `findings` gather what is to be written down."""
+
+    resources: Resources
+    mail: Mail
+    record: dict[str, str] = field(default_factory=dict)
+    totals: Counter[str] = field(default_factory=Counter)
+    actions: list[Action] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    """What is to be known beside what a plan finds: a write that was refused or left out, and holds nothing else up."""
+    any_begun: bool = False
+    """Whether a write to either service was begun."""
+
+    async def claim(self, target: StripeCustomer | None) -> None:
+        """Keep other customers from claiming the same Stripe customer. Raises TryAgain where one is just about to."""
+        mailbox, lease = self.resources.mailbox, self.mail.lease
+        if target is not None and not await mailbox.claim(target.id, lease.customer_id):
+            raise TryAgain("stripe", "claimed_elsewhere", f"another customer is being linked to {target.id}")
+
+    async def remember(self, memory: Memory) -> None:
+        """Keep what this round remembers before it writes. Raises LeaseLostError where the lease is lost."""
+        await self.resources.mailbox.remember(self.mail.lease, memory.as_dict(), memory.seconds)
+
+    async def read_autumn(self, *, may_create: bool) -> UpdateCustomerResponse:
+        """The customer in Autumn, created there where that is wished for and `may_create`. Raises SyncError."""
+        autumn, customer_id = self.resources.autumn, self.mail.lease.customer_id
+        self.totals["autumn_gets"] += 1
+        try:
+            answer = await autumn.get(customer_id)
+        except GiveUp as error:
+            wished_for = may_create and self.resources.policy.when_missing == "create"
+            if error.code != "customer_not_found" or not wished_for:
+                raise
+            await self._refuse_old_id(customer_id)
+            async with self.resources.limits.autumn_create():
+                self._begin("autumn_creates")
+                answer = await autumn.get_or_create(customer_id)
+            self._note("created-in-autumn", customer_id)
+        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
+        return answer
+
+    async def _refuse_old_id(self, customer_id: str) -> None:
+        """Raise GiveUp where a Stripe customer carries this id and another Autumn customer is linked to it.
+
+        That happens after a rename in Autumn. A customer with the old id would share the other's Stripe customer.
+        """
+        ours, _ = await self.resources.stripe.find_ours(customer_id, None)
+        if not ours:
+            return
+        elsewhere = await find_linked_elsewhere(self.resources.autumn, self.resources.limits, customer_id, ours)
+        for stripe_id, other in elsewhere.items():
+            whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now was not found out"
+            text = (
+                f"Autumn has no customer {customer_id}, and {stripe_id} carries that id as its metadata.autumn_id: "
+                f"{whose}. If {customer_id} was renamed, send its changes under the new id, and correct "
+                f"metadata.autumn_id of {stripe_id} in Stripe. Then replay this"
+            )
+            raise GiveUp("stripe", NEEDS_REVIEW, text)
+
+    async def read_payments(self, stripe_id: str) -> Payments:
+        """The customer's newest payments. Raises SyncError."""
+        self.totals["payment_lists"] += 1
+        # Not only where one was written: a worker that died over a write left no note of it.
+        self.record["payments_read"] = "1"
+        return await look_at_payments(self.resources.stripe, stripe_id, self.resources.policy)
+
+    async def update_autumn(self, said: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
+        """Send an update of the customer that was `before`. Raises SyncError."""
+        customer_id = self.mail.lease.customer_id
+        async with self.resources.limits.autumn_update(stripe_endpoints=_autumns_requests(said, before)):
+            self._begin("autumn_updates")
+            answer = await self.resources.autumn.update(customer_id, said)
+        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
+        self._note("updated-autumn", customer_id, sorted(said))
+        return answer
+
+    async def create_in_stripe(self, autumn_id: str) -> Created:
+        """The Stripe customer of an Autumn id, created by this try or by an earlier one. Raises SyncError.
+
+        A repeated create answers as at first, so Stripe is asked once more. What was deleted since will not come back:
+        then the next generation of the key may be used at once.
+        """
+        for _ in range(GENERATIONS_AT_A_TIME):
+            generation = self._generation()
+            # The right to write is asked for once more when the request's turn has come.
+            self._begin("stripe_creates")
+            try:
+                created = await self.resources.stripe.create(autumn_id, generation, self.mail.lease.check)
+            except TryAgain as error:
+                if not error.is_replay:
+                    raise
+                # Stripe has stored this failure: to repeat the request would tell nothing new.
+                self.record["create_tries"] = str(CREATE_TRIES)
+                raise self._wait_for_search(SEARCH_LAG_SECONDS) from error
+            now = await self.resources.stripe.retrieve(created.customer.id)
+            if isinstance(now, StripeCustomer) and now.owner == autumn_id:
+                self._note("created-in-stripe", now.id)
+                return Created(now, created.is_repeated)
+            self.record.update(create_generation=str(generation + 1), create_tries="0")
+        raise TryAgain("stripe", "create_failed_before", "what was created is deleted each time")
+
+    def _generation(self) -> int:
+        """Which key to create under. Raises TryAgain while a create that failed may still be unknown to a search.
+
+        Stripe keeps a failure under its key for a day. Once it repeats one, or after some tries, nothing is created for
+        as long as a search may trail behind; had one of them made a customer, the look before this would have found it
+        by then.
+        """
+        now = self.resources.now()
+        generation, tries = self._number("create_generation"), self._number("create_tries")
+        if tries >= CREATE_TRIES:
+            left_seconds = float(self.mail.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
+            if left_seconds > 0:
+                raise self._wait_for_search(left_seconds)
+            generation, tries = generation + 1, 0
+        self.record.update(create_generation=str(generation), create_tries=str(tries + 1), created_at=f"{now:.3f}")
+        self.record.update(waits_for="", waits_until_ms="")
+        return generation
+
+    def _wait_for_search(self, seconds: float) -> TryAgain:
+        """Note what the customer waits for and until when; the error to raise."""
+        until_ms = int((self.resources.now() + seconds) * 1000)
+        self.record.update(waits_for="create_failed_before", waits_until_ms=str(until_ms))
+        return TryAgain("stripe", "create_failed_before", after_seconds=seconds)
+
+    async def update_stripe(self, step: UpdateStripe, entries: Sequence[str]) -> StripeCustomer:
+        """Write what differs. Raises SyncError."""
+        self._begin("stripe_updates")
+        # A try that looked and found the value missing writes under a key of its own: under the one of the try
+        # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
+        name = f"update-{self.mail.record['takes']}-{self.totals['stripe_updates']}"
+        key = idempotency_key(self.mail.lease.customer_id, [*entries, self.mail.lease.token], name)
+        after = await self.resources.stripe.update(step, key, self.mail.lease.check)
+        written = [name for name in ("name", "email") if getattr(step, name) is not None]
+        self._note("updated-stripe", step.stripe_id, [*written, *(f"metadata.{key}" for key, _ in step.metadata)])
+        return after
+
+    async def write_receipt(self, step: ReceiptStep, payments: Payments) -> Payments:
+        """Set or take back one receipt's address; the payments as they are afterwards. Raises SyncError.
+
+        The key follows from the payment and its mark alone: however often and by whomever it is tried, one mail at most
+        goes out. A payment that Stripe refuses to change is noted, and holds nothing else up.
+        """
+        intent_id = step.intent_id
+        if isinstance(step, SetReceiptEmail) and step.mails_at_once:
+            now = await self.resources.stripe.payment(intent_id)
+            if _differs(now, payments):
+                return _with(now, payments)
+        generation = self._number(f"receipt:{intent_id}")
+        verb: ActionKind = "set-receipt-email" if isinstance(step, SetReceiptEmail) else "took-back-receipt-email"
+        key = idempotency_key(intent_id, (), f"receipt-{step.mark.split('-')[0]}-{step.turn}-{generation}")
+        self._begin("receipt_writes")
+        try:
+            after = await self.resources.stripe.write_receipt(step, key, self.mail.lease.check)
+        except (GiveUp, Absent) as refusal:
+            self.findings.append(Finding("receipt-not-set", f"Stripe refuses to change {intent_id}: {refusal.code}"))
+            return replace(payments, intents=tuple(each for each in payments.intents if each.id != intent_id))
+        except TryAgain as error:
+            if error.code.startswith("http_5") or error.code == "idempotency_error":
+                # Answered, hence over: Stripe repeats this answer under its key, so the next try, if it still finds
+                # no address, needs another one. Without an answer the first may still be on its way: the same key.
+                self.record[f"receipt:{intent_id}"] = str(generation + 1)
+            if error.code == "idempotency_error":
+                # Nobody heard how the try before this one ended, and it had another address: it has time to land.
+                raise TryAgain("stripe", error.code, error.message, after_seconds=LAND_SECONDS) from error
+            raise
+        self._note(verb, intent_id)
+        return _with(after, payments)
+
+    def _begin(self, total: str) -> None:
+        """Count a write that begins now. Raises LeaseLostError where it is no longer ours."""
+        self.mail.lease.check()
+        self.any_begun = True
+        self.totals[total] += 1
+
+    def _note(self, kind: ActionKind, written: str, fields: Sequence[str] = ()) -> None:
+        self.actions.append(Action(int(self.resources.now() * 1000), kind, written, tuple(fields)))
+
+    def _number(self, name: str) -> int:
+        """A number of the record, as this round has left it by now."""
+        return int(self.record.get(name) or self.mail.number(name))
+
+
+def _autumns_requests(said: Mapping[str, JsonValue], before: AutumnCustomer) -> list[str]:
+    """The requests to Stripe that Autumn will make for an update."""
+    linked = said.get("stripe_id", before.stripe_id)
+    if not linked:
+        return []
+    return [UPDATE] if linked == before.stripe_id else [RETRIEVE, UPDATE]
+
+
+def _differs(now: PaymentIntent, payments: Payments) -> bool:
+    """Whether a payment's address or mark is no longer what was looked at."""
+    seen = next((each for each in payments.intents if each.id == now.id), None)
+    return seen is None or (seen.receipt_email, seen.metadata.get(MARK)) != (now.receipt_email, now.metadata.get(MARK))
+
+
+def _with(now: PaymentIntent, payments: Payments) -> Payments:
+    return replace(payments, intents=tuple(now if each.id == now.id else each for each in payments.intents))

@@ -1,0 +1,63 @@
+"""Billing controls, settings and billing details: what Autumn keeps of them, shows of them and sends to Stripe.
+
+Pure: no HTTP, no Stripe, no clock. The lists inside the billing controls are replaced one by one, as recorded for an
+empty customer. Tax ids and invoice settings are left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sandbox.autumn.rows import RefusedError, Row
+from sandbox.autumn.stripe_client import Form
+
+_BILLING_DETAILS_SINCE: Final = "2.5"
+"""The first version that knows `billing_details`; an older one drops them without a word."""
+_ON_BY_DEFAULT: Final = "usage_alerts"
+_ADDRESS: Final = ("city", "country", "line1", "line2", "postal_code", "state")
+_NOT_SIMULATED: Final = ("tax_ids", "invoice_settings")
+
+
+def changed_billing(before: Row, body: Mapping[str, Any]) -> Row:
+    """Return the billing controls and the config after a request, if it names them."""
+    changes: Row = {}
+    if body.get("billing_controls"):
+        controls = {
+            name: [{"enabled": name == _ON_BY_DEFAULT, **each} for each in items]
+            for name, items in body["billing_controls"].items()
+        }
+        changes["billing_controls"] = {**before["billing_controls"], **controls}
+    if body.get("config"):
+        changes["config"] = {**before["config"], **body["config"]}
+    return changes
+
+
+def refuse_billing_details(body: Mapping[str, Any], version: str) -> None:
+    """Refuse what get_or_create of the simulator cannot do: Autumn makes a Stripe customer for billing details.
+
+    Raises:
+        RefusedError: 501.
+    """
+    if body.get("billing_details") and version >= _BILLING_DETAILS_SINCE:
+        raise RefusedError(501, "not_simulated", "This simulator takes billing details with an update only")
+
+
+def stripe_billing_details(stripe_id: str | None, body: Mapping[str, Any], version: str) -> Form:
+    """Return the form fields that bring the billing details of a request to the linked Stripe customer.
+
+    Raises:
+        RefusedError: 400 for a customer that is not linked; 501 for tax ids and invoice settings.
+    """
+    details = body.get("billing_details")
+    if not details or version < _BILLING_DETAILS_SINCE:
+        return {}
+    if not stripe_id:
+        raise RefusedError(400, "invalid_request", "billing_details: the customer has no Stripe customer")
+    if details.keys() & set(_NOT_SIMULATED):
+        raise RefusedError(501, "not_simulated", "This simulator stores no tax ids and no invoice settings")
+    form: Form = {}
+    if "address" in details:
+        address = details["address"]
+        form |= {f"address[{name}]": address.get(name) or "" for name in _ADDRESS} if address else {"address": ""}
+    if "tax_exempt" in details:
+        form["tax_exempt"] = details["tax_exempt"]
+    return form

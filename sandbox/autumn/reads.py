@@ -1,0 +1,120 @@
+"""What a read of the Autumn simulator sees: the database, a replica that lags behind it, or the cache.
+
+Only reads go through here. Whoever writes a customer says so with `changed`, for the cache and the replica.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sandbox.autumn.rows import Row
+
+CACHE_SECONDS = 60.0
+"""How long an entry of the cache is good, in seconds; the real figure is not known."""
+
+
+@dataclass(eq=False, repr=False)
+class Behaviour:
+    """Switches of a simulated Autumn: attributes of it that may be set while it serves."""
+
+    stale_reads: bool = False
+    """Whether a get without `x-skip-cache` lags as well, by `replica_lag_seconds`."""
+    caches: bool = False
+    """Whether a get without `x-skip-cache` is answered from a cache. Requests and webhooks keep the cache current; a
+    direct change of the database is not seen until the entry is `CACHE_SECONDS` old."""
+    broken_second_page: bool = True
+    """Whether a list with `created_at_range` answers 500 for every page but the first, as Autumn does."""
+    largest_page: int = 1000
+    """The largest `limit` that a list accepts from this organisation; a larger one is refused."""
+    newest_version: str = "2.3"
+    """The newest API version that the server speaks; "2.4" or "2.5" for a server of a later date."""
+    stripe_retry_pause_seconds: float = 0.01
+    """The pause before Autumn's Stripe client tries again after a 5xx; it makes three tries in all."""
+
+
+class Reads:
+    """The replica and the cache of an organisation's customers; `rows` is its database, by the key of each row."""
+
+    def __init__(self, rows: dict[str, Row], clock: Callable[[], float], behaviour: Behaviour) -> None:
+        """`clock` gives seconds since the epoch."""
+        self._rows = rows
+        self._clock = clock
+        self._behaviour = behaviour
+        self._lag_seconds = 0.0
+        self._versions: dict[str, list[tuple[float, Row | None]]] = {}
+        self._cache: dict[str, tuple[float, Row]] = {}
+
+    @property
+    def lag_seconds(self) -> float:
+        """How far the replica is behind; when it begins to lag, it shows what is so at that moment."""
+        return self._lag_seconds
+
+    @lag_seconds.setter
+    def lag_seconds(self, seconds: float) -> None:
+        begins = seconds > 0 and not self._lag_seconds
+        if begins or not seconds:
+            self._versions.clear()
+        self._lag_seconds = seconds
+        for key in self._rows if begins else ():
+            self.planted(key)
+
+    def planted(self, key: str) -> None:
+        """Take a row for one that has long been there, so that the replica has it, too."""
+        if self._lag_seconds:
+            self._versions[key] = [(float("-inf"), copy.deepcopy(self._rows[key]))]
+
+    def changed(self, key: str) -> None:
+        """Note that a request or a webhook wrote or deleted the row with this key."""
+        self._notice(key)
+        if self._behaviour.caches and key in self._rows:
+            self._put(key)
+        else:
+            self._cache.pop(key, None)
+
+    def one(self, customer_id: str, *, skips_cache: bool) -> Row | None:
+        """The customer with this id, Autumn's or the internal one, as a get sees it."""
+        if self._lag_seconds and (skips_cache or self._behaviour.stale_reads):
+            past = self._past(customer_id)
+            return past if past or not customer_id.startswith("cus_") else found(self.listed(), customer_id)
+        if skips_cache or not self._behaviour.caches:
+            return found(self._rows, customer_id)
+        expires_at, row = self._cache.get(customer_id, (0.0, None))
+        if row is None or self._clock() >= expires_at:
+            return self._put(customer_id) if customer_id in self._rows else found(self._rows, customer_id)
+        return row
+
+    def listed(self) -> Mapping[str, Row]:
+        """All customers by their keys, as a list sees them."""
+        if not self._lag_seconds:
+            return self._rows
+        past = {key: self._past(key) for key in {**self._versions, **self._rows}}
+        return {key: row for key, row in past.items() if row is not None}
+
+    def _past(self, key: str) -> Row | None:
+        """The row as it was `lag_seconds` ago."""
+        self._notice(key)
+        versions, until = self._versions.get(key, []), self._clock() - self._lag_seconds
+        while len(versions) > 1 and versions[1][0] <= until:
+            del versions[0]
+        return versions[0][1] if versions and versions[0][0] <= until else None
+
+    def _notice(self, key: str) -> None:
+        """Note the row as it is now if it changed; a direct change of the database is noted at the next read."""
+        if not self._lag_seconds:
+            return
+        row, versions = self._rows.get(key), self._versions.setdefault(key, [])
+        if row != (versions[-1][1] if versions else None):
+            versions.append((self._clock(), copy.deepcopy(row)))
+
+    def _put(self, key: str) -> Row:
+        row = copy.deepcopy(self._rows[key])
+        self._cache[key] = (self._clock() + CACHE_SECONDS, row)
+        return row
+
+
+def found(rows: Mapping[str, Row], customer_id: str) -> Row | None:
+    """A customer by its id or by Autumn's internal one."""
+    row = rows.get(customer_id)
+    if row is None and customer_id.startswith("cus_"):
+        return next((row for row in rows.values() if row["internal_id"] == customer_id), None)
+    return row

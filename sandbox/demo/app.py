@@ -1,0 +1,122 @@
+"""`python -m sandbox.demo`: the worker brings a lifelike set of customers in sync, and the demo checks that it did.
+
+Starts Redis, both simulators and a worker for each way of handling receipts, sends the traffic as an app would, waits
+until every event has ended, and then compares every customer and payment in both simulators itself, and each write
+that Stripe executed: what the worker says of its own work is shown, never believed. The last line is
+`in sync: <customers> customers, <events> events, <dead> dead letters`, where the events are all that were sent less the
+dead letters; duplicates that were dropped count as events. Any difference, another dead letter than the expected ones,
+a write to anything that the traffic is not about, or a worker that does not end in order makes it `NOT in sync: …` and
+the exit code 1.
+"""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from rich.console import Console
+
+from sandbox.autumn.server import AutumnSimulator
+from sandbox.demo.comparison import Difference
+from sandbox.demo.deployments import Deployment, all_traffic, make_deployments
+from sandbox.demo.judge import Verdict
+from sandbox.demo.run import Deployed, deployed, plant, send_and_wait, stop
+from sandbox.demo.view import View, final_tables
+from sandbox.everything import Sandbox, sandbox
+from sandbox.redis import RedisUnavailableError
+from sandbox.stripe.server import StripeSimulator
+
+SEED: Final = 42
+DIFFERENCES_SHOWN: Final = 40
+LOG_LINES_SHOWN: Final = 20
+
+
+def main() -> int:
+    """Run the demo; the exit code: 0 in sync, 1 not, 128 and the signal's number if it was asked to end."""
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-demo-"))
+    in_use = False
+    try:
+        console = Console()
+        code = asyncio.run(_until_asked_to_end(run_demo(console, View(console), folder, make_deployments(SEED))))
+        # Whoever was shown the log's path may want to read it.
+        in_use = code == 1
+        return code
+    except RedisUnavailableError as error:
+        print(error)
+        return 1
+    finally:
+        if not in_use:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_asked_to_end(work: Coroutine[Any, Any, int]) -> int:
+    task = asyncio.create_task(work)
+    asked: list[int] = []
+
+    def end(number: int) -> None:
+        # Once only: what the first signal started is the orderly end, and a second one would cut it short.
+        if not asked:
+            asked.append(number)
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        return 128 + asked[0]
+
+
+async def run_demo(console: Console, view: View, folder: Path, deployments: Sequence[Deployment]) -> int:
+    """Run it with the workers' logs in `folder`; the exit code. What moves is shown in `view`, the rest printed."""
+    started = time.monotonic()
+    traffic = all_traffic(deployments)
+    console.print(
+        f"{len(traffic.customers)} customers, {len(traffic.payments)} payments and {len(traffic.entries)} events: "
+        f"starting Redis, Autumn, Stripe and {len(deployments)} workers",
+        highlight=False,
+        soft_wrap=True,
+    )
+    async with _live_sandbox() as running, AsyncExitStack() as stack:
+        plant(running, traffic)
+        redis = await stack.enter_async_context(Redis.from_url(running.environment["REDIS_URL"], decode_responses=True))
+        fleet = [await stack.enter_async_context(deployed(each, running, redis, folder)) for each in deployments]
+        await send_and_wait(view, running, fleet)
+        console.print("stopping the workers, then comparing both services", highlight=False, soft_wrap=True)
+        verdict = Verdict(running, fleet, await stop(running, fleet))
+        console.print()
+        console.print(final_tables(verdict.report(time.monotonic() - started)))
+    _explain(console, verdict.differences, fleet)
+    if verdict.differences:
+        console.print(f"NOT in sync: {len(verdict.differences)} differences", highlight=False, soft_wrap=True)
+        return 1
+    events = f"{verdict.sent - verdict.dead} events, {verdict.dead} dead letters"
+    console.print(f"in sync: {traffic.in_sync} customers, {events}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _live_sandbox() -> AbstractAsyncContextManager[Sandbox]:
+    """Both services in live mode, where Stripe allows more requests and mails receipts to everybody."""
+    stripe = StripeSimulator(key="sk_live_sandbox", livemode=True, requests_per_second=100)
+    return sandbox(stripe=stripe, autumn=partial(AutumnSimulator, key="am_sk_live_sandbox", env="live"))
+
+
+def _explain(console: Console, found: Sequence[Difference], fleet: Sequence[Deployed]) -> None:
+    if not found:
+        return
+    for difference in found[:DIFFERENCES_SHOWN]:
+        console.print(str(difference), markup=False, highlight=False, soft_wrap=True)
+    if len(found) > DIFFERENCES_SHOWN:
+        console.print(f"and {len(found) - DIFFERENCES_SHOWN} more")
+    for each in fleet:
+        console.print(f"\nThe end of a worker's log, all of which is in {each.worker.log}:", soft_wrap=True)
+        console.print(each.worker.log_tail(LOG_LINES_SHOWN), markup=False, highlight=False, soft_wrap=True)

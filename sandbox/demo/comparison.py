@@ -1,0 +1,278 @@
+"""Whether both sides hold what the demo sent, told from the simulators' own data. Purely computational, no I/O here.
+
+A part of the demo's judge: it must not ask the worker, read Redis or share a line with what it judges.
+
+Whether anything was written that should not have been, told from the simulators' logs of what they executed.
+
+A part of the demo's judge, purely computational: it must not ask the worker, read Redis or share a line with what it
+judges. What both sides look like in the end, demo_comparison says; here is how they came to it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sandbox.autumn.customers import Copied
+from sandbox.autumn.server import Call
+from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Fate, InStripe, Payment, Profile, Traffic
+from sandbox.stripe.payments import Mail
+from sandbox.stripe.writes import Write
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it should be: of which customer or event, and what."""
+
+    about: str
+    what: str
+
+    def __str__(self) -> str:
+        """As a sentence."""
+        return f"{self.about}: {self.what}"
+
+
+def differences(
+    expected: Mapping[str, Profile],
+    autumn: Mapping[str, Record],
+    stripe: Mapping[str, Record],
+    *,
+    apart: Mapping[str, str | None],
+    untouched: Mapping[str, InStripe],
+) -> list[Difference]:
+    """Everything that is not as it should be; empty where all is equal.
+
+    `expected` and `autumn` go by the customer's id in Autumn, `stripe` and `untouched` by the one in Stripe. Every
+    customer has a Stripe customer that agrees, but those `apart`, which have this `stripe_id` and none of their own.
+    """
+    live = {stripe_id: customer for stripe_id, customer in stripe.items() if not customer.get("deleted")}
+    found: list[Difference] = []
+    for customer_id in sorted(expected.keys() | autumn.keys()):
+        profile, row = expected.get(customer_id), autumn.get(customer_id)
+        found += [Difference(customer_id, what) for what in _in_both(customer_id, profile, row, live, apart)]
+    linked = {row["stripe_id"] for customer_id, row in autumn.items() if customer_id not in apart}
+    others = {stripe_id: customer for stripe_id, customer in live.items() if stripe_id not in untouched}
+    unlinked = [
+        Difference(stripe_id, "is in Stripe, and no customer in Autumn is linked to it")
+        for stripe_id in sorted(others.keys() - linked)
+    ]
+    return [*found, *_doubles(others), *_touched(untouched, live), *unlinked]
+
+
+def wrong_endings(expected: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
+    """Entries that ended otherwise than they should have.
+
+    Both go from an entry's id to `APPLIED` or the reason of its dead letter. `expected` also knows `DUPLICATE`, which
+    leaves no ending at all.
+    """
+    wrong = [
+        Difference(f"event {entry}", f"should have been {end}, was {found.get(entry, DUPLICATE)}")
+        for entry, end in expected.items()
+        if found.get(entry, DUPLICATE) != end
+    ]
+    return wrong + [Difference(f"event {entry}", "nobody sent it") for entry in found if entry not in expected]
+
+
+def _in_both(
+    customer_id: str,
+    profile: Profile | None,
+    row: Record | None,
+    live: Mapping[str, Record],
+    apart: Mapping[str, str | None],
+) -> Iterator[str]:
+    if profile is None:
+        yield "is in Autumn, and nobody created it"
+    elif row is None:
+        yield "is not in Autumn"
+    else:
+        yield from _in_autumn(profile, row)
+        if customer_id in apart:
+            yield from _unequal("stripe_id in Autumn", row["stripe_id"], apart[customer_id])
+        else:
+            yield from _in_stripe(customer_id, profile, row, live)
+
+
+def _in_autumn(profile: Profile, row: Record) -> Iterator[str]:
+    yield from _unequal("the name in Autumn", row["name"], profile.name)
+    yield from _unequal("the e-mail in Autumn", row["email"], profile.email)
+    yield from _unequal("send_email_receipts in Autumn", row["send_email_receipts"], profile.send_email_receipts)
+    yield from _unequal("the metadata in Autumn", row["metadata"], dict(profile.metadata))
+
+
+def _in_stripe(customer_id: str, profile: Profile, row: Record, live: Mapping[str, Record]) -> Iterator[str]:
+    if not row["stripe_id"]:
+        yield "is not linked to a Stripe customer"
+        return
+    customer = live.get(row["stripe_id"])
+    if customer is None:
+        yield f"is linked to {row['stripe_id']}, which does not live in Stripe"
+        return
+    metadata = customer["metadata"]
+    flag = str(profile.send_email_receipts).lower()
+    yield from _unequal("metadata.autumn_id in Stripe", metadata.get("autumn_id"), customer_id)
+    yield from _unequal("the name in Stripe", customer["name"], profile.name)
+    yield from _unequal("the e-mail in Stripe", customer["email"], profile.email)
+    yield from _unequal(
+        "metadata.autumn_send_email_receipts in Stripe", metadata.get("autumn_send_email_receipts"), flag
+    )
+
+
+def _unequal(what: str, found: object, expected: object) -> Iterator[str]:
+    if found != expected:
+        yield f"{what} is {found!r}, should be {expected!r}"
+
+
+def _doubles(customers: Mapping[str, Record]) -> Iterator[Difference]:
+    owners = Counter(customer["metadata"].get("autumn_id") for customer in customers.values())
+    for owner, count in owners.items():
+        if owner and count > 1:
+            yield Difference(owner, f"{count} Stripe customers carry this autumn_id")
+
+
+def _touched(untouched: Mapping[str, InStripe], live: Mapping[str, Record]) -> Iterator[Difference]:
+    for stripe_id, planted in untouched.items():
+        customer = live.get(stripe_id)
+        if customer is None:
+            yield Difference(stripe_id, "was to be left alone, and is gone from Stripe")
+        elif (customer["name"], customer["email"], customer["metadata"]) != (
+            planted.name,
+            planted.email,
+            dict(planted.metadata),
+        ):
+            yield Difference(stripe_id, "was to be left alone, and was changed in Stripe")
+
+
+AUTUMN_ITSELF: Final = "Autumn itself"
+CUSTOMER_WRITERS: Final[Mapping[str, frozenset[str]]] = {
+    "create-…": frozenset({"metadata.autumn_id"}),
+    "update-…": frozenset({"name", "email", "metadata.autumn_id", "metadata.autumn_send_email_receipts"}),
+    AUTUMN_ITSELF: frozenset(),
+}
+PAYMENT_WRITERS: Final[Mapping[str, frozenset[str]]] = {
+    "receipt-…": frozenset({"receipt_email", "metadata.autumn_receipt_email"})
+}
+"""Who may change what. A name or e-mail is in Stripe before it goes to Autumn, so what Autumn itself then writes to
+Stripe changes nothing, and no webhook announces it."""
+
+
+def writer_of(write: Write) -> str:
+    """Who or what wrote, without the number of the try: `update-…`, `create-…`, `receipt-…`, or another."""
+    step, *numbers = write.why.split("-")
+    return f"{step}-…" if numbers else step
+
+
+def stray_writes(writes: Sequence[Write], traffic: Traffic) -> list[Difference]:
+    """Each write to something that the traffic is not about, or of a field or a value that nobody asked for."""
+    allowed = _Allowed(traffic)
+    return [Difference(write.object_id, what) for write in writes for what in allowed.faults(write)]
+
+
+def wrong_receipts(
+    traffic: Traffic, writes: Sequence[Write], intents: Mapping[str, Record], mails: Sequence[Mail]
+) -> list[Difference]:
+    """Each payment that was not given the addresses it had to be given, in order, and each mail too few or too many."""
+    found = []
+    for payment in traffic.payments:
+        given, left = addresses_of(payment, writes), intents[payment.id]["receipt_email"]
+        if given != payment.addresses:
+            what = f"{payment.about}, was given the addresses {given}, should be {payment.addresses}"
+            found.append(Difference(payment.id, what))
+        should = payment.addresses[-1] if payment.addresses else payment.receipt_email
+        if left != should:
+            found.append(Difference(payment.id, f"{payment.about}, has the address {left!r}, should be {should!r}"))
+    return found + _wrong_mails(traffic, mails)
+
+
+def addresses_of(payment: Payment, writes: Sequence[Write]) -> tuple[str | None, ...]:
+    """The receipt addresses that a payment was given, in order; None where one was taken back."""
+    changes = [write.changed for write in writes if write.object_id == payment.id]
+    return tuple(changed["receipt_email"][1] for changed in changes if "receipt_email" in changed)
+
+
+def lost_to_echoes(copied: Sequence[Copied]) -> list[Difference]:
+    """Each value that Autumn took over from a webhook: nobody but the worker writes to Stripe, so nobody meant it."""
+    return [
+        Difference(one.customer_id, f"its {name} in Autumn was changed from {before!r} to {after!r} by {one.event_id}")
+        for one in copied
+        for name, (before, after) in one.changed.items()
+    ]
+
+
+def wrong_updates(traffic: Traffic, calls: Sequence[Call], autumn: Mapping[str, Record]) -> list[Difference]:
+    """Updates of Autumn for whom nothing may be written, and links that were not healed together with their change."""
+    updates = [call for call in calls if call.path == "/v1/customers.update"]
+    refused = {planted.customer_id for planted in traffic.of(Fate.REFUSED)}
+    return [
+        Difference(call.body["customer_id"], "was updated in Autumn, and nothing was to be written")
+        for call in updates
+        if call.body.get("customer_id") in refused
+    ] + [
+        Difference(planted.customer_id, "was not healed by one update that carries the change and the new link")
+        for planted in traffic.of(Fate.HEALED)
+        if not _healed_at_once(planted.customer_id, traffic, updates, autumn)
+    ]
+
+
+def _healed_at_once(customer_id: str, traffic: Traffic, updates: Sequence[Call], autumn: Mapping[str, Record]) -> bool:
+    whole: Changes = {"customer_id": customer_id, "stripe_id": autumn.get(customer_id, {}).get("stripe_id")}
+    for entry in traffic.entries:
+        if entry.customer_id == customer_id:
+            whole |= entry.changes
+    taken = [call.body for call in updates if call.body.get("customer_id") == customer_id and call.status == 200]
+    return taken == [whole]
+
+
+def _wrong_mails(traffic: Traffic, mails: Sequence[Mail]) -> list[Difference]:
+    sent = Counter((mail.payment_intent, mail.address) for mail in mails)
+    due = Counter((payment.id, address) for payment in traffic.payments for address in payment.mailed_to)
+    return [
+        Difference(mail[0], f"{sent[mail]} receipts were mailed to {mail[1]}, should be {due[mail]}")
+        for mail in sorted(sent.keys() | due.keys())
+        if sent[mail] != due[mail]
+    ]
+
+
+class _Allowed:
+    """What may be written, told from what is planted and sent; who was created, its create tells."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        """Knows who owns what is planted, who has to be created, and the names and addresses that anybody ever had."""
+        in_sync = [planted for planted in traffic.customers if planted.customer_id not in traffic.apart]
+        living = [(each, planted) for planted in in_sync for each in planted.stripe if not each.deleted]
+        self._owners = {each.id: planted.customer_id for each, planted in living}
+        self._to_create = {planted.customer_id for planted in in_sync} - set(self._owners.values())
+        self._values: dict[str, set[Any]] = {
+            each.customer_id: {None, each.profile.name, each.profile.email} for each in in_sync
+        }
+        for entry in traffic.entries:
+            if entry.end == APPLIED and entry.customer_id in self._values:
+                self._values[entry.customer_id] |= {entry.changes.get("name"), entry.changes.get("email")}
+        self._payments = {payment.id for payment in traffic.payments if payment.addresses}
+
+    def faults(self, write: Write) -> Iterator[str]:
+        """What is wrong with a write."""
+        if write.endpoint == "customers.create":
+            self._note_created(write)
+        owner = self._owners.get(write.object_id)
+        if owner is None and write.object_id not in self._payments:
+            yield f"was written to by {write.why}, and the traffic is not about it"
+            return
+        fields = (PAYMENT_WRITERS if owner is None else CUSTOMER_WRITERS).get(writer_of(write))
+        if fields is None:
+            yield f"was written to by {write.why}, who has no business there"
+            return
+        for name, (_, value) in write.changed.items():
+            if name not in fields:
+                yield f"its {name} was changed by {write.why}"
+            elif name == "metadata.autumn_id" and value != owner:
+                yield f"its {name} was made {value!r} by {write.why}, should be {owner!r}"
+            elif owner is not None and name in ("name", "email") and value not in self._values[owner]:
+                yield f"its {name} was made {value!r} by {write.why}, which nobody said of {owner}"
+
+    def _note_created(self, write: Write) -> None:
+        _, owner = write.changed.get("metadata.autumn_id", (None, None))
+        if owner in self._to_create:
+            self._to_create.remove(owner)
+            self._owners[write.object_id] = owner

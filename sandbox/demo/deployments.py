@@ -1,0 +1,72 @@
+"""The demo's three deployments, side by side on one Redis and one account of each service, as an operator runs them.
+
+What an operator sets for each, and what happens in it. The rates are shared out so that all three together stay under
+those of the services.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Final
+
+from sandbox.demo.links import make_links, make_receipts
+from sandbox.demo.traffic import make_traffic
+from sandbox.demo.world import Mode, Traffic
+
+LIVE_FACTOR: Final = 4
+"""In live mode Stripe allows 100 requests a second, four times as many as for one endpoint."""
+SHARED_NUMBER: Final = 2
+"""The everyday customer whose Stripe customer, which carries its id, somebody else is linked to as well."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Workers of one configuration, told apart from others by where they read and what their keys begin with."""
+
+    receipts: Mode
+    traffic: Traffic
+    inbox: str
+    prefix: str
+    calls_per_second: int
+    """Of Autumn and of each endpoint of Stripe: all deployments together stay under the 25 that each allows."""
+    in_flight: int
+    """Updates of Autumn at a time."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What is set for it, beside addresses and keys."""
+        return {
+            "INBOX_STREAM": self.inbox,
+            "KEY_PREFIX": self.prefix,
+            "RECEIPTS": self.receipts,
+            "AUTUMN_UPDATES_PER_SECOND": str(self.calls_per_second),
+            "AUTUMN_MAX_IN_FLIGHT": str(self.in_flight),
+            "STRIPE_REQUESTS_PER_SECOND": str(LIVE_FACTOR * self.calls_per_second),
+            "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": str(self.calls_per_second),
+            "LOG_FORMAT": "json",
+            "LOG_LEVEL": "INFO",
+        }
+
+
+def make_deployments(seed: int) -> tuple[Deployment, ...]:
+    """The main one with all of the everyday traffic and the links, and two small ones for the other modes."""
+    everyday = make_traffic(seed)
+    shared = everyday.customers[SHARED_NUMBER].stripe[0].id
+    main = everyday + make_links(shared) + make_receipts("mirror")
+    return (
+        Deployment("mirror", main, "customer-updates", "customer-sync", calls_per_second=12, in_flight=4),
+        _small("open"),
+        _small("recover"),
+    )
+
+
+def all_traffic(deployments: Iterable[Deployment]) -> Traffic:
+    """What happens in all of them."""
+    return reduce(add, (deployment.traffic for deployment in deployments))
+
+
+def _small(mode: Mode) -> Deployment:
+    return Deployment(
+        mode, make_receipts(mode), f"customer-updates-{mode}", f"customer-sync-{mode}", calls_per_second=2, in_flight=2
+    )

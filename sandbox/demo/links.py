@@ -1,0 +1,185 @@
+"""The demo's broken links: those that the worker has to heal, and those that it may not touch.
+
+Purely computational, no I/O here. It must not know how events are sent or judged.
+
+The demo's receipts: the same five customers and their payments for each mode, and what each mode has to do of them.
+
+Purely computational, no I/O here. It must not know how events are sent or judged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from sandbox.demo.world import (
+    APPLIED,
+    NEEDS_REVIEW,
+    Changes,
+    Entry,
+    Fate,
+    InStripe,
+    Mode,
+    Payment,
+    Planted,
+    Profile,
+    Traffic,
+    entry_of,
+)
+
+FIRST_AT_SECONDS: Final = 0.5
+APART_SECONDS: Final = 0.3
+
+
+def make_links(shared: str) -> Traffic:
+    """A customer for each way in which a link can be wrong, with one change each.
+
+    `shared` is the Stripe customer of somebody else, to which a customer here is linked as well.
+    """
+    cases = [
+        _healed("deleted_1", {"email": "new.address@example.com"}, InStripe("cus_deleted_1", deleted=True)),
+        _healed("deleted_2", {"send_email_receipts": True}, InStripe("cus_deleted_2", deleted=True)),
+        _healed(
+            "deleted_found",
+            {"name": "Found Again", "metadata": {"plan": "team"}},
+            InStripe("cus_deleted_3", deleted=True),
+            InStripe("cus_found", "Before", "before@example.com", {"autumn_id": "deleted_found"}),
+        ),
+        _healed("never_known", {"email": "known.now@example.com", "send_email_receipts": True}),
+        _refused(
+            "foreign", "cus_of_others", InStripe("cus_of_others", "Others", None, {"autumn_id": "of_somebody_else"})
+        ),
+        _refused("second_owner", shared),
+        _refused(
+            "twice_in_stripe",
+            None,
+            InStripe("cus_twice_1", "Once", "once@example.com", {"autumn_id": "twice_in_stripe"}),
+            InStripe("cus_twice_2", "Twice", "twice@example.com", {"autumn_id": "twice_in_stripe"}),
+        ),
+        _unlinked("unlinked"),
+    ]
+    return Traffic(
+        customers=tuple(planted for planted, _ in cases),
+        entries=tuple(
+            entry_of(
+                FIRST_AT_SECONDS + APART_SECONDS * number,
+                planted.customer_id,
+                changes,
+                _about(planted.fate, changes),
+                NEEDS_REVIEW if planted.fate is Fate.REFUSED else APPLIED,
+            )
+            for number, (planted, changes) in enumerate(cases)
+        ),
+        expected={
+            planted.customer_id: planted.profile if planted.fate is Fate.REFUSED else planted.profile.after(changes)
+            for planted, changes in cases
+        },
+    )
+
+
+def _healed(customer_id: str, changes: Changes, *stripe: InStripe) -> tuple[Planted, Changes]:
+    """Linked to the first of the Stripe customers, or to one that Stripe never knew."""
+    stripe_id = stripe[0].id if stripe else f"cus_{customer_id}"
+    return Planted(customer_id, _profile(customer_id), stripe_id, stripe, Fate.HEALED), changes
+
+
+def _refused(customer_id: str, stripe_id: str | None, *stripe: InStripe) -> tuple[Planted, Changes]:
+    changes: Changes = {"name": "Not To Be Seen", "email": f"not.to.be.seen.{customer_id}@example.com"}
+    return Planted(customer_id, _profile(customer_id), stripe_id, stripe, Fate.REFUSED), changes
+
+
+def _unlinked(customer_id: str) -> tuple[Planted, Changes]:
+    profile = _profile(customer_id)
+    left_alone = InStripe("cus_unlinked", profile.name, profile.email, {"autumn_id": customer_id})
+    return Planted(customer_id, profile, left_alone.id, (left_alone,), Fate.UNLINKED), {"stripe_id": None}
+
+
+def _profile(customer_id: str) -> Profile:
+    name = customer_id.replace("_", " ").title()
+    return Profile(name, f"{customer_id}@example.com", send_email_receipts=False, metadata={"plan": "pro"})
+
+
+def _about(fate: Fate, changes: Changes) -> str:
+    what = {
+        Fate.HEALED: ", with its link to be healed",
+        Fate.REFUSED: ", with a link for a person to decide",
+        Fate.UNLINKED: " null",
+    }
+    return ", ".join(changes).replace("send_email_receipts", "receipts").replace("email", "e-mail") + what[fate]
+
+
+AN_HOUR: Final = 1.0
+LAST_WEEK: Final = 7 * 24.0
+APPS_OWN: Final = "apps.own.address@example.com"
+OPEN: Final = "open, without an address"
+OWN: Final = "open, with the app's own address"
+RECENT: Final = "succeeded an hour ago, without a receipt"
+OLD: Final = "succeeded last week, without a receipt"
+
+
+def make_receipts(mode: Mode) -> Traffic:
+    """The customers, payments and changes of one mode."""
+    on: Changes = {"send_email_receipts": True}
+    off: Changes = {"send_email_receipts": False}
+    moved: Changes = {"email": f"moved.{mode}@example.com"}
+    renamed: Changes = {"name": "New Name"}
+    cases = [
+        _case(mode, "goes_on", [on], was_on=False, gets=_gets(mode, OPEN, RECENT), has=(OPEN, OWN, RECENT, OLD)),
+        _case(mode, "on_and_off", [on, off], was_on=False, gets=_gets(mode, OPEN, RECENT), has=(OPEN, OWN, RECENT)),
+        _case(mode, "moves", [moved], was_on=True, gets=_gets(mode, OPEN), has=(OPEN, OWN)),
+        _case(mode, "goes_off", [off], was_on=True, gets=(), has=(OPEN, OWN)),
+        _case(mode, "stays_off", [renamed], was_on=False, gets=(), has=(OPEN, RECENT)),
+    ]
+    together = cases[0]
+    for case in cases[1:]:
+        together += case
+    return together
+
+
+def _gets(mode: Mode, *wanted: str) -> tuple[str, ...]:
+    """Which of these payments get an address in the mode."""
+    served: Mapping[Mode, tuple[str, ...]] = {"mirror": (), "open": (OPEN,), "recover": (OPEN, RECENT)}
+    return tuple(about for about in wanted if about in served[mode])
+
+
+def _case(
+    mode: Mode, about: str, changes: list[Changes], *, was_on: bool, gets: tuple[str, ...], has: tuple[str, ...]
+) -> Traffic:
+    """One customer with its payments; those it `gets` are given its address, and lose it again if the flag goes off."""
+    customer_id = f"{mode}_{about}"
+    before = Profile(f"{mode} {about}".replace("_", " ").title(), f"{customer_id}@example.com", was_on, {"plan": "pro"})
+    after = before
+    for each in changes:
+        after = after.after(each)
+    carried = {"autumn_id": customer_id, "autumn_send_email_receipts": str(was_on).lower()}
+    stripe = InStripe(f"cus_{customer_id}", before.name, before.email, carried)
+    payments = [_payment(stripe.id, number, each) for number, each in enumerate(has)]
+    return Traffic(
+        customers=(Planted(customer_id, before, stripe.id, (stripe,)),),
+        entries=_entries(customer_id, changes),
+        expected={customer_id: after},
+        payments=tuple(_with_addresses(each, after) if each.about in gets else each for each in payments),
+    )
+
+
+def _payment(stripe_id: str, number: int, about: str) -> Payment:
+    ages = {RECENT: AN_HOUR, OLD: LAST_WEEK}
+    own = APPS_OWN if about == OWN else None
+    return Payment(f"pi_{stripe_id}_{number}", stripe_id, about, own, ages.get(about))
+
+
+def _with_addresses(payment: Payment, profile: Profile) -> Payment:
+    """What was mailed cannot be taken back, so only an open payment loses its address."""
+    taken_back = payment.succeeded_hours_ago is None and not profile.send_email_receipts
+    return replace(payment, addresses=(profile.email, None) if taken_back else (profile.email,))
+
+
+def _entries(customer_id: str, changes: list[Changes]) -> tuple[Entry, ...]:
+    """One entry for each change, each sent when the one before it has ended."""
+    entries = []
+    for number, each in enumerate(changes):
+        flag = each.get("send_email_receipts")
+        about = "e-mail" if "email" in each else "name"
+        about = about if flag is None else f"receipts {'on' if flag else 'off'}"
+        entry = entry_of(0.2 + 0.1 * number, customer_id, each, about)
+        entries.append(replace(entry, waits=number > 0))
+    return tuple(entries)

@@ -1,0 +1,122 @@
+"""Pages of a list and answers of the search, as Stripe gives them. Pure: objects go in, a page comes out."""
+
+import re
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+from sandbox.stripe.errors import Json, StripeError, invalid, missing
+
+_DEFAULT_LIMIT = 10
+_MOST = 100
+_CLAUSE = re.compile(
+    r"""\s*(?:AND\s+)?(?P<field>email|name|metadata\[(?P<q>['"])(?P<key>[^'"]+)(?P=q)\])"""
+    r""":(?P<quote>['"])(?P<value>(?:\\.|(?!(?P=quote)).)*)(?P=quote)""",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class _Clause(NamedTuple):
+    field: str
+    metadata_key: str | None
+    value: str
+
+
+def newest_first(stored: dict[str, Json], params: Json, filter_by: str = "") -> list[Json]:
+    """What is not deleted and passes the filters: `created`, and one field that has to be equal."""
+    # Of the same second, the later one first: sorting keeps the order of equals.
+    chosen = [item for item in reversed(stored.values()) if "deleted" not in item]
+    if filter_by in params:
+        chosen = [item for item in chosen if item[filter_by] == params[filter_by]]
+    if "created" in params:
+        chosen = [item for item in chosen if _within(item["created"], params["created"])]
+    chosen.sort(key=itemgetter("created"), reverse=True)
+    return chosen
+
+
+def page(newest_first: Sequence[Json], params: Json, *, url: str, kind: str) -> Json:
+    """The page that `limit`, `starting_after` and `ending_before` ask for.
+
+    Raises: StripeError for a limit out of bounds or a cursor that is not in the list.
+    """
+    limit = _limit(params)
+    if "ending_before" in params:
+        before = newest_first[: _position(newest_first, params["ending_before"], "ending_before", kind)]
+        chosen, left = before[-limit:], len(before) - limit
+    else:
+        start = 0
+        if "starting_after" in params:
+            start = _position(newest_first, params["starting_after"], "starting_after", kind) + 1
+        chosen, left = newest_first[start : start + limit], len(newest_first) - start - limit
+    return {"object": "list", "url": url, "has_more": left > 0, "data": list(chosen)}
+
+
+def found(newest_first: Sequence[Json], params: Json, *, url: str) -> Json:
+    """The page of a search: `email:'x'`, `name:'x'` or `metadata['k']:'v'`, joined by AND or a space.
+
+    Raises: StripeError for a query that is not of this form, a limit out of bounds or a page that is none.
+    """
+    clauses = _clauses(params["query"])
+    hits = [item for item in newest_first if all(_matches(item, clause) for clause in clauses)]
+    start, limit = _start(params), _limit(params)
+    more = len(hits) > start + limit
+    return {
+        "object": "search_result",
+        "url": url,
+        "has_more": more,
+        "next_page": str(start + limit) if more else None,
+        "data": hits[start : start + limit],
+    }
+
+
+def _within(moment: int, bounds: dict[str, int]) -> bool:
+    """Whether a time in seconds is inside all of gt, gte, lt and lte that are given."""
+    return (
+        moment > bounds.get("gt", moment - 1)
+        and moment >= bounds.get("gte", moment)
+        and moment < bounds.get("lt", moment + 1)
+        and moment <= bounds.get("lte", moment)
+    )
+
+
+def _limit(params: Json) -> int:
+    limit: int = params.get("limit", _DEFAULT_LIMIT)
+    if not 1 <= limit <= _MOST:
+        raise invalid("limit", f"Invalid limit: {limit} is not between 1 and {_MOST}.", "parameter_invalid_integer")
+    return limit
+
+
+def _start(params: Json) -> int:
+    cursor = params.get("page", "0")
+    if not cursor.isdecimal():
+        raise invalid("page", f"Invalid page: {cursor}")
+    return int(cursor)
+
+
+def _position(newest_first: Sequence[Json], object_id: str, param: str, kind: str) -> int:
+    for position, item in enumerate(newest_first):
+        if item["id"] == object_id:
+            return position
+    raise missing(kind, object_id, param=param, status=400)
+
+
+def _clauses(query: str) -> list[_Clause]:
+    clauses: list[_Clause] = []
+    rest = query.strip()
+    while rest:
+        clause = _CLAUSE.match(rest)
+        if clause is None:
+            raise StripeError(400, f"We were unable to parse your search query: {query}", param="query")
+        value = re.sub(r"\\(.)", r"\1", clause["value"], flags=re.DOTALL)
+        clauses.append(_Clause(clause["field"].lower(), clause["key"], value))
+        rest = rest[clause.end() :].strip()
+    if not clauses:
+        raise StripeError(400, "The search query is empty.", param="query")
+    return clauses
+
+
+def _matches(item: Json, clause: _Clause) -> bool:
+    if clause.metadata_key is not None:
+        return bool(item["metadata"].get(clause.metadata_key) == clause.value)
+    # Stripe's search ignores case in strings, though its list does not.
+    return (item[clause.field] or "").lower() == clause.value.lower()

@@ -1,0 +1,216 @@
+"""The events of the simulated Stripe account, and their delivery to one webhook endpoint.
+
+An event is made from a write that already happened; nothing in here reads or changes the account. Each delivery is
+signed as Stripe signs it.
+"""
+
+import asyncio
+import copy
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+import aiohttp
+
+from sandbox.stripe.errors import Json
+from sandbox.stripe.writes import Change
+
+API_VERSION = "2025-10-29.clover"
+_TYPES = {
+    "customers.create": "customer.created",
+    "customers.update": "customer.updated",
+    "customers.delete": "customer.deleted",
+}
+_MOST_TRIES = 5
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+class DeliveryError(Exception):
+    """The endpoint did not accept an event, however often it was tried."""
+
+
+class Webhooks:
+    """One webhook endpoint that receives each event about a customer; all attributes may be set at any time.
+
+    A refusal, a replay and what is seeded make no event. A create, update or delete that changed something makes
+    one. Its `data.object` is the whole customer as it was right after that write; of a deleted customer it is the
+    customer as it was before, as Stripe sends it. A failed delivery is tried five times in all.
+    """
+
+    def __init__(self, *, livemode: bool, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds since the epoch."""
+        self.url: str | None = None
+        """Where events are sent. None: they are only recorded."""
+        self.secret = "whsec_sandbox"
+        """The endpoint's signing secret."""
+        self.delay_seconds: tuple[float, float] | None = (0.0, 0.0)
+        """The least and the most that a delivery is late, drawn for each, so that they arrive out of order.
+        None: events are held in `pending` until `deliver` or `deliver_all` sends them."""
+        self.twice = 0.0
+        """The probability of a second delivery of the same event."""
+        self.without_change = False
+        """Whether an update that changed nothing makes an event, too."""
+        self.random = Random(0)
+        """What the delays and second deliveries are drawn from."""
+        self.retry_pause_seconds = 0.05
+        """The pause before the second try of a delivery; each later one is twice as long."""
+        self.events: list[Json] = []
+        """Each event that was made, in order."""
+        self.pending: list[Json] = []
+        """The events that are held, in order; one that will be delivered twice is in it twice. With a `url`, events of
+        a time when no app serves are in it, too."""
+        self.delivered = 0
+        """How many deliveries the endpoint accepted; an event that was delivered twice counts twice."""
+        self.undelivered: list[Json] = []
+        """The events that the endpoint did not accept at any of the tries."""
+        self._livemode = livemode
+        self._clock = clock
+        self._deliveries: dict[asyncio.Task[None], Json] = {}
+        self._apps = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are still to come; `pending` does not count."""
+        return len(self._deliveries)
+
+    def are_coming(self, customer_id: str) -> bool:
+        """Return whether deliveries about this customer of Stripe are still to come; `pending` does not count."""
+        return any(event["data"]["object"]["id"] == customer_id for event in self._deliveries.values())
+
+    async def settled(self) -> None:
+        """Wait until no delivery is in flight."""
+        while self._deliveries:
+            await asyncio.wait(self._deliveries)
+
+    async def deliver(self, event: Json | int) -> None:
+        """Deliver an event now, given by itself or by its place in `events`; it is no longer pending then.
+
+        An event may be delivered again, and in any order.
+
+        Raises:
+            DeliveryError: the endpoint did not accept it.
+            RuntimeError: `url` is None, or no app serves.
+        """
+        chosen = self.events[event] if isinstance(event, int) else event
+        held = next((place for place, one in enumerate(self.pending) if one is chosen), None)
+        if held is not None:
+            del self.pending[held]
+        if self.url is None or self._session is None:
+            raise RuntimeError("events are delivered only while the simulator serves and webhooks.url is set")
+        await self._deliver(chosen, self.url, self._session)
+
+    async def deliver_all(self) -> None:
+        """Deliver everything that is pending, in order. Raises: as `deliver`."""
+        while self.pending:
+            await self.deliver(self.pending[0])
+
+    def emit(self, endpoint: str, change: Change, *, request_id: str, idempotency_key: str | None) -> None:
+        """Make the event of an executed write and begin its delivery.
+
+        `endpoint` is the name of the endpoint, as customers.update; a write of anything but a customer makes no event.
+        """
+        kind = _TYPES.get(endpoint)
+        if kind is None or (kind == "customer.updated" and not self.without_change and not change.fields()):
+            return
+        shown = change.before if kind == "customer.deleted" else change.after
+        data = {"object": copy.deepcopy(shown)}
+        if kind == "customer.updated":
+            data["previous_attributes"] = _previous(change)
+        event = {
+            "id": f"evt_{len(self.events):024d}",
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": int(self._clock()),
+            "data": data,
+            "livemode": self._livemode,
+            "pending_webhooks": 0 if self.url is None else 1,
+            "request": {"id": request_id, "idempotency_key": idempotency_key},
+            "type": kind,
+        }
+        self.events.append(event)
+        for _ in range(2 if self.random.random() < self.twice else 1):
+            self._schedule(event)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """The time in which deliveries are made: at its end those still to come are cancelled."""
+        self._apps += 1
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        try:
+            yield
+        finally:
+            self._apps -= 1
+            if not self._apps:
+                await self._stop(self._session)
+
+    async def _stop(self, session: aiohttp.ClientSession) -> None:
+        deliveries = list(self._deliveries)
+        for delivery in deliveries:
+            delivery.cancel()
+        await asyncio.gather(*deliveries, return_exceptions=True)
+        self._session = None
+        await session.close()
+
+    def _schedule(self, event: Json) -> None:
+        if self.url is None:
+            return
+        if self.delay_seconds is None or self._session is None:
+            self.pending.append(event)
+            return
+        late = self._deliver_late(event, self.random.uniform(*self.delay_seconds), self._session)
+        delivery = asyncio.create_task(late)
+        self._deliveries[delivery] = event
+        delivery.add_done_callback(self._deliveries.pop)
+
+    async def _deliver_late(self, event: Json, delay_seconds: float, session: aiohttp.ClientSession) -> None:
+        await asyncio.sleep(delay_seconds)
+        if self.url is not None:
+            with suppress(DeliveryError):
+                await self._deliver(event, self.url, session)
+
+    async def _deliver(self, event: Json, url: str, session: aiohttp.ClientSession) -> None:
+        pause_seconds, problem = self.retry_pause_seconds, ""
+        for tried in range(_MOST_TRIES):
+            if tried:
+                await asyncio.sleep(pause_seconds)
+                pause_seconds *= 2
+            problem = await self._post(event, url, session)
+            if not problem:
+                self.delivered += 1
+                return
+        self.undelivered.append(event)
+        raise DeliveryError(f"{event['id']} ({event['type']}) was not accepted: {problem}")
+
+    async def _post(self, event: Json, url: str, session: aiohttp.ClientSession) -> str:
+        """Send the event; return why it was not accepted, empty if it was."""
+        payload = json.dumps(event).encode()
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stripe-Signature": signature(payload, self.secret, int(self._clock())),
+        }
+        try:
+            async with session.post(url, data=payload, headers=headers, allow_redirects=False) as answer:
+                return "" if 200 <= answer.status < 300 else f"the endpoint answered {answer.status}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"no answer ({type(error).__name__})"
+
+
+def signature(payload: bytes, secret: str, at_seconds: int) -> str:
+    """Return the `Stripe-Signature` of a delivery that is sent at this time, in seconds since the epoch."""
+    signed = hmac.new(secret.encode(), f"{at_seconds}.".encode() + payload, hashlib.sha256).hexdigest()
+    return f"t={at_seconds},v1={signed}"
+
+
+def _previous(change: Change) -> Json:
+    """The fields that an update changed, as they were before; of the metadata, only the keys that changed."""
+    before, after = change.before, change.after
+    previous = {name: copy.deepcopy(before[name]) for name in before if before[name] != after[name]}
+    if "metadata" in previous:
+        old, new = before["metadata"], after["metadata"]
+        previous["metadata"] = {key: old.get(key) for key in {**old, **new} if old.get(key) != new.get(key)}
+    return previous

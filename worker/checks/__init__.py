@@ -1,0 +1,4 @@
+"""The checks of `customer-sync doctor`: settings, Redis, both services, the owner of the keys.
+
+Reads only.
+"""

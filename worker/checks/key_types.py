@@ -1,0 +1,91 @@
+"""The check that our keys hold the right type of value. Reads only."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from redis.asyncio import Redis
+
+from jobs.queue.breaker import line_key
+from jobs.queue.failing import LOOPS, failing_key
+from jobs.queue.key_types import or_none
+from jobs.queue.mailbox import MailboxKeys
+from jobs.queue.ownership import owner_key, reader_key
+from jobs.queue.record import RecordKeys, event_buckets
+from jobs.rate_limit import limit_kinds
+from jobs.scan.record import ScanKeys
+from jobs.stripe.client import ENDPOINTS
+from worker.loops.watchdog import canary_key
+from worker.status.history import KEPT_SECONDS, History
+from worker.web.sign_in_keys import signing_key, tries_key
+
+NAMES: Final = {"zset": "sorted set"}
+CUSTOMERS_AT_MOST: Final = 100
+SECONDS_AN_HOUR: Final = 3600
+HOURS_KEPT: Final = KEPT_SECONDS // SECONDS_AN_HOUR + 1
+
+
+async def wrong_core_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
+    """Return a sentence for each key of the wrong type without which nothing can go on. Raises RedisError."""
+    waits, records = MailboxKeys(prefix), RecordKeys(prefix)
+    sets = dict.fromkeys([waits.waiting, waits.called, waits.oldest], "zset")
+    return await _wrong(redis, {inbox: "stream", records.dead: "stream", **sets})
+
+
+async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
+    """Return a sentence for each key of the wrong type, those of the first customers that wait included.
+
+    Raises RedisError.
+    """
+    waits, records, scans = MailboxKeys(prefix), RecordKeys(prefix), ScanKeys(prefix)
+    seconds, _ = await redis.time()
+    hour = seconds // SECONDS_AN_HOUR
+    shared = {
+        waits.looks: "zset",
+        waits.queue: "zset",
+        line_key(prefix): "hash",
+        records.totals: "hash",
+        records.outcomes: "stream",
+        records.last_success: "string",
+        owner_key(prefix): "hash",
+        reader_key(inbox): "string",
+        scans.lease: "string",
+        scans.run: "string",
+        scans.history: "list",
+        scans.fingerprints: "string",
+        scans.watermark: "string",
+        records.aside: "stream",
+        signing_key(prefix): "string",
+        tries_key(prefix): "zset",
+        canary_key(prefix): "string",
+        **limit_kinds(prefix, ENDPOINTS),
+        **{failing_key(prefix, loop): "string" for loop in LOOPS},
+        **{History(redis, prefix).key(hour - back): "hash" for back in range(HOURS_KEPT)},
+        f"{prefix}:scans": "zset",
+        **{records.events(bucket): "hash" for bucket in event_buckets(seconds)},
+    }
+    for customer in await _customers(redis, waits):
+        shared[waits.mailbox(customer)] = "stream"
+        shared[records.customer(customer)] = "hash"
+        shared[waits.remembered(customer)] = "string"
+        shared[waits.lease(customer)] = "string"
+    return [*await wrong_core_keys(redis, prefix, inbox), *await _wrong(redis, shared)]
+
+
+async def _customers(redis: Redis, waits: MailboxKeys) -> list[str]:
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in (waits.oldest, waits.called, waits.waiting):
+            pipe.zrange(key, 0, CUSTOMERS_AT_MOST - 1)
+        answers = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
+    return list({customer.decode(errors="replace"): None for answer in answers for customer in answer or []})
+
+
+async def _wrong(redis: Redis, needed: Mapping[str, str]) -> list[str]:
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in needed:
+            pipe.type(key)
+        kinds = [kind.decode() for kind in await pipe.execute()]
+    return [
+        f"{key} is a {NAMES.get(kind, kind)} and has to be a {NAMES.get(needed[key], needed[key])}"
+        for key, kind in zip(needed, kinds, strict=True)
+        if kind not in {"none", needed[key]}
+    ]

@@ -1,0 +1,199 @@
+"""What `customer-sync doctor` checks about Redis. Reads only: no command in here can change a key.
+
+The rights of the user are looked at without running what they allow (worker.redis_access).
+"""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from jobs.queue.mailbox import MAX_AHEAD_MS
+from jobs.queue.record import RecordKeys
+from jobs.queue.status import read_overview
+from worker.checks.check import Check, Found
+from worker.checks.key_types import wrong_keys
+from worker.loops.watchdog import INFO_REFUSED, Info, refusal_of_writes, server_of, why_at_risk, why_unfit
+from worker.redis_access import lacking_rights
+from worker.redis_errors import (
+    WHOLE_RULE,
+    WRONG_TYPE,
+    Trouble,
+    reach,
+    trouble_of,
+    trouble_of_rights,
+    trouble_of_types,
+    trouble_with,
+)
+
+PINGS: Final = 21
+SLOW_SECONDS: Final = 0.010
+"""A sync takes about ten steps through Redis, one after the other."""
+SKEW_SECONDS: Final = 2.0
+
+
+@dataclass
+class RedisSubject:
+    """A Redis and where our keys are in it; `info` is what it says of itself, None where it must not be asked."""
+
+    redis: Redis
+    prefix: str
+    inbox: str
+    info: Info | None = field(default=None)
+
+
+async def _answers(subject: RedisSubject) -> Found:
+    try:
+        await reach(subject.redis)
+    except RedisError as error:
+        return _wrong(await trouble_with(subject.redis, error))
+    try:
+        subject.info = await subject.redis.info()
+    except ResponseError:
+        return Found("warning", INFO_REFUSED, f"Add +info to its rule; {WHOLE_RULE}")
+    return Found("ok", f"{server_of(subject.info)} answers")
+
+
+def redis_error_in_words(error: Exception) -> Found:
+    """What an error of Redis means. Raises the error itself where it is none of Redis."""
+    if not isinstance(error, RedisError):
+        raise error
+    return _wrong(trouble_of(error))
+
+
+def _wrong(trouble: Trouble) -> Found:
+    return Found("wrong", trouble.text, trouble.fix)
+
+
+def _about(what: str, fine: str) -> Check[RedisSubject]:
+    async def look(subject: RedisSubject) -> Found:
+        if subject.info is None:
+            return Found("skipped", "INFO is not allowed")
+        reason, _, fix = why_unfit(subject.info).get(what, "").partition(": ")
+        return Found("wrong", reason, _sentence(fix)) if reason else Found("ok", fine)
+
+    return Check(f"redis-{what}", look, ("redis",))
+
+
+async def _role(subject: RedisSubject) -> Found:
+    if subject.info is None:
+        return Found("skipped", "INFO is not allowed")
+    if subject.info.get("role") == "slave":
+        return Found("wrong", "it is a read-only replica", "Let REDIS_URL name the primary")
+    return Found("ok", "it is the primary")
+
+
+async def _persistence(subject: RedisSubject) -> Found:
+    if subject.info is None:
+        return Found("skipped", "INFO is not allowed")
+    risk = why_at_risk(subject.info)
+    if risk:
+        return Found("warning", risk, "Set appendonly yes, or choose a plan that keeps its data")
+    return Found("ok", "appendonly is on")
+
+
+async def _access(subject: RedisSubject) -> Found:
+    lacking = await lacking_rights(subject.redis, subject.prefix, subject.inbox)
+    if lacking:
+        return _wrong(trouble_of_rights(lacking))
+    return Found("ok", "the user may run all commands on all our keys")
+
+
+async def _writes(subject: RedisSubject) -> Found:
+    refusal = await refusal_of_writes(subject.redis, subject.prefix)
+    return Found("ok", "it takes writes") if refusal is None else _wrong(trouble_of(refusal))
+
+
+async def _keys(subject: RedisSubject) -> Found:
+    wrong = await wrong_keys(subject.redis, subject.prefix, subject.inbox)
+    return _wrong(trouble_of_types(wrong)) if wrong else Found("ok", "our keys hold what they should")
+
+
+async def _inbox_ids(subject: RedisSubject) -> Found:
+    """Redis makes no id that is smaller than the stream's last one, not even when that entry is gone."""
+    try:
+        last_id = (await subject.redis.xinfo_stream(subject.inbox))["last-generated-id"].decode()
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return Found("ok", "the inbox is empty")
+    seconds, _ = await subject.redis.time()
+    ahead_ms = int(last_id.partition("-")[0]) - seconds * 1000
+    if ahead_ms <= MAX_AHEAD_MS:
+        return Found("ok", "the last id of the inbox is not ahead of the clock")
+    text = f"the last id of the inbox, {last_id}, is ahead of the clock of Redis: new entries become dead letters"
+    return Found(
+        "wrong",
+        text,
+        "A worker deletes an empty inbox; see docs/operations.md, An inbox whose ids are ahead of the clock",
+    )
+
+
+async def _dead_letters(subject: RedisSubject) -> Found:
+    overview = await read_overview(subject.redis, subject.prefix, subject.inbox)
+    keys = RecordKeys(subject.prefix)
+    aside = f"{overview.dead_aside} dead letters are kept in {keys.aside}" if overview.dead_aside else ""
+    if overview.full_keys:
+        text = f"the last id of {keys.dead} is the last one that a stream can have, so it takes no dead letter"
+        fix = f"Rename or delete {keys.dead}: a worker brings back what is kept aside; see {WRONG_TYPE}"
+        return Found("wrong", f"{text}{aside and ': '}{aside}", fix)
+    if aside:
+        return Found("warning", aside, "Run a worker: it brings them back")
+    return Found("ok", "their stream takes dead letters")
+
+
+async def _latency(subject: RedisSubject) -> Found:
+    seconds = []
+    for _ in range(PINGS):
+        begin = time.perf_counter()
+        await reach(subject.redis)
+        seconds.append(time.perf_counter() - begin)
+    return judge_latency(statistics.median(seconds))
+
+
+def judge_latency(seconds: float) -> Found:
+    """What the usual time of a command means."""
+    text = f"a command takes {seconds * 1000:.1f} ms"
+    if seconds <= SLOW_SECONDS:
+        return Found("ok", text)
+    return Found("warning", f"{text}: each sync takes about ten", "Run the workers in the region of Redis")
+
+
+async def _clock(subject: RedisSubject) -> Found:
+    before = time.time()
+    seconds, microseconds = await subject.redis.time()
+    return judge_clock((before + time.time()) / 2 - (seconds + microseconds / 1_000_000))
+
+
+def judge_clock(ahead_seconds: float) -> Found:
+    """What it means that this machine's clock is so much ahead of the one of Redis."""
+    text = f"this clock is {abs(ahead_seconds):.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} that of Redis"
+    if abs(ahead_seconds) <= SKEW_SECONDS:
+        return Found("ok", text)
+    return Found(
+        "warning", text, "Synchronise the clocks: ages, the time to give up and RECEIPTS_RECOVER_HOURS are off"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+REDIS_CHECKS: Final = (
+    Check("redis", _answers),
+    _about("version", "6.2 or later"),
+    _about("kind", "it is no cluster"),
+    Check("redis-role", _role, ("redis",)),
+    _about("eviction", "nothing is evicted"),
+    Check("redis-persistence", _persistence, ("redis",)),
+    Check("redis-access", _access, ("redis",)),
+    Check("redis-writes", _writes, ("redis", "redis-role", "redis-access")),
+    Check("redis-keys", _keys, ("redis", "redis-access")),
+    Check("inbox-ids", _inbox_ids, ("redis", "redis-access", "redis-keys")),
+    Check("dead-letters", _dead_letters, ("redis", "redis-access", "redis-keys")),
+    Check("redis-latency", _latency, ("redis",)),
+    Check("clock", _clock, ("redis",)),
+)

@@ -1,0 +1,68 @@
+"""Calling who is due: the customers that wait get wake-ups in arq, each for a few of them, the longest waiting first.
+
+Also the sweep that makes wake-ups expendable: a call that nobody answered in time is made again, under a new job id,
+so that arq's memory of the lost one cannot hide it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms
+
+from jobs.queue.mailbox import Mailbox
+
+SYNC_JOB = "sync_customer"
+CALLED_AT_MOST = 50
+"""Customers called at a time, over all workers: enough to use up the rates at two seconds for each sync. More would
+have their mail taken out early to wait for their turn, and too long where a rate is slowed down."""
+LOOK_SECONDS = 1.0
+PAUSE_SECONDS = 0.02
+"""Between two calls: arq looks at its queue no more often, and what is due by then shares a wake-up."""
+CUSTOMERS_OF_A_JOB = 10
+"""At most. arq goes to Redis seven times for a job, so what it costs is shared; few enough to go round the workers."""
+
+
+class Supervisor:
+    """Calls customers each second, and at once when told to look."""
+
+    def __init__(self, mailbox: Mailbox, redis: ArqRedis) -> None:
+        """Opens nothing."""
+        self._mailbox = mailbox
+        self._redis = redis
+        self._look = asyncio.Event()
+
+    def look_now(self) -> None:
+        """Somebody may be due, or there is room for another call."""
+        self._look.set()
+
+    async def call_who_is_due(self) -> None:
+        """One turn: wait for a second or until told, then call whoever is due."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._look.wait()
+        except TimeoutError:
+            pass
+        self._look.clear()
+        now_ms, customers = await self._mailbox.call(CALLED_AT_MOST)
+        if customers:
+            await self._wake(customers, now_ms)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _wake(self, customers: Sequence[str], now_ms: int) -> None:
+        """Write the wake-ups as arq's enqueue_job does, but all at once, and without its look for a job of the same id:
+        a customer called now was not called a moment ago. They are due by this machine's clock, as arq looks for them:
+        by Redis' a worker that is behind it would be late for each.
+        """
+        due_ms = timestamp_ms()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for first in range(0, len(customers), CUSTOMERS_OF_A_JOB):
+                some = tuple(customers[first : first + CUSTOMERS_OF_A_JOB])
+                # arq's keys for a job are those of its id alone: without the prefix, deployments would share them.
+                job_id = f"{self._mailbox.keys.prefix}:{SYNC_JOB}:{some[0]}:{now_ms}"
+                job = serialize_job(SYNC_JOB, some, {}, None, due_ms, serializer=self._redis.job_serializer)
+                pipe.psetex(job_key_prefix + job_id, self._redis.expires_extra_ms, job)
+                pipe.zadd(self._redis.default_queue_name, {job_id: due_ms})
+            await pipe.execute()

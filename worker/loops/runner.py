@@ -1,0 +1,83 @@
+"""The loops beside the jobs: each takes turns for as long as the process lives, also after a turn that failed.
+
+A loop that keeps failing notes it in Redis, so that /readyz of all processes and `customer-sync status` say so. A Redis
+that has no memory left takes no note: then only /readyz and the page of the process itself know it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobs.errors import describe
+from jobs.queue.failing import FailingLoop, clear_failing, note_failing
+from worker.redis_errors import reason_of
+
+log = structlog.get_logger(__name__)
+
+PAUSE_AFTER_ERROR_SECONDS: Final = 1.0
+FAILING_AFTER_SECONDS: Final = 3.0
+"""A loop that has failed for so long without one good turn keeps failing; less may be a hiccup of Redis."""
+
+
+class Loops:
+    """Starts loops. A loop that keeps failing is noted in `redis`, below `prefix`."""
+
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        """Starts nothing."""
+        self._redis = redis
+        self._prefix = prefix
+        self._failing: dict[str, FailingLoop] = {}
+
+    def failing(self) -> tuple[FailingLoop, ...]:
+        """Return the loops of this process that keep failing."""
+        return tuple(self._failing.values())
+
+    def start(
+        self,
+        name: str,
+        turn: Callable[[], Awaitable[Any]],
+        pause_seconds: float = 0.0,
+        *,
+        failing: Exception | None = None,
+    ) -> asyncio.Task[None]:
+        """Take turns until cancelled, with a pause after each. A turn that fails changes nothing else.
+
+        `name` is one of `jobs.queue.failing.LOOPS`. With `failing`, the loop is noted as one that fails until its first
+        good turn.
+        """
+        return asyncio.create_task(self._run(name, turn, pause_seconds, failing))
+
+    async def _run(
+        self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float, failing: Exception | None
+    ) -> None:
+        failing_since: float | None = None
+        if failing is not None:
+            failing_since = time.monotonic()
+            await self._note(name, 0.0, failing)
+        while True:
+            try:
+                await turn()
+                failing_since = None
+                if name in self._failing:
+                    await clear_failing(self._redis, self._prefix, name)
+                    del self._failing[name]
+                await asyncio.sleep(pause_seconds)
+            except Exception as error:
+                log.error("loop_failed", loop=name, error=reason_of(error), cause=describe(error))
+                now = time.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if now - failing_since >= FAILING_AFTER_SECONDS:
+                    await self._note(name, now - failing_since, error)
+                await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+
+    async def _note(self, name: str, seconds: float, error: Exception) -> None:
+        since_ms = int((time.time() - seconds) * 1000)
+        self._failing[name] = FailingLoop(name, since_ms, reason_of(error))
+        with suppress(RedisError, OSError):
+            await note_failing(self._redis, self._prefix, self._failing[name])

@@ -1,0 +1,285 @@
+"""The connection to Redis of a worker: it survives a Redis that restarts or is away for a while.
+
+redis-py retries a command whose connection broke, but gives up at once where connecting is refused, and arq ends
+with it. Here connecting itself waits, so that every command, arq's own among them, goes on when Redis is back.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    ResponseError,
+    TimeoutError,
+    WatchError,
+)
+
+from jobs.queue.key_types import is_wrong_type
+from jobs.queue.mailbox import MailboxKeys
+from worker.redis_access import ONLY_LOGGED
+from worker.redis_errors import refuses_writes
+from worker.tls import VerifiedSSLConnection, is_untrusted
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 120.0
+"""How long Redis may be away before connecting gives up and the process ends, for the platform to start it anew."""
+PAUSE_SECONDS = 0.25
+COMMAND_RETRIES = 3
+READ_SECONDS = 10.0
+
+
+class _Presence:
+    """When Redis last answered, for all connections of a client: they lose their patience together.
+
+    With a patience of its own for each, redis-py's retries and the commands that queue up for a connection would wait
+    one after another, and the process would end after many times as long.
+    """
+
+    def __init__(self, answered: Callable[[], None], patience_seconds: float) -> None:
+        self._answered = answered
+        self._patience_seconds = patience_seconds
+        self._seen_at = time.monotonic()
+
+    def seen(self) -> None:
+        self._seen_at = time.monotonic()
+        self._answered()
+
+    @property
+    def is_given_up(self) -> bool:
+        return time.monotonic() - self._seen_at >= self._patience_seconds
+
+
+class _Patient:
+    """Connects again and again while Redis is away or still loads its data."""
+
+    def __init__(self, *, presence: _Presence, read_seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._presence = presence
+        self._read_seconds = read_seconds
+
+    async def connect(self) -> None:
+        """Connect, as long as there is patience.
+
+        Raises ConnectionError after that, or at once where the certificate is not trusted; AuthenticationError at once.
+        """
+        while True:
+            try:
+                await self._connect_and_ask()
+            except AuthenticationError:
+                raise
+            except (ConnectionError, TimeoutError) as error:
+                if is_untrusted(error) or self._presence.is_given_up:
+                    raise
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+    async def _connect_and_ask(self) -> None:
+        if self.is_connected:  # type: ignore[attr-defined]  # of the connection this is mixed into
+            return
+        await super().connect()  # type: ignore[misc]
+        try:
+            # A Redis that still loads its file accepts connections and refuses commands.
+            await self._send_ping()
+        except (ConnectionError, TimeoutError):
+            await self.disconnect()  # type: ignore[attr-defined]
+            raise
+
+    async def _send_ping(self) -> None:
+        """Send PING, as redis-py's check of an idle connection does, too; a Redis that refuses writes passes.
+
+        With a disk that fails Redis refuses PING as if it were a write, and still serves reads.
+        """
+        try:
+            await super()._send_ping()  # type: ignore[misc]
+        except ResponseError as error:
+            if not refuses_writes(error):
+                raise
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send; a connection that does not take all of it within `read_seconds` is hung up, so that the sending fails.
+
+        A Redis that is gone without a word takes what fits into the buffers on the way, and no more.
+        """
+        if not self.is_connected:  # type: ignore[attr-defined]
+            await self.connect()
+        timer = asyncio.get_running_loop().call_later(self._read_seconds, self._hang_up)
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        finally:
+            timer.cancel()
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """The response; a connection that gives none within `read_seconds` is hung up, so that the read fails.
+
+        redis-py's own `socket_timeout` would do the same for reading, but sends through asyncio.wait_for, which on
+        Python 3.11 may swallow a cancellation: a worker that was told to stop would go on. And asyncio.timeout takes
+        longer than the reading of most responses.
+        """
+        timer = asyncio.get_running_loop().call_later(self._read_seconds, self._hang_up)
+        try:
+            answer = await super().read_response(*args, **options)  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        self._presence.seen()
+        return answer
+
+    def _hang_up(self) -> None:
+        if self._writer is not None:  # type: ignore[attr-defined]
+            self._writer.transport.abort()  # type: ignore[attr-defined]
+
+
+class PatientConnection(_Patient, Connection):
+    """By TCP."""
+
+
+class PatientSSLConnection(_Patient, VerifiedSSLConnection):
+    """By TLS."""
+
+
+class PatientUnixConnection(_Patient, UnixDomainSocketConnection):
+    """By a socket of the file system."""
+
+
+PATIENT: dict[type[AbstractConnection], Any] = {
+    Connection: PatientConnection,
+    SSLConnection: PatientSSLConnection,
+    UnixDomainSocketConnection: PatientUnixConnection,
+}
+
+
+class PatientPipeline(Pipeline):
+    """A pipeline whose WATCH is lost with its connection says so when it is executed, where arq expects it.
+
+    redis-py says so at the next command, where arq does not, and ends with it.
+    """
+
+    _watch_lost = False
+
+    async def _disconnect_reset_raise(self, conn: Connection, error: Exception) -> None:
+        if not self.watching:
+            await super()._disconnect_reset_raise(conn, error)  # type: ignore[no-untyped-call]
+            return
+        await conn.disconnect()
+        self._watch_lost = True
+
+    async def parse_response(self, connection: Connection, command_name: str | bytes, **options: Any) -> Any:
+        """Return the answer; an empty one if the user may not run a command that arq only logs at its start."""
+        try:
+            return await super().parse_response(connection, command_name, **options)
+        except ResponseError:
+            if command_name in ONLY_LOGGED:
+                return {}
+            raise
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Execute what was queued. Raises WatchError where the connection broke since WATCH."""
+        if self._watch_lost:
+            self._watch_lost = False
+            await self.reset()  # type: ignore[no-untyped-call]
+            raise WatchError("the connection broke while keys were watched")
+        answers: list[Any] = await super().execute(raise_on_error)
+        return answers
+
+
+class PatientRedis(ArqRedis):
+    """arq's client with that pipeline. It makes a queue of the wrong type again, because arq would end with it."""
+
+    async def zrangebyscore(self, name: Any, *args: Any, **options: Any) -> Any:
+        """Return the jobs of a queue that are due; none if it had the wrong type, and is deleted now."""
+        return await self._or_replace(name, super().zrangebyscore(name, *args, **options), [])
+
+    async def zcard(self, name: Any) -> int:
+        """Return how many jobs a queue holds; none if it had the wrong type, and is deleted now."""
+        return int(await self._or_replace(name, super().zcard(name), 0))
+
+    async def _or_replace(self, name: Any, asked: Any, instead: Any) -> Any:
+        try:
+            return await asked
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+        if await self.type(name) != b"zset":
+            await self.delete(name)
+            log.warning("key_replaced", key=name)
+        return instead
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PatientPipeline:
+        """A new pipeline."""
+        return PatientPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+def queue_name(prefix: str) -> str:
+    """The queue of our own in arq: workers of other apps on the same Redis would take our jobs, and we theirs."""
+    return MailboxKeys(prefix).queue
+
+
+def scan_queue_name(prefix: str) -> str:
+    """The scanners' queue: a worker that took their jobs would not know them."""
+    return f"{prefix}:scans"
+
+
+def open_redis(
+    url: str,
+    prefix: str,
+    certificate: str | None = None,
+    *,
+    answered: Callable[[], None] = lambda: None,
+    patience_seconds: float = PATIENCE_SECONDS,
+    read_seconds: float = READ_SECONDS,
+) -> ArqRedis:
+    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
+
+    `certificate` is the only one to trust, in PEM; None is for a Redis that authorities vouch for, or without TLS.
+    `answered` is called with each command that Redis answered. A connection is given up if Redis does not take or
+    answer a command within `read_seconds`.
+    """
+    pool = ConnectionPool.from_url(
+        url,
+        socket_connect_timeout=5,
+        health_check_interval=15,
+        retry=Retry(ConstantBackoff(0.05), COMMAND_RETRIES),
+        retry_on_error=[ConnectionError, TimeoutError],
+        presence=_Presence(answered, patience_seconds),
+        read_seconds=read_seconds,
+        **_only(certificate),
+    )
+    pool.connection_class = PATIENT[pool.connection_class]
+    return PatientRedis(
+        pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix)
+    )
+
+
+def open_briefly(url: str, certificate: str | None = None) -> Redis:
+    """A client for one command, as `open_redis` but for its patience: a person soon learns that Redis is away."""
+    pool = ConnectionPool.from_url(url, socket_timeout=10, socket_connect_timeout=5, **_only(certificate))
+    if pool.connection_class is SSLConnection:
+        pool.connection_class = VerifiedSSLConnection
+    return Redis.from_pool(pool)
+
+
+def _only(certificate: str | None) -> dict[str, str]:
+    return {} if certificate is None else {"certificate": certificate}
+
+
+def to_json(job: dict[str, Any]) -> bytes:
+    """How a job is written for arq: JSON, because whoever may write a pickle to Redis may run code here."""
+    return json.dumps(job).encode()

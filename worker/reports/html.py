@@ -1,0 +1,134 @@
+"""A scan's report as one page that needs nothing else: no network, no font, no script but its own.
+
+It holds customers' values, which are personal data: the file is for its owner's eyes, and nothing of it is logged.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from markupsafe import Markup
+
+from jobs.scan.report import ScanFinding, ScanReport, ScanRun
+from worker.formatting import utc
+from worker.reports.files import private_file
+from worker.status.summary import Headline
+from worker.web.charts import Series, bar, columns, swatch
+from worker.web.rendering import asset, json_for_script, source_of, templates, visible
+
+ROWS_AT_MOST = 100_000
+"""Findings that a page holds: some 25 MB, which a browser opens in a second or two. More are counted, not listed."""
+ROWS_WITHOUT_SCRIPT = 500
+"""Findings that are in the document before the script runs, or where it does not: a page of the table."""
+RUNS_AT_MOST = 30
+BUFFERED_PIECES = 1000
+STYLE, SCRIPT = "page.css", "findings.js"
+
+
+def write_page(report: ScanReport, path: Path) -> None:
+    """Write the report to `path` as HTML, whole or not at all, readable by its owner only.
+
+    Raises: OSError.
+    """
+    with private_file(path) as file:
+        pieces = templates().get_template("scan.html").stream(**_values(report))
+        pieces.enable_buffering(BUFFERED_PIECES)
+        file.writelines(pieces)
+
+
+def policy() -> str:
+    """The content security policy of the page: its one style sheet, its one script, and nothing from anywhere."""
+    return (
+        f"default-src 'none'; style-src {source_of(asset(STYLE))}; script-src {source_of(asset(SCRIPT))}; "
+        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def headline_of(run: ScanRun, for_people: int) -> Headline:
+    """What the run comes to; `for_people` of its findings are not mended by a sync."""
+    if run.state in {"refused", "failed"}:
+        text = "This scan asked for no sync." if run.state == "refused" else f"This scan failed: {run.error}."
+        return Headline("bad", text, run.text)
+    if run.state == "running":
+        return Headline("warn", "This scan is not over yet.")
+    seen = f"{run.autumn_customers:,} customers in Autumn and {run.stripe_customers:,} in Stripe"
+    if not run.findings and not run.not_checked:
+        return Headline("good", "Both sides agree.", f"Nothing was found among {seen}.")
+    parts = [f"{_so_many(run.repairable, 'customer')} can be repaired by a sync. Asked for: {run.asked:,}."]
+    if run.left_out:
+        parts.append(
+            f"{_so_many(run.left_out, 'customer')} had changes waiting or were just synced, and were left out."
+        )
+    if run.not_checked:
+        parts.append(f"{_so_many(run.not_checked, 'customer')} could not be checked: Stripe's list lacks their link.")
+    if for_people:
+        parts.append(f"{_so_many(for_people, 'finding')} can only be mended by a person.")
+    return Headline("warn", f"{_so_many(run.findings, 'finding')} among {seen}.", " ".join(parts))
+
+
+def _so_many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _values(report: ScanReport) -> dict[str, object]:
+    run = report.this_run
+    for_people = sum(not finding.is_repairable for finding in report.findings)
+    runs = _comparable(report)
+    most = max(run.totals.values(), default=0)
+    return {
+        "policy": policy(),
+        "style": STYLE,
+        "script": SCRIPT,
+        "run": run,
+        "headline": headline_of(run, for_people),
+        "for_people": for_people,
+        "kinds": [(kind, number, bar(number, most)) for kind, number in Counter(run.totals).most_common() if number],
+        "runs": runs,
+        "chart": _chart(runs),
+        "swatches": [swatch(0), swatch(1)],
+        "rows": map(cells, islice(report.findings, ROWS_WITHOUT_SCRIPT)),
+        "data": _data(report),
+        "rows_at_most": ROWS_AT_MOST,
+        "rows_without_script": ROWS_WITHOUT_SCRIPT,
+    }
+
+
+def _comparable(report: ScanReport) -> list[ScanRun]:
+    """The runs over the same customers that came to their end, this one the last."""
+    runs = [report.this_run, *report.before]
+    alike = [run for run in runs if run.scope == report.this_run.scope and run.state in {"done", "refused"}]
+    return alike[RUNS_AT_MOST - 1 :: -1]
+
+
+def _chart(runs: Sequence[ScanRun]) -> Markup:
+    labels = [utc(run.started_ms).strftime("%m-%d %H:%M") for run in runs]
+    found = Series("findings", [run.findings for run in runs])
+    repairable = Series("customers to repair", [run.repairable for run in runs])
+    return columns(labels, [found, repairable])
+
+
+def cells(finding: ScanFinding) -> list[str | None]:
+    """The texts of a row, in the order of the template's row; None where that side has no value to compare."""
+    nothing = None if finding.field else ""
+    return [
+        finding.kind,
+        visible(finding.field),
+        visible(finding.customer),
+        visible(" ".join(finding.stripe_ids)),
+        nothing if finding.autumn is None else visible(finding.autumn),
+        nothing if finding.stripe is None else visible(finding.stripe),
+        visible(finding.reason),
+        visible(finding.would),
+        "a sync" if finding.is_repairable else "a person",
+    ]
+
+
+def _data(report: ScanReport) -> Iterator[Markup]:
+    """The rows as pieces of a JSON array."""
+    yield Markup("[")
+    for number, finding in enumerate(islice(report.findings, ROWS_AT_MOST)):
+        if number:
+            yield Markup(",\n")
+        yield json_for_script(cells(finding))
+    yield Markup("]")

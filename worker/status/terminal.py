@@ -1,0 +1,179 @@
+"""Everything at a glance on a terminal: what the operator's page shows, in lines that read well at 80 columns.
+
+Pure: a picture goes in, what a console prints comes out. No line may hold a name, an address or what a service said,
+so a dead letter is shown without its message.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+from typing import Final
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from jobs.queue.dead_letters import DeadLetter
+from jobs.scan.report import ScanRun
+from worker.formatting import printable, time_text, utc
+from worker.status.snapshot import WAITING_AT_MOST, Picture
+from worker.status.summary import Headline, age_text, headline_of, reasons_of, stations_of, waiting_rows
+from worker.status.trends import HOURS, Trends, Values, trends_of
+
+COLOURS: Final = {"good": "bold green", "warn": "bold yellow", "bad": "bold red"}
+MARK_MINUTES: Final = 10
+"""Of one mark: the last hours fit beside their names and numbers."""
+MARKS: Final = "▁▂▃▄▅▆▇█"
+PLAIN_MARKS: Final = "_1234567"
+"""Where the terminal's encoding has no others."""
+LETTERS_SHOWN: Final = 5
+RUNS_SHOWN: Final = 5
+HUNDRED_PERCENT: Final = 100.0
+
+
+def picture_lines(picture: Picture, *, is_old: bool = False, is_plain: bool = False) -> Iterator[RenderableType]:
+    """The picture, what matters most first.
+
+    `is_old`: Redis does not tell any more how things stand. `is_plain` keeps to ASCII where a drawing would not.
+    """
+    yield from _headline(headline_of(None if is_old else picture.state))
+    if is_old:
+        yield Text("It is asked again and again. Below is what it told last.")
+    yield ""
+    yield from _flow(picture)
+    yield ""
+    trends = trends_of(picture.minutes, picture.rates, MARK_MINUTES)
+    yield from _hours(trends, PLAIN_MARKS if is_plain else MARKS)
+    yield ""
+    yield from _waiting(picture)
+    yield ""
+    yield from _letters(picture)
+    yield ""
+    yield from _scans(picture.runs)
+    yield ""
+    totals = ", ".join(f"{name} {value:,}" for name, value in sorted(picture.overview.totals.items()))
+    if totals:
+        yield Text(f"counted since the beginning: {totals}", style="dim")
+    mode = "" if picture.mode is None else f", {picture.mode} mode"
+    yield Text(f"as of {time_text(picture.overview.now_ms)}{mode}", style="dim")
+
+
+def _headline(headline: Headline) -> Iterator[RenderableType]:
+    yield Text(printable(headline.text), style=COLOURS[headline.kind])
+    if headline.more:
+        yield Text(printable(headline.more))
+
+
+def _flow(picture: Picture) -> Iterator[RenderableType]:
+    table = _table("left", "right", "left")
+    for station in stations_of(picture.overview):
+        table.add_row(station.name.lower(), f"{station.number:,}", station.note)
+    yield from (_title("the way of the events"), _below(table))
+
+
+def _hours(trends: Trends, marks: str) -> Iterator[RenderableType]:
+    if not trends.begins_ms:
+        yield _title(f"the last {HOURS} hours")
+        yield _below(Text("Nothing was noted yet: a worker does that once a minute."))
+        return
+    first, last = (_clock(trends.begins_ms[end]) for end in (0, -1))
+    table = _table("left", "left", "right", "right", headings=("", f"{first} to {last} UTC", "most", "last"))
+    for name, values, top in (
+        ("applied", trends.applied, None),
+        ("given up", trends.given_up, None),
+        ("oldest, seconds", trends.oldest_seconds, None),
+        ("Autumn, % of limit", trends.autumn_percent, HUNDRED_PERCENT),
+        ("Stripe, % of limit", trends.stripe_percent, HUNDRED_PERCENT),
+    ):
+        known = [value for value in values if value is not None]
+        if known:
+            table.add_row(name, sparkline(values, marks, top), f"{max(known):,.0f}", f"{known[-1]:,.0f}")
+        else:
+            table.add_row(name, "not known without STRIPE_API_KEY", "-", "-")
+    yield from (_title(f"the last {HOURS} hours, {MARK_MINUTES} minutes a mark"), _below(table))
+
+
+def sparkline(values: Values, marks: str, top: float | None = None) -> str:
+    """A mark for each value: the first for 0, the last for `top` or the greatest; a blank where nothing is known."""
+    most = top or max((value or 0.0 for value in values), default=0.0)
+    return "".join(" " if value is None else marks[_level(value, most, len(marks) - 1)] for value in values)
+
+
+def _level(value: float, most: float, levels: int) -> int:
+    return min(levels, ceil(levels * value / most)) if most else 0
+
+
+def _waiting(picture: Picture) -> Iterator[RenderableType]:
+    """Customers that wait for the same reason stand together: in an outage that is all of them."""
+    together: dict[str, list[str]] = {}
+    for customer, sent_ms, why in waiting_rows(picture.waiting):
+        age = age_text(picture.overview.age_seconds(sent_ms) or 0.0)
+        together.setdefault(why, []).append(f"{customer} ({age})")
+    is_part = len(picture.waiting) == WAITING_AT_MOST
+    yield _title("what waits, and why" + (f": the {WAITING_AT_MOST} that have waited longest" if is_part else ""))
+    if not together:
+        yield _below(Text("Nothing waits."))
+    for why, customers in together.items():
+        yield _below(Text(printable(", ".join(customers))))
+        yield _below(Text(printable(why)), by=4)
+
+
+def _letters(picture: Picture) -> Iterator[RenderableType]:
+    letters, number = picture.letters, picture.overview.dead
+    reasons = ", ".join(f"{printable(reason)} {count:,}" for reason, count in reasons_of(letters))
+    newest = f"of the newest {len(letters):,}: " if len(letters) < number else ""
+    yield _title(f"dead letters: {number:,}" + (f" ({newest}{reasons})" if letters else ""))
+    if not letters:
+        return
+    table = _table(
+        "left", "left", "left", "left", "right", headings=("id", "given up (UTC)", "customer", "reason", "tries")
+    )
+    for letter in letters[:LETTERS_SHOWN]:
+        table.add_row(*_letter_cells(letter))
+    yield _below(table)
+    yield _below(Text("all: customer-sync dead list; what one says: customer-sync dead show ID", style="dim"))
+
+
+def _letter_cells(letter: DeadLetter) -> list[Text]:
+    texts = [letter.id, _minute(letter.buried_at_ms), letter.customer or "-", letter.reason, str(letter.attempts)]
+    return [Text(printable(text)) for text in texts]
+
+
+def _scans(runs: Sequence[ScanRun]) -> Iterator[RenderableType]:
+    yield _title("the last scans")
+    if not runs:
+        yield _below(Text("There was none yet."))
+        return
+    headings = ("began (UTC)", "state", "customers", "findings", "new", "fixed", "asked for")
+    table = _table("left", "left", *["right"] * 5, headings=headings)
+    for run in runs[:RUNS_SHOWN]:
+        state = run.state + (f" ({run.error})" if run.error else "") + (f", only {run.scope}" if run.scope else "")
+        changed = ("-", "-") if run.changed is None else (f"{run.changed.new:,}", f"{run.changed.fixed:,}")
+        counted = (f"{run.autumn_customers:,}", f"{run.findings:,}", *changed, f"{run.asked:,}")
+        table.add_row(_minute(run.started_ms), Text(printable(state)), *counted)
+    yield _below(table)
+    yield _below(Text("all: customer-sync scan history", style="dim"))
+
+
+def _title(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def _below(what: RenderableType, *, by: int = 2) -> Padding:
+    return Padding(what, (0, 0, 0, by), expand=False)
+
+
+def _table(*sides: str, headings: Sequence[str] = ()) -> Table:
+    table = Table(box=None, show_header=bool(headings), pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for place, side in enumerate(sides):
+        justify = "right" if side == "right" else "left"
+        table.add_column(headings[place] if headings else "", justify=justify, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _clock(milliseconds: int) -> str:
+    return utc(milliseconds).strftime("%H:%M")
+
+
+def _minute(milliseconds: int) -> str:
+    return time_text(milliseconds)[:16].replace("T", " ")

@@ -1,0 +1,212 @@
+"""The operator's page: everything at a glance, a customer's story, dead letters to send again or drop.
+
+Whoever gets in is asked by worker.web.access. An id may be an address where an app made it one, so ids come in forms
+and never in an address, which proxies log. Actions are logged by their names with ids only, and are asked for twice.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+
+from config.settings import Settings
+from jobs.errors import SyncError
+from jobs.events import EventError, new_update
+from jobs.queue.dead_letters import DeadLetters
+from jobs.queue.status import Standing, read_standing
+from jobs.sync.deps import Resources
+from jobs.sync.preview import Preview, preview
+from worker.status import summary as picture_words
+from worker.status.customer_text import verdict_of
+from worker.status.live_text import tell_failure
+from worker.status.shared_state import Look
+from worker.status.snapshot import WAITING_AT_MOST, Pictures
+from worker.status.trends import HOURS, trends_of
+from worker.web import views as page_views
+from worker.web.access import Doorkeeper, answer
+from worker.web.credentials import Credentials, Tries
+from worker.web.sessions import Session
+from worker.web.views import charts_of
+
+log = structlog.get_logger(__name__)
+
+LETTERS_SHOWN: Final = 50
+LOOK_SECONDS: Final = 15.0
+STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon.svg": "image/svg+xml"}
+"""Files that anybody may have: they say nothing of anybody."""
+
+
+@dataclass(frozen=True)
+class Backstage:
+    """What the pages read and act with. `preview` looks at both services."""
+
+    pictures: Pictures
+    letters: DeadLetters
+    standing: Callable[[str], Awaitable[Standing]]
+    preview: Callable[[str], Awaitable[Preview]]
+
+
+def add_pages(app: web.Application, door: Doorkeeper, backstage: Backstage) -> None:
+    """Add the routes of the page to what is served."""
+    pages = Pages(backstage)
+    guard = door.guard
+    app.add_routes(
+        [
+            web.get("/", guard(pages.overview)),
+            web.post("/customer", guard(pages.customer)),
+            web.post("/dead-letters", guard(pages.ask, acts=True)),
+            web.post("/dead-letters/replay", guard(pages.replay, acts=True)),
+            web.post("/dead-letters/drop", guard(pages.drop, acts=True)),
+            web.post("/sign-in", door.sign_in),
+            web.post("/sign-out", guard(door.sign_out)),
+            web.get("/static/{name}", _static),
+        ]
+    )
+
+
+async def _static(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name not in STATIC:
+        raise web.HTTPNotFound
+    text = (files(__package__) / "static" / name).read_text(encoding="utf-8")
+    return web.Response(text=text, content_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
+
+
+class Pages:
+    """The handlers of who was let in."""
+
+    def __init__(self, backstage: Backstage) -> None:
+        """Opens nothing."""
+        self._back = backstage
+
+    async def overview(self, _: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
+        """GET /."""
+        picture = await self._back.pictures.read()
+        overview, letters = picture.overview, picture.letters
+        return answer(
+            "overview.html",
+            values,
+            mode=picture.mode,
+            now_ms=overview.now_ms,
+            headline=picture_words.headline_of(picture.state),
+            stations=picture_words.stations_of(overview),
+            charts=charts_of(trends_of(picture.minutes, picture.rates)),
+            hours=HOURS,
+            waiting=page_views.waiting_of(picture.waiting),
+            waiting_shown=WAITING_AT_MOST,
+            letters=letters[:LETTERS_SHOWN],
+            letters_number=overview.dead,
+            reasons=picture_words.reasons_of(letters),
+            reasons_of=len(letters),
+            runs=picture.runs,
+            can_act=session.is_operator,
+        )
+
+    async def customer(self, request: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /customer: one customer's story, and with `live` what both sides say now."""
+        form = await request.post()
+        try:
+            customer = new_update(
+                customer_id=str(form.get("customer", "")).strip(), type="customer.reconcile"
+            ).customer_id
+        except EventError:
+            # Not logged: it may be a name or an address that somebody typed.
+            text = "What was typed is none of a customer: ids hold letters, digits, _, : and -, and no more than that."
+            return answer("message.html", values, status=400, title="That is no id", text=text)
+        standing = await self._back.standing(customer)
+        letters = await self._back.letters.newest_of(customer, at_most=LETTERS_SHOWN)
+        live: Mapping[str, Any] = {"is_live": "live" in form}
+        if "live" in form:
+            log.info("customer_looked_at", customer=customer)
+            live = {**live, **await self._look(customer)}
+        return answer(
+            "customer.html",
+            values,
+            customer=customer,
+            headline=page_views.customer_headline(verdict_of(standing, letters)),
+            story=page_views.story_of(standing, letters),
+            letters=letters.letters,
+            can_act=session.is_operator,
+            live=live,
+        )
+
+    async def _look(self, customer: str) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                seen = await self._back.preview(customer)
+        except SyncError as error:
+            return {"failure": tell_failure(error, customer)}
+        except TimeoutError:
+            return {"failure": f"The services did not answer within {LOOK_SECONDS:.0f} s."}
+        return {
+            "headline": page_views.live_headline(seen),
+            "rows": page_views.comparison_of(seen),
+            "steps": page_views.steps_of(seen),
+        }
+
+    async def ask(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /dead-letters: show what was chosen, and ask whether it is meant."""
+        form = await request.post()
+        found = [letter for letter in [await self._back.letters.find(each) for each in _ids(form)] if letter]
+        if not found:
+            text = "Choose one or more: those that were chosen are not there any more, or none was."
+            return answer("message.html", values, status=400, title="No dead letter", text=text)
+        return answer("ask.html", values, letters=found, action="drop" if form.get("action") == "drop" else "replay")
+
+    async def replay(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /dead-letters/replay: send them again."""
+        ids = _ids(await request.post())
+        replayed = await self._back.letters.replay(ids)
+        log.info("dead_letters_replayed", letters=[each.id for each in replayed], outdated=_outdated(replayed))
+        return answer("done.html", values, replayed=replayed, dropped=[], missing=len(ids) - len(replayed))
+
+    async def drop(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+        """POST /dead-letters/drop: delete them for good."""
+        ids = _ids(await request.post())
+        dropped = await self._back.letters.drop(ids)
+        log.info("dead_letters_dropped", letters=dropped)
+        return answer("done.html", values, replayed=[], dropped=dropped, missing=len(ids) - len(dropped))
+
+
+def _ids(form: Mapping[str, Any]) -> list[str]:
+    """The letters that were chosen, each once."""
+    given = form.getall("letter", []) if hasattr(form, "getall") else []
+    return list(dict.fromkeys(str(each) for each in given))[:LETTERS_SHOWN]
+
+
+def _outdated(replayed: Sequence[Any]) -> int:
+    return sum(each.outdated for each in replayed)
+
+
+SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password, and to act on the page"  # noqa: S105 - not one
+
+
+def pages_of(settings: Settings, redis: Redis, resources: Resources, look: Look) -> Callable[[web.Application], None]:
+    """Return what adds the operator's page, over these doors, to what is served.
+
+    Without a password the address that opens the page is logged. Its token is valid for this process alone, because a
+    log is kept for longer than a process runs. The session that it begins is valid on all workers.
+    """
+    prefix = settings.key_prefix
+    password = None if settings.operator_password is None else settings.operator_password.get_secret_value()
+    token = secrets.token_urlsafe(32)
+    if password is None:
+        # At LOG_LEVEL=ERROR, too: without this line nobody could open the page.
+        logging.getLogger(__name__).setLevel(logging.WARNING)
+        log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
+    door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
+    backstage = Backstage(
+        pictures=Pictures(redis, settings, look),
+        letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),
+        standing=partial(read_standing, redis, prefix),
+        preview=partial(preview, resources),
+    )
+    return partial(add_pages, door=door, backstage=backstage)

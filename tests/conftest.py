@@ -27,7 +27,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
-from tests.e2e.processes import free_port
+from tests.support.processes import free_port
 
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"

@@ -21,7 +21,7 @@ from sandbox.stripe.server import StripeSimulator
 from tests.browser.chromium import open_page, running_chromium
 from tests.browser.reports import finding, report_of
 from tests.conftest import World, doors
-from tests.operator import busy_day, operator_page, sign_in
+from tests.support.operator import busy_day, operator_page, sign_in
 from tests.tools import NoToolError
 from worker.reports.html import write_page
 

@@ -12,8 +12,8 @@ from sandbox.redis import embedded_redis
 from tests.browser.chromium import accessible, open_page, sticking_out
 from tests.browser.contrast import faint_texts
 from tests.conftest import World, opened_world, read_dead
-from tests.integration.steps import change, seed
-from tests.operator import bury, busy_day, operator_page, sign_in
+from tests.support.operator import bury, busy_day, operator_page, sign_in
+from tests.support.steps import change, seed
 
 FOCUSED = (
     "(() => { const e = document.activeElement, s = getComputedStyle(e);"

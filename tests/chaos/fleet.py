@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.forked import Forked
+from tests.support.forked import Forked
 
 ROOT: Final = Path(__file__).parents[2]
 STOP_SECONDS: Final = 300.0

@@ -22,7 +22,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
-from tests.e2e.processes import wait_until
+from tests.support.processes import wait_until
 
 Call = Callable[..., Awaitable[Any]]
 

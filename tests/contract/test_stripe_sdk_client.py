@@ -19,7 +19,7 @@ from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe.requests import ENDPOINTS
 from sandbox.stripe.server import StripeSimulator
-from tests.e2e.processes import wait_until
+from tests.support.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
 READ_SECONDS: Final = 2.0

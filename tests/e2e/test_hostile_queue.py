@@ -14,7 +14,7 @@ from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import PREFIX
-from tests.e2e.processes import wait_until, worker
+from tests.support.processes import wait_until, worker
 
 
 class Bomb:

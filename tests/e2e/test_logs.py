@@ -15,9 +15,9 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX
-from tests.e2e.processes import Running, wait_until, worker
 from tests.e2e.test_worker import app_queue
-from tests.integration.steps import make_due
+from tests.support.processes import Running, wait_until, worker
+from tests.support.steps import make_due
 
 PASSWORD = "redis-password-zqxj"
 AUTUMN_KEY, STRIPE_KEY = "am_sk_test_autumnkeyzqxj", "rk_test_stripekeyzqxj"

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
-from tests.e2e.processes import ROOT, environment_with, free_port
+from tests.support.processes import ROOT, environment_with, free_port
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from jobs.events import new_update, read_entry
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX
-from tests.e2e.commands import customer_sync
-from tests.e2e.processes import ROOT, environment_with, free_port, worker
+from tests.support.commands import customer_sync
+from tests.support.processes import ROOT, environment_with, free_port, worker
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVENT = new_update(customer_id="user_42", changes={"email": "ann@example.com", "send_email_receipts": True})
@@ -106,7 +106,7 @@ async def test_the_operating_commands_run(box: Sandbox) -> None:
         _, sent = await run(["customer-sync", "send", "user_42", '{"name": "Ann"}', "--wait", "20"], box)
         event = sent.split()[1]
         for words in lines:
-            if "--watch" in words:  # It needs a terminal: tests/e2e/test_cli_watch.py.
+            if "--watch" in words:  # It needs a terminal: tests/e2e/cli/test_watch.py.
                 continue
             code, output = await run([event if word == "ID" else word for word in words], box)
             assert (code, bool(output)) == (0, True), output

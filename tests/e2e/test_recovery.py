@@ -16,8 +16,8 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX, read_dead
-from tests.e2e.processes import Running, command_of, ended, hanging_up, wait_until, worker
-from tests.integration.steps import make_due
+from tests.support.processes import Running, command_of, ended, hanging_up, wait_until, worker
+from tests.support.steps import make_due
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX
-from tests.e2e.processes import ROOT, wait_until, worker
 from tests.e2e.test_redis_tls import command
 from tests.e2e.test_worker import app_queue
-from tests.e2e.watching import Watched, watched
-from tests.integration.browser import Browser
-from tests.operator import PASSWORD
+from tests.support.browser import Browser
+from tests.support.operator import PASSWORD
+from tests.support.processes import ROOT, wait_until, worker
+from tests.support.watching import Watched, watched
 
 WORD = "a-password"
 FILES = {name: (ROOT / "deploy" / name).read_text().splitlines() for name in ("redis.acl", "redis-6.2.acl")}

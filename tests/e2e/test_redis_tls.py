@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.everything import Sandbox, sandbox
-from tests.e2e.processes import command_of, ended, worker
-from tests.tls import Certificate, self_signed, signed_by, tls_before
+from tests.support.processes import command_of, ended, worker
+from tests.support.tls import Certificate, self_signed, signed_by, tls_before
 
 
 @pytest.fixture

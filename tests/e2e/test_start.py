@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import cluster_node
-from tests.e2e.processes import command_of, ended, worker
+from tests.support.processes import command_of, ended, worker
 
 CLI = ["customer-sync"]
 ALL_THAT_READ_KEYS = [

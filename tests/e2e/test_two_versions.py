@@ -12,7 +12,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import wait_until, worker
+from tests.support.processes import wait_until, worker
 
 CUSTOMERS = [f"user_{number}" for number in range(40)]
 FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {

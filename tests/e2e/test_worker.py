@@ -20,7 +20,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, read_dead
-from tests.e2e.processes import command_of, ended, wait_until, worker
+from tests.support.processes import command_of, ended, wait_until, worker
 
 FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
     "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"

@@ -20,7 +20,7 @@ from jobs.plan.profile import UpdateStripe
 from jobs.stripe.client import StripeGateway, open_stripe
 from sandbox.serve import serving
 from tests.examples import examples
-from tests.integration.test_autumn_client import CUSTOMER, FIRST_PAGE
+from tests.integration.autumn.test_client import CUSTOMER, FIRST_PAGE
 
 STRIPE_CUSTOMER = {
     "id": "cus_1",

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from jobs.errors import Limit, Limited, TimedOut, TryAgain
 from jobs.rate_limit import Limits, Rates
 from tests.conftest import PREFIX
-from tests.e2e.processes import wait_until
+from tests.support.processes import wait_until
 
 
 def limits(

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from config.settings import Settings, load_settings
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import cluster_node
-from tests.e2e.processes import its_disk_fails, its_disk_works
-from tests.tls import self_signed, tls_before
+from tests.support.processes import its_disk_fails, its_disk_works
+from tests.support.tls import self_signed, tls_before
 from worker.loops.watchdog import RedisUnfitError
 from worker.redis_access import BEFORE, ONLY_LOGGED, QUEUED
 from worker.startup import RedisAwayError, wait_for_redis

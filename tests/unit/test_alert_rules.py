@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.promtool import ALERTS, RULES, check_rules, firing_at, needs_promtool, waits_minutes
+from tests.support.promtool import ALERTS, RULES, check_rules, firing_at, needs_promtool, waits_minutes
 
 pytestmark = needs_promtool
 

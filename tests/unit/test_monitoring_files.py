@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.dashboard import DASHBOARD, PANELS, QUERIES
-from tests.promtool import RULES, check_rules, metrics_of, needs_promtool
+from tests.support.promtool import RULES, check_rules, metrics_of, needs_promtool
 from worker.status import health
 
 ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.watching import Watched, watched
+from tests.support.busy import assert_untroubled, attacked_box
+from tests.support.watching import Watched, watched
 
 
 @pytest.fixture

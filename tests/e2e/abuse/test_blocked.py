@@ -13,8 +13,8 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import command_of, ended, wait_until, worker
-from tests.e2e.watching import Watched, watched
+from tests.support.processes import command_of, ended, wait_until, worker
+from tests.support.watching import Watched, watched
 
 CLI = ["customer-sync"]
 LONGEST_SECONDS = 60.0

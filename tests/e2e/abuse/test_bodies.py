@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.e2e.abuse.busy import busy_worker
-from tests.e2e.abuse.raw import exchange, gzip_bomb, port_of, post, status_of
-from tests.e2e.watching import Watched
+from tests.support.busy import busy_worker
+from tests.support.raw import exchange, gzip_bomb, port_of, post, status_of
+from tests.support.watching import Watched
 from worker.web.server import FORM_BYTES
 
 AT_A_TIME = 50

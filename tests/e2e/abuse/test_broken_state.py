@@ -12,9 +12,9 @@ from jobs.queue.dead_letters import NewestLetters
 from jobs.queue.record import read_totals
 from jobs.queue.status import read_standing
 from tests.conftest import PREFIX, World
-from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.processes import worker
-from tests.integration.steps import change, seed
+from tests.support.busy import assert_untroubled, attacked_box
+from tests.support.processes import worker
+from tests.support.steps import change, seed
 from worker.status.customer_text import tell
 from worker.status.json import standing_json
 

@@ -17,12 +17,12 @@ from jobs.queue.status import read_overview
 from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World, read_dead
-from tests.e2e.processes import ended
 from tests.e2e.test_redis_acl import RULES, WORD, rules_of
-from tests.e2e.watching import watched
-from tests.integration.browser import Browser
-from tests.integration.steps import change, seed
-from tests.operator import PASSWORD
+from tests.support.browser import Browser
+from tests.support.operator import PASSWORD
+from tests.support.processes import ended
+from tests.support.steps import change, seed
+from tests.support.watching import watched
 
 LAST = f"{2**64 - 1}-{2**64 - 1}"
 FIELDS = {"customer_id": "ann", "changes": '{"name": "Ahead"}'}

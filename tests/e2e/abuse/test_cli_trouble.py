@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX
-from tests.e2e.processes import command_of, ended, environment_with
-from tests.e2e.test_cli import Terminal
+from tests.e2e.cli.test_app import Terminal
+from tests.support.processes import command_of, ended, environment_with
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = ["status", "status nobody", "status --json", "doctor", "--help"]

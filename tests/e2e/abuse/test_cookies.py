@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 
 from sandbox.everything import Sandbox
 from tests.conftest import PREFIX
-from tests.e2e.abuse.busy import attacked_box
-from tests.e2e.watching import watched
-from tests.integration.browser import Browser
-from tests.operator import PASSWORD
+from tests.support.browser import Browser
+from tests.support.busy import attacked_box
+from tests.support.operator import PASSWORD
+from tests.support.watching import watched
 from worker.web.access import COOKIE
 from worker.web.credentials import Credentials, derived
 from worker.web.sessions import OPERATOR, SESSION_SECONDS, Session, Sessions

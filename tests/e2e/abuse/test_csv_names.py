@@ -8,8 +8,8 @@ import pytest
 
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import World
-from tests.e2e.test_cli_scan import DRIFT, Scans
-from tests.integration.planting import Field
+from tests.e2e.cli.test_scan import DRIFT, Scans
+from tests.support.planting import Field
 
 CALL: Final = "HYPERLINK(1)"
 SAFE: Final = {

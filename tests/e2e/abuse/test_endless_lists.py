@@ -11,9 +11,9 @@ from aiohttp import web
 from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
 from tests.conftest import World
-from tests.e2e.test_cli_scan import CLEAN, FAILED, Scans
-from tests.integration.planting import Field
-from tests.integration.test_autumn_client import FIRST_PAGE
+from tests.e2e.cli.test_scan import CLEAN, FAILED, Scans
+from tests.integration.autumn.test_client import FIRST_PAGE
+from tests.support.planting import Field
 
 Json = dict[str, Any]
 SPOOL_BYTES = 1024 * 1024

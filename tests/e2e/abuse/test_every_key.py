@@ -19,8 +19,8 @@ from jobs.queue.status import read_longest_waiting, read_overview, read_standing
 from jobs.scan.report import ScanRun
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
-from tests.integration.scans import scan, scan_doors
-from tests.integration.steps import change, seed
+from tests.support.scans import scan, scan_doors
+from tests.support.steps import change, seed
 from worker.checks.key_types import wrong_keys
 from worker.redis_client import open_redis, queue_name
 from worker.status.customer_text import tell

@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
-from tests.e2e.abuse.busy import busy_worker
-from tests.e2e.abuse.fuzz import Parts, odd_request
-from tests.e2e.abuse.raw import exchange, port_of
+from tests.support.busy import busy_worker
+from tests.support.fuzz import Parts, odd_request
+from tests.support.raw import exchange, port_of
 
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "6"))
 """In 6 s there are some hundred requests, dozens of each kind; .ci/run takes its time for more."""

@@ -10,9 +10,9 @@ from jobs.queue.mailbox import Mailbox
 from jobs.queue.status import read_overview
 from sandbox.everything import Sandbox, sandbox
 from tests.conftest import INBOX, PREFIX, World, read_dead
-from tests.e2e.processes import ended, wait_until
-from tests.e2e.watching import watched
-from tests.integration.steps import change, seed
+from tests.support.processes import ended, wait_until
+from tests.support.steps import change, seed
+from tests.support.watching import watched
 
 DEAD, ASIDE = f"{PREFIX}:dead", f"{PREFIX}:dead-aside"
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}"

@@ -13,9 +13,9 @@ from jobs.events import new_update
 from sandbox.everything import Sandbox
 from sandbox.faults import Fault
 from tests.conftest import read_dead
-from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.processes import wait_until, worker
-from tests.integration.steps import make_due
+from tests.support.busy import assert_untroubled, attacked_box
+from tests.support.processes import wait_until, worker
+from tests.support.steps import make_due
 
 CHANGES: Final = {"name": "Ann", "email": "ann@example.com", "send_email_receipts": True}
 SHOWS_ITSELF: Final = "POST /v1/payment_intents/"

@@ -5,10 +5,10 @@ import json
 
 from aiohttp import ClientSession, CookieJar
 
-from tests.e2e.abuse.busy import attacked_box
-from tests.e2e.abuse.raw import exchange, port_of, status_of
-from tests.e2e.processes import free_port, worker
-from tests.e2e.watching import Watched, watched
+from tests.support.busy import attacked_box
+from tests.support.processes import free_port, worker
+from tests.support.raw import exchange, port_of, status_of
+from tests.support.watching import Watched, watched
 
 CLOSE = "\r\nConnection: close\r\n\r\n"
 REQUESTS = {

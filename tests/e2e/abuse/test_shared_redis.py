@@ -11,8 +11,8 @@ from jobs.events import new_update
 from jobs.queue.record import read_totals
 from sandbox.everything import Sandbox
 from tests.conftest import INBOX, PREFIX, read_dead
-from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.processes import worker
+from tests.support.busy import assert_untroubled, attacked_box
+from tests.support.processes import worker
 
 CUSTOMER = "user_0"
 ROUNDS = 10

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from tests.conftest import PREFIX
-from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.processes import command_of, wait_until, worker
+from tests.support.busy import assert_untroubled, attacked_box
+from tests.support.processes import command_of, wait_until, worker
 
 STOP_SECONDS = 25
 SIGNALS = [signal.SIGHUP, signal.SIGQUIT]

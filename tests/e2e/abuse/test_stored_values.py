@@ -7,10 +7,10 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import PREFIX
-from tests.e2e.abuse.busy import assert_untroubled, attacked_box
-from tests.e2e.processes import wait_until
-from tests.e2e.test_cli import Terminal
-from tests.e2e.watching import watched
+from tests.e2e.cli.test_app import Terminal
+from tests.support.busy import assert_untroubled, attacked_box
+from tests.support.processes import wait_until
+from tests.support.watching import watched
 from worker.status.history import MINUTE_MS
 
 HUGE = "9" * 5000

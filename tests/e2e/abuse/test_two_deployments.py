@@ -19,7 +19,7 @@ from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.processes import command_of, ended, free_port, wait_until, worker
+from tests.support.processes import command_of, ended, free_port, wait_until, worker
 from worker.loops.dispatch import Supervisor
 from worker.main import scan_worker_settings
 from worker.ownership import LOOK_SECONDS

@@ -8,9 +8,9 @@ from jobs.events import new_update
 from jobs.queue.record import event_buckets, read_totals
 from jobs.queue.status import read_overview, read_standing
 from tests.conftest import INBOX, PREFIX, World, read_dead
-from tests.e2e.abuse.busy import attacked_box
-from tests.e2e.watching import watched
-from tests.integration.steps import change, seed
+from tests.support.busy import attacked_box
+from tests.support.steps import change, seed
+from tests.support.watching import watched
 
 
 async def with_wrong(redis: Redis, key: str) -> str:

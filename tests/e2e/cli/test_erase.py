@@ -1,0 +1,61 @@
+"""`customer-sync forget` as a person types it, with a worker running."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from sandbox.autumn.server import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.stripe.server import StripeSimulator
+from tests.e2e.test_redis_tls import command
+from tests.integration.queue.test_erase import ANN, about_ann
+from tests.support.processes import wait_until, worker
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        everything.autumn.seed(ANN)
+        yield everything
+
+
+async def test_with_a_worker_running_all_is_forgotten_and_what_remains_elsewhere_is_said(
+    box: Sandbox,
+) -> None:
+    async with worker(box.environment), Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        for number in range(3):
+            await command(box, "send", ANN, f'{{"name": "Ann {number}"}}', "--wait", "20")
+        code, output = await command(box, "forget", ANN, "--yes")
+        assert code == 0
+        assert output.startswith(
+            f"{ANN}: removed its record, what was said of it lately, 0 dead letters, 3 outcomes, 3 "
+        )
+        for elsewhere in ("Autumn: the customer itself", "what apps sent by arq", "digests of"):
+            assert elsewhere in output
+        await wait_until(lambda: _nothing(redis))
+        # Its second look is gone with it, and a later change is applied as any other.
+        await command(box, "send", ANN, '{"name": "Ann later"}', "--wait", "20")
+        assert box.autumn.customers[ANN]["name"] == "Ann later"
+
+
+async def _nothing(redis: Redis) -> bool:
+    return await about_ann(redis) == []
+
+
+async def test_it_asks_first_and_does_nothing_while_changes_wait(box: Sandbox) -> None:
+    await command(box, "send", ANN, '{"name": "Ann"}')
+    code, output = await command(box, "forget", ANN)
+    assert code == 64
+    assert "Nobody can be asked here: say --yes" in output
+    code, output = await command(box, "forget", ANN, "--yes")
+    assert code == 75
+    assert "nothing was removed" in output
+
+
+async def test_of_nobody_it_does_not_say_that_something_was_removed(box: Sandbox) -> None:
+    code, output = await command(box, "forget", "a_typing_error", "--yes")
+    assert code == 0
+    assert output.startswith("a_typing_error: nothing was kept here about it; is this its id in Autumn?\n")

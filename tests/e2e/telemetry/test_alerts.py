@@ -1,0 +1,187 @@
+"""Each alert of docs/alerts.yml fires in promtool over what a real worker shows in the state that it is about.
+
+How long each alert waits and which values it allows is in `tests/unit/test_alert_rules.py`.
+"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.enqueue import send
+from jobs.events import new_update
+from jobs.scan.record import ScanRecord
+from jobs.scan.report import ScanRun
+from sandbox.autumn.server import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.faults import Fault
+from sandbox.stripe.server import StripeSimulator
+from tests.conftest import INBOX, PREFIX
+from tests.support.processes import wait_until, worker
+from tests.support.promtool import RULES, firing, metrics_of, needs_promtool
+from tests.support.watching import Watched, passes, watched
+
+ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}
+OLD_SECONDS = 1000.0
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        for index in range(6):
+            linked = everything.stripe.seed_customer(metadata={"autumn_id": f"user_{index}"})
+            everything.autumn.seed(f"user_{index}", stripe_id=linked["id"])
+        yield everything
+
+
+@pytest.fixture
+async def redis(box: Sandbox) -> AsyncIterator[Redis]:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as client:
+        yield client
+
+
+async def say(redis: Redis, *customers: str) -> None:
+    for customer in customers:
+        await send(redis, new_update(customer_id=customer, changes={"name": "Name"}))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A worker at work, and everything around it."""
+
+    box: Sandbox
+    redis: Redis
+    one: Watched
+
+
+async def goes_away(scene: Scene) -> None:
+    scene.one.running.process.kill()
+    await scene.one.running.process.wait()
+
+
+async def loses_redis(scene: Scene) -> None:
+    os.kill(scene.box.redis.pid, signal.SIGSTOP)
+
+
+async def has_a_wrong_key(scene: Scene) -> None:
+    scene.box.autumn.key = "am_sk_test_rotated"
+    await say(scene.redis, "user_0")
+
+
+async def has_a_key_of_the_wrong_type(scene: Scene) -> None:
+    await scene.redis.delete(f"{PREFIX}:looks")
+    await scene.redis.set(f"{PREFIX}:looks", "wrong")
+
+
+async def loses_autumn(scene: Scene) -> None:
+    scene.box.autumn.switches.add(Fault("503"))
+    await say(scene.redis, *(f"user_{index}" for index in range(6)))
+
+
+async def has_an_old_change(scene: Scene) -> None:
+    scene.box.autumn.switches.add(Fault("hang"))
+    await scene.redis.delete(INBOX)  # a stream takes no id that is older than its newest
+    fields: dict[Any, Any] = new_update(customer_id="user_0", changes={"name": "Name"}).fields()
+    await scene.redis.xadd(INBOX, fields, id=f"{int((time.time() - OLD_SECONDS) * 1000)}-0")
+
+
+async def gets_nothing_done(scene: Scene) -> None:
+    await scene.redis.set(f"{PREFIX}:last-success", int((time.time() - OLD_SECONDS) * 1000))
+    await has_an_old_change(scene)
+
+
+async def gets_a_poisoned_event(scene: Scene) -> None:
+    await scene.redis.xadd(INBOX, {"customer_id": "user_0", "changes": "poison"})
+
+
+async def meets_limits(scene: Scene) -> None:
+    scene.box.stripe.switches.add(Fault("429", times=1))
+    await say(scene.redis, "user_0")
+
+
+async def scanned(redis: Redis, days_ago: int) -> None:
+    """A scan was run then, and did what the schedule asks for."""
+    then_ms = int((time.time() - days_ago * 86_400) * 1000)
+    run = ScanRun("before", "done", then_ms, then_ms + 1000, 6, 6)
+    await ScanRecord(redis, PREFIX).end(run, fingerprints=b"", serves_schedule=True)
+
+
+async def has_a_scan_that_fails(scene: Scene) -> None:
+    await scanned(scene.redis, days_ago=2)
+    record = ScanRecord(scene.redis, PREFIX)
+
+    async def has_failed() -> bool:
+        return (await record.history())[0].state == "failed"
+
+    async with worker(scene.box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}, "scanner"):
+        await wait_until(has_failed, what="a scan that fails")
+
+
+async def has_no_scanner(scene: Scene) -> None:
+    await scanned(scene.redis, days_ago=2)
+
+
+async def stands_still(scene: Scene) -> None:
+    os.kill(scene.one.running.pid, signal.SIGSTOP)
+    await passes(1.5)
+    os.kill(scene.one.running.pid, signal.SIGCONT)
+
+
+STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
+    "CustomerSyncWorkerDown": goes_away,
+    "CustomerSyncRedisDown": loses_redis,
+    "CustomerSyncBlocked": has_a_key_of_the_wrong_type,
+    "CustomerSyncHalted": has_a_wrong_key,
+    "CustomerSyncOutage": loses_autumn,
+    "CustomerSyncOldestChangeTooOld": has_an_old_change,
+    "CustomerSyncNoSuccess": gets_nothing_done,
+    "CustomerSyncDeadLetters": gets_a_poisoned_event,
+    "CustomerSyncThrottled": meets_limits,
+    "CustomerSyncEventLoopLag": stands_still,
+    "CustomerSyncScanFailed": has_a_scan_that_fails,
+    "CustomerSyncScanOverdue": has_no_scanner,
+}
+TOLD_BY_READYZ = {
+    "CustomerSyncRedisDown",
+    "CustomerSyncHalted",
+    "CustomerSyncOldestChangeTooOld",
+    "CustomerSyncNoSuccess",
+    "CustomerSyncDeadLetters",
+    "CustomerSyncScanFailed",
+    "CustomerSyncScanOverdue",
+}
+"""Also the outage, which has to last for a while there; a worker that is gone or hangs tells nothing."""
+
+
+@needs_promtool
+@pytest.mark.parametrize("alert", ALERTS)
+async def test_an_alert_fires_in_the_state_that_it_is_about(box: Sandbox, redis: Redis, alert: str) -> None:
+    await scanned(redis, days_ago=0)
+    async with watched(box.environment) as one:
+        await say(redis, "user_5")
+        quiet = await one.scrape()
+        shown = set(quiet.samples)
+        assert firing(quiet, await one.scrape()) == set()
+        try:
+            await STATES[alert](Scene(box, redis, one))
+
+            async def fires() -> bool:
+                now = await one.scrape()
+                shown.update(now.samples)
+                return alert in firing(quiet, now)
+
+            await wait_until(fires, what=alert)
+            assert metrics_of(ALERTS[alert]) <= shown
+            if alert in TOLD_BY_READYZ:
+                status, said = await one.readiness()
+                assert status == 503
+                assert alert in [reason["alert"] for reason in said["reasons"]]
+        finally:
+            os.kill(box.redis.pid, signal.SIGCONT)

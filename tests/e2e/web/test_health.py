@@ -1,0 +1,262 @@
+"""A worker's port as platforms and people ask it: alive, at work, and why not, whatever happens around it."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
+
+import psutil
+import pytest
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from sandbox.autumn.server import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.faults import Fault
+from sandbox.stripe.server import StripeSimulator
+from tests.conftest import INBOX, PREFIX
+from tests.support.processes import command_of, its_disk_fails, its_disk_works, wait_until, worker
+from tests.support.watching import Watched, watched
+from worker.status.health import OUTAGE_SECONDS
+from worker.web.server import CONNECTIONS_AT_MOST
+
+FORM_WITHOUT_ITS_END = (
+    b"POST /sign-in HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ntoken"
+)
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        everything.autumn.seed("ann_secret")
+        yield everything
+
+
+@pytest.fixture
+async def redis(box: Sandbox) -> AsyncIterator[Redis]:
+    async with Redis.from_url(box.environment["REDIS_URL"]) as client:
+        yield client
+
+
+async def say(redis: Redis) -> str:
+    return await send(redis, new_update(customer_id="ann_secret", changes={"name": "Ann Secretname"}))
+
+
+async def is_applied(redis: Redis, event: str) -> bool:
+    outcome = await outcome_of(redis, event, wait_seconds=30)
+    return outcome is not None and outcome.status == "applied"
+
+
+async def is_ready(one: Watched) -> bool:
+    status, _ = await one.get("/readyz")
+    return status == 200
+
+
+async def told(one: Watched) -> list[str]:
+    """The alerts that /readyz names."""
+    _, said = await one.readiness()
+    return [reason["alert"] for reason in said["reasons"]]
+
+
+async def test_a_worker_at_work_is_alive_and_ready_and_tells_what_it_did(box: Sandbox, redis: Redis) -> None:
+    async with watched(box.environment) as one:
+        assert await is_applied(redis, await say(redis))
+
+        async def shows_it() -> bool:
+            return (await one.readiness())[1]["last_success_age_seconds"] is not None
+
+        await wait_until(shows_it)
+        status, said = await one.readiness()
+        assert (status, said["ready"], said["reasons"]) == (200, True, [])
+        assert (said["inbox_events"], said["mailbox_events"], said["oldest_change_age_seconds"]) == (0, 0, None)
+        assert (said["line"], said["dead_letters"]) == (None, 0)
+
+
+async def test_without_a_port_nothing_listens(box: Sandbox) -> None:
+    async with worker(box.environment) as running:
+        connections = psutil.Process(running.pid).net_connections()
+        assert [each for each in connections if each.status == psutil.CONN_LISTEN] == []
+
+
+async def test_platforms_reach_the_port_from_outside_the_machine(box: Sandbox) -> None:
+    async with watched(box.environment) as one:
+        connections = psutil.Process(one.running.pid).net_connections()
+        (listening,) = [each for each in connections if each.status == psutil.CONN_LISTEN]
+        assert listening.laddr.ip == "0.0.0.0"  # noqa: S104 - the fact
+
+
+async def test_while_redis_hangs_every_answer_comes_and_the_process_stays_alive(box: Sandbox) -> None:
+    async with watched(box.environment) as one:
+        os.kill(box.redis.pid, signal.SIGSTOP)
+        try:
+            await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+            assert await one.is_alive()
+            assert (await one.readiness())[0] == 503
+            shown = (await one.scrape()).samples
+            assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
+            assert "customer_sync_inbox_events" not in shown
+        finally:
+            os.kill(box.redis.pid, signal.SIGCONT)
+        await wait_until(lambda: is_ready(one))
+
+
+async def test_while_redis_is_away_the_process_stays_alive_and_is_ready_when_it_is_back(box: Sandbox) -> None:
+    async with watched(box.environment) as one:
+        box.redis.stop()
+        await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+        assert await one.is_alive()
+        box.redis.start()
+        await wait_until(lambda: is_ready(one))
+
+
+async def test_a_redis_that_answers_and_takes_no_writes_is_told_although_nothing_waits(
+    box: Sandbox, redis: Redis
+) -> None:
+    async with watched(box.environment) as one:
+        assert await told(one) == []
+        await its_disk_fails(redis)
+        await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+        shown = (await one.scrape()).samples
+        assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
+        assert "customer_sync_inbox_events" in shown
+        await its_disk_works(redis)
+        await wait_until(lambda: is_ready(one))
+
+
+async def _says(one: Watched, alert: str) -> bool:
+    _, text = await one.get("/readyz")
+    return alert in text
+
+
+async def test_a_process_whose_event_loop_hangs_answers_no_probe_in_time(box: Sandbox) -> None:
+    async with watched(box.environment) as one:
+        os.kill(one.running.pid, signal.SIGSTOP)
+        try:
+            assert not await one.is_alive()
+        finally:
+            os.kill(one.running.pid, signal.SIGCONT)
+        await wait_until(one.is_alive)
+
+
+async def test_a_second_worker_on_the_same_port_says_so_works_and_takes_the_port_when_it_is_free(
+    box: Sandbox, redis: Redis
+) -> None:
+    async with watched(box.environment) as first:
+        port = first.url.rpartition(":")[2]
+        async with worker({**box.environment, "PORT": port}) as second:
+            await second.says("port_not_free")
+            first.running.process.send_signal(signal.SIGTERM)
+            assert await first.running.process.wait() == 0
+            assert await is_applied(redis, await say(redis))
+            await wait_until(first.is_alive, what="the second worker on the port of the first")
+            assert sum("port_not_free" in line for line in second.log) == 1
+
+
+async def test_two_workers_agree_on_what_is_common(box: Sandbox, redis: Redis) -> None:
+    async with watched(box.environment) as one, watched(box.environment) as other:
+        assert await is_applied(redis, await say(redis))
+
+        async def agree() -> bool:
+            first, second = (await one.scrape()).samples, (await other.scrape()).samples
+            common = [name for name in first if name.startswith("customer_sync_") and "_worker_" not in name]
+            assert len(common) > 10
+            applied = {1.0, 0.0}
+            return applied == set(first["customer_sync_events_total"].values()) and all(
+                first[name] == second[name] for name in common
+            )
+
+        await wait_until(agree)
+        syncs = [
+            next(iter((await each.scrape()).samples["customer_sync_worker_sync_seconds_count"].values()))
+            for each in (one, other)
+        ]
+        assert sorted(syncs) == [0.0, 1.0], "each counts its own"
+
+
+async def test_an_outage_is_told_when_it_has_lasted(box: Sandbox, redis: Redis) -> None:
+    for index in range(6):
+        box.autumn.seed(f"user_{index}")
+    async with watched(box.environment) as one:
+        box.autumn.switches.add(Fault("503"))
+        for index in range(6):
+            await send(redis, new_update(customer_id=f"user_{index}", changes={"name": "Name"}))
+
+        async def shows_it() -> bool:
+            return (await one.readiness())[1]["line"] is not None
+
+        await wait_until(shows_it)
+        assert await told(one) == [], "it may be over in a moment"
+        since = int(await redis.hget(f"{PREFIX}:line", "since") or 0)  # type: ignore[misc]  # one type for both clients
+        await redis.hset(f"{PREFIX}:line", "since", str(since - int(OUTAGE_SECONDS * 1000)))  # type: ignore[misc]  # too
+        await wait_until(lambda: _says(one, "CustomerSyncOutage"))
+
+
+async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: Redis) -> None:
+    async with watched(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}) as one:
+        await say(redis)
+        await redis.xadd(INBOX, {"customer_id": "ann_secret", "changes": '{"email": "ann#example.com"}'})
+        await redis.xadd(INBOX, {"customer_id": "bob secret", "changes": '{"email": "ann#example.com"}'})
+        await wait_until(lambda: _says(one, "CustomerSyncHalted"))
+        await wait_until(lambda: _says(one, "CustomerSyncDeadLetters"))
+        answers = "".join([(await one.get(path))[1] for path in ("/healthz", "/readyz", "/metrics")])
+    assert len(answers) > 1000
+    for private in ("secret", "Secretname", "example.com", "am_sk", box.autumn.key, box.stripe.key):
+        assert private not in answers.replace("invalid_secret_key", "")
+
+
+async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_none(box: Sandbox, redis: Redis) -> None:
+    environment = box.environment | {"OPERATOR_PASSWORD": "a long password"}
+    # The shell sets the limit, because psutil can do that on Linux only.
+    few_files = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *command_of("worker")]
+    async with watched(environment, command=few_files) as one, AsyncExitStack() as stack:
+        process = psutil.Process(one.running.pid)
+        port = int(one.url.rpartition(":")[2])
+        for number in range(400):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            if number % 2:
+                writer.write(FORM_WITHOUT_ITS_END)
+
+        async def holds_few() -> bool:
+            held = [each for each in process.net_connections() if each.laddr.port == port and each.raddr]
+            return len(held) <= CONNECTIONS_AT_MOST
+
+        await wait_until(holds_few)
+        assert await is_applied(redis, await say(redis))
+        assert await one.is_alive()
+    assert [line for line in one.running.log if "Traceback" in line] == []
+
+
+async def test_a_worker_that_is_told_to_stop_does_not_wait_for_who_watches(box: Sandbox) -> None:
+    async with watched(box.environment) as one, one.http.get(one.url + "/healthz"):
+        one.running.process.send_signal(signal.SIGTERM)
+
+        async def has_ended() -> bool:
+            return one.running.process.returncode is not None
+
+        await wait_until(has_ended, seconds=10)
+        assert one.running.process.returncode == 0
+
+
+async def test_a_scanner_shows_itself_too_and_what_a_scan_came_to(box: Sandbox) -> None:
+    async with watched(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as one:
+
+        async def shows_it() -> bool:
+            return (await one.readiness())[1]["last_scan"] is not None
+
+        await wait_until(shows_it)
+        _, said = await one.readiness()
+        assert (said["ready"], said["last_scan"]["state"], said["last_scan"]["findings"]) == (True, "done", 1)
+        shown = (await one.scrape()).samples
+        (labels,) = shown["customer_sync_worker_info"]
+        assert ("type", "scanner") in labels
+        found = {dict(labels)["kind"]: value for labels, value in shown["customer_sync_scan_findings"].items()}
+        assert {kind for kind, value in found.items() if value} == {"unlinked"}
+        assert set(shown["customer_sync_scan_overdue"].values()) == {0.0}
+        waits = {dict(labels)["limit"] for labels in shown["customer_sync_worker_throttle_wait_seconds_count"]}
+        assert "autumn-lists" in waits

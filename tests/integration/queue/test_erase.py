@@ -1,0 +1,156 @@
+"""Forgetting a customer: nothing about it is left anywhere in Redis, and nothing that waits is lost."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.queue.erase import Forgotten, StillWaitingError, forget
+from sandbox.faults import Fault
+from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.support.steps import change, reconcile, seed, time_passes
+
+ANN = "user_forgetme"
+BAD = '{"emial": "ann@forget.example", "name": "Forgettable Ann"}'
+PERSONAL = (ANN.encode(), b"ann@forget.example", b"Forgettable Ann", b"secret-metadata")
+
+
+async def contents(redis: Redis) -> list[bytes]:
+    """Everything that is in Redis: each key, each field and each value."""
+    found: list[bytes] = []
+    async for key in redis.scan_iter():
+        kind = await redis.type(key)
+        if kind == b"none":  # It is gone meanwhile.
+            continue
+        read: dict[bytes, Any] = {
+            b"string": redis.get,
+            b"hash": redis.hgetall,
+            b"stream": redis.xrange,
+            b"zset": lambda name: redis.zrange(name, 0, -1),
+            b"list": lambda name: redis.lrange(name, 0, -1),
+            b"set": redis.smembers,
+        }
+        found += [key, *flat(await read[kind](key))]
+    return found
+
+
+def flat(value: Any) -> Iterable[bytes]:
+    if isinstance(value, bytes):
+        yield value
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from flat(pair)
+    elif isinstance(value, list | tuple | set):
+        for each in value:
+            yield from flat(each)
+
+
+async def about_ann(redis: Redis) -> list[bytes]:
+    return [each for each in await contents(redis) if any(word in each for word in PERSONAL)]
+
+
+async def live_through_everything(world: World) -> None:
+    """A claim, changes applied, a second look that waits, and dead letters of each kind."""
+    stripe = world.stripe.seed_customer()
+    world.autumn.seed(ANN, stripe_id=stripe["id"])
+    await change(world, ANN, name="Forgettable Ann", email="ann@forget.example", metadata={"note": "secret-metadata"})
+    await change(world, ANN, event_id=f"event-of-{ANN}", send_email_receipts=True)
+    await world.redis.xadd(INBOX, {"customer_id": ANN, "changes": BAD, "event_id": "a1"})
+    many = {f"field{number}": "secret-metadata" for number in range(40)}
+    await world.redis.xadd(INBOX, dict({"customer_id": ANN, "event_id": "a2", **many}.items()))
+    await world.run()
+
+
+async def forget_ann(world: World) -> Forgotten:
+    return await forget(world.redis, inbox=INBOX, prefix=PREFIX, customer_id=ANN)
+
+
+async def test_nothing_is_left_of_a_forgotten_customer_and_all_is_left_of_the_others(world: World) -> None:
+    seed(world, "bob")
+    await change(world, "bob", event_id="b1", name="Bob")
+    await change(world, "nobody", event_id="b2", name="x")
+    await world.run()
+    before = sorted(await contents(world.redis))
+    await live_through_everything(world)
+    assert len({word for word in PERSONAL for each in await about_ann(world.redis) if word in each}) == len(PERSONAL)
+    assert await forget_ann(world) == Forgotten(dead_letters=2, outcomes=4, event_ids=4)
+    assert await about_ann(world.redis) == []
+    after = sorted(await contents(world.redis))
+    totals = await world.redis.hgetall(f"{PREFIX}:totals")  # type: ignore[misc]  # one type for both clients
+    lost = [each for each in before if each not in after and not each.isdigit() and b":limit:" not in each]
+    assert lost == []
+    new = [each for each in after if each not in before and not each.isdigit() and b":limit:" not in each]
+    assert set(new) <= set(totals)
+
+
+async def test_forgetting_a_customer_that_is_not_known_does_nothing(world: World) -> None:
+    assert await forget_ann(world) == Forgotten(0, 0, 0)
+
+
+async def test_more_than_a_page_of_everything_is_forgotten(world: World) -> None:
+    for number in range(1100):
+        await world.redis.xadd(INBOX, {"customer_id": ANN, "changes": "[]", "event_id": f"e{number}"})
+    await world.run(rounds=40)
+    assert len(await read_dead(world.redis)) == 1100
+    assert await forget_ann(world) == Forgotten(1100, 1100, 1100)
+    assert await about_ann(world.redis) == []
+
+
+async def test_what_waits_is_not_forgotten_and_nothing_else_is_then(world: World) -> None:
+    seed(world, ANN)
+    await change(world, ANN, name="Forgettable Ann")
+    await world.run()
+    before = await contents(world.redis)
+    await change(world, ANN, name="Later Ann")
+    with pytest.raises(StillWaitingError):
+        await forget_ann(world)
+    await world.mailbox.move()
+    with pytest.raises(StillWaitingError):
+        await forget_ann(world)
+    await world.mailbox.call(10)
+    with pytest.raises(StillWaitingError):
+        await forget_ann(world)
+    assert await world.mailbox.take(ANN) is not None
+    with pytest.raises(StillWaitingError):
+        await forget_ann(world)
+    assert [each for each in before if each not in await contents(world.redis) and ANN.encode() in each] == []
+
+
+async def test_a_change_that_fails_again_and_again_waits_too(world: World) -> None:
+    seed(world, ANN)
+    world.autumn.switches.add(Fault("503"))
+    await change(world, ANN, name="Forgettable Ann")
+    await world.run()
+    with pytest.raises(StillWaitingError):
+        await forget_ann(world)
+    world.autumn.switches.clear()
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers[ANN]["name"] == "Forgettable Ann"
+    await forget_ann(world)
+    assert await about_ann(world.redis) == []
+
+
+async def test_what_comes_after_is_kept_as_of_any_customer(world: World) -> None:
+    seed(world, ANN)
+    await change(world, ANN, event_id="e1", name="Forgettable Ann")
+    await world.run()
+    await forget_ann(world)
+    await change(world, ANN, event_id="e1", name="Ann again")
+    await world.run()
+    assert world.autumn.customers[ANN]["name"] == "Ann again"
+    assert await about_ann(world.redis) != []
+
+
+async def test_reconcile_after_forgetting_repairs_same_drift_again(world: World) -> None:
+    seed(world, ANN)
+    await change(world, ANN, name="Forgettable Ann")
+    await world.run()
+    stripe_id = world.autumn.customers[ANN]["stripe_id"]
+    for _ in range(2):
+        world.stripe.edit(stripe_id, name="Drift")
+        await forget_ann(world)
+        await reconcile(world, ANN)
+        await world.run()
+        assert world.stripe.customers[stripe_id]["name"] == "Forgettable Ann"

@@ -1,0 +1,60 @@
+"""Where a customer stands, read from a real Redis in each state that it can be in."""
+
+from jobs.queue.status import Standing, read_standing
+from sandbox.faults import Fault
+from tests.conftest import PREFIX, World
+from tests.support.steps import autumn_goes_down, change, lose_an_answer, seed
+
+
+async def standing_of(world: World, customer: str) -> Standing:
+    return await read_standing(world.redis, PREFIX, customer)
+
+
+async def test_nobody_is_not_known(world: World) -> None:
+    standing = await standing_of(world, "ann")
+    assert standing == Standing("ann", "idle", None, 0, None, {})
+    assert not standing.is_known
+
+
+async def test_who_waits_was_called_and_is_done_is_told_apart(world: World) -> None:
+    seed(world, "ann")
+    entry = await change(world, "ann", name="Ann")
+    await world.mailbox.move()
+    waiting = await standing_of(world, "ann")
+    assert (waiting.state, waiting.entries, waiting.oldest_entry) == ("waiting", 1, entry)
+    assert waiting.due_ms is not None
+    await world.mailbox.call(1)
+    working = await standing_of(world, "ann")
+    assert (working.state, working.due_ms, working.is_known) == ("working", None, True)
+    await world.redis.zadd(f"{PREFIX}:called", {"ann": 1})
+    await world.run()
+    idle = await standing_of(world, "ann")
+    assert (idle.state, idle.due_ms, idle.entries, idle.oldest_entry, idle.is_known) == ("idle", None, 0, None, True)
+
+
+async def test_a_try_that_failed_is_due_later(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("503", times=1))
+    entry = await change(world, "ann", name="Ann")
+    await world.run()
+    standing = await standing_of(world, "ann")
+    assert (standing.state, standing.record["last_error"]) == ("waiting", "service_unavailable")
+    assert (standing.due_ms or 0) > int(entry.split("-")[0])
+
+
+async def test_a_second_look_that_is_to_come_is_seen(world: World) -> None:
+    seed(world, "ann")
+    await lose_an_answer(world, name="Ann")
+    standing = await standing_of(world, "ann")
+    look = await world.redis.zscore(f"{PREFIX}:looks", "ann")
+    assert look is not None
+    assert (standing.state, standing.look_due_ms, standing.record["look_kind"]) == ("idle", int(look), "whole")
+
+
+async def test_a_closed_line_is_seen(world: World) -> None:
+    seed(world, "ann")
+    assert (await standing_of(world, "ann")).line is None
+    await autumn_goes_down(world)
+    line = (await standing_of(world, "ann")).line
+    assert line is not None
+    assert (line.kind, line.service) == ("outage", "autumn")

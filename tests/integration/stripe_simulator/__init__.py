@@ -1,1 +1,0 @@
-"""The simulated Stripe over HTTP, as any client would see it."""

@@ -1,0 +1,75 @@
+"""Writes of receipts' addresses that land, or fail, when nobody waits for them any more."""
+
+import asyncio
+
+import pytest
+
+from jobs.errors import TryAgain
+from jobs.plan.receipts import MARK, SetReceiptEmail
+from jobs.stripe.client import idempotency_key
+from sandbox.faults import Fault
+from tests.conftest import PREFIX, World
+from tests.support.payments import EMAIL, address, flag, payment, plant
+from tests.support.steps import change, time_passes, under
+
+
+async def kill(world: World, worker: "asyncio.Task[None]") -> None:
+    """End a worker in the middle of Ann's sync; her lease is over."""
+    worker.cancel()
+    await asyncio.wait([worker])
+    await world.redis.delete(f"{PREFIX}:lease:ann")
+    await world.redis.zadd(f"{PREFIX}:called", {"ann": 1})
+
+
+async def test_an_address_that_landed_late_is_taken_back_by_the_second_look(world: World) -> None:
+    """The flag went off while a write of ours was still on its way."""
+    world = under(world, receipts="open")
+    customer = plant(world)
+    intent = payment(world, customer)
+    world.stripe.switches.add(Fault("cut", route="POST /v1/payment_intents", times=1))
+    await flag(world, on=True)
+    await change(world, "ann", send_email_receipts=False)
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
+    assert world.stripe.customers[customer]["metadata"]["autumn_send_email_receipts"] == "false"
+    mark = SetReceiptEmail(intent, EMAIL, turn=0, mails_at_once=False).mark
+    world.stripe.payment_intents[intent].update(receipt_email=EMAIL, metadata={MARK: mark})
+    await time_passes(world)
+    await world.run()
+    assert address(world, intent) is None
+
+
+async def test_a_write_of_a_killed_worker_that_lands_after_the_flag_went_off_is_taken_back(world: World) -> None:
+    world = under(world, receipts="open")
+    customer = plant(world)
+    intent = payment(world, customer)
+    world.stripe.switches.add(Fault("hang", route="POST /v1/payment_intents", times=1, seconds=0.8))
+    killed = asyncio.create_task(flag(world, on=True))
+    while not world.stripe.switches.fired:
+        await world.redis.ping()
+    await kill(world, killed)
+    await flag(world, on=False)
+    assert world.stripe.customers[customer]["metadata"]["autumn_send_email_receipts"] == "false"
+    while address(world, intent) is None:
+        await world.redis.ping()
+    await time_passes(world)
+    await world.run()
+    assert address(world, intent) is None
+
+
+async def test_an_address_is_set_where_another_one_failed_in_a_worker_that_was_killed(world: World) -> None:
+    """Stripe keeps the failure under the key that the next try, with the new address, uses again."""
+    world = under(world, receipts="open")
+    intent = payment(world, plant(world))
+    world.stripe.switches.add(Fault("500", route="POST /v1/payment_intents", times=1))
+    killed = SetReceiptEmail(intent, EMAIL, turn=0, mails_at_once=False)
+    with pytest.raises(TryAgain, match="http_500"):
+        await world.resources.stripe.write_receipt(killed, idempotency_key(intent, (), "receipt-set-0-0"), lambda: None)
+    await change(world, "ann", email="new@example.com", send_email_receipts=True)
+    await world.run()
+    due, (seconds, _) = await world.redis.zscore(f"{PREFIX}:waiting", "ann"), await world.redis.time()
+    assert due is not None
+    assert due / 1000 - seconds > 50, "the other one has time to land, if it should still be on its way"
+    await time_passes(world)
+    await world.run()
+    assert address(world, intent) == "new@example.com"

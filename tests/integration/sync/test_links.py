@@ -1,0 +1,266 @@
+"""Links that are lost, asked for, or somebody else's: what is written, and what is left alone."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from jobs.enqueue import outcome_of
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer
+from sandbox.faults import Fault
+from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.support.steps import change, reconcile, seed, time_passes, under
+
+
+def updates(world: World) -> list[dict[str, Any]]:
+    calls = [call for call in world.autumn.calls if call.path == "/v1/customers.update" and call.status == 200]
+    return [{name: value for name, value in call.body.items() if name != "customer_id"} for call in calls]
+
+
+def delete(world: World, stripe_id: str) -> None:
+    world.stripe.customers[stripe_id] = {"id": stripe_id, "object": "customer", "deleted": True}
+
+
+async def ends(world: World, event: str) -> tuple[str, str | None]:
+    outcome = await outcome_of(world.redis, event)
+    assert outcome is not None
+    return outcome.status, outcome.reason
+
+
+async def test_a_lost_link_heals_with_the_change_in_the_same_update(world: World) -> None:
+    world.autumn.seed(
+        "ann", name="Ann", email="ann@example.com", stripe_id=world.stripe.seed_customer(deleted=True)["id"]
+    )
+    await change(world, "ann", name="Ann Two", send_email_receipts=True)
+    await world.run()
+    (stripe_id,) = [each["id"] for each in world.stripe.customers.values() if not each.get("deleted")]
+    assert updates(world) == [{"name": "Ann Two", "send_email_receipts": True, "stripe_id": stripe_id}]
+    after = world.stripe.customers[stripe_id]
+    assert (after["name"], after["email"], after["metadata"]["autumn_id"]) == ("Ann Two", "ann@example.com", "ann")
+
+
+@pytest.mark.parametrize("stripe_id", [".", "..", "search", "a/b"])
+async def test_link_in_autumn_that_is_no_id_of_stripe_heals(world: World, stripe_id: str) -> None:
+    world.autumn.seed("ann", name="Ann", stripe_id=stripe_id)
+    event = await change(world, "ann", name="Ann Two")
+    await world.run()
+    assert (await ends(world, event))[0] == "applied"
+    assert world.autumn.customers["ann"]["stripe_id"] in world.stripe.customers
+
+
+async def test_a_customer_that_is_deleted_after_the_look_heals_at_once(world: World) -> None:
+    seed(world, "ann")
+    before = world.autumn.customers["ann"]["stripe_id"]
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.3))
+    await change(world, "ann", name="Ann")
+    running = asyncio.create_task(world.run())
+    while not world.autumn.switches.fired:
+        await world.redis.ping()
+    delete(world, before)
+    await running
+    linked = world.autumn.customers["ann"]["stripe_id"]
+    assert linked != before
+    assert world.stripe.customers[linked]["name"] == "Ann"
+
+
+async def test_a_customer_that_somebody_links_while_autumn_is_asked_whether_it_is_gone_halts_nobody(
+    world: World,
+) -> None:
+    world.autumn.seed("ann", stripe_id="cus_gone")
+    right = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.3))
+    event = await change(world, "ann", name="Ann")
+    running = asyncio.create_task(world.run())
+    while not world.autumn.switches.fired:
+        await world.redis.ping()
+    world.autumn.customers["ann"]["stripe_id"] = right["id"]
+    await running
+    assert await read_line(world.redis, PREFIX) is None
+    assert await ends(world, event) == ("applied", None)
+    assert world.stripe.customers[right["id"]]["name"] == "Ann"
+
+
+async def test_a_customer_that_we_created_and_somebody_deleted_is_created_once_more(world: World) -> None:
+    world.autumn.seed("ann", name="Ann")
+    for expected in (1, 2, 3):
+        await change(world, "ann", metadata={"round": expected})
+        await world.run()
+        linked = world.autumn.customers["ann"]["stripe_id"]
+        assert world.stripe.customers[linked]["name"] == "Ann"
+        assert len(world.stripe.customers) == expected
+        delete(world, linked)
+
+
+async def test_a_stripe_id_that_is_asked_for_is_linked_claimed_and_filled(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.customers["ann"]["email"] = "ann@example.com"
+    other = world.stripe.seed_customer(name="Other")
+    await change(world, "ann", stripe_id=other["id"], name="Ann")
+    await world.run()
+    after = world.stripe.customers[other["id"]]
+    assert world.autumn.customers["ann"]["stripe_id"] == other["id"]
+    assert (after["name"], after["email"], after["metadata"]["autumn_id"]) == ("Ann", "ann@example.com", "ann")
+
+
+@pytest.mark.parametrize("was", ["linked", "gone", "foreign", "ambiguous"])
+async def test_a_stripe_id_that_is_asked_for_mends_any_link(world: World, was: str) -> None:
+    for _ in range(2):
+        world.stripe.seed_customer(metadata={"autumn_id": "ann" if was == "ambiguous" else "bob"})
+    first = next(iter(world.stripe.customers))
+    wrong = {"linked": world.stripe.seed_customer()["id"], "gone": "cus_gone", "foreign": first, "ambiguous": None}
+    world.autumn.seed("ann", stripe_id=wrong[was])
+    right = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
+    event = await change(world, "ann", stripe_id=right["id"])
+    await world.run()
+    assert await ends(world, event) == ("applied", None)
+    assert world.autumn.customers["ann"]["stripe_id"] == right["id"]
+    assert {write.object_id for write in world.stripe.writes} == {right["id"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (None, "stripe_customer_missing"),
+        ({"deleted": True}, "stripe_customer_missing"),
+        ({"metadata": {"autumn_id": "bob"}}, "needs-review"),
+    ],
+)
+async def test_a_stripe_id_that_may_not_be_linked_is_refused_before_it_is_sent(
+    world: World, fields: dict[str, Any] | None, reason: str
+) -> None:
+    seed(world, "ann")
+    linked = world.autumn.customers["ann"]["stripe_id"]
+    wanted = world.stripe.seed_customer(**fields)["id"] if fields is not None else "cus_missing"
+    good = await change(world, "ann", name="Ann")
+    bad = await change(world, "ann", stripe_id=wanted)
+    await world.run()
+    assert await ends(world, good) == ("applied", None)
+    assert await ends(world, bad) == ("dead", reason)
+    (letter,) = await read_dead(world.redis)
+    assert letter["message"].startswith(f"changes.stripe_id: {wanted}")
+    assert world.autumn.customers["ann"]["stripe_id"] == linked
+    assert wanted not in {write.object_id for write in world.stripe.writes}
+
+
+async def test_a_stripe_id_of_the_other_mode_halts(world: World) -> None:
+    seed(world, "ann")
+    wanted = world.stripe.seed_customer(livemode=True)
+    await change(world, "ann", stripe_id=wanted["id"])
+    await world.run()
+    line = await read_line(world.redis, PREFIX)
+    assert line is not None
+    assert (line.kind, line.reason) == ("halt", "wrong_mode")
+    assert updates(world) == []
+
+
+@pytest.mark.parametrize("when_unlinked", ["create", "link-only"])
+async def test_what_was_unlinked_by_a_change_stays_so_in_that_sync(world: World, when_unlinked: str) -> None:
+    world = under(world, when_unlinked=when_unlinked)
+    seed(world, "ann")
+    await change(world, "ann", stripe_id=None, name="Ann")
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] is None
+    assert world.stripe.writes == []
+    assert [call.endpoint for call in world.stripe.calls if "search" in call.endpoint] == []
+
+
+@pytest.mark.parametrize("was_linked", [True, False])
+async def test_a_change_behind_one_that_was_refused_looks_for_who_is_ours(world: World, was_linked: bool) -> None:
+    """The first change unlinks, the second is refused, the third links again: to ours, and not to a new one."""
+    seed(world, "ann")
+    ours = world.autumn.customers["ann"]["stripe_id"]
+    if not was_linked:
+        world.autumn.customers["ann"]["stripe_id"] = None
+    await change(world, "ann", stripe_id=None)
+    await change(world, "ann", stripe_id="cus_missing")
+    await change(world, "ann", name="Ann")
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == ours
+    assert list(world.stripe.customers) == [ours]
+
+
+async def test_the_second_of_two_with_one_stripe_customer_is_foreign(world: World) -> None:
+    shared = world.stripe.seed_customer()
+    for customer in ("ann", "bob"):
+        world.autumn.seed(customer, stripe_id=shared["id"])
+    await change(world, "ann", name="Ann")
+    await world.run()
+    event = await change(world, "bob", name="Bob")
+    await world.run()
+    assert await ends(world, event) == ("dead", "needs-review")
+    (letter,) = await read_dead(world.redis)
+    assert all(word in letter["message"] for word in ("ann", "bob", shared["id"], "replay"))
+    assert world.stripe.customers[shared["id"]]["name"] == "Ann"
+    assert world.autumn.customers["bob"]["name"] is None
+
+
+async def test_a_rename_is_refused_with_what_to_do(world: World) -> None:
+    seed(world, "ann")
+    fields = {"customer_id": "ann", "changes": '{"name": "Ann", "new_customer_id": "anna"}', "event_id": "e1"}
+    await world.redis.xadd(INBOX, dict(fields.items()))
+    await world.run()
+    (letter,) = await read_dead(world.redis)
+    assert letter["reason"] == "invalid_event"
+    assert letter["message"].startswith("changes: new_customer_id: this worker renames nobody")
+    assert world.autumn.calls == []
+
+
+async def test_a_customer_that_autumn_does_not_know_is_created_where_that_is_wished_for(world: World) -> None:
+    world = under(world, when_missing="create")
+    world.autumn.switches.add(Fault("lost", route="get_or_create", times=1))
+    event = await change(world, "ann", name="Ann", email="ann@example.com")
+    await world.run()
+    await time_passes(world)
+    await world.run()
+    assert await ends(world, event) == ("applied", None)
+    row = world.autumn.customers["ann"]
+    assert (row["name"], world.stripe.customers[row["stripe_id"]]["email"]) == ("Ann", "ann@example.com")
+    assert len(world.stripe.customers) == 1
+
+
+async def test_a_look_at_a_customer_that_autumn_does_not_know_creates_none(world: World) -> None:
+    world = under(world, when_missing="create")
+    event = await reconcile(world, "ann")
+    await world.run()
+    assert await ends(world, event) == ("dead", "customer_not_found")
+    assert world.autumn.customers == {}
+
+
+async def test_without_a_search_an_unlinked_customer_is_changed_and_nobody_is_created(world: World) -> None:
+    world.stripe.search_available = False
+    world.autumn.seed("ann", email="ann@example.com")
+    event = await change(world, "ann", name="Ann")
+    await world.run()
+    assert await ends(world, event) == ("applied", None)
+    assert world.stripe.customers == {}
+    record = await read_customer(world.redis, PREFIX, "ann")
+    assert "no search" in record["reports"]
+
+
+async def test_a_long_name_is_refused_before_it_is_sent_and_the_changes_around_it_are_applied(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", metadata={"a": 1})
+    bad = await change(world, "ann", name="x" * 257)
+    await change(world, "ann", metadata={"b": 2})
+    await world.run()
+    assert await ends(world, bad) == ("dead", "too_long")
+    assert world.autumn.customers["ann"]["metadata"] == {"a": 1, "b": 2}
+    assert all(len(body.get("name") or "") <= 256 for body in updates(world))
+
+
+async def test_named_metadata_is_copied_and_removed_when_a_change_removes_it(world: World) -> None:
+    world = under(world, metadata_keys=("plan", "seats"))
+    seed(world, "ann")
+    stripe_id = world.autumn.customers["ann"]["stripe_id"]
+    await change(world, "ann", metadata={"plan": "pro", "seats": 3, "secret": "x"})
+    await world.run()
+    after = world.stripe.customers[stripe_id]["metadata"]
+    assert (after["plan"], after["seats"], "secret" in after) == ("pro", "3", False)
+    await change(world, "ann", metadata={"plan": None})
+    await world.run()
+    assert "plan" not in world.stripe.customers[stripe_id]["metadata"]
+    del world.autumn.customers["ann"]["metadata"]["seats"]
+    await reconcile(world, "ann")
+    await world.run()
+    assert world.stripe.customers[stripe_id]["metadata"]["seats"] == "3", "nobody said that it is to go"

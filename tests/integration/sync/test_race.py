@@ -1,0 +1,131 @@
+"""Two workers at the same customers at the same moment, with crashes where they hurt: one Stripe customer each."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from jobs.enqueue import outcome_of
+from jobs.queue.mailbox import Mailbox
+from jobs.sync.deps import Resources
+from jobs.sync.job import sync_customer
+from sandbox.faults import Fault
+from tests.conftest import INBOX, PREFIX, World, doors, read_dead
+from tests.support.steps import change, time_passes
+
+ROUNDS = 25
+SLOW_ROUNDS = 10
+"""Of the crash that takes time: a lease has to run out."""
+LEASE_SECONDS = 0.2
+
+
+@pytest.fixture
+async def second(world: World) -> AsyncIterator[Resources]:
+    """The doors of a second worker, none of which it shares with the first."""
+    async with doors(
+        world.redis, world.autumn_url, world.autumn.key, world.autumn.stripe.url, world.stripe.key
+    ) as resources:
+        yield resources
+
+
+def with_lease(world: World, resources: Resources, seconds: float) -> Resources:
+    """The worker with a lease of so many seconds."""
+    mailbox = Mailbox(world.redis, inbox=INBOX, prefix=PREFIX, lease_seconds=seconds)
+    return replace(resources, mailbox=mailbox)
+
+
+async def created(world: World, before: int, by: asyncio.Task[bool]) -> None:
+    """Wait until Stripe has executed a create; whoever asked for it may not know yet."""
+    while sum(write.endpoint == "customers.create" for write in world.stripe.writes) == before:
+        assert not by.done(), "the sync ended without a create"
+        await world.redis.ping()
+
+
+async def both_try(world: World, both: tuple[Resources, Resources], customer: str) -> None:
+    """Both are woken for the customer, again and again, until nothing is left to do.
+
+    Their lease is longer each time, because a slow machine needs longer than the first one.
+    """
+    lease_seconds = LEASE_SECONDS
+    async with asyncio.timeout(60):
+        while await world.redis.xlen(INBOX) or await world.redis.exists(f"{PREFIX}:mailbox:{customer}"):
+            await world.mailbox.move()
+            await time_passes(world)
+            await world.mailbox.call(100)
+            await asyncio.gather(*(sync_customer(with_lease(world, each, lease_seconds), customer) for each in both))
+            lease_seconds *= 1.5
+
+
+@pytest.mark.parametrize("crash", ["the answer is lost", "the worker is killed", "the worker stands still"])
+async def test_two_workers_and_a_crash_after_the_create_make_one_stripe_customer(
+    world: World, second: Resources, crash: str
+) -> None:
+    world.stripe.search_lag_seconds = 3600
+    workers = (world.resources, second)
+    for number in range(SLOW_ROUNDS if crash == "the worker stands still" else ROUNDS):
+        customer = f"user_{number}"
+        world.autumn.seed(customer, name="Ann")
+        event = await change(world, customer, name=f"Ann {number}")
+        if crash == "the answer is lost":
+            world.stripe.switches.add(Fault("lost", route="POST /v1/customers", times=1))
+        elif crash == "the worker stands still":
+            world.stripe.switches.add(Fault("hang", route="POST /v1/customers", times=1, seconds=1.5 * LEASE_SECONDS))
+        else:
+            await killed_after_the_create(world, workers[number % 2], customer)
+        await both_try(world, workers, customer)
+        outcome = await outcome_of(world.redis, event)
+        assert outcome is not None
+        assert outcome.status == "applied"
+        mine = [each for each in world.stripe.customers.values() if each["metadata"].get("autumn_id") == customer]
+        assert [each["id"] for each in mine] == [world.autumn.customers[customer]["stripe_id"]]
+        assert mine[0]["name"] == f"Ann {number}"
+    assert await read_dead(world.redis) == []
+
+
+async def killed_after_the_create(world: World, worker: Resources, customer: str) -> None:
+    """The worker ends at the moment when Stripe has created the customer: it learns nothing and settles nothing."""
+    before = sum(write.endpoint == "customers.create" for write in world.stripe.writes)
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    dying = asyncio.create_task(sync_customer(worker, customer))
+    await created(world, before, dying)
+    dying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dying
+    # As if its lease had run out.
+    assert await world.redis.delete(f"{PREFIX}:lease:{customer}") == 1
+
+
+async def test_of_two_customers_that_claim_one_stripe_customer_at_the_same_moment_one_gets_it(
+    world: World, second: Resources
+) -> None:
+    for number in range(ROUNDS):
+        shared = world.stripe.seed_customer(name="Before")
+        pair = [f"ann_{number}", f"bob_{number}"]
+        events = {}
+        for customer in pair:
+            world.autumn.seed(customer, stripe_id=shared["id"])
+            events[customer] = await change(world, customer, name=customer)
+        await world.mailbox.move()
+        await world.mailbox.call(100)
+        await asyncio.gather(
+            *(sync_customer(each, who) for each, who in zip((world.resources, second), pair, strict=True))
+        )
+        for _ in range(3):
+            await time_passes(world)
+            await world.run()
+        ends = {customer: await outcome_of(world.redis, event) for customer, event in events.items()}
+        owner = world.stripe.customers[shared["id"]]["metadata"]["autumn_id"]
+        other = next(customer for customer in pair if customer != owner)
+        assert {who: end and (end.status, end.reason) for who, end in ends.items()} == {
+            owner: ("applied", None),
+            other: ("dead", "needs-review"),
+        }
+        assert world.stripe.customers[shared["id"]]["name"] == owner
+        touched_by_other = [
+            write.changed
+            for write in world.stripe.writes
+            if write.object_id == shared["id"] and ("Before", other) == write.changed.get("name")
+        ]
+        assert touched_by_other == []

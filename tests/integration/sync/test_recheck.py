@@ -1,0 +1,186 @@
+"""Second looks and the line, where several things go wrong at once."""
+
+import asyncio
+
+import pytest
+
+from jobs.errors import Limited, TimedOut
+from jobs.queue.breaker import read_line
+from jobs.rate_limit import Limits, Rates
+from jobs.sync.job import sync_customer
+from sandbox.faults import Fault
+from tests.conftest import PREFIX, World, read_dead
+from tests.support.steps import autumn_goes_down, change, lose_an_answer, seed, time_passes
+
+
+async def test_a_look_that_fails_is_taken_again(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="Old")
+    await world.run()
+    await lose_an_answer(world, name="New")
+    world.autumn.customers["ann"]["name"] = "Old"
+    world.autumn.switches.add(Fault("503", route="customers.get", times=1))
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Old"
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "New"
+    # What was put back may come back as an echo, so there is another look; it finds nothing.
+    await time_passes(world)
+    await world.run()
+    await time_passes(world)
+    assert (await world.mailbox.call(100))[1] == []
+
+
+async def test_a_look_leaves_the_link_alone(world: World) -> None:
+    seed(world, "ann")
+    await lose_an_answer(world, stripe_id=None, name="Ann")
+    await change(world, "ann", metadata={"k": 1})
+    await world.run()
+    linked = world.autumn.customers["ann"]["stripe_id"]
+    assert linked is not None
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == linked
+
+
+@pytest.mark.parametrize("newer", ["another link", "no link", "another link, deleted since"])
+async def test_an_older_link_that_lands_late_gives_way_to_the_one_that_was_said_last(world: World, newer: str) -> None:
+    seed(world, "ann")
+    older, other = (world.stripe.seed_customer()["id"] for _ in range(2))
+    wanted = None if newer == "no link" else other
+    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
+    await change(world, "ann", stripe_id=older, name="Old")
+    await world.run()
+    await change(world, "ann", stripe_id=wanted, name="Ann")
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == wanted
+    world.autumn.customers["ann"].update(stripe_id=older, name="Old")
+    if "deleted" in newer:
+        world.stripe.customers[other] = {"id": other, "object": "customer", "deleted": True}
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+    assert world.autumn.customers["ann"]["stripe_id"] == (older if "deleted" in newer else wanted)
+    claimed = "autumn_id" in world.stripe.customers[older]["metadata"]
+    assert claimed == ("deleted" in newer)
+
+
+async def test_a_look_that_is_refused_takes_nothing_down_with_it(world: World) -> None:
+    seed(world, "ann")
+    await lose_an_answer(world, name="Ann")
+    healthy = world.stripe.seed_customer()
+    gone = world.autumn.customers["ann"]["stripe_id"]
+    world.stripe.customers[gone] = {"id": gone, "object": "customer", "deleted": True}
+    world.autumn.customers["ann"]["name"] = "Old"
+    await change(world, "ann", stripe_id=healthy["id"])
+    await time_passes(world)
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == healthy["id"]
+    assert await read_dead(world.redis) == []
+
+
+async def test_tries_as_a_probe_are_about_the_service_and_bury_nothing(world: World) -> None:
+    seed(world, "ann", "bob")
+    world.autumn.switches.add(Fault("500"))
+    await change(world, "ann", name="Ann")
+    for _ in range(20):
+        await world.run()
+        await time_passes(world)
+    world.autumn.switches.clear()
+    await change(world, "bob", name="Bob")
+    await world.run()
+    world.autumn.switches.add(Fault("500", times=1))
+    for _ in range(3):
+        await time_passes(world)
+        await world.run()
+    assert await read_dead(world.redis) == []
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+
+
+async def test_the_time_of_a_halt_buries_nothing_afterwards(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("503", times=1))
+    await world.redis.xadd("customer-updates", {"customer_id": "ann", "changes": '{"name": "Ann"}'}, id="1000-0")
+    await world.run()
+    await world.redis.hset(f"{PREFIX}:customer:ann", "failing_since", "1.0")  # type: ignore[misc]  # see above
+    world.autumn.switches.add(Fault("429", times=1))
+    for _ in range(2):
+        await time_passes(world)
+        await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+    assert await read_dead(world.redis) == []
+
+
+async def test_a_refused_event_does_not_open_the_line_for_a_service_that_is_down(world: World) -> None:
+    seed(world, *[f"user_{index}" for index in range(12)])
+    world.stripe.switches.add(Fault("503", route="GET "))
+    for index in range(12):
+        await change(world, f"user_{index}", name="x")
+        await change(world, f"nobody_{index}", name="x")
+        await world.run()
+    line = await read_line(world.redis, PREFIX)
+    assert line is not None
+    assert (line.kind, line.service) == ("outage", "stripe")
+
+
+async def test_a_probe_that_learns_nothing_is_followed_by_a_pause(world: World) -> None:
+    seed(world, "ann", "bob")
+    await autumn_goes_down(world)
+    assert await read_line(world.redis, PREFIX) is not None
+    world.autumn.switches.clear()
+    world.autumn.switches.add(Fault("garbage"))
+    await time_passes(world)
+    await world.run()
+    assert (await world.mailbox.call(100))[1] == []
+
+
+async def test_a_failure_from_before_the_closing_does_not_touch_the_probe(world: World) -> None:
+    customers = [f"user_{index}" for index in range(7)]
+    seed(world, *customers)
+    for customer in customers:
+        await change(world, customer, name="x")
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    world.autumn.switches.add(Fault("hang", times=1, seconds=0.3))
+    world.autumn.switches.add(Fault("503"))
+    late = asyncio.create_task(sync_customer(world.resources, customers[0]))
+    while world.mailbox.held == {}:
+        await world.redis.ping()
+    for customer in customers[1:6]:
+        await sync_customer(world.resources, customer)
+    world.stripe.switches.add(Fault("503"))
+    await time_passes(world)
+    (probe,) = (await world.mailbox.call(100))[1]
+    assert await world.mailbox.take(probe) is not None
+    await late
+    await time_passes(world)
+    assert (await world.mailbox.call(100))[1] == [], "one probe at a time"
+
+
+def test_a_text_that_a_service_cut_in_the_middle_of_a_character_can_be_written_down() -> None:
+    error = Limited("autumn", "http_429", "cut \ud83d", limit="autumn")
+    error.message.encode()
+    assert error.message.startswith("cut ")
+
+
+async def test_a_waiter_that_is_cancelled_leaves_no_place_behind(world: World) -> None:
+    rates = Rates(autumn_updates=1, autumn_max_in_flight=3, stripe_requests=1, stripe_endpoint_requests=1)
+    limits = Limits(world.redis, rates, prefix=PREFIX)
+
+    async def update() -> None:
+        async with limits.autumn_update(stripe_endpoints=[]):
+            raise TimedOut("autumn", "timeout", may_land_for_seconds=60)
+
+    with pytest.raises(TimedOut):
+        await update()
+    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1
+    waiting = asyncio.create_task(update())
+    while await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1:
+        await world.redis.ping()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1

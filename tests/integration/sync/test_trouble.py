@@ -1,0 +1,337 @@
+"""What happens when a service fails, a key is wrong, a worker dies or a write lands late: nothing is lost or stale."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from jobs.enqueue import outcome_of
+from jobs.queue.breaker import read_line
+from jobs.queue.record import read_customer, read_totals
+from jobs.sync.job import sync_customer
+from sandbox.faults import Fault, Kind
+from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.support.processes import wait_until
+from tests.support.steps import autumn_goes_down, change, seed, time_passes, under
+
+
+def names(world: World, customer: str) -> tuple[Any, Any]:
+    autumn = world.autumn.customers[customer]
+    return autumn["name"], world.stripe.customers[autumn["stripe_id"]]["name"]
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "cut", "lost", "garbage", "429"])
+@pytest.mark.parametrize("service", ["autumn", "stripe"])
+async def test_each_fault_ends_in_sync_after_another_try(world: World, service: str, kind: Kind) -> None:
+    seed(world, "ann")
+    simulator = world.autumn if service == "autumn" else world.stripe
+    simulator.switches.add(Fault(kind, route="POST /v1/customers", times=1))
+    event = await change(world, "ann", name="Ann")
+    await world.run()
+    outcome = await outcome_of(world.redis, event)
+    assert outcome is not None
+    assert outcome.status == "waiting"
+    await time_passes(world)
+    await world.run()
+    outcome = await outcome_of(world.redis, event)
+    assert outcome is not None
+    assert outcome.status == "applied"
+    assert names(world, "ann") == ("Ann", "Ann")
+    assert await read_dead(world.redis, PREFIX) == []
+
+
+async def test_changes_that_come_while_an_older_one_waits_queue_behind_it_and_merge(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("500", route="customers.update", times=1))
+    await change(world, "ann", name="First", metadata={"a": 1})
+    await world.run()
+    await change(world, "ann", name="Second")
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] is None
+    await time_passes(world)
+    await world.run()
+    assert names(world, "ann") == ("Second", "Second")
+    sent = [call.body["name"] for call in world.autumn.calls if "name" in call.body]
+    assert sent == ["First", "Second"]
+
+
+async def test_during_an_outage_one_probe_at_a_time_goes_out_and_the_return_opens_the_line(world: World) -> None:
+    customers = [f"user_{index}" for index in range(30)]
+    seed(world, *customers)
+    world.autumn.switches.add(Fault("503"))
+    for customer in customers:
+        await change(world, customer, name="Name")
+    await world.run()
+    line = await read_line(world.redis, PREFIX)
+    assert line is not None
+    assert (line.kind, line.service, line.reason) == ("outage", "autumn", "service_unavailable")
+    assert len(world.autumn.calls) == 5, "after five failures nobody else tries"
+    for tries in (6, 7, 8):
+        await time_passes(world)
+        await world.mailbox.move()
+        (probe,) = (await world.mailbox.call(100))[1]
+        assert (await world.mailbox.call(100))[1] == [], "one probe at a time"
+        await sync_customer(world.resources, probe)
+        assert len(world.autumn.calls) == tries
+    world.autumn.switches.clear()
+    await time_passes(world)
+    await world.run()
+    assert await read_line(world.redis, PREFIX) is None
+    await time_passes(world)
+    await world.run()
+    assert {names(world, customer) for customer in customers} == {("Name", "Name")}
+    assert await read_dead(world.redis, PREFIX) == []
+
+
+async def test_a_probe_whose_worker_dies_is_followed_by_another(world: World) -> None:
+    seed(world, "ann", "bob")
+    await autumn_goes_down(world)
+    await change(world, "bob", name="Bob")
+    await time_passes(world)
+    await world.mailbox.move()
+    (probe,) = (await world.mailbox.call(100))[1]
+    assert await world.mailbox.take(probe) is not None
+    await world.redis.zadd(f"{PREFIX}:called", {probe: 1})
+    await time_passes(world)
+    assert len((await world.mailbox.call(100))[1]) == 1
+
+
+async def test_who_was_called_before_the_line_closed_is_not_taken(world: World) -> None:
+    seed(world, "ann", "bob")
+    await change(world, "ann", name="Ann")
+    await change(world, "bob", name="Bob")
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    world.autumn.key = "am_sk_test_rotated"
+    await sync_customer(world.resources, "ann")
+    assert await world.mailbox.take("bob") is None
+    assert await world.redis.zscore(f"{PREFIX}:waiting", "bob") is not None
+
+
+async def test_a_wrong_key_stops_the_line_and_buries_nothing_and_goes_on_when_it_is_right(world: World) -> None:
+    seed(world, "ann", "bob")
+    right, world.autumn.key = world.autumn.key, "am_sk_test_rotated"
+    for customer in ("ann", "bob"):
+        await change(world, customer, name="Name")
+    for _ in range(4):
+        await world.run()
+        await time_passes(world)
+    line = await read_line(world.redis, PREFIX)
+    assert line is not None
+    assert (line.kind, line.reason) == ("halt", "invalid_secret_key")
+    assert "AUTUMN_SECRET_KEY" in line.message
+    assert await read_dead(world.redis, PREFIX) == []
+    assert (await read_customer(world.redis, PREFIX, "ann")).get("attempts", "0") == "0"
+    world.autumn.key = right
+    for _ in range(2):
+        await time_passes(world)
+        await world.run()
+    assert names(world, "ann") == names(world, "bob") == ("Name", "Name")
+
+
+async def test_a_refused_event_does_not_count_as_an_outage(world: World) -> None:
+    for index in range(8):
+        await change(world, f"nobody_{index}", name="x")
+    await world.run()
+    assert await read_line(world.redis, PREFIX) is None
+    assert len(await read_dead(world.redis, PREFIX)) == 8
+
+
+async def test_an_outage_ends_when_nobody_waits_for_its_end_any_more(world: World) -> None:
+    world.autumn.switches.add(Fault("503"))
+    for index in range(5):
+        await change(world, f"nobody_{index}", name="x")
+    await world.run()
+    world.autumn.switches.clear()
+    for buried in range(5):
+        assert (len(await read_dead(world.redis)), await read_line(world.redis, PREFIX) is None) == (buried, False)
+        await time_passes(world)
+        await world.run()
+    assert await read_line(world.redis, PREFIX) is None
+
+
+async def test_what_fails_too_long_becomes_a_dead_letter_with_its_history(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("503"))
+    old = await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'}, id="1000000-0")
+    event = old.decode()
+    young = await change(world, "ann", name="Young")
+    await world.run()
+    history = {"failing_since": "1000.000", "attempts": "5"}
+    await world.redis.hset(f"{PREFIX}:customer:ann", mapping=history)  # type: ignore[misc]  # see above
+    await time_passes(world)
+    await world.run()
+    waiting = await outcome_of(world.redis, young)
+    assert waiting is not None
+    assert waiting.status == "waiting", "what came later has its own time"
+    (letter,) = await read_dead(world.redis, PREFIX)
+    assert (letter["reason"], letter["attempts"], letter["since"]) == ("service_unavailable", "6", "1000.000")
+    assert json.loads(letter["sent.changes"]) == {"name": "Ann"}
+    outcome = await outcome_of(world.redis, event)
+    assert outcome is not None
+    assert outcome.status == "dead"
+
+
+async def test_an_internal_error_that_stays_while_others_get_through_is_about_the_change(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("500", route="customers.update"))
+    await change(world, "ann", name="Ann")
+    await world.run()
+    await world.redis.hset(f"{PREFIX}:customer:ann", "attempts", "8")  # type: ignore[misc]  # see above
+    await world.redis.delete(f"{PREFIX}:line")
+    await time_passes(world)
+    await world.run()
+    assert [letter["reason"] for letter in await read_dead(world.redis, PREFIX)] == ["internal_error"]
+
+
+async def test_a_write_that_lands_late_is_noticed_and_the_newer_value_put_back(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
+    await change(world, "ann", name="Old", metadata={"k": "old", "gone": 1})
+    await world.run()
+    await change(world, "ann", name="New", metadata={"k": "new", "gone": None})
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
+    assert names(world, "ann") == ("New", "New")
+    world.autumn.customers["ann"].update(name="Old", metadata={"k": "old", "gone": 1})
+    world.stripe.customers[world.autumn.customers["ann"]["stripe_id"]]["name"] = "Old"
+    await time_passes(world)
+    await world.run()
+    assert names(world, "ann") == ("New", "New")
+    assert world.autumn.customers["ann"]["metadata"] == {"k": "new"}
+    assert (await read_totals(world.redis, PREFIX))["put_back"] == 1
+
+
+async def test_a_second_look_at_what_is_right_writes_nothing_and_is_the_last(world: World) -> None:
+    seed(world, "ann")
+    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
+    await change(world, "ann", name="Ann")
+    await world.run()
+    await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
+    await world.run()
+    updates = len(world.autumn.calls)
+    await time_passes(world)
+    await world.run()
+    assert [call.path for call in world.autumn.calls[updates:]] == ["/v1/customers.get"]
+    assert await world.redis.zcard(f"{PREFIX}:looks") == 0
+    await time_passes(world)
+    assert (await world.mailbox.call(100))[1] == []
+
+
+async def test_a_second_look_that_fails_is_tried_again_less_and_less_often(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="Ann")
+    await world.run()
+    world.autumn.switches.add(Fault("500", route="customers.get", times=4))
+    waits_ms = []
+    for _ in range(4):
+        await time_passes(world)
+        await world.run()
+        seconds, microseconds = await world.redis.time()
+        due_ms = await world.redis.zscore(f"{PREFIX}:waiting", "ann")
+        assert due_ms is not None
+        waits_ms.append(due_ms - seconds * 1000 - microseconds / 1000)
+    assert max(waits_ms) > 1000, "each wait was one of a first failure"
+    await time_passes(world)
+    await world.run()
+    assert await world.redis.zcard(f"{PREFIX}:waiting") == 0
+
+
+async def test_a_second_look_never_says_again_what_a_waiting_change_says_anew(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="First")
+    await world.run()
+    world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
+    await change(world, "ann", name="Second")
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Second"
+    await time_passes(world)
+    await world.run()
+    sent = [call.body["name"] for call in world.autumn.calls if "name" in call.body]
+    assert sent == ["First", "Second", "Second"]
+
+
+async def test_a_worker_that_died_with_a_write_on_its_way_is_followed_by_a_second_look(world: World) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="Old")
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    assert await world.mailbox.take("ann") is not None
+    await world.redis.delete(f"{PREFIX}:lease:ann")
+    await change(world, "ann", name="New")
+    await world.redis.zadd(f"{PREFIX}:called", {"ann": 1})
+    await world.run()
+    assert names(world, "ann") == ("New", "New")
+    assert await world.redis.zcard(f"{PREFIX}:looks") == 1
+    world.autumn.customers["ann"]["name"] = "Old"
+    await time_passes(world)
+    await world.run()
+    assert names(world, "ann") == ("New", "New")
+
+
+async def test_who_finds_its_lease_lost_after_a_write_asks_for_a_look_and_settles_nothing(world: World) -> None:
+    seed(world, "ann")
+    world.stripe.switches.latency_seconds = 0.1
+    await change(world, "ann", name="Old")
+    await world.mailbox.move()
+    await world.mailbox.call(100)
+    first = asyncio.create_task(sync_customer(world.resources, "ann"))
+    await wait_until(lambda: _writing(world))
+    await world.redis.set(f"{PREFIX}:lease:ann", "another worker's")
+    await first
+    assert await world.redis.zcard(f"{PREFIX}:looks") == 1
+    assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
+
+
+async def _writing(world: World) -> bool:
+    return any(call.method == "POST" for call in world.stripe.calls)
+
+
+PLACES = f"{PREFIX}:limit:autumn-places"
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("lost", 1), ("cut", 1), ("garbage", 1), ("500", 0), ("503", 0), ("429", 0)]
+)
+@pytest.mark.parametrize("route", ["customers.update", "customers.get_or_create"])
+async def test_write_without_an_answer_of_autumns_keeps_its_place(
+    world: World, route: str, kind: Kind, kept: int
+) -> None:
+    here = under(world, when_missing="create")
+    if route == "customers.update":
+        seed(here, "ann")
+    here.autumn.switches.add(Fault(kind, route=route, times=1))
+    await change(here, "ann", name="Ann")
+    await here.run()
+    assert await here.redis.zcard(PLACES) == kept
+    await time_passes(here)
+    await here.run()
+    assert here.autumn.customers["ann"]["name"] == "Ann"
+
+
+async def test_create_in_autumn_holds_a_place_meanwhile(world: World) -> None:
+    here = under(world, when_missing="create")
+    here.autumn.switches.add(Fault("hang", route="customers.get_or_create", times=1, seconds=0.3))
+    await change(here, "ann", name="Ann")
+    running = asyncio.create_task(here.run())
+    await wait_until(lambda: _is_creating(here))
+    assert await here.redis.zcard(PLACES) == 1
+    await running
+    assert await here.redis.zcard(PLACES) == 0
+
+
+async def _is_creating(world: World) -> bool:
+    return bool(world.autumn.switches.fired)
+
+
+@pytest.mark.parametrize("size", [5_000_000])
+async def test_a_huge_entry_becomes_a_dead_letter_and_the_next_goes_on(world: World, size: int) -> None:
+    seed(world, "ann")
+    await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "' + "x" * size + '"}'})
+    await change(world, "ann", name="Ann")
+    await world.run()
+    assert names(world, "ann") == ("Ann", "Ann")
+    (letter,) = await read_dead(world.redis, PREFIX)
+    assert letter["reason"] == "invalid_event"
+    assert len(letter["sent.changes"]) > size

@@ -1,0 +1,160 @@
+"""Where everything stands, as `status`, /readyz and /metrics are told: ages, counts and times, on a real Redis."""
+
+import time
+
+import pytest
+from redis.asyncio import Redis
+
+from jobs.queue.batch import Ending, Mail, Settled
+from jobs.queue.dead_letters import DeadLetters
+from jobs.queue.mailbox import Mailbox
+from jobs.queue.record import read_totals
+from jobs.queue.status import Overview, read_overview
+from sandbox.faults import Fault
+from tests.conftest import INBOX, PREFIX, World
+from tests.support.steps import change, seed
+
+DEAD = {"reason": "refused", "message": "no", "attempts": "1", "since": ""}
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def mailbox(redis: Redis) -> Mailbox:
+    return Mailbox(redis, inbox=INBOX, prefix=PREFIX, max_waiting=3)
+
+
+async def look(redis: Redis) -> Overview:
+    return await read_overview(redis, PREFIX, INBOX)
+
+
+async def minutes_ago(redis: Redis) -> float | None:
+    """How many minutes ago the oldest change was sent."""
+    overview = await look(redis)
+    age_seconds = overview.age_seconds(overview.oldest_sent_ms)
+    return None if age_seconds is None else age_seconds // 60
+
+
+async def add(redis: Redis, customer: str, minutes: int) -> str:
+    """A change that was sent so many minutes ago."""
+    entry = {"customer_id": customer, "changes": '{"name": "x"}'}
+    sent_ms = int(time.time() * 1000) - minutes * MINUTE_MS
+    return str((await redis.xadd(INBOX, dict(entry.items()), id=f"{sent_ms}-0")).decode())
+
+
+async def take(mailbox: Mailbox, customer: str) -> Mail:
+    await mailbox.move()
+    await mailbox.call(100)
+    mail = await mailbox.take(customer)
+    assert mail is not None
+    return mail
+
+
+async def test_the_oldest_change_may_be_in_the_inbox(redis: Redis, mailbox: Mailbox) -> None:
+    assert await minutes_ago(redis) is None
+    await add(redis, "ann", 7)
+    await add(redis, "bob", 5)
+    assert await minutes_ago(redis) == 7
+    await mailbox.move()
+    assert await minutes_ago(redis) == 7
+
+
+async def test_what_does_not_fit_and_stays_in_the_inbox_counts(redis: Redis, mailbox: Mailbox) -> None:
+    for index in range(4):
+        await add(redis, f"user_{index}", 9 - index)
+    assert await mailbox.move() == (3, True)
+    for index in range(3):
+        mail = await take(mailbox, f"user_{index}")
+        await mailbox.settle(mail.lease, Ending([Settled(mail.entries[0].id, "e")]))
+    assert await minutes_ago(redis) == 6
+
+
+async def test_a_customer_that_is_tried_again_later_keeps_its_age(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann", 20)
+    await add(redis, "bob", 3)
+    mail = await take(mailbox, "ann")
+    assert await minutes_ago(redis) == 20, "what is worked on is not done yet"
+    await mailbox.settle(mail.lease, Ending([], again_after_ms=5 * MINUTE_MS))
+    assert await minutes_ago(redis) == 20
+    await redis.zadd(f"{PREFIX}:waiting", {"ann": 0})
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, Ending([Settled(mail.entries[0].id, "e")]))
+    assert await minutes_ago(redis) == 3
+
+
+async def test_the_age_is_that_of_the_first_change_that_is_not_settled(redis: Redis, mailbox: Mailbox) -> None:
+    entries = [await add(redis, "ann", minutes) for minutes in (30, 20, 10)]
+    mail = await take(mailbox, "ann")
+    settled = [Settled(entries[0], "e0"), Settled(entries[1], "e1", DEAD)]
+    await mailbox.settle(mail.lease, Ending(settled))
+    assert await minutes_ago(redis) == 10
+
+
+async def test_who_sent_with_an_id_of_the_future_has_no_negative_age(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann", -2)
+    assert await minutes_ago(redis) is None
+    await mailbox.move()
+    assert await minutes_ago(redis) == 0
+
+
+async def test_an_inbox_whose_clock_went_back_never_makes_a_mailbox_older(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "ann", 5)
+    await mailbox.move()
+    await redis.delete(INBOX)
+    await add(redis, "ann", 50)
+    await mailbox.move()
+    assert await minutes_ago(redis) == 5
+    assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 2
+
+
+async def test_the_events_in_the_mailboxes_are_counted(redis: Redis, mailbox: Mailbox) -> None:
+    entries = [await add(redis, "ann", minutes) for minutes in (5, 4, 3, 2)]
+    await add(redis, "a b", 1)
+    await redis.xadd(INBOX, {"customer_id": "bob", "event_id": "once"})
+    await redis.xadd(INBOX, {"customer_id": "bob", "event_id": "once"})
+    assert (await look(redis)).inbox == 7
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, Ending([Settled(entries[0], "e0"), Settled(entries[1], "e1", DEAD)]))
+    overview = await look(redis)
+    lengths = [await redis.xlen(f"{PREFIX}:mailbox:{customer}") for customer in ("ann", "bob")]
+    assert (overview.inbox, overview.in_mailboxes, lengths) == (0, 3, [2, 1])
+
+
+async def test_only_an_applied_change_is_a_success(redis: Redis, mailbox: Mailbox) -> None:
+    begin = time.monotonic()
+    entry = await add(redis, "ann", 1)
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, Ending([Settled(entry, "e", DEAD)]))
+    assert (await look(redis)).last_success_ms is None
+    entry = await add(redis, "ann", 0)
+    mail = await take(mailbox, "ann")
+    await mailbox.settle(mail.lease, Ending([Settled(entry, "e")]))
+    overview = await look(redis)
+    age_seconds = overview.age_seconds(overview.last_success_ms)
+    assert age_seconds is not None
+    # Both of its times are of whole milliseconds.
+    assert 0 <= age_seconds <= time.monotonic() - begin + 0.001
+
+
+async def test_a_dead_letter_counts_until_it_is_dropped(redis: Redis, mailbox: Mailbox) -> None:
+    await add(redis, "a b", 0)
+    await mailbox.move()
+    overview = await look(redis)
+    assert overview.dead == 1
+    assert overview.newest_dead_ms is not None
+    letters = DeadLetters(redis, inbox=INBOX, prefix=PREFIX)
+    await letters.drop([await letters.newest()])
+    overview = await look(redis)
+    assert (overview.dead, overview.newest_dead_ms) == (0, None)
+
+
+async def test_dead_letters_and_retries_are_counted_by_reason(world: World) -> None:
+    seed(world, "ann")
+    await world.redis.xadd(INBOX, {"customer_id": "a b"})
+    await change(world, "nobody", name="x")
+    world.autumn.switches.add(Fault("503", route="customers.update", times=1))
+    await change(world, "ann", name="Ann")
+    await world.run()
+    totals = await read_totals(world.redis, PREFIX)
+    by_reason = {name: value for name, value in totals.items() if ":" in name}
+    assert by_reason == {"dead:invalid_event": 1, "dead:customer_not_found": 1, "retries:service_unavailable": 1}
+    assert totals["dead"] == 2

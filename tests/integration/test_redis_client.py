@@ -1,0 +1,195 @@
+"""The worker's connection to Redis: how long it waits for one that is away or silent, and what it counts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+
+import pytest
+from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError, ResponseError
+
+from jobs.queue.batch import Ending, Settled
+from jobs.queue.mailbox import Mailbox
+from sandbox.redis import EmbeddedRedis, embedded_redis
+from tests.conftest import INBOX, PREFIX
+from tests.support.processes import hanging_up, its_disk_fails, its_disk_works
+from worker.redis_client import open_redis
+
+COMMANDS = 8
+PATIENCE_SECONDS = 0.6
+SHORT_READ_SECONDS = 2.0
+"""Instead of ten. Longer than anything in here takes that is answered, also on a busy machine."""
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedRedis]:
+    with embedded_redis(aof=False) as one:
+        yield one
+
+
+@asynccontextmanager
+async def client(
+    server: EmbeddedRedis, *, answered: Callable[[], None] = lambda: None, patience_seconds: float = 30
+) -> AsyncIterator[ArqRedis]:
+    redis = open_redis(server.url, PREFIX, answered=answered, patience_seconds=patience_seconds)
+    try:
+        yield redis
+    finally:
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_all_commands_lose_their_patience_together_however_many_wait(server: EmbeddedRedis) -> None:
+    async with client(server, patience_seconds=PATIENCE_SECONDS) as redis:
+        await redis.ping()
+        server.stop()
+        async with hanging_up(server.port) as so_far:
+            await all_fail(redis)
+            before = so_far.connections
+            await all_fail(redis)
+            # Each tries once, and none waits again for a Redis that was given up.
+            assert so_far.connections - before == COMMANDS
+
+
+async def all_fail(redis: ArqRedis) -> None:
+    ends = await asyncio.gather(*(redis.get(f"key {index}") for index in range(COMMANDS)), return_exceptions=True)
+    assert all(isinstance(end, ConnectionError) for end in ends)
+
+
+async def test_who_waits_is_answered_when_redis_is_back(server: EmbeddedRedis) -> None:
+    async with client(server) as redis:
+        await redis.ping()
+        server.stop()
+        waiting = asyncio.gather(redis.exists("key"), redis.exists("other"))
+        server.start()
+        assert list(await waiting) == [0, 0]
+
+
+async def test_every_command_that_was_answered_is_counted(server: EmbeddedRedis) -> None:
+    answers = 0
+
+    def answered() -> None:
+        nonlocal answers
+        answers += 1
+
+    async with client(server, answered=answered) as redis:
+        await redis.ping()
+        before = answers
+        await redis.ping()
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.get("a")
+            pipe.get("b")
+            await pipe.execute()
+    assert answers - before == 3
+
+
+async def test_reads_go_on_over_new_and_idle_connections_while_redis_refuses_writes(server: EmbeddedRedis) -> None:
+    async with client(server) as redis:
+        await its_disk_fails(redis)
+        pool = redis.connection_pool
+        assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
+        idle = [await pool.get_connection() for _ in range(8)]
+        for connection in idle:
+            # As if it had been idle for so long that it is checked before its next command.
+            connection.next_health_check = 0.0
+            await pool.release(connection)
+        assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
+        for write in (redis.set("key", "value"), redis.ping()):
+            with pytest.raises(ResponseError, match="MISCONF"):
+                await write
+        await its_disk_works(redis)
+
+
+async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connection(server: EmbeddedRedis) -> None:
+    opened = 0
+
+    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
+        """To Redis and back; the first connection loses every GET on the way."""
+        nonlocal opened
+        opened += 1
+        loses = opened == 1
+        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
+        while piece := await asking.read(65536):
+            if loses and b"GET" in piece:
+                continue
+            to_redis.write(piece)
+            answering.write(await from_redis.read(65536))
+        for writer in (to_redis, answering):
+            writer.close()
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        url = f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        redis = open_redis(url, PREFIX, read_seconds=SHORT_READ_SECONDS)
+        begin = time.monotonic()
+        assert await redis.get("nothing") is None
+        assert time.monotonic() - begin >= SHORT_READ_SECONDS
+        await redis.aclose(close_connection_pool=True)
+    assert opened >= 2
+
+
+async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_new_connection(
+    server: EmbeddedRedis,
+) -> None:
+    opened = 0
+
+    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
+        """To Redis and back; the first connection reads no more when something large begins."""
+        nonlocal opened
+        opened += 1
+        is_first = opened == 1
+
+        async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
+            # The end of one direction ends the other, too: the proxy waits for both before it is closed.
+            with closing(writing):
+                while piece := await reading.read(65536):
+                    if is_first and b"large" in piece:
+                        await is_over.wait()
+                    writing.write(piece)
+                    await writing.drain()
+
+        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pump(asking, to_redis))
+            both.create_task(pump(from_redis, answering))
+
+    is_over = asyncio.Event()
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        url = f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        redis = open_redis(url, PREFIX, read_seconds=SHORT_READ_SECONDS)
+        await redis.ping()
+        assert await redis.set("large", "x" * 20_000_000)
+        assert opened >= 2
+        is_over.set()
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_a_take_whose_answer_was_lost_is_taken_by_who_asks_again(server: EmbeddedRedis) -> None:
+    lost = False
+
+    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
+        """To Redis and back; the connection breaks when Redis has taken, and before its answer is back."""
+        nonlocal lost
+        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
+        while piece := await asking.read(65536):
+            to_redis.write(piece)
+            answer = await from_redis.read(65536)
+            if not lost and b"lease:ann" in piece and not answer.startswith(b"-NOSCRIPT"):
+                lost = True
+                break
+            answering.write(answer)
+        for writer in (to_redis, answering):
+            writer.close()
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        redis = open_redis(f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", PREFIX)
+        mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
+        await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
+        await mailbox.move()
+        await mailbox.call(1)
+        mail = await mailbox.take("ann")
+        assert lost
+        assert mail is not None
+        assert await mailbox.settle(mail.lease, Ending([Settled(entry.id, entry.id) for entry in mail.entries]))
+        await redis.aclose(close_connection_pool=True)

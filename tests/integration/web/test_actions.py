@@ -1,0 +1,108 @@
+"""What an operator does on the page: dead letters sent again or dropped, and a customer's story."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.conftest import World, read_dead
+from tests.support.browser import Browser, browsing
+from tests.support.operator import bury
+from tests.support.steps import change, seed
+
+
+@pytest.fixture
+async def operator(world: World) -> AsyncIterator[Browser]:
+    async with browsing(world) as browser:
+        await browser.sign_in()
+        yield browser
+
+
+async def test_replaying_asks_first_and_says_what_it_did(world: World, operator: Browser) -> None:
+    await bury(world, "user_7")
+    (letter,) = await read_dead(world.redis)
+    _, asked = await operator.send("/dead-letters", letter=letter["id"], action="replay")
+    assert "Send this dead letter again?" in asked
+    assert await world.redis.xlen("customer-updates") == 0
+    with capture_logs() as logs:
+        _, done = await operator.send("/dead-letters/replay", letter=letter["id"])
+    assert "Sent again: 1" in done
+    assert await read_dead(world.redis) == []
+    assert await world.redis.xlen("customer-updates") == 1
+    assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_replayed", [letter["id"]])]
+
+
+async def test_replaying_says_where_a_newer_change_is_overwritten(world: World, operator: Browser) -> None:
+    await bury(world, "user_7")
+    world.autumn.seed("user_7")
+    await change(world, "user_7", name="Newer")
+    await world.run()
+    (letter,) = await read_dead(world.redis)
+    assert "this older one overwrites them" in (await operator.send("/dead-letters/replay", letter=letter["id"]))[1]
+
+
+async def test_dropping_asks_first_and_is_for_good(world: World, operator: Browser) -> None:
+    await bury(world, "user_7")
+    await bury(world, "user_8")
+    keep, drop = await read_dead(world.redis)
+    _, asked = await operator.send("/dead-letters", letter=drop["id"], action="drop")
+    assert "Drop this dead letter for good?" in asked
+    assert len(await read_dead(world.redis)) == 2
+    with capture_logs() as logs:
+        _, done = await operator.send("/dead-letters/drop", letter=drop["id"])
+    assert "Dropped for good: 1" in done
+    assert await read_dead(world.redis) == [keep]
+    assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_dropped", [drop["id"]])]
+
+
+async def test_what_is_not_there_any_more_is_said(operator: Browser) -> None:
+    assert "1 of the chosen was not there any more" in (await operator.send("/dead-letters/replay", letter="5-0"))[1]
+    status, text = await operator.send("/dead-letters", letter="5-0", action="drop")
+    assert (status, "none was" in text) == (400, True)
+
+
+async def test_a_customers_story_tells_what_was_done_and_what_both_sides_say(world: World, operator: Browser) -> None:
+    seed(world, "ann")
+    await change(world, "ann", name="Ann Example", email="ann@example.com")
+    await world.run()
+    with capture_logs() as logs:
+        _, text = await operator.send("/customer", customer="ann", live="on")
+    assert "In sync." in text
+    assert text.count("ann@example.com") == 2
+    assert "wrote email, name in Autumn" in text or "wrote name, email in Autumn" in text
+    assert "ann@example.com" not in json.dumps(logs)
+    assert "customer_looked_at" in [each["event"] for each in logs]
+
+
+async def test_a_drifted_customer_is_shown_with_what_a_sync_would_do(world: World, operator: Browser) -> None:
+    seed(world, "ann")
+    world.autumn.customers["ann"]["name"] = "Ann Example"
+    _, text = await operator.send("/customer", customer="ann", live="on")
+    assert "Not in sync: a sync has something to write." in text
+    assert '<span class="tag is-bad">no</span>' in text
+    assert "A sync would" in text
+
+
+async def test_without_a_live_look_no_service_is_asked(world: World, operator: Browser) -> None:
+    seed(world, "ann")
+    asked = len(world.stripe.calls)
+    _, text = await operator.send("/customer", customer="ann")
+    assert len(world.stripe.calls) == asked
+    assert "Nobody looked." in text
+    assert "Not known" in text
+
+
+async def test_a_customer_that_autumn_does_not_know_is_told_so(operator: Browser) -> None:
+    assert (
+        "Autumn does not know the customer nobody"
+        in (await operator.send("/customer", customer="nobody", live="on"))[1]
+    )
+
+
+@pytest.mark.parametrize("typed", ["", " ", "ann@example.com", "a b", "x" * 2000])
+async def test_what_cannot_be_a_customers_id_is_neither_looked_for_nor_logged(operator: Browser, typed: str) -> None:
+    with capture_logs() as logs:
+        status, text = await operator.send("/customer", customer=typed, live="on")
+    assert (status, "is none of a customer" in text) == (400, True)
+    assert logs == []

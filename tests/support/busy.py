@@ -1,0 +1,66 @@
+"""A worker in the middle of a sync: it loses the lease if its event loop stands still for long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from redis.asyncio import Redis
+
+from jobs.enqueue import outcome_of, send
+from jobs.events import new_update
+from sandbox.autumn.server import AutumnSimulator
+from sandbox.everything import Sandbox, sandbox
+from sandbox.stripe.server import StripeSimulator
+from tests.conftest import PREFIX
+from tests.support.processes import wait_until
+from tests.support.watching import Watched, watched
+
+CUSTOMERS = 4
+LATENCY_SECONDS = 2.0
+SIGNS_OF_TROUBLE = ("Traceback", "lease_lost", "loop_failed", "Error handling", "exception", "never retrieved")
+
+
+@asynccontextmanager
+async def attacked_box() -> AsyncIterator[Sandbox]:
+    """Redis and both simulators, without limits, and some customers."""
+    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+        for number in range(CUSTOMERS):
+            everything.autumn.seed(f"user_{number}")
+        yield everything
+
+
+@asynccontextmanager
+async def busy_worker(
+    environment: Mapping[str, str] | None = None, *, latency_seconds: float = LATENCY_SECONDS
+) -> AsyncIterator[Watched]:
+    """A worker whose syncs hold leases while the block runs: Autumn takes `latency_seconds` for each answer.
+
+    Afterwards: every sync ended as applied, no lease was lost, the worker lives, and its log has no traceback.
+    """
+    async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
+        async with watched({**box.environment, **(environment or {})}) as one:
+            box.autumn.switches.latency_seconds = latency_seconds
+            events = [
+                await send(redis, new_update(customer_id=f"user_{number}", changes={"name": "Name"}))
+                for number in range(CUSTOMERS)
+            ]
+
+            async def holds_leases() -> bool:
+                return len([key async for key in redis.scan_iter(f"{PREFIX}:lease:*")]) == CUSTOMERS
+
+            await wait_until(holds_leases, what="a lease of each customer")
+            yield one
+            box.autumn.switches.latency_seconds = 0.0
+            outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=40) for event in events))
+            assert [outcome.status for outcome in outcomes if outcome is not None] == ["applied"] * CUSTOMERS
+            assert await one.is_alive()
+            assert one.running.process.returncode is None
+        assert_untroubled(one.running.log)
+
+
+def assert_untroubled(log: Sequence[str]) -> None:
+    """No line of the log tells of an error that nobody foresaw, or of a lost lease."""
+    lines = [line for line in log if any(sign in line for sign in SIGNS_OF_TROUBLE)]
+    assert not lines, "".join(lines)

@@ -1,0 +1,61 @@
+"""`customer-sync` as processes of its own, as a person or a schedule runs it."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.forked import Forked
+
+
+@dataclass(frozen=True)
+class Command:
+    """A `customer-sync` that runs. Its outputs are kept in files, to be read until the block ends."""
+
+    process: Forked
+    output: Path
+    errors: Path
+
+    def kill(self) -> None:
+        """End it as the system ends a process, without a word."""
+        self.process.kill()
+
+    async def wait(self) -> int:
+        """Its exit code when it has ended; of a killed one -9."""
+        return await self.process.wait()
+
+
+@asynccontextmanager
+async def started(
+    *words: str, folder: Path, environment: Mapping[str, str], keyboard: str = os.devnull
+) -> AsyncIterator[Command]:
+    """Start `customer-sync` as `customer_sync` does; it is killed at the end of the block if it still runs."""
+    with TemporaryDirectory() as kept:
+        output, errors = Path(kept, "output"), Path(kept, "errors")
+        process = await Forked.start(
+            "customer-sync",
+            *words,
+            folder=folder,
+            environment=environment,
+            keyboard=keyboard,
+            outputs=(str(output), str(errors)),
+        )
+        try:
+            yield Command(process, output, errors)
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def customer_sync(
+    *words: str, folder: Path, environment: Mapping[str, str], keyboard: str = os.devnull
+) -> tuple[int, str, str]:
+    """Run `customer-sync` with these words in this folder, and return its exit code, output and errors."""
+    async with started(*words, folder=folder, environment=environment, keyboard=keyboard) as command:
+        return await command.wait(), _text(command.output), _text(command.errors)
+
+
+def _text(file: Path) -> str:
+    return file.read_text("utf-8")

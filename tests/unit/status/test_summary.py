@@ -1,0 +1,55 @@
+"""The sentence at the top of the operator's page and of `customer-sync status`: what is wrong comes first.
+
+Nothing that is wrong hides something else that is.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.queue.breaker import Line
+from jobs.queue.status import Overview
+from jobs.scan.report import ScanRun
+from tests.support.overviews import IDLE, NOW_MS
+from worker.status.health import OUTAGE_SECONDS
+from worker.status.shared_state import ScanState, SharedState
+from worker.status.summary import headline_of
+
+HALT = Line("halt", NOW_MS, "stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
+REFUSED = ScanRun("one", "refused", NOW_MS, NOW_MS, 1, 1)
+SCANNED = ScanState(last=replace(REFUSED, state="done"), last_done=None, began_ms=NOW_MS, is_overdue=False)
+STRIPE_FAILS = "Stripe fails, and is tried by itself until it is back."
+
+
+def outage(seconds: float) -> Overview:
+    return replace(IDLE, line=Line("outage", NOW_MS - int(seconds * 1000), "stripe", "http_503", ""))
+
+
+def test_an_outage_that_has_just_begun_is_said_and_calls_for_nobody() -> None:
+    headline = headline_of(SharedState(outage(2), {}, SCANNED))
+    assert (headline.kind, headline.text) == ("warn", STRIPE_FAILS)
+
+
+def test_an_outage_is_said_beside_what_a_person_should_look_at() -> None:
+    headline = headline_of(SharedState(outage(2), {}, replace(SCANNED, last=REFUSED)))
+    assert (headline.kind, headline.text) == ("bad", "The last scan was refused, as too much would change.")
+    assert headline.more == STRIPE_FAILS
+
+
+def test_an_outage_that_lasts_is_said_once() -> None:
+    headline = headline_of(SharedState(outage(OUTAGE_SECONDS + 1), {}, SCANNED))
+    assert headline.kind == "bad"
+    assert "stripe http_503" in headline.text
+    assert STRIPE_FAILS not in headline.more
+
+
+def test_what_mends_a_halt_is_a_sentence_beside_what_else_is_wrong() -> None:
+    headline = headline_of(SharedState(replace(IDLE, line=HALT), {}, replace(SCANNED, is_overdue=True)))
+    assert headline.text == "Halted for 0 s: stripe invalid_key."
+    assert headline.more == f"{HALT.message}. A scan should have come to its end; does a scanner run?"
+
+
+@pytest.mark.parametrize("scan", [replace(SCANNED, is_overdue=True), replace(SCANNED, last=REFUSED)])
+def test_a_sentence_ends_once(scan: ScanState) -> None:
+    headline = headline_of(SharedState(IDLE, {}, scan))
+    assert headline.text.rstrip(".?") == headline.text[:-1]

@@ -1,0 +1,59 @@
+"""The rooms stay rooms: few modules each, with a docstring, and none that is split off only to be short."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TOP = ("jobs", "worker", "config", "sandbox")
+MODULES_MAX = 12
+SHORT_LINES = 60
+SHORT_FOR_A_REASON = {
+    "jobs.sync.log": "the one list of what a sync logs",
+    "sandbox.serve": "tests and benchmarks serve simulators, too",
+    "sandbox.stripe.account": "it joins customers and payments below the HTTP server",
+    "worker.checks.owner": "one check of the doctor, as its neighbours",
+    "worker.loops.intake": "one loop, as its neighbours",
+}
+"""Short modules that one other module imports, and why each stands by itself."""
+
+
+def modules() -> dict[str, Path]:
+    """The modules by their dotted names, without the rooms' own docstrings and the programs."""
+    found = [path for top in TOP for path in sorted((ROOT / top).rglob("*.py"))]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in found
+        if path.stem not in {"__init__", "__main__"}
+    }
+
+
+def importers() -> dict[str, set[str]]:
+    """The modules that import each module."""
+    known, found = modules(), defaultdict(set)
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for imported in {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & set(known):
+                    found[imported].add(name)
+    return found
+
+
+def test_no_room_has_more_than_twelve_modules() -> None:
+    rooms = defaultdict(list)
+    for name in modules():
+        rooms[name.rpartition(".")[0]].append(name)
+    assert {room: len(names) for room, names in rooms.items() if len(names) > MODULES_MAX} == {}
+
+
+def test_every_room_says_what_belongs_there() -> None:
+    for path in {each.parent for each in modules().values()}:
+        tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), path
+        assert len(tree.body) == 1, f"{path}: a room's __init__.py is a docstring and nothing else"
+
+
+def test_no_module_is_split_off_only_to_be_short() -> None:
+    known, found = modules(), importers()
+    short = {name for name, path in known.items() if len(path.read_text(encoding="utf-8").splitlines()) < SHORT_LINES}
+    assert {name for name in short if len(found[name]) == 1} == SHORT_FOR_A_REASON.keys()

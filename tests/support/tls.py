@@ -29,6 +29,8 @@ def self_signed(folder: Path, name: str, *, host: str) -> Certificate:
     """A certificate that signed itself, for a host; it may sign others."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
+    # Python 3.13 and later trust no authority that does not say what its key is for.
+    names += ["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
     _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *_files(made))
     return made
 
@@ -37,7 +39,8 @@ def signed_by(authority: Certificate, folder: Path, name: str, *, host: str) -> 
     """A certificate for a host that an authority signed."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     request, extension = folder / f"{name}.csr", folder / f"{name}.ext"
-    extension.write_text(f"subjectAltName=DNS:{host}\n", encoding="ascii")
+    extensions = [f"subjectAltName=DNS:{host}", "subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid"]
+    extension.write_text("\n".join(extensions) + "\n", encoding="ascii")
     _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={host}", "-keyout", made.key, "-out", request)
     authority_files: list[str | Path] = ["-CA", authority.file, "-CAkey", authority.key, "-CAcreateserial"]
     _openssl("x509", "-req", "-days", "2", "-in", request, *authority_files, "-extfile", extension, "-out", made.file)

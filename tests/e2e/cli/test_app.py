@@ -63,7 +63,7 @@ async def test_send_without_changes_asks_for_a_reconcile(terminal: Terminal, red
         (["user 42", '{"name": "Ann"}'], "customer_id: "),
         (["user_42", "[]"], "changes: "),
         (["user_42", '{"metadata": {"id": 1' + "0" * 5000 + "}}"], "changes.metadata.id: is a number that Autumn"),
-        (["user_42", '{"metadata": ' + "[" * 5000], "changes: is nested too deeply"),
+        (["user_42", '{"metadata": ' + "[" * 100_000], "changes: is nested too deeply"),
         (["user_42", '{"metadata": null}'], "changes.metadata: null clears nothing"),
         (["user_42", '{"stripe_id": "acct_1032D82eZvKYlo2C"}'], "changes.stripe_id: names a Stripe account"),
     ],

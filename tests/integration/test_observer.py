@@ -74,7 +74,7 @@ async def scene(redis: Redis) -> AsyncIterator[Scene]:
         autumn = AutumnSimulator(stripe_url=stripe_url, stripe_key=stripe.key)
         async with (
             serving(autumn.app()) as autumn_url,
-            open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=0.5, watch=seen) as autumn_door,
+            open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=2, watch=seen) as autumn_door,
             open_stripe(api_key=stripe.key, base_url=stripe_url, turn=limits.stripe, watch=seen) as stripe_door,
         ):
             yield Scene(autumn, stripe, seen, limits, autumn_door, stripe_door)

@@ -200,7 +200,7 @@ async def test_no_answer_in_time_leaves_open_whether_the_update_was_applied() ->
     async def never(_: web.Request) -> web.StreamResponse:
         return await asyncio.Future()
 
-    async with autumn_of(never, timeout_seconds=0.2) as (_, client):
+    async with autumn_of(never, timeout_seconds=2) as (_, client):
         updating = await failed(client.update("user_1", {}))
         reading = await failed(client.get("user_1"))
 
@@ -221,7 +221,7 @@ async def test_a_body_that_trickles_in_meets_the_time_out_of_the_whole_call() ->
                 await asyncio.wait_for(gone.wait(), timeout=0.05)
         return response
 
-    async with autumn_of(trickle, timeout_seconds=0.4) as (_, client):
+    async with autumn_of(trickle, timeout_seconds=2) as (_, client):
         error = await failed(client.update("user_1", {}))
         gone.set()
 
@@ -313,7 +313,7 @@ async def test_a_wait_for_a_free_connection_that_is_too_long_has_applied_nothing
         await done.wait()
         return await answering(CUSTOMER)(request)
 
-    async with autumn_of(hold, timeout_seconds=0.5, max_connections=1) as (server, client):
+    async with autumn_of(hold, timeout_seconds=2, max_connections=1) as (server, client):
         first = asyncio.create_task(failed(client.update("user_1", {})))
         await arrived.wait()
         second = await failed(client.update("user_2", {}))

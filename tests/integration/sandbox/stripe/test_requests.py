@@ -172,11 +172,13 @@ async def test_garbage_is_no_json_and_was_not_applied(client: Client, simulator:
 async def test_a_client_that_gives_up_on_a_hanging_request_may_find_it_applied(
     client: Client, simulator: StripeSimulator
 ) -> None:
-    simulator.switches.add(Fault("hang", times=1, seconds=0.1))
+    simulator.switches.add(Fault("hang", times=1, seconds=3600))
     posting = asyncio.create_task(client.post("/v1/customers"))
     while not simulator.calls:
         await client.send("GET", "/_sandbox")
     posting.cancel()
+    await asyncio.wait({posting})
+    simulator.switches.release()
     async with asyncio.timeout(10):
         while not simulator.customers:
             await client.send("GET", "/_sandbox")

@@ -198,7 +198,7 @@ class Changes(BaseModel):
             )
         return values
 
-    def said(self) -> dict[str, Any]:
+    def requested(self) -> dict[str, Any]:
         """The fields that were said, nulls among them, and no others."""
         return self.model_dump(exclude_unset=True)
 
@@ -220,7 +220,7 @@ class CustomerUpdate(BaseModel):
 
     @model_validator(mode="after")
     def _changes_go_with_updated(self) -> "CustomerUpdate":
-        said = self.changes.said() if self.changes is not None else {}
+        said = self.changes.requested() if self.changes is not None else {}
         if self.type == "customer.updated" and not said:
             raise ValueError("changes: has to name at least one field for customer.updated")
         if self.type == "customer.reconcile" and said:
@@ -231,7 +231,7 @@ class CustomerUpdate(BaseModel):
         """The fields of the stream entry, as strings."""
         fields = {"customer_id": self.customer_id, "type": self.type}
         if self.changes is not None:
-            fields["changes"] = json.dumps(self.changes.said(), ensure_ascii=False, separators=(",", ":"))
+            fields["changes"] = json.dumps(self.changes.requested(), ensure_ascii=False, separators=(",", ":"))
         if self.event_id is not None:
             fields["event_id"] = self.event_id
         if self.traceparent is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from jobs.errors import Absent, GiveUp, Halt, Limited, Service, SyncError, TimedOut, TryAgain
-from jobs.queue.batch import Ending, Mail
+from jobs.queue.batch import Batch, Settlement
 
 CallResult = Literal["ok", "absent", "refused", "limited", "timed-out", "failed", "halted", "cut-short"]
 SyncOutcome = Literal["applied", "dead", "again", "halted", "lost"]
@@ -51,15 +51,15 @@ class Sync:
     applied: int = 0
     dead: int = 0
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, settlement: Settlement) -> None:
         """It was settled so. What is neither applied nor dead is left for the next one."""
-        reasons = [end.dead["reason"] for end in ending.settled if end.dead is not None]
-        cut_short = ending.record.get("last_error", "")
-        self.dead, self.applied = len(reasons), len(ending.settled) - len(reasons)
+        reasons = [end.dead["reason"] for end in settlement.outcomes if end.dead is not None]
+        cut_short = settlement.record.get("last_error", "")
+        self.dead, self.applied = len(reasons), len(settlement.outcomes) - len(reasons)
         self.error = cut_short or next(iter(reasons), "")
         # A second look has no entries of its own, and is tried again too.
-        goes_on = self.entries > len(ending.settled) or not ending.settled
-        if ending.line.verdict == "halt":
+        goes_on = self.entries > len(settlement.outcomes) or not settlement.outcomes
+        if settlement.breaker.verdict == "halt":
             self.outcome = "halted"
         elif cut_short and goes_on:
             self.outcome = "again"
@@ -67,7 +67,7 @@ class Sync:
             self.outcome = "dead" if self.dead else "applied"
 
 
-class Watch(Protocol):
+class Observer(Protocol):
     """Whoever watches."""
 
     def syncing(self, sync: Sync) -> AbstractContextManager[None]:
@@ -83,15 +83,15 @@ class Watch(Protocol):
 class Nobody:
     """Watches nothing."""
 
-    def syncing(self, sync: Sync) -> AbstractContextManager[None]:  # noqa: ARG002 - see Watch
-        """See Watch."""
+    def syncing(self, sync: Sync) -> AbstractContextManager[None]:  # noqa: ARG002 - see Observer
+        """See Observer."""
         return nullcontext()
 
     def called(self, call: Call) -> None:
-        """See Watch."""
+        """See Observer."""
 
     def waited(self, limit: str, seconds: float) -> None:
-        """See Watch."""
+        """See Observer."""
 
 
 NOBODY = Nobody()
@@ -100,36 +100,36 @@ NOBODY = Nobody()
 class Both:
     """Two that watch the same."""
 
-    def __init__(self, one: Watch, other: Watch) -> None:
+    def __init__(self, one: Observer, other: Observer) -> None:
         """`one` is told first."""
         self._one = one
         self._other = other
 
     @contextmanager
     def syncing(self, sync: Sync) -> Iterator[None]:
-        """See Watch."""
+        """See Observer."""
         with self._one.syncing(sync), self._other.syncing(sync):
             yield
 
     def called(self, call: Call) -> None:
-        """See Watch."""
+        """See Observer."""
         self._one.called(call)
         self._other.called(call)
 
     def waited(self, limit: str, seconds: float) -> None:
-        """See Watch."""
+        """See Observer."""
         self._one.waited(limit, seconds)
         self._other.waited(limit, seconds)
 
 
-def sync_of(mail: Mail) -> Sync:
-    """The sync that begins with this mail."""
-    contexts = tuple(dict.fromkeys(entry.traceparent for entry in mail.entries if entry.traceparent is not None))
-    return Sync(mail.lease.customer_id, contexts, len(mail.entries))
+def sync_of(batch: Batch) -> Sync:
+    """The sync that begins with this batch."""
+    contexts = tuple(dict.fromkeys(entry.traceparent for entry in batch.entries if entry.traceparent is not None))
+    return Sync(batch.lease.customer_id, contexts, len(batch.entries))
 
 
 @contextmanager
-def watched(watch: Watch, service: Service, endpoint: str) -> Iterator[Call]:
+def observed(observer: Observer, service: Service, endpoint: str) -> Iterator[Call]:
     """Tell how the call in the block ended, and raise whatever it raised. The block notes the status code."""
     begin = time.monotonic()
     call = Call(service, endpoint)
@@ -141,7 +141,7 @@ def watched(watch: Watch, service: Service, endpoint: str) -> Iterator[Call]:
         raise
     finally:
         call.seconds = time.monotonic() - begin
-        watch.called(call)
+        observer.called(call)
 
 
 def result_of(error: BaseException) -> CallResult:

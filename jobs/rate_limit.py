@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Limited, TryAgain
-from jobs.observer import NOBODY, Watch
+from jobs.observer import NOBODY, Observer
 from jobs.queue.key_types import or_none
 from jobs.queue.scripts import Scripts
 
@@ -74,7 +74,7 @@ class Limits:
         prefix: str,
         share: float | None = None,
         recover_seconds: float = RECOVER_SECONDS,
-        watch: Watch = NOBODY,
+        observer: Observer = NOBODY,
     ) -> None:
         """Opens nothing. With a `share` (above 0, at most 1), calls here use at most that part of each rate.
 
@@ -84,7 +84,7 @@ class Limits:
         self._held: set[str] = set()
         self._rates = rates
         self._share = share
-        self._watch = watch
+        self._observer = observer
         self._prefix = _limit_key(prefix, "")
         self._places = self._prefix + PLACES
         self._recover_us = int(recover_seconds * 1_000_000)
@@ -96,7 +96,7 @@ class Limits:
         """Wait for the turn of one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
         begin = time.monotonic()
         await self._wait(self._stripe(endpoint))
-        self._watch.waited(STRIPE, time.monotonic() - begin)
+        self._observer.waited(STRIPE, time.monotonic() - begin)
         async with self._slowing(endpoint=endpoint):
             yield
 
@@ -105,7 +105,7 @@ class Limits:
         """Wait for the turn of one `customers.list`, and see how it ends."""
         begin = time.monotonic()
         await self._wait([Rate(AUTUMN_LISTS, self._rates.autumn_lists)])
-        self._watch.waited(AUTUMN_LISTS, time.monotonic() - begin)
+        self._observer.waited(AUTUMN_LISTS, time.monotonic() - begin)
         async with self._slowing(autumn=AUTUMN_LISTS):
             yield
 
@@ -136,7 +136,7 @@ class Limits:
         try:
             await self._wait(rates, token=token)
             sent_at = time.monotonic()
-            self._watch.waited(AUTUMN_UPDATES, sent_at - begin)
+            self._observer.waited(AUTUMN_UPDATES, sent_at - begin)
             async with self._slowing():
                 yield
         except TryAgain as error:

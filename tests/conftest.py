@@ -21,7 +21,7 @@ from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import as_text
 from jobs.rate_limit import Limits, Rates
 from jobs.stripe.client import open_stripe
-from jobs.sync.deps import Resources
+from jobs.sync.deps import Deps
 from jobs.sync.job import sync_customer
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.redis import EmbeddedRedis, embedded_redis
@@ -135,33 +135,33 @@ async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
 
 @dataclass(frozen=True)
 class World:
-    """Both services and one worker's doors, with the worker's loops taken by hand, so that a test sees each step."""
+    """Both services and one worker's deps, with the worker's loops taken by hand, so that a test sees each step."""
 
     redis: Redis
     stripe: StripeSimulator
     autumn: AutumnSimulator
-    resources: Resources
+    deps: Deps
     autumn_url: str
 
     @property
     def mailbox(self) -> Mailbox:
         """The mailbox door."""
-        return self.resources.mailbox
+        return self.deps.mailbox
 
     async def run(self, rounds: int = 20) -> None:
         """Take in, call and sync until nothing is due any more."""
         for _ in range(rounds):
             await self.mailbox.move()
-            _, called = await self.mailbox.call(1000)
+            _, called = await self.mailbox.dispatch(1000)
             if not called:
                 return
             for customer in called:
-                await sync_customer(self.resources, customer)
+                await sync_customer(self.deps, customer)
         raise AssertionError(f"still customers due after {rounds} rounds")
 
 
 @asynccontextmanager
-async def doors(
+async def opened_deps(
     redis: Redis,
     autumn_url: str,
     autumn_key: str,
@@ -170,7 +170,7 @@ async def doors(
     *,
     rate: float = 1000,
     policy: Policy = DEFAULT_POLICY,
-) -> AsyncIterator[Resources]:
+) -> AsyncIterator[Deps]:
     """The doors of a job, with rates that do not slow a test down."""
     rates = Rates(
         autumn_updates=rate,
@@ -184,7 +184,7 @@ async def doors(
         open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=5) as autumn,
         open_stripe(api_key=stripe_key, base_url=stripe_url, turn=limits.stripe, timeout_seconds=5) as stripe,
     ):
-        yield Resources(
+        yield Deps(
             mailbox=Mailbox(redis, inbox=INBOX, prefix=PREFIX),
             autumn=autumn,
             stripe=stripe,
@@ -192,7 +192,7 @@ async def doors(
             mode="live" if "_live_" in stripe_key else "test",
             policy=policy,
             retry_for_seconds=3600,
-            look_after_seconds=60,
+            recheck_after_seconds=60,
             random=random.Random(0),
             now=time.time,
         )
@@ -213,10 +213,10 @@ async def opened_world(redis: Redis) -> AsyncIterator[World]:
         autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)
         async with (
             serving(autumn.app()) as autumn_url,
-            doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
+            opened_deps(redis, autumn_url, autumn.key, stripe_url, stripe.key) as deps,
         ):
             stripe.webhooks.url, stripe.webhooks.delay_seconds = autumn_url + autumn.webhook_path, None
-            yield World(redis, stripe, autumn, resources, autumn_url)
+            yield World(redis, stripe, autumn, deps, autumn_url)
 
 
 async def read_dead(redis: Redis, prefix: str = PREFIX) -> list[dict[str, str]]:

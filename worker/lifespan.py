@@ -1,4 +1,4 @@
-"""What a worker process holds open from its start to its end: connections, doors, and the loops beside the jobs."""
+"""What a worker process holds open from its start to its end: connections, deps, and the loops beside the jobs."""
 
 import asyncio
 import hashlib
@@ -17,14 +17,14 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn.client import AutumnClient, open_autumn
-from jobs.observer import NOBODY, Watch
+from jobs.observer import NOBODY, Observer
 from jobs.plan.policy import Policy
 from jobs.queue.mailbox import Mailbox
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.scan.record import ScanRecord
-from jobs.scan.run import ScanDoors
+from jobs.scan.run import ScanDeps
 from jobs.stripe.client import StripeGateway, Turn, open_stripe
-from jobs.sync.deps import Resources
+from jobs.sync.deps import Deps
 from worker.loops.dispatch import Supervisor
 from worker.loops.heartbeat import Pulse
 from worker.loops.intake import take_in
@@ -66,7 +66,7 @@ def rates_of(settings: Settings) -> Rates:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, turn: Turn, watch: Watch = NOBODY
+    settings: Settings, turn: Turn, observer: Observer = NOBODY
 ) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
     """Open the doors to both services, that to Stripe with its `turn`; they are closed at the end."""
     async with (
@@ -75,25 +75,25 @@ async def open_services(
             secret_key=settings.autumn_secret_key.get_secret_value(),
             api_version=settings.autumn_api_version,
             timeout_seconds=settings.request_timeout_seconds,
-            watch=watch,
+            observer=observer,
         ) as autumn,
         open_stripe(
             api_key=settings.stripe_api_key.get_secret_value(),
             base_url=settings.stripe_api_base,
             turn=turn,
             timeout_seconds=settings.request_timeout_seconds,
-            watch=watch,
+            observer=observer,
         ) as stripe,
     ):
         yield autumn, stripe
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[Deps]:
     """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, watch=watch)
-    async with open_services(settings, limits.stripe, watch) as (autumn, stripe):
-        yield Resources(
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, observer=observer)
+    async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
+        yield Deps(
             mailbox=Mailbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix),
             autumn=autumn,
             stripe=stripe,
@@ -101,10 +101,10 @@ async def open_resources(settings: Settings, redis: Redis, watch: Watch = NOBODY
             mode=settings.mode,
             policy=policy_of(settings),
             retry_for_seconds=settings.retry_for_seconds,
-            look_after_seconds=settings.echo_check_seconds,
+            recheck_after_seconds=settings.echo_check_seconds,
             random=random.Random(),
             now=time.time,
-            watch=watch,
+            observer=observer,
         )
 
 
@@ -114,13 +114,13 @@ async def showing(
     settings: Settings,
     redis: ArqRedis,
     metrics: Metrics,
-    resources: Resources | None = None,
+    deps: Deps | None = None,
 ) -> AsyncIterator[Loops]:
     """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
 
     Yields what starts the other loops of the process: those that keep failing are shown, too.
 
-    The operator's page is shown by those that have the `resources` to look at a customer with.
+    The operator's page is shown by those that have the `deps` to look at a customer with.
     """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
@@ -146,7 +146,7 @@ async def showing(
             from worker.web.pages import pages_of  # noqa: PLC0415 - see above
             from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
 
-            pages = None if resources is None else pages_of(settings, redis, resources, shared.look)
+            pages = None if deps is None else pages_of(settings, redis, deps, shared.look)
             app = make_app(pulse, shared.look, metrics, add_more=pages)
             await stack.enter_async_context(serving(app, settings.port))
         yield loops
@@ -155,18 +155,18 @@ async def showing(
 @asynccontextmanager
 async def working(
     settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
-) -> AsyncIterator[tuple[Resources, Supervisor]]:
-    """Resources with the loops of a worker running beside them: taking in, calling, renewing leases.
+) -> AsyncIterator[tuple[Deps, Supervisor]]:
+    """Deps with the loops of a worker running beside them: taking in, calling, renewing leases.
 
     With `owner_follows`, nothing that touches events starts before Stripe has told its account (worker.loops.owner).
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
-        tracing(metrics) as watch,
-        open_resources(settings, redis, watch) as resources,
-        showing("worker", settings, redis, metrics, resources) as loops,
+        tracing(metrics) as observer,
+        open_resources(settings, redis, observer) as deps,
+        showing("worker", settings, redis, metrics, deps) as loops,
     ):
-        mailbox = resources.mailbox
+        mailbox = deps.mailbox
         supervisor = Supervisor(mailbox, redis)
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -176,23 +176,23 @@ async def working(
                 loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
                 loops.start("supervise", supervisor.call_who_is_due),
                 loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
-                loops.start("places", resources.limits.renew, RENEW_SECONDS),
+                loops.start("places", deps.limits.renew, RENEW_SECONDS),
             ]
-            log.info("started", mode=resources.mode)
-            yield resources, supervisor
+            log.info("started", mode=deps.mode)
+            yield deps, supervisor
         finally:
             await _end(tasks)
             log.info("stopped")
 
 
 @asynccontextmanager
-async def open_scan(settings: Settings, redis: Redis, watch: Watch = NOBODY) -> AsyncIterator[ScanDoors]:
+async def open_scan(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[ScanDeps]:
     """Open everything a scan is handed, over an open Redis; all of it is closed at the end."""
     # A share of all is none: it would only be a second round trip for each page.
     share = settings.scan_share if settings.scan_share < 1 else None
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, watch=watch)
-    async with open_services(settings, limits.stripe, watch) as (autumn, stripe):
-        yield ScanDoors(
+    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, observer=observer)
+    async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
+        yield ScanDeps(
             redis=redis,
             record=ScanRecord(redis, settings.key_prefix),
             autumn=autumn,
@@ -235,16 +235,16 @@ async def scanning_on_schedule(
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
-        open_scan(settings, redis, metrics) as doors,
+        open_scan(settings, redis, metrics) as deps,
         showing("scanner", settings, redis, metrics) as loops,
     ):
-        scanner = Scanner(doors, settings.scan_schedule)
+        scanner = Scanner(deps, settings.scan_schedule)
         tasks: list[asyncio.Task[None]] = []
         try:
             if owner_follows:
                 tasks.append(await _owner_compared(settings, redis, loops))
             tasks.append(loops.start("scan", scanner.scan_if_due))
-            log.info("started", mode=doors.mode, schedule=settings.scan_schedule)
+            log.info("started", mode=deps.mode, schedule=settings.scan_schedule)
             yield scanner
         finally:
             await _end(tasks)

@@ -57,7 +57,7 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
     redis: ArqRedis = ctx["redis"]
     steps = [
         redis.zrem(redis.default_queue_name, ctx["job_id"]),
-        *(sync(ctx["resources"], one) for one in customer_ids),
+        *(sync(ctx["deps"], one) for one in customer_ids),
     ]
     try:
         ends = await asyncio.gather(*steps, return_exceptions=True)
@@ -91,7 +91,7 @@ async def _start(ctx: dict[str, Any]) -> None:
     opened = await ctx["stack"].enter_async_context(
         working(ctx["settings"], ctx["redis"], ctx["metrics"], owner_follows=ctx["owner_follows"])
     )
-    ctx["resources"], ctx["supervisor"] = opened
+    ctx["deps"], ctx["supervisor"] = opened
 
 
 async def _stop(ctx: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from jobs.autumn.errors import LATE_SECONDS, error_from
 from jobs.autumn.models import UpdateCustomerResponse, explain, is_no_customer, read_customer
 from jobs.autumn.pages import PAGE_MAX, CustomerPage, ListedCustomer, ListedCustomers
 from jobs.errors import GiveUp, TimedOut, TryAgain
-from jobs.observer import NOBODY, Watch, watched
+from jobs.observer import NOBODY, Observer, observed
 
 KEEP_ALIVE_SECONDS: Final = 4.0
 """How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
@@ -75,7 +75,7 @@ class AutumnClient:
         headers: httpx.Headers,
         *,
         timeout_seconds: float,
-        watch: Watch = NOBODY,
+        observer: Observer = NOBODY,
     ) -> None:
         """`headers` hold the key and the version; `timeout_seconds` is for a call from start to end."""
         self._transport = transport
@@ -90,7 +90,7 @@ class AutumnClient:
         self._timeout_seconds = timeout_seconds
         # Less time for a connection than for the call, so that it can be told that nothing was sent.
         self._extensions = {"timeout": {"connect": timeout_seconds / 3, "pool": timeout_seconds / 3}}
-        self._watch = watch
+        self._observer = observer
 
     async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
         """Change the named fields of the customer and return it as it is then. The class says what it raises.
@@ -140,7 +140,7 @@ class AutumnClient:
         self, endpoint: _Endpoint, body: Mapping[str, JsonValue], read: Callable[[bytes], Answer]
     ) -> Answer:
         content, writing = _encoded(body), endpoint.is_write
-        with watched(self._watch, "autumn", f"POST {endpoint.path}") as call:
+        with observed(self._observer, "autumn", f"POST {endpoint.path}") as call:
             answer = await self._post(endpoint, content)
             call.status_code = answer.status_code
             if answer.status_code != HTTPStatus.OK:
@@ -186,7 +186,7 @@ async def open_autumn(
     api_version: str = "2.3.0",
     max_connections: int = 20,
     timeout_seconds: float = 30.0,
-    watch: Watch = NOBODY,
+    observer: Observer = NOBODY,
 ) -> AsyncIterator[AutumnClient]:
     """Yield a client of Autumn at `base_url`, with at most `max_connections` at once, all closed at the end.
 
@@ -210,7 +210,7 @@ async def open_autumn(
         }
     )
     async with transport:
-        yield AutumnClient(transport, base_url, headers, timeout_seconds=timeout_seconds, watch=watch)
+        yield AutumnClient(transport, base_url, headers, timeout_seconds=timeout_seconds, observer=observer)
 
 
 @cache
@@ -249,7 +249,7 @@ def _asked_for(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCust
     raise GiveUp(
         "autumn",
         "other_customer",
-        f"Asked for the customer {customer_id!r}, Autumn answered with {customer.id!r}. "
+        f"Request for the customer {customer_id!r}, Autumn answered with {customer.id!r}. "
         "Use the customer's own id, not Autumn's internal one.",
     )
 

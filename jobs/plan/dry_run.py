@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Mode, PaymentIntent, Payments, StripeCustomer, StripeView
-from jobs.plan.plan import Asked, CreateInStripe, Plan, Step, UpdateAutumn, after_update, make_plan
+from jobs.plan.plan import CreateInStripe, Plan, Request, Step, UpdateAutumn, after_update, make_plan
 from jobs.plan.policy import Policy
 from jobs.plan.profile import UpdateStripe
 from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail, TakeBackReceiptEmail
@@ -26,8 +26,8 @@ def steps_ahead(
     The steps end early where the next one depends on what was not seen, such as the payments of a customer that is
     yet to be linked.
     """
-    asked, steps = Asked(), list[Step]()
-    first = plan = make_plan(autumn, view, asked, mode=mode, policy=policy, now=now)
+    request, steps = Request(), list[Step]()
+    first = plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
     findings = dict.fromkeys(first.findings)
     for _ in range(_PLANS_AT_MOST):
         if not plan.steps:
@@ -35,13 +35,13 @@ def steps_ahead(
         for step in plan.steps:
             steps.append(step)
             if isinstance(step, UpdateAutumn) and step.expects_gone:
-                asked = replace(asked, gone_confirmed=True)
+                request = replace(request, gone_confirmed=True)
                 continue
             seen = _after(step, autumn, view, mode)
             if seen is None:
                 return replace(first, findings=tuple(findings)), tuple(steps)
             autumn, view = seen
-        plan = make_plan(autumn, view, asked, mode=mode, policy=policy, now=now)
+        plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
         findings |= dict.fromkeys(plan.findings)
     return replace(first, findings=tuple(findings)), tuple(steps)
 
@@ -51,8 +51,8 @@ def describe(step: Step) -> str:
     match step:
         case UpdateAutumn(expects_gone=True):
             return "have Autumn confirm that it is gone"
-        case UpdateAutumn(said):
-            return f"link {said['stripe_id']}" if "stripe_id" in said else "update Autumn"
+        case UpdateAutumn(changes):
+            return f"link {changes['stripe_id']}" if "stripe_id" in changes else "update Autumn"
         case CreateInStripe():
             return "create a Stripe customer"
         case UpdateStripe(stripe_id):
@@ -74,9 +74,9 @@ def _after(
 ) -> tuple[AutumnCustomer, StripeView] | None:
     """Both sides after a step; None where that cannot be told."""
     match step:
-        case UpdateAutumn(said):
-            seen = after_update(autumn, view, said)
-            stripe_id = said.get("stripe_id")
+        case UpdateAutumn(changes):
+            seen = after_update(autumn, view, changes)
+            stripe_id = changes.get("stripe_id")
             linked = replace(autumn, stripe_id=stripe_id) if isinstance(stripe_id, str) else autumn
             return None if seen is None else (linked, _without_payments(seen))
         case CreateInStripe(autumn_id):

@@ -16,7 +16,7 @@ FindingKind = Literal[
     "receipts-cannot-be-sent",
     "receipt-not-set",
     "payments-not-all-seen",
-    "put-back-again-and-again",
+    "reapply-given-up",
     "refused-by-stripe",
     "unexpected-answer-detail",
 ]

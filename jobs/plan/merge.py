@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
 
-Said = Mapping[str, JsonValue]
+Changes = Mapping[str, JsonValue]
 
 
-def merge(changes: Iterable[Said]) -> dict[str, JsonValue]:
+def merge(changes: Iterable[Changes]) -> dict[str, JsonValue]:
     """One update for all `changes`, the earliest first."""
     merged: dict[str, JsonValue] = {}
     metadata: dict[str, JsonValue] = {}
-    for said in changes:
-        for name, value in said.items():
+    for change in changes:
+        for name, value in change.items():
             if name != "metadata":
                 merged[name] = value
             elif isinstance(value, dict):
@@ -26,7 +26,7 @@ def merge(changes: Iterable[Said]) -> dict[str, JsonValue]:
     return merged
 
 
-def cleared(merged: Said) -> frozenset[str]:
+def cleared(merged: Changes) -> frozenset[str]:
     """What an update clears: fields said as null, or as the empty text, which Autumn stores as null; `metadata.key`."""
     fields = {name for name in ("name", "email", "stripe_id") if name in merged and merged[name] in (None, "")}
     metadata = merged.get("metadata")

@@ -51,13 +51,13 @@ class LinkState(StrEnum):
 
 @dataclass(frozen=True)
 class UpdateAutumn:
-    """Send what was said, with the new `stripe_id` where there is one."""
+    """Send the changes, with the new `stripe_id` if there is one."""
 
-    said: Mapping[str, JsonValue]
+    changes: Mapping[str, JsonValue]
     expects_gone: bool = False
     """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's.
 
-    Then nothing is said in it: whose the customer is that Autumn would pass it on to, nobody has seen.
+    Then it holds no changes, because nobody has seen whose the customer is that Autumn would pass them on to.
     """
 
 
@@ -72,7 +72,7 @@ Step = UpdateAutumn | CreateInStripe | UpdateStripe | SetReceiptEmail | TakeBack
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What a sync was asked for.
 
     `said` is what is still to be sent to Autumn, `cleared` the fields (and `metadata.key`) that were said to be null,
@@ -83,7 +83,7 @@ class Asked:
     `autumn_accepts` is False for a probe until Autumn has accepted an update: nothing is written to Stripe before that.
     """
 
-    said: Mapping[str, JsonValue] = field(default_factory=dict)
+    changes: Mapping[str, JsonValue] = field(default_factory=dict)
     cleared: frozenset[str] = frozenset()
     gone_confirmed: bool = False
     suspicious: bool = False
@@ -132,7 +132,7 @@ class Plan:
 
 
 def make_plan(
-    autumn: AutumnCustomer, view: StripeView, asked: Asked, *, mode: Mode, policy: Policy, now: float
+    autumn: AutumnCustomer, view: StripeView, request: Request, *, mode: Mode, policy: Policy, now: float
 ) -> Plan:
     """The next steps towards what was asked and what Autumn says.
 
@@ -141,25 +141,31 @@ def make_plan(
     link = link_state(autumn, view, mode)
     if link is LinkState.WRONG_MODE:
         return Plan(link)
-    plan = _relink(autumn, view, asked) if "stripe_id" in asked.said else _plan(link, autumn, view, asked, policy, now)
-    if asked.autumn_accepts or all(isinstance(step, UpdateAutumn) for step in plan.steps):
+    plan = (
+        _relink(autumn, view, request)
+        if "stripe_id" in request.changes
+        else _plan(link, autumn, view, request, policy, now)
+    )
+    if request.autumn_accepts or all(isinstance(step, UpdateAutumn) for step in plan.steps):
         return plan
-    # Nothing is said in the trial: what Stripe may refuse yet must not be applied in part.
+    # The trial holds no changes: what Stripe may still refuse must not be applied in part.
     return replace(plan, steps=(UpdateAutumn({}),))
 
 
-def _plan(link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float) -> Plan:
+def _plan(
+    link: LinkState, autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy, now: float
+) -> Plan:
     match link:
         case LinkState.FOREIGN:
             return _foreign(autumn, view)
         case LinkState.AMBIGUOUS:
             return _ambiguous(autumn, view)
         case LinkState.UNLINKED:
-            return _unlinked(autumn, view, asked, policy)
+            return _unlinked(autumn, view, request, policy)
         case LinkState.GONE:
-            return _gone(autumn, view, asked, policy)
+            return _gone(autumn, view, request, policy)
         case _:
-            return _linked(link, autumn, view, asked, policy, now)
+            return _linked(link, autumn, view, request, policy, now)
 
 
 def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkState:
@@ -178,11 +184,11 @@ def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkStat
     return LinkState.LINKED if owner == autumn.id else LinkState.FOREIGN
 
 
-def _relink(autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Plan:
+def _relink(autumn: AutumnCustomer, view: StripeView, request: Request) -> Plan:
     """A change that names the Stripe customer itself, or unlinks: whatever the link was before, this one counts."""
-    wanted = asked.said["stripe_id"]
+    wanted = request.changes["stripe_id"]
     if not wanted:
-        return Plan(LinkState.UNLINKED, (UpdateAutumn(asked.said),))
+        return Plan(LinkState.UNLINKED, (UpdateAutumn(request.changes),))
     if view.wanted is None:
         text = f"changes.stripe_id: {wanted} is deleted or not known to Stripe; send the id of one that exists"
         return Plan(LinkState.GONE, refusal=Refusal("stripe_customer_missing", text))
@@ -197,7 +203,7 @@ def _relink(autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Plan:
     # Nobody knows yet whether Autumn accepts this customer, so it is linked before it is claimed and written to.
     link = LinkState.LINKED if view.wanted.owner else LinkState.UNCLAIMED
     alone = Plan(link, (UpdateAutumn({"stripe_id": view.wanted.id}),))
-    return _no_room(link, view.wanted) or _unfit(link, asked) or alone
+    return _no_room(link, view.wanted) or _unfit(link, request) or alone
 
 
 def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
@@ -234,34 +240,34 @@ def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
     return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("ambiguous", fact),))
 
 
-def _unlinked(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
+def _unlinked(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy) -> Plan:
     link = LinkState.UNLINKED
-    on_purpose = "stripe_id" in asked.cleared
+    on_purpose = "stripe_id" in request.cleared
     if not on_purpose:
         if view.ours and policy.when_unlinked != "report":
-            return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], asked)
+            return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)
         if not view.ours and view.searched and policy.when_unlinked == "create":
-            return _create(link, autumn, asked)
-    steps = (UpdateAutumn(asked.said),) if asked.said else ()
+            return _create(link, autumn, request)
+    steps = (UpdateAutumn(request.changes),) if request.changes else ()
     findings = (Finding("unlinked", "unlinked by a change" if on_purpose else _why_not(view, policy.when_unlinked)),)
     return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, "not linked")))
 
 
-def _gone(autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy) -> Plan:
+def _gone(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy) -> Plan:
     link = LinkState.GONE
     may_link = policy.when_gone != "report" and bool(view.ours)
     may_create = policy.when_gone == "create" and view.searched and not view.ours
-    is_certain = asked.gone_confirmed or (asked.autumn_accepts and not view.is_missing)
-    if (may_link or may_create or asked.said) and not is_certain:
+    is_certain = request.gone_confirmed or (request.autumn_accepts and not view.is_missing)
+    if (may_link or may_create or request.changes) and not is_certain:
         # Before anything is linked, created or refused.
         return Plan(link, (UpdateAutumn({}, expects_gone=True),))
     if may_link:
-        return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], asked)
+        return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)
     if may_create:
-        return _create(link, autumn, asked)
+        return _create(link, autumn, request)
     text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {_why_not(view, policy.when_gone)}"
     findings = (Finding("gone", text), *_no_receipts(autumn, "the Stripe customer is gone"))
-    if not asked.said:
+    if not request.changes:
         return Plan(link, findings=findings)
     advice = f"{text}. Autumn refuses every change until then: send one with another stripe_id or null, and replay this"
     return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=findings)
@@ -275,8 +281,8 @@ def _why_not(view: StripeView, policy: str) -> str:
     return f"no Stripe customer is ours, and the setting is {policy}"
 
 
-def _create(link: LinkState, autumn: AutumnCustomer, asked: Asked) -> Plan:
-    return _unfit(link, asked) or Plan(link, (CreateInStripe(autumn.id),))
+def _create(link: LinkState, autumn: AutumnCustomer, request: Request) -> Plan:
+    return _unfit(link, request) or Plan(link, (CreateInStripe(autumn.id),))
 
 
 def _linked_elsewhere(link: LinkState, autumn: AutumnCustomer, view: StripeView) -> Plan | None:
@@ -296,14 +302,14 @@ def _shared_by_rename(link: LinkState, autumn: AutumnCustomer, target: str, othe
     return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
 
 
-def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, asked: Asked) -> Plan:
-    """Send what was said, together with the link to `target`, which carries our id."""
-    said = asked.said if target.id == autumn.stripe_id else {**asked.said, "stripe_id": target.id}
-    return _unfit(link, asked) or _stripe_first(link, autumn, target, UpdateAutumn(said), asked)
+def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, request: Request) -> Plan:
+    """Send the changes, together with the link to `target`, which carries our id."""
+    changes = request.changes if target.id == autumn.stripe_id else {**request.changes, "stripe_id": target.id}
+    return _unfit(link, request) or _stripe_first(link, autumn, target, UpdateAutumn(changes), request)
 
 
 def _stripe_first(
-    link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, update: UpdateAutumn, asked: Asked
+    link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, update: UpdateAutumn, request: Request
 ) -> Plan:
     """Write name and e-mail, as they will be, to Stripe before Autumn takes the update.
 
@@ -312,34 +318,34 @@ def _stripe_first(
     """
     will_be: dict[str, Any] = {}
     for name in PROFILE:
-        now, value = getattr(autumn, name), asked.said.get(name, getattr(autumn, name))
+        now, value = getattr(autumn, name), request.changes.get(name, getattr(autumn, name))
         # A value that only Stripe has could not be restored if Autumn refused this: it waits until Autumn has accepted.
         will_be[name] = getattr(target, name) if getattr(target, name) and not now else str(value) if value else None
-    wishes = replace(asked.wishes, cleared=frozenset(name for name in asked.cleared if getattr(autumn, name, True)))
+    wishes = replace(request.wishes, cleared=frozenset(name for name in request.cleared if getattr(autumn, name, True)))
     write, findings = name_and_email_update(replace(autumn, **will_be), target, wishes)
     return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))
 
 
-def _unfit(link: LinkState, asked: Asked) -> Plan | None:
+def _unfit(link: LinkState, request: Request) -> Plan | None:
     """The plan for what Stripe would refuse: Autumn passes a linked customer's new name and e-mail on to it."""
-    text = too_long(asked.said)
+    text = too_long(request.changes)
     return Plan(link, refusal=Refusal("too_long", text)) if text is not None else None
 
 
 def _linked(
-    link: LinkState, autumn: AutumnCustomer, view: StripeView, asked: Asked, policy: Policy, now: float
+    link: LinkState, autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy, now: float
 ) -> Plan:
     stripe = view.linked
     if stripe is None:
         raise ValueError("a linked customer has to be in the view")
-    refused = _no_room(link, stripe) or _unfit(link, asked)
+    refused = _no_room(link, stripe) or _unfit(link, request)
     if refused is not None:
         return refused
-    if asked.said:
-        return _stripe_first(link, autumn, stripe, UpdateAutumn(asked.said), asked)
-    update, cut = profile_update(autumn, stripe, asked.wishes, policy.metadata_keys)
+    if request.changes:
+        return _stripe_first(link, autumn, stripe, UpdateAutumn(request.changes), request)
+    update, cut = profile_update(autumn, stripe, request.wishes, policy.metadata_keys)
     write = () if update.writes_nothing else (update,)
-    wants = wants_payments(autumn, stripe, policy, suspicious=asked.suspicious)
+    wants = wants_payments(autumn, stripe, policy, suspicious=request.suspicious)
     takes_back = wants and may_have_been_on(stripe) and not autumn.send_email_receipts
     address = stripe.email if update.email is None else update.email
     findings = (*cut, *(() if address else _no_receipts(autumn, "no e-mail address")))
@@ -362,19 +368,19 @@ def _no_receipts(autumn: AutumnCustomer, reason: str) -> tuple[Finding, ...]:
     return (Finding("receipts-cannot-be-sent", reason),) if autumn.send_email_receipts else ()
 
 
-def after_update(autumn: AutumnCustomer, view: StripeView, said: Mapping[str, JsonValue]) -> StripeView | None:
+def after_update(autumn: AutumnCustomer, view: StripeView, changes: Mapping[str, JsonValue]) -> StripeView | None:
     """What Stripe shows after Autumn, `autumn` until then, took an update: what changed it writes to Stripe itself.
 
     None where that cannot be told from what was seen.
     """
-    stripe_id = said.get("stripe_id", autumn.stripe_id)
+    stripe_id = changes.get("stripe_id", autumn.stripe_id)
     if not stripe_id:
         # A change that unlinks was sent without a look for who is ours.
-        return None if "stripe_id" in said else view
+        return None if "stripe_id" in changes else view
     linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
     if linked is None:
         return None
-    name, email = said.get("name"), said.get("email")
+    name, email = changes.get("name"), changes.get("email")
     if isinstance(name, str) and name != autumn.name:
         linked = replace(linked, name=name or None)
     if isinstance(email, str) and email != autumn.email:

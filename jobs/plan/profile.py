@@ -153,10 +153,10 @@ def can_be_claimed(stripe: StripeCustomer) -> bool:
     return AUTUMN_ID in stripe.metadata or len(stripe.metadata) < METADATA_KEYS_MAX
 
 
-def too_long(said: Mapping[str, JsonValue]) -> str | None:
+def too_long(changes: Mapping[str, JsonValue]) -> str | None:
     """Why Autumn, which passes a new name or e-mail on, would have a change refused by Stripe; None if it would not."""
     for name, longest in (("name", NAME_MAX), ("email", EMAIL_MAX)):
-        value = said.get(name)
+        value = changes.get(name)
         if isinstance(value, str) and len(value) > longest:
             return f"changes.{name}: has {len(value)} characters, and Stripe takes {longest}: send a shorter one"
     return None

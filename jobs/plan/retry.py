@@ -63,8 +63,8 @@ def decide(error: Exception, history: History, jitter: random.Random) -> Again |
     if isinstance(error, Halt):
         return Again(HALT_WAIT_SECONDS)
     if isinstance(error, TryAgain):
-        asked = error.after_seconds or 0.0
-        return Again(asked + _wait(history.attempts, jitter), asked)
+        request = error.after_seconds or 0.0
+        return Again(request + _wait(history.attempts, jitter), request)
     if isinstance(error, SyncError):
         return Bury(error.code, error.message)
     if history.unexpected + 1 >= UNEXPECTED_TRIES:

@@ -1,4 +1,4 @@
-"""What passes between a mailbox and whoever works on it: mail under a lease going out, an ending coming back."""
+"""The leased entries of one customer, and the settlement that a sync returns for them."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
-from jobs.queue.breaker import FAILURES_TO_CLOSE, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, LineReport
+from jobs.queue.breaker import FAILURES_TO_OPEN, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
 
 OUTCOMES_KEPT = 10_000
 RECORD_SECONDS = 30 * 86_400
@@ -45,11 +45,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Mail:
+class Batch:
     """A customer's mailbox, taken under a lease.
 
     `record` is what the last rounds left behind, `remembered` what they remembered of the values they wrote (see
-    jobs.plan.recheck). `is_probe`: the line is closed and this round finds out whether it may open.
+    jobs.plan.recheck). `is_probe`: the breaker is open and this round finds out whether it may close.
     """
 
     lease: Lease
@@ -63,9 +63,9 @@ class Mail:
         return int(self.record.get(name) or 0)
 
     @property
-    def wants_a_look(self) -> bool:
+    def is_recheck(self) -> bool:
         """Whether this round was asked for because a write may have landed late."""
-        return self.record.get("look") == "1"
+        return self.record.get("recheck") == "1"
 
     @property
     def was_abandoned(self) -> bool:
@@ -74,7 +74,7 @@ class Mail:
 
 
 @dataclass(frozen=True)
-class Settled:
+class EntryOutcome:
     """What became of one entry. `event` is the id it is known by; `dead` holds a dead letter's fields."""
 
     entry: str
@@ -93,40 +93,40 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Ending:
+class Settlement:
     """How a round ends: what became of which entries, what is noted of the customer, counters to raise.
 
-    What is left in the mailbox waits for `again_after_ms`; while the line is closed for less, but for `at_least_ms`. A
-    recheck comes after `look_after_ms`, none for 0. `remembered` is kept for it and for the next sync, for
-    `remembered_seconds`; None leaves what was. `line` is what was learned about the services.
+    What is left in the mailbox waits for `again_after_ms`; while the breaker is open for less, but for `at_least_ms`. A
+    recheck comes after `recheck_after_ms`, none for 0. `remembered` is kept for it and for the next sync, for
+    `remembered_seconds`; None leaves what was. `breaker` is what was learned about the services.
     """
 
-    settled: Sequence[Settled]
+    outcomes: Sequence[EntryOutcome]
     record: Mapping[str, str] = field(default_factory=dict)
     totals: Mapping[str, int] = field(default_factory=dict)
     again_after_ms: int = 0
     at_least_ms: int = 0
-    look_after_ms: int = 0
+    recheck_after_ms: int = 0
     remembered: Mapping[str, Any] | None = None
     remembered_seconds: int = 0
-    line: LineReport = NOTHING_LEARNED
+    breaker: ServiceReport = NOTHING_LEARNED
 
     def as_json(self) -> str:
         """The form that the settling script reads."""
         return json.dumps(
             {
-                "settled": [settled.as_json() for settled in self.settled],
+                "outcomes": [outcome.as_json() for outcome in self.outcomes],
                 "record": dict(self.record),
                 "totals": dict(self.totals),
                 "again_after_ms": self.again_after_ms,
                 "at_least_ms": self.at_least_ms,
-                "look_after_ms": self.look_after_ms,
+                "recheck_after_ms": self.recheck_after_ms,
                 "remembered": "" if self.remembered is None else json.dumps(self.remembered),
                 "remembered_seconds": self.remembered_seconds,
-                "line": asdict(self.line),
+                "breaker": asdict(self.breaker),
                 "outcomes_kept": OUTCOMES_KEPT,
                 "record_seconds": RECORD_SECONDS,
-                "failures_to_close": FAILURES_TO_CLOSE,
+                "failures_to_open": FAILURES_TO_OPEN,
                 "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,
                 "halt_wait_ms": HALT_WAIT_MS,
             }
@@ -134,7 +134,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Letter:
+class ParsedEvent:
     """A valid entry of a mailbox."""
 
     entry: str
@@ -150,25 +150,25 @@ class Letter:
         """When it reached the inbox, since the epoch: the first part of its entry's id, which is in milliseconds."""
         return int(self.entry.split("-")[0]) / 1000
 
-    def applied(self) -> Settled:
+    def applied(self) -> EntryOutcome:
         """Its end, where it was applied."""
-        return Settled(self.entry, self.event)
+        return EntryOutcome(self.entry, self.event)
 
-    def dead(self, reason: str, message: str, record: Mapping[str, str]) -> Settled:
+    def dead(self, reason: str, message: str, record: Mapping[str, str]) -> EntryOutcome:
         """Its end, where it will never be applied; `record` is the customer's, with the tries before this one."""
         attempts = int(record.get("attempts") or 0) + 1
         return _dead(self.entry, self.event, reason, message, attempts, record.get("failing_since", ""))
 
 
-def open_entries(entries: Sequence[Entry]) -> tuple[list[Letter], list[Settled]]:
-    """The valid entries as letters, and the ends of the others, each naming the fields that are wrong."""
-    letters, refused = [], []
+def parse_entries(entries: Sequence[Entry]) -> tuple[list[ParsedEvent], list[EntryOutcome]]:
+    """The valid entries as events, and the ends of the others, each naming the fields that are wrong."""
+    events, refused = [], []
     for entry in entries:
         try:
-            letters.append(Letter(entry.id, read_entry(entry.fields)))
+            events.append(ParsedEvent(entry.id, read_entry(entry.fields)))
         except EventError as error:
             refused.append(_dead(entry.id, _event_id(entry), "invalid_event", str(error), 0, ""))
-    return letters, refused
+    return events, refused
 
 
 def _event_id(entry: Entry) -> str:
@@ -177,6 +177,6 @@ def _event_id(entry: Entry) -> str:
     return raw.decode(errors="replace") if 0 < len(raw) <= EVENT_ID_MAX_BYTES else entry.id
 
 
-def _dead(entry: str, event: str, reason: str, message: str, attempts: int, since: str) -> Settled:
+def _dead(entry: str, event: str, reason: str, message: str, attempts: int, since: str) -> EntryOutcome:
     fields = {"reason": reason, "message": message, "attempts": str(attempts), "since": since}
-    return Settled(entry, event, fields)
+    return EntryOutcome(entry, event, fields)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from jobs.queue.breaker import line_key
+from jobs.queue.breaker import breaker_key
 from jobs.queue.dead_letters import DeadLetter, DeadLetters
 from jobs.queue.key_types import answer_or_none
 from jobs.queue.mailbox import MailboxKeys
@@ -37,7 +37,7 @@ class Forgotten:
 async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> Forgotten:
     """Remove the record, what is remembered of its values, the dead letters, outcomes and event ids of a customer.
 
-    What comes for it later is kept as of any other. An event of it that is sent again is a new event. Asked again
+    What comes for it later is kept as of any other. An event of it that is sent again is a new event. Request again
     after a failure, it does the rest. Raises StillWaitingError where nothing was removed, and RedisError.
     """
     async for fields in _entries(redis, inbox):
@@ -46,13 +46,13 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
     mailbox, record = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [
         mailbox.lease(customer_id),
-        mailbox.called,
+        mailbox.dispatched,
         mailbox.waiting,
-        mailbox.looks,
+        mailbox.rechecks,
         mailbox.mailbox(customer_id),
         record.customer(customer_id),
         mailbox.remembered(customer_id),
-        line_key(prefix),
+        breaker_key(prefix),
     ]
     if not await Scripts(redis, "forget").run("forget", keys, [prefix, customer_id]):
         raise StillWaitingError

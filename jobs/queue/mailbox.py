@@ -1,8 +1,8 @@
-"""The truth about what is to be done: the inbox, a mailbox per customer, who waits, who was called, who has the lease.
+"""The truth about what is to be done: the inbox, a mailbox for each customer, dispatches and leases.
 
-A customer with mail is in exactly one of two sorted sets: `waiting` (scored by when it may be worked on) or `called`
-(scored by when we stop believing that somebody works on it). Every move between them is one script, so losing any
-job, any worker or any reply delays a customer and loses nothing. arq never holds more than a wake-up.
+A customer with events is in exactly one of two sorted sets: `waiting` (scored by when it may be worked on) or
+`dispatched` (scored by when we stop believing that somebody works on it). Every move between them is one script, so
+losing any job, any worker or any reply delays a customer and loses nothing. arq never holds more than a wake-up.
 """
 
 import json
@@ -16,15 +16,15 @@ import structlog
 from redis.asyncio import Redis
 
 from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
-from jobs.queue.batch import OUTCOMES_KEPT, Ending, Entry, Lease, LeaseLostError, Mail
-from jobs.queue.breaker import line_key
+from jobs.queue.batch import OUTCOMES_KEPT, Batch, Entry, Lease, LeaseLostError, Settlement
+from jobs.queue.breaker import breaker_key
 from jobs.queue.record import RecordKeys, as_text, read_remembered, without_broken_fields
 from jobs.queue.scripts import Scripts
 
 MAX_WAITING = 10_000
 """Customers that may wait; more stay in the inbox, where an entry costs the least memory."""
-CALL_MS = 10_000
-"""How long a wake-up may take to reach a worker before the customer is called again."""
+DISPATCH_MS = 10_000
+"""How long a wake-up may take to reach a worker before the customer is dispatched again."""
 LEASE_SECONDS = 15.0
 CLAIM_MS = 60_000
 """How long a claim of a Stripe customer is held: longer than a round, so that the write is seen by the next one."""
@@ -56,9 +56,9 @@ class MailboxKeys:
         return f"{self.prefix}:waiting"
 
     @property
-    def called(self) -> str:
-        """Sorted set: customer by when its call or its lease is over, in milliseconds."""
-        return f"{self.prefix}:called"
+    def dispatched(self) -> str:
+        """Sorted set: customer by when its dispatch or its lease is over, in milliseconds."""
+        return f"{self.prefix}:dispatched"
 
     @property
     def oldest(self) -> str:
@@ -66,9 +66,9 @@ class MailboxKeys:
         return f"{self.prefix}:oldest"
 
     @property
-    def looks(self) -> str:
-        """Sorted set: customer by when it is looked at a second time, in milliseconds."""
-        return f"{self.prefix}:looks"
+    def rechecks(self) -> str:
+        """Sorted set: customer by when its recheck is due, in milliseconds."""
+        return f"{self.prefix}:rechecks"
 
     def claim(self, stripe_id: str) -> str:
         """The Autumn customer that is being linked to a Stripe customer."""
@@ -98,7 +98,7 @@ class Mailbox:
         prefix: str,
         max_waiting: int = MAX_WAITING,
         lease_seconds: float = LEASE_SECONDS,
-        call_ms: int = CALL_MS,
+        dispatch_ms: int = DISPATCH_MS,
     ) -> None:
         """Opens nothing. `redis` answers in bytes; `inbox` is the stream that apps add to."""
         self.keys = MailboxKeys(prefix)
@@ -109,8 +109,8 @@ class Mailbox:
         self._prefix = prefix
         self._max_waiting = max_waiting
         self.lease_seconds = lease_seconds
-        self._call_ms = call_ms
-        self._scripts = Scripts(redis, "move", "call", "take", "renew", "settle", "look", "claim", "remember")
+        self._dispatch_ms = dispatch_ms
+        self._scripts = Scripts(redis, "move", "dispatch", "take", "renew", "settle", "recheck", "claim", "remember")
 
     async def arrival(self, block_ms: int) -> bool:
         """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
@@ -119,32 +119,38 @@ class Mailbox:
     async def move(self, count: int = 500) -> tuple[int, bool]:
         """Move at most `count` entries into the mailboxes. Return their number, and whether too many customers wait."""
         records = self.record_keys
-        waits = [self._inbox, self.keys.waiting, self.keys.called, self.keys.oldest]
+        waits = [self._inbox, self.keys.waiting, self.keys.dispatched, self.keys.oldest]
         keys = [*waits, records.totals, records.dead, records.outcomes]
         bounds = [self._max_waiting, CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES, OUTCOMES_KEPT, MAX_AHEAD_MS]
         moved, full, replaced = await self._scripts.run("move", keys, [self._prefix, count, *bounds])
         _log_replaced(replaced)
         return int(moved), bool(full)
 
-    async def call(self, at_most: int) -> tuple[int, list[str]]:
-        """Call customers whose time has come, so that `at_most` are called; Redis' milliseconds, and who was called."""
-        keys = [self.keys.waiting, self.keys.called, self.keys.looks, line_key(self._prefix), self.record_keys.totals]
-        now_ms, customers = await self._scripts.run("call", keys, [self._prefix, at_most, self._call_ms])
+    async def dispatch(self, at_most: int) -> tuple[int, list[str]]:
+        """Dispatch due customers until `at_most` are dispatched; return Redis' time in milliseconds, and whom."""
+        keys = [
+            self.keys.waiting,
+            self.keys.dispatched,
+            self.keys.rechecks,
+            breaker_key(self._prefix),
+            self.record_keys.totals,
+        ]
+        now_ms, customers = await self._scripts.run("dispatch", keys, [self._prefix, at_most, self._dispatch_ms])
         return int(now_ms), [customer.decode(errors="replace") for customer in customers]
 
-    async def take(self, customer_id: str) -> Mail | None:
-        """Take a called customer's mail under a lease; None if it was not called or another has it."""
+    async def take(self, customer_id: str) -> Batch | None:
+        """Take a dispatched customer's batch under a lease; None if it is not dispatched or another worker has it."""
         # The clock starts before the call, so that our deadline is never later than the one in Redis.
         lease = Lease(customer_id, secrets.token_hex(8), time.monotonic() + self.lease_seconds)
         keys = [
             self.keys.lease(customer_id),
-            self.keys.called,
+            self.keys.dispatched,
             self.keys.waiting,
             self.keys.oldest,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
             self.keys.remembered(customer_id),
-            line_key(self._prefix),
+            breaker_key(self._prefix),
             self.record_keys.totals,
         ]
         taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
@@ -161,7 +167,7 @@ class Mailbox:
         remembered = read_remembered(raw_remembered, time.time())
         if broken or remembered is None:
             await self._start_afresh(customer_id, broken, has_remembered=remembered is not None)
-        return Mail(lease, entries, record, remembered or {}, bool(is_probe))
+        return Batch(lease, entries, record, remembered or {}, bool(is_probe))
 
     async def _start_afresh(self, customer_id: str, broken: Sequence[str], *, has_remembered: bool) -> None:
         """Remove what is kept of a customer and cannot be read, so that it is reported once."""
@@ -180,13 +186,13 @@ class Mailbox:
         """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
         for lease in list(self.held.values()):
             deadline = time.monotonic() + self.lease_seconds
-            keys = [self.keys.lease(lease.customer_id), self.keys.called]
+            keys = [self.keys.lease(lease.customer_id), self.keys.dispatched]
             if await self._scripts.run("renew", keys, [lease.customer_id, lease.token, self._lease_ms]):
                 lease.deadline = deadline
             else:
                 self.forget(lease)
 
-    async def settle(self, lease: Lease, ending: Ending) -> bool:
+    async def settle(self, lease: Lease, ending: Settlement) -> bool:
         """End a lease: settle its entries and record what became of them, in one step.
 
         False if the lease was lost: then nothing was settled, and whoever has the customer now does it again.
@@ -194,14 +200,14 @@ class Mailbox:
         customer_id = lease.customer_id
         keys = [
             self.keys.lease(customer_id),
-            self.keys.called,
+            self.keys.dispatched,
             self.keys.waiting,
-            self.keys.looks,
+            self.keys.rechecks,
             self.keys.oldest,
             self.keys.mailbox(customer_id),
             self.record_keys.customer(customer_id),
             self.keys.remembered(customer_id),
-            line_key(self._prefix),
+            breaker_key(self._prefix),
             self.record_keys.totals,
             self.record_keys.outcomes,
             self.record_keys.dead,
@@ -220,10 +226,10 @@ class Mailbox:
         if not await self._scripts.run("remember", keys, [lease.token, json.dumps(remembered), seconds]):
             raise LeaseLostError(lease.customer_id)
 
-    async def ask_for_a_look(self, customer_id: str, after_ms: int) -> None:
-        """Have a customer looked at a second time, although nothing came for it."""
+    async def schedule_recheck(self, customer_id: str, after_ms: int) -> None:
+        """Schedule a recheck of a customer for which no event came."""
         await self._scripts.run(
-            "look", [self.keys.looks, self.record_keys.customer(customer_id)], [customer_id, after_ms]
+            "recheck", [self.keys.rechecks, self.record_keys.customer(customer_id)], [customer_id, after_ms]
         )
 
     async def claim(self, stripe_id: str, customer_id: str) -> bool:

@@ -134,7 +134,7 @@ async def _own_key_read_by_another(redis: Redis, prefix: str) -> str:
     if await redis.exists(owner_key(prefix)):
         return ""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
-    keys = [waits.waiting, waits.called, waits.oldest, waits.looks, waits.queue, records.dead, records.aside]
+    keys = [waits.waiting, waits.dispatched, waits.oldest, waits.rechecks, waits.queue, records.dead, records.aside]
     keys += [records.totals, records.last_success, records.outcomes]
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:

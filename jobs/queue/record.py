@@ -20,7 +20,7 @@ HALF_DAY_SECONDS = 43_200
 Status = Literal["waiting", "applied", "dead"]
 FUTURE_SECONDS: Final = 2 * 86_400.0
 """How far ahead of now a time may be that a sync keeps for a customer."""
-_COUNTS: Final = frozenset({"attempts", "unexpected", "look_tries", "put_backs", "create_tries", "takes"})
+_COUNTS: Final = frozenset({"attempts", "unexpected", "recheck_tries", "reapplies", "create_tries", "takes"})
 _RECEIPT: Final = "receipt:"
 _TIMES: Final = frozenset({"failing_since", "created_at"})
 PLAUSIBLE: Final = 2**53

@@ -5,7 +5,7 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
-from jobs.queue.breaker import Line, line_key, read_line
+from jobs.queue.breaker import OpenBreaker, breaker_key, read_breaker
 from jobs.queue.failing import FailingLoop, read_failing
 from jobs.queue.key_types import is_wrong_type, or_none
 from jobs.queue.mailbox import MailboxKeys
@@ -20,8 +20,8 @@ class Standing:
     """Where one customer stands. Times are in milliseconds since the epoch.
 
     `state` is `idle`, `waiting` (until `due_ms`) or `working` (called, or being worked on). `oldest_entry` is the id of
-    the first of `entries` waiting events; its part before the dash is when it was sent. `look_due_ms` is when it is
-    looked at a second time, None where nobody asked for that. `line` says why nothing but a probe goes out.
+    the first of `entries` waiting events; its part before the dash is when it was sent. `recheck_due_ms` is when it is
+    looked at a second time, None where nobody asked for that. `breaker` says why nothing but a probe goes out.
     """
 
     customer: str
@@ -30,15 +30,15 @@ class Standing:
     entries: int
     oldest_entry: str | None
     record: dict[str, str]
-    look_due_ms: int | None = None
-    line: Line | None = None
+    recheck_due_ms: int | None = None
+    breaker: OpenBreaker | None = None
     wrong_keys: tuple[str, ...] = ()
     """Keys of the customer that hold another type of value than they should."""
 
     @property
     def is_known(self) -> bool:
         """Whether anything waits for it, or a sync of the last 30 days left a record."""
-        return self.state != "idle" or self.entries > 0 or self.look_due_ms is not None or bool(self.record)
+        return self.state != "idle" or self.entries > 0 or self.recheck_due_ms is not None or bool(self.record)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Overview:
     last_success_ms: int | None
     """When a change was last applied."""
     totals: dict[str, int]
-    line: Line | None
+    breaker: OpenBreaker | None
     """Why nothing but a probe goes out; None while all is well."""
     wrong_keys: tuple[str, ...] = ()
     """Keys that all customers share and that hold another type of value than they should."""
@@ -90,9 +90,9 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
     # No transaction, which a Redis that has no memory left refuses. A customer may begin or cease to wait meanwhile.
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zscore(keys.waiting, customer_id)
-        pipe.zscore(keys.called, customer_id)
+        pipe.zscore(keys.dispatched, customer_id)
         pipe.zscore(keys.waiting, customer_id)
-        pipe.zscore(keys.looks, customer_id)
+        pipe.zscore(keys.rechecks, customer_id)
         pipe.xlen(keys.mailbox(customer_id))
         pipe.xrange(keys.mailbox(customer_id), count=1)
         pipe.hget(records.customer(customer_id), "settled")
@@ -109,8 +109,8 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
         entries=entries or 0,
         oldest_entry=first[0][0].decode() if first else None,
         record=await read_customer(redis, prefix, customer_id),
-        look_due_ms=_bounded_ms(look),
-        line=await read_line(redis, prefix),
+        recheck_due_ms=_bounded_ms(look),
+        breaker=await read_breaker(redis, prefix),
         wrong_keys=tuple(wrong),
     )
 
@@ -132,8 +132,8 @@ async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[
 async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
     """How much waits now. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
-    keys = [inbox, waits.waiting, waits.called, waits.oldest, records.dead, records.last_success]
-    keys += [waits.looks, records.outcomes, records.totals, line_key(prefix), waits.queue]
+    keys = [inbox, waits.waiting, waits.dispatched, waits.oldest, records.dead, records.last_success]
+    keys += [waits.rechecks, records.outcomes, records.totals, breaker_key(prefix), waits.queue]
     counted = await Scripts(redis, "overview").run("overview", keys)
     now_ms, in_inbox, waiting, working, oldest_sent_ms, dead, newest_dead_ms, last_success_ms, *faults = counted
     wrong, dead_aside, is_full = faults
@@ -147,7 +147,7 @@ async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
         newest_dead_ms=newest_dead_ms,
         last_success_ms=last_success_ms,
         totals=await read_totals(redis, prefix),
-        line=await read_line(redis, prefix),
+        breaker=await read_breaker(redis, prefix),
         wrong_keys=tuple(key.decode() for key in wrong),
         dead_aside=dead_aside,
         full_keys=(records.dead,) if is_full else (),

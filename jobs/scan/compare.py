@@ -92,14 +92,14 @@ class Lens:
     searched: bool = True
 
     @property
-    def looks_at_payments(self) -> bool:
+    def fetches_payments(self) -> bool:
         """Whether a plan needs the payments."""
         return self.policy.receipts != "mirror"
 
     @property
     def skips_agreeing(self) -> Mode | None:
         """The mode, where the spool may leave out those that plainly agree; see Spool.pairs."""
-        return None if self.looks_at_payments or self.policy.metadata_keys else self.mode
+        return None if self.fetches_payments or self.policy.metadata_keys else self.mode
 
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
@@ -128,7 +128,7 @@ def orphan(stripe: StripeCustomer) -> ScanFinding:
 def _view(pair: Pair, lens: Lens) -> StripeView:
     """What a look of the sync would show: who is ours, it looks for only where nothing is linked."""
     payments = None
-    if lens.looks_at_payments and pair.payments is not None:
+    if lens.fetches_payments and pair.payments is not None:
         newest = pair.payments[:NAMED_AT_MOST]
         payments = Payments(newest, all_seen=len(newest) == len(pair.payments))
     is_missing = pair.linked is None and pair.autumn.stripe_id is not None

@@ -22,7 +22,7 @@ from jobs.scan.record import ScanProgress
 ASKED_AT_A_TIME = 500
 
 
-async def ask_for_syncs(redis: Redis, inbox: str, customers: Iterator[str], progress: ScanProgress) -> int:
+async def request_syncs(redis: Redis, inbox: str, customers: Iterator[str], progress: ScanProgress) -> int:
     """Ask for a sync of each of the customers; how many.
 
     What is asked for twice in one run, because the first try was cut short, is one event. What the workers have not
@@ -58,7 +58,7 @@ async def busy_customers(redis: Redis, prefix: str, inbox: str, *, since_ms: int
     async for batch in _named_in(redis, inbox, b"customer_id", "-", ENTRIES_AT_A_TIME):
         yield batch
     keys = MailboxKeys(prefix)
-    for names in (keys.waiting, keys.called):
+    for names in (keys.waiting, keys.dispatched):
         yield [customer.decode() for customer in await redis.zrange(names, 0, -1)]
     outcomes = RecordKeys(prefix).outcomes
     async for batch in _named_in(redis, outcomes, b"customer", f"{since_ms}-0", OUTCOMES_AT_A_TIME):

@@ -28,7 +28,7 @@ from jobs.queue.record import read_refused
 from jobs.rate_limit import Limits
 from jobs.scan.compare import SCAN_KINDS, Lens, findings_of, orphan
 from jobs.scan.findings_store import SpooledFindings
-from jobs.scan.inbox import ask_for_syncs, busy_customers
+from jobs.scan.inbox import busy_customers, request_syncs
 from jobs.scan.listing import LOOK_UPS_AT_MOST, PATIENCE_SECONDS, Lists, fill_gaps, has_search, list_both, look_up_links
 from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord
 from jobs.scan.report import ScanReport, ScanRun
@@ -46,7 +46,7 @@ BEATS_PER_LEASE: Final = 5
 
 
 @dataclass(frozen=True)
-class ScanDoors:
+class ScanDeps:
     """What a scan is handed. `limits` hold it to its share of the rates; `now` is in seconds since the epoch.
 
     `spool` is the file it spools to, of `spool_bytes_at_most`. `account` is a digest of what is compared: a run
@@ -85,7 +85,7 @@ class ScanDoors:
 
 
 @dataclass(frozen=True)
-class ScanAsked:
+class ScanRequest:
     """What a run is for: with `apply` it asks for syncs, with `force` for any number of them.
 
     `kinds` of findings that are wanted, none means all; `since_ms` (milliseconds since the epoch) bounds it to
@@ -108,7 +108,7 @@ class ScanAsked:
 
 
 @asynccontextmanager
-async def scanning(doors: ScanDoors, asked: ScanAsked, progress: ScanProgress) -> AsyncIterator[ScanReport]:
+async def scanning(deps: ScanDeps, asked: ScanRequest, progress: ScanProgress) -> AsyncIterator[ScanReport]:
     """Scan, and yield the report, whose findings are there until the block ends. `progress` is counted up meanwhile.
 
     A run that was cut short within RESUME_MS, with the same accounts and scope, is gone on with at its last page. One
@@ -116,15 +116,15 @@ async def scanning(doors: ScanDoors, asked: ScanAsked, progress: ScanProgress) -
 
     Raises ScanRunningError where one runs already, ScanLostError, SyncError, RedisError, OSError, sqlite3.Error.
     """
-    unfinished = await doors.record.begin()
+    unfinished = await deps.record.begin()
     try:
-        async with _noting_failure(doors, progress):
-            spool, about = await _open_spool(doors, asked, unfinished)
+        async with _noting_failure(deps, progress):
+            spool, about = await _open_spool(deps, asked, unfinished)
         is_kept = False
         try:
-            async with _beating(doors, progress) as beat:
+            async with _beating(deps, progress) as beat:
                 try:
-                    report = await _unless_lost(beat, _run(doors, asked, spool, about, progress))
+                    report = await _unless_lost(beat, _run(deps, asked, spool, about, progress))
                 except (asyncio.CancelledError, ScanLostError):
                     is_kept = True
                     raise
@@ -133,11 +133,11 @@ async def scanning(doors: ScanDoors, asked: ScanAsked, progress: ScanProgress) -
             await asyncio.to_thread(spool.close if is_kept else spool.remove)
     finally:
         with contextlib.suppress(RedisError):
-            await doors.record.give_back()
+            await deps.record.give_back()
 
 
 @asynccontextmanager
-async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIterator[None]:
+async def _noting_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[None]:
     """Note the run as failed where the block fails. A run that was lost is another's to note."""
     try:
         yield
@@ -150,26 +150,26 @@ async def _noting_failure(doors: ScanDoors, progress: ScanProgress) -> AsyncIter
         else:
             code, text = type(error).__name__, describe(error)
             log.error("scan_failed", error=code, cause=text)
-        await doors.record.end(_failed(progress, await doors.record.now_ms(), code, text))
+        await deps.record.end(_failed(progress, await deps.record.now_ms(), code, text))
         raise
 
 
-async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgress | None) -> tuple[Spool, About]:
+async def _open_spool(deps: ScanDeps, asked: ScanRequest, unfinished: ScanProgress | None) -> tuple[Spool, About]:
     """The spool of the run that was cut short, or else a new one."""
-    identity = f"{doors.account}\n{asked.scope}\n{doors.policy}"
-    now_ms = await doors.record.now_ms()
+    identity = f"{deps.account}\n{asked.scope}\n{deps.policy}"
+    now_ms = await deps.record.now_ms()
     # A process that is killed while it reports leaves the spool of a run that is noted.
-    noted = {run.run for run in await doors.record.history()}
+    noted = {run.run for run in await deps.record.history()}
 
     def open_it() -> tuple[Spool, About]:
-        spool = open_spool(doors.spool, bytes_at_most=doors.spool_bytes_at_most)
+        spool = open_spool(deps.spool, bytes_at_most=deps.spool_bytes_at_most)
         about = spool.about()
         is_unfinished = about is not None and about.run not in noted and now_ms - about.started_ms < RESUME_MS
         if about is not None and is_unfinished and about.identity == identity:
             return spool, about
         spool.remove()
         spool, about = (
-            Spool(doors.spool, bytes_at_most=doors.spool_bytes_at_most),
+            Spool(deps.spool, bytes_at_most=deps.spool_bytes_at_most),
             About(f"{now_ms}-{secrets.token_hex(2)}", identity, now_ms),
         )
         spool.begin(about)
@@ -177,18 +177,18 @@ async def _open_spool(doors: ScanDoors, asked: ScanAsked, unfinished: ScanProgre
 
     spool, about = await asyncio.to_thread(open_it)
     if unfinished is not None and unfinished.run != about.run:
-        await doors.record.end(_failed(unfinished, now_ms, "cut_short", "it was cut short and not gone on with"))
+        await deps.record.end(_failed(unfinished, now_ms, "cut_short", "it was cut short and not gone on with"))
     return spool, about
 
 
 @asynccontextmanager
-async def _beating(doors: ScanDoors, progress: ScanProgress) -> AsyncIterator[asyncio.Task[None]]:
+async def _beating(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[asyncio.Task[None]]:
     """Keep the right to scan beside what is done in the block; the task ends with an error where it is lost."""
 
     async def beat() -> None:
         while True:
-            await asyncio.sleep(doors.record.lease_seconds / BEATS_PER_LEASE)
-            await doors.record.keep(progress)
+            await asyncio.sleep(deps.record.lease_seconds / BEATS_PER_LEASE)
+            await deps.record.keep(progress)
 
     task = asyncio.create_task(beat())
     try:
@@ -211,57 +211,57 @@ async def _unless_lost(beat: asyncio.Task[None], work: Coroutine[Any, Any, ScanR
         await asyncio.wait({task})
 
 
-async def _run(doors: ScanDoors, asked: ScanAsked, spool: Spool, about: About, progress: ScanProgress) -> ScanReport:
+async def _run(deps: ScanDeps, asked: ScanRequest, spool: Spool, about: About, progress: ScanProgress) -> ScanReport:
     """One run from where its spool stands to the report; one that fails is noted as failed."""
-    before = await doors.record.history()
+    before = await deps.record.history()
     whole = next((run for run in before if run.state == "done" and not run.scope), None)
     progress.run, progress.scope, progress.started_ms = about.run, asked.scope, about.started_ms
     progress.expected = whole.autumn_customers + whole.stripe_customers if whole and not asked.scope else 0
-    async with _noting_failure(doors, progress):
-        await doors.record.keep(progress)
-        await list_both(doors.lists, spool, progress, since_ms=asked.since_ms)
-        findings = await _compare(doors, asked, spool, progress)
-        run = await _conclude(doors, asked, findings, progress)
+    async with _noting_failure(deps, progress):
+        await deps.record.keep(progress)
+        await list_both(deps.lists, spool, progress, since_ms=asked.since_ms)
+        findings = await _compare(deps, asked, spool, progress)
+        run = await _conclude(deps, asked, findings, progress)
     progress.phase = "reporting"
     return ScanReport(run, findings, before)
 
 
-async def _compare(doors: ScanDoors, asked: ScanAsked, spool: Spool, progress: ScanProgress) -> SpooledFindings:
+async def _compare(deps: ScanDeps, asked: ScanRequest, spool: Spool, progress: ScanProgress) -> SpooledFindings:
     """Find what is wrong with whom, and leave out whoever was or is being changed meanwhile."""
     progress.phase = "comparing"
     await asyncio.to_thread(spool.index)
     progress.autumn = await asyncio.to_thread(spool.count, "autumn")
     progress.stripe = await asyncio.to_thread(spool.count, "stripe")
-    await look_up_links(doors.lists, spool, progress, at_most=doors.look_ups_at_most)
+    await look_up_links(deps.lists, spool, progress, at_most=deps.look_ups_at_most)
     if asked.since_ms is not None:
-        await fill_gaps(doors.lists, spool, progress)
+        await fill_gaps(deps.lists, spool, progress)
     await asyncio.to_thread(spool.join)
     findings = SpooledFindings(spool, asked.kinds or SCAN_KINDS)
     findings.clear()
-    lens = replace(doors.lens, searched=await has_search(doors.lists, progress))
+    lens = replace(deps.lens, searched=await has_search(deps.lists, progress))
     for after in range(0, spool.last_row("autumn"), ROWS_AT_A_TIME):
         progress.findings += await asyncio.to_thread(_compare_rows, spool, findings, lens, after)
         progress.compared += ROWS_AT_A_TIME
     for after in range(0, spool.last_row("stripe"), ROWS_AT_A_TIME):
         progress.findings += await asyncio.to_thread(_find_orphans, spool, findings, after)
         progress.compared += ROWS_AT_A_TIME
-    async for batch in busy_customers(doors.redis, doors.prefix, doors.inbox, since_ms=progress.started_ms):
+    async for batch in busy_customers(deps.redis, deps.prefix, deps.inbox, since_ms=progress.started_ms):
         await asyncio.to_thread(findings.leave_out, batch)
-    await _note_refused(doors, findings)
+    await _note_refused(deps, findings)
     return findings
 
 
-async def _note_refused(doors: ScanDoors, findings: SpooledFindings) -> None:
+async def _note_refused(deps: ScanDeps, findings: SpooledFindings) -> None:
     """Take what Stripe refused in a sync out of what is to be repaired."""
     drifting = findings.drifting()
     while batch := await asyncio.to_thread(lambda: list(islice(drifting, CUSTOMERS_AT_A_TIME))):
-        for customer, refused in zip(batch, await read_refused(doors.redis, doors.prefix, batch), strict=True):
+        for customer, refused in zip(batch, await read_refused(deps.redis, deps.prefix, batch), strict=True):
             if refused:
                 await asyncio.to_thread(findings.note_refused, customer, refused)
 
 
 def _compare_rows(spool: Spool, findings: SpooledFindings, lens: Lens, after: int) -> int:
-    pairs = spool.pairs(after, after + ROWS_AT_A_TIME, in_doubt=lens.skips_agreeing, payments=lens.looks_at_payments)
+    pairs = spool.pairs(after, after + ROWS_AT_A_TIME, in_doubt=lens.skips_agreeing, payments=lens.fetches_payments)
     found = [finding for pair in pairs for finding in findings_of(pair, lens)]
     return findings.add(found) if found else 0
 
@@ -271,10 +271,10 @@ def _find_orphans(spool: Spool, findings: SpooledFindings, after: int) -> int:
     return findings.add(found) if found else 0
 
 
-async def _conclude(doors: ScanDoors, asked: ScanAsked, findings: SpooledFindings, progress: ScanProgress) -> ScanRun:
+async def _conclude(deps: ScanDeps, asked: ScanRequest, findings: SpooledFindings, progress: ScanProgress) -> ScanRun:
     """Ask for the syncs, where that is wanted and not too many, and note the run."""
     is_whole = not asked.scope
-    base = await doors.record.fingerprints() if is_whole else None
+    base = await deps.record.fingerprints() if is_whole else None
     run = ScanRun(
         run=progress.run,
         state="done",
@@ -291,14 +291,14 @@ async def _conclude(doors: ScanDoors, asked: ScanAsked, findings: SpooledFinding
         changed=await asyncio.to_thread(findings.compare, base) if base is not None else None,
     )
     # What nobody could check may be wrong, too: all of it is if the key is of another account.
-    if asked.apply and not asked.force and run.repairable + run.not_checked > doors.max_changed * run.autumn_customers:
-        run = replace(run, state="refused", text=_too_many(run, doors.max_changed))
+    if asked.apply and not asked.force and run.repairable + run.not_checked > deps.max_changed * run.autumn_customers:
+        run = replace(run, state="refused", text=_too_many(run, deps.max_changed))
     elif asked.apply:
         progress.phase = "asking"
-        run = replace(run, asked=await ask_for_syncs(doors.redis, doors.inbox, findings.repairable(), progress))
-    run = replace(run, ended_ms=await doors.record.now_ms())
+        run = replace(run, asked=await request_syncs(deps.redis, deps.inbox, findings.repairable(), progress))
+    run = replace(run, ended_ms=await deps.record.now_ms())
     log.info("scanned", state=run.state, findings=run.findings, repairable=run.repairable, asked=run.asked)
-    await doors.record.end(
+    await deps.record.end(
         run, fingerprints=findings.fingerprints() if is_whole else None, serves_schedule=asked.apply and is_whole
     )
     return run

@@ -23,7 +23,7 @@ from stripe.params import (
 )
 
 from jobs.errors import Absent, GiveUp, Halt, OthersFound
-from jobs.observer import NOBODY, Watch, watched
+from jobs.observer import NOBODY, Observer, observed
 from jobs.plan.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.plan.profile import UpdateStripe, normal_form
 from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail
@@ -102,11 +102,11 @@ class Created(NamedTuple):
 class StripeGateway:
     """Stripe's customers, as a sync needs them. Every request waits for its turn under the shared rates first."""
 
-    def __init__(self, client: stripe.StripeClient, turn: Turn, watch: Watch = NOBODY) -> None:
+    def __init__(self, client: stripe.StripeClient, turn: Turn, observer: Observer = NOBODY) -> None:
         """`turn` waits until one request to the named endpoint may go out, and sees how it ends."""
         self._client = client
         self._turn = turn
-        self._watch = watch
+        self._observer = observer
 
     async def retrieve(self, stripe_id: str) -> StripeCustomer | NoCustomer:
         """The customer, or that there is none (any more). Raises SyncError for anything else."""
@@ -311,7 +311,7 @@ class StripeGateway:
 
     async def _send(self, endpoint: str, stripe_id: str, params: Mapping[str, Any]) -> _Answer:
         method, route = endpoint.split(" ")
-        with watched(self._watch, "stripe", endpoint) as call:
+        with observed(self._observer, "stripe", endpoint) as call:
             try:
                 path = path_of(route, stripe_id)
                 answer = await self._client.raw_request_async(method.lower(), path, **params)
@@ -331,7 +331,7 @@ async def open_stripe(
     turn: Turn,
     max_connections: int = 50,
     timeout_seconds: float = 30.0,
-    watch: Watch = NOBODY,
+    observer: Observer = NOBODY,
 ) -> AsyncIterator[StripeGateway]:
     """Open the connections to Stripe and close them at the end; `turn` as StripeGateway takes it."""
     stripe.enable_telemetry = False  # a switch of the SDK's module; there is none per client
@@ -344,4 +344,4 @@ async def open_stripe(
             max_network_retries=0,
             http_client=CarefulClient(session, timeout=timeout),
         )
-        yield StripeGateway(client, turn, watch)
+        yield StripeGateway(client, turn, observer)

@@ -5,7 +5,7 @@ Anything may run twice: the values written are absolute, and each try begins wit
 """
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -15,13 +15,13 @@ from pydantic import JsonValue
 from jobs.errors import Absent, GiveUp, Halt
 from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
 from jobs.plan.findings import Finding
-from jobs.plan.merge import cleared, merge
-from jobs.plan.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
+from jobs.plan.merge import Changes, cleared, merge
+from jobs.plan.plan import CreateInStripe, LinkState, Plan, Request, Step, UpdateAutumn, after_update, make_plan
 from jobs.plan.profile import PROFILE, Refused, UpdateStripe, digest_of, divided, fields_of, form_digest, refused_field
 from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
 from jobs.plan.recheck import Fields, Memory, flat, nested, shown_by
 from jobs.queue.record import parse_pairs
-from jobs.sync.fetch import as_autumn_customer, find_linked_elsewhere, look_at_stripe, look_at_wanted
+from jobs.sync.fetch import as_autumn_customer, fetch_stripe, fetch_wanted, find_linked_elsewhere
 from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -30,8 +30,8 @@ OTHER_ACCOUNT: Final = "Autumn and STRIPE_API_KEY are connected to different Str
 
 
 @dataclass
-class Round:
-    """One customer's mail on its way through both services; what it wrote and noted is in `writes`."""
+class CustomerSync:
+    """One customer's batch on its way through both services; what it wrote and noted is in `writes`."""
 
     writes: Writes
     memory: Memory
@@ -64,26 +64,22 @@ class Round:
         A customer that the last change unlinked stays so until the next event.
         """
         cleared_link = frozenset({"stripe_id"}) if self.memory.is_unlinked else frozenset[str]()
-        await self.agree(Asked(cleared=cleared_link, suspicious=self.is_suspicious))
+        await self.agree(Request(cleared=cleared_link, suspicious=self.is_suspicious))
 
-    async def apply(
-        self, said: Mapping[str, JsonValue], entries: Sequence[str], spoken: Sequence[Mapping[str, JsonValue]] = ()
-    ) -> None:
+    async def apply(self, changes: Changes, entries: Sequence[str], spoken: Sequence[Changes] = ()) -> None:
         """Apply one merged update of these entries, or with nothing said just look, and make Stripe agree.
 
         `spoken` are the changes it was merged from: an earlier try may have sent some of them.
         Raises SyncError, and LeaseLostError before a write that is no longer ours.
         """
-        asked = Asked(said, cleared(said), suspicious=self.is_suspicious, requested=frozenset(flat(said)))
-        await self.agree(asked, entries, spoken)
+        request = Request(changes, cleared(changes), suspicious=self.is_suspicious, requested=frozenset(flat(changes)))
+        await self.agree(request, entries, spoken)
 
-    def look_afresh(self) -> None:
+    def fetch_again(self) -> None:
         """Read both sides again before anything else is done: what was known may be only half true."""
         self._autumn = self._view = self._wanted = None
 
-    def lost(
-        self, autumn: AutumnCustomer, view: StripeView | None, *, besides: Mapping[str, JsonValue]
-    ) -> dict[str, JsonValue]:
+    def lost(self, autumn: AutumnCustomer, view: StripeView | None, *, besides: Changes) -> dict[str, JsonValue]:
         """The fields that Autumn shows with an older value, and the right ones."""
         found = self.memory.reverted(shown_by(autumn)) | self.memory.echoes(autumn, view.linked if view else None)
         return {name: value for name, value in found.items() if name not in flat(besides)}
@@ -91,52 +87,50 @@ class Round:
     @property
     def is_suspicious(self) -> bool:
         """Whether a receipt's address may have been set after the flag went off."""
-        mail = self.writes.mail
-        return (mail.wants_a_look or mail.was_abandoned) and bool(mail.record.get("payments_read"))
+        batch = self.writes.batch
+        return (batch.is_recheck or batch.was_abandoned) and bool(batch.record.get("payments_read"))
 
-    async def agree(
-        self, asked: Asked, entries: Sequence[str] = (), spoken: Sequence[Mapping[str, JsonValue]] = ()
-    ) -> None:
+    async def agree(self, request: Request, entries: Sequence[str] = (), spoken: Sequence[Changes] = ()) -> None:
         """Look, then plan and take steps until nothing is left to do. Raises as `apply` does."""
-        resources, taken = self.writes.resources, list[Step]()
-        requested = asked.said
+        deps, taken = self.writes.deps, list[Step]()
+        requested = request.changes
         while True:
-            asked = replace(
-                asked,
-                refused=tuple(each for each in self._refused if each.field not in asked.said),
+            request = replace(
+                request,
+                refused=tuple(each for each in self._refused if each.field not in request.changes),
                 forms=self._known_forms,
-                left=self.named_later - asked.requested,
+                left=self.named_later - request.requested,
                 autumn_accepts=self.autumn_accepts,
             )
-            autumn, view = await self.look(asked)
-            asked = self._with_unaccepted(asked, autumn, view)
-            plan = make_plan(autumn, view, asked, mode=resources.mode, policy=resources.policy, now=resources.now())
-            self._note(plan, autumn, asked)
+            autumn, view = await self.fetch(request)
+            request = self._with_unaccepted(request, autumn, view)
+            plan = make_plan(autumn, view, request, mode=deps.mode, policy=deps.policy, now=deps.now())
+            self._note(plan, autumn, request)
             plan.stop_where_needed(autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
-            elif not plan.steps or self._is_stuck(plan, taken, asked):
+            elif not plan.steps or self._is_stuck(plan, taken, request):
                 break
             if plan.steps and plan.link is LinkState.UNCLAIMED:
                 await self.writes.claim(view.wanted or view.linked)
             if plan.steps and requested:
-                await self._expect(requested, asked, spoken, autumn, view)
+                await self._expect(requested, request, spoken, autumn, view)
                 requested = {}
             for step in plan.steps:
                 taken.append(step)
-                asked = await self._take_step(step, autumn, view, asked, entries)
+                request = await self._take_step(step, autumn, view, request, entries)
         self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
         self.writes.record["refused"] = json.dumps(kept) if kept else ""
         self.has_agreed = True
 
-    def _is_stuck(self, plan: Plan, taken: Sequence[Step], asked: Asked) -> bool:
+    def _is_stuck(self, plan: Plan, taken: Sequence[Step], request: Request) -> bool:
         """Whether the plan repeats itself, because what was written does not read back so.
 
         That is for a person to know, and holds up only a change that is yet to be sent. Raises GiveUp for that.
         """
         again = [step for step in plan.steps if step in taken]
-        if again and asked.said:
+        if again and request.changes:
             raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
         fields = [name for step in again if isinstance(step, UpdateStripe) for name in fields_of(step)]
         if again:
@@ -144,21 +138,18 @@ class Round:
             self.writes.findings.append(Finding("refused-by-stripe", text))
         return bool(again)
 
-    def _with_unaccepted(self, asked: Asked, autumn: AutumnCustomer, view: StripeView) -> Asked:
+    def _with_unaccepted(self, request: Request, autumn: AutumnCustomer, view: StripeView) -> Request:
         """What is asked for, and to restore in Stripe what Autumn has neither accepted nor a value of its own for."""
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
-            return asked
-        never_accepted = self.memory.unaccepted(autumn, shown) - asked.said.keys()
-        return replace(asked, cleared=asked.cleared | {name for name in never_accepted if not getattr(autumn, name)})
+            return request
+        never_accepted = self.memory.unaccepted(autumn, shown) - request.changes.keys()
+        return replace(
+            request, cleared=request.cleared | {name for name in never_accepted if not getattr(autumn, name)}
+        )
 
     async def _expect(
-        self,
-        requested: Mapping[str, JsonValue],
-        asked: Asked,
-        spoken: Sequence[Mapping[str, JsonValue]],
-        autumn: AutumnCustomer,
-        view: StripeView,
+        self, requested: Changes, request: Request, spoken: Sequence[Changes], autumn: AutumnCustomer, view: StripeView
     ) -> None:
         """Remember what is about to be written, and what it replaces, before a name or e-mail is written anywhere."""
         fields = self._tracked(flat(requested))
@@ -166,8 +157,8 @@ class Round:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        said = [flat(each) for each in spoken]
-        self.memory.expect(fields, shown_by(autumn), shown, said, is_new=bool(asked.requested))
+        changes = [flat(each) for each in spoken]
+        self.memory.expect(fields, shown_by(autumn), shown, changes, is_new=bool(request.requested))
         self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             if target.id == autumn.stripe_id:
@@ -176,29 +167,29 @@ class Round:
 
     def _tracked(self, fields: Fields) -> dict[str, JsonValue]:
         """Those of the fields that are worth remembering: what Stripe shows of them may be wrong otherwise."""
-        copied = {f"metadata.{key}" for key in self.writes.resources.policy.metadata_keys}
+        copied = {f"metadata.{key}" for key in self.writes.deps.policy.metadata_keys}
         always = {*PROFILE, "stripe_id", "send_email_receipts", *copied}
         return {name: value for name, value in fields.items() if name in always or self.memory.is_in_doubt}
 
-    async def look(self, asked: Asked) -> tuple[AutumnCustomer, StripeView]:
+    async def fetch(self, request: Request) -> tuple[AutumnCustomer, StripeView]:
         """Both sides as they are known, looked at where they are not. Raises SyncError."""
         if self._autumn is None:
-            self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(asked.said)))
-        if "stripe_id" in asked.said:
-            wanted = asked.said["stripe_id"]
+            self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(request.changes)))
+        if "stripe_id" in request.changes:
+            wanted = request.changes["stripe_id"]
             if self._wanted is None or self._wanted[0] != wanted:
-                self._wanted = (wanted, await self._look_at_wanted(self._autumn, wanted))
+                self._wanted = (wanted, await self._fetch_wanted(self._autumn, wanted))
             return self._autumn, self._wanted[1]
-        if "stripe_id" in asked.cleared and self._autumn.stripe_id is None:
+        if "stripe_id" in request.cleared and self._autumn.stripe_id is None:
             # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
             return self._autumn, StripeView()
         if self._view is None:
-            self._view = await self._look_at_stripe(self._autumn)
+            self._view = await self._fetch_stripe(self._autumn)
         return self._autumn, self._view
 
-    async def _look_at_wanted(self, autumn: AutumnCustomer, wanted: JsonValue) -> StripeView:
+    async def _fetch_wanted(self, autumn: AutumnCustomer, wanted: JsonValue) -> StripeView:
         """The customer that a change asks to be linked to, and whether it is somebody else's since a rename."""
-        view = await look_at_wanted(self.writes.resources.stripe, wanted)
+        view = await fetch_wanted(self.writes.deps.stripe, wanted)
         is_ours = view.wanted is not None and view.wanted.owner == autumn.id
         if view.wanted is None or not is_ours or autumn.stripe_id == wanted:
             return view
@@ -206,9 +197,9 @@ class Round:
         # A person named this one, so what could not be found out is no reason to refuse it.
         return replace(view, linked_elsewhere={each: other for each, other in elsewhere.items() if other})
 
-    async def _look_at_stripe(self, autumn: AutumnCustomer) -> StripeView:
+    async def _fetch_stripe(self, autumn: AutumnCustomer) -> StripeView:
         """The Stripe customer; without one those that carry our id, and which of them are somebody else's."""
-        view = await look_at_stripe(self.writes.resources.stripe, autumn)
+        view = await fetch_stripe(self.writes.deps.stripe, autumn)
         return replace(view, linked_elsewhere=await self._linked_elsewhere(autumn, view.ours))
 
     async def _linked_elsewhere(self, autumn: AutumnCustomer, ours: Sequence[StripeCustomer]) -> dict[str, str]:
@@ -220,11 +211,11 @@ class Round:
         older = [each for each in ours if each.created_at and created_at and each.created_at <= created_at // 1000]
         if not older:
             return {}
-        resources = self.writes.resources
-        return await find_linked_elsewhere(resources.autumn, resources.limits, autumn.id, older)
+        deps = self.writes.deps
+        return await find_linked_elsewhere(deps.autumn, deps.limits, autumn.id, older)
 
-    def _note(self, plan: Plan, autumn: AutumnCustomer, asked: Asked) -> None:
-        names_link = "stripe_id" in asked.said
+    def _note(self, plan: Plan, autumn: AutumnCustomer, request: Request) -> None:
+        names_link = "stripe_id" in request.changes
         if self.found is None:
             self.found = "" if names_link else plan.link
         if names_link:
@@ -235,79 +226,83 @@ class Round:
         self.writes.record.update(link=plan.link, stripe_id=autumn.stripe_id or "", receipts=no_receipts)
 
     async def _take_step(
-        self, step: Step, autumn: AutumnCustomer, view: StripeView, asked: Asked, entries: Sequence[str]
-    ) -> Asked:
+        self, step: Step, autumn: AutumnCustomer, view: StripeView, request: Request, entries: Sequence[str]
+    ) -> Request:
         """Take one step, remember both sides as they are afterwards; what is still asked for."""
         match step:
             case UpdateAutumn():
-                return await self._send(step, autumn, view, asked)
+                return await self._send(step, autumn, view, request)
             case CreateInStripe(autumn_id):
                 created, is_repeated = await self.writes.create_in_stripe(autumn_id)
                 # One that was created for this id before may have gone to another Autumn customer by a rename.
                 elsewhere = await self._linked_elsewhere(autumn, (created,)) if is_repeated else {}
                 self._view = replace(view, ours=(created,), linked_elsewhere=elsewhere)
             case UpdateStripe():
-                await self._note_before(step, autumn, view, asked)
-                return await self._update_stripe(step, view, asked, entries)
+                await self._note_before(step, autumn, view, request)
+                return await self._update_stripe(step, view, request, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
                 # One of several steps: what the ones before it left is in the view that is kept.
                 kept = self._view or view
                 payments = await self.writes.write_receipt(step, kept.payments or Payments(()))
                 self._view = replace(kept, payments=payments)
-        return asked
+        return request
 
-    async def _note_before(self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> None:
+    async def _note_before(
+        self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, request: Request
+    ) -> None:
         """Remember what a step overwrites. What a customer showed before it is linked is older than the link."""
         shown = next(each for each in view.everyone if each.id == step.stripe_id)
         if shown.id != autumn.stripe_id:
-            await self._expect_echo(autumn, shown, {*asked.said, *asked.left})
+            await self._expect_echo(autumn, shown, {*request.changes, *request.left})
             return
         written_over = {name: getattr(shown, name) for name in PROFILE if getattr(step, name) is not None}
         self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
 
-    async def _expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, said: Set[str]) -> None:
+    async def _expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, changes: Set[str]) -> None:
         """Remember that an echo may bring what Stripe shows now, for the fields that are not `said`."""
-        if self.memory.expect_echo(autumn, stripe, besides=said):
+        if self.memory.expect_echo(autumn, stripe, besides=changes):
             # It may come before the next step, if this worker dies or the step fails.
             await self.writes.remember(self.memory)
 
-    async def _update_stripe(self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str]) -> Asked:
+    async def _update_stripe(
+        self, step: UpdateStripe, view: StripeView, request: Request, entries: Sequence[str]
+    ) -> Request:
         """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""
-        known = self._known_refusals(step, asked) if asked.requested else []
+        known = self._known_refusals(step, request) if request.requested else []
         if known:
             self._refused += known
-            return asked
+            return request
         try:
             after = await self.writes.update_stripe(step, entries)
         except GiveUp as refusal:
             refused = refused_field(refusal, step)
             if refused is None:
-                return await self._update_one_by_one(step, view, asked, entries, refusal)
-            if refused in asked.said:
+                return await self._update_one_by_one(step, view, request, entries, refusal)
+            if refused in request.changes:
                 text = f"changes.{refused}: Stripe refuses it ({refusal.code}); send a value that it takes"
                 raise GiveUp("stripe", "stripe_refused", text) from refusal
             digest = digest_of(self.memory.customer_id, refused, fields_of(step)[refused])
             self._refused.append(Refused(refused, refusal.code, digest))
-            return asked
+            return request
         shown = view.with_customer(self._as_sent(step, view, after))
         if view.wanted is not None:
             self._wanted = (view.wanted.id, shown)
         else:
             self._view = shown
-        return asked
+        return request
 
     async def _update_one_by_one(
-        self, step: UpdateStripe, view: StripeView, asked: Asked, entries: Sequence[str], refusal: GiveUp
-    ) -> Asked:
+        self, step: UpdateStripe, view: StripeView, request: Request, entries: Sequence[str], refusal: GiveUp
+    ) -> Request:
         """Write the fields of a step each by itself, where Stripe does not say which one it refuses."""
         parts = divided(step)
         if len(parts) == 1:
             raise refusal
         for part in parts:
-            asked = await self._update_stripe(part, view, asked, entries)
+            request = await self._update_stripe(part, view, request, entries)
             now = self._wanted[1] if view.wanted is not None and self._wanted is not None else self._view
             view = now or view
-        return asked
+        return request
 
     def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
         """The customer after a step, with values as they were sent: another form that Stripe stores is as good."""
@@ -316,7 +311,7 @@ class Round:
         for name in PROFILE:
             written, shown, stored = (getattr(each, name) for each in (step, before, after))
             if written is not None:
-                self.profile_changed |= bool(shown) and not self.writes.mail.wants_a_look
+                self.profile_changed |= bool(shown) and not self.writes.batch.is_recheck
                 self._forms[name] = stored
                 self._note_form(name, written, stored)
                 if written:
@@ -336,9 +331,9 @@ class Round:
 
     @property
     def _known_forms(self) -> dict[str, tuple[str, str]]:
-        return parse_pairs(self.writes.record.get("forms", self.writes.mail.record.get("forms", "")))
+        return parse_pairs(self.writes.record.get("forms", self.writes.batch.record.get("forms", "")))
 
-    def _known_refusals(self, step: UpdateStripe, asked: Asked) -> list[Refused]:
+    def _known_refusals(self, step: UpdateStripe, request: Request) -> list[Refused]:
         """The fields of a step that an earlier sync found to be refused, with the same values.
 
         A reconcile, which has no entries of a change, tries them again.
@@ -346,55 +341,55 @@ class Round:
         values = fields_of(step)
         return [
             Refused(name, code, digest)
-            for name, (code, digest) in parse_pairs(self.writes.mail.record.get("refused", "")).items()
-            if name not in asked.said and digest == digest_of(self.memory.customer_id, name, values.get(name))
+            for name, (code, digest) in parse_pairs(self.writes.batch.record.get("refused", "")).items()
+            if name not in request.changes and digest == digest_of(self.memory.customer_id, name, values.get(name))
         ]
 
-    async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, asked: Asked) -> Asked:
+    async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, request: Request) -> Request:
         """Have Autumn take an update, and see what came of it; what is still asked for."""
-        expected = step.said.get("stripe_id", autumn.stripe_id) or None
+        expected = step.changes.get("stripe_id", autumn.stripe_id) or None
         linked = next((each for each in view.everyone if each.id == expected), None)
         if linked is not None:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
             if linked.id != autumn.stripe_id:
                 self.memory.wanted_id = linked.id
-            await self._expect_echo(autumn, linked, {*step.said, *asked.left})
+            await self._expect_echo(autumn, linked, {*step.changes, *request.left})
         try:
-            after = as_autumn_customer(await self.writes.update_autumn(step.said, autumn))
+            after = as_autumn_customer(await self.writes.update_autumn(step.changes, autumn))
         except Absent:
-            return await self._gone_for_autumn(step, expected, asked)
+            return await self._gone_for_autumn(step, expected, request)
         if step.expects_gone and after.stripe_id == autumn.stripe_id:
             # Autumn sees the customer that we do not see.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
         self._autumn, self.autumn_accepts = after, True
-        self.memory.accept(self._tracked(flat(step.said)), self._forms)
+        self.memory.accept(self._tracked(flat(step.changes)), self._forms)
         self.memory.note_link(after.stripe_id)
-        self._refused = [each for each in self._refused if each.field not in flat(step.said)]
-        if step.said.keys() == {"stripe_id"} and asked.said.keys() > step.said.keys():
-            self.linked_ahead = str(step.said["stripe_id"])
+        self._refused = [each for each in self._refused if each.field not in flat(step.changes)]
+        if step.changes.keys() == {"stripe_id"} and request.changes.keys() > step.changes.keys():
+            self.linked_ahead = str(step.changes["stripe_id"])
         # Where somebody else changed the link meanwhile, nothing is known of it.
-        self._view = after_update(autumn, view, step.said) if after.stripe_id == expected else None
+        self._view = after_update(autumn, view, step.changes) if after.stripe_id == expected else None
         self._wanted = None
-        changed = any(name in step.said and step.said[name] != getattr(autumn, name) for name in PROFILE)
+        changed = any(name in step.changes and step.changes[name] != getattr(autumn, name) for name in PROFILE)
         self.profile_changed |= changed and after.stripe_id is not None
         if step.expects_gone:
-            return asked
-        left = {name: value for name, value in asked.said.items() if name not in step.said}
+            return request
+        left = {name: value for name, value in request.changes.items() if name not in step.changes}
         # An echo may have come between the read and the update.
-        found = self.lost(after, self._view, besides=asked.said)
-        lost = nested({name: value for name, value in found.items() if name not in asked.left})
+        found = self.lost(after, self._view, besides=request.changes)
+        lost = nested({name: value for name, value in found.items() if name not in request.left})
         if lost:
-            log.warning("put_back", fields=sorted(flat(lost)))
-            self.writes.totals["put_back"] += 1
-        return replace(asked, said=merge([lost, left]), cleared=asked.cleared | cleared(lost))
+            log.warning("reapplied", fields=sorted(flat(lost)))
+            self.writes.totals["reapplied"] += 1
+        return replace(request, changes=merge([lost, left]), cleared=request.cleared | cleared(lost))
 
-    async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, asked: Asked) -> Asked:
+    async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, request: Request) -> Request:
         """Autumn does not find the Stripe customer that it is, or would be, linked to."""
         if not step.expects_gone:
-            now = await self.writes.resources.stripe.retrieve(str(stripe_id))
+            now = await self.writes.deps.stripe.retrieve(str(stripe_id))
             if isinstance(now, StripeCustomer):
                 raise Halt("stripe", "other_account", OTHER_ACCOUNT)
             # Deleted since we looked: look again, and heal.
             self._view = self._wanted = None
         self.autumn_accepts = True
-        return replace(asked, gone_confirmed=step.expects_gone or asked.gone_confirmed)
+        return replace(request, gone_confirmed=step.expects_gone or request.gone_confirmed)

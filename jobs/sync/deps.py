@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.autumn.client import AutumnClient
-from jobs.observer import NOBODY, Watch
+from jobs.observer import NOBODY, Observer
 from jobs.plan.customer import Mode
 from jobs.plan.policy import Policy
 from jobs.queue.mailbox import Mailbox
@@ -14,7 +14,7 @@ from jobs.stripe.client import StripeGateway
 
 
 @dataclass(frozen=True)
-class Resources:
+class Deps:
     """The doors and the few settings of a sync. `mode` is that of the keys; times are in seconds."""
 
     mailbox: Mailbox
@@ -24,9 +24,9 @@ class Resources:
     mode: Mode
     policy: Policy
     retry_for_seconds: float
-    look_after_seconds: float
+    recheck_after_seconds: float
     """How long after a changed name or e-mail, or a write of unknown fate, a customer is looked at a second time."""
     random: random.Random
     now: Callable[[], float]
     """Seconds since the epoch."""
-    watch: Watch = NOBODY
+    observer: Observer = NOBODY

@@ -34,7 +34,7 @@ def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
     )
 
 
-async def look_at_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> StripeView:
+async def fetch_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> StripeView:
     """The linked customer, and where there is none, those that are ours. Raises SyncError."""
     is_missing = False
     if autumn.stripe_id is not None:
@@ -79,13 +79,13 @@ async def find_linked_elsewhere(
     return dict.fromkeys(wanted, "") | found
 
 
-async def look_at_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
+async def fetch_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
     """The customer that a change asks to be linked to; nobody where it unlinks. Raises SyncError."""
     wanted = await stripe.retrieve(str(stripe_id)) if stripe_id else None
     return StripeView(wanted=wanted if isinstance(wanted, StripeCustomer) else None)
 
 
-async def look_at_payments(stripe: StripeGateway, stripe_id: str, policy: Policy) -> Payments:
+async def fetch_payments(stripe: StripeGateway, stripe_id: str, policy: Policy) -> Payments:
     """The customer's newest payments; when they succeeded only where that matters, for it takes a permission.
 
     Raises SyncError.

@@ -10,7 +10,7 @@ import structlog
 from jobs.errors import Halt, cause_of
 from jobs.events import fields_not_known
 from jobs.plan.retry import Again, History
-from jobs.queue.batch import Entry, Mail, Settled
+from jobs.queue.batch import Batch, Entry, EntryOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -19,11 +19,11 @@ NAMED: Final = 3
 NAMES_SHOWN: Final = 10
 
 
-def about(mail: Mail) -> AbstractContextManager[Any]:
+def about(batch: Batch) -> AbstractContextManager[Any]:
     """While it is entered, each line says whose sync it is, and of which entries."""
-    ids = [entry.id for entry in mail.entries]
+    ids = [entry.id for entry in batch.entries]
     more = {"more_entries": len(ids) - NAMED} if len(ids) > NAMED else {}
-    return structlog.contextvars.bound_contextvars(customer=mail.lease.customer_id, entry_ids=ids[:NAMED], **more)
+    return structlog.contextvars.bound_contextvars(customer=batch.lease.customer_id, entry_ids=ids[:NAMED], **more)
 
 
 def note_fields_not_known(entries: Sequence[Entry], totals: Counter[str]) -> None:
@@ -39,14 +39,14 @@ def log_again(error: Exception, code: str, fate: Again, history: History) -> Non
     wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
         # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
-        log.error("halted", error=code, fix=error.message.split(" It said: ", maxsplit=1)[0], **wait)
+        log.error("halted", error=code, fix=error.message.split(" It changes: ", maxsplit=1)[0], **wait)
     elif cause := cause_of(error):
         log.warning("again_later", error=code, cause=cause, **wait)
     else:
         log.warning("again_later", error=code, **wait)
 
 
-def log_settled(settled: Sequence[Settled], left: int, record: Mapping[str, str]) -> None:
+def log_settled(settled: Sequence[EntryOutcome], left: int, record: Mapping[str, str]) -> None:
     """The round came to its end."""
     dead = sum(end.is_dead for end in settled)
     log.info("settled", applied=len(settled) - dead, dead=dead, left=left, link=record.get("link"))

@@ -7,9 +7,9 @@ turn every look waits for like a sync's.
 from dataclasses import dataclass, replace
 
 from jobs.plan.customer import AutumnCustomer, StripeView
-from jobs.plan.plan import Asked, Plan, make_plan
-from jobs.sync.deps import Resources
-from jobs.sync.fetch import as_autumn_customer, look_at_payments, look_at_stripe
+from jobs.plan.plan import Plan, Request, make_plan
+from jobs.sync.deps import Deps
+from jobs.sync.fetch import as_autumn_customer, fetch_payments, fetch_stripe
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Preview:
     metadata_keys: tuple[str, ...] = ()
 
 
-async def preview(resources: Resources, customer_id: str) -> Preview:
+async def preview(deps: Deps, customer_id: str) -> Preview:
     """Look at both sides, at the payments where the plan wants them, and plan. What waits in the mailbox is left out.
 
     Raises SyncError where a look fails, such as GiveUp `customer_not_found`; RedisError.
     """
-    now = resources.now()
-    autumn = as_autumn_customer(await resources.autumn.get(customer_id))
-    view = await look_at_stripe(resources.stripe, autumn)
-    plan = make_plan(autumn, view, Asked(), mode=resources.mode, policy=resources.policy, now=now)
+    now = deps.now()
+    autumn = as_autumn_customer(await deps.autumn.get(customer_id))
+    view = await fetch_stripe(deps.stripe, autumn)
+    plan = make_plan(autumn, view, Request(), mode=deps.mode, policy=deps.policy, now=now)
     if plan.wants_payments and view.linked is not None:
-        payments = await look_at_payments(resources.stripe, view.linked.id, resources.policy)
+        payments = await fetch_payments(deps.stripe, view.linked.id, deps.policy)
         view = replace(view, payments=payments)
-        plan = make_plan(autumn, view, Asked(), mode=resources.mode, policy=resources.policy, now=now)
-    return Preview(int(now * 1000), autumn, view, plan, resources.policy.metadata_keys)
+        plan = make_plan(autumn, view, Request(), mode=deps.mode, policy=deps.policy, now=now)
+    return Preview(int(now * 1000), autumn, view, plan, deps.policy.metadata_keys)

@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from jobs.errors import Absent, GiveUp, TryAgain
 from jobs.plan.findings import Finding
 from jobs.plan.merge import cleared
-from jobs.plan.plan import Asked
+from jobs.plan.plan import Request
 from jobs.plan.recheck import Fields, flat, nested, shown_by
-from jobs.sync.apply import Round
+from jobs.sync.apply import CustomerSync
 
 log = structlog.get_logger(__name__)
 
@@ -23,74 +23,74 @@ REAPPLIES_MAX: Final = 3
 STALE_READ_SECONDS: Final = 2.0
 
 
-async def reapply(this_round: Round, later: Mapping[str, JsonValue]) -> None:
+async def reapply(sync: CustomerSync, later: Mapping[str, JsonValue]) -> None:
     """Request again what something has reverted to an older value.
 
     What waiting changes name (`later`) is left to them. Raises SyncError, and LeaseLostError before a write that is no
     longer ours.
     """
-    if not this_round.memory.fields:
+    if not sync.memory.fields:
         return
-    autumn, view = await this_round.look(Asked())
+    autumn, view = await sync.fetch(Request())
     if "stripe_id" in later and view.linked is None:
         # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
-        this_round.left_out = True
+        sync.left_out = True
         return
-    lost = this_round.lost(autumn, view, besides=later)
+    lost = sync.lost(autumn, view, besides=later)
     if lost:
-        await _reapply(this_round, lost)
+        await _reapply(sync, lost)
         return
     unsaid = {name: value for name, value in shown_by(autumn).items() if name not in flat(later)}
-    if this_round.memory.is_stale(unsaid):
+    if sync.memory.is_stale(unsaid):
         raise TryAgain("autumn", "stale_read", after_seconds=STALE_READ_SECONDS)
     if not later:
-        this_round.writes.record["put_backs"] = "0"
+        sync.writes.record["reapplies"] = "0"
 
 
-async def restore(this_round: Round, left: Mapping[str, JsonValue]) -> None:
+async def restore(sync: CustomerSync, left: Mapping[str, JsonValue]) -> None:
     """Give Stripe Autumn's values again where Autumn did not accept what was written there first.
 
     What changes that are `left` name is theirs to settle. Raises as `reapply` does.
     """
-    if this_round.memory.unaccepted_fields - flat(left).keys():
-        this_round.look_afresh()
+    if sync.memory.unaccepted_fields - flat(left).keys():
+        sync.fetch_again()
         try:
-            await this_round.check()
+            await sync.check()
         except (GiveUp, Absent):
-            this_round.memory.forget_unaccepted()
+            sync.memory.forget_unaccepted()
             raise
 
 
-async def _reapply(this_round: Round, lost: Fields) -> None:
+async def _reapply(sync: CustomerSync, lost: Fields) -> None:
     """Request the values again, unless that was in vain too often."""
-    writes, fields = this_round.writes, sorted(lost)
-    before = writes.mail.number("put_backs")
+    writes, fields = sync.writes, sorted(lost)
+    before = writes.batch.number("reapplies")
     if before >= REAPPLIES_MAX:
         text = f"something undoes {', '.join(fields)} each time, and it was put back {before} times: left as it is now"
-        log.error("put_back_again_and_again", fields=fields)
-        writes.findings.append(Finding("put-back-again-and-again", text))
+        log.error("reapply_given_up", fields=fields)
+        writes.findings.append(Finding("reapply-given-up", text))
         return
-    log.warning("put_back", fields=fields)
+    log.warning("reapplied", fields=fields)
     try:
         if "stripe_id" in lost:
-            await _reapply_link(this_round, lost["stripe_id"])
+            await _reapply_link(sync, lost["stripe_id"])
         rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
-        await this_round.agree(Asked(rest, cleared(nested(lost)), suspicious=this_round.is_suspicious))
+        await sync.agree(Request(rest, cleared(nested(lost)), suspicious=sync.is_suspicious))
     except (GiveUp, Absent):
         # What is refused now may be accepted later, as long as the older values are known.
-        this_round.left_out = True
+        sync.left_out = True
         raise
     finally:
         # A try that failed before Autumn took it was not in vain.
         done = int(any(action.kind == "updated-autumn" for action in writes.actions))
-        writes.record["put_backs"] = str(before + done)
-        writes.totals["put_back"] += done
+        writes.record["reapplies"] = str(before + done)
+        writes.totals["reapplied"] += done
 
 
-async def _reapply_link(this_round: Round, stripe_id: JsonValue) -> None:
+async def _reapply_link(sync: CustomerSync, stripe_id: JsonValue) -> None:
     """Ask for a link again. One that is refused by now does not hold up the rest."""
     wanted = {"stripe_id": stripe_id}
     try:
-        await this_round.agree(Asked(wanted, cleared(wanted)))
+        await sync.agree(Request(wanted, cleared(wanted)))
     except (GiveUp, Absent) as refusal:
-        log.warning("link_not_put_back", reason=refusal.code)
+        log.warning("link_not_reapplied", reason=refusal.code)

@@ -18,10 +18,10 @@ from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.profile import UpdateStripe
 from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.plan.recheck import Memory
-from jobs.queue.batch import Mail
+from jobs.queue.batch import Batch
 from jobs.stripe.client import RETRIEVE, UPDATE, Created, idempotency_key
-from jobs.sync.deps import Resources
-from jobs.sync.fetch import find_linked_elsewhere, look_at_payments
+from jobs.sync.deps import Deps
+from jobs.sync.fetch import fetch_payments, find_linked_elsewhere
 from jobs.sync.report import Action, ActionKind
 
 LAND_SECONDS: Final = 60.0
@@ -36,8 +36,8 @@ SEARCH_LAG_SECONDS: Final = 3600.0
 class Writes:
     """What one round may write. `record`, `totals`, `actions` and `findings` gather what is to be written down."""
 
-    resources: Resources
-    mail: Mail
+    deps: Deps
+    batch: Batch
     record: dict[str, str] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     actions: list[Action] = field(default_factory=list)
@@ -48,26 +48,26 @@ class Writes:
 
     async def claim(self, target: StripeCustomer | None) -> None:
         """Keep other customers from claiming the same Stripe customer. Raises TryAgain where one is just about to."""
-        mailbox, lease = self.resources.mailbox, self.mail.lease
+        mailbox, lease = self.deps.mailbox, self.batch.lease
         if target is not None and not await mailbox.claim(target.id, lease.customer_id):
             raise TryAgain("stripe", "claimed_elsewhere", f"another customer is being linked to {target.id}")
 
     async def remember(self, memory: Memory) -> None:
         """Keep what this round remembers before it writes. Raises LeaseLostError where the lease is lost."""
-        await self.resources.mailbox.remember(self.mail.lease, memory.as_dict(), memory.seconds)
+        await self.deps.mailbox.remember(self.batch.lease, memory.as_dict(), memory.seconds)
 
     async def read_autumn(self, *, may_create: bool) -> UpdateCustomerResponse:
         """The customer in Autumn, created there where that is wished for and `may_create`. Raises SyncError."""
-        autumn, customer_id = self.resources.autumn, self.mail.lease.customer_id
+        autumn, customer_id = self.deps.autumn, self.batch.lease.customer_id
         self.totals["autumn_gets"] += 1
         try:
             answer = await autumn.get(customer_id)
         except GiveUp as error:
-            wished_for = may_create and self.resources.policy.when_missing == "create"
+            wished_for = may_create and self.deps.policy.when_missing == "create"
             if error.code != "customer_not_found" or not wished_for:
                 raise
             await self._refuse_old_id(customer_id)
-            async with self.resources.limits.autumn_create():
+            async with self.deps.limits.autumn_create():
                 self._begin("autumn_creates")
                 answer = await autumn.get_or_create(customer_id)
             self._note("created-in-autumn", customer_id)
@@ -79,10 +79,10 @@ class Writes:
 
         That happens after a rename in Autumn. A customer with the old id would share the other's Stripe customer.
         """
-        ours, _ = await self.resources.stripe.find_ours(customer_id, None)
+        ours, _ = await self.deps.stripe.find_ours(customer_id, None)
         if not ours:
             return
-        elsewhere = await find_linked_elsewhere(self.resources.autumn, self.resources.limits, customer_id, ours)
+        elsewhere = await find_linked_elsewhere(self.deps.autumn, self.deps.limits, customer_id, ours)
         for stripe_id, other in elsewhere.items():
             whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now was not found out"
             text = (
@@ -97,16 +97,16 @@ class Writes:
         self.totals["payment_lists"] += 1
         # Not only where one was written: a worker that died over a write left no note of it.
         self.record["payments_read"] = "1"
-        return await look_at_payments(self.resources.stripe, stripe_id, self.resources.policy)
+        return await fetch_payments(self.deps.stripe, stripe_id, self.deps.policy)
 
-    async def update_autumn(self, said: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
+    async def update_autumn(self, changes: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
         """Send an update of the customer that was `before`. Raises SyncError."""
-        customer_id = self.mail.lease.customer_id
-        async with self.resources.limits.autumn_update(stripe_endpoints=_autumns_requests(said, before)):
+        customer_id = self.batch.lease.customer_id
+        async with self.deps.limits.autumn_update(stripe_endpoints=_autumns_requests(changes, before)):
             self._begin("autumn_updates")
-            answer = await self.resources.autumn.update(customer_id, said)
+            answer = await self.deps.autumn.update(customer_id, changes)
         self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
-        self._note("updated-autumn", customer_id, sorted(said))
+        self._note("updated-autumn", customer_id, sorted(changes))
         return answer
 
     async def create_in_stripe(self, autumn_id: str) -> Created:
@@ -120,14 +120,14 @@ class Writes:
             # The right to write is asked for once more when the request's turn has come.
             self._begin("stripe_creates")
             try:
-                created = await self.resources.stripe.create(autumn_id, generation, self.mail.lease.check)
+                created = await self.deps.stripe.create(autumn_id, generation, self.batch.lease.check)
             except TryAgain as error:
                 if not error.is_replay:
                     raise
                 # Stripe has stored this failure: to repeat the request would tell nothing new.
                 self.record["create_tries"] = str(CREATE_TRIES)
                 raise self._wait_for_search(SEARCH_LAG_SECONDS) from error
-            now = await self.resources.stripe.retrieve(created.customer.id)
+            now = await self.deps.stripe.retrieve(created.customer.id)
             if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                 self._note("created-in-stripe", now.id)
                 return Created(now, created.is_repeated)
@@ -141,10 +141,10 @@ class Writes:
         as long as a search may trail behind; had one of them made a customer, the look before this would have found it
         by then.
         """
-        now = self.resources.now()
+        now = self.deps.now()
         generation, tries = self._number("create_generation"), self._number("create_tries")
         if tries >= CREATE_TRIES:
-            left_seconds = float(self.mail.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
+            left_seconds = float(self.batch.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
             if left_seconds > 0:
                 raise self._wait_for_search(left_seconds)
             generation, tries = generation + 1, 0
@@ -154,7 +154,7 @@ class Writes:
 
     def _wait_for_search(self, seconds: float) -> TryAgain:
         """Note what the customer waits for and until when; the error to raise."""
-        until_ms = int((self.resources.now() + seconds) * 1000)
+        until_ms = int((self.deps.now() + seconds) * 1000)
         self.record.update(waits_for="create_failed_before", waits_until_ms=str(until_ms))
         return TryAgain("stripe", "create_failed_before", after_seconds=seconds)
 
@@ -163,9 +163,9 @@ class Writes:
         self._begin("stripe_updates")
         # A try that looked and found the value missing writes under a key of its own: under the one of the try
         # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
-        name = f"update-{self.mail.record['takes']}-{self.totals['stripe_updates']}"
-        key = idempotency_key(self.mail.lease.customer_id, [*entries, self.mail.lease.token], name)
-        after = await self.resources.stripe.update(step, key, self.mail.lease.check)
+        name = f"update-{self.batch.record['takes']}-{self.totals['stripe_updates']}"
+        key = idempotency_key(self.batch.lease.customer_id, [*entries, self.batch.lease.token], name)
+        after = await self.deps.stripe.update(step, key, self.batch.lease.check)
         written = [name for name in ("name", "email") if getattr(step, name) is not None]
         self._note("updated-stripe", step.stripe_id, [*written, *(f"metadata.{key}" for key, _ in step.metadata)])
         return after
@@ -178,7 +178,7 @@ class Writes:
         """
         intent_id = step.intent_id
         if isinstance(step, SetReceiptEmail) and step.mails_at_once:
-            now = await self.resources.stripe.payment(intent_id)
+            now = await self.deps.stripe.payment(intent_id)
             if _differs(now, payments):
                 return _with(now, payments)
         generation = self._number(f"receipt:{intent_id}")
@@ -186,7 +186,7 @@ class Writes:
         key = idempotency_key(intent_id, (), f"receipt-{step.mark.split('-')[0]}-{step.turn}-{generation}")
         self._begin("receipt_writes")
         try:
-            after = await self.resources.stripe.write_receipt(step, key, self.mail.lease.check)
+            after = await self.deps.stripe.write_receipt(step, key, self.batch.lease.check)
         except (GiveUp, Absent) as refusal:
             self.findings.append(Finding("receipt-not-set", f"Stripe refuses to change {intent_id}: {refusal.code}"))
             return replace(payments, intents=tuple(each for each in payments.intents if each.id != intent_id))
@@ -204,21 +204,21 @@ class Writes:
 
     def _begin(self, total: str) -> None:
         """Count a write that begins now. Raises LeaseLostError where it is no longer ours."""
-        self.mail.lease.check()
+        self.batch.lease.check()
         self.any_begun = True
         self.totals[total] += 1
 
     def _note(self, kind: ActionKind, written: str, fields: Sequence[str] = ()) -> None:
-        self.actions.append(Action(int(self.resources.now() * 1000), kind, written, tuple(fields)))
+        self.actions.append(Action(int(self.deps.now() * 1000), kind, written, tuple(fields)))
 
     def _number(self, name: str) -> int:
         """A number of the record, as this round has left it by now."""
-        return int(self.record.get(name) or self.mail.number(name))
+        return int(self.record.get(name) or self.batch.number(name))
 
 
-def _autumns_requests(said: Mapping[str, JsonValue], before: AutumnCustomer) -> list[str]:
+def _autumns_requests(changes: Mapping[str, JsonValue], before: AutumnCustomer) -> list[str]:
     """The requests to Stripe that Autumn will make for an update."""
-    linked = said.get("stripe_id", before.stripe_id)
+    linked = changes.get("stripe_id", before.stripe_id)
     if not linked:
         return []
     return [UPDATE] if linked == before.stripe_id else [RETRIEVE, UPDATE]

@@ -124,7 +124,7 @@ class Bench:
 
     def _waiting(self, client: "redis.Redis") -> tuple[Any, ...]:
         prefix = "customer-sync"
-        return client.xlen("customer-updates"), client.zcard(f"{prefix}:waiting"), client.zcard(f"{prefix}:called")
+        return client.xlen("customer-updates"), client.zcard(f"{prefix}:waiting"), client.zcard(f"{prefix}:dispatched")
 
     def _counts(self, url: str) -> dict[str, int]:
         with urlopen(f"{url}/counts") as answer:  # noqa: S310 - our own service on the loopback interface

@@ -20,7 +20,7 @@ from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
 from tests.browser.chromium import open_page, running_chromium
 from tests.browser.reports import finding, report_of
-from tests.conftest import World, doors
+from tests.conftest import World, opened_deps
 from tests.support.operator import busy_day, operator_page, sign_in
 from tests.tools import NoToolError
 from worker.reports.html import write_page
@@ -51,7 +51,7 @@ async def take_operator_page(page: Page) -> None:
             autumn = AutumnSimulator(updates_per_second=None, stripe_url=stripe_url, stripe_key=stripe.key)
             async with (
                 serving(autumn.app()) as autumn_url,
-                doors(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
+                opened_deps(redis, autumn_url, autumn.key, stripe_url, stripe.key) as resources,
             ):
                 await _take_a_day(page, World(redis, stripe, autumn, resources, autumn_url))
 

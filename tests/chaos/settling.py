@@ -67,7 +67,7 @@ async def _look(redis: Redis, box: Sandbox) -> Moment:
     keys, webhooks = MailboxKeys(PREFIX), box.stripe.webhooks
     async with redis.pipeline(transaction=True) as pipe:
         pipe.xlen(INBOX)
-        for name in (keys.waiting, keys.called, keys.looks):
+        for name in (keys.waiting, keys.dispatched, keys.rechecks):
             pipe.zcard(name)
         left = [*await pipe.execute(), webhooks.in_flight, len(webhooks.pending)]
     done = len(box.autumn.calls), len(box.stripe.calls), webhooks.delivered
@@ -77,13 +77,13 @@ async def _look(redis: Redis, box: Sandbox) -> Moment:
 async def who_is_stuck(redis: Redis, box: Sandbox, why: str) -> list[tuple[str, str]]:
     """Where work is left, and what is known of the first customers it is left for, as (whom or what, text)."""
     overview, keys, webhooks = await read_overview(redis, PREFIX, INBOX), MailboxKeys(PREFIX), box.stripe.webhooks
-    rechecks = await redis.zcard(keys.looks)
+    rechecks = await redis.zcard(keys.rechecks)
     text = (
         f"{why}: in the inbox {overview.inbox}, waiting {overview.waiting}, being worked on {overview.working}, "
         f"rechecks to come {rechecks}, webhooks to come {webhooks.in_flight + len(webhooks.pending)}"
     )
     found = [("the run", text)]
-    for name in (keys.called, keys.waiting):
+    for name in (keys.dispatched, keys.waiting):
         for customer in await redis.zrange(name, 0, SHOWN_STUCK - 1):
             standing = await read_standing(redis, PREFIX, customer.decode())
             known = {name: value for name, value in standing.record.items() if name in ("attempts", "last_error")}

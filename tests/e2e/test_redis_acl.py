@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.queue.breaker import FAILURES_TO_CLOSE, read_line
+from jobs.queue.breaker import FAILURES_TO_OPEN, read_breaker
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
@@ -119,15 +119,15 @@ async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
 
 
 async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
-    """So many customers fail at once that the line closes, and a probe opens it again."""
-    customers = [f"user_{number}" for number in range(FAILURES_TO_CLOSE)]
+    """So many customers fail at once that the circuit breaker opens, and a probe opens it again."""
+    customers = [f"user_{number}" for number in range(FAILURES_TO_OPEN)]
     for customer in customers:
         box.autumn.seed(customer)
-    box.autumn.switches.add(Fault("503", times=FAILURES_TO_CLOSE))
+    box.autumn.switches.add(Fault("503", times=FAILURES_TO_OPEN))
     events = [await send(redis, new_update(customer_id=each, changes={"name": "After 503"})) for each in customers]
 
     async def is_closed() -> bool:
-        return await read_line(redis, PREFIX) is not None
+        return await read_breaker(redis, PREFIX) is not None
 
     await wait_until(is_closed)
     outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=30) for event in events))

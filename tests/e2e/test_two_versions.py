@@ -63,4 +63,4 @@ async def _all_are(box: Sandbox, name: str) -> bool:
 
 
 async def _all_settled(redis: Redis) -> bool:
-    return not await redis.zcard(f"{PREFIX}:waiting") and not await redis.zcard(f"{PREFIX}:called")
+    return not await redis.zcard(f"{PREFIX}:waiting") and not await redis.zcard(f"{PREFIX}:dispatched")

@@ -64,7 +64,9 @@ async def send_names(redis: Redis, customers: list[str], rounds: range) -> None:
 
 
 async def all_settled(redis: Redis) -> bool:
-    left = await asyncio.gather(redis.xlen(INBOX), redis.zcard(f"{PREFIX}:waiting"), redis.zcard(f"{PREFIX}:called"))
+    left = await asyncio.gather(
+        redis.xlen(INBOX), redis.zcard(f"{PREFIX}:waiting"), redis.zcard(f"{PREFIX}:dispatched")
+    )
     return not any(left)
 
 

@@ -141,9 +141,9 @@ def test_any_answer_is_read_or_is_an_error_of_ours(said: list[Answer]) -> None:
         async def answer(_: web.Request) -> web.Response:
             return web.Response(status=now.status, headers=now.headers, body=now.body)
 
-        async with doors_of(answer) as doors:
+        async with doors_of(answer) as deps:
             for now in said:  # noqa: B007 - the server's next answer
-                ends = await asyncio.gather(*(call() for call in doors.calls()), return_exceptions=True)
+                ends = await asyncio.gather(*(call() for call in deps.calls()), return_exceptions=True)
                 for end in ends:
                     assert isinstance(end, SyncError) or not isinstance(end, BaseException), repr(end)
                     assert not isinstance(end, SyncError) or len(end.code) <= 64
@@ -171,9 +171,9 @@ async def test_a_redirect_is_not_followed_because_the_key_would_go_along(which: 
         async def redirect(_: web.Request) -> web.Response:
             return web.Response(status=307, headers={"Location": f"{other_url}/v1/customers"})
 
-        async with doors_of(redirect) as doors:
+        async with doors_of(redirect) as deps:
             with pytest.raises(Halt, match="redirect"):
-                await doors.calls()[which]()
+                await deps.calls()[which]()
     assert elsewhere == []
 
 
@@ -193,9 +193,9 @@ async def test_an_answer_without_end_is_cut_off(which: int) -> None:
         except ConnectionError:
             return response
 
-    async with doors_of(pour) as doors:
+    async with doors_of(pour) as deps:
         with pytest.raises(TryAgain) as raised:
-            await doors.calls()[which]()
+            await deps.calls()[which]()
     assert raised.value.code == "unexpected_response"
     assert sent < 100
 
@@ -206,8 +206,8 @@ async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off() -> None:
     async def explode(_: web.Request) -> web.Response:
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
 
-    async with doors_of(explode) as doors:
-        for call in doors.calls():
+    async with doors_of(explode) as deps:
+        for call in deps.calls():
             with pytest.raises(TryAgain) as raised:
                 await call()
             assert raised.value.code == "unexpected_response"

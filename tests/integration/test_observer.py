@@ -68,14 +68,14 @@ class Scene:
 @pytest.fixture
 async def scene(redis: Redis) -> AsyncIterator[Scene]:
     seen = Seen()
-    limits = Limits(redis, RATES, prefix=PREFIX, watch=seen)
+    limits = Limits(redis, RATES, prefix=PREFIX, observer=seen)
     stripe = StripeSimulator()
     async with serving(stripe.app()) as stripe_url:
         autumn = AutumnSimulator(stripe_url=stripe_url, stripe_key=stripe.key)
         async with (
             serving(autumn.app()) as autumn_url,
-            open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=2, watch=seen) as autumn_door,
-            open_stripe(api_key=stripe.key, base_url=stripe_url, turn=limits.stripe, watch=seen) as stripe_door,
+            open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=2, observer=seen) as autumn_door,
+            open_stripe(api_key=stripe.key, base_url=stripe_url, turn=limits.stripe, observer=seen) as stripe_door,
         ):
             yield Scene(autumn, stripe, seen, limits, autumn_door, stripe_door)
 
@@ -175,8 +175,8 @@ async def synced(world: World, customer: str = "ann") -> Sync:
     """What a watch was told of the customer's one sync that is due."""
     seen = Seen()
     await world.mailbox.move()
-    await world.mailbox.call(100)
-    assert await sync_customer(replace(world.resources, watch=seen), customer)
+    await world.mailbox.dispatch(100)
+    assert await sync_customer(replace(world.deps, observer=seen), customer)
     (sync,) = seen.syncs
     return sync
 

@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError, ResponseError
 
-from jobs.queue.batch import Ending, Settled
+from jobs.queue.batch import EntryOutcome, Settlement
 from jobs.queue.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX, PREFIX
@@ -187,9 +187,11 @@ async def test_a_take_whose_answer_was_lost_is_taken_by_who_asks_again(server: E
         mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
         await mailbox.move()
-        await mailbox.call(1)
-        mail = await mailbox.take("ann")
+        await mailbox.dispatch(1)
+        batch = await mailbox.take("ann")
         assert lost
-        assert mail is not None
-        assert await mailbox.settle(mail.lease, Ending([Settled(entry.id, entry.id) for entry in mail.entries]))
+        assert batch is not None
+        assert await mailbox.settle(
+            batch.lease, Settlement([EntryOutcome(entry.id, entry.id) for entry in batch.entries])
+        )
         await redis.aclose(close_connection_pool=True)

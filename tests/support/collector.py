@@ -52,8 +52,8 @@ class Collector:
 
     def services(self) -> set[str]:
         """The names that the senders gave themselves."""
-        resources = [each.resource for body in self.bodies for each in _parsed(body).resource_spans]
-        return {_values(resource.attributes)["service.name"] for resource in resources}
+        deps = [each.resource for body in self.bodies for each in _parsed(body).resource_spans]
+        return {_values(resource.attributes)["service.name"] for resource in deps}
 
     def spans(self) -> list[Span]:
         """Every span that came."""

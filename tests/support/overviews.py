@@ -13,5 +13,5 @@ IDLE = Overview(
     newest_dead_ms=None,
     last_success_ms=None,
     totals={},
-    line=None,
+    breaker=None,
 )

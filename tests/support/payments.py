@@ -21,7 +21,7 @@ def payment(world: World, customer: str, **fields: Any) -> str:
 
 
 def paid(world: World, customer: str, *, hours_ago: float = 1.0, **fields: Any) -> str:
-    succeeded_at = int(world.resources.now() - hours_ago * 3600)
+    succeeded_at = int(world.deps.now() - hours_ago * 3600)
     return payment(world, customer, status="succeeded", succeeded_at=succeeded_at, **fields)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of scans do again and again: scan with a world's doors, and look at what came of it."""
+"""What the tests of scans do again and again: scan with a world's deps, and look at what came of it."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jobs.plan.policy import Policy
 from jobs.scan.record import ScanProgress, ScanRecord
 from jobs.scan.report import ScanFinding, ScanRun
-from jobs.scan.run import ScanAsked, ScanDoors, scanning
+from jobs.scan.run import ScanDeps, ScanRequest, scanning
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 
@@ -41,7 +41,7 @@ async def time_passed(world: World) -> None:
     await world.redis.delete(f"{PREFIX}-outcomes")
 
 
-def scan_doors(
+def scan_deps_of(
     world: World,
     folder: Path,
     *,
@@ -49,17 +49,17 @@ def scan_doors(
     max_changed: float = 1.0,
     record: ScanRecord | None = None,
     look_ups_at_most: int = 100,
-) -> ScanDoors:
+) -> ScanDeps:
     """A world's doors for a scan that spools into this folder."""
-    resources = world.resources
-    return ScanDoors(
+    deps = world.deps
+    return ScanDeps(
         redis=world.redis,
         record=record or ScanRecord(world.redis, PREFIX),
-        autumn=resources.autumn,
-        stripe=resources.stripe,
-        limits=resources.limits,
-        mode=resources.mode,
-        policy=policy or resources.policy,
+        autumn=deps.autumn,
+        stripe=deps.stripe,
+        limits=deps.limits,
+        mode=deps.mode,
+        policy=policy or deps.policy,
         inbox=INBOX,
         prefix=PREFIX,
         spool=folder / "scan.sqlite3",
@@ -71,18 +71,18 @@ def scan_doors(
     )
 
 
-async def scan(doors: ScanDoors, progress: ScanProgress | None = None, **asked: Any) -> Scanned:
+async def scan(deps: ScanDeps, progress: ScanProgress | None = None, **asked: Any) -> Scanned:
     """Scan to the end; `progress` is counted up meanwhile."""
-    async with scanning(doors, ScanAsked(**asked), progress or ScanProgress()) as report:
+    async with scanning(deps, ScanRequest(**asked), progress or ScanProgress()) as report:
         return Scanned(report.this_run, list(report.findings))
 
 
 @asynccontextmanager
 async def scan_under_way(
-    doors: ScanDoors, progress: ScanProgress | None = None, **asked: Any
+    deps: ScanDeps, progress: ScanProgress | None = None, **asked: Any
 ) -> AsyncIterator[asyncio.Task[Scanned]]:
     """A scan beside the block. It is over at the end of the block, also if that fails: it leaves nothing open."""
-    task = asyncio.create_task(scan(doors, progress, **asked))
+    task = asyncio.create_task(scan(deps, progress, **asked))
     try:
         yield task
     finally:
@@ -91,11 +91,11 @@ async def scan_under_way(
 
 
 @asynccontextmanager
-async def between_the_lists(world: World, doors: ScanDoors, **asked: Any) -> AsyncIterator[asyncio.Task[Scanned]]:
+async def between_the_lists(world: World, deps: ScanDeps, **asked: Any) -> AsyncIterator[asyncio.Task[Scanned]]:
     """A scan that has read Stripe's list, and reads Autumn's when the block clears Autumn's faults."""
     world.autumn.switches.add(Fault("503", route="customers.list"))
     progress = ScanProgress()
-    async with scan_under_way(doors, progress, **asked) as running:
+    async with scan_under_way(deps, progress, **asked) as running:
         await until(lambda: progress.stripe > 0)
         yield running
 

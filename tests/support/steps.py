@@ -24,7 +24,7 @@ async def reconcile(world: World, customer: str) -> str:
 
 def under(world: World, **settings: Any) -> World:
     """The same world, the operator having decided otherwise."""
-    return replace(world, resources=replace(world.resources, policy=Policy(**settings)))
+    return replace(world, deps=replace(world.deps, policy=Policy(**settings)))
 
 
 def seed(world: World, *customers: str) -> None:
@@ -41,12 +41,12 @@ async def time_passes(world: World) -> None:
 
 async def make_due(redis: Redis) -> None:
     """Let nobody wait for a later time: each customer, the next probe and the second looks are due now."""
-    for key in (f"{PREFIX}:waiting", f"{PREFIX}:looks"):
+    for key in (f"{PREFIX}:waiting", f"{PREFIX}:rechecks"):
         for customer in await redis.zrange(key, 0, -1):
             # Not those that were taken since.
             await redis.zadd(key, {customer: 1}, xx=True)
-    if await redis.exists(f"{PREFIX}:line"):
-        await redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+    if await redis.exists(f"{PREFIX}:breaker"):
+        await redis.hset(f"{PREFIX}:breaker", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
 
 
 async def lose_an_answer(world: World, **changes: Any) -> None:
@@ -59,7 +59,7 @@ async def lose_an_answer(world: World, **changes: Any) -> None:
 
 
 async def autumn_goes_down(world: World) -> None:
-    """Autumn answers 503 from now on, and the line closes over it."""
+    """Autumn answers 503 from now on, and the circuit breaker opens over it."""
     world.autumn.switches.add(Fault("503"))
     for _ in range(5):
         await change(world, "ann", name="Ann")

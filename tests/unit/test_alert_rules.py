@@ -16,8 +16,8 @@ WELL = {
     'customer_sync_worker_redis_up{instance="a"}': "1+0x{}",
     'customer_sync_worker_redis_up{instance="b"}': "1+0x{}",
     "customer_sync_blocked": "0+0x{}",
-    'customer_sync_line_closed{kind="halt"}': "0+0x{}",
-    'customer_sync_line_closed{kind="outage"}': "0+0x{}",
+    'customer_sync_breaker_open{kind="halt"}': "0+0x{}",
+    'customer_sync_breaker_open{kind="outage"}': "0+0x{}",
     "customer_sync_oldest_change_age_seconds": "1+0x{}",
     "customer_sync_last_success_timestamp_seconds": "0+60x{}",
     "customer_sync_newest_dead_letter_timestamp_seconds": "-3600+0x{}",
@@ -34,8 +34,8 @@ STATES: dict[str, tuple[dict[str, str], int]] = {
     "CustomerSyncWorkerDown": ({'customer_sync_worker_info{type="worker"}': "stale _x{}"}, 2),
     "CustomerSyncRedisDown": ({'customer_sync_worker_redis_up{instance="b"}': "0+0x{}"}, 1),
     "CustomerSyncBlocked": ({"customer_sync_blocked": "1+0x{}"}, 0),
-    "CustomerSyncHalted": ({'customer_sync_line_closed{kind="halt"}': "1+0x{}"}, 0),
-    "CustomerSyncOutage": ({'customer_sync_line_closed{kind="outage"}': "1+0x{}"}, 5),
+    "CustomerSyncHalted": ({'customer_sync_breaker_open{kind="halt"}': "1+0x{}"}, 0),
+    "CustomerSyncOutage": ({'customer_sync_breaker_open{kind="outage"}': "1+0x{}"}, 5),
     "CustomerSyncOldestChangeTooOld": ({"customer_sync_oldest_change_age_seconds": "0+60x{}"}, 16),
     "CustomerSyncNoSuccess": (
         {

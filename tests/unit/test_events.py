@@ -44,7 +44,7 @@ def test_an_event_comes_back_from_its_fields_as_it_was(
 def test_a_null_that_was_said_is_kept_and_what_was_not_said_is_left_out() -> None:
     update = new_update(customer_id="ann", changes={"email": None})
     assert update.changes is not None
-    assert update.changes.said() == {"email": None}
+    assert update.changes.requested() == {"email": None}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_nan_is_refused_with_its_path() -> None:
 def test_number_that_autumn_keeps_is_taken(number: str) -> None:
     update = read_entry(entry(customer_id="ann", changes=f'{{"metadata": {{"n": {number}}}}}'))
     assert update.changes is not None
-    assert update.changes.said() == {"metadata": {"n": json.loads(number)}}
+    assert update.changes.requested() == {"metadata": {"n": json.loads(number)}}
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_number_that_autumn_keeps_is_taken(number: str) -> None:
 def test_id_of_a_stripe_customer_is_taken(stripe_id: str) -> None:
     update = new_update(customer_id="ann", changes={"stripe_id": stripe_id})
     assert update.changes is not None
-    assert update.changes.said() == {"stripe_id": stripe_id}
+    assert update.changes.requested() == {"stripe_id": stripe_id}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from jobs.queue.breaker import line_key
+from jobs.queue.breaker import breaker_key
 from jobs.queue.failing import LOOPS, failing_key
 from jobs.queue.key_types import or_none
 from jobs.queue.mailbox import MailboxKeys
@@ -27,7 +27,7 @@ HOURS_KEPT: Final = KEPT_SECONDS // SECONDS_AN_HOUR + 1
 async def wrong_core_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
     """Return a sentence for each key of the wrong type without which nothing can go on. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
-    sets = dict.fromkeys([waits.waiting, waits.called, waits.oldest], "zset")
+    sets = dict.fromkeys([waits.waiting, waits.dispatched, waits.oldest], "zset")
     return await _wrong(redis, {inbox: "stream", records.dead: "stream", **sets})
 
 
@@ -40,9 +40,9 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
     seconds, _ = await redis.time()
     hour = seconds // SECONDS_AN_HOUR
     shared = {
-        waits.looks: "zset",
+        waits.rechecks: "zset",
         waits.queue: "zset",
-        line_key(prefix): "hash",
+        breaker_key(prefix): "hash",
         records.totals: "hash",
         records.outcomes: "stream",
         records.last_success: "string",
@@ -73,7 +73,7 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
 
 async def _customers(redis: Redis, waits: MailboxKeys) -> list[str]:
     async with redis.pipeline(transaction=False) as pipe:
-        for key in (waits.oldest, waits.called, waits.waiting):
+        for key in (waits.oldest, waits.dispatched, waits.waiting):
             pipe.zrange(key, 0, CUSTOMERS_AT_MOST - 1)
         answers = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
     return list({customer.decode(errors="replace"): None for answer in answers for customer in answer or []})

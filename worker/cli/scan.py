@@ -27,7 +27,7 @@ from jobs.scan.compare import SCAN_KINDS
 from jobs.scan.one import look_at_one
 from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord, ScanRunningError
 from jobs.scan.report import ScanReport, ScanRun
-from jobs.scan.run import ScanAsked, scanning
+from jobs.scan.run import ScanRequest, scanning
 from worker.cli.console import EX_CONFIG, fail, with_redis
 from worker.lifespan import open_scan
 from worker.ownership import ForeignDeploymentError, refuse_foreign
@@ -91,7 +91,7 @@ def scan(
         raise typer.BadParameter("goes without --since", param_hint="--customer")
     if force and not apply:
         raise typer.BadParameter("goes with --apply", param_hint="--force")
-    asked = ScanAsked(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
+    asked = ScanRequest(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
     for option, path in (("--json", json_file), ("--csv", csv_file), ("--html", html_file)):
         _refuse_unwritable(option, path)
     files = [(write_json, json_file), (write_csv, csv_file), (write_page, html_file)]
@@ -147,20 +147,20 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
         fail(INTERRUPTED, "stopped; if it was still listing, the same scan goes on from here within six hours")
 
 
-async def _scan(asked: ScanAsked, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
+async def _scan(asked: ScanRequest, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
     settings = load_scan_settings()
     configure_logs(settings.log_format, "CRITICAL")
     await _reach_redis(settings)
     async with (
         open_redis(settings.redis_url.get_secret_value(), settings.key_prefix, settings.redis_certificate) as redis,
-        open_scan(settings, redis) as doors,
+        open_scan(settings, redis) as deps,
     ):
         if customer is not None:
-            return deliver(await look_at_one(doors, customer, asked))
+            return deliver(await look_at_one(deps, customer, asked))
         progress = ScanProgress()
         async with AsyncExitStack() as running:
             async with watching(progress):
-                report = await running.enter_async_context(scanning(doors, asked, progress))
+                report = await running.enter_async_context(scanning(deps, asked, progress))
             # In a thread, so that the scan goes on saying that it lives while a large report is written.
             return await asyncio.to_thread(deliver, report)
 

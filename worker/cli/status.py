@@ -130,8 +130,8 @@ def _customer(customer_id: str, *, live: bool, as_json: bool) -> None:
 
 
 async def _look(redis: Redis, customer_id: str) -> Preview:
-    async with open_resources(load_settings(), redis) as resources:
-        return await preview(resources, customer_id)
+    async with open_resources(load_settings(), redis) as deps:
+        return await preview(deps, customer_id)
 
 
 def _exit_code(error: SyncError) -> int:

@@ -46,7 +46,7 @@ class Supervisor:
         except TimeoutError:
             pass
         self._look.clear()
-        now_ms, customers = await self._mailbox.call(CALLED_AT_MOST)
+        now_ms, customers = await self._mailbox.dispatch(CALLED_AT_MOST)
         if customers:
             await self._wake(customers, now_ms)
         await asyncio.sleep(PAUSE_SECONDS)

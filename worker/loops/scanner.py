@@ -14,7 +14,7 @@ from cronsim import CronSim
 
 from jobs.scan.record import ScanProgress, ScanRunningError
 from jobs.scan.report import ScanRun
-from jobs.scan.run import ScanAsked, ScanDoors, scanning
+from jobs.scan.run import ScanDeps, ScanRequest, scanning
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +25,9 @@ AFTER_FAILURE_MS: Final = 15 * 60_000
 class Scanner:
     """Runs the scans of one process, one after the other."""
 
-    def __init__(self, doors: ScanDoors, schedule: str) -> None:
+    def __init__(self, deps: ScanDeps, schedule: str) -> None:
         """Opens nothing. `schedule` is as cron writes it, in UTC."""
-        self._doors = doors
+        self._deps = deps
         self._schedule = schedule
         self._asked = asyncio.Event()
 
@@ -39,13 +39,13 @@ class Scanner:
         """One turn: wait until asked, and scan if one is due. Raises as `scanning` does, when the run is noted."""
         await self._asked.wait()
         self._asked.clear()
-        record = self._doors.record
+        record = self._deps.record
         last = next(iter(await record.history()), None)
         if not is_due(self._schedule, await record.watermark_ms(), last, await record.now_ms()):
             log.debug("scan_not_due")
             return
         try:
-            async with scanning(self._doors, ScanAsked(apply=True), ScanProgress()) as report:
+            async with scanning(self._deps, ScanRequest(apply=True), ScanProgress()) as report:
                 run = report.this_run
                 if run.state == "refused":
                     log.error("scan_refused", repairable=run.repairable, fix=run.text)

@@ -79,7 +79,7 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
         "Nothing has to be done, unless an older payment is still open: set its receipt's address in Stripe by hand.",
         is_right=True,
     ),
-    "put-back-again-and-again": Advice(
+    "reapply-given-up": Advice(
         "something undoes a change of it each time, and it was left so",
         "Find out what else writes this customer in Autumn or in Stripe, and stop it. Then send the change again.",
     ),
@@ -118,7 +118,7 @@ FAILURES: Final[Mapping[str, str]] = {
     "lock_timeout": "Stripe was busy with this customer",
     "create_failed_before": "creating its Stripe customer failed before",
     "claimed_elsewhere": "another customer was just being linked to the same Stripe customer",
-    "round_too_long": "it took too long",
+    "sync_too_long": "it took too long",
     "stale_read": "Autumn still showed an older state",
     "wrong_mode": "live and test mode are mixed",
     "other_account": "the two keys belong to different Stripe accounts",

@@ -131,12 +131,15 @@ def action_text(action: Action, stripe_id: str) -> str:
 def _waits_for(standing: Standing) -> str:
     if standing.state == "working":
         return "the sync that works on it now"
-    line, error = standing.line, standing.record.get("last_error", "")
-    if line is not None and line.kind == "halt":
-        return f"a person to mend what holds up all customers since {time_text(line.since_ms)}: {line.message}"
-    if line is not None:
-        since = time_text(line.since_ms)
-        return f"{line.service}, which fails since {since} ({line.reason}): one customer at a time is tried by itself"
+    breaker, error = standing.breaker, standing.record.get("last_error", "")
+    if breaker is not None and breaker.kind == "halt":
+        return f"a person to mend what holds up all customers since {time_text(breaker.since_ms)}: {breaker.message}"
+    if breaker is not None:
+        since = time_text(breaker.since_ms)
+        return (
+            f"{breaker.service}, which fails since {since} ({breaker.reason}): "
+            "one customer at a time is tried by itself"
+        )
     until = waits_until(standing)
     if until is not None:
         what, why = WAITS[error]
@@ -188,9 +191,9 @@ def _facts(standing: Standing) -> Iterator[str]:
         yield f"failed tries: {tries}" + (f", since {time_text(int(float(since) * 1000))}" if since else "")
     if record.get("last_cause"):
         yield f"cause: {record['last_cause']}"
-    if standing.look_due_ms is not None:
-        why = "an echo of an older value" if record.get("look_kind") == "echo" else "a late write"
-        yield f"recheck: at {time_text(standing.look_due_ms)}, in case {why} reverts what was written"
+    if standing.recheck_due_ms is not None:
+        why = "an echo of an older value" if record.get("recheck_kind") == "echo" else "a late write"
+        yield f"recheck: at {time_text(standing.recheck_due_ms)}, in case {why} reverts what was written"
 
 
 def _syncs(reports: list[SyncReport]) -> Iterator[str]:

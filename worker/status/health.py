@@ -86,12 +86,12 @@ def _blocked(overview: Overview) -> list[Reason]:
 
 
 def _line(overview: Overview) -> list[Reason]:
-    line = overview.line
-    if line is None:
+    breaker = overview.breaker
+    if breaker is None:
         return []
-    since_seconds = overview.age_seconds(line.since_ms) or 0.0
-    what = f"for {since_seconds:.0f} s: {line.service} {line.reason}"
-    if line.kind == "halt":
+    since_seconds = overview.age_seconds(breaker.since_ms) or 0.0
+    what = f"for {since_seconds:.0f} s: {breaker.service} {breaker.reason}"
+    if breaker.kind == "halt":
         return [Reason("CustomerSyncHalted", f"halted {what}; `customer-sync status` says what to mend")]
     if since_seconds > OUTAGE_SECONDS:
         return [Reason("CustomerSyncOutage", f"outage {what}; it ends by itself when the service is back")]
@@ -145,17 +145,17 @@ def readiness_json(state: SharedState | None, reasons: list[Reason]) -> dict[str
 
 
 def _facts(overview: Overview, scan: ScanState) -> dict[str, Any]:
-    line = overview.line
+    breaker = overview.breaker
     return {
         "oldest_change_age_seconds": overview.age_seconds(overview.oldest_sent_ms),
         "last_success_age_seconds": overview.age_seconds(overview.last_success_ms),
-        "line": None
-        if line is None
+        "breaker": None
+        if breaker is None
         else {
-            "kind": line.kind,
-            "service": line.service,
-            "reason": line.reason,
-            "age_seconds": overview.age_seconds(line.since_ms),
+            "kind": breaker.kind,
+            "service": breaker.service,
+            "reason": breaker.reason,
+            "age_seconds": overview.age_seconds(breaker.since_ms),
         },
         "inbox_events": overview.inbox,
         "mailbox_events": overview.in_mailboxes,

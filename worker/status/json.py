@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from jobs.plan.customer import AutumnCustomer, Payments, StripeCustomer
 from jobs.plan.findings import Finding
-from jobs.queue.breaker import Line
+from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import PLAUSIBLE, Outcome
 from jobs.queue.status import Standing
@@ -50,7 +50,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "sentence": verdict.text,
         "state": standing.state,
         "due_ms": standing.due_ms,
-        "second_look_due_ms": standing.look_due_ms,
+        "second_look_due_ms": standing.recheck_due_ms,
         "waiting_events": standing.entries,
         "oldest_sent_ms": min(int(standing.oldest_entry.split("-")[0]), PLAUSIBLE) if standing.oldest_entry else None,
         "link": record.get("link") or None,
@@ -60,7 +60,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "last_cause": record.get("last_cause") or None,
         "failed_tries": int(record.get("attempts") or 0) + int(record.get("unexpected") or 0),
         "failing_since_ms": int(float(since) * 1000) if since else None,
-        "line": line_json(standing.line),
+        "breaker": breaker_json(standing.breaker),
         "findings": [_finding_json(finding, standing.customer) for finding in findings_of(standing)],
         "syncs": [_sync_json(report, standing.customer) for report in reversed(reports_of(standing))],
         "dead_letters": [letter_json(letter) for letter in letters.letters],
@@ -101,7 +101,7 @@ def outcome_json(event_id: str, outcome: Outcome | None) -> Json:
     }
 
 
-def line_json(line: Line | None) -> Json | None:
+def breaker_json(line: OpenBreaker | None) -> Json | None:
     """Why nothing but a probe goes out; null while all is well."""
     if line is None:
         return None
@@ -218,7 +218,7 @@ def picture_json(picture: Picture) -> Json:
         "oldest_sent_ms": overview.oldest_sent_ms,
         "last_success_ms": overview.last_success_ms,
         "newest_dead_letter_ms": overview.newest_dead_ms,
-        "line": line_json(overview.line),
+        "breaker": breaker_json(overview.breaker),
         "totals": dict(sorted(overview.totals.items())),
         "rate_shares": dict(picture.state.rate_shares),
         "hours": _hours_json(trends_of(picture.minutes, picture.rates)),

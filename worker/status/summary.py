@@ -21,8 +21,8 @@ class Headline:
 
 
 COMMAND = "`customer-sync"
-LINE_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
-"""The alerts that are about a closed line themselves."""
+BREAKER_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
+"""The alerts that are about an open circuit breaker themselves."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def headline_of(state: SharedState | None) -> Headline:
     """Whether everything is all right, in one sentence; None is a state that Redis does not tell."""
     told = [*why_redis_refuses_writes(state), *why_a_person_should_look(state)]
     reasons = [_without_command(reason.text) for reason in told]
-    line = None if state is None else state.overview.line
+    breaker = None if state is None else state.overview.breaker
     outage = ""
-    if line is not None and LINE_ALERTS.isdisjoint(reason.alert for reason in told):
-        outage = f"{line.service.capitalize()} fails, and is tried by itself until it is back."
+    if breaker is not None and BREAKER_ALERTS.isdisjoint(reason.alert for reason in told):
+        outage = f"{breaker.service.capitalize()} fails, and is tried by itself until it is back."
     if reasons or state is None:
-        texts = [*reasons[1:], outage] if line is None else [line.message, *reasons[1:], outage]
+        texts = [*reasons[1:], outage] if breaker is None else [breaker.message, *reasons[1:], outage]
         return Headline("bad", _sentence(reasons[0]), " ".join(_sentence(text) for text in texts if text))
     if outage:
         return Headline("warn", outage)

@@ -22,7 +22,7 @@ LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own. Watches the doors of the jobs (jobs.observer.Watch)."""
+    """The metrics of one process, in a registry of their own. It is an observer of the jobs (jobs.observer)."""
 
     def __init__(self) -> None:
         """Makes the registry; there is to be one in a process."""
@@ -73,7 +73,7 @@ class Metrics:
 
     @contextmanager
     def syncing(self, sync: Sync) -> Iterator[None]:  # noqa: ARG002 - no label may say whose it is
-        """See jobs.observer.Watch."""
+        """See jobs.observer.Observer."""
         begin = time.monotonic()
         try:
             yield
@@ -81,12 +81,12 @@ class Metrics:
             self._sync_seconds.observe(time.monotonic() - begin)
 
     def called(self, call: Call) -> None:
-        """See jobs.observer.Watch."""
+        """See jobs.observer.Observer."""
         self._calls.labels(call.service, call.endpoint, call.result).inc()
         self._call_seconds.labels(call.service, call.endpoint).observe(call.seconds)
 
     def waited(self, limit: str, seconds: float) -> None:
-        """See jobs.observer.Watch."""
+        """See jobs.observer.Observer."""
         self._wait_seconds.labels(limit).observe(seconds)
 
     def turns(self) -> dict[str, int]:

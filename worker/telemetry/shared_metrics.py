@@ -17,7 +17,7 @@ from worker.status.shared_state import ScanState, SharedState
 
 OUTCOMES: Final = {"applied": "applied", "dead": "dead", "duplicate": "duplicates"}
 """How an event may end, each with the total that counts it."""
-LINE_KINDS: Final[tuple[Literal["halt", "outage"], ...]] = ("halt", "outage")
+BREAKER_KINDS: Final[tuple[Literal["halt", "outage"], ...]] = ("halt", "outage")
 
 
 class SharedMetrics(Collector):
@@ -109,12 +109,12 @@ def _by_reason(name: str, text: str, totals: Mapping[str, int], beginning: str) 
 
 def _services(overview: Overview, rate_shares: Mapping[str, float]) -> Iterator[Metric]:
     closed = GaugeMetricFamily(
-        "customer_sync_line_closed",
+        "customer_sync_breaker_open",
         "Whether only a probe goes out: halt waits for a person, outage for a service.",
         labels=["kind"],
     )
-    for kind in LINE_KINDS:
-        closed.add_metric([kind], int(overview.line is not None and overview.line.kind == kind))
+    for kind in BREAKER_KINDS:
+        closed.add_metric([kind], int(overview.breaker is not None and overview.breaker.kind == kind))
     yield closed
     shares = GaugeMetricFamily(
         "customer_sync_rate_ratio", "The share of a rate that is in force; 429s lower it for a while.", labels=["limit"]

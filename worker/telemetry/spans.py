@@ -59,7 +59,7 @@ _OPEN: ContextVar[_Open | None] = ContextVar("open_sync", default=None)
 
 
 class Spans:
-    """Makes a span of each sync and call that it is told of (jobs.observer.Watch)."""
+    """Makes a span of each sync and call that it is told of (jobs.observer.Observer)."""
 
     def __init__(self, provider: TracerProvider) -> None:
         """Takes the provider over: it ends with `close`."""
@@ -68,7 +68,7 @@ class Spans:
 
     @contextmanager
     def syncing(self, sync: Sync) -> Iterator[None]:
-        """See jobs.observer.Watch."""
+        """See jobs.observer.Observer."""
         parent, links = _before(sync.traceparents)
         span = self._tracer.start_span("sync customer", parent, SpanKind.CONSUMER, links=links)
         span.set_attributes({"customer_sync.customer_id": sync.customer_id, "customer_sync.entries": sync.entries})
@@ -95,7 +95,7 @@ class Spans:
             span.end()
 
     def called(self, call: Call) -> None:
-        """See jobs.observer.Watch."""
+        """See jobs.observer.Observer."""
         this = _OPEN.get()
         if this is None or not this.span.is_recording():
             return
@@ -120,7 +120,7 @@ class Spans:
         span.end(end)
 
     def waited(self, limit: str, seconds: float) -> None:  # noqa: ARG002 - which it was, the next call shows
-        """See jobs.observer.Watch."""
+        """See jobs.observer.Observer."""
         this = _OPEN.get()
         if this is not None:
             this.waited_seconds += seconds

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from jobs.observer import Both, Watch
+from jobs.observer import Both, Observer
 
 if TYPE_CHECKING:
     from worker.telemetry.spans import Spans
@@ -33,8 +33,8 @@ def are_wanted(environment: Mapping[str, str]) -> bool:
 
 
 @asynccontextmanager
-async def tracing(watch: Watch) -> AsyncIterator[Watch]:
-    """The watch, with traces beside it where they are wanted; what is left of them is sent off at the end.
+async def tracing(observer: Observer) -> AsyncIterator[Observer]:
+    """The observer, with traces beside it where they are wanted; what is left of them is sent off at the end.
 
     Whatever keeps them from being told is said once in the log, and nothing else changes.
     """
@@ -48,11 +48,11 @@ async def tracing(watch: Watch) -> AsyncIterator[Watch]:
         else:
             spans = _open()
     if spans is None:
-        yield watch
+        yield observer
         return
     log.info("traces_on")
     try:
-        yield Both(watch, spans)
+        yield Both(observer, spans)
     finally:
         await spans.close()
 

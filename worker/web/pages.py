@@ -22,7 +22,7 @@ from jobs.errors import SyncError
 from jobs.events import EventError, new_update
 from jobs.queue.dead_letters import DeadLetters
 from jobs.queue.status import Standing, read_standing
-from jobs.sync.deps import Resources
+from jobs.sync.deps import Deps
 from jobs.sync.preview import Preview, preview
 from worker.status import summary as picture_words
 from worker.status.customer_text import verdict_of
@@ -189,8 +189,8 @@ def _outdated(replayed: Sequence[Any]) -> int:
 SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password, and to act on the page"  # noqa: S105 - not one
 
 
-def pages_of(settings: Settings, redis: Redis, resources: Resources, look: Look) -> Callable[[web.Application], None]:
-    """Return what adds the operator's page, over these doors, to what is served.
+def pages_of(settings: Settings, redis: Redis, deps: Deps, look: Look) -> Callable[[web.Application], None]:
+    """Return what adds the operator's page, over these deps, to what is served.
 
     Without a password the address that opens the page is logged. Its token is valid for this process alone, because a
     log is kept for longer than a process runs. The session that it begins is valid on all workers.
@@ -207,6 +207,6 @@ def pages_of(settings: Settings, redis: Redis, resources: Resources, look: Look)
         pictures=Pictures(redis, settings, look),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),
         standing=partial(read_standing, redis, prefix),
-        preview=partial(preview, resources),
+        preview=partial(preview, deps),
     )
     return partial(add_pages, door=door, backstage=backstage)

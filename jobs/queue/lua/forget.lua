@@ -1,20 +1,20 @@
 -- Forgets a customer for whom nothing waits and on whom nobody works: its record and what is remembered of its values.
 --
 -- Uses: wrong_types
--- KEYS: lease, called, waiting, looks, mailbox, record, remembered, line
+-- KEYS: lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker
 -- ARGV: key prefix, customer
 -- Returns 1, or 0 if something waits or is being worked on: then nothing was changed
-local lease, called, waiting, looks, mailbox, record, remembered, line = unpack(KEYS)
+local lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker = unpack(KEYS)
 local prefix, customer = ARGV[1], ARGV[2]
 
 -- A mailbox of the wrong type holds no event, and is removed.
 local waits = redis.pcall('XLEN', mailbox)
 if redis.call('EXISTS', lease) == 1 or (not is_error(waits) and waits > 0) then return 0 end
-if redis.call('ZSCORE', called, customer) or redis.call('ZSCORE', waiting, customer) then return 0 end
+if redis.call('ZSCORE', dispatched, customer) or redis.call('ZSCORE', waiting, customer) then return 0 end
 local claim = prefix .. ':claim:' .. (renewing('HGET', record, 'stripe_id') or '')
 if renewing('GET', claim) == customer then redis.call('DEL', claim) end
-if renewing('HGET', line, 'probe') == customer then redis.call('HDEL', line, 'probe') end
+if renewing('HGET', breaker, 'probe') == customer then redis.call('HDEL', breaker, 'probe') end
 -- Of the wrong type it holds no recheck.
-redis.pcall('ZREM', looks, customer)
+redis.pcall('ZREM', rechecks, customer)
 redis.call('DEL', mailbox, record, remembered)
 return 1

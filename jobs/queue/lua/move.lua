@@ -4,7 +4,7 @@
 -- Uses: wrong_types
 -- Uses: letters
 -- Uses: ages
--- KEYS: inbox, waiting, called, oldest, totals, dead, outcomes
+-- KEYS: inbox, waiting, dispatched, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
 --       outcomes kept, milliseconds an entry's id may be ahead of the clock
 -- Returns {entries moved, 1 if it stopped because too many customers wait, keys of the wrong type that were deleted}
@@ -12,7 +12,7 @@
 -- No entry stays because of what it is, so none at the head holds up those behind it. If the key of the dead letters takes
 -- none, an entry that ought to be one is kept aside as a letter: what becomes of it is decided here and now, so that no
 -- later change of its customer can be overtaken by it.
-local inbox, waiting, called, oldest, totals, dead, outcomes = unpack(KEYS)
+local inbox, waiting, dispatched, oldest, totals, dead, outcomes = unpack(KEYS)
 local prefix, count_at_most, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_ahead_ms = tonumber(ARGV[7])
@@ -128,7 +128,7 @@ end
 
 -- Fails before anything is moved if this key has the wrong type: what a script has done is not taken back.
 redis.call('ZCARD', oldest)
-local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', called)
+local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', dispatched)
 local moved, full, moved_bytes = 0, false, 0
 local is_empty = false
 
@@ -140,7 +140,7 @@ local function move(entry_id, fields)
   if not refusal and event_id and seen_before(event_id) then
     count(totals, 'duplicates', 1)
   elseif not refusal then
-    local is_new = not (redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', called, customer))
+    local is_new = not (redis.call('ZSCORE', waiting, customer) or redis.call('ZSCORE', dispatched, customer))
     if is_new and room <= 0 then return true end
     refusal = deliver(customer, entry_id, event_id, fields)
     if not refusal then

@@ -3,12 +3,12 @@
 -- Uses: wrong_types
 -- Uses: letters
 -- Uses: ages
--- KEYS: inbox, waiting, called, oldest, dead, last success, looks, outcomes, totals, line, queue
--- Returns {now, events in the inbox, customers that wait, customers that were called, when the oldest change that waits
+-- KEYS: inbox, waiting, dispatched, oldest, dead, last success, rechecks, outcomes, totals, breaker, queue
+-- Returns {now, events in the inbox, customers that wait, customers that were dispatched, when the oldest change that waits
 -- was sent, dead letters (those that are kept aside included), when the newest of them was buried, when the last change was
 -- applied, keys of the wrong type, dead letters that are kept aside, 1 if the stream of the dead letters has no id left};
 -- times are in milliseconds since the epoch and never later than now, false if there is none
-local inbox, waiting, called, oldest, dead, last_success, looks, outcomes, totals, line, queue = unpack(KEYS)
+local inbox, waiting, dispatched, oldest, dead, last_success, rechecks, outcomes, totals, breaker, queue = unpack(KEYS)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local wrong = {}
@@ -49,7 +49,7 @@ local numbers = {
   now_ms,
   in_inbox,
   ask(0, 'ZCARD', waiting),
-  ask(0, 'ZCARD', called),
+  ask(0, 'ZCARD', dispatched),
   oldest_ms or next_ms or false,
   letters + letters_aside,
   letters + letters_aside > 0 and math.max(newest_ms, newest_aside_ms),
@@ -58,9 +58,9 @@ local numbers = {
   letters_aside,
   last_id_of(dead) == LAST_ID and 1 or 0,
 }
-ask(0, 'ZCARD', looks)
+ask(0, 'ZCARD', rechecks)
 ask(0, 'XLEN', outcomes)
 ask('', 'HGET', totals, 'received')
-ask('', 'HGET', line, 'closed')
+ask('', 'HGET', breaker, 'opened')
 ask(0, 'ZCARD', queue)
 return numbers

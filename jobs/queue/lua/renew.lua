@@ -1,7 +1,7 @@
 -- Makes a lease that is still held good for its full time again.
 --
 -- Uses: wrong_types
--- KEYS: lease, called
+-- KEYS: lease, dispatched
 -- ARGV: customer, token, lease in milliseconds
 -- Returns 1 if it was renewed, 0 if it is lost
 if renewing('GET', KEYS[1]) ~= ARGV[2] then return 0 end

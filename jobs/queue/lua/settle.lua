@@ -1,27 +1,27 @@
 -- Ends a lease: takes the settled entries out of the mailbox and records what became of each, in one step. What is still
--- in the mailbox waits for the next round. Also tells the line whether the services work.
+-- in the mailbox waits for the next sync. Also tells the breaker whether the services work.
 --
 -- Uses: wrong_types
 -- Uses: letters
 -- Uses: ages
--- KEYS: lease, called, waiting, looks, oldest, mailbox, record, remembered, line, totals, outcomes, dead, last success
--- ARGV: key prefix, customer, token, the ending as JSON: {settled, record, totals, again_after_ms, at_least_ms,
---       look_after_ms, remembered,
---       line: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, remembered_seconds,
---       failures_to_close, longest_probe_wait_ms, halt_wait_ms}
+-- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success
+-- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,
+--       recheck_after_ms, remembered,
+--       breaker: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, remembered_seconds,
+--       failures_to_open, longest_probe_wait_ms, halt_wait_ms}
 -- A settled entry: {entry, event, status, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost and nothing was settled. A second run for the same lease, as after a lost reply,
 -- changes nothing and returns what the first one did.
-local lease, called, waiting, looks, oldest, mailbox = unpack(KEYS, 1, 6)
-local record, remembered, line, totals, outcomes, dead, last_success = unpack(KEYS, 7)
+local lease, dispatched, waiting, rechecks, oldest, mailbox = unpack(KEYS, 1, 6)
+local record, remembered, breaker, totals, outcomes, dead, last_success = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
-local ending = cjson.decode(ARGV[4])
+local settlement = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
 
 if renewing('HGET', record, 'settled') == token then return 1 end
 if renewing('GET', lease) ~= token then return 0 end
 -- Redis undoes nothing of a script that fails: what it cannot do without is looked at before anything is written.
-for _, key in ipairs({called, waiting, oldest}) do redis.call('ZCARD', key) end
+for _, key in ipairs({dispatched, waiting, oldest}) do redis.call('ZCARD', key) end
 local has_mailbox = not is_error(redis.pcall('XLEN', mailbox))
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,66 +38,66 @@ local function bury(one)
   count(totals, 'dead:' .. one.reason, 1)
 end
 
-local closed, probe, wait_ms = unpack(renewing('HMGET', line, 'closed', 'probe', 'wait_ms'))
+local opened, probe, wait_ms = unpack(renewing('HMGET', breaker, 'opened', 'probe', 'wait_ms'))
 wait_ms = tonumber(wait_ms) or 500
 
-local function close_line(kind, until_probe_ms)
-  redis.call('HSETNX', line, 'since', now_ms)
-  redis.call('HSET', line, 'closed', 1, 'kind', kind, 'wait_ms', until_probe_ms, 'probe_at', now_ms + until_probe_ms,
-             'service', ending.line.service, 'reason', ending.line.reason, 'message', ending.line.message)
-  redis.call('HDEL', line, 'probe')
-  closed, wait_ms = '1', until_probe_ms
+local function open_breaker(kind, until_probe_ms)
+  redis.call('HSETNX', breaker, 'since', now_ms)
+  redis.call('HSET', breaker, 'opened', 1, 'kind', kind, 'wait_ms', until_probe_ms, 'probe_at', now_ms + until_probe_ms,
+             'service', settlement.breaker.service, 'reason', settlement.breaker.reason, 'message', settlement.breaker.message)
+  redis.call('HDEL', breaker, 'probe')
+  opened, wait_ms = '1', until_probe_ms
 end
 
--- Once the line is closed only the probe tells: what others learn began before.
-local function tell_the_line()
-  local verdict = ending.line.verdict
-  if closed and probe ~= customer then return end
+-- Once the breaker is open, only the probe tells: what others learn began before.
+local function report_to_breaker()
+  local verdict = settlement.breaker.verdict
+  if opened and probe ~= customer then return end
   if verdict == 'works' then
-    redis.call('DEL', line)
-    closed = nil
+    redis.call('DEL', breaker)
+    opened = nil
   elseif verdict == 'halt' then
-    close_line('halt', ending.halt_wait_ms)
+    open_breaker('halt', settlement.halt_wait_ms)
   elseif verdict == 'down' then
-    local failures = redis.pcall('HINCRBY', line, 'failures', 1)
+    local failures = redis.pcall('HINCRBY', breaker, 'failures', 1)
     if is_error(failures) then
       failures = 1
-      redis.call('HSET', line, 'failures', failures)
+      redis.call('HSET', breaker, 'failures', failures)
     end
-    redis.call('EXPIRE', line, 86400)
-    if closed or failures >= ending.failures_to_close then
-      close_line('outage', math.min(2 * wait_ms, ending.longest_probe_wait_ms))
+    redis.call('EXPIRE', breaker, 86400)
+    if opened or failures >= settlement.failures_to_open then
+      open_breaker('outage', math.min(2 * wait_ms, settlement.longest_probe_wait_ms))
     end
-  elseif closed then
-    redis.call('HSET', line, 'probe_at', now_ms + wait_ms)
-    redis.call('HDEL', line, 'probe')
+  elseif opened then
+    redis.call('HSET', breaker, 'probe_at', now_ms + wait_ms)
+    redis.call('HDEL', breaker, 'probe')
   end
 end
 
-for _, one in ipairs(ending.settled) do
+for _, one in ipairs(settlement.outcomes) do
   if one.status == 'dead' then bury(one) end
   if has_mailbox then redis.call('XDEL', mailbox, one.entry) end
   local note = {status = one.status, customer = customer, entry = one.entry, reason = one.reason, at = now_ms}
   renewing('HSET', events, one.event, cjson.encode(note))
-  redis.pcall('XADD', outcomes, 'MAXLEN', '~', ending.outcomes_kept, '*', 'customer', customer, 'entry', one.entry,
+  redis.pcall('XADD', outcomes, 'MAXLEN', '~', settlement.outcomes_kept, '*', 'customer', customer, 'entry', one.entry,
               'event', one.event, 'status', one.status, 'reason', one.reason or '')
   count(totals, one.status, 1)
   if one.status == 'applied' then redis.call('SET', last_success, now_ms) end
 end
-if #ending.settled > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
-for name, value in pairs(ending.totals) do count(totals, name, value) end
-for name, value in pairs(ending.record) do redis.call('HSET', record, name, value) end
+if #settlement.outcomes > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
+for name, value in pairs(settlement.totals) do count(totals, name, value) end
+for name, value in pairs(settlement.record) do redis.call('HSET', record, name, value) end
 redis.call('HDEL', record, 'open')
 redis.call('HSET', record, 'settled', token)
-if ending.remembered ~= '' then redis.call('SET', remembered, ending.remembered, 'EX', ending.remembered_seconds) end
-if ending.look_after_ms > 0 then redis.pcall('ZADD', looks, 'GT', now_ms + ending.look_after_ms, customer) end
-tell_the_line()
+if settlement.remembered ~= '' then redis.call('SET', remembered, settlement.remembered, 'EX', settlement.remembered_seconds) end
+if settlement.recheck_after_ms > 0 then redis.pcall('ZADD', rechecks, 'GT', now_ms + settlement.recheck_after_ms, customer) end
+report_to_breaker()
 
-redis.call('ZREM', called, customer)
+redis.call('ZREM', dispatched, customer)
 local first = has_mailbox and redis.call('XRANGE', mailbox, '-', '+', 'COUNT', 1)[1]
 if first then
   local sent_ms = sent_at(first[1], now_ms)
-  if sent_ms or #ending.settled > 0 then
+  if sent_ms or #settlement.outcomes > 0 then
     redis.call('ZADD', oldest, sent_ms or now_ms, customer)
   else
     redis.call('ZADD', oldest, 'NX', now_ms, customer)
@@ -105,18 +105,18 @@ if first then
 else
   redis.call('ZREM', oldest, customer)
 end
-if first or redis.call('HGET', record, 'look') == '1' then
-  local again_ms = ending.again_after_ms
-  if closed then again_ms = math.max(math.min(again_ms, wait_ms), ending.at_least_ms) end
+if first or redis.call('HGET', record, 'recheck') == '1' then
+  local again_ms = settlement.again_after_ms
+  if opened then again_ms = math.max(math.min(again_ms, wait_ms), settlement.at_least_ms) end
   redis.call('ZADD', waiting, now_ms + again_ms, customer)
 else
   if has_mailbox then redis.call('DEL', mailbox) end
-  redis.call('EXPIRE', record, ending.record_seconds)
+  redis.call('EXPIRE', record, settlement.record_seconds)
 end
 -- Nobody is left to probe with: whoever comes next finds out anew.
-if closed and redis.call('HGET', line, 'kind') == 'outage' and
-   redis.call('ZCARD', waiting) + redis.call('ZCARD', called) == 0 then
-  redis.call('DEL', line)
+if opened and redis.call('HGET', breaker, 'kind') == 'outage' and
+   redis.call('ZCARD', waiting) + redis.call('ZCARD', dispatched) == 0 then
+  redis.call('DEL', breaker)
 end
 redis.call('DEL', lease)
 count_replaced(totals)

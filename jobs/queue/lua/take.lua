@@ -1,36 +1,36 @@
--- Takes a called customer's mailbox under a lease, so that only one worker has it. While the line is closed, only the
+-- Takes a dispatched customer's mailbox under a lease, so that only one worker has it. While the breaker is open, only the
 -- probe is taken; the others go back to waiting.
 --
 -- Uses: wrong_types
--- KEYS: lease, called, waiting, oldest, mailbox, record, remembered, line, totals
+-- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
--- Returns nil if there is nothing to take (not called, another has it, no probe), else {entries, the record as the last
--- round left it, what is remembered of its values as JSON, 1 if the line is closed, keys of the wrong type that were
+-- Returns nil if there is nothing to take (not dispatched, another has it, no probe), else {entries, the record as the last
+-- sync left it, what is remembered of its values as JSON, 1 if the breaker is open, keys of the wrong type that were
 -- deleted}; 'unusable' if the mailbox has the wrong type: then the customer waits no more
-local lease, called, waiting, oldest, mailbox, record, remembered, line, totals = unpack(KEYS)
+local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 -- A lease with the same token is of the same asking, sent again because its answer was lost on the way.
 local holder = renewing('GET', lease)
-if not redis.call('ZSCORE', called, customer) or (holder and holder ~= token) then return nil end
+if not redis.call('ZSCORE', dispatched, customer) or (holder and holder ~= token) then return nil end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local closed, probe = unpack(renewing('HMGET', line, 'closed', 'probe'))
-if closed and probe ~= customer then
-  redis.call('ZREM', called, customer)
+local opened, probe = unpack(renewing('HMGET', breaker, 'opened', 'probe'))
+if opened and probe ~= customer then
+  redis.call('ZREM', dispatched, customer)
   redis.call('ZADD', waiting, now_ms, customer)
   return nil
 end
 local entries = redis.pcall('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4])
 if is_wrong_type(entries) then
-  redis.call('ZREM', called, customer)
+  redis.call('ZREM', dispatched, customer)
   redis.call('ZREM', oldest, customer)
   return 'unusable'
 end
 if is_error(entries) then again('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4]) end
-if #entries == 0 and renewing('HGET', record, 'look') ~= '1' then
-  redis.call('ZREM', called, customer)
+if #entries == 0 and renewing('HGET', record, 'recheck') ~= '1' then
+  redis.call('ZREM', dispatched, customer)
   return nil
 end
 -- No more than a few megabytes at a time, however large the entries are; one at least.
@@ -41,7 +41,7 @@ for _, entry in ipairs(entries) do
   fitting[#fitting + 1] = entry
 end
 redis.call('SET', lease, token, 'PX', lease_ms)
-redis.call('ZADD', called, now_ms + lease_ms, customer)
+redis.call('ZADD', dispatched, now_ms + lease_ms, customer)
 -- A number that is none begins again.
 if is_error(redis.pcall('HINCRBY', record, 'takes', 1)) then renewing('HSET', record, 'takes', 1) end
 local before = redis.call('HGETALL', record)
@@ -49,4 +49,4 @@ redis.call('HSET', record, 'open', token)
 redis.call('PERSIST', record)
 local kept = renewing('GET', remembered) or '{}'
 count_replaced(totals)
-return {fitting, before, kept, closed and 1 or 0, replaced}
+return {fitting, before, kept, opened and 1 or 0, replaced}

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.plan.customer import AutumnCustomer, Mode, StripeView
-from jobs.plan.plan import Asked, Plan, make_plan
+from jobs.plan.plan import Plan, Request, make_plan
 from jobs.plan.policy import Policy
 from jobs.plan.profile import PROFILE, UpdateStripe
 from tests.chaos.broken.parts import settings_with
 
 
 def plan_autumn_first(
-    autumn: AutumnCustomer, view: StripeView, asked: Asked, *, mode: Mode, policy: Policy, now: float
+    autumn: AutumnCustomer, view: StripeView, request: Request, *, mode: Mode, policy: Policy, now: float
 ) -> Plan:
     """The right plan without the write to Stripe that comes before an update of Autumn."""
-    plan = make_plan(autumn, view, asked, mode=mode, policy=policy, now=now)
-    if not asked.said or len(plan.steps) != 1 or not isinstance(plan.steps[0], UpdateStripe):
+    plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
+    if not request.changes or len(plan.steps) != 1 or not isinstance(plan.steps[0], UpdateStripe):
         return plan
     write = plan.steps[0]
     shown = next(customer for customer in view.everyone if customer.id == write.stripe_id)
@@ -26,7 +26,7 @@ def plan_autumn_first(
         name: getattr(write, name) or None for name in PROFILE if getattr(write, name) is not None
     }
     as_if_written = view.with_customer(replace(shown, **written))
-    return make_plan(autumn, as_if_written, asked, mode=mode, policy=policy, now=now)
+    return make_plan(autumn, as_if_written, request, mode=mode, policy=policy, now=now)
 
 
 def __getattr__(name: str) -> type:

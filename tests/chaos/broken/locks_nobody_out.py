@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from jobs.queue.batch import Mail
+from jobs.queue.batch import Batch
 from jobs.queue.mailbox import Mailbox, MailboxKeys
 from tests.chaos.broken.parts import settings_with
 
@@ -30,8 +30,8 @@ class LocksNobodyOut(Mailbox):
         super().__init__(redis, inbox=inbox, prefix=prefix)
         self.keys = LeasesOfOnesOwn(prefix)
 
-    async def take(self, customer_id: str) -> Mail | None:
-        """Take the mail under a lease of this attempt's own; arq runs each in a context of its own."""
+    async def take(self, customer_id: str) -> Batch | None:
+        """Take the batch under a lease of this attempt's own; arq runs each in a context of its own."""
         attempt.set(secrets.token_hex(8))
         return await super().take(customer_id)
 

@@ -23,10 +23,10 @@ def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Calla
         jobs.sync.apply.make_plan = make_plan  # type: ignore[attr-defined]  # replaced where it is used
         if mailbox_type is None:
             return
-        real: Mailbox = ctx["resources"].mailbox
+        real: Mailbox = ctx["deps"].mailbox
         redis: Redis = ctx["redis"]
         broken = mailbox_type(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix)
         broken.held = real.held  # the worker's own loop renews what is in there
-        ctx["resources"] = replace(ctx["resources"], mailbox=broken)
+        ctx["deps"] = replace(ctx["deps"], mailbox=broken)
 
     return type("WorkerSettings", (), {**whole, "on_startup": start})

@@ -26,8 +26,8 @@ REPORT = {"at_ms": 1, "events": 1, "actions": [], "findings": []}
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *((name, value) for name in ("attempts", "unexpected", "put_backs", "takes") for value in ("many", "1.5", "-")),
-        ("look_tries", "x"),
+        *((name, value) for name in ("attempts", "unexpected", "reapplies", "takes") for value in ("many", "1.5", "-")),
+        ("recheck_tries", "x"),
         ("create_tries", "9" * 400),
         ("failing_since", "yesterday"),
         ("failing_since", "nan"),
@@ -107,7 +107,7 @@ async def test_broken_memory_is_no_obstacle(world: World, kept: str | bytes) -> 
 )
 async def test_broken_line_is_no_obstacle(world: World, fields: dict[str, str]) -> None:
     seed(world, "ann")
-    await world.redis.hset(f"{PREFIX}:line", mapping=fields)  # type: ignore[misc]  # one type for both clients
+    await world.redis.hset(f"{PREFIX}:breaker", mapping=fields)  # type: ignore[misc]  # one type for both clients
     await change(world, "ann", name="Ann")
     assert (await read_standing(world.redis, PREFIX, "ann")).entries == 0
     await world.run()

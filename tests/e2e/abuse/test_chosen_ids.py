@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.enqueue import outcome_of
-from jobs.queue.batch import Ending, Settled
+from jobs.queue.batch import EntryOutcome, Settlement
 from jobs.queue.mailbox import MAX_AHEAD_MS, Mailbox
 from jobs.queue.status import read_overview
 from sandbox.everything import Sandbox, sandbox
@@ -129,17 +129,17 @@ async def test_id_far_in_the_past_does_not_count_for_ages(redis: Redis) -> None:
     assert moved >= began
 
     await redis.zadd(f"{PREFIX}:oldest", {"ann": began - 60_000})
-    await mailbox.call(1)
+    await mailbox.dispatch(1)
     mail = await mailbox.take("ann")
     assert mail is not None
-    ending = Ending(settled=())
+    ending = Settlement(outcomes=())
     assert await mailbox.settle(mail.lease, ending)
     assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms == began - 60_000
 
-    await mailbox.call(1)
+    await mailbox.dispatch(1)
     mail = await mailbox.take("ann")
     assert mail is not None
-    assert await mailbox.settle(mail.lease, replace(ending, settled=(Settled("1-1", "1-1"),)))
+    assert await mailbox.settle(mail.lease, replace(ending, outcomes=(EntryOutcome("1-1", "1-1"),)))
     left = (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms
     assert left is not None
     assert left >= began

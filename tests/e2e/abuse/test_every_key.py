@@ -19,7 +19,7 @@ from jobs.queue.status import read_longest_waiting, read_overview, read_standing
 from jobs.scan.report import ScanRun
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
-from tests.support.scans import scan, scan_doors
+from tests.support.scans import scan, scan_deps_of
 from tests.support.steps import change, seed
 from worker.checks.key_types import wrong_keys
 from worker.redis_client import open_redis, queue_name
@@ -34,7 +34,7 @@ from worker.web.credentials import Credentials, Tries
 CORE: Mapping[str, str] = {
     INBOX: "stream",
     f"{PREFIX}:waiting": "zset",
-    f"{PREFIX}:called": "zset",
+    f"{PREFIX}:dispatched": "zset",
     f"{PREFIX}:oldest": "zset",
 }
 SHARED: Mapping[str, str] = {
@@ -42,8 +42,8 @@ SHARED: Mapping[str, str] = {
     for name, kind in {
         "dead": "stream",
         "dead-aside": "stream",
-        "looks": "zset",
-        "line": "hash",
+        "rechecks": "zset",
+        "breaker": "hash",
         "totals": "hash",
         "last-success": "string",
         "owner": "hash",
@@ -69,7 +69,7 @@ OF_A_CUSTOMER: Mapping[str, str] = {
     f"{PREFIX}:{name}:ann": kind
     for name, kind in {"mailbox": "stream", "customer": "hash", "remembered": "string", "lease": "string"}.items()
 }
-STAYS = {f"{PREFIX}:dead", f"{PREFIX}:looks", f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:mailbox:ann"}
+STAYS = {f"{PREFIX}:dead", f"{PREFIX}:rechecks", f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:mailbox:ann"}
 """Keys that only a person repairs; the others are made again."""
 KINDS = ("string", "list", "hash", "set", "zset", "stream")
 
@@ -127,7 +127,7 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
     await tries.forget(name)
     owner = Owner(mode="test", autumn_key="x", stripe_key="y")
     assert await compare_owner(redis, prefix=PREFIX, inbox=INBOX, owner=owner, note=True) is None
-    return (await scan(scan_doors(world, folder), apply=True)).run
+    return (await scan(scan_deps_of(world, folder), apply=True)).run
 
 
 @pytest.fixture

@@ -52,6 +52,6 @@ async def test_two_deployments_apply_changes_of_the_same_customer_id(boxes: tupl
             assert names == [f"{prefix} {number}" for prefix in DEPLOYMENTS]
         for prefix in DEPLOYMENTS:
             # A wake-up that is lost is made again after some time.
-            assert (await read_totals(redis, prefix)).get("called_again", 0) == 0
+            assert (await read_totals(redis, prefix)).get("dispatched_again", 0) == 0
             assert await read_dead(redis, prefix) == []
     assert_untroubled([*one.log, *other.log])

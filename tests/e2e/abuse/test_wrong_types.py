@@ -82,7 +82,7 @@ async def test_mailbox_without_ids_left_stops_only_its_customer(world: World) ->
     assert world.autumn.customers["bob"]["name"] == "Bob"
 
 
-@pytest.mark.parametrize("key", ["customer:ann", "remembered:ann", "lease:ann", "line", "looks", "totals"])
+@pytest.mark.parametrize("key", ["customer:ann", "remembered:ann", "lease:ann", "breaker", "rechecks", "totals"])
 async def test_wrong_key_that_can_be_made_again_holds_nobody_up(world: World, key: str) -> None:
     seed(world, "ann")
     await with_wrong(world.redis, f"{PREFIX}:{key}")
@@ -102,7 +102,7 @@ async def test_outcomes_of_the_wrong_type_hold_nobody_up(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [INBOX, *(f"{PREFIX}:{name}" for name in ("waiting", "called", "oldest", "dead", "queue"))]
+    "key", [INBOX, *(f"{PREFIX}:{name}" for name in ("waiting", "dispatched", "oldest", "dead", "queue"))]
 )
 async def test_overview_names_a_wrong_key_and_does_not_fail(redis: Redis, key: str) -> None:
     await with_wrong(redis, key)

@@ -139,7 +139,7 @@ async def test_an_event_and_everything_are_objects_too(terminal: Terminal, world
     code, told = await answer(terminal, "--event", "e1")
     assert (code, told["status"], told["customer"], told["reason"]) == (0, "applied", "ann", None)
     code, told = await answer(terminal)
-    assert (code, told["waiting"], told["line"], told["totals"]["applied"]) == (0, 0, None, 1)
+    assert (code, told["waiting"], told["breaker"], told["totals"]["applied"]) == (0, 0, None, 1)
 
 
 @pytest.mark.parametrize("words", [["ann", "--event", "e1"], ["--live"]])

@@ -76,8 +76,8 @@ async def has_a_wrong_key(scene: Scene) -> None:
 
 
 async def has_a_key_of_the_wrong_type(scene: Scene) -> None:
-    await scene.redis.delete(f"{PREFIX}:looks")
-    await scene.redis.set(f"{PREFIX}:looks", "wrong")
+    await scene.redis.delete(f"{PREFIX}:rechecks")
+    await scene.redis.set(f"{PREFIX}:rechecks", "wrong")
 
 
 async def loses_autumn(scene: Scene) -> None:

@@ -74,7 +74,7 @@ async def test_a_worker_at_work_is_alive_and_ready_and_tells_what_it_did(box: Sa
         status, said = await one.readiness()
         assert (status, said["ready"], said["reasons"]) == (200, True, [])
         assert (said["inbox_events"], said["mailbox_events"], said["oldest_change_age_seconds"]) == (0, 0, None)
-        assert (said["line"], said["dead_letters"]) == (None, 0)
+        assert (said["breaker"], said["dead_letters"]) == (None, 0)
 
 
 async def test_without_a_port_nothing_listens(box: Sandbox) -> None:
@@ -187,12 +187,12 @@ async def test_an_outage_is_told_when_it_has_lasted(box: Sandbox, redis: Redis) 
             await send(redis, new_update(customer_id=f"user_{index}", changes={"name": "Name"}))
 
         async def shows_it() -> bool:
-            return (await one.readiness())[1]["line"] is not None
+            return (await one.readiness())[1]["breaker"] is not None
 
         await wait_until(shows_it)
         assert await told(one) == [], "it may be over in a moment"
-        since = int(await redis.hget(f"{PREFIX}:line", "since") or 0)  # type: ignore[misc]  # one type for both clients
-        await redis.hset(f"{PREFIX}:line", "since", str(since - int(OUTAGE_SECONDS * 1000)))  # type: ignore[misc]  # too
+        since = int(await redis.hget(f"{PREFIX}:breaker", "since") or 0)  # type: ignore[misc]  # one type for both clients
+        await redis.hset(f"{PREFIX}:breaker", "since", str(since - int(OUTAGE_SECONDS * 1000)))  # type: ignore[misc]  # too
         await wait_until(lambda: _says(one, "CustomerSyncOutage"))
 
 

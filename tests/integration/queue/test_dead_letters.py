@@ -205,8 +205,8 @@ async def test_two_replays_of_one_letter_at_the_same_time_are_one_event(
 ) -> None:
     letter = await bury(redis)
     async with Redis.from_url(redis_server.url) as another:
-        doors = [door, DeadLetters(another, inbox=INBOX, prefix=PREFIX)] * 5
-        answers = await asyncio.gather(*(each.replay([letter]) for each in doors))
+        deps = [door, DeadLetters(another, inbox=INBOX, prefix=PREFIX)] * 5
+        answers = await asyncio.gather(*(each.replay([letter]) for each in deps))
     assert sum(len(answer) for answer in answers) == 1
     assert await redis.xlen(INBOX) == 1
 

@@ -108,7 +108,7 @@ async def test_what_waits_is_not_forgotten_and_nothing_else_is_then(world: World
     await world.mailbox.move()
     with pytest.raises(StillWaitingError):
         await forget_ann(world)
-    await world.mailbox.call(10)
+    await world.mailbox.dispatch(10)
     with pytest.raises(StillWaitingError):
         await forget_ann(world)
     assert await world.mailbox.take(ANN) is not None

@@ -61,7 +61,7 @@ def test_any_entries_come_to_an_end_and_a_good_one_behind_them_is_applied(
                 ended = sum(totals.get(name, 0) for name in ("applied", "dead", "duplicates"))
                 assert ended == len(added) + 1, totals
                 assert world.autumn.customers["bob"]["name"] == "Bob behind them"
-                for key in ("waiting", "called"):
+                for key in ("waiting", "dispatched"):
                     assert await redis.zcard(f"{PREFIX}:{key}") == 0
 
     asyncio.run(run())

@@ -6,7 +6,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from jobs.queue.batch import Ending, LeaseLostError, Mail, Settled, open_entries
+from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, Settlement, parse_entries
 from jobs.queue.mailbox import CLAIM_MS, MAX_AHEAD_MS, Mailbox
 from jobs.queue.record import read_outcome, read_totals
 from tests.conftest import INBOX, PREFIX, read_dead
@@ -22,23 +22,23 @@ async def add(redis: Redis, customer: str, name: str = "x", **fields: str) -> st
     return str((await redis.xadd(INBOX, dict(entry.items()))).decode())
 
 
-async def take(mailbox: Mailbox, customer: str) -> Mail:
+async def take(mailbox: Mailbox, customer: str) -> Batch:
     await mailbox.move()
-    await mailbox.call(100)
-    mail = await mailbox.take(customer)
-    assert mail is not None
-    return mail
+    await mailbox.dispatch(100)
+    batch = await mailbox.take(customer)
+    assert batch is not None
+    return batch
 
 
-def applied(mail: Mail) -> Ending:
-    return Ending([Settled(entry.id, entry.id) for entry in mail.entries], {}, {})
+def applied(batch: Batch) -> Settlement:
+    return Settlement([EntryOutcome(entry.id, entry.id) for entry in batch.entries], {}, {})
 
 
 async def test_a_move_keeps_the_order_of_the_stream_and_empties_it(redis: Redis, mailbox: Mailbox) -> None:
     sent = [await add(redis, "ann" if index % 3 else "bob", str(index)) for index in range(30)]
     assert await mailbox.move() == (30, False)
     assert await redis.xlen(INBOX) == 0
-    await mailbox.call(100)
+    await mailbox.dispatch(100)
     ann, bob = await mailbox.take("ann"), await mailbox.take("bob")
     assert ann is not None
     assert bob is not None
@@ -50,8 +50,8 @@ async def test_the_apps_trace_context_comes_out_with_its_entry(redis: Redis, mai
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     for sent in ({"traceparent": traceparent}, {}, {"traceparent": "garbage"}):
         await add(redis, "ann", **sent)
-    mail = await take(mailbox, "ann")
-    assert [entry.traceparent for entry in mail.entries] == [traceparent, None, None]
+    batch = await take(mailbox, "ann")
+    assert [entry.traceparent for entry in batch.entries] == [traceparent, None, None]
 
 
 async def test_a_customer_is_taken_by_one_only(redis: Redis, mailbox: Mailbox) -> None:
@@ -71,11 +71,11 @@ async def test_settling_takes_out_exactly_the_settled_entries_and_the_rest_is_th
     redis: Redis, mailbox: Mailbox
 ) -> None:
     first = await add(redis, "ann", "1")
-    mail = await take(mailbox, "ann")
+    batch = await take(mailbox, "ann")
     second = await add(redis, "ann", "2")
     await mailbox.move()
-    assert (await mailbox.call(100))[1] == []
-    assert await mailbox.settle(mail.lease, applied(mail))
+    assert (await mailbox.dispatch(100))[1] == []
+    assert await mailbox.settle(batch.lease, applied(batch))
     assert [entry.id for entry in (await take(mailbox, "ann")).entries] == [second]
     outcome = await read_outcome(redis, PREFIX, first)
     assert outcome is not None
@@ -84,8 +84,8 @@ async def test_settling_takes_out_exactly_the_settled_entries_and_the_rest_is_th
 
 async def test_nothing_is_left_behind_when_all_is_settled(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, applied(mail))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(batch.lease, applied(batch))
     left = {key.decode() for key in await redis.keys("*")}
     permanent = {f"{PREFIX}:totals", f"{PREFIX}:last-success", f"{PREFIX}-outcomes", INBOX}
     kept = {*permanent, f"{PREFIX}:customer:ann"}
@@ -96,102 +96,102 @@ async def test_nothing_is_left_behind_when_all_is_settled(redis: Redis, mailbox:
 
 async def test_who_lost_the_lease_settles_nothing(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
-    mail = await take(mailbox, "ann")
+    batch = await take(mailbox, "ann")
     await redis.delete(f"{PREFIX}:lease:ann")
     other = await mailbox.take("ann")
     assert other is not None
-    assert not await mailbox.settle(mail.lease, applied(mail))
+    assert not await mailbox.settle(batch.lease, applied(batch))
     assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 1
     assert await mailbox.settle(other.lease, applied(other))
 
 
 async def test_a_call_that_nobody_answers_is_made_again(redis: Redis) -> None:
-    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, call_ms=1)
+    mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, dispatch_ms=1)
     await add(redis, "ann")
     await mailbox.move()
-    first_at, first = await mailbox.call(100)
+    first_at, first = await mailbox.dispatch(100)
     second_at, second = first_at, list[str]()
     while not second:
-        second_at, second = await mailbox.call(100)
+        second_at, second = await mailbox.dispatch(100)
     assert (first, second) == (["ann"], ["ann"])
     assert second_at > first_at
-    assert (await read_totals(redis, PREFIX))["called_again"] == 1
+    assert (await read_totals(redis, PREFIX))["dispatched_again"] == 1
 
 
 async def test_a_lease_that_runs_out_frees_the_customer_and_forbids_to_write(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, lease_seconds=0.02)
     await add(redis, "ann")
-    mail = await take(mailbox, "ann")
-    again: Mail | None = None
+    batch = await take(mailbox, "ann")
+    again: Batch | None = None
     while again is None:
-        await mailbox.call(100)
+        await mailbox.dispatch(100)
         again = await mailbox.take("ann")
     with pytest.raises(LeaseLostError):
-        mail.lease.check()
-    assert again.entries == mail.entries
+        batch.lease.check()
+    assert again.entries == batch.entries
 
 
 async def test_a_renewed_lease_stays(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
-    mail = await take(mailbox, "ann")
-    deadline = mail.lease.deadline
+    batch = await take(mailbox, "ann")
+    deadline = batch.lease.deadline
     await redis.pexpire(f"{PREFIX}:lease:ann", 5_000)
     await mailbox.renew()
-    assert mail.lease.deadline > deadline
+    assert batch.lease.deadline > deadline
     assert await redis.pttl(f"{PREFIX}:lease:ann") > 10_000
-    assert await mailbox.settle(mail.lease, applied(mail))
+    assert await mailbox.settle(batch.lease, applied(batch))
     assert mailbox.held == {}
 
 
 async def test_a_lease_that_was_lost_is_not_renewed(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
-    mail = await take(mailbox, "ann")
+    batch = await take(mailbox, "ann")
     await redis.set(f"{PREFIX}:lease:ann", "somebody else")
     await mailbox.renew()
     assert mailbox.held == {}
-    assert not await mailbox.settle(mail.lease, applied(mail))
+    assert not await mailbox.settle(batch.lease, applied(batch))
 
 
 async def test_settling_again_after_a_lost_reply_returns_what_the_first_did(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", "1")
-    mail = await take(mailbox, "ann")
-    assert await mailbox.settle(mail.lease, applied(mail))
+    batch = await take(mailbox, "ann")
+    assert await mailbox.settle(batch.lease, applied(batch))
     await add(redis, "ann", "2")
     await mailbox.move()
     before = [await redis.xlen(f"{PREFIX}-outcomes"), await redis.hgetall(f"{PREFIX}:totals")]  # type: ignore[misc]  # one type for both clients
-    assert await mailbox.settle(mail.lease, applied(mail))
+    assert await mailbox.settle(batch.lease, applied(batch))
     assert before == [await redis.xlen(f"{PREFIX}-outcomes"), await redis.hgetall(f"{PREFIX}:totals")]  # type: ignore[misc]  # see above
     newer = await take(mailbox, "ann")
     assert await mailbox.settle(newer.lease, applied(newer))
-    assert not await mailbox.settle(mail.lease, applied(mail))
+    assert not await mailbox.settle(batch.lease, applied(batch))
 
 
 async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_comes(
     redis: Redis, mailbox: Mailbox
 ) -> None:
     first = await add(redis, "ann", "1")
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, Ending([], {"attempts": "1"}, {}, again_after_ms=60_000))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(batch.lease, Settlement([], {"attempts": "1"}, {}, again_after_ms=60_000))
     await add(redis, "ann", "2")
     await mailbox.move()
-    assert (await mailbox.call(100))[1] == []
+    assert (await mailbox.dispatch(100))[1] == []
     assert await mailbox.take("ann") is None
     await redis.zadd(f"{PREFIX}:waiting", {"ann": 0})
-    mail = await take(mailbox, "ann")
-    assert mail.entries[0].id == first
-    assert len(mail.entries) == 2
-    assert mail.record["attempts"] == "1"
+    batch = await take(mailbox, "ann")
+    assert batch.entries[0].id == first
+    assert len(batch.entries) == 2
+    assert batch.record["attempts"] == "1"
 
 
 async def test_the_same_event_id_twice_is_one_event(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", "1", event_id="e1")
     await add(redis, "ann", "1", event_id="e1")
-    mail = await take(mailbox, "ann")
-    assert len(mail.entries) == 1
-    await mailbox.settle(mail.lease, Ending([Settled(mail.entries[0].id, "e1")], {}, {}))
+    batch = await take(mailbox, "ann")
+    assert len(batch.entries) == 1
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(batch.entries[0].id, "e1")], {}, {}))
     await add(redis, "ann", "1", event_id="e1")
     await mailbox.move()
-    assert (await mailbox.call(100))[1] == []
+    assert (await mailbox.dispatch(100))[1] == []
     assert (await read_totals(redis, PREFIX))["duplicates"] == 2
 
 
@@ -201,8 +201,8 @@ async def test_the_inbox_keeps_what_comes_while_too_many_customers_wait(redis: R
         await add(redis, customer)
     assert await mailbox.move() == (2, True)
     assert await redis.xlen(INBOX) == 2
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, applied(mail))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(batch.lease, applied(batch))
     assert await mailbox.move() == (1, True)
 
 
@@ -226,8 +226,8 @@ async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_goes_on(
     letters = await read_dead(redis, PREFIX)
     buried = [(letter["entry"], letter["reason"], letter["message"]) for letter in letters]
     assert buried == [(entry, "invalid_event", message)]
-    mail = await take(mailbox, "bob")
-    assert [each.id for each in mail.entries] == [good]
+    batch = await take(mailbox, "bob")
+    assert [each.id for each in batch.entries] == [good]
 
 
 async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Redis, mailbox: Mailbox) -> None:
@@ -236,13 +236,13 @@ async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Re
     await mailbox.move()
     await redis.delete(INBOX)
     event = await add(redis, "ann", "2")
-    mail = await take(mailbox, "ann")
+    batch = await take(mailbox, "ann")
     waiting = await read_outcome(redis, PREFIX, event)
     assert waiting is not None
     assert waiting.status == "waiting"
-    assert [json.loads(entry.fields[b"changes"])["name"] for entry in mail.entries] == ["1", "2"]
-    letters, _ = open_entries(mail.entries)
-    await mailbox.settle(mail.lease, Ending([letter.applied() for letter in letters]))
+    assert [json.loads(entry.fields[b"changes"])["name"] for entry in batch.entries] == ["1", "2"]
+    letters, _ = parse_entries(batch.entries)
+    await mailbox.settle(batch.lease, Settlement([letter.applied() for letter in letters]))
     assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 0
     ended = await read_outcome(redis, PREFIX, event)
     assert ended is not None
@@ -254,15 +254,15 @@ async def test_calls_stay_below_their_number_and_the_longest_waiting_come_first(
         await add(redis, f"user_{index}")
         await mailbox.move()
     await redis.zadd(f"{PREFIX}:waiting", {"user_7": 1, "user_3": 2})
-    assert (await mailbox.call(2))[1] == ["user_7", "user_3"]
-    assert (await mailbox.call(2))[1] == []
+    assert (await mailbox.dispatch(2))[1] == ["user_7", "user_3"]
+    assert (await mailbox.dispatch(2))[1] == []
 
 
 async def test_a_dead_letter_holds_everything_that_was_sent(redis: Redis, mailbox: Mailbox) -> None:
     entry = await add(redis, "ann", "1", event_id="e1")
-    mail = await take(mailbox, "ann")
+    batch = await take(mailbox, "ann")
     fields = {"reason": "refused", "message": "no", "attempts": "3", "since": "12.5"}
-    await mailbox.settle(mail.lease, Ending([Settled(entry, "e1", fields)], {}, {}))
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e1", fields)], {}, {}))
     (letter,) = await read_dead(redis, PREFIX)
     assert letter == {
         "id": letter["id"],

@@ -21,7 +21,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from jobs.plan.merge import merge
-from jobs.queue.batch import Ending, Mail, Settled
+from jobs.queue.batch import Batch, EntryOutcome, Settlement
 from jobs.queue.dead_letters import DeadLetters
 from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import read_outcome
@@ -32,8 +32,8 @@ from tests.support.ledger import NAMES, Ledger
 
 MAX_WAITING = 2
 NEVER_MS = 3_600_000  # longer than a run: only a rule makes such a time come
-WAITING, CALLED, OLDEST = f"{PREFIX}:waiting", f"{PREFIX}:called", f"{PREFIX}:oldest"
-LIMITS: Any = {"max_waiting": MAX_WAITING, "lease_seconds": NEVER_MS / 1000, "call_ms": NEVER_MS // 2}
+WAITING, CALLED, OLDEST = f"{PREFIX}:waiting", f"{PREFIX}:dispatched", f"{PREFIX}:oldest"
+LIMITS: Any = {"max_waiting": MAX_WAITING, "lease_seconds": NEVER_MS / 1000, "dispatch_ms": NEVER_MS // 2}
 DEAD = {"reason": "refused", "message": "no", "attempts": "1", "since": ""}
 WORKERS, PICKS, COUNTS = st.integers(0, 2), st.integers(0, 5), st.integers(1, 6)
 WAYS = st.sampled_from(["settles", "settles", "goes on", "gives up", "crashes"])
@@ -46,11 +46,11 @@ DRAFTS = st.fixed_dictionaries({"customer_id": SENDERS, "event_id": EVENT_IDS, "
 
 
 class Work:
-    """A worker on a customer's mail, of which it has written the first `done` entries to the service."""
+    """A worker on a customer's batch, of which it has written the first `done` entries to the service."""
 
-    def __init__(self, mailbox: Mailbox, mail: Mail) -> None:
-        self.mailbox, self.mail, self.customer, self.done = mailbox, mail, mail.lease.customer_id, 0
-        self.said = {each.id: json.loads(each.fields.get(b"changes", b"{}")) for each in mail.entries}
+    def __init__(self, mailbox: Mailbox, batch: Batch) -> None:
+        self.mailbox, self.batch, self.customer, self.done = mailbox, batch, batch.lease.customer_id, 0
+        self.said = {each.id: json.loads(each.fields.get(b"changes", b"{}")) for each in batch.entries}
         self.ends = {entry: "dead" if "refused" in said else "applied" for entry, said in self.said.items()}
 
 
@@ -66,9 +66,9 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         # By a factory the runner leaves alone which event loop is the thread's.
         self.run = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self.redis, self.doors = Redis.from_url(url, decode_responses=True), AsyncRedis.from_url(url)
+        self.redis, self.deps = Redis.from_url(url, decode_responses=True), AsyncRedis.from_url(url)
         self.redis.flushall()
-        self.workers = [Mailbox(self.doors, inbox=INBOX, prefix=PREFIX, **LIMITS) for _ in range(3)]
+        self.workers = [Mailbox(self.deps, inbox=INBOX, prefix=PREFIX, **LIMITS) for _ in range(3)]
         self.ledger = Ledger()
         self.working: list[Work] = []
         self.stale: list[tuple[Work, Mapping[str, str]]] = []
@@ -91,7 +91,7 @@ class Machine(RuleBasedStateMachine):
         seen.totals = {name: int(value) for name, value in totals.items()}
         seen.inbox = [entry for entry, _ in inbox]
         seen.ends = sorted((end["entry"], end["status"]) for _, end in ends)
-        seen.mail = {name: [entry for entry, _ in found] for name, found in zip(NAMES, rest[::2], strict=True)}
+        seen.batch = {name: [entry for entry, _ in found] for name, found in zip(NAMES, rest[::2], strict=True)}
         seen.leases = {name: token for name, token in zip(NAMES, rest[1::2], strict=True) if token}
         return seen
 
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
     @step("seen.dead", pick=PICKS)
     def replay_a_dead_letter(self, pick: int) -> None:
         letter = self.seen.dead[pick % len(self.seen.dead)]
-        dead_letters = DeadLetters(self.doors, inbox=INBOX, prefix=PREFIX)
+        dead_letters = DeadLetters(self.deps, inbox=INBOX, prefix=PREFIX)
         (replayed,) = self.run.run(dead_letters.replay([letter["id"]]))
         assert self.run.run(dead_letters.replay([letter["id"]])) == [], "replayed twice"
         ((entry, fields),) = cast(Any, self.redis.xrevrange(INBOX, count=1))
@@ -130,25 +130,25 @@ class Machine(RuleBasedStateMachine):
     def call_and_take(self, worker: int, at_most: int, customer: str | None) -> None:
         """Take who is called, or (wake-ups come late, twice or never) another one."""
         before = self.look()
-        now_ms, customers = self.run.run(self.workers[worker].call(at_most))
+        now_ms, customers = self.run.run(self.workers[worker].dispatch(at_most))
         after = self.look()
         assert all((before.waiting | before.called)[name] <= now_ms for name in customers)
         assert len(after.called) <= max(at_most, len(before.called))
         assert len(after.called) >= at_most or all(at > now_ms for at in after.waiting.values())
         assert all(at > now_ms for at in after.called.values())
         customer = customer or next(iter(after.called), NAMES[0])
-        mail = self.run.run(self.workers[worker].take(customer))
+        batch = self.run.run(self.workers[worker].take(customer))
         is_free = customer in after.called and customer not in after.leases
-        assert [each.id for each in (mail.entries if mail else ())] == (after.mail[customer] if is_free else [])
-        if mail is not None:
+        assert [each.id for each in (batch.entries if batch else ())] == (after.batch[customer] if is_free else [])
+        if batch is not None:
             assert self.look().called[customer] > after.called[customer]
-            self.working.append(Work(self.workers[worker], mail))
+            self.working.append(Work(self.workers[worker], batch))
 
     @step("working", pick=PICKS, count=COUNTS | st.just(0), way=WAYS, later=st.booleans())
     def work(self, pick: int, count: int, way: str, later: bool) -> None:
         """Who gives up buries what is left, but for what another try may have written. A crash may be a lost reply."""
         work = self.working[pick % len(self.working)]
-        work.mail.lease.check()
+        work.batch.lease.check()
         entries = [entry for entry in list(work.ends)[work.done : work.done + count] if work.ends[entry] == "applied"]
         self.ledger.write(work.customer, entries, merge(work.said[entry] for entry in entries))
         work.done += count
@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
             return
         self.working.remove(work)
         if way == "crashes":
-            work.mailbox.forget(work.mail.lease)
+            work.mailbox.forget(work.batch.lease)
             return
         ends = dict(list(work.ends.items())[: work.done])
         if way == "gives up":
@@ -168,8 +168,8 @@ class Machine(RuleBasedStateMachine):
 
     def try_to_settle(self, work: Work, ends: Mapping[str, str], again_after_ms: int = 0) -> bool:
         sent = [(entry, sent.event) for entry, sent in self.ledger.sent.items() if entry in ends]
-        settled = [Settled(entry, event, DEAD if ends[entry] == "dead" else None) for entry, event in sent]
-        return self.run.run(work.mailbox.settle(work.mail.lease, Ending(settled, again_after_ms=again_after_ms)))
+        settled = [EntryOutcome(entry, event, DEAD if ends[entry] == "dead" else None) for entry, event in sent]
+        return self.run.run(work.mailbox.settle(work.batch.lease, Settlement(settled, again_after_ms=again_after_ms)))
 
     @step("stale", pick=PICKS)
     def settle_without_the_lease(self, pick: int) -> None:
@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
         if ends_lease:
             self.redis.delete(f"{PREFIX}:lease:{customer}")
             for work in [work for work in self.working if work.customer == customer]:
-                work.mail.lease.deadline = 0.0
+                work.batch.lease.deadline = 0.0
                 self.working.remove(work)
                 self.stale.append((work, work.ends))
 
@@ -195,27 +195,27 @@ class Machine(RuleBasedStateMachine):
     def renew(self, worker: int) -> None:
         mailbox = self.workers[worker]
         self.run.run(mailbox.renew())
-        assert mailbox.held == {work.customer: work.mail.lease for work in self.working if work.mailbox is mailbox}
+        assert mailbox.held == {work.customer: work.batch.lease for work in self.working if work.mailbox is mailbox}
 
     @invariant()
     def promises_hold(self) -> None:
         self.seen = seen = self.look()
         ledger = self.ledger
         assert [*ledger.moved, *seen.inbox] == list(ledger.sent), "not in order"
-        assert seen.mail == {name: ledger.mail(name, None) for name in NAMES}
+        assert seen.batch == {name: ledger.mail(name, None) for name in NAMES}
         assert seen.ends == sorted((entry, end) for entry, end in ledger.ended.items() if end != "duplicates")
         buried = [entry for entry, end in seen.ends if end == "dead" and entry not in ledger.replayed]
         assert sorted(letter["entry"] for letter in seen.dead) == buried
         ends = list(ledger.ended.values())
         totals = {name: ends.count(name) for name in ("applied", "dead", "duplicates")}
-        totals["received"] = len(ends) + sum(map(len, seen.mail.values()))
+        totals["received"] = len(ends) + sum(map(len, seen.batch.values()))
         assert {name: seen.totals.get(name, 0) for name in totals} == totals
-        assert seen.oldest == {name: int(mail[0].split("-")[0]) for name, mail in seen.mail.items() if mail}
+        assert seen.oldest == {name: int(batch[0].split("-")[0]) for name, batch in seen.batch.items() if batch}
         assert not seen.waiting.keys() & seen.called.keys()
-        assert {name for name in NAMES if seen.mail[name]} <= seen.waiting.keys() | seen.called.keys()
+        assert {name for name in NAMES if seen.batch[name]} <= seen.waiting.keys() | seen.called.keys()
         assert len(seen.waiting) + len(seen.called) <= MAX_WAITING
         assert len({work.customer for work in self.working}) == len(self.working), "two have one customer"
-        assert all(seen.leases[work.customer] == work.mail.lease.token for work in self.working)
+        assert all(seen.leases[work.customer] == work.batch.lease.token for work in self.working)
 
     def teardown(self) -> None:
         try:
@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
                 self.drain()
         finally:
             self.redis.close()
-            self.run.run(self.doors.aclose())
+            self.run.run(self.deps.aclose())
             self.run.close()
 
     def drain(self) -> None:
@@ -243,7 +243,7 @@ class Machine(RuleBasedStateMachine):
         left = (seen.inbox, seen.waiting, seen.called, seen.leases, self.redis.keys(f"{PREFIX}:mailbox:*"))
         assert left == ([], {}, {}, {}, [])
         for entry in [entry for entry, end in self.ledger.ended.items() if end == "applied"]:
-            outcome = self.run.run(read_outcome(self.doors, PREFIX, self.ledger.sent[entry].event))
+            outcome = self.run.run(read_outcome(self.deps, PREFIX, self.ledger.sent[entry].event))
             assert (outcome and (outcome.entry_id, outcome.status)) == (entry, "applied")
 
 

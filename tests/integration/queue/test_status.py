@@ -23,10 +23,10 @@ async def test_who_waits_was_called_and_is_done_is_told_apart(world: World) -> N
     waiting = await standing_of(world, "ann")
     assert (waiting.state, waiting.entries, waiting.oldest_entry) == ("waiting", 1, entry)
     assert waiting.due_ms is not None
-    await world.mailbox.call(1)
+    await world.mailbox.dispatch(1)
     working = await standing_of(world, "ann")
     assert (working.state, working.due_ms, working.is_known) == ("working", None, True)
-    await world.redis.zadd(f"{PREFIX}:called", {"ann": 1})
+    await world.redis.zadd(f"{PREFIX}:dispatched", {"ann": 1})
     await world.run()
     idle = await standing_of(world, "ann")
     assert (idle.state, idle.due_ms, idle.entries, idle.oldest_entry, idle.is_known) == ("idle", None, 0, None, True)
@@ -46,15 +46,15 @@ async def test_a_second_look_that_is_to_come_is_seen(world: World) -> None:
     seed(world, "ann")
     await lose_an_answer(world, name="Ann")
     standing = await standing_of(world, "ann")
-    look = await world.redis.zscore(f"{PREFIX}:looks", "ann")
+    look = await world.redis.zscore(f"{PREFIX}:rechecks", "ann")
     assert look is not None
-    assert (standing.state, standing.look_due_ms, standing.record["look_kind"]) == ("idle", int(look), "whole")
+    assert (standing.state, standing.recheck_due_ms, standing.record["recheck_kind"]) == ("idle", int(look), "whole")
 
 
 async def test_a_closed_line_is_seen(world: World) -> None:
     seed(world, "ann")
-    assert (await standing_of(world, "ann")).line is None
+    assert (await standing_of(world, "ann")).breaker is None
     await autumn_goes_down(world)
-    line = (await standing_of(world, "ann")).line
+    line = (await standing_of(world, "ann")).breaker
     assert line is not None
     assert (line.kind, line.service) == ("outage", "autumn")

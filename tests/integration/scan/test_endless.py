@@ -22,7 +22,7 @@ from sandbox.serve import serving
 from tests.conftest import World
 from tests.integration.autumn.test_client import FIRST_PAGE
 from tests.support.planting import Field
-from tests.support.scans import scan, scan_doors
+from tests.support.scans import scan, scan_deps_of
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -46,9 +46,9 @@ def stripe_page(*ids: str, has_more: bool = True) -> dict[str, Any]:
     return {"object": "list", "data": data, "has_more": has_more}
 
 
-async def fails(world: World, folder: Path, **doors: Any) -> tuple[SyncError, str, str]:
+async def fails(world: World, folder: Path, **deps: Any) -> tuple[SyncError, str, str]:
     """The error of a scan, and the code and text that are noted of it."""
-    made = replace(scan_doors(world, folder), **doors)
+    made = replace(scan_deps_of(world, folder), **deps)
     with pytest.raises(SyncError) as raised:
         await scan(made)
     (run,) = await made.record.history()
@@ -255,6 +255,6 @@ async def test_report_counts_a_customer_that_is_listed_twice_once(world: World, 
         return web.json_response({"object": "list", "data": data, "has_more": bool(data) and is_first})
 
     async with serving_lists(overlapping) as (_, stripe):
-        scanned = await scan(replace(scan_doors(world, tmp_path), stripe=stripe))
+        scanned = await scan(replace(scan_deps_of(world, tmp_path), stripe=stripe))
     assert scanned.findings == []
     assert (scanned.run.autumn_customers, scanned.run.stripe_customers) == (1, 3)

@@ -23,7 +23,7 @@ from sandbox.redis import EmbeddedRedis
 from tests.conftest import opened_world
 from tests.examples import examples
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import scan, scan_doors
+from tests.support.scans import scan, scan_deps_of
 
 PLANTS = st.lists(st.sampled_from(sorted(PLANTINGS)), max_size=40)
 SHORT = [None, "", "x", "X", "y", "x" * 256]
@@ -72,7 +72,7 @@ def test_whatever_is_planted_is_found_and_nothing_else(redis_server: EmbeddedRed
                 for index, name in enumerate(plants):
                     expected |= PLANTINGS[name](field, f"{name}_{index}")
                 with tempfile.TemporaryDirectory() as folder:
-                    scanned = await scan(scan_doors(world, Path(folder)))
+                    scanned = await scan(scan_deps_of(world, Path(folder)))
                 assert scanned.found == expected
                 assert len(scanned.findings) == len(expected)
 

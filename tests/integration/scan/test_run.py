@@ -8,12 +8,12 @@ import pytest
 
 from jobs.plan.policy import Policy
 from jobs.queue.record import read_totals
-from jobs.scan.inbox import ask_for_syncs
+from jobs.scan.inbox import request_syncs
 from jobs.scan.record import ScanProgress
 from jobs.scan.report import Changed
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.planting import BEYOND_REPAIR, FLAG, PLANTINGS, Expected, Field
-from tests.support.scans import scan, scan_doors, time_passed
+from tests.support.scans import scan, scan_deps_of, time_passed
 from tests.support.steps import reconcile, under
 
 
@@ -29,7 +29,7 @@ async def test_what_is_planted_is_found_and_nothing_else(world: World, tmp_path:
     field = Field(world.autumn, world.stripe)
     field.agreeing("neighbour")
     expected = PLANTINGS[name](field, "planted")
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     assert scanned.found == expected
     assert any(each.is_repairable for each in scanned.findings) == bool(expected and name not in BEYOND_REPAIR)
 
@@ -38,20 +38,20 @@ async def test_apply_until_the_second_scan_has_nothing_left_that_a_sync_would_ch
     world: World, tmp_path: Path
 ) -> None:
     expected = plant_everything(world)
-    doors = scan_doors(world, tmp_path)
-    first = await scan(doors, apply=True)
+    deps = scan_deps_of(world, tmp_path)
+    first = await scan(deps, apply=True)
     assert first.found == expected
     assert first.run.asked == first.run.repairable > 0
     await world.run(200)
     await time_passed(world)
-    second = await scan(doors)
+    second = await scan(deps)
     assert second.run.repairable == 0
     assert second.found == {(each.customer, each.kind, each.field) for each in first.findings if not each.is_repairable}
 
 
 async def test_a_scan_that_only_reports_writes_nothing_anywhere(world: World, tmp_path: Path) -> None:
     plant_everything(world)
-    await scan(scan_doors(world, tmp_path))
+    await scan(scan_deps_of(world, tmp_path))
     assert {call.path for call in world.autumn.calls} == {"/v1/customers.list"}
     assert {call.method for call in world.stripe.calls} == {"GET"}
     assert await world.redis.xlen(INBOX) == 0
@@ -64,7 +64,7 @@ async def test_scan_takes_a_call_for_each_page_and_one_probe_of_the_search(world
         field.agreeing(f"both_{index}")
     for index in range(1800):
         field.in_autumn(f"one_{index}", None)
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     assert (scanned.run.autumn_customers, scanned.run.stripe_customers) == (2001, 201)
     assert [call.path for call in world.autumn.calls] == ["/v1/customers.list"] * 3
     assert [call.path for call in world.stripe.calls] == [*["/v1/customers"] * 3, "/v1/customers/search"]
@@ -79,12 +79,12 @@ async def test_more_than_the_setting_allows_is_refused_with_both_numbers_and_for
     for name, count in plants.items():
         for index in range(count):
             PLANTINGS[name](field, f"{name}_{index}")
-    doors = scan_doors(world, tmp_path, max_changed=0.2)
-    refused = await scan(doors, apply=True)
+    deps = scan_deps_of(world, tmp_path, max_changed=0.2)
+    refused = await scan(deps, apply=True)
     assert (refused.run.state, refused.run.asked) == ("refused", 0)
     assert refused.run.text.startswith("3 of 10 customers would change, and SCAN_MAX_CHANGED is 0.2")
     assert await world.redis.xlen(INBOX) == 0
-    forced = await scan(doors, apply=True, force=True)
+    forced = await scan(deps, apply=True, force=True)
     assert (forced.run.state, forced.run.asked, await world.redis.xlen(INBOX)) == ("done", 3, 3)
 
 
@@ -93,12 +93,12 @@ async def test_exactly_as_many_as_the_setting_allows_are_asked_for(world: World,
     PLANTINGS["name"](field, "wrong")
     for index in range(4):
         field.agreeing(f"right_{index}")
-    assert (await scan(scan_doors(world, tmp_path, max_changed=0.2), apply=True)).run.state == "done"
+    assert (await scan(scan_deps_of(world, tmp_path, max_changed=0.2), apply=True)).run.state == "done"
 
 
 async def test_only_the_kinds_that_are_wanted_are_reported_and_asked_for(world: World, tmp_path: Path) -> None:
     plant_everything(world)
-    scanned = await scan(scan_doors(world, tmp_path), apply=True, kinds=("unclaimed", "orphan"))
+    scanned = await scan(scan_deps_of(world, tmp_path), apply=True, kinds=("unclaimed", "orphan"))
     assert set(scanned.run.totals) == {"unclaimed", "orphan"}
     assert scanned.run.asked == 2
     asked = {fields[b"customer_id"] for _, fields in await world.redis.xrange(INBOX)}
@@ -108,22 +108,22 @@ async def test_only_the_kinds_that_are_wanted_are_reported_and_asked_for(world: 
 async def test_the_difference_to_the_run_before_is_told(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stays, fixed = field.agreeing("stays", name="Edited"), field.agreeing("fixed", name="Edited")
-    doors = scan_doors(world, tmp_path)
-    first = await scan(doors)
+    deps = scan_deps_of(world, tmp_path)
+    first = await scan(deps)
     assert first.run.changed is None
     world.stripe.customers[fixed]["name"] = "Name of fixed"
     world.stripe.customers[stays]["name"] = "Edited again"
     field.agreeing("new", email=None)
-    await scan(doors, kinds=("orphan",))
-    second = await scan(doors)
+    await scan(deps, kinds=("orphan",))
+    second = await scan(deps)
     assert second.run.changed == Changed(new=1, fixed=1, still_there=1)
-    assert [run.findings for run in await doors.record.history()] == [2, 0, 2]
+    assert [run.findings for run in await deps.record.history()] == [2, 0, 2]
 
 
 async def test_asked_for_twice_in_a_run_is_one_sync(world: World) -> None:
     progress = ScanProgress(run="1-a")
     for _ in range(2):
-        await ask_for_syncs(world.redis, INBOX, iter(["ann", "no event's id", "bob"]), progress)
+        await request_syncs(world.redis, INBOX, iter(["ann", "no event's id", "bob"]), progress)
     assert await world.redis.xlen(INBOX) == 4
     await world.mailbox.move()
     totals = await read_totals(world.redis, PREFIX)
@@ -135,7 +135,7 @@ async def test_a_policy_that_only_reports_asks_for_nothing(world: World, tmp_pat
     expected = {*PLANTINGS["unlinked"](field, "ann"), *PLANTINGS["deleted"](field, "bob")}
     no_receipts = {(name, "receipts-cannot-be-sent", "email") for name in ("ann", "bob")}
     policy = Policy(when_unlinked="report", when_gone="report")
-    scanned = await scan(scan_doors(world, tmp_path, policy=policy), apply=True)
+    scanned = await scan(scan_deps_of(world, tmp_path, policy=policy), apply=True)
     assert scanned.found == expected | no_receipts
     assert scanned.run.asked == 0
 
@@ -144,7 +144,7 @@ async def test_metadata_that_is_copied_is_compared_by_key(world: World, tmp_path
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann", metadata={"plan": "old"})
     world.autumn.customers["ann"]["metadata"] = {"plan": "pro", "other": 1}
-    scanned = await scan(scan_doors(world, tmp_path, policy=Policy(metadata_keys=("plan", "seats"))))
+    scanned = await scan(scan_deps_of(world, tmp_path, policy=Policy(metadata_keys=("plan", "seats"))))
     (finding,) = scanned.findings
     assert (finding.field, finding.autumn, finding.stripe) == ("metadata.plan", "pro", "old")
     assert finding.would == f"write metadata.plan to {stripe_id}"
@@ -160,7 +160,7 @@ async def test_payments_are_listed_and_compared_where_receipts_are_more_than_sho
     paid = world.stripe.seed_payment_intent(customer=stripe_id, **done)["id"]
     for index in range(120):
         world.stripe.seed_payment_intent(customer=None, status="canceled", id=f"pi_nobody{index}")
-    scanned = await scan(scan_doors(world, tmp_path, policy=Policy(receipts="recover")))
+    scanned = await scan(scan_deps_of(world, tmp_path, policy=Policy(receipts="recover")))
     assert {each.stripe_ids: each.autumn for each in scanned.findings} == {
         (stripe_id, waiting): "ann@example.com",
         (stripe_id, paid): "ann@example.com",
@@ -184,8 +184,8 @@ async def test_what_is_wrong_with_payments_is_found_and_repaired_but_for_what_ha
     full = world.stripe.seed_payment_intent(
         customer=on, metadata={f"key_{index}": "x" for index in range(50)}, **open_payment
     )["id"]
-    doors = scan_doors(world, tmp_path)
-    first = await scan(doors, apply=True)
+    deps = scan_deps_of(world, tmp_path)
+    first = await scan(deps, apply=True)
     assert {(each.customer, each.kind, each.stripe_ids[1:]) for each in first.findings} == {
         ("off", "receipts-flag-drift", ()),
         ("off", "receipt-email-drift", (taken_back,)),
@@ -195,7 +195,7 @@ async def test_what_is_wrong_with_payments_is_found_and_repaired_but_for_what_ha
     assert full in next(each.reason for each in first.findings if each.kind == "receipt-not-set")
     await world.run()
     await time_passed(world)
-    assert {each.kind for each in (await scan(doors)).findings} == {"receipt-not-set"}
+    assert {each.kind for each in (await scan(deps)).findings} == {"receipt-not-set"}
 
 
 async def test_only_customers_created_since_and_their_older_other_sides(world: World, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_only_customers_created_since_and_their_older_other_sides(world: W
     field.in_autumn("ours", None)
     field.stripe.seed_customer(metadata={"autumn_id": "old"})
     expected = PLANTINGS["orphan"](field, "orphan") | PLANTINGS["missing"](field, "gone")
-    scanned = await scan(scan_doors(world, tmp_path), since_ms=since * 1000)
+    scanned = await scan(scan_deps_of(world, tmp_path), since_ms=since * 1000)
     fields = {"name", "email", f"metadata.{FLAG}"}
     kinds = {"name": "profile-drift", "email": "profile-drift", f"metadata.{FLAG}": "receipts-flag-drift"}
     assert scanned.found == expected | {("ours", "unlinked", "stripe_id")} | {("linked", kinds[f], f) for f in fields}
@@ -226,7 +226,7 @@ async def test_bounded_scan_of_several_pages_stops_at_the_bound(world: World, tm
     for index in range(2100):
         field.agreeing(f"new_{index}", name="Edited" if index == 0 else f"Name of new_{index}")
         world.autumn.customers[f"new_{index}"]["created_at"] = since_ms + index
-    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    scanned = await scan(scan_deps_of(world, tmp_path), since_ms=since_ms)
     assert scanned.found == {("new_0", "profile-drift", "name")}
     assert scanned.run.autumn_customers == 2100
     lists = [call.body for call in world.autumn.calls if call.path == "/v1/customers.list"]
@@ -244,7 +244,7 @@ async def test_scan_goes_on_with_the_page_size_that_autumn_names(
         field.agreeing(f"user_{index}", name="Edited" if index == 0 else f"Name of user_{index}")
     world.autumn.largest_page = 100
     since_ms = None if since is None else (int(time.time()) - since) * 1000
-    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    scanned = await scan(scan_deps_of(world, tmp_path), since_ms=since_ms)
     assert scanned.found == {("user_0", "profile-drift", "name")}
     assert [(call.body["limit"], call.status) for call in world.autumn.calls] == [(1000, 400), *[(100, 200)] * 3]
 
@@ -258,7 +258,7 @@ async def test_bounded_scan_ends_with_the_list_or_the_first_page(
         field.agreeing(f"user_{index}")
         world.autumn.customers[f"user_{index}"]["created_at"] = created_ms
     since_ms = created_ms if bound == "before" else created_ms + 1
-    scanned = await scan(scan_doors(world, tmp_path), since_ms=since_ms)
+    scanned = await scan(scan_deps_of(world, tmp_path), since_ms=since_ms)
     assert scanned.run.autumn_customers == (1001 if bound == "before" else 0)
     assert sum(call.path == "/v1/customers.list" for call in world.autumn.calls) == calls
 
@@ -267,7 +267,7 @@ async def test_whom_a_shared_customer_belongs_to_is_for_a_person_to_say(world: W
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann", metadata={"autumn_id": None})
     field.in_autumn("bob", stripe_id)
-    scanned = await scan(scan_doors(world, tmp_path), apply=True)
+    scanned = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert {(each.customer, each.kind) for each in scanned.findings if each.field != f"metadata.{FLAG}"} == {
         (name, kind) for name in ("ann", "bob") for kind in ("shared", "unclaimed")
     }
@@ -278,5 +278,5 @@ async def test_two_that_are_ours_are_told_before_one_of_them_is_claimed(world: W
     field = Field(world.autumn, world.stripe)
     field.agreeing("ann", metadata={"autumn_id": None, FLAG: None})
     field.stripe.seed_customer(metadata={"autumn_id": "ann"})
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     assert {each.kind for each in scanned.findings} == {"unclaimed", "ambiguous"}

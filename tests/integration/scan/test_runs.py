@@ -14,11 +14,11 @@ import pytest
 from jobs.plan.policy import Policy
 from jobs.scan.record import ScanProgress, ScanRecord, ScanRunningError
 from jobs.scan.report import Changed
-from jobs.scan.run import ScanAsked, scanning
+from jobs.scan.run import ScanRequest, scanning
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import called, scan, scan_doors
+from tests.support.scans import called, scan, scan_deps_of
 
 OPEN = Policy(receipts="open")
 
@@ -29,7 +29,7 @@ async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world
     await record.begin()
     await record.keep(ScanProgress(run="elsewhere", started_ms=1, autumn=7))
     await record.give_back()
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     last, before = await record.history()
     assert (last.run, last.state) == (scanned.run.run, "done")
     assert (before.run, before.state, before.error, before.autumn_customers) == ("elsewhere", "failed", "cut_short", 7)
@@ -48,22 +48,22 @@ async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world
 async def test_a_run_that_was_cut_short_is_gone_on_with_for_six_hours_over_the_same_accounts_by_the_same_policy(
     world: World, tmp_path: Path, other: dict[str, Any], hours_later: float, goes_on: bool
 ) -> None:
-    doors = scan_doors(world, tmp_path)
+    deps = scan_deps_of(world, tmp_path)
     PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1))
-    running = asyncio.create_task(scan(doors))
+    running = asyncio.create_task(scan(deps))
     await called(world, "/v1/customers.list")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    unfinished = await doors.record.unfinished()
-    with contextlib.closing(sqlite3.connect(doors.spool)) as spool, spool:
+    unfinished = await deps.record.unfinished()
+    with contextlib.closing(sqlite3.connect(deps.spool)) as spool, spool:
         spool.execute("UPDATE about SET started_ms = started_ms - ?", (hours_later * 3_600_000,))
-    scanned = await scan(replace(doors, **other))
+    scanned = await scan(replace(deps, **other))
     assert unfinished is not None
     assert (scanned.run.run == unfinished.run) is goes_on
     assert scanned.found == {("ann", "profile-drift", "name")}
-    errors = [run.error for run in await doors.record.history()]
+    errors = [run.error for run in await deps.record.history()]
     assert errors == ([""] if goes_on else ["", "cut_short"])
 
 
@@ -76,41 +76,41 @@ async def phase_of_what_runs(world: World) -> str | None:
 
 
 async def test_a_run_whose_report_takes_long_is_not_noted_a_second_time(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=1.0))
-    async with scanning(doors, ScanAsked(), ScanProgress()), asyncio.timeout(10):
+    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=1.0))
+    async with scanning(deps, ScanRequest(), ScanProgress()), asyncio.timeout(10):
         while await phase_of_what_runs(world) != "reporting":  # noqa: ASYNC110 - it is in Redis
             await asyncio.sleep(0.01)
-        assert await doors.record.unfinished() is None
-    await scan(doors)
-    assert [run.state for run in await doors.record.history()] == ["done", "done"]
+        assert await deps.record.unfinished() is None
+    await scan(deps)
+    assert [run.state for run in await deps.record.history()] == ["done", "done"]
 
 
 async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: World, tmp_path: Path) -> None:
     stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited")
-    doors = scan_doors(world, tmp_path)
-    async with scanning(doors, ScanAsked(), ScanProgress()):
+    deps = scan_deps_of(world, tmp_path)
+    async with scanning(deps, ScanRequest(), ScanProgress()):
         shutil.copytree(tmp_path, tmp_path / "left")
     shutil.copytree(tmp_path / "left", tmp_path, dirs_exist_ok=True)
     world.stripe.customers[stripe_id]["name"] = "Name of ann"
-    scanned = await scan(doors)
+    scanned = await scan(deps)
     assert scanned.findings == []
-    assert len({run.run for run in await doors.record.history()}) == 2
+    assert len({run.run for run in await deps.record.history()}) == 2
 
 
 async def test_runs_that_a_newer_version_has_noted_can_be_read(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path)
-    noted = await scan(doors)
+    deps = scan_deps_of(world, tmp_path)
+    noted = await scan(deps)
     newer = asdict(noted.run) | {"unknown": 1, "changed": {"new": 1, "fixed": 2, "still_there": 3, "unknown": 4}}
     await world.redis.lpush(f"{PREFIX}:scan:history", json.dumps(newer))  # type: ignore[misc]  # one type for both
-    last, _ = await doors.record.history()
+    last, _ = await deps.record.history()
     assert last == replace(noted.run, changed=Changed(1, 2, 3))
 
 
 async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:
-    doors = scan_doors(world, tmp_path)
+    deps = scan_deps_of(world, tmp_path)
     for _ in range(32):
-        await scan(doors)
-    assert len(await doors.record.history()) == 30
+        await scan(deps)
+    assert len(await deps.record.history()) == 30
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> 
 )
 async def test_run_that_no_scan_noted_is_left_out(world: World, tmp_path: Path, broken: dict[str, Any]) -> None:
     record = ScanRecord(world.redis, PREFIX)
-    whole = (await scan(scan_doors(world, tmp_path))).run
+    whole = (await scan(scan_deps_of(world, tmp_path))).run
     await world.redis.lpush(f"{PREFIX}:scan:history", json.dumps({**asdict(whole), **broken}))  # type: ignore[misc]  # one type for both clients
     assert await record.history() == (whole,)
 

@@ -11,11 +11,11 @@ from jobs.errors import Halt, TryAgain
 from jobs.events import new_update
 from jobs.scan.listing import PATIENCE_SECONDS
 from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord, ScanRunningError
-from jobs.scan.run import ScanAsked, scanning
+from jobs.scan.run import ScanRequest, scanning
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import between_the_lists, called, scan, scan_doors, scan_under_way, time_passed, until
+from tests.support.scans import between_the_lists, called, scan, scan_deps_of, scan_under_way, time_passed, until
 from tests.support.steps import change
 
 
@@ -27,11 +27,11 @@ async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_
         PLANTINGS["name"](field, customer)
     await change(world, "called", metadata={"a": 1})
     await world.mailbox.move()
-    await world.mailbox.call(1)
+    await world.mailbox.dispatch(1)
     await change(world, "waits", metadata={"a": 1})
     await world.mailbox.move()
     await change(world, "in_inbox", metadata={"a": 1})
-    scanned = await scan(scan_doors(world, tmp_path), apply=True)
+    scanned = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert {each.customer for each in scanned.findings} == {"settled", "quiet"}
     assert (scanned.run.left_out, scanned.run.asked, scanned.run.totals) == (3, 2, {"profile-drift": 2})
 
@@ -40,7 +40,7 @@ async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_pa
     field = Field(world.autumn, world.stripe)
     for customer in ("changes", "rests"):
         field.agreeing(customer)
-    async with between_the_lists(world, scan_doors(world, tmp_path), apply=True) as running:
+    async with between_the_lists(world, scan_deps_of(world, tmp_path), apply=True) as running:
         await change(world, "changes", name="New name")
         await world.run()
         world.autumn.switches.clear()
@@ -54,7 +54,7 @@ async def test_an_edit_in_the_middle_of_a_scan_is_found_and_looked_at_again_befo
 ) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann")
-    async with between_the_lists(world, scan_doors(world, tmp_path), apply=True) as running:
+    async with between_the_lists(world, scan_deps_of(world, tmp_path), apply=True) as running:
         for side in (world.autumn.customers["ann"], world.stripe.customers[stripe_id]):
             side["name"] = "Edited on both sides"
         world.autumn.switches.clear()
@@ -72,7 +72,7 @@ async def test_a_list_that_lags_makes_a_finding_and_no_write(world: World, tmp_p
     await world.run()
     writes = len(world.stripe.writes)
     await time_passed(world)
-    scanned = await scan(scan_doors(world, tmp_path), apply=True)
+    scanned = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert {each.field for each in scanned.findings} == {"name", "email"}
     assert scanned.run.asked == 1
     await world.run()
@@ -80,7 +80,7 @@ async def test_a_list_that_lags_makes_a_finding_and_no_write(world: World, tmp_p
     assert len(world.stripe.writes) == writes
     assert world.stripe.customers[stripe_id]["name"] == "New name"
     world.autumn.organisation.replica = None
-    assert (await scan(scan_doors(world, tmp_path))).findings == []
+    assert (await scan(scan_deps_of(world, tmp_path))).findings == []
 
 
 async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_stop_the_list(
@@ -90,7 +90,7 @@ async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_s
     for index in range(250):
         field.agreeing(f"user_{index}")
     listed = [customer for customer in reversed(world.stripe.customers)][:100]
-    async with scan_under_way(scan_doors(world, tmp_path)) as running:
+    async with scan_under_way(scan_deps_of(world, tmp_path)) as running:
         async with asyncio.timeout(60):
             while not world.stripe.calls or world.stripe.calls[0].status is None:  # noqa: ASYNC110 - it happens over HTTP
                 await asyncio.sleep(0)
@@ -107,7 +107,7 @@ async def test_a_page_that_fails_in_passing_is_asked_for_again(world: World, tmp
     Field(world.autumn, world.stripe).agreeing("ann")
     world.autumn.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]  # of the parameters above
     world.stripe.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     assert (scanned.run.state, scanned.findings) == ("done", [])
 
 
@@ -119,7 +119,7 @@ async def test_service_that_fails_is_shown_until_it_answers(world: World, tmp_pa
     world.stripe.switches.add(Fault("503", route="GET /v1/customers"))
     progress = ScanProgress()
 
-    async with scan_under_way(scan_doors(world, tmp_path), progress) as running:
+    async with scan_under_way(scan_deps_of(world, tmp_path), progress) as running:
         await until(lambda: progress.autumn == 5 and bool(progress.troubles))
         (trouble,) = progress.troubles
         assert trouble.service == "stripe"
@@ -133,47 +133,47 @@ async def test_service_that_fails_is_shown_until_it_answers(world: World, tmp_pa
 
 async def test_a_run_that_fails_is_noted_as_failed_and_the_next_one_begins_anew(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    doors = scan_doors(world, tmp_path)
+    deps = scan_deps_of(world, tmp_path)
     world.stripe.key = "sk_test_another"
     with pytest.raises(Halt):
-        await scan(doors, apply=True)
+        await scan(deps, apply=True)
     assert os.listdir(tmp_path) == []
     world.stripe.key = "sk_test_sandbox"
-    await scan(doors)
-    states = [(run.state, run.error) for run in await doors.record.history()]
+    await scan(deps)
+    states = [(run.state, run.error) for run in await deps.record.history()]
     assert states == [("done", ""), ("failed", "invalid_key")]
-    assert await doors.record.watermark_ms() is None
+    assert await deps.record.watermark_ms() is None
 
 
 async def test_an_answer_that_nobody_can_read_fails_the_run_soon(world: World, tmp_path: Path) -> None:
     world.autumn.switches.add(Fault("garbage"))
     with pytest.raises(TryAgain, match="unexpected_response"):
-        await scan(scan_doors(world, tmp_path))
+        await scan(scan_deps_of(world, tmp_path))
 
 
 async def test_a_second_start_while_one_runs_is_refused_with_its_progress(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     record = ScanRecord(world.redis, PREFIX, lease_seconds=3.0)
-    async with between_the_lists(world, scan_doors(world, tmp_path, record=record)) as running:
+    async with between_the_lists(world, scan_deps_of(world, tmp_path, record=record)) as running:
         async with asyncio.timeout(60):
             while (seen := await record.unfinished()) is None or not seen.stripe:  # noqa: ASYNC110 - it is in Redis
                 await asyncio.sleep(0.01)
         with pytest.raises(ScanRunningError) as refused:
-            await scan(scan_doors(world, tmp_path))
+            await scan(scan_deps_of(world, tmp_path))
         world.autumn.switches.clear()
         progress, scanned = refused.value.progress, await running
     assert progress is not None
     assert (progress.run, progress.phase, progress.autumn, progress.stripe) == (scanned.run.run, "listing", 0, 1)
     assert await record.unfinished() is None
-    assert (await scan(scan_doors(world, tmp_path))).run.state == "done"
+    assert (await scan(scan_deps_of(world, tmp_path))).run.state == "done"
 
 
 async def test_a_spool_that_cannot_be_made_is_a_failed_run(world: World, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    doors = scan_doors(world, tmp_path / "file")
+    deps = scan_deps_of(world, tmp_path / "file")
     with pytest.raises(OSError, match="file"):
-        await scan(doors)
-    (run,) = await doors.record.history()
+        await scan(deps)
+    (run,) = await deps.record.history()
     assert (run.state, run.error) == ("failed", "FileExistsError")
     assert run.text.startswith("FileExistsError at jobs/scan/spool")
     assert str(tmp_path) not in run.text
@@ -182,25 +182,25 @@ async def test_a_spool_that_cannot_be_made_is_a_failed_run(world: World, tmp_pat
 async def test_a_spool_that_is_none_any_more_is_replaced(world: World, tmp_path: Path) -> None:
     PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
     (tmp_path / "scan.sqlite3").write_text("no database" * 1000)
-    assert (await scan(scan_doors(world, tmp_path))).found == {("ann", "profile-drift", "name")}
+    assert (await scan(scan_deps_of(world, tmp_path))).found == {("ann", "profile-drift", "name")}
 
 
 async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    doors = scan_doors(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
+    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", seconds=3))
-    async with scan_under_way(doors) as running:
+    async with scan_under_way(deps) as running:
         await called(world, "/v1/customers.list")
         await world.redis.set(f"{PREFIX}:scan:lease", "another")
         with pytest.raises(ScanLostError):
             await running
-    assert await doors.record.history() == ()
+    assert await deps.record.history() == ()
     assert await world.redis.get(f"{PREFIX}:scan:lease") == b"another"
 
 
 async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    async with scanning(scan_doors(world, tmp_path / "spool"), ScanAsked(), ScanProgress()):
+    async with scanning(scan_deps_of(world, tmp_path / "spool"), ScanRequest(), ScanProgress()):
         for name in os.listdir(tmp_path / "spool"):
             assert os.stat(tmp_path / "spool" / name).st_mode & 0o077 == 0
         assert os.stat(tmp_path / "spool").st_mode & 0o077 == 0
@@ -211,4 +211,4 @@ async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World
 async def test_a_reconcile_that_an_app_sent_is_a_change_that_waits(world: World, tmp_path: Path) -> None:
     PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
     await send(world.redis, new_update(customer_id="ann", type="customer.reconcile"), stream=INBOX)
-    assert (await scan(scan_doors(world, tmp_path))).run.left_out == 1
+    assert (await scan(scan_deps_of(world, tmp_path))).run.left_out == 1

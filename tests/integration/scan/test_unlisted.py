@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.scan.one import look_at_one
-from jobs.scan.run import ScanAsked
+from jobs.scan.run import ScanRequest
 from sandbox.faults import Fault
 from tests.conftest import World
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import scan, scan_doors, time_passed
+from tests.support.scans import scan, scan_deps_of, time_passed
 from worker.reports.terminal import summary
 
 
@@ -22,8 +22,8 @@ async def test_scan_without_search_asks_for_nothing_that_a_sync_would_not_do(wor
     shown = field.stripe.seed_customer(email="shown@example.com", metadata={"autumn_id": "shown"})["id"]
     for name in ("hidden", "shown"):
         field.in_autumn(name, None)
-    doors = scan_doors(world, tmp_path)
-    first = await scan(doors, apply=True)
+    deps = scan_deps_of(world, tmp_path)
+    first = await scan(deps, apply=True)
     kinds = {"unlinked": "unlinked", "deleted": "gone", "missing": "gone", "hidden": "unlinked", "shown": "unlinked"}
     links = {each.customer: each for each in first.findings if each.kind in {"unlinked", "gone"}}
     assert {customer: each.kind for customer, each in links.items()} == kinds
@@ -36,7 +36,7 @@ async def test_scan_without_search_asks_for_nothing_that_a_sync_would_not_do(wor
     await world.run()
     await time_passed(world)
     assert world.autumn.customers["shown"]["stripe_id"] == shown
-    assert (await scan(doors)).run.repairable == 0
+    assert (await scan(deps)).run.repairable == 0
     assert world.autumn.customers["hidden"]["stripe_id"] is None
     assert len(world.stripe.customers) == 4
 
@@ -45,7 +45,7 @@ async def test_scan_probes_the_search_once(world: World, tmp_path: Path) -> None
     field = Field(world.autumn, world.stripe)
     for index in range(3):
         PLANTINGS["unlinked"](field, f"user_{index}")
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     assert scanned.run.repairable == 3
     assert [call.path for call in world.stripe.calls] == ["/v1/customers", "/v1/customers/search"]
 
@@ -53,7 +53,7 @@ async def test_scan_probes_the_search_once(world: World, tmp_path: Path) -> None
 async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, tmp_path: Path) -> None:
     world.stripe.search_available = False
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
-    report = await look_at_one(scan_doors(world, tmp_path), "ann", ScanAsked(apply=True))
+    report = await look_at_one(scan_deps_of(world, tmp_path), "ann", ScanRequest(apply=True))
     (finding, *_) = report.findings
     assert (finding.kind, finding.is_repairable, report.this_run.asked) == ("unlinked", False, 0)
 
@@ -61,8 +61,8 @@ async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, 
 async def test_outage_of_the_search_fails_no_scan(world: World, tmp_path: Path) -> None:
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
     world.stripe.switches.add(Fault("garbage", route="GET /v1/customers/search"))
-    doors = replace(scan_doors(world, tmp_path), patience_seconds=0.1)
-    assert (await scan(doors)).run.repairable == 1
+    deps = replace(scan_deps_of(world, tmp_path), patience_seconds=0.1)
+    assert (await scan(deps)).run.repairable == 1
     assert world.stripe.switches.fired["garbage"] > 1
 
 
@@ -78,7 +78,7 @@ async def test_customer_of_a_test_clock_is_compared_and_not_gone(world: World, t
     on_test_clock(field, "right")
     on_test_clock(field, "wrong", name="Edited")
     gone = PLANTINGS["deleted"](field, "deleted") | PLANTINGS["missing"](field, "missing")
-    scanned = await scan(scan_doors(world, tmp_path, max_changed=0.75), apply=True)
+    scanned = await scan(scan_deps_of(world, tmp_path, max_changed=0.75), apply=True)
     assert scanned.found == gone | {("wrong", "profile-drift", "name")}
     assert (scanned.run.state, scanned.run.asked, scanned.run.looked_up, scanned.run.not_checked) == ("done", 3, 4, 0)
     assert {each.reason for each in scanned.findings if each.kind == "gone"} == {
@@ -90,12 +90,12 @@ async def test_links_beyond_the_bound_are_counted_and_not_called_gone(world: Wor
     field = Field(world.autumn, world.stripe)
     for index in range(8):
         field.in_autumn(f"user_{index}", f"cus_missing{index}")
-    doors = scan_doors(world, tmp_path, look_ups_at_most=3)
-    scanned = await scan(doors)
+    deps = scan_deps_of(world, tmp_path, look_ups_at_most=3)
+    scanned = await scan(deps)
     assert scanned.run.totals == {"gone": 3}
     assert (scanned.run.looked_up, scanned.run.not_checked) == (3, 5)
     assert any("not checked: 5 customers more" in line for line in summary(scanned.run))
-    refused = await scan(replace(doors, max_changed=0.9), apply=True)
+    refused = await scan(replace(deps, max_changed=0.9), apply=True)
     assert (refused.run.state, refused.run.asked) == ("refused", 0)
     assert "5 more could not be checked" in refused.run.text
 
@@ -103,7 +103,7 @@ async def test_links_beyond_the_bound_are_counted_and_not_called_gone(world: Wor
 async def test_look_up_that_fails_in_passing_is_tried_again(world: World, tmp_path: Path) -> None:
     on_test_clock(Field(world.autumn, world.stripe), "ann")
     world.stripe.switches.add(Fault("503", route="GET /v1/customers/cus_", times=2))
-    scanned = await scan(scan_doors(world, tmp_path))
+    scanned = await scan(scan_deps_of(world, tmp_path))
     assert (scanned.run.state, scanned.findings) == ("done", [])
 
 
@@ -111,7 +111,7 @@ async def test_scan_of_those_created_since_does_not_call_unchecked_links_gone(wo
     field = Field(world.autumn, world.stripe)
     for index in range(8):
         field.in_autumn(f"user_{index}", f"cus_missing{index}")
-    scanned = await scan(scan_doors(world, tmp_path, look_ups_at_most=3), since_ms=1)
+    scanned = await scan(scan_deps_of(world, tmp_path, look_ups_at_most=3), since_ms=1)
     assert (scanned.run.totals, scanned.run.not_checked) == ({"gone": 3}, 5)
 
 
@@ -120,5 +120,5 @@ async def test_search_that_shows_others_fails_no_bounded_scan(world: World, tmp_
         world.stripe.seed_customer(metadata={"autumn_id": owner}, created=1)
     world.autumn.seed("ann", email=None)
     world.stripe.switches.add(Fault("other", route="GET /v1/customers/search"))
-    scanned = await scan(scan_doors(world, tmp_path), since_ms=(int(time.time()) - 3600) * 1000)
+    scanned = await scan(scan_deps_of(world, tmp_path), since_ms=(int(time.time()) - 3600) * 1000)
     assert scanned.found == {("ann", "unlinked", "stripe_id")}

@@ -32,7 +32,7 @@ from sandbox.faults import Fault
 from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
-from tests.conftest import INBOX, PREFIX, World, doors
+from tests.conftest import INBOX, PREFIX, World, opened_deps
 from tests.examples import examples
 from tests.support.accounts import drawn, people
 from tests.support.accounts.checks import judge_autumn, judge_end
@@ -69,11 +69,11 @@ class Accounts:
             stripe_url=stripe_url, stripe_key=self.stripe.key, updates_per_second=None, clock=self.now
         )
         autumn_url = await stack.enter_async_context(serving(self._counted(autumn.app())))
-        resources = await stack.enter_async_context(
-            doors(self.redis, autumn_url, autumn.key, stripe_url, self.stripe.key, policy=self.policy)
+        deps = await stack.enter_async_context(
+            opened_deps(self.redis, autumn_url, autumn.key, stripe_url, self.stripe.key, policy=self.policy)
         )
-        resources = replace(resources, now=self.now, retry_for_seconds=30 * 86_400)
-        self.world = World(self.redis, self.stripe, autumn, resources, autumn_url)
+        deps = replace(deps, now=self.now, retry_for_seconds=30 * 86_400)
+        self.world = World(self.redis, self.stripe, autumn, deps, autumn_url)
         self.stripe.webhooks.url, self.stripe.webhooks.delay_seconds = autumn_url + autumn.webhook_path, None
         people.plant(self.world, accounts, self.now())
         self.stripe.search_lag_seconds = SEARCH_LAG_SECONDS if self.search_lags else 0.0
@@ -128,7 +128,7 @@ class Accounts:
         elif what in {"sets its own", "clears it"} and before["status"] != "canceled":
             people.set_address(self.stripe, intent_id, people.apps_address(what))
             self.ledger.note_app(before, intents[intent_id])
-        self.ledger.told |= {mail.payment_intent for mail in self.stripe.mails[mails:]}
+        self.ledger.told |= {batch.payment_intent for batch in self.stripe.mails[mails:]}
 
     async def say(self, customer: str, changes: dict[str, Any]) -> None:
         """An app says what changed; nothing is a reconcile."""
@@ -140,7 +140,7 @@ class Accounts:
     async def sync_who_is_due(self, crash_after: int | None = None) -> bool:
         """Sync each customer that is due, once; the first of them dies after so many requests. Whether anybody was."""
         await self.world.mailbox.move()
-        _, called = await self.world.mailbox.call(1000)
+        _, called = await self.world.mailbox.dispatch(1000)
         for customer in called:
             await self._sync(customer, crash_after)
             crash_after = None
@@ -148,9 +148,9 @@ class Accounts:
 
     async def _sync(self, customer: str, crash_after: int | None) -> None:
         before, writes, mails = both_sides(self.world), len(self.stripe.writes), len(self.stripe.mails)
-        mail = await self.redis.xrange(f"{PREFIX}:mailbox:{customer}")
+        batch = await self.redis.xrange(f"{PREFIX}:mailbox:{customer}")
         ended = await self.redis.xlen(f"{PREFIX}-outcomes")
-        is_look = (await read_customer(self.redis, PREFIX, customer)).get("look") == "1"
+        is_look = (await read_customer(self.redis, PREFIX, customer)).get("recheck") == "1"
         refused = self.world.autumn.switches.fired.get("400", 0)
         is_over = await self._run(customer, crash_after)
         record = await read_customer(self.redis, PREFIX, customer)
@@ -159,7 +159,7 @@ class Accounts:
             customer,
             before,
             both_sides(self.world),
-            {entry.decode(): json.loads(fields.get(b"changes", b"{}")) for entry, fields in mail},
+            {entry.decode(): json.loads(fields.get(b"changes", b"{}")) for entry, fields in batch},
             is_look,
             is_over and not record.get("last_error"),
             self.world.autumn.switches.fired.get("400", 0) > refused,
@@ -177,7 +177,7 @@ class Accounts:
 
         Return whether it came to its end.
         """
-        task, until = asyncio.create_task(sync_customer(self.world.resources, customer)), self.requests
+        task, until = asyncio.create_task(sync_customer(self.world.deps, customer)), self.requests
         while crash_after is not None and not task.done():
             if self.requests >= until + crash_after:
                 task.cancel()
@@ -189,7 +189,7 @@ class Accounts:
             task.result()
             return True
         await self.redis.delete(f"{PREFIX}:lease:{customer}")
-        await self.redis.zadd(f"{PREFIX}:called", {customer: 1}, xx=True)
+        await self.redis.zadd(f"{PREFIX}:dispatched", {customer: 1}, xx=True)
         return False
 
     async def time_passes(self, seconds: float) -> None:

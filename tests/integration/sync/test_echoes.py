@@ -213,7 +213,7 @@ async def test_edit_in_stripe_that_a_sync_wrote_over_comes_back_with_its_webhook
 async def test_edit_in_stripe_before_each_recheck_is_no_loop(world: World) -> None:
     stripe_id, rechecks = plant(world), 0
     await apply(world, email="ann.new@example.com")
-    while await world.redis.zcard(f"{PREFIX}:looks"):
+    while await world.redis.zcard(f"{PREFIX}:rechecks"):
         world.stripe.edit(stripe_id, name="By hand")
         await time_passes(world)
         await world.run()
@@ -286,7 +286,7 @@ async def test_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:
     plant(world)
     await apply(world, name="New")
     row, looks = world.autumn.customers["ann"], 0
-    while await world.redis.zcard(f"{PREFIX}:looks"):
+    while await world.redis.zcard(f"{PREFIX}:rechecks"):
         row["name"] = "Ann"
         await time_passes(world)
         await world.run()
@@ -294,10 +294,10 @@ async def test_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:
         assert looks < 20
     sent = [call.body["name"] for call in world.autumn.calls if "name" in call.body]
     assert (looks, sent) == (4, ["New"] * 4)
-    assert await findings(world) == ["put-back-again-and-again"]
+    assert await findings(world) == ["reapply-given-up"]
     await apply(world, name="Next")
     assert both(world, "name") == ("Next", "Next")
-    assert await world.redis.zcard(f"{PREFIX}:looks") == 1
+    assert await world.redis.zcard(f"{PREFIX}:rechecks") == 1
 
 
 @pytest.mark.parametrize("failing", ["a read", "the update"])
@@ -350,7 +350,7 @@ async def test_nothing_that_is_remembered_shows_a_name_or_an_address(world: Worl
 async def test_what_leaves_no_echo_is_not_rechecked(world: World, changes: Mapping[str, Any]) -> None:
     plant(world)
     await apply(world, **changes)
-    assert await world.redis.zcard(f"{PREFIX}:looks") == 0
+    assert await world.redis.zcard(f"{PREFIX}:rechecks") == 0
 
 
 async def test_recheck_of_what_is_right_reads_both_sides_and_writes_nothing(world: World) -> None:
@@ -364,6 +364,6 @@ async def test_recheck_of_what_is_right_reads_both_sides_and_writes_nothing(worl
 
 async def test_rechecks_can_be_turned_off(world: World) -> None:
     seed(world, "ann")
-    world = replace(world, resources=replace(world.resources, look_after_seconds=0))
+    world = replace(world, deps=replace(world.deps, recheck_after_seconds=0))
     await apply(world, name="New")
-    assert await world.redis.zcard(f"{PREFIX}:looks") == 0
+    assert await world.redis.zcard(f"{PREFIX}:rechecks") == 0

@@ -18,7 +18,7 @@ async def kill(world: World, worker: "asyncio.Task[None]") -> None:
     worker.cancel()
     await asyncio.wait([worker])
     await world.redis.delete(f"{PREFIX}:lease:ann")
-    await world.redis.zadd(f"{PREFIX}:called", {"ann": 1})
+    await world.redis.zadd(f"{PREFIX}:dispatched", {"ann": 1})
 
 
 async def test_an_address_that_landed_late_is_taken_back_by_the_second_look(world: World) -> None:
@@ -64,7 +64,7 @@ async def test_an_address_is_set_where_another_one_failed_in_a_worker_that_was_k
     world.stripe.switches.add(Fault("500", route="POST /v1/payment_intents", times=1))
     killed = SetReceiptEmail(intent, EMAIL, turn=0, mails_at_once=False)
     with pytest.raises(TryAgain, match="http_500"):
-        await world.resources.stripe.write_receipt(killed, idempotency_key(intent, (), "receipt-set-0-0"), lambda: None)
+        await world.deps.stripe.write_receipt(killed, idempotency_key(intent, (), "receipt-set-0-0"), lambda: None)
     await change(world, "ann", email="new@example.com", send_email_receipts=True)
     await world.run()
     due, (seconds, _) = await world.redis.zscore(f"{PREFIX}:waiting", "ann"), await world.redis.time()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.queue.breaker import read_line
+from jobs.queue.breaker import read_breaker
 from jobs.queue.record import read_customer
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
@@ -76,7 +76,7 @@ async def test_a_customer_that_somebody_links_while_autumn_is_asked_whether_it_i
         await world.redis.ping()
     world.autumn.customers["ann"]["stripe_id"] = right["id"]
     await running
-    assert await read_line(world.redis, PREFIX) is None
+    assert await read_breaker(world.redis, PREFIX) is None
     assert await ends(world, event) == ("applied", None)
     assert world.stripe.customers[right["id"]]["name"] == "Ann"
 
@@ -148,9 +148,9 @@ async def test_a_stripe_id_of_the_other_mode_halts(world: World) -> None:
     wanted = world.stripe.seed_customer(livemode=True)
     await change(world, "ann", stripe_id=wanted["id"])
     await world.run()
-    line = await read_line(world.redis, PREFIX)
-    assert line is not None
-    assert (line.kind, line.reason) == ("halt", "wrong_mode")
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert (breaker.kind, breaker.reason) == ("halt", "wrong_mode")
     assert updates(world) == []
 
 

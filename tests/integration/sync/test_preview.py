@@ -21,7 +21,7 @@ async def look(world: World) -> Preview:
     """A preview of ann, checked to have written nothing anywhere."""
     before = set(await world.redis.keys())
     calls = len(world.autumn.calls)
-    seen = await preview(world.resources, "ann")
+    seen = await preview(world.deps, "ann")
     assert {call.path for call in world.autumn.calls[calls:]} == {"/v1/customers.get"}
     assert {call.method for call in world.stripe.calls} <= {"GET"}
     assert world.stripe.writes == []
@@ -78,8 +78,8 @@ async def test_payments_are_looked_at_where_the_plan_wants_them(world: World) ->
     world.autumn.seed("ann", email="ann@example.com", stripe_id=stripe["id"], send_email_receipts=True)
     intent = world.stripe.seed_payment_intent(customer=stripe["id"])
     assert (await look(world)).stripe.payments is None
-    receipts_open = replace(world.resources, policy=Policy(receipts="open"))
-    seen = await look(replace(world, resources=receipts_open))
+    receipts_open = replace(world.deps, policy=Policy(receipts="open"))
+    seen = await look(replace(world, deps=receipts_open))
     assert seen.stripe.payments is not None
     assert [type(step) for step in seen.plan.steps] == [SetReceiptEmail]
     assert seen.stripe.payments.intents[0].id == intent["id"]
@@ -95,11 +95,11 @@ async def test_looks_wait_for_their_turn_under_the_shared_rates(world: World) ->
 async def test_a_look_that_fails_is_an_error_and_no_plan(world: World) -> None:
     seed(world, "ann")
     with pytest.raises(GiveUp) as unknown:
-        await preview(world.resources, "nobody")
+        await preview(world.deps, "nobody")
     assert unknown.value.code == "customer_not_found"
     world.stripe.switches.add(Fault("500"))
     with pytest.raises(TryAgain):
-        await preview(world.resources, "ann")
+        await preview(world.deps, "ann")
     world.autumn.key = "am_sk_test_another"
     with pytest.raises(Halt):
-        await preview(world.resources, "ann")
+        await preview(world.deps, "ann")

@@ -8,10 +8,10 @@ import pytest
 
 from jobs.enqueue import outcome_of
 from jobs.queue.mailbox import Mailbox
-from jobs.sync.deps import Resources
+from jobs.sync.deps import Deps
 from jobs.sync.job import sync_customer
 from sandbox.faults import Fault
-from tests.conftest import INBOX, PREFIX, World, doors, read_dead
+from tests.conftest import INBOX, PREFIX, World, opened_deps, read_dead
 from tests.support.steps import change, time_passes
 
 ROUNDS = 25
@@ -21,18 +21,18 @@ LEASE_SECONDS = 0.2
 
 
 @pytest.fixture
-async def second(world: World) -> AsyncIterator[Resources]:
+async def second(world: World) -> AsyncIterator[Deps]:
     """The doors of a second worker, none of which it shares with the first."""
-    async with doors(
+    async with opened_deps(
         world.redis, world.autumn_url, world.autumn.key, world.autumn.stripe.url, world.stripe.key
-    ) as resources:
-        yield resources
+    ) as deps:
+        yield deps
 
 
-def with_lease(world: World, resources: Resources, seconds: float) -> Resources:
+def with_lease(world: World, deps: Deps, seconds: float) -> Deps:
     """The worker with a lease of so many seconds."""
     mailbox = Mailbox(world.redis, inbox=INBOX, prefix=PREFIX, lease_seconds=seconds)
-    return replace(resources, mailbox=mailbox)
+    return replace(deps, mailbox=mailbox)
 
 
 async def created(world: World, before: int, by: asyncio.Task[bool]) -> None:
@@ -42,7 +42,7 @@ async def created(world: World, before: int, by: asyncio.Task[bool]) -> None:
         await world.redis.ping()
 
 
-async def both_try(world: World, both: tuple[Resources, Resources], customer: str) -> None:
+async def both_try(world: World, both: tuple[Deps, Deps], customer: str) -> None:
     """Both are woken for the customer, again and again, until nothing is left to do.
 
     Their lease is longer each time, because a slow machine needs longer than the first one.
@@ -52,17 +52,17 @@ async def both_try(world: World, both: tuple[Resources, Resources], customer: st
         while await world.redis.xlen(INBOX) or await world.redis.exists(f"{PREFIX}:mailbox:{customer}"):
             await world.mailbox.move()
             await time_passes(world)
-            await world.mailbox.call(100)
+            await world.mailbox.dispatch(100)
             await asyncio.gather(*(sync_customer(with_lease(world, each, lease_seconds), customer) for each in both))
             lease_seconds *= 1.5
 
 
 @pytest.mark.parametrize("crash", ["the answer is lost", "the worker is killed", "the worker stands still"])
 async def test_two_workers_and_a_crash_after_the_create_make_one_stripe_customer(
-    world: World, second: Resources, crash: str
+    world: World, second: Deps, crash: str
 ) -> None:
     world.stripe.search_lag_seconds = 3600
-    workers = (world.resources, second)
+    workers = (world.deps, second)
     for number in range(SLOW_ROUNDS if crash == "the worker stands still" else ROUNDS):
         customer = f"user_{number}"
         world.autumn.seed(customer, name="Ann")
@@ -83,11 +83,11 @@ async def test_two_workers_and_a_crash_after_the_create_make_one_stripe_customer
     assert await read_dead(world.redis) == []
 
 
-async def killed_after_the_create(world: World, worker: Resources, customer: str) -> None:
+async def killed_after_the_create(world: World, worker: Deps, customer: str) -> None:
     """The worker ends at the moment when Stripe has created the customer: it learns nothing and settles nothing."""
     before = sum(write.endpoint == "customers.create" for write in world.stripe.writes)
     await world.mailbox.move()
-    await world.mailbox.call(100)
+    await world.mailbox.dispatch(100)
     dying = asyncio.create_task(sync_customer(worker, customer))
     await created(world, before, dying)
     dying.cancel()
@@ -98,7 +98,7 @@ async def killed_after_the_create(world: World, worker: Resources, customer: str
 
 
 async def test_of_two_customers_that_claim_one_stripe_customer_at_the_same_moment_one_gets_it(
-    world: World, second: Resources
+    world: World, second: Deps
 ) -> None:
     for number in range(ROUNDS):
         shared = world.stripe.seed_customer(name="Before")
@@ -108,10 +108,8 @@ async def test_of_two_customers_that_claim_one_stripe_customer_at_the_same_momen
             world.autumn.seed(customer, stripe_id=shared["id"])
             events[customer] = await change(world, customer, name=customer)
         await world.mailbox.move()
-        await world.mailbox.call(100)
-        await asyncio.gather(
-            *(sync_customer(each, who) for each, who in zip((world.resources, second), pair, strict=True))
-        )
+        await world.mailbox.dispatch(100)
+        await asyncio.gather(*(sync_customer(each, who) for each, who in zip((world.deps, second), pair, strict=True)))
         for _ in range(3):
             await time_passes(world)
             await world.run()

@@ -90,14 +90,14 @@ async def test_reapply_after_worker_died_keeps_newer_value(world: World) -> None
     world.autumn.switches = switches
     assert world.autumn.customers["ann"]["name"] == "Ann"
     await world.redis.delete(f"{PREFIX}:lease:ann")
-    await world.redis.zrem(f"{PREFIX}:called", "ann")
+    await world.redis.zrem(f"{PREFIX}:dispatched", "ann")
     await retry(world)
     await recheck(world)
     assert both(world, "name") == ("v2", "v2")
 
 
 async def test_late_recheck_still_reapplies_newer_value(world: World) -> None:
-    world = replace(world, resources=replace(world.resources, look_after_seconds=300))
+    world = replace(world, deps=replace(world.deps, recheck_after_seconds=300))
     plant(world)
     await apply(world, name="v2")
     world.autumn.customers["ann"]["name"] = "Ann"
@@ -132,7 +132,7 @@ def test_many_metadata_keys_push_no_name_out_of_memory() -> None:
 async def test_write_of_unknown_fate_is_rechecked(
     world: World, first: Mapping[str, Any], second: Mapping[str, Any], after_seconds: int
 ) -> None:
-    world = replace(world, resources=replace(world.resources, look_after_seconds=after_seconds))
+    world = replace(world, deps=replace(world.deps, recheck_after_seconds=after_seconds))
     plant(world)
     world.autumn.switches.add(Fault("cut", route=UPDATE, times=1))
     await change(world, "ann", **first)
@@ -282,7 +282,7 @@ async def test_value_that_only_stripe_has_stays_when_autumn_refuses(
 
 async def test_change_given_up_after_a_day_is_restored_in_stripe(world: World) -> None:
     stripe_id = plant(world)
-    world = replace(world, resources=replace(world.resources, retry_for_seconds=86_400, look_after_seconds=0))
+    world = replace(world, deps=replace(world.deps, retry_for_seconds=86_400, recheck_after_seconds=0))
     world.autumn.switches.add(Fault("503", route=UPDATE, times=1))
     event = await change(world, "ann", name="Ann B.")
     await world.run()

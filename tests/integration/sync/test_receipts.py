@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.queue.breaker import read_line
+from jobs.queue.breaker import read_breaker
 from jobs.queue.record import read_customer
 from jobs.stripe.client import open_stripe
 from jobs.sync.report import SyncReport, read_reports
@@ -202,11 +202,11 @@ async def test_a_missing_permission_for_payments_halts_and_is_named(world: World
     payment(world, plant(world))
     world.stripe.missing_permissions.add("rak_payment_intent_read")
     async with open_stripe(
-        api_key=world.stripe.restricted_key, base_url=world.autumn.stripe.url, turn=world.resources.limits.stripe
+        api_key=world.stripe.restricted_key, base_url=world.autumn.stripe.url, turn=world.deps.limits.stripe
     ) as stripe:
-        restricted = replace(under(world, receipts="open").resources, stripe=stripe)
-        await flag(replace(world, resources=restricted), on=True)
-    line = await read_line(world.redis, PREFIX)
-    assert line is not None
-    assert (line.kind, line.reason) == ("halt", "missing_permission")
-    assert "rak_payment_intent_read" in line.message
+        restricted = replace(under(world, receipts="open").deps, stripe=stripe)
+        await flag(replace(world, deps=restricted), on=True)
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert (breaker.kind, breaker.reason) == ("halt", "missing_permission")
+    assert "rak_payment_intent_read" in breaker.message

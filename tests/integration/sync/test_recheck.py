@@ -1,11 +1,11 @@
-"""Second looks and the line, where several things go wrong at once."""
+"""Rechecks and the circuit breaker, where several things go wrong at once."""
 
 import asyncio
 
 import pytest
 
 from jobs.errors import Limited, TimedOut
-from jobs.queue.breaker import read_line
+from jobs.queue.breaker import read_breaker
 from jobs.rate_limit import Limits, Rates
 from jobs.sync.job import sync_customer
 from sandbox.faults import Fault
@@ -30,7 +30,7 @@ async def test_a_look_that_fails_is_taken_again(world: World) -> None:
     await time_passes(world)
     await world.run()
     await time_passes(world)
-    assert (await world.mailbox.call(100))[1] == []
+    assert (await world.mailbox.dispatch(100))[1] == []
 
 
 async def test_a_look_leaves_the_link_alone(world: World) -> None:
@@ -121,20 +121,20 @@ async def test_a_refused_event_does_not_open_the_line_for_a_service_that_is_down
         await change(world, f"user_{index}", name="x")
         await change(world, f"nobody_{index}", name="x")
         await world.run()
-    line = await read_line(world.redis, PREFIX)
-    assert line is not None
-    assert (line.kind, line.service) == ("outage", "stripe")
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert (breaker.kind, breaker.service) == ("outage", "stripe")
 
 
 async def test_a_probe_that_learns_nothing_is_followed_by_a_pause(world: World) -> None:
     seed(world, "ann", "bob")
     await autumn_goes_down(world)
-    assert await read_line(world.redis, PREFIX) is not None
+    assert await read_breaker(world.redis, PREFIX) is not None
     world.autumn.switches.clear()
     world.autumn.switches.add(Fault("garbage"))
     await time_passes(world)
     await world.run()
-    assert (await world.mailbox.call(100))[1] == []
+    assert (await world.mailbox.dispatch(100))[1] == []
 
 
 async def test_a_failure_from_before_the_closing_does_not_touch_the_probe(world: World) -> None:
@@ -143,21 +143,21 @@ async def test_a_failure_from_before_the_closing_does_not_touch_the_probe(world:
     for customer in customers:
         await change(world, customer, name="x")
     await world.mailbox.move()
-    await world.mailbox.call(100)
+    await world.mailbox.dispatch(100)
     world.autumn.switches.add(Fault("hang", times=1, seconds=0.3))
     world.autumn.switches.add(Fault("503"))
-    late = asyncio.create_task(sync_customer(world.resources, customers[0]))
+    late = asyncio.create_task(sync_customer(world.deps, customers[0]))
     while world.mailbox.held == {}:
         await world.redis.ping()
     for customer in customers[1:6]:
-        await sync_customer(world.resources, customer)
+        await sync_customer(world.deps, customer)
     world.stripe.switches.add(Fault("503"))
     await time_passes(world)
-    (probe,) = (await world.mailbox.call(100))[1]
+    (probe,) = (await world.mailbox.dispatch(100))[1]
     assert await world.mailbox.take(probe) is not None
     await late
     await time_passes(world)
-    assert (await world.mailbox.call(100))[1] == [], "one probe at a time"
+    assert (await world.mailbox.dispatch(100))[1] == [], "one probe at a time"
 
 
 def test_a_text_that_a_service_cut_in_the_middle_of_a_character_can_be_written_down() -> None:

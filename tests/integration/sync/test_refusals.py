@@ -13,7 +13,7 @@ from jobs.plan.customer import StripeCustomer
 from jobs.plan.policy import Policy, WithoutLink
 from jobs.plan.profile import UpdateStripe
 from jobs.plan.retry import UNEXPECTED_TRIES
-from jobs.queue.breaker import read_line
+from jobs.queue.breaker import read_breaker
 from jobs.queue.record import read_customer
 from jobs.stripe.client import StripeGateway
 from jobs.sync.job import REFUSALS_AT_A_TIME, sync_customer
@@ -21,7 +21,7 @@ from jobs.sync.writes import SEARCH_LAG_SECONDS
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
-from tests.conftest import INBOX, PREFIX, World, doors, read_dead
+from tests.conftest import INBOX, PREFIX, World, opened_deps, read_dead
 from tests.support.steps import change, reconcile, time_passes
 
 FAULT: Final = "fault@example.com"
@@ -34,11 +34,11 @@ def linked(world: World, customer: str, **fields: Any) -> dict[str, Any]:
 
 
 async def one_round(world: World, customer: str) -> int:
-    """Take the customer's mail once; how many updates that cost."""
+    """Take the customer's batch once; how many updates that cost."""
     before = len(world.autumn.calls)
     await world.mailbox.move()
-    await world.mailbox.call(100)
-    await sync_customer(world.resources, customer)
+    await world.mailbox.dispatch(100)
+    await sync_customer(world.deps, customer)
     return len(world.autumn.calls) - before
 
 
@@ -118,15 +118,15 @@ async def test_a_key_of_another_account_halts_and_buries_nothing(
     async with (
         serving(elsewhere.app()) as other_url,
         serving(world.autumn.app()) as autumn_url,
-        doors(world.redis, autumn_url, world.autumn.key, other_url, elsewhere.key, policy=policy) as resources,
+        opened_deps(world.redis, autumn_url, world.autumn.key, other_url, elsewhere.key, policy=policy) as deps,
     ):
         await (change(world, "ann", **changes) if changes else reconcile(world, "ann"))
         await world.mailbox.move()
-        await world.mailbox.call(100)
-        await sync_customer(resources, "ann")
-    line = await read_line(world.redis, PREFIX)
-    assert line is not None
-    assert (line.kind, line.reason) == ("halt", "other_account")
+        await world.mailbox.dispatch(100)
+        await sync_customer(deps, "ann")
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert (breaker.kind, breaker.reason) == ("halt", "other_account")
     assert await read_dead(world.redis, PREFIX) == []
     assert world.autumn.customers["ann"]["name"] is None
     assert [write.changed for write in world.stripe.writes if write.changed] == [], "whose it is cannot be seen"
@@ -171,12 +171,12 @@ async def test_an_error_of_redis_is_raised_and_counts_for_nobody(world: World) -
     linked(world, "ann")
     await change(world, "ann", name="Ann")
     await world.mailbox.move()
-    await world.mailbox.call(100)
+    await world.mailbox.dispatch(100)
     # Only the script that admits a call of a service uses this command.
     await world.redis.acl_setuser("default", enabled=True, commands=["-zremrangebyscore"])
     try:
         with pytest.raises(RedisError):
-            await sync_customer(world.resources, "ann")
+            await sync_customer(world.deps, "ann")
     finally:
         await world.redis.acl_setuser("default", enabled=True, commands=["+zremrangebyscore"])
     assert (await read_customer(world.redis, PREFIX, "ann")).get("unexpected", "0") == "0"
@@ -188,11 +188,11 @@ async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(
     world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=8))
     await change(world, "ann", name="Old")
     await world.mailbox.move()
-    await world.mailbox.call(100)
-    await sync_customer(world.resources, "ann")
+    await world.mailbox.dispatch(100)
+    await sync_customer(world.deps, "ann")
     assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1
     due = await world.redis.zscore(f"{PREFIX}:waiting", "ann")
-    now_ms, _ = await world.mailbox.call(100)
+    now_ms, _ = await world.mailbox.dispatch(100)
     assert due is not None
     assert due - now_ms > 50_000
 
@@ -237,13 +237,13 @@ async def test_replayed_failures_do_not_open_the_breaker(world: World) -> None:
         world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
         await change(world, customer, name="Ann")
         await one_round(world, customer)
-        await world.redis.delete(f"{PREFIX}:line")
+        await world.redis.delete(f"{PREFIX}:breaker")
     for customer in customers:
         await world.redis.zadd(f"{PREFIX}:waiting", {customer: 1})
         await one_round(world, customer)
     replayed = [call.replayed for call in world.stripe.calls if call.endpoint == "customers.create"]
     assert replayed == [False] * 8 + [True] * 8
-    assert await read_line(world.redis, PREFIX) is None
+    assert await read_breaker(world.redis, PREFIX) is None
     linked(world, "bob")
     event = await change(world, "bob", name="Bob")
     await world.run()
@@ -264,9 +264,9 @@ class Fragile(StripeGateway):
 
 async def test_event_that_causes_an_unexpected_error_takes_no_other_with_it(world: World) -> None:
     stripe = linked(world, "ann")
-    gateway = world.resources.stripe
+    gateway = world.deps.stripe
     fragile = Fragile(gateway._client, gateway._turn)
-    world = replace(world, resources=replace(world.resources, stripe=fragile))
+    world = replace(world, deps=replace(world.deps, stripe=fragile))
     before = await change(world, "ann", name="Before", metadata={"before": 1})
     fault = await change(world, "ann", email=FAULT)
     after = await change(world, "ann", name="After", metadata={"after": 1})

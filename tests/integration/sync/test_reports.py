@@ -35,7 +35,7 @@ async def test_what_is_left_as_somebody_undoes_it_is_reported_beside_the_changes
     await undo_again_and_again(world, 1)
     (newest, *_) = await reports_of(world, "ann")
     assert newest.events == 1
-    assert [finding.kind for finding in newest.findings] == ["put-back-again-and-again"]
+    assert [finding.kind for finding in newest.findings] == ["reapply-given-up"]
 
 
 async def test_a_sync_that_gave_changes_up_says_how_many_and_why(world: World) -> None:

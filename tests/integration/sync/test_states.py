@@ -24,7 +24,7 @@ def stripe_customer(world: World, owner: str | None = "ann", **fields: Any) -> s
     """A Stripe customer with a payment that is open and one that succeeded just now, both without an address."""
     metadata = {"autumn_id": owner} if owner else {}
     seeded = world.stripe.seed_customer(name=NAME, email=EMAIL, metadata=metadata, **fields)
-    now = int(world.resources.now())
+    now = int(world.deps.now())
     world.stripe.seed_payment_intent(id=f"pi_open_{seeded['id']}", customer=seeded["id"])
     world.stripe.seed_payment_intent(
         id=f"pi_paid_{seeded['id']}", customer=seeded["id"], status="succeeded", succeeded_at=now

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.queue.breaker import read_line
+from jobs.queue.breaker import read_breaker
 from jobs.queue.record import read_customer
 from jobs.sync.report import read_reports
 from sandbox.faults import Fault
@@ -14,7 +14,7 @@ from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX, World, read_dead
 from tests.support.echoes.steps import recheck
-from tests.support.scans import scan, scan_doors, time_passed
+from tests.support.scans import scan, scan_deps_of, time_passed
 from tests.support.steps import change, reconcile, time_passes, under
 
 UPDATE = "customers.update"
@@ -88,16 +88,16 @@ async def test_value_that_stripe_refused_is_not_tried_again_with_each_change(wor
 async def test_scan_lists_what_stripe_refused_for_a_person_and_requests_nothing(world: World, tmp_path: Path) -> None:
     plant(world)
     world.autumn.customers["ann"]["email"] = "foo@com"
-    first = await scan(scan_doors(world, tmp_path), apply=True)
+    first = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert (first.found, first.run.asked) == ({("ann", "profile-drift", "email")}, 1)
     await world.run()
     assert await read_dead(world.redis) == []
     await time_passed(world)
-    second = await scan(scan_doors(world, tmp_path), apply=True)
+    second = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert (second.found, second.run.asked) == ({("ann", "refused-by-stripe", "email")}, 0)
     assert second.findings[0].reason == "Stripe refuses email (email_invalid)"
     world.autumn.customers["ann"]["email"] = "ann.new@example.com"
-    third = await scan(scan_doors(world, tmp_path), apply=True)
+    third = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert (third.found, third.run.asked) == ({("ann", "profile-drift", "email")}, 1)
 
 
@@ -195,7 +195,7 @@ async def _fails_for_a_day(world: World) -> None:
 async def test_probe_writes_nothing_to_stripe_before_autumn_has_accepted(world: World, why: str, what: str) -> None:
     plant(world)
     world.autumn.switches.add(Fault("403" if why == "halted" else "503", route=UPDATE))
-    while await read_line(world.redis, PREFIX) is None:
+    while await read_breaker(world.redis, PREFIX) is None:
         await change(world, "ann", metadata={"k": 1})
         await world.run()
         await time_passes(world)
@@ -212,7 +212,7 @@ async def test_probe_writes_nothing_to_stripe_before_autumn_has_accepted(world: 
     for _ in range(6):
         await time_passes(world)
         await world.run()
-    assert await read_line(world.redis, PREFIX) is None
+    assert await read_breaker(world.redis, PREFIX) is None
     assert await status(world, event) == ("applied", None)
     expected = "Bob B." if what == "a name" else "Ann"
     assert (in_stripe(world, "bob")["name"], world.autumn.customers["bob"]["name"]) == (expected, expected)
@@ -280,9 +280,9 @@ async def test_probe_with_other_account_dead_letters_and_writes_nothing(world: W
         await world.run()
         await change(world, "bob", **changes)
         for _ in range(8):
-            line = await read_line(world.redis, PREFIX)
-            assert line is not None
-            assert (line.kind, line.reason) == ("halt", "other_account")
+            breaker = await read_breaker(world.redis, PREFIX)
+            assert breaker is not None
+            assert (breaker.kind, breaker.reason) == ("halt", "other_account")
             await time_passes(world)
             await world.run()
     assert await read_dead(world.redis) == []
@@ -295,7 +295,7 @@ async def test_change_that_stripe_refuses_after_probe_is_written_nowhere(world: 
     world.autumn.switches.add(Fault("403", route=UPDATE))
     await change(world, "bob", metadata={"k": 1})
     await world.run()
-    assert await read_line(world.redis, PREFIX) is not None
+    assert await read_breaker(world.redis, PREFIX) is not None
     await world.redis.zrem(f"{PREFIX}:waiting", "bob")
     world.autumn.switches.clear()
     event = await change(world, "ann", email="foo@com", metadata={"k": 1})
@@ -310,7 +310,7 @@ async def test_link_to_customer_of_renamed_customer_needs_review(world: World) -
     stripe_id = plant(world)["id"]
     row = world.autumn.customers.pop("ann")
     world.autumn.customers["bob"] = {**row, "id": "bob"}
-    await world.resources.autumn.get_or_create("ann")
+    await world.deps.autumn.get_or_create("ann")
     event = await change(world, "ann", stripe_id=stripe_id, name="Another Ann")
     await world.run()
     assert await status(world, event) == ("dead", "needs-review")
@@ -323,11 +323,11 @@ async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
     world: World, is_created_by: str
 ) -> None:
     stripe_id = plant(world, "ann")["id"]
-    await world.resources.autumn.update("ann", {"metadata": {"k": 1}})
+    await world.deps.autumn.update("ann", {"metadata": {"k": 1}})
     row = world.autumn.customers.pop("ann")
     world.autumn.customers["bob"] = {**row, "id": "bob"}
     if is_created_by == "another app":
-        await world.resources.autumn.get_or_create("ann")
+        await world.deps.autumn.get_or_create("ann")
     world = under(world, when_missing="create")
     writes, shown = len(world.stripe.writes), dict(world.stripe.customers[stripe_id])
     updates = [call for call in world.autumn.calls if UPDATE in call.path]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.enqueue import outcome_of
-from jobs.queue.breaker import read_line
+from jobs.queue.breaker import read_breaker
 from jobs.queue.record import read_customer, read_totals
 from jobs.sync.job import sync_customer
 from sandbox.faults import Fault, Kind
@@ -63,21 +63,21 @@ async def test_during_an_outage_one_probe_at_a_time_goes_out_and_the_return_open
     for customer in customers:
         await change(world, customer, name="Name")
     await world.run()
-    line = await read_line(world.redis, PREFIX)
-    assert line is not None
-    assert (line.kind, line.service, line.reason) == ("outage", "autumn", "service_unavailable")
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert (breaker.kind, breaker.service, breaker.reason) == ("outage", "autumn", "service_unavailable")
     assert len(world.autumn.calls) == 5, "after five failures nobody else tries"
     for tries in (6, 7, 8):
         await time_passes(world)
         await world.mailbox.move()
-        (probe,) = (await world.mailbox.call(100))[1]
-        assert (await world.mailbox.call(100))[1] == [], "one probe at a time"
-        await sync_customer(world.resources, probe)
+        (probe,) = (await world.mailbox.dispatch(100))[1]
+        assert (await world.mailbox.dispatch(100))[1] == [], "one probe at a time"
+        await sync_customer(world.deps, probe)
         assert len(world.autumn.calls) == tries
     world.autumn.switches.clear()
     await time_passes(world)
     await world.run()
-    assert await read_line(world.redis, PREFIX) is None
+    assert await read_breaker(world.redis, PREFIX) is None
     await time_passes(world)
     await world.run()
     assert {names(world, customer) for customer in customers} == {("Name", "Name")}
@@ -90,11 +90,11 @@ async def test_a_probe_whose_worker_dies_is_followed_by_another(world: World) ->
     await change(world, "bob", name="Bob")
     await time_passes(world)
     await world.mailbox.move()
-    (probe,) = (await world.mailbox.call(100))[1]
+    (probe,) = (await world.mailbox.dispatch(100))[1]
     assert await world.mailbox.take(probe) is not None
-    await world.redis.zadd(f"{PREFIX}:called", {probe: 1})
+    await world.redis.zadd(f"{PREFIX}:dispatched", {probe: 1})
     await time_passes(world)
-    assert len((await world.mailbox.call(100))[1]) == 1
+    assert len((await world.mailbox.dispatch(100))[1]) == 1
 
 
 async def test_who_was_called_before_the_line_closed_is_not_taken(world: World) -> None:
@@ -102,9 +102,9 @@ async def test_who_was_called_before_the_line_closed_is_not_taken(world: World) 
     await change(world, "ann", name="Ann")
     await change(world, "bob", name="Bob")
     await world.mailbox.move()
-    await world.mailbox.call(100)
+    await world.mailbox.dispatch(100)
     world.autumn.key = "am_sk_test_rotated"
-    await sync_customer(world.resources, "ann")
+    await sync_customer(world.deps, "ann")
     assert await world.mailbox.take("bob") is None
     assert await world.redis.zscore(f"{PREFIX}:waiting", "bob") is not None
 
@@ -117,10 +117,10 @@ async def test_a_wrong_key_stops_the_line_and_buries_nothing_and_goes_on_when_it
     for _ in range(4):
         await world.run()
         await time_passes(world)
-    line = await read_line(world.redis, PREFIX)
-    assert line is not None
-    assert (line.kind, line.reason) == ("halt", "invalid_secret_key")
-    assert "AUTUMN_SECRET_KEY" in line.message
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert (breaker.kind, breaker.reason) == ("halt", "invalid_secret_key")
+    assert "AUTUMN_SECRET_KEY" in breaker.message
     assert await read_dead(world.redis, PREFIX) == []
     assert (await read_customer(world.redis, PREFIX, "ann")).get("attempts", "0") == "0"
     world.autumn.key = right
@@ -134,7 +134,7 @@ async def test_a_refused_event_does_not_count_as_an_outage(world: World) -> None
     for index in range(8):
         await change(world, f"nobody_{index}", name="x")
     await world.run()
-    assert await read_line(world.redis, PREFIX) is None
+    assert await read_breaker(world.redis, PREFIX) is None
     assert len(await read_dead(world.redis, PREFIX)) == 8
 
 
@@ -145,10 +145,10 @@ async def test_an_outage_ends_when_nobody_waits_for_its_end_any_more(world: Worl
     await world.run()
     world.autumn.switches.clear()
     for buried in range(5):
-        assert (len(await read_dead(world.redis)), await read_line(world.redis, PREFIX) is None) == (buried, False)
+        assert (len(await read_dead(world.redis)), await read_breaker(world.redis, PREFIX) is None) == (buried, False)
         await time_passes(world)
         await world.run()
-    assert await read_line(world.redis, PREFIX) is None
+    assert await read_breaker(world.redis, PREFIX) is None
 
 
 async def test_what_fails_too_long_becomes_a_dead_letter_with_its_history(world: World) -> None:
@@ -179,7 +179,7 @@ async def test_an_internal_error_that_stays_while_others_get_through_is_about_th
     await change(world, "ann", name="Ann")
     await world.run()
     await world.redis.hset(f"{PREFIX}:customer:ann", "attempts", "8")  # type: ignore[misc]  # see above
-    await world.redis.delete(f"{PREFIX}:line")
+    await world.redis.delete(f"{PREFIX}:breaker")
     await time_passes(world)
     await world.run()
     assert [letter["reason"] for letter in await read_dead(world.redis, PREFIX)] == ["internal_error"]
@@ -200,7 +200,7 @@ async def test_a_write_that_lands_late_is_noticed_and_the_newer_value_put_back(w
     await world.run()
     assert names(world, "ann") == ("New", "New")
     assert world.autumn.customers["ann"]["metadata"] == {"k": "new"}
-    assert (await read_totals(world.redis, PREFIX))["put_back"] == 1
+    assert (await read_totals(world.redis, PREFIX))["reapplied"] == 1
 
 
 async def test_a_second_look_at_what_is_right_writes_nothing_and_is_the_last(world: World) -> None:
@@ -214,9 +214,9 @@ async def test_a_second_look_at_what_is_right_writes_nothing_and_is_the_last(wor
     await time_passes(world)
     await world.run()
     assert [call.path for call in world.autumn.calls[updates:]] == ["/v1/customers.get"]
-    assert await world.redis.zcard(f"{PREFIX}:looks") == 0
+    assert await world.redis.zcard(f"{PREFIX}:rechecks") == 0
     await time_passes(world)
-    assert (await world.mailbox.call(100))[1] == []
+    assert (await world.mailbox.dispatch(100))[1] == []
 
 
 async def test_a_second_look_that_fails_is_tried_again_less_and_less_often(world: World) -> None:
@@ -256,14 +256,14 @@ async def test_a_worker_that_died_with_a_write_on_its_way_is_followed_by_a_secon
     seed(world, "ann")
     await change(world, "ann", name="Old")
     await world.mailbox.move()
-    await world.mailbox.call(100)
+    await world.mailbox.dispatch(100)
     assert await world.mailbox.take("ann") is not None
     await world.redis.delete(f"{PREFIX}:lease:ann")
     await change(world, "ann", name="New")
-    await world.redis.zadd(f"{PREFIX}:called", {"ann": 1})
+    await world.redis.zadd(f"{PREFIX}:dispatched", {"ann": 1})
     await world.run()
     assert names(world, "ann") == ("New", "New")
-    assert await world.redis.zcard(f"{PREFIX}:looks") == 1
+    assert await world.redis.zcard(f"{PREFIX}:rechecks") == 1
     world.autumn.customers["ann"]["name"] = "Old"
     await time_passes(world)
     await world.run()
@@ -275,12 +275,12 @@ async def test_who_finds_its_lease_lost_after_a_write_asks_for_a_look_and_settle
     world.stripe.switches.latency_seconds = 0.1
     await change(world, "ann", name="Old")
     await world.mailbox.move()
-    await world.mailbox.call(100)
-    first = asyncio.create_task(sync_customer(world.resources, "ann"))
+    await world.mailbox.dispatch(100)
+    first = asyncio.create_task(sync_customer(world.deps, "ann"))
     await wait_until(lambda: _writing(world))
     await world.redis.set(f"{PREFIX}:lease:ann", "another worker's")
     await first
-    assert await world.redis.zcard(f"{PREFIX}:looks") == 1
+    assert await world.redis.zcard(f"{PREFIX}:rechecks") == 1
     assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from jobs.queue.batch import Ending, Mail, Settled
+from jobs.queue.batch import Batch, EntryOutcome, Settlement
 from jobs.queue.dead_letters import DeadLetters
 from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import read_totals
@@ -41,12 +41,12 @@ async def add(redis: Redis, customer: str, minutes: int) -> str:
     return str((await redis.xadd(INBOX, dict(entry.items()), id=f"{sent_ms}-0")).decode())
 
 
-async def take(mailbox: Mailbox, customer: str) -> Mail:
+async def take(mailbox: Mailbox, customer: str) -> Batch:
     await mailbox.move()
-    await mailbox.call(100)
-    mail = await mailbox.take(customer)
-    assert mail is not None
-    return mail
+    await mailbox.dispatch(100)
+    batch = await mailbox.take(customer)
+    assert batch is not None
+    return batch
 
 
 async def test_the_oldest_change_may_be_in_the_inbox(redis: Redis, mailbox: Mailbox) -> None:
@@ -63,29 +63,29 @@ async def test_what_does_not_fit_and_stays_in_the_inbox_counts(redis: Redis, mai
         await add(redis, f"user_{index}", 9 - index)
     assert await mailbox.move() == (3, True)
     for index in range(3):
-        mail = await take(mailbox, f"user_{index}")
-        await mailbox.settle(mail.lease, Ending([Settled(mail.entries[0].id, "e")]))
+        batch = await take(mailbox, f"user_{index}")
+        await mailbox.settle(batch.lease, Settlement([EntryOutcome(batch.entries[0].id, "e")]))
     assert await minutes_ago(redis) == 6
 
 
 async def test_a_customer_that_is_tried_again_later_keeps_its_age(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", 20)
     await add(redis, "bob", 3)
-    mail = await take(mailbox, "ann")
+    batch = await take(mailbox, "ann")
     assert await minutes_ago(redis) == 20, "what is worked on is not done yet"
-    await mailbox.settle(mail.lease, Ending([], again_after_ms=5 * MINUTE_MS))
+    await mailbox.settle(batch.lease, Settlement([], again_after_ms=5 * MINUTE_MS))
     assert await minutes_ago(redis) == 20
     await redis.zadd(f"{PREFIX}:waiting", {"ann": 0})
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, Ending([Settled(mail.entries[0].id, "e")]))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(batch.entries[0].id, "e")]))
     assert await minutes_ago(redis) == 3
 
 
 async def test_the_age_is_that_of_the_first_change_that_is_not_settled(redis: Redis, mailbox: Mailbox) -> None:
     entries = [await add(redis, "ann", minutes) for minutes in (30, 20, 10)]
-    mail = await take(mailbox, "ann")
-    settled = [Settled(entries[0], "e0"), Settled(entries[1], "e1", DEAD)]
-    await mailbox.settle(mail.lease, Ending(settled))
+    batch = await take(mailbox, "ann")
+    settled = [EntryOutcome(entries[0], "e0"), EntryOutcome(entries[1], "e1", DEAD)]
+    await mailbox.settle(batch.lease, Settlement(settled))
     assert await minutes_ago(redis) == 10
 
 
@@ -112,8 +112,10 @@ async def test_the_events_in_the_mailboxes_are_counted(redis: Redis, mailbox: Ma
     await redis.xadd(INBOX, {"customer_id": "bob", "event_id": "once"})
     await redis.xadd(INBOX, {"customer_id": "bob", "event_id": "once"})
     assert (await look(redis)).inbox == 7
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, Ending([Settled(entries[0], "e0"), Settled(entries[1], "e1", DEAD)]))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(
+        batch.lease, Settlement([EntryOutcome(entries[0], "e0"), EntryOutcome(entries[1], "e1", DEAD)])
+    )
     overview = await look(redis)
     lengths = [await redis.xlen(f"{PREFIX}:mailbox:{customer}") for customer in ("ann", "bob")]
     assert (overview.inbox, overview.in_mailboxes, lengths) == (0, 3, [2, 1])
@@ -122,12 +124,12 @@ async def test_the_events_in_the_mailboxes_are_counted(redis: Redis, mailbox: Ma
 async def test_only_an_applied_change_is_a_success(redis: Redis, mailbox: Mailbox) -> None:
     begin = time.monotonic()
     entry = await add(redis, "ann", 1)
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, Ending([Settled(entry, "e", DEAD)]))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e", DEAD)]))
     assert (await look(redis)).last_success_ms is None
     entry = await add(redis, "ann", 0)
-    mail = await take(mailbox, "ann")
-    await mailbox.settle(mail.lease, Ending([Settled(entry, "e")]))
+    batch = await take(mailbox, "ann")
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e")]))
     overview = await look(redis)
     age_seconds = overview.age_seconds(overview.last_success_ms)
     assert age_seconds is not None

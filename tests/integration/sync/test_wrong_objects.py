@@ -187,7 +187,7 @@ async def test_search_that_shows_only_others_ends_as_a_dead_letter(world: World)
     ours, bob = (world.stripe.seed_customer(metadata={"autumn_id": owner}) for owner in ("ann", "bob"))
     world.autumn.seed("ann", email=None)
     world.stripe.switches.add(Fault("other", route="GET /v1/customers/search"))
-    hurried = replace(world, resources=replace(world.resources, retry_for_seconds=0.0))
+    hurried = replace(world, deps=replace(world.deps, retry_for_seconds=0.0))
     await change(world, "ann", name="Ann")
     for _ in range(EXPIRE_ATTEMPTS + 1):
         await hurried.run()

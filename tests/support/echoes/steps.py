@@ -30,7 +30,7 @@ def both(world: World, field: str) -> tuple[Any, Any]:
 
 async def update_by_another_app(world: World, **fields: Any) -> None:
     """Another app changes the customer in Autumn itself."""
-    await world.resources.autumn.update("ann", fields)
+    await world.deps.autumn.update("ann", fields)
 
 
 async def apply(world: World, **changes: Any) -> None:
@@ -44,14 +44,14 @@ async def apply(world: World, **changes: Any) -> None:
 
 def later(world: World, seconds: float) -> World:
     """The same world so much later, in which waiting work is due."""
-    now = world.resources.now() + seconds
-    return replace(world, resources=replace(world.resources, now=lambda: now))
+    now = world.deps.now() + seconds
+    return replace(world, deps=replace(world.deps, now=lambda: now))
 
 
 async def recheck(world: World) -> int:
     """Run rechecks until none waits; return how many there were."""
     done = 0
-    while await world.redis.zcard(f"{PREFIX}:looks"):
+    while await world.redis.zcard(f"{PREFIX}:rechecks"):
         assert done < MOST_RECHECKS, "rechecks never end"
         await time_passes(world)
         await world.run()

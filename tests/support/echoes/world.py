@@ -24,7 +24,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault, Handler
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
-from tests.conftest import PREFIX, World, doors
+from tests.conftest import PREFIX, World, opened_deps
 from tests.support.echoes import limits
 from tests.support.echoes.parts import OTHER_APP, UPDATE, WHOLE, Noticing, Planted, Syncing
 from tests.support.echoes.truth import COPIED, FLAG, NOT_COPIED, PROFILE, Json, Truth, flat, nested, shown_by
@@ -79,11 +79,11 @@ class EchoWorld:
         webhooks.url, webhooks.delay_seconds = autumn_url + self.autumn.webhook_path, None
         webhooks.without_change, webhooks.twice = says_more, 0.3 if twice else 0.0
         policy = Policy(metadata_keys=("plan",))
-        resources = await stack.enter_async_context(
-            doors(self.redis, autumn_url, self.autumn.key, stripe_url, self.stripe.key, policy=policy)
+        deps = await stack.enter_async_context(
+            opened_deps(self.redis, autumn_url, self.autumn.key, stripe_url, self.stripe.key, policy=policy)
         )
-        resources = replace(resources, now=self.now, retry_for_seconds=30 * 86_400)
-        self.world = World(self.redis, self.stripe, self.autumn, resources, autumn_url)
+        deps = replace(deps, now=self.now, retry_for_seconds=30 * 86_400)
+        self.world = World(self.redis, self.stripe, self.autumn, deps, autumn_url)
         self.app = await stack.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": OTHER_APP}))
         for name, each in zip(("ann", "bob"), planted, strict=False):
             self._plant(name, each)
@@ -184,7 +184,7 @@ class EchoWorld:
         """Sync each customer that is due, once, the first one in this way. Whether anybody was."""
         await self._edits_arrive()
         await self.world.mailbox.move()
-        _, called = await self.world.mailbox.call(1000)
+        _, called = await self.world.mailbox.dispatch(1000)
         for customer in called:
             events, failed = len(self.stripe.webhooks.events), self._failed
             await self._sync(customer, how)
@@ -201,7 +201,7 @@ class EchoWorld:
 
     async def _sync(self, customer: str, how: Syncing) -> None:
         """Sync, or die after so many requests; then what was sent still lands, and the lease runs out."""
-        task, until = asyncio.create_task(sync_customer(self.world.resources, customer)), self.requests
+        task, until = asyncio.create_task(sync_customer(self.world.deps, customer)), self.requests
         if how.webhook_at is not None:
             self.interrupt = (until + how.webhook_at, lambda: self.deliver(how.pick))
         while how.dies_after is not None and not task.done():
@@ -218,7 +218,7 @@ class EchoWorld:
             return
         self.doubt_until = self.now() + limits.DOUBT_SECONDS
         await self.redis.delete(f"{PREFIX}:lease:{customer}")
-        await self.redis.zadd(f"{PREFIX}:called", {customer: 1}, xx=True)
+        await self.redis.zadd(f"{PREFIX}:dispatched", {customer: 1}, xx=True)
 
     async def _forget_settled(self, customer: str) -> None:
         waiting = []
@@ -238,8 +238,8 @@ class EchoWorld:
             return
         for customer in await self.redis.zrange(f"{PREFIX}:waiting", 0, -1):
             await self.redis.zadd(f"{PREFIX}:waiting", {customer: 1})
-        if await self.redis.exists(f"{PREFIX}:line"):
-            await self.redis.hset(f"{PREFIX}:line", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
+        if await self.redis.exists(f"{PREFIX}:breaker"):
+            await self.redis.hset(f"{PREFIX}:breaker", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
 
     async def calm(self) -> None:
         """All webhooks arrive, rechecks are done, one reconcile follows, and both sides are right."""

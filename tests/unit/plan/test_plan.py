@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.plan.customer import AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
-from jobs.plan.plan import Asked, CreateInStripe, LinkState, Plan, Step, UpdateAutumn, after_update, make_plan
+from jobs.plan.plan import CreateInStripe, LinkState, Plan, Request, Step, UpdateAutumn, after_update, make_plan
 from jobs.plan.policy import Policy
 from jobs.plan.profile import UpdateStripe
 
@@ -19,13 +19,13 @@ STRIPE_TWO = replace(STRIPE_ANN, id="cus_2")
 
 TEXTS = st.sampled_from(["Ann", "Bob", None, ""])
 MODES: st.SearchStrategy[Mode] = st.sampled_from(["test", "live"])
-NOTHING = Asked()
+NOTHING = Request()
 SAID = st.fixed_dictionaries({}, optional={"name": TEXTS, "email": TEXTS, "metadata": st.just({"k": 1})})
 ASKED = st.builds(
-    lambda said, cleared, accepts: Asked(
-        said,
-        cleared | {name for name in said if not said[name]},
-        requested=frozenset(said),
+    lambda changes, cleared, accepts: Request(
+        changes,
+        cleared | {name for name in changes if not changes[name]},
+        requested=frozenset(changes),
         autumn_accepts=accepts,
     ),
     SAID,
@@ -68,77 +68,77 @@ def look(autumn: AutumnCustomer, view: StripeView) -> StripeView:
 
 
 def take(
-    step: Step, autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
-) -> tuple[AutumnCustomer, StripeView, Asked]:
+    step: Step, autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
+) -> tuple[AutumnCustomer, StripeView, Request]:
     """Both sides after a step, as the services would have them, and what is still asked for."""
     match step:
         case UpdateAutumn(_, True):
-            return autumn, view, replace(asked, gone_confirmed=True, autumn_accepts=True)
-        case UpdateAutumn(said):
-            seen = after_update(autumn, view, said)
-            fields = {name: said[name] or None for name in ("name", "email", "stripe_id") if name in said}
+            return autumn, view, replace(request, gone_confirmed=True, autumn_accepts=True)
+        case UpdateAutumn(changes):
+            seen = after_update(autumn, view, changes)
+            fields = {name: changes[name] or None for name in ("name", "email", "stripe_id") if name in changes}
             assert seen is not None
-            left = {name: value for name, value in asked.said.items() if name not in said}
+            left = {name: value for name, value in request.changes.items() if name not in changes}
             after = replace(autumn, **fields)  # type: ignore[arg-type]  # all are texts
-            return after, seen, replace(asked, said=left, autumn_accepts=True)
+            return after, seen, replace(request, changes=left, autumn_accepts=True)
         case CreateInStripe(autumn_id):
             created = StripeCustomer("cus_new", None, None, mode, {"autumn_id": autumn_id})
-            return autumn, replace(view, ours=(created,)), asked
+            return autumn, replace(view, ours=(created,)), request
         case UpdateStripe():
             target = next(each for each in view.everyone if each.id == step.stripe_id)
             name = target.name if step.name is None else step.name or None
             email = target.email if step.email is None else step.email or None
             metadata = {**target.metadata, **dict(step.metadata)}
             written = replace(target, name=name, email=email, metadata=metadata)
-            return autumn, view.with_customer(written), asked
+            return autumn, view.with_customer(written), request
         case _:
             raise AssertionError("no receipts in here")
 
 
-def plan_of(autumn: AutumnCustomer, view: StripeView, mode: Mode = "test", asked: Asked = NOTHING) -> Plan:
-    return make_plan(autumn, view, asked, mode=mode, policy=Policy(), now=0.0)
+def plan_of(autumn: AutumnCustomer, view: StripeView, mode: Mode = "test", request: Request = NOTHING) -> Plan:
+    return make_plan(autumn, view, request, mode=mode, policy=Policy(), now=0.0)
 
 
 def take_all(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> tuple[AutumnCustomer, StripeView, Plan, list[Step]]:
     steps: list[Step] = []
     for _ in range(8):
-        plan = plan_of(autumn, view, mode, asked)
+        plan = plan_of(autumn, view, mode, request)
         if not plan.steps:
             return autumn, view, plan, steps
         for step in plan.steps:
             steps.append(step)
-            autumn, view, asked = take(step, autumn, view, mode, asked)
+            autumn, view, request = take(step, autumn, view, mode, request)
     raise AssertionError(f"no end after {steps}")
 
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
 def test_applying_plans_comes_to_an_end_and_planning_again_gives_nothing(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    after, seen, _, _ = take_all(autumn, look(autumn, view), mode, asked)
-    assert plan_of(after, seen, mode, replace(asked, said={})).steps == ()
+    after, seen, _, _ = take_all(autumn, look(autumn, view), mode, request)
+    assert plan_of(after, seen, mode, replace(request, changes={})).steps == ()
 
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
 def test_nothing_is_erased_unless_the_change_said_null(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    _, _, _, steps = take_all(autumn, look(autumn, view), mode, asked)
+    _, _, _, steps = take_all(autumn, look(autumn, view), mode, request)
     for step in steps:
         if isinstance(step, UpdateStripe):
-            assert step.name != "" or "name" in asked.cleared
-            assert step.email != "" or "email" in asked.cleared
+            assert step.name != "" or "name" in request.cleared
+            assert step.email != "" or "email" in request.cleared
             assert all(value for _, value in step.metadata)
 
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
 def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
     seen = look(autumn, view)
-    plan = plan_of(autumn, seen, mode, asked)
+    plan = plan_of(autumn, seen, mode, request)
     everyone = [*seen.ours, *([seen.linked] if seen.linked else [])]
     if autumn.mode != mode or any(customer.mode != mode for customer in everyone):
         assert plan == Plan(LinkState.WRONG_MODE)
@@ -148,38 +148,38 @@ def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
 def test_stripe_shows_the_profile_that_will_be_before_autumn_writes_to_it(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
     seen = look(autumn, view)
     for _ in range(8):
-        plan = plan_of(autumn, seen, mode, asked)
+        plan = plan_of(autumn, seen, mode, request)
         for step in plan.steps:
-            if isinstance(step, UpdateAutumn) and not step.expects_gone and asked.autumn_accepts:
-                stripe_id = step.said.get("stripe_id", autumn.stripe_id)
+            if isinstance(step, UpdateAutumn) and not step.expects_gone and request.autumn_accepts:
+                stripe_id = step.changes.get("stripe_id", autumn.stripe_id)
                 target = next((each for each in seen.everyone if each.id == stripe_id), None)
                 for name in ("name", "email") if target is not None else ():
-                    value = asked.said.get(name, getattr(autumn, name))
+                    value = request.changes.get(name, getattr(autumn, name))
                     if not getattr(autumn, name) and getattr(target, name):
                         continue  # Only Stripe has a value: it stays until Autumn has accepted another.
                     assert not value or getattr(target, name) == value
-                    assert name not in asked.said or value or not getattr(target, name)
-            autumn, seen, asked = take(step, autumn, seen, mode, asked)
+                    assert name not in request.changes or value or not getattr(target, name)
+            autumn, seen, request = take(step, autumn, seen, mode, request)
 
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
 def test_a_probe_writes_nothing_to_stripe_before_autumn_has_accepted_an_update(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    plan = plan_of(autumn, look(autumn, view), mode, replace(asked, autumn_accepts=False))
+    plan = plan_of(autumn, look(autumn, view), mode, replace(request, autumn_accepts=False))
     for step in plan.steps:
         assert isinstance(step, UpdateAutumn)
 
 
 @given(AUTUMN, VIEWS, MODES, ASKED)
 def test_at_the_end_of_a_link_both_sides_agree(
-    autumn: AutumnCustomer, view: StripeView, mode: Mode, asked: Asked
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    after, seen, plan, _ = take_all(autumn, look(autumn, view), mode, asked)
+    after, seen, plan, _ = take_all(autumn, look(autumn, view), mode, request)
     if plan.link is LinkState.LINKED:
         assert seen.linked is not None
         assert not after.name or seen.linked.name == after.name
@@ -255,16 +255,16 @@ def test_what_needs_review_names_the_ids_that_are_involved(
 
 
 def test_an_email_that_was_said_to_be_null_is_cleared_in_stripe() -> None:
-    plan = plan_of(replace(ANN, email=None), StripeView(STRIPE_ANN), asked=Asked(cleared=frozenset({"email"})))
+    plan = plan_of(replace(ANN, email=None), StripeView(STRIPE_ANN), request=Request(cleared=frozenset({"email"})))
     assert plan.steps == (UpdateStripe("cus_1", email=""),)
 
 
 def test_an_unclaimed_customer_is_linked_before_anything_is_written_to_it() -> None:
     wanted = replace(STRIPE_TWO, metadata={}, name="Stale")
-    plan = plan_of(ANN, StripeView(wanted=wanted), asked=Asked({"stripe_id": "cus_2", "name": "New"}))
+    plan = plan_of(ANN, StripeView(wanted=wanted), request=Request({"stripe_id": "cus_2", "name": "New"}))
     assert plan.steps == (UpdateAutumn({"stripe_id": "cus_2"}),)
     ours = replace(wanted, metadata={"autumn_id": "ann"})
-    plan = plan_of(ANN, StripeView(wanted=ours), asked=Asked({"stripe_id": "cus_2", "name": "New"}))
+    plan = plan_of(ANN, StripeView(wanted=ours), request=Request({"stripe_id": "cus_2", "name": "New"}))
     assert plan.steps == (UpdateAutumn({"stripe_id": "cus_2"}),)
 
 
@@ -279,8 +279,8 @@ def test_a_customer_that_is_linked_elsewhere_is_not_linked_again() -> None:
 
 
 def test_a_customer_that_was_unlinked_on_purpose_stays_unlinked() -> None:
-    asked = Asked(cleared=frozenset({"stripe_id"}))
-    plan = plan_of(replace(ANN, stripe_id=None), StripeView(ours=(STRIPE_ANN,)), asked=asked)
+    request = Request(cleared=frozenset({"stripe_id"}))
+    plan = plan_of(replace(ANN, stripe_id=None), StripeView(ours=(STRIPE_ANN,)), request=request)
     assert plan.steps == ()
 
 
@@ -307,9 +307,9 @@ def test_a_plan_says_why_receipts_cannot_be_sent(autumn: AutumnCustomer, view: S
 def test_what_stripe_would_refuse_is_refused_before_anything_is_created_or_sent(
     view: StripeView, names_link: bool
 ) -> None:
-    said = {"name": "x" * 257} | ({"stripe_id": "cus_2"} if names_link else {})
+    changes = {"name": "x" * 257} | ({"stripe_id": "cus_2"} if names_link else {})
     wanted = STRIPE_TWO if names_link else None
-    plan = plan_of(ANN, replace(view, wanted=wanted), asked=Asked(said))
+    plan = plan_of(ANN, replace(view, wanted=wanted), request=Request(changes))
     assert (plan.steps, plan.refusal and plan.refusal.code) == ((), "too_long")
 
 
@@ -317,7 +317,7 @@ def test_nothing_is_created_where_the_account_has_no_search() -> None:
     view = StripeView(searched=False)
     unlinked = plan_of(replace(ANN, stripe_id=None), view)
     assert (unlinked.steps, unlinked.refusal) == ((), None)
-    gone = plan_of(ANN, view, asked=Asked({"name": "Ann"}))
+    gone = plan_of(ANN, view, request=Request({"name": "Ann"}))
     assert gone.steps == ()
     assert gone.refusal is not None
     assert "no search" in gone.refusal.text

@@ -3,20 +3,20 @@
 import pytest
 
 from jobs.errors import GiveUp, Halt, Limited, TryAgain
-from jobs.queue.breaker import NOTHING_LEARNED, LineReport, report_of
+from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 
 
 @pytest.mark.parametrize(
     ("error", "report"),
     [
-        (TryAgain("stripe", "http_500"), LineReport("down", "stripe", "http_500")),
+        (TryAgain("stripe", "http_500"), ServiceReport("down", "stripe", "http_500")),
         (TryAgain("stripe", "http_500", is_replay=True), NOTHING_LEARNED),
         (TryAgain("autumn", "unexpected_response"), NOTHING_LEARNED),
-        (Limited("stripe", "rate_limit", limit="stripe"), LineReport("works")),
+        (Limited("stripe", "rate_limit", limit="stripe"), ServiceReport("works")),
         (GiveUp("stripe", "email_invalid"), NOTHING_LEARNED),
-        (Halt("stripe", "invalid_key", "Set a key"), LineReport("halt", "stripe", "invalid_key", "Set a key")),
+        (Halt("stripe", "invalid_key", "Set a key"), ServiceReport("halt", "stripe", "invalid_key", "Set a key")),
         (ValueError("any"), NOTHING_LEARNED),
     ],
 )
-def test_only_fresh_failures_say_that_a_service_is_down(error: Exception, report: LineReport) -> None:
+def test_only_fresh_failures_say_that_a_service_is_down(error: Exception, report: ServiceReport) -> None:
     assert report_of(error) == report

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.plan.findings import Finding, FindingKind
 from jobs.plan.plan import LinkState
-from jobs.queue.breaker import Line
+from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import Outcome
 from jobs.queue.status import Standing
@@ -113,12 +113,12 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
             "in time (timeout); nothing has to be done",
         ),
         (
-            replace(WAITING, line=Line("outage", 1_700_000_000_000, "autumn", "http_503", "")),
+            replace(WAITING, breaker=OpenBreaker("outage", 1_700_000_000_000, "autumn", "http_503", "")),
             "waits for autumn, which fails since 2023-11-14T22:13:20+00:00 (http_503): one customer at a time is tried "
             "by itself",
         ),
         (
-            replace(WAITING, line=Line("halt", 1_700_000_000_000, "stripe", "invalid_key", "Set a key")),
+            replace(WAITING, breaker=OpenBreaker("halt", 1_700_000_000_000, "stripe", "invalid_key", "Set a key")),
             "waits for a person to mend what holds up all customers since 2023-11-14T22:13:20+00:00: Set a key",
         ),
     ],
@@ -133,7 +133,7 @@ def test_who_waits_is_not_judged_yet() -> None:
 
 
 def test_a_closed_line_is_nothing_to_a_customer_that_does_not_wait() -> None:
-    standing = replace(IDLE, line=Line("halt", 1, "stripe", "invalid_key", "Set a key"))
+    standing = replace(IDLE, breaker=OpenBreaker("halt", 1, "stripe", "invalid_key", "Set a key"))
     assert tell(standing, NONE)[0] == "ann: in sync"
 
 
@@ -147,7 +147,7 @@ def test_how_often_and_since_when_it_fails_and_what_waits_is_told() -> None:
 
 @pytest.mark.parametrize(("kind", "why"), [("echo", "an echo of an older value"), ("whole", "a late write")])
 def test_a_second_look_that_is_to_come_is_told_and_why(kind: str, why: str) -> None:
-    standing = replace(IDLE, look_due_ms=1_700_000_000_000, record={**SYNCED, "look_kind": kind})
+    standing = replace(IDLE, recheck_due_ms=1_700_000_000_000, record={**SYNCED, "recheck_kind": kind})
     assert f"recheck: at 2023-11-14T22:13:20+00:00, in case {why} reverts what was written" in tell(standing, NONE)
 
 

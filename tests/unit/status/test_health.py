@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.queue.breaker import Line
+from jobs.queue.breaker import OpenBreaker
 from jobs.queue.status import Overview
 from jobs.scan.report import RunState, ScanRun
 from tests.support.overviews import IDLE, NOW_MS
@@ -23,7 +23,7 @@ from worker.status.health import (
 from worker.status.shared_state import ScanState, SharedState
 
 NEVER_SCANNED = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
-HALT = Line(
+HALT = OpenBreaker(
     "halt", NOW_MS, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY. It said: am_sk_test_abc is wrong"
 )
 
@@ -55,7 +55,7 @@ def test_an_idle_worker_that_never_did_anything_is_ready() -> None:
 
 
 def test_a_halt_is_told_at_once_and_without_what_the_service_said() -> None:
-    overview = replace(IDLE, line=HALT)
+    overview = replace(IDLE, breaker=HALT)
     reasons = why_a_person_should_look(state_of(overview))
     assert [reason.alert for reason in reasons] == ["CustomerSyncHalted"]
     assert "am_sk" not in str(readiness_json(state_of(overview), reasons))
@@ -63,8 +63,8 @@ def test_a_halt_is_told_at_once_and_without_what_the_service_said() -> None:
 
 @pytest.mark.parametrize(("late", "expected"), [(-1, []), (1, ["CustomerSyncOutage"])])
 def test_an_outage_is_told_when_it_lasts(late: int, expected: list[str]) -> None:
-    line = Line("outage", ago(OUTAGE_SECONDS + late), "stripe", "connection", "")
-    assert alerts(replace(IDLE, line=line)) == expected
+    line = OpenBreaker("outage", ago(OUTAGE_SECONDS + late), "stripe", "connection", "")
+    assert alerts(replace(IDLE, breaker=line)) == expected
 
 
 @pytest.mark.parametrize(("late", "expected"), [(-1, []), (1, ["CustomerSyncOldestChangeTooOld"])])

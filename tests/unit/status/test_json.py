@@ -7,7 +7,7 @@ from typing import Any
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
 from jobs.plan.findings import Finding
 from jobs.plan.plan import LinkState, Plan, Refusal, UpdateAutumn
-from jobs.queue.breaker import Line
+from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import Outcome
 from jobs.queue.status import Standing
@@ -33,14 +33,14 @@ NOTHING: dict[str, Any] = {
     "last_cause": None,
     "failed_tries": 0,
     "failing_since_ms": None,
-    "line": None,
+    "breaker": None,
     "findings": [],
     "syncs": [],
     "dead_letters": [],
     "dead_letters_are_all": True,
 }
-LINE = Line("halt", AT, "stripe", "invalid_key", "Set a key")
-LINE_JSON = {"kind": "halt", "since_ms": AT, "service": "stripe", "reason": "invalid_key", "message": "Set a key"}
+OPEN = OpenBreaker("halt", AT, "stripe", "invalid_key", "Set a key")
+BREAKER_JSON = {"kind": "halt", "since_ms": AT, "service": "stripe", "reason": "invalid_key", "message": "Set a key"}
 FINDING = Finding("unlinked", "unlinked by a change")
 FINDING_JSON = {
     "kind": "unlinked",
@@ -75,7 +75,7 @@ def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
         "unexpected": "1",
         "failing_since": "1700000000.250",
     }
-    standing = Standing("ann", "waiting", AT + 1, 2, "1700000000000-7", record, AT + 2, LINE)
+    standing = Standing("ann", "waiting", AT + 1, 2, "1700000000000-7", record, AT + 2, OPEN)
     answer = through_json(standing_json(standing, NewestLetters(are_all=False)))
     assert answer == NOTHING | {
         "verdict": "waiting",
@@ -90,7 +90,7 @@ def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
         "last_cause": "KeyError at jobs/sync/apply.py:1 apply",
         "failed_tries": 3,
         "failing_since_ms": AT + 250,
-        "line": LINE_JSON,
+        "breaker": BREAKER_JSON,
         "dead_letters_are_all": False,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jobs.queue.breaker import Line
+from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter
 from jobs.queue.status import Overview, Standing
 from jobs.scan.report import Changed, ScanRun
@@ -24,7 +24,7 @@ OVERVIEW = replace(
     IDLE, inbox=1, waiting=2, working=3, oldest_sent_ms=NOW_MS - 5_000, totals={"applied": 5, "merged": 2}
 )
 NO_SCAN = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
-HALT = Line("halt", NOW_MS - 60_000, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY.")
+HALT = OpenBreaker("halt", NOW_MS - 60_000, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY.")
 RATES: dict[str, float | None] = {"autumn-updates": 20.0, "stripe": 80.0}
 LETTER = DeadLetter(
     "7-0", "5-0", "bob\x1b[31m", "too_long", "said something", 2, None, NOW_MS - 9_000, {b"sent": b"secret"}
@@ -82,7 +82,7 @@ def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
 
 
 def test_a_halt_is_told_with_what_to_mend_and_without_the_command_that_is_running() -> None:
-    told = lines(picture(replace(OVERVIEW, line=HALT)))
+    told = lines(picture(replace(OVERVIEW, breaker=HALT)))
     assert told[:2] == ["Halted for 60 s: autumn invalid_secret_key.", "Replace AUTUMN_SECRET_KEY."]
 
 
@@ -140,7 +140,7 @@ def test_machines_get_the_same_and_every_field_is_always_there() -> None:
         json.loads(json.dumps(picture_json(seen)))
         for seen in (
             picture(),
-            picture(replace(OVERVIEW, line=HALT), letters=[LETTER], runs=[RUN], waiting=[waiting("a")]),
+            picture(replace(OVERVIEW, breaker=HALT), letters=[LETTER], runs=[RUN], waiting=[waiting("a")]),
         )
     )
     assert empty.keys() == full.keys()
@@ -155,12 +155,12 @@ def test_machines_get_the_same_and_every_field_is_always_there() -> None:
     )
     assert "said something" not in json.dumps(full)
     assert (full["scans"][0]["state"], full["scans"][0]["new"], full["scans"][0]["findings"]) == ("failed", 1, 3)
-    outage = replace(OVERVIEW, line=replace(HALT, kind="outage", message=""))
+    outage = replace(OVERVIEW, breaker=replace(HALT, kind="outage", message=""))
     assert picture_json(picture(outage))["verdict"] == "waiting"
 
 
 def test_what_machines_read_before_there_was_a_picture_kept_its_names_and_meanings() -> None:
-    told = picture_json(picture(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, line=HALT)))
+    told = picture_json(picture(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, breaker=HALT)))
     assert (
         told.items()
         >= {
@@ -171,7 +171,7 @@ def test_what_machines_read_before_there_was_a_picture_kept_its_names_and_meanin
             "oldest_sent_ms": NOW_MS - 5_000,
             "last_success_ms": None,
             "newest_dead_letter_ms": NOW_MS - 6,
-            "line": {
+            "breaker": {
                 "kind": "halt",
                 "since_ms": NOW_MS - 60_000,
                 "service": "autumn",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.queue.breaker import Line
+from jobs.queue.breaker import OpenBreaker
 from jobs.queue.status import Overview
 from jobs.scan.report import ScanRun
 from tests.support.overviews import IDLE, NOW_MS
@@ -15,14 +15,14 @@ from worker.status.health import OUTAGE_SECONDS
 from worker.status.shared_state import ScanState, SharedState
 from worker.status.summary import headline_of
 
-HALT = Line("halt", NOW_MS, "stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
+HALT = OpenBreaker("halt", NOW_MS, "stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
 REFUSED = ScanRun("one", "refused", NOW_MS, NOW_MS, 1, 1)
 SCANNED = ScanState(last=replace(REFUSED, state="done"), last_done=None, began_ms=NOW_MS, is_overdue=False)
 STRIPE_FAILS = "Stripe fails, and is tried by itself until it is back."
 
 
 def outage(seconds: float) -> Overview:
-    return replace(IDLE, line=Line("outage", NOW_MS - int(seconds * 1000), "stripe", "http_503", ""))
+    return replace(IDLE, breaker=OpenBreaker("outage", NOW_MS - int(seconds * 1000), "stripe", "http_503", ""))
 
 
 def test_an_outage_that_has_just_begun_is_said_and_calls_for_nobody() -> None:
@@ -44,7 +44,7 @@ def test_an_outage_that_lasts_is_said_once() -> None:
 
 
 def test_what_mends_a_halt_is_a_sentence_beside_what_else_is_wrong() -> None:
-    headline = headline_of(SharedState(replace(IDLE, line=HALT), {}, replace(SCANNED, is_overdue=True)))
+    headline = headline_of(SharedState(replace(IDLE, breaker=HALT), {}, replace(SCANNED, is_overdue=True)))
     assert headline.text == "Halted for 0 s: stripe invalid_key."
     assert headline.more == f"{HALT.message}. A scan should have come to its end; does a scanner run?"
 

@@ -6,7 +6,7 @@ from jobs.plan.findings import Finding
 from jobs.sync.report import REPORTS_KEPT, Action, SyncReport, add_report, known_findings, read_reports
 
 NO_ADDRESS = Finding("receipts-cannot-be-sent", "no e-mail address")
-UNDONE = Finding("put-back-again-and-again", "something undoes name each time")
+UNDONE = Finding("reapply-given-up", "something undoes name each time")
 SYNC = SyncReport(
     1, 1, "unlinked", "linked", "cus_1", (Action(1, "created-in-stripe", "cus_1", ("x",)),), (NO_ADDRESS,)
 )

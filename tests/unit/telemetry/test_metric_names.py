@@ -25,13 +25,13 @@ OVERVIEW = Overview(
     newest_dead_ms=1000,
     last_success_ms=1500,
     totals=TOTALS,
-    line=None,
+    breaker=None,
 )
 RUN = ScanRun("one", "refused", 500, 600, 10, 10, {"gone": 3})
 SCAN = ScanState(last=RUN, last_done=RUN, began_ms=500, is_overdue=True)
 LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "type", "mode"}
 UNITS = ("seconds", "bytes", "ratio")
-COUNTED_THINGS = ("events", "kept", "customers", "findings", "closed", "blocked", "up", "failed", "overdue", "fds")
+COUNTED_THINGS = ("events", "kept", "customers", "findings", "open", "blocked", "up", "failed", "overdue", "fds")
 """What a gauge without a unit counts, or the yes or no that it tells."""
 
 

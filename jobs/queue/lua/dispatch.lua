@@ -1,0 +1,47 @@
+-- Dispatches the customers whose time has come: they go from `waiting` to `dispatched`, where they stay until they are settled or
+-- until their time there is over. Then nobody works on them (a lost wake-up, a killed worker) and they wait again.
+-- While the breaker is open, one customer at a time is dispatched, as a probe.
+--
+-- Uses: wrong_types
+-- KEYS: waiting, dispatched, rechecks, breaker, totals
+-- ARGV: key prefix, customers that may be dispatched at a time, milliseconds that a dispatch is valid
+-- Returns {now in milliseconds, the customers that were called}
+local waiting, dispatched, rechecks, breaker, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Fails before anybody is taken out of `dispatched` if this key has the wrong type.
+redis.call('ZCARD', waiting)
+-- Back to their old place among those that wait, not to the end.
+local overdue = redis.call('ZRANGEBYSCORE', dispatched, '-inf', now_ms, 'LIMIT', 0, 100)
+for _, customer in ipairs(overdue) do
+  redis.call('ZREM', dispatched, customer)
+  redis.call('ZADD', waiting, now_ms - ARGV[3], customer)
+end
+if #overdue > 0 then count(totals, 'dispatched_again', #overdue) end
+
+-- Rechecks are put off while their key has the wrong type; nobody else waits for them.
+local due_rechecks = redis.pcall('ZRANGEBYSCORE', rechecks, '-inf', now_ms, 'LIMIT', 0, 100)
+for _, customer in ipairs(is_error(due_rechecks) and {} or due_rechecks) do
+  if not redis.call('ZSCORE', dispatched, customer) then
+    redis.call('ZREM', rechecks, customer)
+    renewing('HSET', ARGV[1] .. ':customer:' .. customer, 'recheck', '1')
+    redis.call('ZADD', waiting, 'NX', now_ms, customer)
+  end
+end
+
+local room = tonumber(ARGV[2]) - redis.call('ZCARD', dispatched)
+local opened, probe, probe_at = unpack(renewing('HMGET', breaker, 'opened', 'probe', 'probe_at'))
+if opened then
+  local probing = probe and redis.call('ZSCORE', dispatched, probe)
+  room = (not probing and now_ms >= (tonumber(probe_at) or 0)) and 1 or 0
+end
+count_replaced(totals)
+if room <= 0 then return {now_ms, {}} end
+local due = redis.call('ZRANGEBYSCORE', waiting, '-inf', now_ms, 'LIMIT', 0, room)
+for _, customer in ipairs(due) do
+  redis.call('ZREM', waiting, customer)
+  redis.call('ZADD', dispatched, now_ms + ARGV[3], customer)
+  if opened then redis.call('HSET', breaker, 'probe', customer) end
+end
+return {now_ms, due}

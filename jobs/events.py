@@ -249,7 +249,7 @@ def new_update(**fields: Any) -> CustomerUpdate:
     return update
 
 
-def fields_not_known(fields: Mapping[bytes, bytes]) -> set[str]:
+def unknown_fields(fields: Mapping[bytes, bytes]) -> set[str]:
     """The names of an entry's fields that a later version may know: they are ignored, not refused.
 
     So that apps and workers need not be deployed at the same time. What looks like no field's name is refused, and so
@@ -262,7 +262,7 @@ def fields_not_known(fields: Mapping[bytes, bytes]) -> set[str]:
 def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
     """The event in a stream entry's fields. Raises EventError that names each wrong field."""
     values: dict[str, Any] = {}
-    ignored = fields_not_known(fields)
+    ignored = unknown_fields(fields)
     for key, raw in fields.items():
         name = key.decode("utf-8", "replace")[:64]
         if name in ignored:

@@ -178,11 +178,11 @@ async def working(
                 loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
                 loops.start("places", deps.limits.renew, RENEW_SECONDS),
             ]
-            log.info("started", mode=deps.mode)
+            log.info("process_started", mode=deps.mode)
             yield deps, supervisor
         finally:
             await _end(tasks)
-            log.info("stopped")
+            log.info("process_stopped")
 
 
 @asynccontextmanager
@@ -244,11 +244,11 @@ async def scanning_on_schedule(
             if owner_follows:
                 tasks.append(await _owner_compared(settings, redis, loops))
             tasks.append(loops.start("scan", scanner.scan_if_due))
-            log.info("started", mode=deps.mode, schedule=settings.scan_schedule)
+            log.info("process_started", mode=deps.mode, schedule=settings.scan_schedule)
             yield scanner
         finally:
             await _end(tasks)
-            log.info("stopped")
+            log.info("process_stopped")
 
 
 async def _owner_compared(settings: Settings, redis: Redis, loops: Loops) -> asyncio.Task[None]:

@@ -83,7 +83,7 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
     try:
         await ctx["redis"].xadd(ctx["settings"].inbox_stream, dict(fields.items()))
     except Exception as error:
-        log.warning("event_not_added", after_seconds=RETRY_ARQ_SECONDS, cause=describe(error))
+        log.warning("event_add_failed", after_seconds=RETRY_ARQ_SECONDS, cause=describe(error))
         raise Retry(defer=RETRY_ARQ_SECONDS) from error
 
 
@@ -187,7 +187,7 @@ def __getattr__(name: str) -> type:
         configure_logs(settings.log_format, settings.log_level)
         prepared = asyncio.run(prepare(settings))
         for risk in prepared.risks:
-            log.warning("redis_at_risk", risk=risk)
+            log.warning("redis_risk_found", risk=risk)
         # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
         logging.getLogger().handlers.clear()
     except (SettingsError, RedisUnfitError, ForeignDeploymentError) as error:

@@ -123,7 +123,7 @@ def warn_if_unknown(account: Account, *, is_compared: bool = True) -> None:
         fix = "nothing to do: both keys are those of the last start"
     else:
         fix = "let the key read its account, or use a secret key"
-    log.warning("account_unknown", reason=account.why_not, fix=fix)
+    log.warning("account_check_postponed", reason=account.why_not, fix=fix)
 
 
 def _in_words(mismatch: Mismatch, owner: Owner, prefix: str, inbox: str) -> tuple[str, str]:

@@ -157,7 +157,7 @@ class Mailbox:
         if taken is None:
             return None
         if isinstance(taken, bytes):
-            log.error("mailbox_unusable", customer=customer_id, key=self.keys.mailbox(customer_id))
+            log.error("mailbox_blocked", customer=customer_id, key=self.keys.mailbox(customer_id))
             return None
         raw_entries, raw_record, raw_remembered, is_probe, replaced = taken
         _log_replaced(replaced)

@@ -19,7 +19,7 @@ from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.record import RecordKeys
 from jobs.scan.record import ScanProgress
 
-ASKED_AT_A_TIME = 500
+REQUESTED_AT_A_TIME = 500
 
 
 async def request_syncs(redis: Redis, inbox: str, customers: Iterator[str], progress: ScanProgress) -> int:
@@ -28,11 +28,11 @@ async def request_syncs(redis: Redis, inbox: str, customers: Iterator[str], prog
     What is asked for twice in one run, because the first try was cut short, is one event. What the workers have not
     taken yet stays in the inbox, where an entry costs the least.
     """
-    while batch := await asyncio.to_thread(lambda: list(islice(customers, ASKED_AT_A_TIME))):
+    while batch := await asyncio.to_thread(lambda: list(islice(customers, REQUESTED_AT_A_TIME))):
         updates = [update for customer in batch if (update := _reconcile(customer, progress.run)) is not None]
         await send_many(redis, updates, stream=inbox)
-        progress.asked += len(updates)
-    return progress.asked
+        progress.requested += len(updates)
+    return progress.requested
 
 
 def _reconcile(customer_id: str, run: str) -> CustomerUpdate | None:

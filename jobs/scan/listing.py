@@ -166,7 +166,7 @@ async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progres
                     raise
                 if trouble not in progress.troubles:
                     progress.troubles.append(trouble)
-                log.warning("page_again", **asdict(trouble))
+                log.warning("page_retried", **asdict(trouble))
                 await asyncio.sleep(pause_seconds)
     finally:
         if trouble in progress.troubles:

@@ -15,17 +15,17 @@ from jobs.scan.run import ScanDeps, ScanRequest
 from jobs.sync.fetch import as_autumn_customer, fetch_stripe
 
 
-async def look_at_one(deps: ScanDeps, customer_id: str, asked: ScanRequest) -> ScanReport:
+async def look_at_one(deps: ScanDeps, customer_id: str, request: ScanRequest) -> ScanReport:
     """What is wrong with one customer; with `apply` a sync is asked for. Not kept among the runs.
 
     Raises SyncError, such as GiveUp `customer_not_found` where neither side knows the id; RedisError.
     """
     started_ms = await deps.record.now_ms()
     progress = ScanProgress(run=f"{started_ms}-{customer_id}")
-    wanted = asked.kinds or SCAN_KINDS
+    wanted = request.kinds or SCAN_KINDS
     found = tuple(each for each in await _findings(deps, customer_id, progress) if each.kind in wanted)
     repairable = {each.customer for each in found if each.is_repairable}
-    if asked.apply:
+    if request.apply:
         await request_syncs(deps.redis, deps.inbox, iter(repairable), progress)
     run = ScanRun(
         run=progress.run,
@@ -37,7 +37,7 @@ async def look_at_one(deps: ScanDeps, customer_id: str, asked: ScanRequest) -> S
         totals=dict(Counter(each.kind for each in found)),
         scope=f"customer {customer_id}",
         repairable=len(repairable),
-        asked=progress.asked,
+        requested=progress.requested,
     )
     return ScanReport(run, found, await deps.record.history())
 

@@ -18,7 +18,7 @@ from jobs.queue.replacing import delete_if_wrong
 from jobs.queue.scripts import Scripts
 from jobs.scan.report import Changed, ScanRun
 
-Phase = Literal["listing", "comparing", "asking", "reporting"]
+Phase = Literal["listing", "comparing", "requesting", "reporting"]
 Kept = TypeVar("Kept", "Trouble", "ScanProgress")
 
 
@@ -56,7 +56,7 @@ class ScanProgress:
     not_checked: int = 0
     compared: int = 0
     findings: int = 0
-    asked: int = 0
+    requested: int = 0
     expected: int = 0
     troubles: list[Trouble] = field(default_factory=list)
 

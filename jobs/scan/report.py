@@ -47,10 +47,11 @@ class ScanRun:
     """One run as it is kept: when (milliseconds since the epoch), over how many customers, and what it came to.
 
     `scope` says what it was bounded to, empty for all customers and all kinds. `totals` are findings by kind.
-    `repairable` customers would be changed by a sync, `asked` were asked for, `left_out` had changes waiting or were
-    synced meanwhile. `looked_up` are customers that a list lacks, such as linked ones of test clocks;
-    `not_checked` customers have such a link, and there were too many to look all up. `changed` is None where there is
-    no run to compare with. `error` is the code of a failed run, `text` a sentence about a failed or refused one.
+    `repairable` customers would be changed by a sync. `requested` is how many syncs were requested. `left_out` had
+    changes waiting or were synced meanwhile. `looked_up` are customers that a list lacks, such as linked ones of test
+    clocks. `not_checked` customers have such a link, and there were too many to look all up. `changed` is None if
+    there is no run to compare with. `error` is the code of a failed run, `text` a sentence about a failed or refused
+    one.
     """
 
     run: str
@@ -62,7 +63,7 @@ class ScanRun:
     totals: Mapping[str, int] = field(default_factory=dict)
     scope: str = ""
     repairable: int = 0
-    asked: int = 0
+    requested: int = 0
     left_out: int = 0
     looked_up: int = 0
     not_checked: int = 0

@@ -108,7 +108,7 @@ class ScanRequest:
 
 
 @asynccontextmanager
-async def scanning(deps: ScanDeps, asked: ScanRequest, progress: ScanProgress) -> AsyncIterator[ScanReport]:
+async def scanning(deps: ScanDeps, request: ScanRequest, progress: ScanProgress) -> AsyncIterator[ScanReport]:
     """Scan, and yield the report, whose findings are there until the block ends. `progress` is counted up meanwhile.
 
     A run that was cut short within RESUME_MS, with the same accounts and scope, is gone on with at its last page. One
@@ -119,12 +119,12 @@ async def scanning(deps: ScanDeps, asked: ScanRequest, progress: ScanProgress) -
     unfinished = await deps.record.begin()
     try:
         async with _noting_failure(deps, progress):
-            spool, about = await _open_spool(deps, asked, unfinished)
+            spool, about = await _open_spool(deps, request, unfinished)
         is_kept = False
         try:
             async with _beating(deps, progress) as beat:
                 try:
-                    report = await _unless_lost(beat, _run(deps, asked, spool, about, progress))
+                    report = await _unless_lost(beat, _run(deps, request, spool, about, progress))
                 except (asyncio.CancelledError, ScanLostError):
                     is_kept = True
                     raise
@@ -154,9 +154,9 @@ async def _noting_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIterat
         raise
 
 
-async def _open_spool(deps: ScanDeps, asked: ScanRequest, unfinished: ScanProgress | None) -> tuple[Spool, About]:
+async def _open_spool(deps: ScanDeps, request: ScanRequest, unfinished: ScanProgress | None) -> tuple[Spool, About]:
     """The spool of the run that was cut short, or else a new one."""
-    identity = f"{deps.account}\n{asked.scope}\n{deps.policy}"
+    identity = f"{deps.account}\n{request.scope}\n{deps.policy}"
     now_ms = await deps.record.now_ms()
     # A process that is killed while it reports leaves the spool of a run that is noted.
     noted = {run.run for run in await deps.record.history()}
@@ -211,32 +211,32 @@ async def _unless_lost(beat: asyncio.Task[None], work: Coroutine[Any, Any, ScanR
         await asyncio.wait({task})
 
 
-async def _run(deps: ScanDeps, asked: ScanRequest, spool: Spool, about: About, progress: ScanProgress) -> ScanReport:
+async def _run(deps: ScanDeps, request: ScanRequest, spool: Spool, about: About, progress: ScanProgress) -> ScanReport:
     """One run from where its spool stands to the report; one that fails is noted as failed."""
     before = await deps.record.history()
     whole = next((run for run in before if run.state == "done" and not run.scope), None)
-    progress.run, progress.scope, progress.started_ms = about.run, asked.scope, about.started_ms
-    progress.expected = whole.autumn_customers + whole.stripe_customers if whole and not asked.scope else 0
+    progress.run, progress.scope, progress.started_ms = about.run, request.scope, about.started_ms
+    progress.expected = whole.autumn_customers + whole.stripe_customers if whole and not request.scope else 0
     async with _noting_failure(deps, progress):
         await deps.record.keep(progress)
-        await list_both(deps.lists, spool, progress, since_ms=asked.since_ms)
-        findings = await _compare(deps, asked, spool, progress)
-        run = await _conclude(deps, asked, findings, progress)
+        await list_both(deps.lists, spool, progress, since_ms=request.since_ms)
+        findings = await _compare(deps, request, spool, progress)
+        run = await _conclude(deps, request, findings, progress)
     progress.phase = "reporting"
     return ScanReport(run, findings, before)
 
 
-async def _compare(deps: ScanDeps, asked: ScanRequest, spool: Spool, progress: ScanProgress) -> SpooledFindings:
+async def _compare(deps: ScanDeps, request: ScanRequest, spool: Spool, progress: ScanProgress) -> SpooledFindings:
     """Find what is wrong with whom, and leave out whoever was or is being changed meanwhile."""
     progress.phase = "comparing"
     await asyncio.to_thread(spool.index)
     progress.autumn = await asyncio.to_thread(spool.count, "autumn")
     progress.stripe = await asyncio.to_thread(spool.count, "stripe")
     await look_up_links(deps.lists, spool, progress, at_most=deps.look_ups_at_most)
-    if asked.since_ms is not None:
+    if request.since_ms is not None:
         await fill_gaps(deps.lists, spool, progress)
     await asyncio.to_thread(spool.join)
-    findings = SpooledFindings(spool, asked.kinds or SCAN_KINDS)
+    findings = SpooledFindings(spool, request.kinds or SCAN_KINDS)
     findings.clear()
     lens = replace(deps.lens, searched=await has_search(deps.lists, progress))
     for after in range(0, spool.last_row("autumn"), ROWS_AT_A_TIME):
@@ -271,9 +271,9 @@ def _find_orphans(spool: Spool, findings: SpooledFindings, after: int) -> int:
     return findings.add(found) if found else 0
 
 
-async def _conclude(deps: ScanDeps, asked: ScanRequest, findings: SpooledFindings, progress: ScanProgress) -> ScanRun:
+async def _conclude(deps: ScanDeps, request: ScanRequest, findings: SpooledFindings, progress: ScanProgress) -> ScanRun:
     """Ask for the syncs, where that is wanted and not too many, and note the run."""
-    is_whole = not asked.scope
+    is_whole = not request.scope
     base = await deps.record.fingerprints() if is_whole else None
     run = ScanRun(
         run=progress.run,
@@ -283,7 +283,7 @@ async def _conclude(deps: ScanDeps, asked: ScanRequest, findings: SpooledFinding
         autumn_customers=progress.autumn,
         stripe_customers=progress.stripe,
         totals=findings.totals(),
-        scope=asked.scope,
+        scope=request.scope,
         repairable=findings.count_repairable(),
         left_out=findings.left_out(),
         looked_up=progress.looked_up,
@@ -291,15 +291,21 @@ async def _conclude(deps: ScanDeps, asked: ScanRequest, findings: SpooledFinding
         changed=await asyncio.to_thread(findings.compare, base) if base is not None else None,
     )
     # What nobody could check may be wrong, too: all of it is if the key is of another account.
-    if asked.apply and not asked.force and run.repairable + run.not_checked > deps.max_changed * run.autumn_customers:
+    if (
+        request.apply
+        and not request.force
+        and run.repairable + run.not_checked > deps.max_changed * run.autumn_customers
+    ):
         run = replace(run, state="refused", text=_too_many(run, deps.max_changed))
-    elif asked.apply:
-        progress.phase = "asking"
-        run = replace(run, asked=await request_syncs(deps.redis, deps.inbox, findings.repairable(), progress))
+    elif request.apply:
+        progress.phase = "requesting"
+        run = replace(run, requested=await request_syncs(deps.redis, deps.inbox, findings.repairable(), progress))
     run = replace(run, ended_ms=await deps.record.now_ms())
-    log.info("scanned", state=run.state, findings=run.findings, repairable=run.repairable, asked=run.asked)
+    log.info(
+        "scan_finished", state=run.state, findings=run.findings, repairable=run.repairable, requested=run.requested
+    )
     await deps.record.end(
-        run, fingerprints=findings.fingerprints() if is_whole else None, serves_schedule=asked.apply and is_whole
+        run, fingerprints=findings.fingerprints() if is_whole else None, serves_schedule=request.apply and is_whole
     )
     return run
 

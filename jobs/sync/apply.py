@@ -379,7 +379,7 @@ class CustomerSync:
         found = self.lost(after, self._view, besides=request.changes)
         lost = nested({name: value for name, value in found.items() if name not in request.left})
         if lost:
-            log.warning("reapplied", fields=sorted(flat(lost)))
+            log.warning("fields_reapplied", fields=sorted(flat(lost)))
             self.writes.totals["reapplied"] += 1
         return replace(request, changes=merge([lost, left]), cleared=request.cleared | cleared(lost))
 

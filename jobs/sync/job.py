@@ -25,7 +25,7 @@ from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, S
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
-from jobs.sync.log import about, log_again, log_settled, note_fields_not_known
+from jobs.sync.log import about, log_again, log_settled, note_unknown_fields
 from jobs.sync.reapply import reapply, restore
 from jobs.sync.report import SyncReport, add_report
 from jobs.sync.writes import Writes
@@ -90,7 +90,7 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
 async def _work_on(sync: CustomerSync) -> Settlement:
     writes = sync.writes
     events, refused = parse_entries(writes.batch.entries)
-    note_fields_not_known(writes.batch.entries, writes.totals)
+    note_unknown_fields(writes.batch.entries, writes.totals)
     progress = _Progress(sync, events, refused)
     try:
         async with asyncio.timeout(SYNC_SECONDS):
@@ -239,7 +239,9 @@ async def _apply(progress: _Progress) -> None:
             if progress.sync.linked_ahead:
                 text = f"{refusal.message} (its stripe_id, {progress.sync.linked_ahead}, was linked before)"
                 refusal = Bury(refusal.reason, text)
-            log.error("refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message))
+            log.error(
+                "entries_refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message)
+            )
             progress.settled += [
                 event.dead(refusal.reason, refusal.message, progress.sync.writes.batch.record) for event in part
             ]
@@ -345,7 +347,7 @@ def _bury_expired(progress: _Progress, history: History, code: str, cause: str) 
 
 def _bury(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
     if events:
-        log.error("gave_up", entries=len(events), reason=reason, **_cause(reason, message))
+        log.error("entries_dead_lettered", entries=len(events), reason=reason, **_cause(reason, message))
     progress.settled += [event.dead(reason, message, progress.sync.writes.batch.record) for event in events]
     progress.left = [event for event in progress.left if event not in events]
 

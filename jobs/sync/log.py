@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 from jobs.errors import Halt, cause_of
-from jobs.events import fields_not_known
+from jobs.events import unknown_fields
 from jobs.plan.retry import Again, History
 from jobs.queue.batch import Batch, Entry, EntryOutcome
 
@@ -26,12 +26,12 @@ def about(batch: Batch) -> AbstractContextManager[Any]:
     return structlog.contextvars.bound_contextvars(customer=batch.lease.customer_id, entry_ids=ids[:NAMED], **more)
 
 
-def note_fields_not_known(entries: Sequence[Entry], totals: Counter[str]) -> None:
+def note_unknown_fields(entries: Sequence[Entry], totals: Counter[str]) -> None:
     """Name and count the fields that this version ignores: of a newer app, or typing errors."""
-    of_each = [names for entry in entries if (names := fields_not_known(entry.fields))]
+    of_each = [names for entry in entries if (names := unknown_fields(entry.fields))]
     if of_each:
-        totals["fields_not_known"] += len(of_each)
-        log.warning("fields_not_known", names=sorted(set().union(*of_each))[:NAMES_SHOWN])
+        totals["unknown_fields"] += len(of_each)
+        log.warning("unknown_fields_ignored", names=sorted(set().union(*of_each))[:NAMES_SHOWN])
 
 
 def log_again(error: Exception, code: str, fate: Again, history: History) -> None:
@@ -39,14 +39,14 @@ def log_again(error: Exception, code: str, fate: Again, history: History) -> Non
     wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
         # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
-        log.error("halted", error=code, fix=error.message.split(" It changes: ", maxsplit=1)[0], **wait)
+        log.error("work_halted", error=code, fix=error.message.split(" It changes: ", maxsplit=1)[0], **wait)
     elif cause := cause_of(error):
-        log.warning("again_later", error=code, cause=cause, **wait)
+        log.warning("retry_scheduled", error=code, cause=cause, **wait)
     else:
-        log.warning("again_later", error=code, **wait)
+        log.warning("retry_scheduled", error=code, **wait)
 
 
 def log_settled(settled: Sequence[EntryOutcome], left: int, record: Mapping[str, str]) -> None:
     """The round came to its end."""
     dead = sum(end.is_dead for end in settled)
-    log.info("settled", applied=len(settled) - dead, dead=dead, left=left, link=record.get("link"))
+    log.info("sync_settled", applied=len(settled) - dead, dead=dead, left=left, link=record.get("link"))

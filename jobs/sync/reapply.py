@@ -70,7 +70,7 @@ async def _reapply(sync: CustomerSync, lost: Fields) -> None:
         log.error("reapply_given_up", fields=fields)
         writes.findings.append(Finding("reapply-given-up", text))
         return
-    log.warning("reapplied", fields=fields)
+    log.warning("fields_reapplied", fields=fields)
     try:
         if "stripe_id" in lost:
             await _reapply_link(sync, lost["stripe_id"])
@@ -93,4 +93,4 @@ async def _reapply_link(sync: CustomerSync, stripe_id: JsonValue) -> None:
     try:
         await sync.agree(Request(wanted, cleared(wanted)))
     except (GiveUp, Absent) as refusal:
-        log.warning("link_not_reapplied", reason=refusal.code)
+        log.warning("link_reapply_refused", reason=refusal.code)

@@ -170,9 +170,9 @@ def _apply(bench: Bench, faults: list[str]) -> str:
     _, first = bench.scan("--apply")
     seconds = bench.sync_all()
     ran, second = bench.scan()
-    if ran.code != CLEAN or first["asked"] != bench.customers // 100:
-        faults.append(f"asked for {first['asked']}, and left {second['totals']}")
-    return f"{first['asked']:,} asked for, {seconds:.0f} s, then {sum(second['totals'].values())}"
+    if ran.code != CLEAN or first["requested"] != bench.customers // 100:
+        faults.append(f"asked for {first['requested']}, and left {second['totals']}")
+    return f"{first['requested']:,} asked for, {seconds:.0f} s, then {sum(second['totals'].values())}"
 
 
 def main(

@@ -110,7 +110,7 @@ class Stage:
     async def worker(self, environment: Mapping[str, str], settings: str = "") -> AsyncIterator[Program]:
         """A worker as the Procfile starts it, or with other arq settings, ready to work."""
         async with self.launcher.started(worker_command(settings), environment) as program:
-            await program.says('"started"')
+            await program.says('"process_started"')
             yield program
 
 

@@ -49,7 +49,7 @@ def report_of(findings: Sequence[ScanFinding], *, runs: int = len(FOUND_BEFORE))
         stripe_customers=10_251,
         totals=dict(Counter(found.kind for found in findings)),
         repairable=repairable,
-        asked=repairable,
+        requested=repairable,
         changed=Changed(new=6, fixed=4, still_there=18),
     )
     return ScanReport(this_run, sorted(findings, key=lambda found: (found.kind, found.customer)), before)

@@ -171,7 +171,7 @@ async def _read(running: Fleet, slot: Slot, process: Forked) -> None:
             log.flush()
             event = _event(line)
             running.said[event] += 1
-            if event == "started":
+            if event == "process_started":
                 slot.ready.set()
 
 

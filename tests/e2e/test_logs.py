@@ -80,7 +80,7 @@ async def live(box: Sandbox, running: Running) -> None:
         await said("ann", name=f"{PRIVATE['name']} again")
         box.autumn.key = "am_sk_test_anotherzqxj"
         await send(redis, new_update(customer_id="ann", changes={"name": "Quillfeather halted"}))
-        await running.says('"halted"')
+        await running.says('"work_halted"')
 
 
 async def _said(redis: Redis, customer: str, **changes: object) -> None:
@@ -101,7 +101,7 @@ async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(bo
         assert await running.process.wait() == 0
     log = "".join(running.log)
     seen = {json.loads(line)["event"] for line in running.log if line.startswith("{")}
-    assert {"settled", "refused", "again_later", "halted"} <= seen
+    assert {"sync_settled", "entries_refused", "retry_scheduled", "work_halted"} <= seen
     assert [private for private in NEVER if private in log] == []
 
 
@@ -109,9 +109,9 @@ async def test_a_scanner_tells_numbers_alone(box: Sandbox) -> None:
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
     box.autumn.seed("ann", stripe_id=linked["id"], email=PRIVATE["email"], name=PRIVATE["name"])
     async with worker(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as running:
-        await running.says('"scanned"')
+        await running.says('"scan_finished"')
     log = "".join(running.log)
-    assert '"asked": 1' in log
+    assert '"requested": 1' in log
     assert [private for private in NEVER if private in log] == []
 
 
@@ -123,10 +123,10 @@ async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: S
         outcomes = [await outcome_of(redis, entry, wait_seconds=30) for entry in entries]
         assert all(outcome is not None and outcome.status == "applied" for outcome in outcomes)
         await redis.xadd(INBOX, {"customer_id": "nobody", "changes": '{"name": "x"}'})
-        await running.says('"refused"')
+        await running.says('"entries_refused"')
     lines = [json.loads(line) for line in running.log if line.startswith("{")]
     of_syncs = [line for line in lines if line["logger"].startswith("jobs.")]
-    assert {line["event"] for line in of_syncs} == {"settled", "refused"}
+    assert {line["event"] for line in of_syncs} == {"sync_settled", "entries_refused"}
     assert all(line["customer"] in {"ann", "nobody"} for line in of_syncs)
     named = [line for line in of_syncs if line["customer"] == "ann" and line["entry_ids"]]
     assert all(len(line["entry_ids"]) <= 3 and set(line["entry_ids"]) <= set(entries) for line in named)
@@ -151,8 +151,8 @@ async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sa
         await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes=PRIVATE)
         await running.says('"loop": "intake"')
         line = next(json.loads(line) for line in running.log if '"loop": "intake"' in line)
-        await running.says('"event_not_added"')
-        of_arq = next(json.loads(line) for line in running.log if '"event_not_added"' in line)
+        await running.says('"event_add_failed"')
+        of_arq = next(json.loads(line) for line in running.log if '"event_add_failed"' in line)
     assert line["event"] == "loop_failed"
     assert line["error"] == "ResponseError WRONGTYPE"
     assert line["cause"].startswith("ResponseError at worker/redis_client.py:")
@@ -163,8 +163,8 @@ async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sa
 
 async def test_a_person_may_read_it_too(box: Sandbox) -> None:
     box.autumn.seed("ann")
-    async with worker(box.environment | {"LOG_FORMAT": "console"}, ready="started") as running:
+    async with worker(box.environment | {"LOG_FORMAT": "console"}, ready="process_started") as running:
         async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
             await _said(redis, "ann", name=PRIVATE["name"])
-        await running.says("settled")
+        await running.says("sync_settled")
     assert "Zebedee" not in "".join(running.log)

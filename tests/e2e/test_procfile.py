@@ -44,6 +44,6 @@ async def test_honcho_runs_the_procfile_and_all_of_it_ends_when_asked_to(box: Sa
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     lines = output.decode()
-    assert '"stopped"' in lines
+    assert '"process_stopped"' in lines
     assert "SIGKILL" not in lines
     assert process.returncode in {0, 128 + signal.SIGTERM, -signal.SIGTERM}, lines

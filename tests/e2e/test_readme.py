@@ -82,7 +82,7 @@ async def test_the_sandbox_has_a_worker_and_a_scanner_as_the_readme_starts_them(
     assert "status: applied" in said
     assert "in Stripe: cus_" in said
     for name, port in zip(("worker.log", "scanner.log"), ports.values(), strict=True):
-        assert f'"port": {port}, "event": "port_open"' in (tmp_path / name).read_text(encoding="utf-8")
+        assert f'"port": {port}, "event": "port_opened"' in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def commands(beginning: str) -> list[list[str]]:

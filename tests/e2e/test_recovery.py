@@ -93,7 +93,7 @@ async def test_a_redis_that_turned_read_only_ends_the_worker_with_75(box: Sandbo
             await redis.ping()  # arq writes this at its first turn, and would end of itself if it could not
         await redis.replicaof("127.0.0.1", "1")
         assert await end_of(running) == 75
-    assert any("redis_read_only" in line for line in running.log)
+    assert any("redis_write_refused" in line for line in running.log)
 
 
 async def test_a_redis_that_may_evict_is_refused_with_a_sentence(box: Sandbox) -> None:
@@ -110,7 +110,7 @@ async def test_a_redis_without_aof_is_worth_a_warning(box: Sandbox) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.config_set("appendonly", "no")
     async with worker(box.environment) as running:
-        assert any("redis_at_risk" in line and "appendonly is off" in line for line in running.log)
+        assert any("redis_risk_found" in line and "appendonly is off" in line for line in running.log)
 
 
 async def test_a_wrong_key_halts_shows_in_status_and_the_right_key_goes_on(box: Sandbox) -> None:

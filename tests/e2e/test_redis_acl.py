@@ -151,7 +151,7 @@ async def scan(box: Sandbox, as_user: dict[str, str]) -> None:
     code, output = await command(box, "scan", **as_user)
     assert code == 2, output
     async with worker(box.environment | as_user, "scanner") as scanner:
-        await scanner.says('"scanned"')
+        await scanner.says('"scan_finished"')
     stripe_id = box.autumn.customers["ann"]["stripe_id"]
 
     async def is_repaired() -> bool:

@@ -105,7 +105,7 @@ async def test_a_worker_whose_user_may_not_call_info_works_and_says_what_is_not_
         assert (code, "status: applied" in output) == (0, True)
         running.process.send_signal(signal.SIGTERM)
         assert await running.process.wait() == 0
-    assert any("redis_at_risk" in line and "may not call INFO" in line for line in running.log)
+    assert any("redis_risk_found" in line and "may not call INFO" in line for line in running.log)
     assert not any("Traceback" in line for line in running.log)
 
 
@@ -116,4 +116,4 @@ async def test_a_worker_that_waits_for_redis_at_its_start_can_be_told_to_stop(bo
         assert await asyncio.wait_for(running.process.wait(), 10) == 0
     async with worker(box.environment, ready="redis_awaited") as running:
         box.redis.start()
-        await running.says('"started"')
+        await running.says('"process_started"')

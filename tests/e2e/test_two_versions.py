@@ -50,11 +50,11 @@ async def test_a_field_that_one_of_two_versions_does_not_know_stops_neither(box:
             await say(redis, "Name after the deploy")
             await wait_until(partial(_all_are, box, "Name after the deploy"))
         totals = await read_totals(redis, PREFIX)
-    assert all(any('"settled"' in line for line in each.log) for each in (old, new))
-    assert any('"fields_not_known"' in line and '"urgency"' in line for line in old.log)
-    assert not any('"fields_not_known"' in line for line in new.log)
+    assert all(any('"sync_settled"' in line for line in each.log) for each in (old, new))
+    assert any('"unknown_fields_ignored"' in line and '"urgency"' in line for line in old.log)
+    assert not any('"unknown_fields_ignored"' in line for line in new.log)
     assert totals.get("dead", 0) == 0
-    assert 0 < totals["fields_not_known"] < totals["received"]
+    assert 0 < totals["unknown_fields"] < totals["received"]
 
 
 async def _all_are(box: Sandbox, name: str) -> bool:

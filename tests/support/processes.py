@@ -86,7 +86,7 @@ async def worker(
     process_type: str = "worker",
     *,
     command: Sequence[str] = (),
-    ready: str = '"started"',
+    ready: str = '"process_started"',
 ) -> AsyncIterator[Running]:
     """A process of a type of the Procfile, or of `command`, when it has said `ready`; killed at the end at last.
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.events import CHANGES_MAX_BYTES, EventError, fields_not_known, new_update, read_entry
+from jobs.events import CHANGES_MAX_BYTES, EventError, new_update, read_entry, unknown_fields
 from jobs.queue.batch import Entry
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
@@ -119,13 +119,13 @@ def test_half_a_surrogate_pair_is_refused(metadata: dict[str, Any]) -> None:
 def test_a_field_of_a_later_version_is_ignored_and_named() -> None:
     fields = {b"customer_id": b"ann", b"changes": b'{"name": "Ann"}', b"urgency": b"\xff", b"trace_2": b"x"}
     assert read_entry(fields) == new_update(customer_id="ann", changes={"name": "Ann"})
-    assert fields_not_known(fields) == {"urgency", "trace_2"}
+    assert unknown_fields(fields) == {"urgency", "trace_2"}
 
 
 @pytest.mark.parametrize("name", [b"Urgency", b"unnamed arguments", b"\xff", b"", b"9lives", b"a" * 65])
 def test_a_field_that_no_version_would_have_is_refused(name: bytes) -> None:
     fields = {b"customer_id": b"ann", b"changes": b'{"name": "Ann"}', name: b"x"}
-    assert fields_not_known(fields) == set()
+    assert unknown_fields(fields) == set()
     with pytest.raises(EventError):
         read_entry(fields)
 
@@ -143,7 +143,7 @@ def test_a_trace_context_is_read_written_and_known() -> None:
     fields = CHANGE | {b"traceparent": TRACEPARENT.encode()}
     update = read_entry(fields)
     assert update.traceparent == update.fields()["traceparent"] == Entry("1-1", fields).traceparent == TRACEPARENT
-    assert fields_not_known(fields) == set()
+    assert unknown_fields(fields) == set()
 
 
 @pytest.mark.parametrize(

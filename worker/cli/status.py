@@ -4,7 +4,7 @@ Reads and hands on, no more. The words for a person are in worker.status.custome
 worker.status.terminal, what machines read in worker.status.json and worker.status.json; looking at both services is up
 to jobs.sync.preview.
 
-`customer-sync status --watch`: the picture in place, read anew again and again, whatever Redis does in between.
+`customer-sync status --watch`: the snapshot in place, read anew again and again, whatever Redis does in between.
 
 Draws and waits, no more: what is drawn comes from worker.status.terminal.
 """
@@ -33,22 +33,22 @@ from worker.cli.console import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, NOT_FOUND, f
 from worker.formatting import printable
 from worker.lifespan import open_resources
 from worker.status.customer_text import EVENT_NOT_KNOWN, tell, tell_outcome, verdict_of
-from worker.status.json import Json, outcome_json, picture_json, preview_json, standing_json
+from worker.status.json import Json, outcome_json, preview_json, snapshot_json, standing_json
 from worker.status.live_text import tell_failure, tell_preview
 from worker.status.shared_state import HOW_TO_REPAIR, SharedStateReader
-from worker.status.snapshot import Picture, Pictures
-from worker.status.terminal import picture_lines
+from worker.status.snapshot import Snapshot, Snapshots
+from worker.status.terminal import snapshot_lines
 
 EVERY_SECONDS: Final = 2.0
 HOW: Final = Text(f"renewed every {EVERY_SECONDS:.0f} seconds; Ctrl-C ends it", style="dim")
 
 
-async def watch(console: Console, first: Picture, read: Callable[[], Awaitable[Picture]]) -> None:
-    """Draw the picture until cancelled. `read` raises RedisError, TimeoutError or OSError where Redis is away."""
+async def watch(console: Console, first: Snapshot, read: Callable[[], Awaitable[Snapshot]]) -> None:
+    """Draw the snapshot until cancelled. `read` raises RedisError, TimeoutError or OSError where Redis is away."""
     newest, is_old = first, False
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            lines = picture_lines(newest, is_old=is_old, is_plain=console.options.ascii_only)
+            lines = snapshot_lines(newest, is_old=is_old, is_plain=console.options.ascii_only)
             live.update(Group(HOW, *lines), refresh=True)
             await asyncio.sleep(EVERY_SECONDS)
             try:
@@ -153,19 +153,19 @@ def _event(event_id: str, *, as_json: bool) -> None:
 
 
 def _everything(*, as_json: bool) -> None:
-    picture = with_redis(lambda redis, _: _pictures(redis).read())
-    if picture.state.unreadable_totals:
-        names = ", ".join(picture.state.unreadable_names)
+    snapshot = with_redis(lambda redis, _: _snapshots(redis).read())
+    if snapshot.state.unreadable_totals:
+        names = ", ".join(snapshot.state.unreadable_names)
         warn(
-            f"left out, because they are not numbers: {len(picture.state.unreadable_totals)} totals ({names}). "
+            f"left out, because they are not numbers: {len(snapshot.state.unreadable_totals)} totals ({names}). "
             f"{HOW_TO_REPAIR}"
         )
     if as_json:
-        _print_json(picture_json(picture))
+        _print_json(snapshot_json(snapshot))
         return
     console = Console(highlight=False)
     console.width = max(COLUMNS, min(COLUMNS_AT_MOST, console.width)) if sys.stdout.isatty() else COLUMNS
-    for line in picture_lines(picture, is_plain=console.options.ascii_only):
+    for line in snapshot_lines(snapshot, is_plain=console.options.ascii_only):
         console.print(line)
 
 
@@ -176,19 +176,19 @@ def _watch() -> None:
 
     async def run(redis: Redis, _: RedisPlace) -> None:
         # The first one says why Redis does not tell; later ones must not hang where it does.
-        first = await _pictures(redis).read()
-        await watch(Console(highlight=False), first, _pictures(redis, is_brief=True).read)
+        first = await _snapshots(redis).read()
+        await watch(Console(highlight=False), first, _snapshots(redis, is_brief=True).read)
 
     with suppress(KeyboardInterrupt):
         with_redis(run)
 
 
-def _pictures(redis: Redis, *, is_brief: bool = False) -> Pictures:
+def _snapshots(redis: Redis, *, is_brief: bool = False) -> Snapshots:
     measures = load_measures()
     state = SharedStateReader(
         redis, prefix=measures.key_prefix, inbox=measures.inbox_stream, scan_schedule=measures.scan_schedule
     )
-    return Pictures(redis, measures, state.look if is_brief else state.read)
+    return Snapshots(redis, measures, state.look if is_brief else state.read)
 
 
 def _print_json(answer: Json) -> None:

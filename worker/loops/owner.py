@@ -47,13 +47,13 @@ class OwnerLoop:
         try:
             is_compared = await compare_with(self._settings, self._redis, account, note=True)
         except ForeignDeploymentError as error:
-            log.critical("deployment_foreign", error=error.text, fix=error.fix, ends_with=os.EX_CONFIG)
+            log.critical("deployment_rejected", error=error.text, fix=error.fix, ends_with=os.EX_CONFIG)
             # Not by an exception: nothing may hold up the end, and all that matters is in Redis.
             os._exit(os.EX_CONFIG)
         if not is_compared:
             raise StripeAwayError(account.why_not)
         if account.digest:
-            log.info("account_known")
+            log.info("account_verified")
         warn_if_unknown(account)
         self.compared.set()
 

@@ -121,6 +121,6 @@ class Watchdog:
             now = time.monotonic()
             self._read_only_since = self._read_only_since or now
             if now - self._read_only_since >= READ_ONLY_SECONDS:
-                log.critical("redis_read_only", ends_with=EX_TEMPFAIL)
+                log.critical("redis_write_refused", ends_with=EX_TEMPFAIL)
                 # Not by an exception: nothing may hold up the end, and all that matters is in Redis.
                 os._exit(EX_TEMPFAIL)

@@ -55,7 +55,7 @@ def headline_of(run: ScanRun, for_people: int) -> Headline:
     seen = f"{run.autumn_customers:,} customers in Autumn and {run.stripe_customers:,} in Stripe"
     if not run.findings and not run.not_checked:
         return Headline("good", "Both sides agree.", f"Nothing was found among {seen}.")
-    parts = [f"{_so_many(run.repairable, 'customer')} can be repaired by a sync. Asked for: {run.asked:,}."]
+    parts = [f"{_so_many(run.repairable, 'customer')} can be repaired by a sync. Asked for: {run.requested:,}."]
     if run.left_out:
         parts.append(
             f"{_so_many(run.left_out, 'customer')} had changes waiting or were just synced, and were left out."

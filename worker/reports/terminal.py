@@ -74,7 +74,7 @@ def _progress_text(progress: ScanProgress) -> str:
     more = {
         "payments read": progress.payments,
         "looked up": progress.looked_up,
-        "syncs asked for": progress.asked,
+        "syncs asked for": progress.requested,
     }
     return (
         f"{progress.phase}, {progress.autumn:,} customers of Autumn and {progress.stripe:,} of Stripe read, "
@@ -144,7 +144,7 @@ def show_history(runs: Sequence[ScanRun]) -> None:
             f"{run.autumn_customers:,} / {run.stripe_customers:,}",
             f"{run.findings:,}",
             *differences,
-            f"{run.asked:,}",
+            f"{run.requested:,}",
             printable(run.scope),
         )
     _console().print(table)
@@ -175,8 +175,8 @@ def summary(run: ScanRun) -> list[str]:
         lines.append(f"looked up: {_many(run.looked_up, 'customer')} that a list lacks")
     if run.not_checked:
         lines.append(f"not checked: {_many(run.not_checked, 'customer')} more whose link Stripe's list lacks")
-    if run.asked:
-        lines.append(f"asked for {_many(run.asked, 'sync')}")
+    if run.requested:
+        lines.append(f"asked for {_many(run.requested, 'sync')}")
     elif run.repairable and run.state == "done":
         lines.append(f"a sync would change {_many(run.repairable, 'customer')}: --apply asks for it")
     return lines

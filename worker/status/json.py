@@ -5,7 +5,7 @@ What was read goes in, a dictionary comes out; the answer about everything is in
 A field keeps its name and meaning; new ones may come. A time ends in `_ms` and is in milliseconds since the epoch. What
 is not known is null. `standing_json` holds no name and no address, `preview_json` holds both.
 
-The answer of `customer-sync status --json`, for machines. Pure: a picture goes in, a dictionary comes out.
+The answer of `customer-sync status --json`, for machines. Pure: a snapshot goes in, a dictionary comes out.
 
 As in worker.status.json a field keeps its name and meaning, new ones may come, a time ends in `_ms` and is in
 milliseconds since the epoch, and what is not known is null. No name, no address, and nothing that a service said.
@@ -26,7 +26,7 @@ from worker.status.advice import OTHER_REASON, REASONS
 from worker.status.customer_text import action_text, findings_of, reports_of, verdict_of, waits_until, what_to_do
 from worker.status.health import why_a_person_should_look, why_redis_refuses_writes
 from worker.status.live_text import live_verdict_of, step_text
-from worker.status.snapshot import Picture
+from worker.status.snapshot import Snapshot
 from worker.status.summary import headline_of, reasons_of
 from worker.status.trends import STEP_MINUTES, Trends, trends_of
 
@@ -187,7 +187,7 @@ VERDICTS: Final = {"good": "all-right", "warn": "waiting", "bad": "needs-a-perso
 LETTERS_SHOWN: Final = 50
 
 
-def picture_json(picture: Picture) -> Json:
+def snapshot_json(snapshot: Snapshot) -> Json:
     """Everything, `status`: `inbox` and `dead_letters` count events, `waiting` and `working` customers.
 
     `verdict` is all-right, waiting (a service fails, and is tried by itself) or needs-a-person, and `sentence` the same
@@ -202,15 +202,15 @@ def picture_json(picture: Picture) -> Json:
     `_hours_json`. `longest_waiting` are customers, the longest first; `newest_dead_letters` and `scans` begin with the
     newest. `dead_letter_reasons` counts the newest `dead_letter_reasons_of` of them.
     """
-    overview, letters = picture.overview, picture.letters
-    headline = headline_of(picture.state)
-    reasons = [*why_redis_refuses_writes(picture.state), *why_a_person_should_look(picture.state)]
+    overview, letters = snapshot.overview, snapshot.letters
+    headline = headline_of(snapshot.state)
+    reasons = [*why_redis_refuses_writes(snapshot.state), *why_a_person_should_look(snapshot.state)]
     return {
         "verdict": VERDICTS[headline.kind],
         "sentence": " ".join(filter(None, [headline.text, headline.more])).strip(),
         "reasons": [{"alert": each.alert, "text": each.text} for each in reasons],
         "at_ms": overview.now_ms,
-        "mode": picture.mode,
+        "mode": snapshot.mode,
         "inbox": overview.inbox,
         "waiting": overview.waiting,
         "working": overview.working,
@@ -220,13 +220,13 @@ def picture_json(picture: Picture) -> Json:
         "newest_dead_letter_ms": overview.newest_dead_ms,
         "breaker": breaker_json(overview.breaker),
         "totals": dict(sorted(overview.totals.items())),
-        "rate_shares": dict(picture.state.rate_shares),
-        "hours": _hours_json(trends_of(picture.minutes, picture.rates)),
-        "longest_waiting": [_waiting_json(each) for each in picture.waiting if each.oldest_entry is not None],
+        "rate_shares": dict(snapshot.state.rate_shares),
+        "hours": _hours_json(trends_of(snapshot.minutes, snapshot.rates)),
+        "longest_waiting": [_waiting_json(each) for each in snapshot.waiting if each.oldest_entry is not None],
         "newest_dead_letters": [{**letter_json(each), "customer": each.customer} for each in letters[:LETTERS_SHOWN]],
         "dead_letter_reasons": dict(reasons_of(letters)),
         "dead_letter_reasons_of": len(letters),
-        "scans": [_scan_json(run) for run in picture.runs],
+        "scans": [_scan_json(run) for run in snapshot.runs],
     }
 
 
@@ -266,5 +266,5 @@ def _scan_json(run: ScanRun) -> Json:
         "new": None if changed is None else changed.new,
         "fixed": None if changed is None else changed.fixed,
         "still_there": None if changed is None else changed.still_there,
-        "asked": run.asked,
+        "requested": run.requested,
     }

@@ -23,7 +23,7 @@ WAITING_AT_MOST: Final = 20
 
 
 @dataclass(frozen=True)
-class Picture:
+class Snapshot:
     """What was read at a moment.
 
     `minutes` are those of the last hours that were noted. `waiting` are the customers that have waited longest, the
@@ -46,7 +46,7 @@ class Picture:
         return self.state.overview
 
 
-class Pictures:
+class Snapshots:
     """The door to them."""
 
     def __init__(self, redis: Redis, measures: Measures, look: Look) -> None:
@@ -58,12 +58,12 @@ class Pictures:
         self._redis = redis
         self._measures = measures
 
-    async def read(self) -> Picture:
-        """The picture of now. Raises RedisError, and TimeoutError where the look gave nothing."""
+    async def read(self) -> Snapshot:
+        """The snapshot of now. Raises RedisError, and TimeoutError where the look gave nothing."""
         state = await self._look()
         if state is None:
             raise TimeoutError
-        return Picture(
+        return Snapshot(
             state=state,
             minutes=await self._history.read(until_ms=state.overview.now_ms, hours=HOURS),
             waiting=await read_longest_waiting(self._redis, self._measures.key_prefix, WAITING_AT_MOST),

@@ -1,6 +1,6 @@
 """Everything at a glance on a terminal: what the operator's page shows, in lines that read well at 80 columns.
 
-Pure: a picture goes in, what a console prints comes out. No line may hold a name, an address or what a service said,
+Pure: a snapshot goes in, what a console prints comes out. No line may hold a name, an address or what a service said,
 so a dead letter is shown without its message.
 """
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from jobs.queue.dead_letters import DeadLetter
 from jobs.scan.report import ScanRun
 from worker.formatting import printable, time_text, utc
-from worker.status.snapshot import WAITING_AT_MOST, Picture
+from worker.status.snapshot import WAITING_AT_MOST, Snapshot
 from worker.status.summary import Headline, age_text, headline_of, reasons_of, stations_of, waiting_rows
 from worker.status.trends import HOURS, Trends, Values, trends_of
 
@@ -31,31 +31,31 @@ RUNS_SHOWN: Final = 5
 HUNDRED_PERCENT: Final = 100.0
 
 
-def picture_lines(picture: Picture, *, is_old: bool = False, is_plain: bool = False) -> Iterator[RenderableType]:
-    """The picture, what matters most first.
+def snapshot_lines(snapshot: Snapshot, *, is_old: bool = False, is_plain: bool = False) -> Iterator[RenderableType]:
+    """The snapshot, what matters most first.
 
     `is_old`: Redis does not tell any more how things stand. `is_plain` keeps to ASCII where a drawing would not.
     """
-    yield from _headline(headline_of(None if is_old else picture.state))
+    yield from _headline(headline_of(None if is_old else snapshot.state))
     if is_old:
         yield Text("It is asked again and again. Below is what it told last.")
     yield ""
-    yield from _flow(picture)
+    yield from _flow(snapshot)
     yield ""
-    trends = trends_of(picture.minutes, picture.rates, MARK_MINUTES)
+    trends = trends_of(snapshot.minutes, snapshot.rates, MARK_MINUTES)
     yield from _hours(trends, PLAIN_MARKS if is_plain else MARKS)
     yield ""
-    yield from _waiting(picture)
+    yield from _waiting(snapshot)
     yield ""
-    yield from _letters(picture)
+    yield from _letters(snapshot)
     yield ""
-    yield from _scans(picture.runs)
+    yield from _scans(snapshot.runs)
     yield ""
-    totals = ", ".join(f"{name} {value:,}" for name, value in sorted(picture.overview.totals.items()))
+    totals = ", ".join(f"{name} {value:,}" for name, value in sorted(snapshot.overview.totals.items()))
     if totals:
         yield Text(f"counted since the beginning: {totals}", style="dim")
-    mode = "" if picture.mode is None else f", {picture.mode} mode"
-    yield Text(f"as of {time_text(picture.overview.now_ms)}{mode}", style="dim")
+    mode = "" if snapshot.mode is None else f", {snapshot.mode} mode"
+    yield Text(f"as of {time_text(snapshot.overview.now_ms)}{mode}", style="dim")
 
 
 def _headline(headline: Headline) -> Iterator[RenderableType]:
@@ -64,9 +64,9 @@ def _headline(headline: Headline) -> Iterator[RenderableType]:
         yield Text(printable(headline.more))
 
 
-def _flow(picture: Picture) -> Iterator[RenderableType]:
+def _flow(snapshot: Snapshot) -> Iterator[RenderableType]:
     table = _table("left", "right", "left")
-    for station in stations_of(picture.overview):
+    for station in stations_of(snapshot.overview):
         table.add_row(station.name.lower(), f"{station.number:,}", station.note)
     yield from (_title("the way of the events"), _below(table))
 
@@ -103,13 +103,13 @@ def _level(value: float, most: float, levels: int) -> int:
     return min(levels, ceil(levels * value / most)) if most else 0
 
 
-def _waiting(picture: Picture) -> Iterator[RenderableType]:
+def _waiting(snapshot: Snapshot) -> Iterator[RenderableType]:
     """Customers that wait for the same reason stand together: in an outage that is all of them."""
     together: dict[str, list[str]] = {}
-    for customer, sent_ms, why in waiting_rows(picture.waiting):
-        age = age_text(picture.overview.age_seconds(sent_ms) or 0.0)
+    for customer, sent_ms, why in waiting_rows(snapshot.waiting):
+        age = age_text(snapshot.overview.age_seconds(sent_ms) or 0.0)
         together.setdefault(why, []).append(f"{customer} ({age})")
-    is_part = len(picture.waiting) == WAITING_AT_MOST
+    is_part = len(snapshot.waiting) == WAITING_AT_MOST
     yield _title("what waits, and why" + (f": the {WAITING_AT_MOST} that have waited longest" if is_part else ""))
     if not together:
         yield _below(Text("Nothing waits."))
@@ -118,8 +118,8 @@ def _waiting(picture: Picture) -> Iterator[RenderableType]:
         yield _below(Text(printable(why)), by=4)
 
 
-def _letters(picture: Picture) -> Iterator[RenderableType]:
-    letters, number = picture.letters, picture.overview.dead
+def _letters(snapshot: Snapshot) -> Iterator[RenderableType]:
+    letters, number = snapshot.letters, snapshot.overview.dead
     reasons = ", ".join(f"{printable(reason)} {count:,}" for reason, count in reasons_of(letters))
     newest = f"of the newest {len(letters):,}: " if len(letters) < number else ""
     yield _title(f"dead letters: {number:,}" + (f" ({newest}{reasons})" if letters else ""))
@@ -149,7 +149,7 @@ def _scans(runs: Sequence[ScanRun]) -> Iterator[RenderableType]:
     for run in runs[:RUNS_SHOWN]:
         state = run.state + (f" ({run.error})" if run.error else "") + (f", only {run.scope}" if run.scope else "")
         changed = ("-", "-") if run.changed is None else (f"{run.changed.new:,}", f"{run.changed.fixed:,}")
-        counted = (f"{run.autumn_customers:,}", f"{run.findings:,}", *changed, f"{run.asked:,}")
+        counted = (f"{run.autumn_customers:,}", f"{run.findings:,}", *changed, f"{run.requested:,}")
         table.add_row(_minute(run.started_ms), Text(printable(state)), *counted)
     yield _below(table)
     yield _below(Text("all: customer-sync scan history", style="dim"))

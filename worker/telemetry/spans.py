@@ -132,7 +132,7 @@ class Spans:
         closing.start()
         await asyncio.to_thread(closing.join, CLOSE_SECONDS)
         if closing.is_alive():
-            log.warning("traces_cut_short", after_seconds=CLOSE_SECONDS)
+            log.warning("traces_dropped", after_seconds=CLOSE_SECONDS)
 
 
 class _Telling(SpanExporter):
@@ -157,9 +157,11 @@ class _Telling(SpanExporter):
         result = self._exporter.export(spans)
         fails = result is not SpanExportResult.SUCCESS
         if fails and not self._fails:
-            log.warning("traces_not_sent", status=self._status, fix="look at OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS")
+            log.warning(
+                "traces_send_failed", status=self._status, fix="look at OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS"
+            )
         elif self._fails and not fails:
-            log.info("traces_sent_again")
+            log.info("traces_resumed")
         self._fails = fails
         return result
 

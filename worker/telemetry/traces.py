@@ -43,14 +43,14 @@ async def tracing(observer: Observer) -> AsyncIterator[Observer]:
         protocol = next(filter(None, map(os.environ.get, PROTOCOLS)), PROTOCOL)
         if protocol != PROTOCOL:
             log.warning(
-                "traces_off", fix=f"{PROTOCOLS[1]} is {protocol}: only {PROTOCOL} is spoken, port 4318 as a rule"
+                "traces_disabled", fix=f"{PROTOCOLS[1]} is {protocol}: only {PROTOCOL} is spoken, port 4318 as a rule"
             )
         else:
             spans = _open()
     if spans is None:
         yield observer
         return
-    log.info("traces_on")
+    log.info("traces_started")
     try:
         yield Both(observer, spans)
     finally:
@@ -62,10 +62,10 @@ def _open() -> "Spans | None":
         from worker.telemetry.spans import open_spans  # noqa: PLC0415 - the module's docstring says why
     except ModuleNotFoundError as error:
         fix = f"install requirements-otel.txt instead of requirements.txt, or unset {ENDPOINTS[1]}"
-        log.warning("traces_off", missing=error.name, fix=fix)
+        log.warning("traces_disabled", missing=error.name, fix=fix)
         return None
     try:
         return open_spans()
     except (ValueError, OSError) as error:
-        log.warning("traces_off", error=type(error).__name__, fix="correct the variables that begin with OTEL_")
+        log.warning("traces_disabled", error=type(error).__name__, fix="correct the variables that begin with OTEL_")
         return None

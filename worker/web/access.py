@@ -131,7 +131,7 @@ class Doorkeeper:
     async def _try(self, visit: Visit) -> web.Response:
         name = await self._tries.begin()
         if name is None:
-            log.warning("sign_in_held_up")
+            log.warning("sign_in_throttled")
             held = _sign_in_page(visit, "Too many tries. Wait a minute, then try again.", status=429)
             held.headers["Retry-After"] = str(MINUTE_SECONDS)
             return held
@@ -140,13 +140,13 @@ class Doorkeeper:
             log.warning("sign_in_refused")
             return _sign_in_page(visit, "This is not the password.", status=403)
         await self._tries.forget(name)
-        log.info("signed_in")
+        log.info("operator_signed_in")
         return visit.keep(_see_other(), visit.sessions.begin(OPERATOR))
 
     async def sign_out(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
         """POST /sign-out."""
         del request, values
-        log.info("signed_out")
+        log.info("operator_signed_out")
         gone = _see_other()
         gone.del_cookie(COOKIE, path="/")
         return gone

@@ -1,4 +1,4 @@
-"""The operator's page: everything at a glance, a customer's story, dead letters to send again or drop.
+"""The operator's page: everything at a glance, a customer's lines, dead letters to send again or drop.
 
 Whoever gets in is asked by worker.web.access. An id may be an address where an app made it one, so ids come in forms
 and never in an address, which proxies log. Actions are logged by their names with ids only, and are asked for twice.
@@ -24,11 +24,11 @@ from jobs.queue.dead_letters import DeadLetters
 from jobs.queue.status import Standing, read_standing
 from jobs.sync.deps import Deps
 from jobs.sync.preview import Preview, preview
-from worker.status import summary as picture_words
+from worker.status import summary
 from worker.status.customer_text import verdict_of
 from worker.status.live_text import tell_failure
 from worker.status.shared_state import Look
-from worker.status.snapshot import WAITING_AT_MOST, Pictures
+from worker.status.snapshot import WAITING_AT_MOST, Snapshots
 from worker.status.trends import HOURS, trends_of
 from worker.web import views as page_views
 from worker.web.access import Doorkeeper, answer
@@ -48,7 +48,7 @@ STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon
 class Backstage:
     """What the pages read and act with. `preview` looks at both services."""
 
-    pictures: Pictures
+    snapshots: Snapshots
     letters: DeadLetters
     standing: Callable[[str], Awaitable[Standing]]
     preview: Callable[[str], Awaitable[Preview]]
@@ -89,29 +89,29 @@ class Pages:
 
     async def overview(self, _: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
         """GET /."""
-        picture = await self._back.pictures.read()
-        overview, letters = picture.overview, picture.letters
+        snapshot = await self._back.snapshots.read()
+        overview, letters = snapshot.overview, snapshot.letters
         return answer(
             "overview.html",
             values,
-            mode=picture.mode,
+            mode=snapshot.mode,
             now_ms=overview.now_ms,
-            headline=picture_words.headline_of(picture.state),
-            stations=picture_words.stations_of(overview),
-            charts=charts_of(trends_of(picture.minutes, picture.rates)),
+            headline=summary.headline_of(snapshot.state),
+            stations=summary.stations_of(overview),
+            charts=charts_of(trends_of(snapshot.minutes, snapshot.rates)),
             hours=HOURS,
-            waiting=page_views.waiting_of(picture.waiting),
+            waiting=page_views.waiting_of(snapshot.waiting),
             waiting_shown=WAITING_AT_MOST,
             letters=letters[:LETTERS_SHOWN],
             letters_number=overview.dead,
-            reasons=picture_words.reasons_of(letters),
+            reasons=summary.reasons_of(letters),
             reasons_of=len(letters),
-            runs=picture.runs,
+            runs=snapshot.runs,
             can_act=session.is_operator,
         )
 
     async def customer(self, request: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
-        """POST /customer: one customer's story, and with `live` what both sides say now."""
+        """POST /customer: one customer's lines, and with `live` what both sides say now."""
         form = await request.post()
         try:
             customer = new_update(
@@ -125,14 +125,14 @@ class Pages:
         letters = await self._back.letters.newest_of(customer, at_most=LETTERS_SHOWN)
         live: Mapping[str, Any] = {"is_live": "live" in form}
         if "live" in form:
-            log.info("customer_looked_at", customer=customer)
+            log.info("customer_viewed", customer=customer)
             live = {**live, **await self._look(customer)}
         return answer(
             "customer.html",
             values,
             customer=customer,
             headline=page_views.customer_headline(verdict_of(standing, letters)),
-            story=page_views.story_of(standing, letters),
+            lines=page_views.customer_lines(standing, letters),
             letters=letters.letters,
             can_act=session.is_operator,
             live=live,
@@ -204,7 +204,7 @@ def pages_of(settings: Settings, redis: Redis, deps: Deps, look: Look) -> Callab
         log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
     door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
     backstage = Backstage(
-        pictures=Pictures(redis, settings, look),
+        snapshots=Snapshots(redis, settings, look),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),
         standing=partial(read_standing, redis, prefix),
         preview=partial(preview, deps),

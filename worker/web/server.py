@@ -62,7 +62,7 @@ def make_app(
         if state is not None and state.unreadable_totals != told:
             told = state.unreadable_totals
             if told:
-                log.warning("totals_unreadable", totals=len(told), names=state.unreadable_names, fix=HOW_TO_REPAIR)
+                log.warning("totals_skipped", totals=len(told), names=state.unreadable_names, fix=HOW_TO_REPAIR)
         return state
 
     async def healthz(_: web.Request) -> web.Response:
@@ -167,11 +167,11 @@ async def _listen(server: web.Server, port: int) -> None:
         except OSError as error:
             if not told:
                 fix = "give each worker of a machine a PORT of its own; it works on, and tries the port again"
-                log.error("port_not_free", port=port, error=error.strerror, fix=fix)
+                log.error("port_bind_failed", port=port, error=error.strerror, fix=fix)
                 told = True
             await asyncio.sleep(TRY_AGAIN_SECONDS)
         else:
-            log.info("port_open", port=port)
+            log.info("port_opened", port=port)
             break
     try:
         await asyncio.Future()

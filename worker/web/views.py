@@ -29,7 +29,7 @@ INDENT = 2
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a story. `depth` is 0 for a fact or a heading, more for what is below it."""
+    """A line of a lines. `depth` is 0 for a fact or a heading, more for what is below it."""
 
     text: str
     depth: int
@@ -60,7 +60,7 @@ def live_headline(preview: Preview) -> Headline:
     return customer_headline(live_verdict_of(preview))
 
 
-def story_of(standing: Standing, letters: NewestLetters) -> list[Line]:
+def customer_lines(standing: Standing, letters: NewestLetters) -> list[Line]:
     """What was asked, what was done, and what can be done, without the first line, which is the headline."""
     lines = tell(standing, letters)[1:]
     return [Line(_readable(line.strip()), (len(line) - len(line.lstrip())) // INDENT) for line in lines]

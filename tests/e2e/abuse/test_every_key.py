@@ -26,9 +26,9 @@ from worker.redis_client import open_redis, queue_name
 from worker.status.customer_text import tell
 from worker.status.health import why_a_person_should_look
 from worker.status.history import History
-from worker.status.json import picture_json, standing_json
+from worker.status.json import snapshot_json, standing_json
 from worker.status.shared_state import SharedStateReader
-from worker.status.snapshot import Picture, Pictures
+from worker.status.snapshot import Snapshot, Snapshots
 from worker.web.credentials import Credentials, Tries
 
 CORE: Mapping[str, str] = {
@@ -98,18 +98,18 @@ async def plant(redis: Redis, key: str, kind: str) -> None:
             await redis.xadd(key, {"x": "x"})
 
 
-async def show_everything(redis: Redis) -> Picture:
+async def show_everything(redis: Redis) -> Snapshot:
     """Read and show what /readyz, the page and `customer-sync status` show."""
     measures = Measures.model_validate({"redis_url": "redis://localhost", "key_prefix": PREFIX, "inbox_stream": INBOX})
     shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule)
-    picture = await Pictures(redis, measures, shared.read).read()
-    assert picture_json(picture)
+    snapshot = await Snapshots(redis, measures, shared.read).read()
+    assert snapshot_json(snapshot)
     for customer in ("ann", "bob"):
         standing = await read_standing(redis, PREFIX, customer)
         assert tell(standing, NewestLetters())
         assert standing_json(standing, NewestLetters())
     assert await read_longest_waiting(redis, PREFIX, 5) is not None
-    return picture
+    return snapshot
 
 
 async def use_everything(world: World, folder: Path) -> ScanRun:
@@ -167,13 +167,13 @@ async def test_key_of_a_wrong_type_holds_up_nobody_else(world: World, arq: ArqRe
         run = await use_everything(world, tmp_path)
         assert run.state == "done"
         assert await arq.zrangebyscore(queue_name(PREFIX), "-inf", "+inf") == []
-        picture = await show_everything(world.redis)
+        snapshot = await show_everything(world.redis)
 
         found = (await world.redis.type(key)).decode()
         if key in STAYS:
             assert found == kind
             if key in SHARED:
-                assert any(key in reason.text for reason in why_a_person_should_look(picture.state))
+                assert any(key in reason.text for reason in why_a_person_should_look(snapshot.state))
         else:
             # The canary is written by the watchdog, and a place is only held while something is in flight.
             assert found in {"none", needed} or key == f"{PREFIX}:canary", (kind, found)
@@ -193,8 +193,8 @@ async def test_core_key_of_wrong_type_is_named_and_loses_nothing(world: World, k
             await change(world, "bob", name=f"Name {kind}")
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             await world.run()
-        picture = await show_everything(world.redis)
-        assert any(key in reason.text for reason in why_a_person_should_look(picture.state))
+        snapshot = await show_everything(world.redis)
+        assert any(key in reason.text for reason in why_a_person_should_look(snapshot.state))
         await world.redis.delete(key)
         if key == INBOX:
             await change(world, "bob", name=f"Name {kind}")

@@ -71,7 +71,7 @@ async def sync_through(box: Sandbox, others: Others, route: str) -> None:
 
         async def is_tried_again() -> bool:
             await make_due(redis)
-            return sum("again_later" in line for line in running.log) >= (1 if route == SHOWS_ITSELF else 2)
+            return sum("retry_scheduled" in line for line in running.log) >= (1 if route == SHOWS_ITSELF else 2)
 
         await wait_until(is_tried_again)
         others.assert_untouched()

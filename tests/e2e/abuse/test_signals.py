@@ -44,7 +44,7 @@ async def test_a_worker_finishes_its_sync_before_it_stops(number: signal.Signals
         assert outcome is not None
         assert outcome.status == "applied"
         assert not await redis.exists(f"{PREFIX}:lease:user_1")
-        assert any('"stopped"' in line for line in running.log)
+        assert any('"process_stopped"' in line for line in running.log)
         assert_untroubled(running.log)
 
 
@@ -54,7 +54,7 @@ async def test_a_scanner_stops_in_order(number: signal.Signals) -> None:
         async with worker(box.environment, command=as_a_platform("scanner")) as running:
             running.process.send_signal(number)
             assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
-        assert any('"stopped"' in line for line in running.log)
+        assert any('"process_stopped"' in line for line in running.log)
         assert_untroubled(running.log)
 
 

@@ -59,7 +59,7 @@ async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Pa
             code, output, _ = await terminal.run("status", "--json")
             assert (code, json.loads(output)["verdict"]) == (0, "all-right")
             assert (await terminal.run("scan", "history"))[0] == 0
-        (line,) = [json.loads(line) for line in one.running.log if "totals_unreadable" in line]
+        (line,) = [json.loads(line) for line in one.running.log if "totals_skipped" in line]
         assert (line["totals"], line["names"]) == (4, ["dead:refused", "merged", "retries:timeout"])
         assert_untroubled(one.running.log)
 

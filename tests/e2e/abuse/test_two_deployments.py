@@ -117,7 +117,7 @@ async def test_restricted_key_of_another_account_is_refused(box: Sandbox) -> Non
     box.stripe.missing_permissions.add(READS_ACCOUNT)
     restricted = {"STRIPE_API_KEY": box.stripe.restricted_key}
     async with worker(box.environment | restricted) as running:
-        assert not any("account_unknown" in line for line in running.log)
+        assert not any("account_check_postponed" in line for line in running.log)
     box.stripe.account.id = "acct_another"
     code, output = await ended(box.environment | restricted, *command_of("worker"))
     assert code == 78, output
@@ -129,7 +129,7 @@ async def test_account_that_stripe_never_tells_is_warned_of(box: Sandbox) -> Non
     box.stripe.missing_permissions.add(READS_ACCOUNT)
     box.stripe.names_account = False
     async with worker(box.environment | {"STRIPE_API_KEY": box.stripe.restricted_key}) as running:
-        (warning,) = [line for line in running.log if "account_unknown" in line]
+        (warning,) = [line for line in running.log if "account_check_postponed" in line]
     assert "missing_permission" in warning
     async with Redis.from_url(box.redis.url) as redis:
         assert set(await redis.hgetall(f"{PREFIX}:owner")) == {b"mode", b"autumn_key", b"stripe_key"}
@@ -144,7 +144,7 @@ async def test_process_of_another_account_does_nothing_until_stripe_is_back(box:
     box.stripe.switches.add(Fault("503"))
     other = {"STRIPE_API_KEY": box.stripe.key, "INBOX_STREAM": "b-updates"}
     async with (
-        worker(box.environment | other, process_type, ready='"account_unknown"') as running,
+        worker(box.environment | other, process_type, ready='"account_check_postponed"') as running,
         Redis.from_url(box.redis.url) as redis,
     ):
         await redis.xadd("b-updates", {"customer_id": "ann", "changes": '{"name": "Ann"}'})
@@ -154,7 +154,7 @@ async def test_process_of_another_account_does_nothing_until_stripe_is_back(box:
         assert await redis.xlen("b-updates") == 1
         assert await redis.keys(f"{PREFIX}:mailbox:*") == []
         assert not await redis.exists("b-updates:reader")
-    (line,) = [line for line in running.log if "deployment_foreign" in line]
+    (line,) = [line for line in running.log if "deployment_rejected" in line]
     assert "KEY_PREFIX: customer-sync belongs to another Stripe account" in line
     assert not any("Traceback" in line for line in running.log)
     assert {call.path for call in box.stripe.calls[first:]} == {"/v1/account"}
@@ -180,9 +180,9 @@ async def test_restart_with_another_key_waits_for_stripe(box: Sandbox, service: 
     box.stripe.switches.add(Fault("503"))
     changed = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
     async with worker(box.environment | changed, ready="StripeAwayError") as running:
-        assert not any('"started"' in line for line in running.log)
+        assert not any('"process_started"' in line for line in running.log)
         box.stripe.switches.clear()
-        await running.says('"started"')
+        await running.says('"process_started"')
 
 
 async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: Sandbox) -> None:
@@ -195,13 +195,13 @@ async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: S
         assert "Stripe does not tell the account of this one's" in output
         assert "Let the key read its account" in output
     async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}) as running:
-        assert any("account_unknown" in line for line in running.log)
+        assert any("account_check_postponed" in line for line in running.log)
 
 
 async def test_worker_starts_if_the_account_alone_is_answered_with_garbage(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("garbage", route="/v1/account"))
     async with worker(box.environment) as running, Redis.from_url(box.redis.url) as redis:
-        (warning,) = [line for line in running.log if "account_unknown" in line]
+        (warning,) = [line for line in running.log if "account_check_postponed" in line]
         assert "http_200" in warning
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'})
         await wait_until(lambda: is_applied(box))
@@ -213,15 +213,15 @@ async def is_applied(box: Sandbox) -> bool:
 
 async def test_worker_starts_with_a_stripe_that_answers_slowly(box: Sandbox) -> None:
     box.stripe.switches.latency_seconds = LOOK_SECONDS + 1
-    async with worker(box.environment, ready='"account_unknown"') as running:
-        await running.says("account_known")
+    async with worker(box.environment, ready='"account_check_postponed"') as running:
+        await running.says("account_verified")
 
 
 @pytest.mark.parametrize("kind", ["503", "hang"])
 async def test_wait_for_the_account_is_noted_for_its_whole_length(box: Sandbox, kind: Kind) -> None:
     box.stripe.switches.add(Fault(kind))
     note = failing_key(PREFIX, "owner")
-    async with worker(box.environment, ready='"account_unknown"'), Redis.from_url(box.redis.url) as redis:
+    async with worker(box.environment, ready='"account_check_postponed"'), Redis.from_url(box.redis.url) as redis:
 
         async def is_noted() -> bool:
             return bool(await redis.exists(note))
@@ -236,7 +236,7 @@ async def test_unknown_account_turns_readyz_red_until_stripe_tells_it(box: Sandb
     box.stripe.switches.add(Fault("503"))
     port = free_port()
     async with (
-        worker(box.environment | {"PORT": str(port)}, ready='"account_unknown"') as running,
+        worker(box.environment | {"PORT": str(port)}, ready='"account_check_postponed"') as running,
         Redis.from_url(box.redis.url) as redis,
         aiohttp.ClientSession() as session,
     ):
@@ -246,10 +246,10 @@ async def test_unknown_account_turns_readyz_red_until_stripe_tells_it(box: Sandb
             async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
                 return "owner" in await answer.text() and answer.status == 503
 
-        await running.says('"port_open"')
+        await running.says('"port_opened"')
         await wait_until(is_red)
         box.stripe.switches.clear()
-        await running.says("account_known")
+        await running.says("account_verified")
         assert set(await redis.hgetall(f"{PREFIX}:owner")) == ALL
         await wait_until(lambda: is_applied(box))
 
@@ -304,16 +304,16 @@ async def test_inbox_may_begin_with_another_applications_name(box: Sandbox) -> N
 @pytest.mark.parametrize("kind", ["503", "hang"])
 async def test_no_job_is_taken_until_stripe_tells_its_account(box: Sandbox, kind: Kind) -> None:
     box.stripe.switches.add(Fault(kind))
-    async with worker(box.environment, ready='"account_unknown"') as running:
+    async with worker(box.environment, ready='"account_check_postponed"') as running:
         box.stripe.switches.clear()
-        await running.says('"started"')
+        await running.says('"process_started"')
         async with Redis.from_url(box.redis.url) as redis:
             assert set(await redis.hgetall(f"{PREFIX}:owner")) == ALL
 
 
 async def test_wrong_key_blocks_no_start(box: Sandbox) -> None:
     async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}) as running:
-        assert any("account_unknown" in line for line in running.log)
+        assert any("account_check_postponed" in line for line in running.log)
 
 
 async def test_deployment_moves_after_deleting_the_keys_named_in_the_error(box: Sandbox) -> None:

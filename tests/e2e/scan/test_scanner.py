@@ -55,7 +55,7 @@ async def test_what_was_missed_is_scanned_at_once_and_a_worker_repairs_it(box: S
         await wait_until(partial(has_runs, record, 2), what="a run")
         await wait_until(lambda: _is_repaired(box), what="the repair")
     run = (await record.history())[0]
-    assert (run.state, run.totals, run.asked) == ("done", {"profile-drift": 1}, 1)
+    assert (run.state, run.totals, run.requested) == ("done", {"profile-drift": 1}, 1)
     assert await record.watermark_ms() == run.started_ms
 
 
@@ -120,7 +120,7 @@ async def test_too_many_changes_are_refused_on_schedule_too(box: Sandbox, record
         await running.says("scan with --apply --force")
     (run,) = await record.history()
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        assert (run.state, run.asked, await redis.xlen(INBOX)) == ("refused", 0, 0)
+        assert (run.state, run.requested, await redis.xlen(INBOX)) == ("refused", 0, 0)
 
 
 async def test_a_version_of_autumn_that_cannot_be_scanned_ends_the_scanner_with_a_sentence(box: Sandbox) -> None:

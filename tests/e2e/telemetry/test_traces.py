@@ -87,7 +87,7 @@ async def test_a_change_is_one_trace_from_the_app_over_the_sync_to_its_calls(
     }
     assert RETRIEVE in {call.name for call in calls}
     assert collector.services() == {"autumn-stripe-sync"}
-    assert said(running, "fields_not_known") == []
+    assert said(running, "unknown_fields_ignored") == []
 
 
 async def test_changes_of_several_requests_that_were_merged_are_linked_to_each(
@@ -189,7 +189,7 @@ async def test_a_halt_is_told_as_one(box: Sandbox, redis: Redis, collector: Coll
     box.stripe.key = "sk_test_rotated"
     async with worker(traced(box, collector.url)) as running:
         await change(redis)
-        await running.says('"halted"')
+        await running.says('"work_halted"')
         await stop(running)
     sync = next(sync for sync in collector.syncs() if sync.attributes["customer_sync.outcome"] == "halted")
     assert sync.error == "invalid_key"

@@ -52,11 +52,11 @@ async def test_a_collector_that_is_not_there_is_said_once_without_its_address_or
     more = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_EXPORTER_OTLP_HEADERS": "secret-without-a-name"}
     async with worker(traced(box, nowhere, LOG_LEVEL="DEBUG", **more)) as running:
         await ends(redis, await change(redis, "user_0"))
-        await running.says('"traces_not_sent"')
+        await running.says('"traces_send_failed"')
         for number in range(1, 5):
             await ends(redis, await change(redis, f"user_{number}"))
         await stop(running)
-    assert len(said(running, "traces_not_sent")) == 1
+    assert len(said(running, "traces_send_failed")) == 1
     assert nowhere.removeprefix("http://") not in "".join(running.log)
     assert "secret-without-a-name" not in "".join(running.log)
 
@@ -66,11 +66,11 @@ async def test_a_collector_that_refuses_is_said_with_its_status_and_so_is_that_i
 ) -> None:
     async with collecting(401) as collector, worker(traced(box, collector.url)) as running:
         await ends(redis, await change(redis))
-        await running.says('"traces_not_sent"')
+        await running.says('"traces_send_failed"')
         collector.status = 200
         await ends(redis, await change(redis))
-        await running.says('"traces_sent_again"')
-    (line,) = said(running, "traces_not_sent")
+        await running.says('"traces_resumed"')
+    (line,) = said(running, "traces_send_failed")
     assert '"status": 401' in line
 
 
@@ -111,7 +111,7 @@ async def test_a_worker_without_the_extra_says_so_once_and_works(
     async with worker(traced(box, collector.url, PYTHONPATH=str(tmp_path))) as running:
         await ends(redis, await change(redis, traceparent=TRACEPARENT))
         await stop(running)
-    (line,) = said(running, "traces_off")
+    (line,) = said(running, "traces_disabled")
     assert "requirements-otel.txt" in line
     assert collector.requests == 0
 
@@ -125,5 +125,5 @@ async def test_variables_that_are_not_usable_turn_traces_off_and_not_the_worker(
     async with worker(traced(box, collector.url, **{name: value})) as running:
         await ends(redis, await change(redis))
         await stop(running)
-    assert len(said(running, "traces_off")) == 1
+    assert len(said(running, "traces_disabled")) == 1
     assert collector.requests == 0

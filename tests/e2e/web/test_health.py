@@ -149,12 +149,12 @@ async def test_a_second_worker_on_the_same_port_says_so_works_and_takes_the_port
     async with watched(box.environment) as first:
         port = first.url.rpartition(":")[2]
         async with worker({**box.environment, "PORT": port}) as second:
-            await second.says("port_not_free")
+            await second.says("port_bind_failed")
             first.running.process.send_signal(signal.SIGTERM)
             assert await first.running.process.wait() == 0
             assert await is_applied(redis, await say(redis))
             await wait_until(first.is_alive, what="the second worker on the port of the first")
-            assert sum("port_not_free" in line for line in second.log) == 1
+            assert sum("port_bind_failed" in line for line in second.log) == 1
 
 
 async def test_two_workers_agree_on_what_is_common(box: Sandbox, redis: Redis) -> None:

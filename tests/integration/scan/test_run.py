@@ -41,7 +41,7 @@ async def test_apply_until_the_second_scan_has_nothing_left_that_a_sync_would_ch
     deps = scan_deps_of(world, tmp_path)
     first = await scan(deps, apply=True)
     assert first.found == expected
-    assert first.run.asked == first.run.repairable > 0
+    assert first.run.requested == first.run.repairable > 0
     await world.run(200)
     await time_passed(world)
     second = await scan(deps)
@@ -81,11 +81,11 @@ async def test_more_than_the_setting_allows_is_refused_with_both_numbers_and_for
             PLANTINGS[name](field, f"{name}_{index}")
     deps = scan_deps_of(world, tmp_path, max_changed=0.2)
     refused = await scan(deps, apply=True)
-    assert (refused.run.state, refused.run.asked) == ("refused", 0)
+    assert (refused.run.state, refused.run.requested) == ("refused", 0)
     assert refused.run.text.startswith("3 of 10 customers would change, and SCAN_MAX_CHANGED is 0.2")
     assert await world.redis.xlen(INBOX) == 0
     forced = await scan(deps, apply=True, force=True)
-    assert (forced.run.state, forced.run.asked, await world.redis.xlen(INBOX)) == ("done", 3, 3)
+    assert (forced.run.state, forced.run.requested, await world.redis.xlen(INBOX)) == ("done", 3, 3)
 
 
 async def test_exactly_as_many_as_the_setting_allows_are_asked_for(world: World, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ async def test_only_the_kinds_that_are_wanted_are_reported_and_asked_for(world: 
     plant_everything(world)
     scanned = await scan(scan_deps_of(world, tmp_path), apply=True, kinds=("unclaimed", "orphan"))
     assert set(scanned.run.totals) == {"unclaimed", "orphan"}
-    assert scanned.run.asked == 2
+    assert scanned.run.requested == 2
     asked = {fields[b"customer_id"] for _, fields in await world.redis.xrange(INBOX)}
     assert asked == {b"unclaimed_0", b"unclaimed_1"}
 
@@ -137,7 +137,7 @@ async def test_a_policy_that_only_reports_asks_for_nothing(world: World, tmp_pat
     policy = Policy(when_unlinked="report", when_gone="report")
     scanned = await scan(scan_deps_of(world, tmp_path, policy=policy), apply=True)
     assert scanned.found == expected | no_receipts
-    assert scanned.run.asked == 0
+    assert scanned.run.requested == 0
 
 
 async def test_metadata_that_is_copied_is_compared_by_key(world: World, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ async def test_whom_a_shared_customer_belongs_to_is_for_a_person_to_say(world: W
     assert {(each.customer, each.kind) for each in scanned.findings if each.field != f"metadata.{FLAG}"} == {
         (name, kind) for name in ("ann", "bob") for kind in ("shared", "unclaimed")
     }
-    assert scanned.run.asked == 0
+    assert scanned.run.requested == 0
 
 
 async def test_two_that_are_ours_are_told_before_one_of_them_is_claimed(world: World, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> 
     [
         {"autumn_customers": "x"},
         {"stripe_customers": 1.5},
-        {"asked": None},
+        {"requested": None},
         {"ended_ms": 10**30},
         {"started_ms": -1},
         {"totals": {"orphan": "x"}},

@@ -33,7 +33,7 @@ async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_
     await change(world, "in_inbox", metadata={"a": 1})
     scanned = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert {each.customer for each in scanned.findings} == {"settled", "quiet"}
-    assert (scanned.run.left_out, scanned.run.asked, scanned.run.totals) == (3, 2, {"profile-drift": 2})
+    assert (scanned.run.left_out, scanned.run.requested, scanned.run.totals) == (3, 2, {"profile-drift": 2})
 
 
 async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_pa
         world.autumn.switches.clear()
         scanned = await running
     assert scanned.findings == []
-    assert (scanned.run.left_out, scanned.run.asked) == (1, 0)
+    assert (scanned.run.left_out, scanned.run.requested) == (1, 0)
 
 
 async def test_an_edit_in_the_middle_of_a_scan_is_found_and_looked_at_again_before_anything_is_written(
@@ -74,7 +74,7 @@ async def test_a_list_that_lags_makes_a_finding_and_no_write(world: World, tmp_p
     await time_passed(world)
     scanned = await scan(scan_deps_of(world, tmp_path), apply=True)
     assert {each.field for each in scanned.findings} == {"name", "email"}
-    assert scanned.run.asked == 1
+    assert scanned.run.requested == 1
     await world.run()
     await time_passed(world)
     assert len(world.stripe.writes) == writes

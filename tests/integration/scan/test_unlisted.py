@@ -55,7 +55,7 @@ async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, 
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
     report = await look_at_one(scan_deps_of(world, tmp_path), "ann", ScanRequest(apply=True))
     (finding, *_) = report.findings
-    assert (finding.kind, finding.is_repairable, report.this_run.asked) == ("unlinked", False, 0)
+    assert (finding.kind, finding.is_repairable, report.this_run.requested) == ("unlinked", False, 0)
 
 
 async def test_outage_of_the_search_fails_no_scan(world: World, tmp_path: Path) -> None:
@@ -80,7 +80,12 @@ async def test_customer_of_a_test_clock_is_compared_and_not_gone(world: World, t
     gone = PLANTINGS["deleted"](field, "deleted") | PLANTINGS["missing"](field, "missing")
     scanned = await scan(scan_deps_of(world, tmp_path, max_changed=0.75), apply=True)
     assert scanned.found == gone | {("wrong", "profile-drift", "name")}
-    assert (scanned.run.state, scanned.run.asked, scanned.run.looked_up, scanned.run.not_checked) == ("done", 3, 4, 0)
+    assert (scanned.run.state, scanned.run.requested, scanned.run.looked_up, scanned.run.not_checked) == (
+        "done",
+        3,
+        4,
+        0,
+    )
     assert {each.reason for each in scanned.findings if each.kind == "gone"} == {
         f"{each.stripe_ids[0]} is deleted, or not of this account" for each in scanned.findings if each.kind == "gone"
     }
@@ -96,7 +101,7 @@ async def test_links_beyond_the_bound_are_counted_and_not_called_gone(world: Wor
     assert (scanned.run.looked_up, scanned.run.not_checked) == (3, 5)
     assert any("not checked: 5 customers more" in line for line in summary(scanned.run))
     refused = await scan(replace(deps, max_changed=0.9), apply=True)
-    assert (refused.run.state, refused.run.asked) == ("refused", 0)
+    assert (refused.run.state, refused.run.requested) == ("refused", 0)
     assert "5 more could not be checked" in refused.run.text
 
 

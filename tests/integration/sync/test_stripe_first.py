@@ -89,16 +89,16 @@ async def test_scan_lists_what_stripe_refused_for_a_person_and_requests_nothing(
     plant(world)
     world.autumn.customers["ann"]["email"] = "foo@com"
     first = await scan(scan_deps_of(world, tmp_path), apply=True)
-    assert (first.found, first.run.asked) == ({("ann", "profile-drift", "email")}, 1)
+    assert (first.found, first.run.requested) == ({("ann", "profile-drift", "email")}, 1)
     await world.run()
     assert await read_dead(world.redis) == []
     await time_passed(world)
     second = await scan(scan_deps_of(world, tmp_path), apply=True)
-    assert (second.found, second.run.asked) == ({("ann", "refused-by-stripe", "email")}, 0)
+    assert (second.found, second.run.requested) == ({("ann", "refused-by-stripe", "email")}, 0)
     assert second.findings[0].reason == "Stripe refuses email (email_invalid)"
     world.autumn.customers["ann"]["email"] = "ann.new@example.com"
     third = await scan(scan_deps_of(world, tmp_path), apply=True)
-    assert (third.found, third.run.asked) == ({("ann", "profile-drift", "email")}, 1)
+    assert (third.found, third.run.requested) == ({("ann", "profile-drift", "email")}, 1)
 
 
 async def test_value_of_a_change_that_stripe_refuses_is_written_nowhere(world: World) -> None:

@@ -14,7 +14,7 @@ async def test_an_unexpected_error_of_a_sync_is_logged_with_its_places(world: Wo
     await change(world, "ann", email=PRIVATE)
     with capture_logs() as lines:
         await world.run()
-    (line,) = [line for line in lines if line["event"] == "again_later"]
+    (line,) = [line for line in lines if line["event"] == "retry_scheduled"]
     assert line["error"] == "unexpected"
     assert line["cause"].startswith("ValueError at jobs/queue/batch.py:")
     assert " < jobs/sync/writes.py:" in line["cause"]

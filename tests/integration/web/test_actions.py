@@ -1,4 +1,4 @@
-"""What an operator does on the page: dead letters sent again or dropped, and a customer's story."""
+"""What an operator does on the page: dead letters sent again or dropped, and a customer's lines."""
 
 import json
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def test_what_is_not_there_any_more_is_said(operator: Browser) -> None:
     assert (status, "none was" in text) == (400, True)
 
 
-async def test_a_customers_story_tells_what_was_done_and_what_both_sides_say(world: World, operator: Browser) -> None:
+async def test_page_of_a_customer_shows_history_and_both_sides(world: World, operator: Browser) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Ann Example", email="ann@example.com")
     await world.run()
@@ -72,7 +72,7 @@ async def test_a_customers_story_tells_what_was_done_and_what_both_sides_say(wor
     assert text.count("ann@example.com") == 2
     assert "wrote email, name in Autumn" in text or "wrote name, email in Autumn" in text
     assert "ann@example.com" not in json.dumps(logs)
-    assert "customer_looked_at" in [each["event"] for each in logs]
+    assert "customer_viewed" in [each["event"] for each in logs]
 
 
 async def test_a_drifted_customer_is_shown_with_what_a_sync_would_do(world: World, operator: Browser) -> None:

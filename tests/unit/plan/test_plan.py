@@ -21,7 +21,7 @@ TEXTS = st.sampled_from(["Ann", "Bob", None, ""])
 MODES: st.SearchStrategy[Mode] = st.sampled_from(["test", "live"])
 NOTHING = Request()
 SAID = st.fixed_dictionaries({}, optional={"name": TEXTS, "email": TEXTS, "metadata": st.just({"k": 1})})
-ASKED = st.builds(
+asked = st.builds(
     lambda changes, cleared, accepts: Request(
         changes,
         cleared | {name for name in changes if not changes[name]},
@@ -113,7 +113,7 @@ def take_all(
     raise AssertionError(f"no end after {steps}")
 
 
-@given(AUTUMN, VIEWS, MODES, ASKED)
+@given(AUTUMN, VIEWS, MODES, asked)
 def test_applying_plans_comes_to_an_end_and_planning_again_gives_nothing(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
@@ -121,7 +121,7 @@ def test_applying_plans_comes_to_an_end_and_planning_again_gives_nothing(
     assert plan_of(after, seen, mode, replace(request, changes={})).steps == ()
 
 
-@given(AUTUMN, VIEWS, MODES, ASKED)
+@given(AUTUMN, VIEWS, MODES, asked)
 def test_nothing_is_erased_unless_the_change_said_null(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
@@ -133,7 +133,7 @@ def test_nothing_is_erased_unless_the_change_said_null(
             assert all(value for _, value in step.metadata)
 
 
-@given(AUTUMN, VIEWS, MODES, ASKED)
+@given(AUTUMN, VIEWS, MODES, asked)
 def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
@@ -146,7 +146,7 @@ def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
         assert plan.steps == ()
 
 
-@given(AUTUMN, VIEWS, MODES, ASKED)
+@given(AUTUMN, VIEWS, MODES, asked)
 def test_stripe_shows_the_profile_that_will_be_before_autumn_writes_to_it(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
@@ -166,7 +166,7 @@ def test_stripe_shows_the_profile_that_will_be_before_autumn_writes_to_it(
             autumn, seen, request = take(step, autumn, seen, mode, request)
 
 
-@given(AUTUMN, VIEWS, MODES, ASKED)
+@given(AUTUMN, VIEWS, MODES, asked)
 def test_a_probe_writes_nothing_to_stripe_before_autumn_has_accepted_an_update(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
@@ -175,7 +175,7 @@ def test_a_probe_writes_nothing_to_stripe_before_autumn_has_accepted_an_update(
         assert isinstance(step, UpdateAutumn)
 
 
-@given(AUTUMN, VIEWS, MODES, ASKED)
+@given(AUTUMN, VIEWS, MODES, asked)
 def test_at_the_end_of_a_link_both_sides_agree(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:

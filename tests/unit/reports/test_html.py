@@ -178,7 +178,7 @@ def test_without_findings_there_is_no_table_and_no_script(tmp_path: Path) -> Non
     assert document.all("script") == []
 
 
-RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, asked=1)
+RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, requested=1)
 
 
 @pytest.mark.parametrize(

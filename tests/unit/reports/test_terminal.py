@@ -29,10 +29,10 @@ async def test_progress_is_told_now_and_then_in_plain_lines(capsys: pytest.Captu
         await told(
             capsys, f"scan: {FAR.replace('listing', 'comparing').replace('0 findings', '1 findings')}, 12 looked up"
         )
-        progress.phase, progress.asked, progress.payments = "asking", 4, 50
+        progress.phase, progress.requested, progress.payments = "requesting", 4, 50
         await told(
             capsys,
-            "scan: asking, 3,000 customers of Autumn and 700 of Stripe read, 1 findings so far, "
+            "scan: requesting, 3,000 customers of Autumn and 700 of Stripe read, 1 findings so far, "
             "50 payments read, 12 looked up, 4 syncs asked for",
         )
 

@@ -1,4 +1,4 @@
-"""Everything at a glance: what a picture comes to on a terminal and for machines."""
+"""Everything at a glance: what a snapshot comes to on a terminal and for machines."""
 
 import json
 from dataclasses import replace
@@ -14,10 +14,10 @@ from jobs.queue.status import Overview, Standing
 from jobs.scan.report import Changed, ScanRun
 from tests.support.overviews import IDLE, NOW_MS
 from worker.status.history import Minute
-from worker.status.json import picture_json
+from worker.status.json import snapshot_json
 from worker.status.shared_state import ScanState, SharedState
-from worker.status.snapshot import WAITING_AT_MOST, Picture
-from worker.status.terminal import picture_lines, sparkline
+from worker.status.snapshot import WAITING_AT_MOST, Snapshot
+from worker.status.terminal import snapshot_lines, sparkline
 
 MINUTE = NOW_MS // 60_000
 OVERVIEW = replace(
@@ -29,18 +29,20 @@ RATES: dict[str, float | None] = {"autumn-updates": 20.0, "stripe": 80.0}
 LETTER = DeadLetter(
     "7-0", "5-0", "bob\x1b[31m", "too_long", "said something", 2, None, NOW_MS - 9_000, {b"sent": b"secret"}
 )
-RUN = ScanRun("one", "failed", NOW_MS, NOW_MS + 1, 10, 9, {"unlinked": 3}, asked=2, changed=Changed(1, 2, 0), error="x")
+RUN = ScanRun(
+    "one", "failed", NOW_MS, NOW_MS + 1, 10, 9, {"unlinked": 3}, requested=2, changed=Changed(1, 2, 0), error="x"
+)
 
 
-def picture(overview: Overview = OVERVIEW, **more: Any) -> Picture:
+def snapshot(overview: Overview = OVERVIEW, **more: Any) -> Snapshot:
     nothing = {"minutes": (), "waiting": (), "letters": (), "runs": (), "rates": RATES, "mode": "test"}
-    return Picture(state=SharedState(overview, {"stripe": 0.5}, NO_SCAN), **{**nothing, **more})
+    return Snapshot(state=SharedState(overview, {"stripe": 0.5}, NO_SCAN), **{**nothing, **more})
 
 
-def lines(seen: Picture, **options: bool) -> list[str]:
+def lines(seen: Snapshot, **options: bool) -> list[str]:
     output = StringIO()
     console = Console(file=output, width=80)
-    for line in picture_lines(seen, **options):
+    for line in snapshot_lines(seen, **options):
         console.print(line)
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
@@ -54,7 +56,7 @@ def waiting(customer: str, error: str = "") -> Standing:
 
 
 def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
-    assert lines(picture()) == [
+    assert lines(snapshot()) == [
         "Everything is all right.",
         "5 customers being brought in sync.",
         "",
@@ -82,12 +84,12 @@ def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
 
 
 def test_a_halt_is_told_with_what_to_mend_and_without_the_command_that_is_running() -> None:
-    told = lines(picture(replace(OVERVIEW, breaker=HALT)))
+    told = lines(snapshot(replace(OVERVIEW, breaker=HALT)))
     assert told[:2] == ["Halted for 60 s: autumn invalid_secret_key.", "Replace AUTUMN_SECRET_KEY."]
 
 
 def test_when_redis_does_not_tell_any_more_nothing_is_said_to_be_all_right() -> None:
-    told = lines(picture(), is_old=True)
+    told = lines(snapshot(), is_old=True)
     assert told[0] == "Redis does not answer within 2 s."
     assert "Everything is all right." not in told
     assert "  inbox         1  events not yet taken in" in told
@@ -95,17 +97,17 @@ def test_when_redis_does_not_tell_any_more_nothing_is_said_to_be_all_right() -> 
 
 def test_the_last_hours_are_drawn_with_their_most_and_their_last() -> None:
     minutes = [minute(MINUTE - 30, 0, 0), minute(MINUTE - 20, 40, 4800), minute(MINUTE, 50, 1200)]
-    drawn = {line[2:22].strip(): line[22:] for line in lines(picture(minutes=minutes)) if line.startswith("  ")}
+    drawn = {line[2:22].strip(): line[22:] for line in lines(snapshot(minutes=minutes)) if line.startswith("  ")}
     assert drawn["applied"].split() == ["▁█", "▁", "40", "0"]
     assert drawn["Stripe, % of limit"].split() == ["▁█", "▃", "100", "25"]
-    plain = [line for line in lines(picture(minutes=minutes), is_plain=True) if "applied  " in line][-1]
+    plain = [line for line in lines(snapshot(minutes=minutes), is_plain=True) if "applied  " in line][-1]
     assert plain.isascii()
 
 
 def test_calls_against_a_limit_that_is_not_known_are_said_to_be_so() -> None:
-    seen = picture(minutes=[minute(MINUTE, 1, 60)], rates={**RATES, "stripe": None}, mode=None)
+    seen = snapshot(minutes=[minute(MINUTE, 1, 60)], rates={**RATES, "stripe": None}, mode=None)
     assert any(line.startswith("  Stripe, % of limit  not known without STRIPE_API_KEY") for line in lines(seen))
-    assert picture_json(seen)["hours"]["steps"][0]["stripe_percent"] is None
+    assert snapshot_json(seen)["hours"]["steps"][0]["stripe_percent"] is None
 
 
 @pytest.mark.parametrize(
@@ -119,16 +121,16 @@ def test_a_mark_tells_nothing_from_little_and_little_from_not_known(
 
 
 def test_who_waits_for_the_same_reason_stands_together() -> None:
-    told = lines(picture(waiting=[waiting("ann"), waiting("bob", "timeout"), waiting("cid")]))
+    told = lines(snapshot(waiting=[waiting("ann"), waiting("bob", "timeout"), waiting("cid")]))
     assert "  ann (2 minutes), cid (2 minutes)" in told
     assert told[told.index("  ann (2 minutes), cid (2 minutes)") + 1] == "    waits for its turn"
     assert any(line.startswith("    waits for another try at ") for line in told)
-    many = lines(picture(waiting=[waiting(f"user_{number}") for number in range(WAITING_AT_MOST)]))
+    many = lines(snapshot(waiting=[waiting(f"user_{number}") for number in range(WAITING_AT_MOST)]))
     assert f"what waits, and why: the {WAITING_AT_MOST} that have waited longest" in many
 
 
 def test_dead_letters_and_scans_are_listed_without_what_was_said_and_steer_no_terminal() -> None:
-    told = "\n".join(lines(picture(replace(OVERVIEW, dead=9), letters=[LETTER], runs=[RUN])))
+    told = "\n".join(lines(snapshot(replace(OVERVIEW, dead=9), letters=[LETTER], runs=[RUN])))
     assert "dead letters: 9 (of the newest 1: too_long 1)" in told
     assert "bob\N{REPLACEMENT CHARACTER}[31m" in told
     assert "said something" not in told
@@ -137,10 +139,10 @@ def test_dead_letters_and_scans_are_listed_without_what_was_said_and_steer_no_te
 
 def test_machines_get_the_same_and_every_field_is_always_there() -> None:
     empty, full = (
-        json.loads(json.dumps(picture_json(seen)))
+        json.loads(json.dumps(snapshot_json(seen)))
         for seen in (
-            picture(),
-            picture(replace(OVERVIEW, breaker=HALT), letters=[LETTER], runs=[RUN], waiting=[waiting("a")]),
+            snapshot(),
+            snapshot(replace(OVERVIEW, breaker=HALT), letters=[LETTER], runs=[RUN], waiting=[waiting("a")]),
         )
     )
     assert empty.keys() == full.keys()
@@ -156,11 +158,11 @@ def test_machines_get_the_same_and_every_field_is_always_there() -> None:
     assert "said something" not in json.dumps(full)
     assert (full["scans"][0]["state"], full["scans"][0]["new"], full["scans"][0]["findings"]) == ("failed", 1, 3)
     outage = replace(OVERVIEW, breaker=replace(HALT, kind="outage", message=""))
-    assert picture_json(picture(outage))["verdict"] == "waiting"
+    assert snapshot_json(snapshot(outage))["verdict"] == "waiting"
 
 
 def test_what_machines_read_before_there_was_a_picture_kept_its_names_and_meanings() -> None:
-    told = picture_json(picture(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, breaker=HALT)))
+    told = snapshot_json(snapshot(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, breaker=HALT)))
     assert (
         told.items()
         >= {

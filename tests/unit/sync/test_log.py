@@ -23,5 +23,5 @@ def test_an_error_of_a_service_is_logged_by_its_code_alone() -> None:
     with capture_logs() as lines:
         log_again(TryAgain("autumn", "http_500", "ann@example.com"), "http_500", Again(1.0), History(0, 0.0))
     assert lines == [
-        {"event": "again_later", "log_level": "warning", "error": "http_500", "after_seconds": 1.0, "attempts": 0}
+        {"event": "retry_scheduled", "log_level": "warning", "error": "http_500", "after_seconds": 1.0, "attempts": 0}
     ]

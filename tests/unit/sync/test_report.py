@@ -23,8 +23,8 @@ def kept(*reports: SyncReport) -> list[SyncReport]:
 
 
 def test_reports_are_read_as_they_were_written_the_newest_first_and_only_a_few() -> None:
-    gave_up = replace(SYNC, at_ms=9, given_up={"too_long": 2})
-    assert kept(SYNC, gave_up) == [gave_up, SYNC]
+    entries_dead_lettered = replace(SYNC, at_ms=9, given_up={"too_long": 2})
+    assert kept(SYNC, entries_dead_lettered) == [entries_dead_lettered, SYNC]
     assert len(kept(*[replace(SYNC, at_ms=at) for at in range(9)])) == REPORTS_KEPT
 
 

@@ -1,4 +1,4 @@
-"""What tests share: a real Redis, both simulators over HTTP, and the doors of a job onto them."""
+"""Fixtures that tests share: a real Redis, both simulators over HTTP, and the dependencies of a job on them."""
 
 import gc
 import random
@@ -171,7 +171,7 @@ async def opened_deps(
     rate: float = 1000,
     policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[Deps]:
-    """The doors of a job, with rates that do not slow a test down."""
+    """The dependencies of a job, with rates that do not slow a test down."""
     rates = Rates(
         autumn_updates=rate,
         autumn_max_in_flight=6,

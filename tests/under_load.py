@@ -33,7 +33,7 @@ ENDED_WELL = {0, 5}
 
 
 @dataclass
-class Ending:
+class Stop:
     """Whether this process was told to end. The tests are told with it, as Ctrl-C tells them, and end first."""
 
     told: int | None = None
@@ -75,7 +75,7 @@ def burning(processes: int) -> Iterator[None]:
             burner.wait()
 
 
-def run(seed: int, options: Sequence[str], ending: Ending) -> bool:
+def run(seed: int, options: Sequence[str], stop: Stop) -> bool:
     """Run all tests as `make test` does, print the result, and return whether all passed."""
     begin, results = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +85,7 @@ def run(seed: int, options: Sequence[str], ending: Ending) -> bool:
         }.items():
             report = Path(folder, f"{name}.xml")
             command = [sys.executable, "-m", "pytest", "--quiet", *chosen, *seeds(seed), f"--junitxml={report}"]
-            code = ending.run([*command, *options], {"FUZZ_SEED": str(seed)})
+            code = stop.run([*command, *options], {"FUZZ_SEED": str(seed)})
             passed, failed, skipped = counts(report) if report.exists() else (0, 0, 0)
             results.append((passed, max(failed, int(code not in ENDED_WELL)), skipped))
     passed, failed, skipped = (sum(column) for column in zip(*results, strict=True))
@@ -102,11 +102,11 @@ def seeds(seed: int) -> tuple[str, ...]:
 
 def main() -> int:
     """Run the tests RUNS times."""
-    ending = Ending()
-    ending.listen()
+    stop = Stop()
+    stop.listen()
     runs, burners = int(os.environ.get("RUNS", "10")), int(os.environ.get("BURNERS", "2"))
     with burning(burners):
-        results = [run(SystemRandom().randrange(2**31), sys.argv[1:], ending) for _ in range(runs)]
+        results = [run(SystemRandom().randrange(2**31), sys.argv[1:], stop) for _ in range(runs)]
     print(f"{sum(results)} of {runs} runs passed")
     return 0 if all(results) else 1
 

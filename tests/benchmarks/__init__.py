@@ -1,1 +1,1 @@
-"""What the worker costs and how fast it is, measured side by side with what people would otherwise write."""
+"""Benchmarks of the worker's cost and speed, measured side by side with what people would otherwise write."""

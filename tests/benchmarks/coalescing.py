@@ -1,4 +1,4 @@
-"""What merging saves: many events on few customers, limits on, against the naive worker's one update for each event."""
+"""The savings of merging: many events on few customers, with limits, against a naive worker."""
 
 from time import perf_counter
 from typing import Final

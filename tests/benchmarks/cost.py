@@ -1,4 +1,4 @@
-"""What an event costs: our worker, the naive one, and the bare calls, taken in turns over the same services.
+"""The cost of an event: our worker, the naive one and the bare calls, one after the other over the same services.
 
 Each stands still while another is measured, and each figure is the median over the turns.
 """
@@ -30,7 +30,7 @@ WRITTEN_OF: Final = 4
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn used, in seconds for each event."""
+    """The processor time of one turn, in seconds for each event."""
 
     seconds: float
     cpu_seconds: float
@@ -74,7 +74,7 @@ async def cost(bench: Bench) -> Measured:
 
 @asynccontextmanager
 async def _worked_on(stage: Stage, count: int) -> AsyncIterator[None]:
-    """Services that begin anew for a turn. Raises RuntimeError where it left out calls, as who fails does."""
+    """Reset the services for a turn. Raises RuntimeError if the turn left out calls, as a failing worker does."""
     await stage.begin(Options())
     yield
     calls = (await stage.counts())["calls"]

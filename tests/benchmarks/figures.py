@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True)
 class Measured:
-    """What a part measured: figures by key, and what else it saw that the arithmetic of docs/scale.md needs."""
+    """The results of a part: figures by key, and other numbers that the arithmetic of docs/scale.md needs."""
 
     figures: Mapping[str, float]
     beside: Mapping[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How long an event takes on a worker that has nothing else to do, and what such a worker costs.
+"""The latency of an event on an idle worker, and the cost of an idle worker.
 
 The services answer at once here, so there is nothing to subtract: all of it is ours, the sockets included.
 """

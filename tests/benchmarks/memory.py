@@ -1,4 +1,4 @@
-"""What waits and what was done: how much of Redis' memory it takes, and how much of the worker's."""
+"""The memory that waiting and applied events take, in Redis and in the worker."""
 
 import asyncio
 from typing import Final
@@ -77,14 +77,14 @@ async def growth(bench: Bench) -> Measured:
 
 
 async def _record_bytes(stage: Stage) -> float:
-    """What is kept of a customer for some weeks, and for a day what was said of it."""
+    """The keys of a customer that live for weeks, and the outcomes that live for a day."""
     keys = [f"{PREFIX}:{kind}:c-{number}" for kind in ("customer", "said") for number in range(SAMPLE)]
     sizes = [await stage.redis.memory_usage(key) or 0 for key in keys]
     return sum(sizes) / SAMPLE
 
 
 async def _note_bytes(stage: Stage) -> float:
-    """What is kept of an event, to know it again."""
+    """The keys of an event, by which a repeated one is recognised."""
     size, notes = 0, 0
     async for key in stage.redis.scan_iter(f"{PREFIX}:events:*"):
         size += await stage.redis.memory_usage(key, samples=0) or 0

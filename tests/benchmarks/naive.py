@@ -1,5 +1,7 @@
-"""What a good engineer would write in an afternoon: one arq job for each event, which updates Autumn, retrieves the
-Stripe customer and updates it where it differs. `arq tests.benchmarks.naive.WorkerSettings`.
+"""The naive worker that a good engineer would write in an afternoon.
+
+One arq job for each event updates Autumn, retrieves the Stripe customer, and updates it if it differs. Run it with
+`arq tests.benchmarks.naive.WorkerSettings`.
 
 The yardstick of the benchmark, with the usual clients as their own documentation shows them. It has no order, no
 limits, no ownership, and loses events: what it costs is what the least would cost.

@@ -34,7 +34,7 @@ class Program:
 
     @property
     def cpu_seconds(self) -> float:
-        """What it has used so far, in user and system mode."""
+        """The processor time used so far, in user and system mode."""
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 

@@ -1,4 +1,4 @@
-"""What was measured, as a table in Markdown, as JSON, and as the line that comes last."""
+"""The results as a table in Markdown, as JSON, and as the line that comes last."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def write_document(table: str, path: Path) -> None:
 
 
 def machine() -> str:
-    """What it was measured on, in a few words, and how busy that was."""
+    """The machine in a few words, and its load."""
     software = f"{platform.system()}, Python {platform.python_version()}, {_redis()}"
     return f"{os.cpu_count()} cores ({_processor()}), {software}, load {os.getloadavg()[1]:.1f} over the last 5 minutes"
 

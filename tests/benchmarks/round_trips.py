@@ -1,4 +1,4 @@
-"""How often the workers wait for Redis for an event, when each event is another customer's, so that nothing merges.
+"""Redis round trips for an event, when each event is for another customer, so that nothing merges.
 
 All that they wait for counts, whatever for: taking in, calling, arq's queue, the limits, the settling.
 """
@@ -17,7 +17,7 @@ OURS: Final = frozenset({"cmdstat_info"})
 
 @dataclass(frozen=True)
 class Talk:
-    """What an event took."""
+    """The round trips and calls of an event."""
 
     waits: float
     commands: float

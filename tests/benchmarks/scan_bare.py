@@ -1,4 +1,4 @@
-"""What a scan is measured against: both sides listed to their ends by the same clients at the same time, and no more.
+"""The baseline of a scan: both sides listed to their ends by the same clients at the same time, and no more.
 
 `python -m tests.benchmarks.scan_bare AUTUMN_URL STRIPE_URL` prints how many customers it read.
 """

@@ -1,4 +1,4 @@
-"""What a scan takes beside the bare lists, and how much memory: the figures of tests.benchmarks.scan, as a part."""
+"""The time of a scan against the bare lists, and its memory: the figures of tests.benchmarks.scan, as a part."""
 
 import asyncio
 from contextlib import ExitStack

@@ -1,7 +1,7 @@
 """Autumn's and Stripe's lists as fast as plain Python gives them, each in a process of its own, with planted drift.
 
 `python -m tests.benchmarks.scan_services autumn 100000 0.02` prints its address and serves until its input ends, each
-page 20 ms after it was asked for. Every hundredth customer has one thing wrong that a sync mends, so it also takes the
+page 20 ms after it was asked for. Every hundredth customer has one fault that a sync repairs, so it also takes the
 few calls that a sync makes. What an answer means is the sandbox' business; the sandbox would be most of what is
 measured here.
 """
@@ -58,7 +58,7 @@ _PAYING: Final = json.dumps(
 
 
 def drift_of(index: int) -> str:
-    """What is wrong with a customer; empty for 99 of a hundred."""
+    """The fault planted at a customer; empty for 99 of a hundred."""
     return DRIFTS[index // 100 % len(DRIFTS)] if index % 100 == 7 else ""
 
 

@@ -2,7 +2,7 @@
 compares. What an answer means is the sandbox' business; the sandbox would be most of what is measured here.
 
 `python -m tests.benchmarks.services` prints the addresses as one line of JSON and serves until its input ends.
-A third address is for who measures: POST begins anew with other options, GET tells what was counted since.
+A third address is for the benchmark: POST resets the services with other options, GET returns the counts since then.
 """
 
 import asyncio
@@ -54,8 +54,10 @@ _ABOUT_PAYING: Final = json.dumps(
 
 @dataclass(frozen=True)
 class Options:
-    """How the services behave. Limits are requests in a second, None is no limit; they are counted as Autumn counts,
-    in windows of a second that begin with a request.
+    """The behaviour of the services.
+
+    Limits are requests a second, None is no limit. They are counted as Autumn counts, in windows of a second that begin
+    with a request.
     """
 
     live: bool = False
@@ -77,7 +79,7 @@ class Customer:
 
 @dataclass
 class Counts:
-    """What was seen since it began anew; `update_times` are on the monotonic clock."""
+    """The counts since the last reset; `update_times` are on the monotonic clock."""
 
     calls: Counter[str] = field(default_factory=Counter)
     connections: Counter[str] = field(default_factory=Counter)
@@ -93,7 +95,7 @@ class Services:
         self.begin(Options())
 
     def begin(self, options: Options) -> None:
-        """Begin anew. Connections that are open stay open and are not counted again."""
+        """Reset. Connections that are open stay open and are not counted again."""
         self.options = options
         self.counts = Counts()
         self.customers: dict[str, Customer] = defaultdict(Customer)

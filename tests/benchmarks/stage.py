@@ -1,4 +1,4 @@
-"""What a part of the benchmark runs on: a Redis of its own, both services in a process of their own, and workers."""
+"""The environment of a benchmark part: a Redis of its own, both services in one process, and workers."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ Event = Mapping[str, str]
 
 
 class Form(StrEnum):
-    """How much is measured. `check` only shows that every part works: its figures mean nothing."""
+    """The size of a run. `check` only shows that every part works: its figures mean nothing."""
 
     FULL = "full"
     QUICK = "quick"
@@ -44,7 +44,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Bench:
-    """What starts the processes, and how much is measured."""
+    """The starter of the processes, and the size of the run."""
 
     launcher: Launcher
     form: Form
@@ -65,7 +65,7 @@ class Stage:
     control: aiohttp.ClientSession
 
     def environment(self, *, live: bool = False, redis_url: str = "") -> dict[str, str]:
-        """What a worker is told; limits are at their defaults."""
+        """The environment variables of a worker; limits are at their defaults."""
         mode = "live" if live else "test"
         return {
             "REDIS_URL": redis_url or self.server.url,
@@ -76,12 +76,12 @@ class Stage:
         }
 
     async def begin(self, options: Options) -> None:
-        """Have the services begin anew."""
+        """Reset the services."""
         async with self.control.post(self.addresses["control"], json=asdict(options)) as answer:
             answer.raise_for_status()
 
     async def counts(self) -> dict[str, Any]:
-        """What the services have counted."""
+        """The counts of the services."""
         async with self.control.get(self.addresses["control"]) as answer:
             counts: dict[str, Any] = await answer.json()
         return counts
@@ -95,7 +95,7 @@ class Stage:
                 await pipe.execute()
 
     async def applied(self) -> int:
-        """How many events have been applied since the beginning."""
+        """The number of events applied since the beginning."""
         return int(await self.redis.hget(TOTALS, "applied") or 0)  # type: ignore[misc]  # redis-py's two clients
 
     async def all_applied(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""How long a worker takes from its process' start to its first job's end, beyond importing the libraries it needs."""
+"""The time from the start of a worker to the end of its first job, without the import of its libraries."""
 
 import sys
 from statistics import median

@@ -61,7 +61,7 @@ class Schedule:
         await asyncio.sleep(max(0.0, self.begin + at_seconds - time.monotonic()))
 
     def _lines(self) -> Sequence[Sequence[Entry | OtherWrite]]:
-        """What is done one after the other: a line for each customer with other writers, a few for all the rest."""
+        """The planned actions in their order: a line for each customer with other writers, a few for all the rest."""
         with_others = {write.customer for write in self.plan.others}
         lines: dict[str, list[Entry | OtherWrite]] = defaultdict(list)
         items: list[Entry | OtherWrite] = [*self.plan.entries, *self.plan.others]

@@ -1,4 +1,4 @@
-"""What a run leaves behind for the checker, and what the checker says. Data only."""
+"""The evidence of a run for the checker, and the checker's findings. Data only."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage)
 
 @dataclass(frozen=True)
 class Profile:
-    """What a customer is expected to be, from what was there and what was written since.
+    """The expected state of a customer, from its first state and the writes since.
 
     `metadata` is Autumn's; `only_in_stripe` are fields that Autumn does not have, metadata keys as `metadata.KEY`.
     """
@@ -119,12 +119,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found."""
+    """The findings."""
 
     findings: tuple[Finding, ...] = ()
 
     @property
     def counts(self) -> dict[Damage, int]:
-        """How many findings there are of each damage, zeros included."""
+        """The number of findings of each damage, zeros included."""
         found = Counter(finding.damage for finding in self.findings)
         return {damage: found[damage] for damage in DAMAGES}

@@ -1,6 +1,6 @@
 """Worker processes as a platform keeps them: started again a moment after they ended, however that came about.
 
-Knows processes and their logs only. All of them die with whoever started them, also when that one is killed.
+Knows processes and their logs only. All of them die with the process that started them, also when it is killed.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Fleet:
     said: Counter[str] = field(default_factory=Counter)
     signals: Counter[str] = field(default_factory=Counter)
     killed_at: list[float] = field(default_factory=list)
-    ending: bool = False
+    stopping: bool = False
     deaf: list[str] = field(default_factory=list)
 
     async def strike(self, which: signal.Signals, number: int | None) -> None:
@@ -106,7 +106,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """Ask all to end in order; who does not is killed."""
-        self.ending = True
+        self.stopping = True
         processes = [slot.process for slot in self.slots if slot.process is not None]
         for slot in self.slots:
             slot.send(signal.SIGCONT)
@@ -131,14 +131,14 @@ async def fleet(
     try:
         yield running
     finally:
-        running.ending = True
+        running.stopping = True
         for slot in running.slots:
             slot.send(signal.SIGKILL)
         for keeper in keepers:
             keeper.cancel()
         endings = await asyncio.gather(*keepers, return_exceptions=True)
         await guard.communicate(b"")
-    for failure in (ending for ending in endings if isinstance(ending, Exception)):
+    for failure in (stopping for stopping in endings if isinstance(stopping, Exception)):
         raise failure
 
 
@@ -146,14 +146,14 @@ async def _keep(
     running: Fleet, slot: Slot, command: Sequence[str], environment: Mapping[str, str], group: int, chance: float
 ) -> None:
     least, most = RESTART_SECONDS
-    while not running.ending:
+    while not running.stopping:
         slot.ready.clear()
         # In a folder of its own, so that no .env of this checkout has a say.
         slot.process = await Forked.start(*command, folder=slot.log.parent, environment=environment, group=group)
         running.starts += 1
         try:
             await _read(running, slot, slot.process)
-            running.exits[_ending(await slot.process.wait())] += 1
+            running.exits[_stopping(await slot.process.wait())] += 1
             if not slot.ready.is_set():
                 slot.ended_early.set()
         finally:
@@ -185,5 +185,5 @@ def _event(line: bytes) -> str:
     return str(said.get("event")) if isinstance(said, dict) else "other"
 
 
-def _ending(code: int) -> str:
+def _stopping(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit {code}"

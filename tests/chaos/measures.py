@@ -10,7 +10,7 @@ WINDOW_SECONDS = 1.0
 
 
 def over_limit(times: Sequence[float], per_second: int) -> int:
-    """How many of the requests at these times came when their last second was full already."""
+    """The number of requests that came when their last second was already full."""
     window: deque[float] = deque()
     over = 0
     for at in sorted(times):
@@ -44,7 +44,7 @@ def recoveries(killed_at: Sequence[float], calls: Sequence[Call]) -> list[float]
 
 
 def reverts(history: Sequence[Sent | Written], copied: Sequence[Copied]) -> int:
-    """How many copies of webhooks put a name or e-mail in the place of one that was written later."""
+    """The number of webhook copies that put a name or e-mail in the place of one that was written later."""
     written: dict[tuple[str, str, str], int] = {}
     for place, item in enumerate(history):
         for name in ("name", "email"):

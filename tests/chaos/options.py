@@ -1,4 +1,4 @@
-"""How long and how rough a run is. All that a plan is made of, so that the same options give the same plan."""
+"""The length and roughness of a run. The same options give the same plan."""
 
 from dataclasses import dataclass
 

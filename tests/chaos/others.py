@@ -149,7 +149,7 @@ class Others:
         return True
 
     async def _state(self, customer: str, no_recheck_ms: int = 0) -> tuple[int, bool]:
-        """How many syncs the customer has had, and whether it is at rest, as soon as Redis answers."""
+        """The number of syncs of the customer, and whether it is at rest, as soon as Redis answers."""
         keys, record = MailboxKeys(PREFIX), RecordKeys(PREFIX).customer(customer)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What other apps write to Autumn and people edit in Stripe's dashboard, planned so that the right end is certain.
+"""The writes of other apps to Autumn and of people in Stripe's dashboard, planned so that the right end is certain.
 
 The checker has to know the last value that was written on purpose. Two writers that know nothing of each other have an
 order only where one has ended before the other begins, so these rules hold:

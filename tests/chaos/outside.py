@@ -1,4 +1,4 @@
-"""What a run has around the workers: Redis, both simulators with limits that a run can live with, and its customers.
+"""The environment of the workers in a run: Redis, both simulators with generous limits, and the customers.
 
 The limits are on, only higher than the services' own, and the workers are told rates below them: a limiter that leaks
 shows as answers 429 that no fault explains.
@@ -95,7 +95,7 @@ def overtaken_by_webhooks(box: Sandbox, options: Options) -> set[str]:
 
 
 def seed_profile(customer: str) -> Profile:
-    """What a planted customer is before the first event."""
+    """The state of a planted customer before the first event."""
     return Profile(name=f"{customer} 0", email=f"{customer}-0@example.com", send_email_receipts=False)
 
 
@@ -159,7 +159,7 @@ async def gather(
 
 
 def _copied(box: Sandbox, windows: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[Copied]:
-    """What Autumn copied from webhooks, and whether a write of others caused it: such a write has a window."""
+    """The values that Autumn copied from webhooks, each with whether a write of others caused it."""
     requests = {event["id"]: event["request"]["id"] for event in box.stripe.webhooks.events}
     written_at = {write.request_id: write.at for write in box.stripe.writes}
     for one in box.autumn.copied:

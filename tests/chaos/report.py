@@ -1,4 +1,4 @@
-"""What a run says at its end, as a table for people and as JSON for machines."""
+"""The report of a run, as a table for people and as JSON for machines."""
 
 import json
 import statistics

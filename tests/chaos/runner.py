@@ -34,7 +34,7 @@ PROGRESS_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Result:
-    """What happened, and what was found. `settled_seconds` is None when work was left at the end."""
+    """The course of a run and its findings. `settled_seconds` is None when work was left at the end."""
 
     options: Options
     verdict: Verdict

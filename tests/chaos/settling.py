@@ -22,7 +22,7 @@ SHOWN_STUCK: Final = 20
 
 @dataclass(frozen=True)
 class Moment:
-    """What is left to do, and what has been done so far."""
+    """The work that is left, and the work done so far."""
 
     left: tuple[int, ...]
     done: tuple[int, ...]

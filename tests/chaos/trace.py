@@ -1,4 +1,4 @@
-"""All that happened to the customers that something was found about, line by line, for whoever looks into it."""
+"""The history of the customers with findings, line by line, for the person who investigates."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

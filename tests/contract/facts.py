@@ -82,13 +82,13 @@ class Fact:
 
     @property
     def proven(self) -> dict[str, Any]:
-        """What is proven of the answer; compare with `proven`."""
+        """The proven part of the answer; compare with `proven`."""
         proven: dict[str, Any] = self.line["answer"]
         return proven
 
     @property
     def after(self) -> dict[str, Any] | None:
-        """What is proven of the `get` right after it."""
+        """The proven part of the `get` right after it."""
         return self.line.get("after")
 
     @property

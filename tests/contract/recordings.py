@@ -95,7 +95,7 @@ class Recording:
 
     @property
     def endpoint(self) -> str:
-        """What comes after `customers.`, or "webhook"."""
+        """The part after `customers.`, or "webhook"."""
         return "webhook" if self.path.startswith("/webhooks/") else self.path.rpartition(".")[2]
 
     @property
@@ -141,7 +141,7 @@ def _seeded(row: Row) -> Row:
 
 
 def _said(call: dict[str, Any], recording: Recording) -> dict[str, Any]:
-    """What Stripe answers; the words of an error are those that Autumn passed on."""
+    """Stripe's answer; the words of an error are those that Autumn passed on."""
     if call["status"] < 400:
         return {"object": "customer", "id": recording.answer.get("stripe_id")}
     return {"error": {"message": recording.message.removeprefix("(Stripe Error) ")}}
@@ -238,7 +238,7 @@ class History:
         return known
 
     def _before_update(self, recording: Recording) -> Row:
-        """What the answer shows, but with the fields that the request named as they were before."""
+        """The customer in the answer, but with the fields that the request named as they were before."""
         known, body = self._known(recording), recording.body
         row = {**known, **recording.answer, "id": body["customer_id"]}
         for name in body.keys() & {*_ANOTHER, "send_email_receipts"}:
@@ -260,7 +260,7 @@ class History:
         return [known or answer] if known or unsaid or linked else []
 
     def _before_event(self, recording: Recording) -> Row:
-        """What the next `get` shows, but with another name and email where an update brought these."""
+        """The customer of the next `get`, but with another name and email where an update brought these."""
         after = self.get_after(recording)
         if after is None:
             raise LookupError(f"no get follows {recording.file}")

@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What the simulator made of an exchange."""
+    """The simulator's side of an exchange."""
 
     answer: Answer
     after: Answer | None

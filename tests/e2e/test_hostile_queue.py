@@ -1,4 +1,4 @@
-"""Whoever can write to Redis can ask for syncs and send events, and cannot run code in the worker."""
+"""A client that can write to Redis can request syncs and send events, and cannot run code in the worker."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""What a worker says while everything happens to it, at its most talkative: ids and codes, nothing that was sent."""
+"""The log of a worker at its most talkative, in all kinds of trouble: ids and codes, nothing that was sent."""
 
 import json
 import signal

@@ -22,7 +22,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 async def test_honcho_runs_the_procfile_and_all_of_it_ends_when_asked_to(box: Sandbox) -> None:
     box.autumn.seed("ann")
-    # No .env: the one of whoever runs this is for a real worker. The first port is the worker's PORT.
+    # No .env: the one on this machine may be for a real worker. The first port is the worker's PORT.
     process = await asyncio.create_subprocess_exec(
         *["honcho", "--env", os.devnull, "start", "--port", str(free_port())],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What a worker process survives: Redis gone or read-only, a wrong key, standing still beyond its lease."""
+"""Trouble that a worker process survives: Redis gone or read-only, a wrong key, standing still beyond its lease."""
 
 import asyncio
 import os
@@ -171,7 +171,7 @@ async def _updating(box: Sandbox) -> bool:
 
 
 async def _looked(box: Sandbox) -> bool:
-    """Whether the second look that the worker asked for has been taken."""
+    """Whether the recheck that the worker requested was made."""
     return box.autumn.calls[-1].path == "/v1/customers.get"
 
 

@@ -97,7 +97,7 @@ async def everything_that_is_done(box: Sandbox) -> None:
 
 
 async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
-    """What an operator sends, and does with what was given up."""
+    """Send events and act on dead letters, as an operator does."""
     ann = ["send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", "e1", "--wait", "20"]
     expected = {
         "doctor": ["doctor"],
@@ -135,7 +135,7 @@ async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
 
 
 async def look_at(shown: Watched) -> None:
-    """What is asked of a worker's port, and the page with its password."""
+    """Request each path of a worker's port, and the page with its password."""
     assert (await shown.get("/metrics"))[0] == 200
     assert (await shown.readiness())[1]["dead_letters"] == 0
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
@@ -269,7 +269,7 @@ async def test_rules_of_apps_have_no_word_too_many(box: Sandbox) -> None:
 
 
 async def uses(url: str, words: list[str]) -> None:
-    """What an app with this rule does: it sends or asks or both, over a connection that is checked by PING."""
+    """Do what an app with this rule does: it sends or asks or both, over a connection that is checked by PING."""
     # With a name for the library, redis-py would check the connection while it is made.
     async with Redis.from_url(url, health_check_interval=0.000001, lib_name=None, lib_version=None) as app:
         if "+xadd" in words:

@@ -1,4 +1,4 @@
-"""How a process starts with settings or a Redis that are almost right, and how it ends if they are wrong."""
+"""Starts with settings or a Redis that are almost right, and ends when they are wrong."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Whatever a service answers, the doors end in an answer or in an error of ours: fuzzed, huge, or leading elsewhere."""
+"""Every answer of a service leads to a result or to an error of ours: fuzzed, huge, or leading elsewhere."""
 
 import asyncio
 import gzip
@@ -73,7 +73,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @dataclass
 class Answer:
-    """What the server says next."""
+    """The server's next answer."""
 
     status: int = 200
     headers: dict[str, str] | None = None
@@ -97,8 +97,8 @@ answers = st.builds(
 
 
 @dataclass
-class Doors:
-    """Both doors onto one server, and what it says."""
+class Clients:
+    """Both clients onto one server, and what it says."""
 
     says: Answer
     autumn: AutumnClient
@@ -121,7 +121,7 @@ class Doors:
 
 
 @asynccontextmanager
-async def doors_of(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[Doors]:
+async def clients_of(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[Clients]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     async with (
@@ -129,7 +129,7 @@ async def doors_of(handler: Callable[[web.Request], Awaitable[web.StreamResponse
         open_autumn(base_url=url, secret_key="am_sk_test_x", timeout_seconds=10) as autumn,
         open_stripe(api_key="sk_test_x", base_url=url, turn=lambda _: nullcontext(), timeout_seconds=10) as stripe,
     ):
-        yield Doors(Answer(), autumn, stripe)
+        yield Clients(Answer(), autumn, stripe)
 
 
 @settings(max_examples=examples(30), deadline=None)
@@ -141,7 +141,7 @@ def test_any_answer_is_read_or_is_an_error_of_ours(said: list[Answer]) -> None:
         async def answer(_: web.Request) -> web.Response:
             return web.Response(status=now.status, headers=now.headers, body=now.body)
 
-        async with doors_of(answer) as deps:
+        async with clients_of(answer) as deps:
             for now in said:  # noqa: B007 - the server's next answer
                 ends = await asyncio.gather(*(call() for call in deps.calls()), return_exceptions=True)
                 for end in ends:
@@ -171,7 +171,7 @@ async def test_a_redirect_is_not_followed_because_the_key_would_go_along(which: 
         async def redirect(_: web.Request) -> web.Response:
             return web.Response(status=307, headers={"Location": f"{other_url}/v1/customers"})
 
-        async with doors_of(redirect) as deps:
+        async with clients_of(redirect) as deps:
             with pytest.raises(Halt, match="redirect"):
                 await deps.calls()[which]()
     assert elsewhere == []
@@ -193,7 +193,7 @@ async def test_an_answer_without_end_is_cut_off(which: int) -> None:
         except ConnectionError:
             return response
 
-    async with doors_of(pour) as deps:
+    async with clients_of(pour) as deps:
         with pytest.raises(TryAgain) as raised:
             await deps.calls()[which]()
     assert raised.value.code == "unexpected_response"
@@ -206,7 +206,7 @@ async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off() -> None:
     async def explode(_: web.Request) -> web.Response:
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
 
-    async with doors_of(explode) as deps:
+    async with clients_of(explode) as deps:
         for call in deps.calls():
             with pytest.raises(TryAgain) as raised:
                 await call()

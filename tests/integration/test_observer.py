@@ -1,4 +1,4 @@
-"""What the doors tell whoever watches them: how each call ended, how long one waited, and nothing of the customer."""
+"""The calls that an observer is told: how each ended, how long one waited, and nothing of the customer."""
 
 import asyncio
 import time
@@ -55,14 +55,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Scene:
-    """Both services, the doors onto them, and what was seen."""
+    """Both services, the clients for them, and the calls observed."""
 
     autumn: AutumnSimulator
     stripe: StripeSimulator
     seen: Seen
     limits: Limits
-    autumn_door: AutumnClient
-    stripe_door: StripeGateway
+    autumn_client: AutumnClient
+    stripe_client: StripeGateway
 
 
 @pytest.fixture
@@ -74,18 +74,18 @@ async def scene(redis: Redis) -> AsyncIterator[Scene]:
         autumn = AutumnSimulator(stripe_url=stripe_url, stripe_key=stripe.key)
         async with (
             serving(autumn.app()) as autumn_url,
-            open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=2, observer=seen) as autumn_door,
-            open_stripe(api_key=stripe.key, base_url=stripe_url, turn=limits.stripe, observer=seen) as stripe_door,
+            open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=2, observer=seen) as autumn_client,
+            open_stripe(api_key=stripe.key, base_url=stripe_url, turn=limits.stripe, observer=seen) as stripe_client,
         ):
-            yield Scene(autumn, stripe, seen, limits, autumn_door, stripe_door)
+            yield Scene(autumn, stripe, seen, limits, autumn_client, stripe_client)
 
 
 async def test_each_call_is_told_with_its_endpoint_and_never_with_an_id(scene: Scene) -> None:
     scene.autumn.seed("ann")
     linked = scene.stripe.seed_customer()
-    await scene.autumn_door.update("ann", {"name": "Ann"})
-    await scene.stripe_door.retrieve(linked["id"])
-    await scene.stripe_door.retrieve("cus_missing")
+    await scene.autumn_client.update("ann", {"name": "Ann"})
+    await scene.stripe_client.retrieve(linked["id"])
+    await scene.stripe_client.retrieve("cus_missing")
     assert scene.seen.calls == [
         ("autumn", UPDATE, "ok"),
         ("stripe", RETRIEVE, "ok"),
@@ -111,23 +111,23 @@ async def test_how_a_call_failed_is_one_word_of_few_beside_its_status_and_code(
     scene.autumn.seed("ann")
     scene.autumn.switches.add(Fault(kind))
     with pytest.raises(SyncError):
-        await scene.autumn_door.update("ann", {"name": "Ann"})
+        await scene.autumn_client.update("ann", {"name": "Ann"})
     assert scene.seen.calls == [("autumn", UPDATE, result)]
     assert scene.seen.ends == [(status, code)]
 
 
 async def test_what_a_person_has_to_mend_and_what_is_refused_are_told_apart(scene: Scene) -> None:
     with pytest.raises(SyncError):
-        await scene.autumn_door.update("nobody", {"name": "Ann"})
+        await scene.autumn_client.update("nobody", {"name": "Ann"})
     scene.stripe.key = "sk_test_rotated"
     with pytest.raises(SyncError):
-        await scene.stripe_door.retrieve("cus_any")
+        await scene.stripe_client.retrieve("cus_any")
     assert [result for _, _, result in scene.seen.calls] == ["refused", "halted"]
 
 
 async def test_a_call_that_nobody_waits_for_any_more_is_told_too(scene: Scene) -> None:
     scene.autumn.switches.add(Fault("hang"))
-    call = asyncio.create_task(scene.autumn_door.get("ann"))
+    call = asyncio.create_task(scene.autumn_client.get("ann"))
     await wait_until(lambda: _has_fired(scene))
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -149,7 +149,7 @@ async def test_waits_are_told_by_limit_the_wait_for_a_place_among_them(scene: Sc
     await asyncio.gather(*(update() for _ in range(4)))
     async with scene.limits.autumn_list():
         pass
-    await scene.stripe_door.retrieve("cus_missing")
+    await scene.stripe_client.retrieve("cus_missing")
     assert [limit for limit, _ in scene.seen.waits] == ["autumn-updates"] * 4 + ["autumn-lists", "stripe"]
     # Twenty a second, two of which may come at once: the last one waits for a tenth of a second.
     assert 0.09 < max(seconds for _, seconds in scene.seen.waits) <= time.monotonic() - begin
@@ -172,7 +172,7 @@ async def test_the_shares_of_the_rates_are_what_429s_have_left(redis: Redis) -> 
 
 
 async def synced(world: World, customer: str = "ann") -> Sync:
-    """What a watch was told of the customer's one sync that is due."""
+    """The observer's record of the customer's one sync that is due."""
     seen = Seen()
     await world.mailbox.move()
     await world.mailbox.dispatch(100)

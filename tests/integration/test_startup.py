@@ -1,4 +1,4 @@
-"""What a worker finds out about Redis before it starts: what a person has to mend, what is at risk, what passes."""
+"""The checks of Redis before a worker starts: what a person has to correct, what is at risk, what passes."""
 
 import asyncio
 import re

@@ -33,7 +33,7 @@ class Span:
 
 @dataclass
 class Collector:
-    """What came, and how the next request is answered: with a status, or never for 0."""
+    """The requests that came, and the next answer: with a status, or never for 0."""
 
     url: str = ""
     status: int = 200

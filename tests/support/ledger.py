@@ -1,4 +1,4 @@
-"""What was sent to a mailbox and how it has to end, kept apart from everything under test. Knows no Redis."""
+"""The events sent to a mailbox and their right outcomes, kept apart from the code under test. Knows no Redis."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class Sent(NamedTuple):
 
 
 class Ledger:
-    """What was sent, moved and ended, by entry, and the customers as the service holds them. Knows no Redis."""
+    """Entries sent, moved and settled, and the customers as the service holds them. Knows no Redis."""
 
     def __init__(self) -> None:
         self.sent: dict[str, Sent] = {}
@@ -34,7 +34,7 @@ class Ledger:
         self.sent[entry] = Sent(customer, event or entry, json.loads(fields.get("changes", "{}")))
 
     def move(self, entry: str) -> None:
-        """What is no event is dead; the same event twice is one, but a dead one may be sent again."""
+        """An invalid event is dead; the same event twice is one, but a dead one may be sent again."""
         same = [other for other in self.moved if self.sent[other].event == self.sent[entry].event]
         self.moved.append(entry)
         if self.sent[entry].customer is None:

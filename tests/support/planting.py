@@ -175,4 +175,4 @@ BEYOND_REPAIR: Final = {
     *("foreign", "ambiguous", "double", "shared", "orphan", "no_address", "wrong_mode"),
     *("no_room_for_the_flag", "no_room_for_the_id", "long_address"),
 }
-"""Plantings that no sync mends."""
+"""Plantings that no sync repairs."""

@@ -136,7 +136,7 @@ def free_port() -> int:
 
 @dataclass
 class HungUp:
-    """How many connections were ended so far."""
+    """The number of connections ended so far."""
 
     connections: int = 0
 

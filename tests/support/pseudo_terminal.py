@@ -38,7 +38,7 @@ class PseudoTerminal:
 
     @property
     def screen(self) -> str:
-        """What was drawn since the cursor was last sent home, without colours."""
+        """The text drawn since the cursor was last sent home, without colours."""
         return CONTROL.sub("", self.text.rpartition(HOME)[2])
 
     async def shows(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of scans do again and again: scan with a world's deps, and look at what came of it."""
+"""Steps of scan tests: scan with a world's dependencies, and read the results."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What a worker's /metrics showed, and the same as input series for promtool. Knows no expression."""
+"""Scrapes of a worker's /metrics, and the same as input series for promtool. Knows no expression."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ MOMENT: Final = "_timestamp_seconds"
 
 @dataclass(frozen=True)
 class Scrape:
-    """What one scrape showed, by the name of the sample, at a time in seconds since the epoch.
+    """One scrape, by the name of the sample, at a time in seconds since the epoch.
 
     `growing` are the names of the samples that only grow.
     """

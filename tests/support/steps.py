@@ -1,4 +1,4 @@
-"""What the tests of trouble do again and again: a change comes, customers are planted, time passes."""
+"""Steps of trouble tests: a change comes, customers are planted, time passes."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,12 +35,12 @@ def seed(world: World, *customers: str) -> None:
 
 
 async def time_passes(world: World) -> None:
-    """Whoever waits for a later time is due now, the next probe and the second looks too."""
+    """Make everything that waits for a later time due now, the next probe and the rechecks too."""
     await make_due(world.redis)
 
 
 async def make_due(redis: Redis) -> None:
-    """Let nobody wait for a later time: each customer, the next probe and the second looks are due now."""
+    """Make every customer, the next probe and the rechecks due now."""
     for key in (f"{PREFIX}:waiting", f"{PREFIX}:rechecks"):
         for customer in await redis.zrange(key, 0, -1):
             # Not those that were taken since.

@@ -1,4 +1,4 @@
-"""How a platform, a Prometheus and a person see a worker: by HTTP on its port, never from inside."""
+"""A worker as a platform, Prometheus and a person see it: by HTTP on its port, never from inside."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ class Watched:
         return status, json.loads(text)
 
     async def scrape(self) -> Scrape:
-        """What a Prometheus sees: nothing, where nobody answers."""
+        """Prometheus' view: nothing if the port does not answer."""
         _, text = await self.get("/metrics")
         return scrape(text, time.time())
 

@@ -1,4 +1,4 @@
-"""How an unexpected error is described: its type and the places in our code that it came through, no value of it."""
+"""The description of an unexpected error: its type and the places in our code that it came through, no value of it."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a valid event is, and that a wrong one is refused with the field's name and without its value."""
+"""Valid events, and refusals that name the field and not its value."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole: sizes, the generated schema, no address of a registry."""
+"""Rules for the repository as a whole: sizes, the generated schema, no address of a registry."""
 
 import ast
 import json

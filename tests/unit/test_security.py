@@ -1,4 +1,4 @@
-"""What docs/security.md says and a look at the code can hold: nothing unpickles, no secret shows, all is pinned."""
+"""Claims of docs/security.md that the source can prove: nothing unpickles, no secret shows, all is pinned."""
 
 import ast
 import inspect
@@ -57,7 +57,7 @@ def _commands(of: typer.Typer) -> list[Callable[..., Any]]:
     return found
 
 
-async def test_no_door_shows_its_secret() -> None:
+async def test_no_client_shows_its_secret() -> None:
     url = f"rediss://someone:{PASSWORD}@localhost:1/0"
     redis = open_redis(url, "prefix")
     async with (

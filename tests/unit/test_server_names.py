@@ -1,4 +1,4 @@
-"""How a server is named by what it says of itself in INFO, and which ones are too old."""
+"""The name of a server from its INFO, and which servers are too old."""
 
 import pytest
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("jobs", "worker", "config", "sandbox", "tests", "deploy", "docs")
 THIS = Path(__file__).relative_to(ROOT).as_posix()
 
-NAMES = re.compile(r"(?:^|_)(mail|doors?|ahead|put_back|second_look|ending|story|picture)(?:_|$)")
+NAMES = re.compile(r"(?:^|_)(doors?|put_back|second_look|ending|story)(?:_|$)")
 """What the glossary says in another word, as a part of a name in snake case."""
 TEXT = re.compile(
     r"\b(whoever|anew|thereof|mends?|mended|mending|of late|wherever it|second look(s)?|put(s)? back"

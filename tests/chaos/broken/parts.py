@@ -14,7 +14,7 @@ from worker.main import worker_settings
 
 
 def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Callable[..., Plan] = make_plan) -> type:
-    """What arq reads, with syncs that go through a mailbox of this type, and with this in the place of `make_plan`."""
+    """Settings for arq, with syncs that use this type of mailbox and this `make_plan`."""
     settings = load_settings()
     whole = {name: value for name, value in vars(worker_settings(settings)).items() if not name.startswith("__")}
 

@@ -1,4 +1,4 @@
-"""What the attacks share: a worker with a port, which has to be unharmed at the end."""
+"""The fixture that the attacks share: a worker with a port, which has to be unharmed at the end."""
 
 from collections.abc import AsyncIterator
 

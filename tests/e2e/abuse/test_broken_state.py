@@ -1,4 +1,4 @@
-"""What Redis keeps of a customer is broken: it is reported once, and the customer starts afresh."""
+"""Broken state of a customer in Redis is reported once, and the customer starts with an empty record."""
 
 import json
 

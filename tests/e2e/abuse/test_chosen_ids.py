@@ -130,16 +130,16 @@ async def test_id_far_in_the_past_does_not_count_for_ages(redis: Redis) -> None:
 
     await redis.zadd(f"{PREFIX}:oldest", {"ann": began - 60_000})
     await mailbox.dispatch(1)
-    mail = await mailbox.take("ann")
-    assert mail is not None
-    ending = Settlement(outcomes=())
-    assert await mailbox.settle(mail.lease, ending)
+    batch = await mailbox.take("ann")
+    assert batch is not None
+    settlement = Settlement(outcomes=())
+    assert await mailbox.settle(batch.lease, settlement)
     assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms == began - 60_000
 
     await mailbox.dispatch(1)
-    mail = await mailbox.take("ann")
-    assert mail is not None
-    assert await mailbox.settle(mail.lease, replace(ending, outcomes=(EntryOutcome("1-1", "1-1"),)))
+    batch = await mailbox.take("ann")
+    assert batch is not None
+    assert await mailbox.settle(batch.lease, replace(settlement, outcomes=(EntryOutcome("1-1", "1-1"),)))
     left = (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms
     assert left is not None
     assert left >= began

@@ -36,7 +36,7 @@ async def test_with_a_worker_running_all_is_forgotten_and_what_remains_elsewhere
         for elsewhere in ("Autumn: the customer itself", "what apps sent by arq", "digests of"):
             assert elsewhere in output
         await wait_until(lambda: _nothing(redis))
-        # Its second look is gone with it, and a later change is applied as any other.
+        # Its recheck is gone with it, and a later change is applied as any other.
         await command(box, "send", ANN, '{"name": "Ann later"}', "--wait", "20")
         assert box.autumn.customers[ANN]["name"] == "Ann later"
 

@@ -1,4 +1,4 @@
-"""What a newcomer meets at the command line: help that fits its lines, and errors that are a sentence and a code."""
+"""The command line as a newcomer meets it: help that fits its lines, and errors that are a sentence and a code."""
 
 import re
 from pathlib import Path

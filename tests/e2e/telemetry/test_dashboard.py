@@ -28,7 +28,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def scrapes_of_work_and_trouble(box: Sandbox) -> list[Scrape]:
-    """What a worker shows before and while it applies events, retries one, and gives one up; the last shows all."""
+    """The metrics of a worker before and while it applies events, retries one, and gives one up; the last shows all."""
     async with watched(box.environment) as one, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         scrapes = [await one.scrape()]
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": "poison"})

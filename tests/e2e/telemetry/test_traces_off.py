@@ -1,4 +1,4 @@
-"""A worker whose traces nobody takes, or nobody asked for, works as any other, and says what a person can mend."""
+"""A worker without a collector, or with one that fails, works as any other, and logs what to correct."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

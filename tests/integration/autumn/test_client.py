@@ -1,4 +1,4 @@
-"""The door to Autumn against a server that answers as Autumn does, and one that does not answer at all."""
+"""The client of Autumn against a server that answers as Autumn does, and one that does not answer at all."""
 
 import asyncio
 import json

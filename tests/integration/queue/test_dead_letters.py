@@ -30,7 +30,7 @@ RECORD = f"{PREFIX}:customer:ann"
 
 
 @pytest.fixture
-def door(redis: Redis) -> DeadLetters:
+def letters(redis: Redis) -> DeadLetters:
     return DeadLetters(redis, inbox=INBOX, prefix=PREFIX)
 
 
@@ -56,44 +56,44 @@ async def bury(
     return str((await redis.xadd(DEAD, dict(letter.items()), id=letter_id)).decode())
 
 
-async def everything(door: DeadLetters, wanted: Wanted, *, newest_first: bool = False) -> list[DeadLetter]:
-    return [letter async for page in door.pages(wanted, newest_first=newest_first) for letter in page]
+async def everything(letters: DeadLetters, wanted: Wanted, *, newest_first: bool = False) -> list[DeadLetter]:
+    return [letter async for page in letters.pages(wanted, newest_first=newest_first) for letter in page]
 
 
 async def test_the_newest_letters_of_a_customer_are_found_among_those_of_others(
-    redis: Redis, door: DeadLetters
+    redis: Redis, letters: DeadLetters
 ) -> None:
     mine = [await bury(redis, name=str(index)) for index in range(6)]
     await bury(redis, "bob")
-    newest = await door.newest_of("ann", at_most=2)
+    newest = await letters.newest_of("ann", at_most=2)
     assert ([letter.id for letter in newest.letters], newest.are_all) == ([mine[5], mine[4]], False)
-    all_of_them = await door.newest_of("ann", at_most=6)
+    all_of_them = await letters.newest_of("ann", at_most=6)
     assert (len(all_of_them.letters), all_of_them.are_all) == (6, True)
-    assert await door.newest_of("nobody") == NewestLetters()
+    assert await letters.newest_of("nobody") == NewestLetters()
 
 
-async def test_looking_for_the_letters_of_a_customer_ends_after_a_few_pages(redis: Redis, door: DeadLetters) -> None:
+async def test_looking_for_the_letters_of_a_customer_ends_after_a_few_pages(redis: Redis, letters: DeadLetters) -> None:
     await bury(redis)
     for _ in range(PAGES_FOR_ONE * PAGE - 1):
         await bury(redis, "bob")
-    assert (await door.newest_of("ann")).are_all
+    assert (await letters.newest_of("ann")).are_all
     await bury(redis, "bob")
-    assert await door.newest_of("ann") == NewestLetters((), are_all=False)
+    assert await letters.newest_of("ann") == NewestLetters((), are_all=False)
 
 
 async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_event(
-    world: World, door: DeadLetters
+    world: World, letters: DeadLetters
 ) -> None:
     update = new_update(customer_id="ann", changes={"name": "Ann"}, event_id="e1", traceparent=TRACEPARENT)
     await send(world.redis, update)
     await world.run()
-    ((letter,),) = [page async for page in door.pages()]
+    ((letter,),) = [page async for page in letters.pages()]
     assert (letter.customer, letter.reason, letter.attempts) == ("ann", "customer_not_found", 1)
     assert letter.sent == {name.encode(): value.encode() for name, value in update.fields().items()}
-    assert letter == await door.find(letter.id)
+    assert letter == await letters.find(letter.id)
 
     world.autumn.seed("ann")
-    (replayed,) = await door.replay([letter.id])
+    (replayed,) = await letters.replay([letter.id])
     assert replayed == Replayed(letter.id, f"replay-{letter.id}", "ann", outdated=False)
     ((_, fields),) = await world.redis.xrange(INBOX)
     assert fields == {**letter.sent, b"event_id": replayed.event_id.encode()}
@@ -102,30 +102,30 @@ async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_e
     outcome = await outcome_of(world.redis, replayed.event_id)
     assert outcome is not None
     assert outcome.status == "applied"
-    assert await door.find(letter.id) is None
+    assert await letters.find(letter.id) is None
     assert (await read_totals(world.redis, PREFIX))["replayed"] == 1
 
 
-async def test_a_letter_that_is_refused_again_is_a_new_letter(world: World, door: DeadLetters) -> None:
+async def test_a_letter_that_is_refused_again_is_a_new_letter(world: World, letters: DeadLetters) -> None:
     await send(world.redis, new_update(customer_id="ann", changes={"name": "Ann"}))
     await world.run()
-    first = await door.newest()
-    (replayed,) = await door.replay([first])
+    first = await letters.newest()
+    (replayed,) = await letters.replay([first])
     await world.run()
-    (letter,) = await everything(door, Wanted())
+    (letter,) = await everything(letters, Wanted())
     assert letter.id != first
     assert letter.sent[b"event_id"].decode() == replayed.event_id
 
 
-async def test_binary_garbage_goes_back_byte_by_byte(redis: Redis, door: DeadLetters) -> None:
+async def test_binary_garbage_goes_back_byte_by_byte(redis: Redis, letters: DeadLetters) -> None:
     garbage = {b"customer_id": b"\xff\xfe\x00", b"\x00\xff": b"\r\n\x80", b"": b""}
     entry = await redis.xadd(INBOX, dict(garbage.items()))
     await Mailbox(redis, inbox=INBOX, prefix=PREFIX).move()
-    (letter,) = await everything(door, Wanted(reason="invalid_event"))
+    (letter,) = await everything(letters, Wanted(reason="invalid_event"))
     assert (letter.entry, letter.customer, letter.since, letter.sent) == (entry.decode(), None, None, garbage)
     assert letter.as_json()["sent"] == {"customer_id": "\\xff\\xfe\x00", "\x00\\xff": "\r\n\\x80", "": ""}
     assert "sent" not in letter.summary()
-    (replayed,) = await door.replay([letter.id])
+    (replayed,) = await letters.replay([letter.id])
     assert replayed == Replayed(letter.id, f"replay-{letter.id}", None, outdated=False)
     ((_, fields),) = await redis.xrange(INBOX)
     assert fields == {**garbage, b"event_id": replayed.event_id.encode()}
@@ -137,28 +137,30 @@ async def test_binary_garbage_goes_back_byte_by_byte(redis: Redis, door: DeadLet
     ids=["older", "itself", "later in the same millisecond", "newer", "none"],
 )
 async def test_a_newer_change_that_was_applied_makes_a_letter_outdated(
-    redis: Redis, door: DeadLetters, last_applied: str, outdated: bool
+    redis: Redis, letters: DeadLetters, last_applied: str, outdated: bool
 ) -> None:
     letter = await bury(redis, entry="5-9")
     await redis.hset(RECORD, "last_applied", last_applied)  # type: ignore[misc]  # redis-py types its two clients' answers as one
-    assert [each.outdated for each in await door.replay([letter])] == [outdated]
+    assert [each.outdated for each in await letters.replay([letter])] == [outdated]
 
 
 @pytest.mark.parametrize(("waiting", "outdated"), [("4-9", False), ("10-0", True)], ids=["older", "newer"])
 async def test_a_newer_change_that_waits_makes_a_letter_outdated(
-    redis: Redis, door: DeadLetters, waiting: str, outdated: bool
+    redis: Redis, letters: DeadLetters, waiting: str, outdated: bool
 ) -> None:
     letter = await bury(redis, entry="5-9")
     await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name":"Ann"}'}, id=waiting)
     await Mailbox(redis, inbox=INBOX, prefix=PREFIX).move()
-    assert [each.outdated for each in await door.replay([letter])] == [outdated]
+    assert [each.outdated for each in await letters.replay([letter])] == [outdated]
 
 
-async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(redis: Redis, door: DeadLetters) -> None:
+async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(
+    redis: Redis, letters: DeadLetters
+) -> None:
     third = await bury(redis, entry="10-0", name="third")
     first = await bury(redis, entry="9-2", name="first")
     second = await bury(redis, entry="9-10", name="second")
-    assert [each.id for each in await door.replay([third, second, first])] == [first, second, third]
+    assert [each.id for each in await letters.replay([third, second, first])] == [first, second, third]
     entries = await redis.xrange(INBOX)
     assert [fields[b"changes"] for _, fields in entries] == [
         b'{"name":"first"}',
@@ -167,7 +169,7 @@ async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(red
     ]
 
 
-async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, door: DeadLetters) -> None:
+async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, letters: DeadLetters) -> None:
     ids = [
         await bury(redis, customer, reason)
         for customer, reason in (("ann", "not_taken"), ("ann", "needs-review"), ("bob", "not_taken"))
@@ -179,90 +181,90 @@ async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, door
         (Wanted(reason="needs-review", customer="ann"), [ids[1]]),
         (Wanted(reason="needs-review", customer="bob"), []),
     ):
-        assert [letter.id for letter in await everything(door, wanted)] == expected
-        assert [letter.id for letter in await everything(door, wanted, newest_first=True)] == expected[::-1]
+        assert [letter.id for letter in await everything(letters, wanted)] == expected
+        assert [letter.id for letter in await everything(letters, wanted, newest_first=True)] == expected[::-1]
 
 
 async def test_more_than_a_thousand_letters_are_read_page_by_page_while_they_are_replayed(
-    redis: Redis, door: DeadLetters
+    redis: Redis, letters: DeadLetters
 ) -> None:
     ids = [await bury(redis, letter_id=f"1-{number + 1}") for number in range(1_050)]
-    assert [letter.id for letter in await everything(door, Wanted(), newest_first=True)] == ids[::-1]
-    until = await door.newest()
+    assert [letter.id for letter in await everything(letters, Wanted(), newest_first=True)] == ids[::-1]
+    until = await letters.newest()
     assert until == ids[-1]
     replayed: list[str] = []
-    async for page in door.pages(until=until):
+    async for page in letters.pages(until=until):
         assert len(page) <= PAGE
-        replayed += [each.id for each in await door.replay([letter.id for letter in page])]
+        replayed += [each.id for each in await letters.replay([letter.id for letter in page])]
         await bury(redis)
     assert replayed == ids
     assert await redis.xlen(INBOX) == len(ids)
-    assert {letter.id for letter in await everything(door, Wanted())}.isdisjoint(ids)
+    assert {letter.id for letter in await everything(letters, Wanted())}.isdisjoint(ids)
 
 
 async def test_two_replays_of_one_letter_at_the_same_time_are_one_event(
-    redis: Redis, redis_server: EmbeddedRedis, door: DeadLetters
+    redis: Redis, redis_server: EmbeddedRedis, letters: DeadLetters
 ) -> None:
     letter = await bury(redis)
     async with Redis.from_url(redis_server.url) as another:
-        deps = [door, DeadLetters(another, inbox=INBOX, prefix=PREFIX)] * 5
+        deps = [letters, DeadLetters(another, inbox=INBOX, prefix=PREFIX)] * 5
         answers = await asyncio.gather(*(each.replay([letter]) for each in deps))
     assert sum(len(answer) for answer in answers) == 1
     assert await redis.xlen(INBOX) == 1
 
 
-async def test_a_letter_named_twice_is_replayed_once(redis: Redis, door: DeadLetters) -> None:
+async def test_a_letter_named_twice_is_replayed_once(redis: Redis, letters: DeadLetters) -> None:
     letter = await bury(redis, letter_id="7-1")
-    assert [each.id for each in await door.replay([letter, letter, "007-1"])] == [letter]
+    assert [each.id for each in await letters.replay([letter, letter, "007-1"])] == [letter]
     assert await redis.xlen(INBOX) == 1
 
 
-async def test_a_letter_stays_where_the_inbox_does_not_take_it(redis: Redis, door: DeadLetters) -> None:
+async def test_a_letter_stays_where_the_inbox_does_not_take_it(redis: Redis, letters: DeadLetters) -> None:
     letter = await bury(redis)
     await redis.set(INBOX, "no stream")
     with pytest.raises(ResponseError):
-        await door.replay([letter])
-    assert await door.find(letter) is not None
+        await letters.replay([letter])
+    assert await letters.find(letter) is not None
 
 
 @pytest.mark.parametrize("unknown", ["1-1", "no id", "1", "-", "99999999999999999999-0", ""])
 async def test_an_id_that_is_not_there_changes_nothing_for_the_others(
-    redis: Redis, door: DeadLetters, unknown: str
+    redis: Redis, letters: DeadLetters, unknown: str
 ) -> None:
     replayed, dropped = await bury(redis), await bury(redis)
-    assert await door.find(unknown) is None
-    assert [each.id for each in await door.replay([unknown, replayed])] == [replayed]
-    assert await door.drop([unknown, dropped]) == [dropped]
-    assert await door.replay([unknown]) == []
-    assert await door.drop([unknown]) == []
+    assert await letters.find(unknown) is None
+    assert [each.id for each in await letters.replay([unknown, replayed])] == [replayed]
+    assert await letters.drop([unknown, dropped]) == [dropped]
+    assert await letters.replay([unknown]) == []
+    assert await letters.drop([unknown]) == []
 
 
-async def test_a_dropped_letter_is_gone_and_sent_nowhere(redis: Redis, door: DeadLetters) -> None:
+async def test_a_dropped_letter_is_gone_and_sent_nowhere(redis: Redis, letters: DeadLetters) -> None:
     dropped, kept = await bury(redis), await bury(redis)
-    assert await door.drop([dropped, dropped]) == [dropped]
-    assert [letter.id for letter in await everything(door, Wanted())] == [kept]
+    assert await letters.drop([dropped, dropped]) == [dropped]
+    assert [letter.id for letter in await everything(letters, Wanted())] == [kept]
     assert await redis.exists(INBOX) == 0
 
 
-async def test_without_letters_there_is_nothing_to_read(door: DeadLetters) -> None:
-    assert await door.newest() == NO_LETTER
-    assert await everything(door, Wanted()) == []
-    assert [page async for page in door.pages(until=NO_LETTER)] == []
+async def test_without_letters_there_is_nothing_to_read(letters: DeadLetters) -> None:
+    assert await letters.newest() == NO_LETTER
+    assert await everything(letters, Wanted()) == []
+    assert [page async for page in letters.pages(until=NO_LETTER)] == []
 
 
 @pytest.mark.parametrize("broken", ["many", "-1", "nan", "9" * 400, "1e300", ""])
 async def test_letter_that_no_script_wrote_is_read_without_what_is_broken(
-    redis: Redis, door: DeadLetters, broken: str
+    redis: Redis, letters: DeadLetters, broken: str
 ) -> None:
     await redis.xadd(DEAD, {"attempts": broken, "since": broken, "reason": "odd"}, id=f"{2**64 - 1}-0")
-    (letter,) = await everything(door, Wanted())
+    (letter,) = await everything(letters, Wanted())
     assert (letter.reason, letter.attempts, letter.since, letter.buried_at_ms) == ("odd", 0, None, 2**53)
 
 
-async def test_key_of_the_wrong_type_holds_no_letter(redis: Redis, door: DeadLetters) -> None:
+async def test_key_of_the_wrong_type_holds_no_letter(redis: Redis, letters: DeadLetters) -> None:
     await redis.set(DEAD, "x")
-    assert await everything(door, Wanted()) == []
-    assert (await door.newest_of("ann"), await door.newest(), await door.find("1-1")) == (
+    assert await everything(letters, Wanted()) == []
+    assert (await letters.newest_of("ann"), await letters.newest(), await letters.find("1-1")) == (
         NewestLetters(),
         NO_LETTER,
         None,

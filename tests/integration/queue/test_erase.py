@@ -51,7 +51,7 @@ async def about_ann(redis: Redis) -> list[bytes]:
 
 
 async def live_through_everything(world: World) -> None:
-    """A claim, changes applied, a second look that waits, and dead letters of each kind."""
+    """A claim, changes applied, a recheck that waits, and dead letters of each kind."""
     stripe = world.stripe.seed_customer()
     world.autumn.seed(ANN, stripe_id=stripe["id"])
     await change(world, ANN, name="Forgettable Ann", email="ann@forget.example", metadata={"note": "secret-metadata"})

@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
         self.seen = self.look()
 
     def look(self) -> SimpleNamespace:
-        """What Redis holds; `waiting` and `called` with their times in milliseconds."""
+        """The contents of Redis; `waiting` and `called` with their times in milliseconds."""
         pipe: Any = self.redis.pipeline()
         pipe.zrange(WAITING, 0, -1, withscores=True).zrange(CALLED, 0, -1, withscores=True).hgetall(f"{PREFIX}:totals")
         pipe.zrange(OLDEST, 0, -1, withscores=True)
@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
 
     @step("working", pick=PICKS, count=COUNTS | st.just(0), way=WAYS, later=st.booleans())
     def work(self, pick: int, count: int, way: str, later: bool) -> None:
-        """Who gives up buries what is left, but for what another try may have written. A crash may be a lost reply."""
+        """Work on a customer. Giving up dead-letters all entries that no try may have applied."""
         work = self.working[pick % len(self.working)]
         work.batch.lease.check()
         entries = [entry for entry in list(work.ends)[work.done : work.done + count] if work.ends[entry] == "applied"]

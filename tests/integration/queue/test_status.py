@@ -42,7 +42,7 @@ async def test_a_try_that_failed_is_due_later(world: World) -> None:
     assert (standing.due_ms or 0) > int(entry.split("-")[0])
 
 
-async def test_a_second_look_that_is_to_come_is_seen(world: World) -> None:
+async def test_status_shows_pending_recheck(world: World) -> None:
     seed(world, "ann")
     await lose_an_answer(world, name="Ann")
     standing = await standing_of(world, "ann")

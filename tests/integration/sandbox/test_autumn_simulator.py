@@ -1,4 +1,4 @@
-"""What recordings cannot show of the Autumn simulator: its limits, faults and counters, over real HTTP."""
+"""Behaviour of the Autumn simulator that recordings cannot show: its limits, faults and counters, over real HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping

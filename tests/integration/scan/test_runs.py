@@ -1,4 +1,4 @@
-"""What is noted of runs, and which of those that did not come to their end are gone on with."""
+"""The record of runs, and which unfinished ones are resumed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The minutes of the last hours: noted once whoever notes, added up where each counts its own, and gone after a day."""
+"""The minutes of the last hours: noted once by any worker, added up when each counts its own, and gone after a day."""
 
 import asyncio
 from dataclasses import replace

@@ -193,7 +193,7 @@ class Accounts:
         return False
 
     async def time_passes(self, seconds: float) -> None:
-        """Whoever waits is due, and what is held for a time is free again."""
+        """Make every waiting customer due, and free those that are held for a time."""
         self.skew_seconds += seconds
         await time_passes(self.world)
         async for key in self.redis.scan_iter(f"{PREFIX}:claim:*"):
@@ -238,7 +238,7 @@ class Accounts:
 
 
 class Machine(RuleBasedStateMachine):
-    """What may happen to three accounts."""
+    """Random events for three accounts."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

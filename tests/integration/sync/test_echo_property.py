@@ -64,7 +64,7 @@ FAULTS = st.builds(
 
 
 class Machine(RuleBasedStateMachine):
-    """What may happen to one customer or two."""
+    """Random events for one customer or two."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

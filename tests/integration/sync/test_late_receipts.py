@@ -21,7 +21,7 @@ async def kill(world: World, worker: "asyncio.Task[None]") -> None:
     await world.redis.zadd(f"{PREFIX}:dispatched", {"ann": 1})
 
 
-async def test_an_address_that_landed_late_is_taken_back_by_the_second_look(world: World) -> None:
+async def test_recheck_clears_receipt_address_that_landed_late(world: World) -> None:
     """The flag went off while a write of ours was still on its way."""
     world = under(world, receipts="open")
     customer = plant(world)

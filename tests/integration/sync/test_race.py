@@ -22,7 +22,7 @@ LEASE_SECONDS = 0.2
 
 @pytest.fixture
 async def second(world: World) -> AsyncIterator[Deps]:
-    """The doors of a second worker, none of which it shares with the first."""
+    """The dependencies of a second worker. It shares none with the first."""
     async with opened_deps(
         world.redis, world.autumn_url, world.autumn.key, world.autumn.stripe.url, world.stripe.key
     ) as deps:
@@ -36,7 +36,7 @@ def with_lease(world: World, deps: Deps, seconds: float) -> Deps:
 
 
 async def created(world: World, before: int, by: asyncio.Task[bool]) -> None:
-    """Wait until Stripe has executed a create; whoever asked for it may not know yet."""
+    """Wait until Stripe has executed a create; its caller may not know yet."""
     while sum(write.endpoint == "customers.create" for write in world.stripe.writes) == before:
         assert not by.done(), "the sync ended without a create"
         await world.redis.ping()

@@ -26,7 +26,7 @@ async def test_a_look_that_fails_is_taken_again(world: World) -> None:
     await time_passes(world)
     await world.run()
     assert world.autumn.customers["ann"]["name"] == "New"
-    # What was put back may come back as an echo, so there is another look; it finds nothing.
+    # A reapplied value may come back as an echo, so there is another recheck; it finds nothing.
     await time_passes(world)
     await world.run()
     await time_passes(world)

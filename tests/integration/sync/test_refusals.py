@@ -1,4 +1,4 @@
-"""What is refused costs little, harms nobody else, and keeps what was applied before it."""
+"""A refused change costs little, harms no other customer, and keeps what was applied before it."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a sync leaves behind for whoever asks about the customer later."""
+"""The reports that a sync keeps for later questions about the customer."""
 
 from jobs.queue.record import read_customer
 from jobs.sync.report import SyncReport, read_reports
@@ -16,7 +16,7 @@ async def reports_of(world: World, customer: str) -> list[SyncReport]:
 
 
 async def undo_again_and_again(world: World, times: int) -> None:
-    """Somebody puts ann's old name back before each second look at her."""
+    """Another writer restores ann's old name before each recheck."""
     for _ in range(times):
         world.autumn.customers["ann"]["name"] = "Old"
         await time_passes(world)

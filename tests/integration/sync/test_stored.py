@@ -1,4 +1,4 @@
-"""What the runbook says of where things are stored is all that there is in Redis."""
+"""The runbook's list of what is stored is all that there is in Redis."""
 
 import re
 from pathlib import Path

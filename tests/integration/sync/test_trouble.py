@@ -1,4 +1,4 @@
-"""What happens when a service fails, a key is wrong, a worker dies or a write lands late: nothing is lost or stale."""
+"""A service fails, a key is wrong, a worker dies or a write lands late: nothing is lost or stale."""
 
 import asyncio
 import json
@@ -185,7 +185,7 @@ async def test_an_internal_error_that_stays_while_others_get_through_is_about_th
     assert [letter["reason"] for letter in await read_dead(world.redis, PREFIX)] == ["internal_error"]
 
 
-async def test_a_write_that_lands_late_is_noticed_and_the_newer_value_put_back(world: World) -> None:
+async def test_newer_value_is_reapplied_after_late_write(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
     await change(world, "ann", name="Old", metadata={"k": "old", "gone": 1})
@@ -203,7 +203,7 @@ async def test_a_write_that_lands_late_is_noticed_and_the_newer_value_put_back(w
     assert (await read_totals(world.redis, PREFIX))["reapplied"] == 1
 
 
-async def test_a_second_look_at_what_is_right_writes_nothing_and_is_the_last(world: World) -> None:
+async def test_recheck_without_drift_writes_nothing_and_is_last(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
     await change(world, "ann", name="Ann")
@@ -219,7 +219,7 @@ async def test_a_second_look_at_what_is_right_writes_nothing_and_is_the_last(wor
     assert (await world.mailbox.dispatch(100))[1] == []
 
 
-async def test_a_second_look_that_fails_is_tried_again_less_and_less_often(world: World) -> None:
+async def test_failing_recheck_backs_off(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Ann")
     await world.run()
@@ -238,7 +238,7 @@ async def test_a_second_look_that_fails_is_tried_again_less_and_less_often(world
     assert await world.redis.zcard(f"{PREFIX}:waiting") == 0
 
 
-async def test_a_second_look_never_says_again_what_a_waiting_change_says_anew(world: World) -> None:
+async def test_recheck_never_reapplies_what_a_waiting_change_sets(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="First")
     await world.run()
@@ -252,7 +252,7 @@ async def test_a_second_look_never_says_again_what_a_waiting_change_says_anew(wo
     assert sent == ["First", "Second", "Second"]
 
 
-async def test_a_worker_that_died_with_a_write_on_its_way_is_followed_by_a_second_look(world: World) -> None:
+async def test_worker_killed_during_write_is_followed_by_recheck(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Old")
     await world.mailbox.move()

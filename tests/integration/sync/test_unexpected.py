@@ -1,4 +1,4 @@
-"""What a fault in this software leaves behind: its type and its places in the log, and nothing that was sent."""
+"""The trace of a fault in this software: its type and its places in the log, and nothing that was sent."""
 
 from structlog.testing import capture_logs
 

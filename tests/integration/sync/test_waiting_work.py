@@ -28,7 +28,7 @@ async def look(redis: Redis) -> Overview:
 
 
 async def minutes_ago(redis: Redis) -> float | None:
-    """How many minutes ago the oldest change was sent."""
+    """Minutes since the oldest change was sent."""
     overview = await look(redis)
     age_seconds = overview.age_seconds(overview.oldest_sent_ms)
     return None if age_seconds is None else age_seconds // 60

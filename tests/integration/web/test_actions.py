@@ -1,4 +1,4 @@
-"""What an operator does on the page: dead letters sent again or dropped, and a customer's lines."""
+"""Actions of an operator on the page: dead letters sent again or dropped, and a customer's lines."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""How an account has to stand after a sync of it has come to its end, and at the end of all.
+"""The state that an account must have after each sync, and at the end.
 
 Judged by the design's words and from both services alone; the plan of the code under test is not asked.
 """
@@ -15,7 +15,7 @@ RECENT_SECONDS = 10 * 86_400
 
 
 def judge_end(sync: Sync, ledger: Ledger, policy: Policy, charges: dict[str, Json], *, search_lags: bool) -> None:
-    """What was settled is rightly applied, or rightly dead."""
+    """Each settled event is rightly applied, or rightly dead."""
     name, after = sync.customer, sync.after
     assert sync.record.get("last_error") != "unexpected"
     for entry, (status, reason) in sync.ends.items():
@@ -114,7 +114,7 @@ def _judge_without_link(name: str, sides: Sides, policy: Policy, *, search_lags:
 
 
 def _judge_refusals(sync: Sync) -> None:
-    """What was refused is nowhere: Stripe has Autumn's value again, or the one that it had."""
+    """A refused value is nowhere: Stripe has Autumn's value again, or the one that it had."""
     stripe = sync.after.linked(sync.customer)
     if not sync.of("dead") or stripe is None or sync.after.owner(stripe["id"]) != sync.customer:
         return

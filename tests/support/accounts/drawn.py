@@ -1,4 +1,4 @@
-"""What hypothesis may draw for the accounts: who is planted, what apps say, what people do in Stripe, what goes wrong.
+"""Strategies for the accounts: planted customers, apps' changes, people's edits in Stripe, and faults.
 
 Values only. Ids are words, so that an example that fails can be read.
 """

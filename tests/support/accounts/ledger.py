@@ -1,5 +1,7 @@
-"""What is known of the accounts without asking the code under test: both sides before and after a sync, who set which
-receipt address, who was told of which payment, what was said and how it ended.
+"""Knowledge of the accounts that does not come from the code under test.
+
+Both sides before and after a sync, the writer of each receipt address, the payments that were mailed, and the events
+with their outcomes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +39,7 @@ class Sides:
         return [stripe_id for stripe_id in self.customers if self.owner(stripe_id) == name]
 
     def linked(self, name: str) -> Json | None:
-        """The living Stripe customer that an Autumn customer is linked to, whoever's it is."""
+        """The living Stripe customer that an Autumn customer is linked to, whether it is ours or not."""
         return self.living(self.autumn[name]["stripe_id"])
 
 
@@ -83,7 +85,7 @@ class Said:
 
 @dataclass
 class Ledger:
-    """What has happened so far."""
+    """The history so far."""
 
     said: dict[str, Said] = field(default_factory=dict)
     """Every event in the order of the stream, by entry."""
@@ -154,7 +156,7 @@ class Ledger:
 
 
 def fields(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What a change says of each field, each metadata key for itself; the empty text is null."""
+    """The requested value of each field, each metadata key for itself; the empty text is null."""
     keys = {f"metadata.{key}": value for key, value in (changes.get("metadata") or {}).items()}
     return {name: value if value != "" else None for name, value in changes.items() if name != "metadata"} | keys
 

@@ -1,4 +1,4 @@
-"""What is planted on both sides, and what people and apps do in Stripe by hand, past the worker and past its writes."""
+"""Customers planted on both sides, and edits by people and apps in Stripe that bypass the worker."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def begin_payment(stripe: StripeSimulator, stripe_id: str, payment: Payment, now
 
 
 def edit(stripe: StripeSimulator, what: str, stripe_id: str, whose: str) -> None:
-    """What a person does to a Stripe customer in the dashboard."""
+    """A person's edit of a Stripe customer in the dashboard."""
     match what:
         case "deletes":
             stripe.delete(stripe_id)

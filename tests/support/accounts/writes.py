@@ -1,4 +1,4 @@
-"""What a sync may write to Stripe at all, judged write by write as they were executed, in their order."""
+"""The writes to Stripe that a sync may make, judged one by one in the order they were executed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,7 +83,7 @@ def _judge_update(write: Write, sync: Sync, policy: Policy, owners: dict[str, st
 
 
 def _said(sync: Sync, ledger: Ledger) -> list[Json]:
-    """What waits, and, where a sync may reapply it, what an earlier change said."""
+    """The values that wait and, if a sync may reapply them, those of earlier changes."""
     reapplies = sync.is_look or not sync.is_whole
     return [*sync.mail.values(), *(ledger.ever_said(sync.customer) if reapplies else [])]
 

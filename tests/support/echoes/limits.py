@@ -1,4 +1,4 @@
-"""What is left out of the property of echoes: where Autumn itself loses a value, and no worker could know better.
+"""Cases left out of the property of echoes: Autumn itself loses a value, and no worker could know it.
 
 Two writers that are not the worker never race each other. Each other limit says why. Anything else may happen.
 """

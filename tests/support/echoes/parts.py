@@ -1,4 +1,4 @@
-"""How a customer is planted for the property of echoes, how a sync goes, and the moment before a request is served."""
+"""Parts of the property of echoes: planted customers, courses of a sync, and the moment before a request is served."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class Syncing:
-    """How a sync goes: whole, or its worker dies after so many requests, or a webhook arrives before a request."""
+    """The course of a sync: whole, or its worker dies after so many requests, or a webhook arrives before a request."""
 
     dies_after: int | None = None
     webhook_at: int | None = None

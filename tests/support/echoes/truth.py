@@ -1,4 +1,4 @@
-"""What each customer has to look like, known from who wrote what and when, without asking the code under test.
+"""The right state of each customer, derived from all writes and their times, not from the code under test.
 
 A value counts when its writer succeeded: an event's when Autumn applied its update, another app's likewise, a person's
 at the edit in Stripe. The last one is right, on both sides.
@@ -128,7 +128,7 @@ def nested(fields: Mapping[str, Any]) -> Json:
 
 
 def shown_by(stripe: Json) -> Json:
-    """What a Stripe customer shows, by the names of Autumn's fields."""
+    """A Stripe customer's values, by the names of Autumn's fields."""
     return {name: stripe[name] for name in PROFILE} | {
         f"metadata.{key}": stripe["metadata"].get(key) for key in ("plan", "seat")
     }

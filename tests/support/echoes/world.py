@@ -196,7 +196,7 @@ class EchoWorld:
 
     @property
     def _failed(self) -> int:
-        """How many requests got no answer, or an error."""
+        """The number of requests that got no answer, or an error."""
         return sum(sum(each.switches.fired.values()) for each in (self.autumn, self.stripe))
 
     async def _sync(self, customer: str, how: Syncing) -> None:
@@ -231,7 +231,7 @@ class EchoWorld:
         self.waiting[customer] = waiting
 
     async def time_passes(self, seconds: float) -> None:
-        """Whoever waits for another try is due, after a minute the rechecks are due as well."""
+        """Make every waiting retry due; after a minute the rechecks are due as well."""
         self.skew_seconds += seconds
         if seconds >= RECHECK_SECONDS:
             await time_passes(self.world)

@@ -1,4 +1,4 @@
-"""What passes for a customer of Autumn, and how a refusal reads."""
+"""Answers that are accepted as a customer of Autumn, and the text of a refusal."""
 
 import copy
 import json

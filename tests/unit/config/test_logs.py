@@ -1,4 +1,4 @@
-"""How an exception that a library logs is rendered: places and types of the whole chain, never a message."""
+"""Rendering of an exception that a library logs: places and types of the whole chain, never a message."""
 
 import json
 import subprocess

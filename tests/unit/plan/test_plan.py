@@ -61,7 +61,7 @@ VIEWS = st.builds(
 
 
 def look(autumn: AutumnCustomer, view: StripeView) -> StripeView:
-    """What the sync would have looked at: the linked customer, or those that carry the id."""
+    """The fetched Stripe customers: the linked customer, or those that carry the id."""
     if autumn.stripe_id and view.linked is not None:
         return StripeView(linked=view.linked)
     return StripeView(ours=view.ours, is_missing=bool(autumn.stripe_id))

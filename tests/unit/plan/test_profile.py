@@ -1,4 +1,4 @@
-"""What of the profile goes to Stripe: within its limits, and never an empty value that nobody said."""
+"""The part of the profile that goes to Stripe: within its limits, and never an empty value that nobody requested."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a failed sync says about a service: whether others should stop, too."""
+"""The meaning of a failed sync for the circuit breaker: whether other syncs stop, too."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a scan says while it runs, if its standard error is no terminal."""
+"""Progress lines of a scan when its standard error is no terminal."""
 
 import asyncio
 

@@ -229,5 +229,5 @@ def test_an_entry_that_ended_otherwise_is_found(expected: str, end: dict[str, st
     assert [str(wrong) for wrong in wrong_endings({"1-0": expected}, end)] == [f"event 1-0: {what}"]
 
 
-def test_an_ending_of_what_nobody_sent_is_found() -> None:
+def test_outcome_of_unknown_entry_is_found() -> None:
     assert [str(wrong) for wrong in wrong_endings({}, {"9-0": APPLIED})] == ["event 9-0: nobody sent it"]

@@ -1,4 +1,4 @@
-"""What the demo plants and sends, and what it says has to be true in the end."""
+"""The customers and events of the demo, and the end state that it expects."""
 
 from collections import Counter
 from dataclasses import replace
@@ -57,7 +57,7 @@ def test_a_duplicate_repeats_an_earlier_entry_to_the_letter(traffic: Traffic) ->
             assert entry.fields in [earlier.fields for earlier in traffic.entries[:place] if earlier.end == APPLIED]
 
 
-def test_each_kind_of_ending_is_in_the_traffic(traffic: Traffic) -> None:
+def test_traffic_has_each_outcome(traffic: Traffic) -> None:
     endings = Counter(entry.end for entry in traffic.entries)
 
     assert endings.keys() == {APPLIED, DUPLICATE, NEEDS_REVIEW, "invalid_event", "customer_not_found"}

@@ -1,4 +1,4 @@
-"""What a customer's record says to a person: first whether it is right, then why, and what can be done."""
+"""A customer's record as text: first whether it is right, then why, and what can be done."""
 
 from dataclasses import replace
 from typing import get_args
@@ -146,7 +146,7 @@ def test_how_often_and_since_when_it_fails_and_what_waits_is_told() -> None:
 
 
 @pytest.mark.parametrize(("kind", "why"), [("echo", "an echo of an older value"), ("whole", "a late write")])
-def test_a_second_look_that_is_to_come_is_told_and_why(kind: str, why: str) -> None:
+def test_text_names_pending_recheck_and_reason(kind: str, why: str) -> None:
     standing = replace(IDLE, recheck_due_ms=1_700_000_000_000, record={**SYNCED, "recheck_kind": kind})
     assert f"recheck: at 2023-11-14T22:13:20+00:00, in case {why} reverts what was written" in tell(standing, NONE)
 

@@ -1,4 +1,4 @@
-"""What is red and what is not: each line is crossed from both sides."""
+"""The conditions of a red health: each limit is crossed from both sides."""
 
 from dataclasses import replace
 

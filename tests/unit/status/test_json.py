@@ -1,4 +1,4 @@
-"""What machines read of `status --json`: every field is always there, and holds what the lines for a person say."""
+"""The answer of `status --json`: every field is always there, and holds what the lines for a person say."""
 
 import json
 from dataclasses import replace

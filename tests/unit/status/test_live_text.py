@@ -1,4 +1,4 @@
-"""What both sides say now and what a sync would do, told to a person."""
+"""Both sides and the steps of a dry run, as text."""
 
 from dataclasses import replace
 from typing import get_args

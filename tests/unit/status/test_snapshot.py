@@ -161,7 +161,7 @@ def test_machines_get_the_same_and_every_field_is_always_there() -> None:
     assert snapshot_json(snapshot(outage))["verdict"] == "waiting"
 
 
-def test_what_machines_read_before_there_was_a_picture_kept_its_names_and_meanings() -> None:
+def test_json_has_the_expected_fields() -> None:
     told = snapshot_json(snapshot(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, breaker=HALT)))
     assert (
         told.items()

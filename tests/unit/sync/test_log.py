@@ -1,4 +1,4 @@
-"""What a sync logs of a failed try: the code, and of an unexpected error also where it came from."""
+"""The log line of a failed try: the code, and of an unexpected error also where it came from."""
 
 import pytest
 from structlog.testing import capture_logs

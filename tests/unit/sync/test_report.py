@@ -15,7 +15,7 @@ FAILED = SyncReport(3, 1, "", "", "", error="timeout")
 
 
 def kept(*reports: SyncReport) -> list[SyncReport]:
-    """What is kept of these reports, the earliest first."""
+    """The kept part of these reports, the earliest first."""
     stored = ""
     for report in reports:
         stored = add_report(stored, report)

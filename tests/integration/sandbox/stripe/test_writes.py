@@ -1,4 +1,4 @@
-"""What the simulated Stripe notes of each write that it executed."""
+"""The simulated Stripe's log of the writes that it executed."""
 
 import aiohttp
 import pytest

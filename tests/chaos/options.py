@@ -44,4 +44,4 @@ SHORT = Options(
     other_writes=60,
     seconds=32.0,
 )
-"""The form that the tests can afford: less than 90 s in all, unless something takes long to recover."""
+"""The form that the tests can afford: about a minute on a machine with nothing else to do."""

@@ -10,7 +10,10 @@ import pytest
 
 from tests.contract import recordings
 
-collect_ignore = [] if recordings.folder() else ["recorded"]
+_recordings = recordings.folder()
+if _recordings is not None and not _recordings.is_dir():
+    raise pytest.UsageError(f"CONTRACT_DATA: there is no folder {_recordings}. Correct it, or unset CONTRACT_DATA.")
+collect_ignore = [] if _recordings else ["recorded"]
 
 
 @pytest.hookimpl(wrapper=True)

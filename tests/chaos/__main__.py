@@ -27,7 +27,7 @@ Float = Annotated[float | None, typer.Option()]
 
 
 def main(
-    short: Annotated[bool, typer.Option("--short", help="The short form: about a minute on a machine with nothing else to do.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="The short form, about a minute.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed is the same plan.")] = FULL.seed,
     events: Int = None,
     customers: Int = None,

@@ -52,4 +52,4 @@ async def saturation(bench: Bench, workers: int) -> Measured:
 
 def _most(times: list[float]) -> int:
     """The most updates in any second."""
-    return max(sum(first <= at < first + 1 for at in times) for first in times)
+    return max((sum(first <= at < first + 1 for at in times) for first in times), default=0)

@@ -22,6 +22,8 @@ from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, read_dead
 from tests.support.processes import command_of, ended, wait_until, worker
 
+DOZEN = 12
+PICKED_UP_SECONDS = 0.05
 FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
     "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
 }
@@ -217,19 +219,19 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_r
 @pytest.mark.alone
 async def test_an_idle_worker_picks_up_an_event_at_once_and_costs_little(box: Sandbox, redis: Redis) -> None:
     (customer,) = seed(box, 1)
-    waits = []
+    waits: list[float] = []
     async with worker(box.environment) as running:
-        for index in range(12):
+        # Half of the last dozen, since the machine may be busy; a poll of half a second would miss it by far.
+        while len(waits) < DOZEN or sorted(waits[-DOZEN:])[DOZEN // 2] >= PICKED_UP_SECONDS:
+            assert len(waits) < 10 * DOZEN, waits
             sent = time.time()
-            event = await send(redis, new_update(customer_id=customer, changes={"name": f"{index}"}))
+            event = await send(redis, new_update(customer_id=customer, changes={"name": f"{len(waits)}"}))
             await outcome_of(redis, event, wait_seconds=10)
             waits.append(box.autumn.calls[-1].started - sent)
         process = psutil.Process(running.pid)
         before, begin = sum(process.cpu_times()[:2]), time.monotonic()
         await wait_until(lambda: _passed(begin, 3))
         share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - begin)
-    # The better quarter, since the machine may be busy; a poll of half a second would miss it by far.
-    assert sorted(waits)[3] < 0.05
     assert share < 0.1
 
 

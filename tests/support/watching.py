@@ -15,6 +15,7 @@ from tests.support.scrapes import Scrape, scrape
 
 PROBE_SECONDS = 5.0
 """What a probe waits for its answer, as platforms do by default or nearly so."""
+ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Watched:
         except (aiohttp.ClientError, TimeoutError):
             return 0, ""
 
+    async def answer(self, path: str) -> tuple[int, str]:
+        """Status and body, asked for until there is an answer: the machine may be busy. Raises TimeoutError."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while not (answer := await self.get(path))[0]:
+                pass
+        return answer
+
     async def is_alive(self) -> bool:
         """Whether a platform takes it for alive."""
         status, _ = await self.get("/healthz")
@@ -40,7 +48,7 @@ class Watched:
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
         """The status of /readyz and what it says."""
-        status, text = await self.get("/readyz")
+        status, text = await self.answer("/readyz")
         return status, json.loads(text)
 
     async def scrape(self) -> Scrape:

@@ -29,8 +29,8 @@ async def test_sign_in_names_why_redis_takes_no_writes() -> None:
         watched({**box.environment, "OPERATOR_PASSWORD": PASSWORD}) as one,
     ):
         await its_disk_fails(redis)
-        status, text = await one.get("/")
+        status, text = await one.answer("/")
         assert (status, "Redis takes no write: it cannot write to its disk (MISCONF)" in text) == (503, True)
         assert "does not answer" not in text
         await its_disk_works(redis)
-        assert (await one.get("/"))[0] == 200
+        assert (await one.answer("/"))[0] == 200

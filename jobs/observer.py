@@ -54,7 +54,7 @@ class Sync:
     def ended(self, settlement: Settlement) -> None:
         """It was settled so. What is neither applied nor dead is left for the next one."""
         reasons = [end.dead["reason"] for end in settlement.outcomes if end.dead is not None]
-        cut_short = settlement.record.get("last_error", "")
+        cut_short = settlement.record.last_error
         self.dead, self.applied = len(reasons), len(settlement.outcomes) - len(reasons)
         self.error = cut_short or next(iter(reasons), "")
         # A second look has no entries of its own, and is tried again too.

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
 from jobs.queue.breaker import FAILURES_TO_OPEN, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
+from jobs.queue.record import NO_RECORD, CustomerRecord, fields_to_write, time_text
 
 OUTCOMES_KEPT = 10_000
 RECORD_SECONDS = 30 * 86_400
@@ -48,29 +49,25 @@ class Entry:
 class Batch:
     """A customer's mailbox, taken under a lease.
 
-    `record` is what the last rounds left behind, `remembered` what they remembered of the values they wrote (see
+    `record` is the state that the last syncs left, `remembered` what they remembered of the values they wrote (see
     jobs.plan.recheck). `is_probe`: the breaker is open and this round finds out whether it may close.
     """
 
     lease: Lease
     entries: tuple[Entry, ...]
-    record: Mapping[str, str]
+    record: CustomerRecord
     remembered: Mapping[str, Any]
     is_probe: bool
-
-    def number(self, name: str) -> int:
-        """A number of the record, 0 where there is none."""
-        return int(self.record.get(name) or 0)
 
     @property
     def is_recheck(self) -> bool:
         """Whether this round was asked for because a write may have landed late."""
-        return self.record.get("recheck") == "1"
+        return self.record.recheck
 
     @property
     def was_abandoned(self) -> bool:
         """Whether the round before this one never ended: its worker died, or stands still with a write on its way."""
-        return bool(self.record.get("open"))
+        return bool(self.record.open_lease)
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,16 @@ class EntryOutcome:
 
 @dataclass(frozen=True)
 class Settlement:
-    """How a round ends: what became of which entries, what is noted of the customer, counters to raise.
+    """The end of a sync: what became of which entries, the customer record from now on, counters to raise.
 
+    Fields of the `record` that are as in the record `before` are not written.
     What is left in the mailbox waits for `again_after_ms`; while the breaker is open for less, but for `at_least_ms`. A
     recheck comes after `recheck_after_ms`, none for 0. `remembered` is kept for it and for the next sync, for
     `remembered_seconds`; None leaves what was. `breaker` is what was learned about the services.
     """
 
     outcomes: Sequence[EntryOutcome]
-    record: Mapping[str, str] = field(default_factory=dict)
+    record: CustomerRecord = NO_RECORD
     totals: Mapping[str, int] = field(default_factory=dict)
     again_after_ms: int = 0
     at_least_ms: int = 0
@@ -110,13 +108,14 @@ class Settlement:
     remembered: Mapping[str, Any] | None = None
     remembered_seconds: int = 0
     breaker: ServiceReport = NOTHING_LEARNED
+    before: CustomerRecord = NO_RECORD
 
     def as_json(self) -> str:
         """The form that the settling script reads."""
         return json.dumps(
             {
                 "outcomes": [outcome.as_json() for outcome in self.outcomes],
-                "record": dict(self.record),
+                "record": fields_to_write(self.record, self.before),
                 "totals": dict(self.totals),
                 "again_after_ms": self.again_after_ms,
                 "at_least_ms": self.at_least_ms,
@@ -154,10 +153,9 @@ class ParsedEvent:
         """Its end, where it was applied."""
         return EntryOutcome(self.entry, self.event)
 
-    def dead(self, reason: str, message: str, record: Mapping[str, str]) -> EntryOutcome:
+    def dead(self, reason: str, message: str, record: CustomerRecord) -> EntryOutcome:
         """Its end, where it will never be applied; `record` is the customer's, with the tries before this one."""
-        attempts = int(record.get("attempts") or 0) + 1
-        return _dead(self.entry, self.event, reason, message, attempts, record.get("failing_since", ""))
+        return _dead(self.entry, self.event, reason, message, record.attempts + 1, time_text(record.failing_since))
 
 
 def parse_entries(entries: Sequence[Entry]) -> tuple[list[ParsedEvent], list[EntryOutcome]]:

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from jobs.events import CUSTOMER_ID_MAX, EVENT_ID_MAX_BYTES
 from jobs.queue.batch import OUTCOMES_KEPT, Batch, Entry, Lease, LeaseLostError, Settlement
 from jobs.queue.breaker import breaker_key
-from jobs.queue.record import RecordKeys, as_text, read_remembered, without_broken_fields
+from jobs.queue.record import RecordKeys, parse_record, read_remembered
 from jobs.queue.scripts import Scripts
 
 MAX_WAITING = 10_000
@@ -163,7 +163,7 @@ class Mailbox:
         _log_replaced(replaced)
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
-        record, broken = without_broken_fields(as_text(_pairs(raw_record)))
+        record, broken = parse_record(_pairs(raw_record))
         remembered = read_remembered(raw_remembered, time.time())
         if broken or remembered is None:
             await self._start_afresh(customer_id, broken, has_remembered=remembered is not None)

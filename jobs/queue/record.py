@@ -1,14 +1,14 @@
 """What became of events and customers: written by the scripts that settle, read here.
 
-Owns the keys of the outcomes, the totals, the customers' records and the dead letters.
+Owns the keys of the outcomes, the totals, the customer records and the dead letters, and the form of a record.
 """
 
 import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
@@ -20,9 +20,6 @@ HALF_DAY_SECONDS = 43_200
 Status = Literal["waiting", "applied", "dead"]
 FUTURE_SECONDS: Final = 2 * 86_400.0
 """How far ahead of now a time may be that a sync keeps for a customer."""
-_COUNTS: Final = frozenset({"attempts", "unexpected", "recheck_tries", "reapplies", "create_tries", "takes"})
-_RECEIPT: Final = "receipt:"
-_TIMES: Final = frozenset({"failing_since", "created_at"})
 PLAUSIBLE: Final = 2**53
 """The largest number that is shown, which every program that reads JSON has exactly: nothing here counts further."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
@@ -41,6 +38,178 @@ class Outcome:
     entry_id: str
     reason: str | None = None
     at: int | None = None
+
+
+Pairs = Mapping[str, tuple[str, str]]
+"""Two words for each field of a customer."""
+SYNC: Final = "sync"
+"""Writer of a field: a sync, in the settlement that `settle.lua` stores. The other writers are scripts."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a field of the record is stored. `read` gets no empty text, and raises if the text has another form."""
+
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+
+
+def _read_count(text: str) -> int:
+    if _COUNT.fullmatch(text) is None:
+        raise ValueError("not a count")
+    return int(text)
+
+
+def _read_time(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and 0 <= seconds <= time.time() + FUTURE_SECONDS):
+        raise ValueError("not a time")
+    return seconds
+
+
+def _read_pairs(text: str) -> Pairs:
+    pairs = {name: (first, second) for name, (first, second) in json.loads(text).items()}
+    if not all(isinstance(each, str) for pair in pairs.values() for each in pair):
+        raise TypeError("not two words")
+    return pairs
+
+
+def _read_reports(text: str) -> str:
+    if not all(_is_report(report) for report in _list(json.loads(text))):
+        raise TypeError("not reports")
+    return text
+
+
+def time_text(seconds: float | None) -> str:
+    """Return a time of the record as it is stored, empty for none."""
+    return "" if seconds is None else f"{seconds:.3f}"
+
+
+TEXT: Final = Form(str, str)
+FLAG: Final = Form(lambda text: text == "1", lambda flag: "1" if flag else "")
+COUNT: Final = Form(_read_count, str)
+UNTIL_MS: Final = Form(_read_count, lambda ms: "" if ms is None else str(ms))
+TIME: Final = Form(_read_time, time_text)
+PAIRS: Final = Form(_read_pairs, lambda pairs: json.dumps(pairs) if pairs else "")
+REPORTS: Final = Form(_read_reports, str)
+
+
+def _stored(form: Form, *writers: str, until: str, prefix: str = "") -> Mapping[str, Any]:
+    """Describe a field: its form, who writes it, and when its value ends.
+
+    A field with a `prefix` is a mapping. Each of its items is a field of the hash, named by the prefix and the item.
+    """
+    return {"form": form, "writers": writers, "until": until, "prefix": prefix}
+
+
+@dataclass(frozen=True)
+class CustomerRecord:
+    """The stored state of a customer. An attribute has the name that the field has in the hash.
+
+    The hash has no end while events of the customer wait; after that it lives for 30 days. Times are in seconds since
+    the epoch, unless the name ends in `_ms`. A name with `.lua` is a script.
+    """
+
+    link: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next fetch"))
+    """State of the link (`jobs.plan.plan.LinkState`) at the last fetch."""
+    stripe_id: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next fetch"))
+    """The Stripe customer that Autumn was linked to at the last fetch."""
+    receipts: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next fetch"))
+    """Why no receipts can be sent: text of the finding `receipts-cannot-be-sent`."""
+    reports: str = field(default="", metadata=_stored(REPORTS, SYNC, until="three newer reports"))
+    """The last reports as JSON, the newest first: see jobs.sync.report."""
+    last_applied: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next applied event"))
+    """Id of the newest entry that was applied."""
+    last_error: str = field(default="", metadata=_stored(TEXT, SYNC, until="a sync succeeds"))
+    """Code of the error that ended the last sync."""
+    last_cause: str = field(default="", metadata=_stored(TEXT, SYNC, until="a sync succeeds"))
+    """Type and places of that error, if it was unexpected."""
+    attempts: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds, or gives its events up"))
+    """Failed syncs in a row that had events to apply."""
+    unexpected: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds, or gives its events up"))
+    """Syncs in a row that ended with an unexpected error."""
+    failing_since: float | None = field(
+        default=None, metadata=_stored(TIME, SYNC, until="a sync succeeds, gives its events up, or halts")
+    )
+    """When the first of these failed."""
+    recheck: bool = field(default=False, metadata=_stored(FLAG, "dispatch.lua", SYNC, until="a sync succeeds"))
+    """Whether the next sync is a recheck."""
+    recheck_kind: str = field(default="", metadata=_stored(TEXT, "recheck.lua", SYNC, until="the recheck succeeds"))
+    """Reason of the recheck that is due: `whole` or `echo`."""
+    recheck_tries: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds"))
+    """Failed rechecks in a row that had no events to apply."""
+    reapplies: int = field(
+        default=0, metadata=_stored(COUNT, SYNC, until="an applied event, or a recheck that finds nothing reverted")
+    )
+    """How often in a row a value was reapplied."""
+    create_generation: int = field(default=0, metadata=_stored(COUNT, SYNC, until="the hash ends"))
+    """Number of the idempotency key under which a Stripe customer is created."""
+    create_tries: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds, or the next generation"))
+    """Creates that were sent under this key."""
+    create_sent_at: float | None = field(default=None, metadata=_stored(TIME, SYNC, until="the next create"))
+    """When the last create was sent."""
+    waits_for: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next create"))
+    """Code of the error that the customer waits out until `waits_until_ms`."""
+    waits_until_ms: int | None = field(default=None, metadata=_stored(UNTIL_MS, SYNC, until="the next create"))
+    payments_read: bool = field(default=False, metadata=_stored(FLAG, SYNC, until="the hash ends"))
+    """Whether a sync has read the customer's payments, and so may have written to one."""
+    refused: Pairs = field(default_factory=dict, metadata=_stored(PAIRS, SYNC, until="both sides agree without it"))
+    """What Stripe refused, by field: the code and the digest of the value."""
+    forms: Pairs = field(default_factory=dict, metadata=_stored(PAIRS, SYNC, until="the field is written again"))
+    """What Stripe stores in another form, by field: the digests of the value as sent and as stored."""
+    receipt_generations: Mapping[str, int] = field(
+        default_factory=dict, metadata=_stored(COUNT, SYNC, until="the hash ends", prefix="receipt_generation:")
+    )
+    """By PaymentIntent, the number of the idempotency key under which its receipt's address is written."""
+    takes: int = field(default=0, metadata=_stored(COUNT, "take.lua", until="the hash ends"))
+    """How often a batch of the customer was taken."""
+    open_lease: str = field(default="", metadata=_stored(TEXT, "take.lua", "settle.lua", until="the batch is settled"))
+    """Token of the lease of a batch that was taken and not settled."""
+    settled_lease: str = field(default="", metadata=_stored(TEXT, "settle.lua", until="the next batch is settled"))
+    """Token of the lease that was settled last."""
+
+
+NO_RECORD: Final = CustomerRecord()
+
+
+def parse_record(raw: Mapping[bytes, bytes]) -> tuple[CustomerRecord, list[str]]:
+    """Return the record that a hash holds, and the names of the hash's fields that cannot be read.
+
+    A field that is missing, empty or unreadable has its default. Fields that are not of a record are ignored.
+    """
+    texts = {name: text for name, text in as_text(raw).items() if text}
+    found: dict[str, Any] = {}
+    broken: list[str] = []
+    for each in fields(CustomerRecord):
+        form, prefix = each.metadata["form"], each.metadata["prefix"]
+        names = [name for name in texts if name.startswith(prefix)] if prefix else [each.name] * (each.name in texts)
+        values: dict[str, Any] = {}
+        for name in names:
+            try:
+                values[name.removeprefix(prefix)] = form.read(texts[name])
+            except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
+                broken.append(name)
+        found |= {each.name: values} if prefix else values
+    if found.get("waits_for") and "waits_until_ms" not in found:
+        broken.append("waits_for")
+        del found["waits_for"]
+    return CustomerRecord(**found), broken
+
+
+def fields_to_write(record: CustomerRecord, before: CustomerRecord = NO_RECORD) -> dict[str, str]:
+    """Return the fields of the hash to write so that the record `before` becomes this one.
+
+    A field that is emptied is written with its default.
+    """
+    changed: dict[str, str] = {}
+    for each in fields(CustomerRecord):
+        form, prefix = each.metadata["form"], each.metadata["prefix"]
+        value, old = getattr(record, each.name), getattr(before, each.name)
+        if prefix:
+            changed |= {prefix + name: form.write(item) for name, item in value.items() if old.get(name) != item}
+        elif value != old:
+            changed[each.name] = form.write(value)
+    return changed
 
 
 @dataclass(frozen=True)
@@ -75,7 +244,7 @@ class RecordKeys:
         return f"{self.prefix}-outcomes"
 
     def customer(self, customer_id: str) -> str:
-        """A hash of what the last sync of a customer found. Lives 30 days after the last one."""
+        """The hash of a customer's record, see `CustomerRecord`."""
         return f"{self.prefix}:customer:{customer_id}"
 
     def events(self, bucket: int) -> str:
@@ -124,34 +293,18 @@ async def read_unreadable_totals(redis: Redis, prefix: str) -> list[str]:
     return sorted(name for name, value in totals.items() if not re.fullmatch(r"-?[0-9]{1,19}", value))
 
 
-async def read_customer(redis: Redis, prefix: str, customer_id: str) -> dict[str, str]:
-    """What the last sync of a customer found, less what cannot be read; empty if there was none."""
-    return without_broken_fields(as_text(await _hash(redis, RecordKeys(prefix).customer(customer_id))))[0]
+async def read_customer(redis: Redis, prefix: str, customer_id: str) -> CustomerRecord:
+    """Return the record of a customer, less what cannot be read; `NO_RECORD` if there is none."""
+    return parse_record(await _hash(redis, RecordKeys(prefix).customer(customer_id)))[0]
 
 
-async def read_refused(redis: Redis, prefix: str, customers: Sequence[str]) -> list[dict[str, tuple[str, str]]]:
-    """What Stripe refused to take of each customer, by field: its code and the digest of the value."""
+async def read_refused(redis: Redis, prefix: str, customers: Sequence[str]) -> list[Pairs]:
+    """Return what Stripe refused to take of each customer, by field: its code and the digest of the value."""
     async with redis.pipeline(transaction=False) as pipe:
         for customer in customers:
             pipe.hget(RecordKeys(prefix).customer(customer), "refused")
         found = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
-    raws = [raw.decode(errors="replace") if raw else "" for raw in found]
-    return [parse_pairs(raw) if _is_readable("refused", raw) else {} for raw in raws]
-
-
-def parse_pairs(kept: str) -> dict[str, tuple[str, str]]:
-    """A field of a customer's record with two words for each field of the customer: `refused` or `forms`."""
-    return {name: (first, second) for name, (first, second) in json.loads(kept).items()} if kept else {}
-
-
-def without_broken_fields(record: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the fields of a customer's record that can be read, and the names of the others."""
-    broken = [name for name, value in record.items() if value and not _is_readable(name, value)]
-    if record.get("waits_for") and not record.get("waits_until_ms"):
-        broken.append("waits_for")
-    if "waits_until_ms" in broken and "waits_for" in record:
-        broken.append("waits_for")
-    return {name: value for name, value in record.items() if name not in broken}, list(dict.fromkeys(broken))
+    return [parse_record({b"refused": raw or b""})[0].refused for raw in found]
 
 
 def read_remembered(kept: bytes, now: float) -> dict[str, Any] | None:
@@ -185,22 +338,6 @@ def _is_known(known: Mapping[str, Any], latest: float) -> bool:
 
 def _is_time(seconds: object, latest: float) -> bool:
     return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= latest
-
-
-def _is_readable(name: str, value: str) -> bool:
-    """Whether a field of a customer's record has the form that a sync writes."""
-    try:
-        if name in _COUNTS or name == "waits_until_ms" or name.startswith(_RECEIPT):
-            return _COUNT.fullmatch(value) is not None
-        if name in _TIMES:
-            return math.isfinite(float(value)) and 0 <= float(value) <= time.time() + FUTURE_SECONDS
-        if name in {"refused", "forms"}:
-            return all(isinstance(each, str) for pair in parse_pairs(value).values() for each in pair)
-        if name == "reports":
-            return all(_is_report(report) for report in _list(json.loads(value)))
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
-        return False
-    return True
 
 
 def _is_report(report: Mapping[str, Any]) -> bool:

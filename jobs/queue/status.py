@@ -9,7 +9,7 @@ from jobs.queue.breaker import OpenBreaker, breaker_key, read_breaker
 from jobs.queue.failing import FailingLoop, read_failing
 from jobs.queue.key_types import is_wrong_type, or_none
 from jobs.queue.mailbox import MailboxKeys
-from jobs.queue.record import PLAUSIBLE, RecordKeys, read_customer, read_totals
+from jobs.queue.record import NO_RECORD, PLAUSIBLE, CustomerRecord, RecordKeys, parse_record, read_totals
 from jobs.queue.scripts import Scripts
 
 State = Literal["idle", "waiting", "working"]
@@ -29,7 +29,7 @@ class Standing:
     due_ms: int | None
     entries: int
     oldest_entry: str | None
-    record: dict[str, str]
+    record: CustomerRecord
     recheck_due_ms: int | None = None
     breaker: OpenBreaker | None = None
     wrong_keys: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Standing:
     @property
     def is_known(self) -> bool:
         """Whether anything waits for it, or a sync of the last 30 days left a record."""
-        return self.state != "idle" or self.entries > 0 or self.recheck_due_ms is not None or bool(self.record)
+        return self.state != "idle" or self.entries > 0 or self.recheck_due_ms is not None or self.record != NO_RECORD
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
         pipe.zscore(keys.rechecks, customer_id)
         pipe.xlen(keys.mailbox(customer_id))
         pipe.xrange(keys.mailbox(customer_id), count=1)
-        pipe.hget(records.customer(customer_id), "settled")
+        pipe.hgetall(records.customer(customer_id))
         answers = await pipe.execute(raise_on_error=False)
-    waited, called, waits, look, entries, first, _ = (or_none(answer) for answer in answers)
+    waited, called, waits, look, entries, first, record = (or_none(answer) for answer in answers)
     waiting = waits if waited is None else waited
     wrong = [keys.mailbox(customer_id)] if is_wrong_type(answers[4]) else []
     wrong += [records.customer(customer_id)] if is_wrong_type(answers[6]) else []
@@ -108,7 +108,7 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
         due_ms=_bounded_ms(waiting) if called is None else None,
         entries=entries or 0,
         oldest_entry=first[0][0].decode() if first else None,
-        record=await read_customer(redis, prefix, customer_id),
+        record=parse_record(record or {})[0],
         recheck_due_ms=_bounded_ms(look),
         breaker=await read_breaker(redis, prefix),
         wrong_keys=tuple(wrong),

@@ -4,7 +4,6 @@ It looks, plans, takes a step, and plans again until nothing is left; what it ta
 Anything may run twice: the values written are absolute, and each try begins with a new look.
 """
 
-import json
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -20,7 +19,6 @@ from jobs.plan.plan import CreateInStripe, LinkState, Plan, Request, Step, Updat
 from jobs.plan.profile import PROFILE, Refused, UpdateStripe, digest_of, divided, fields_of, form_digest, refused_field
 from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
 from jobs.plan.recheck import Fields, Memory, flat, nested, shown_by
-from jobs.queue.record import parse_pairs
 from jobs.sync.fetch import as_autumn_customer, fetch_stripe, fetch_wanted, find_linked_elsewhere
 from jobs.sync.writes import Writes
 
@@ -88,7 +86,7 @@ class CustomerSync:
     def is_suspicious(self) -> bool:
         """Whether a receipt's address may have been set after the flag went off."""
         batch = self.writes.batch
-        return (batch.is_recheck or batch.was_abandoned) and bool(batch.record.get("payments_read"))
+        return (batch.is_recheck or batch.was_abandoned) and batch.record.payments_read
 
     async def agree(self, request: Request, entries: Sequence[str] = (), spoken: Sequence[Changes] = ()) -> None:
         """Look, then plan and take steps until nothing is left to do. Raises as `apply` does."""
@@ -121,7 +119,7 @@ class CustomerSync:
                 request = await self._take_step(step, autumn, view, request, entries)
         self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
-        self.writes.record["refused"] = json.dumps(kept) if kept else ""
+        self.writes.record = replace(self.writes.record, refused=kept)
         self.has_agreed = True
 
     def _is_stuck(self, plan: Plan, taken: Sequence[Step], request: Request) -> bool:
@@ -223,7 +221,7 @@ class CustomerSync:
             return
         self.findings = plan.findings
         no_receipts = next((each.text for each in plan.findings if each.kind == "receipts-cannot-be-sent"), "")
-        self.writes.record.update(link=plan.link, stripe_id=autumn.stripe_id or "", receipts=no_receipts)
+        self.writes.note_link(plan.link, autumn.stripe_id or "", no_receipts)
 
     async def _take_step(
         self, step: Step, autumn: AutumnCustomer, view: StripeView, request: Request, entries: Sequence[str]
@@ -327,11 +325,11 @@ class CustomerSync:
         forms.pop(name, None)
         if written and stored != written:
             forms[name] = (form_digest(written), form_digest(stored))
-        self.writes.record["forms"] = json.dumps(forms) if forms else ""
+        self.writes.record = replace(self.writes.record, forms=forms)
 
     @property
     def _known_forms(self) -> dict[str, tuple[str, str]]:
-        return parse_pairs(self.writes.record.get("forms", self.writes.batch.record.get("forms", "")))
+        return dict(self.writes.record.forms)
 
     def _known_refusals(self, step: UpdateStripe, request: Request) -> list[Refused]:
         """The fields of a step that an earlier sync found to be refused, with the same values.
@@ -341,7 +339,7 @@ class CustomerSync:
         values = fields_of(step)
         return [
             Refused(name, code, digest)
-            for name, (code, digest) in parse_pairs(self.writes.batch.record.get("refused", "")).items()
+            for name, (code, digest) in self.writes.batch.record.refused.items()
             if name not in request.changes and digest == digest_of(self.memory.customer_id, name, values.get(name))
         ]
 

@@ -7,7 +7,7 @@ What the writes are, jobs.sync.apply says. Here is what becomes of the events: a
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import structlog
@@ -23,6 +23,7 @@ from jobs.plan.recheck import Memory, flat
 from jobs.plan.retry import UNEXPECTED_TRIES, Bury, History, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
+from jobs.queue.record import CustomerRecord
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
 from jobs.sync.log import about, log_again, log_settled, note_unknown_fields
@@ -55,7 +56,6 @@ class _Progress:
     left: list[ParsedEvent]
     settled: list[EntryOutcome]
     refusals: int = 0
-    record: dict[str, str] = field(default_factory=dict)
 
 
 async def sync_customer(deps: Deps, customer_id: str) -> bool:
@@ -103,17 +103,28 @@ async def _work_on(sync: CustomerSync) -> Settlement:
         return _after_failure(progress, _too_long())
     except Exception as error:
         return _after_failure(progress, error)
-    log_settled(progress.settled, len(progress.left), writes.record)
-    fresh = {"attempts": "0", "unexpected": "0", "failing_since": "", "last_error": "", "last_cause": "", "recheck": ""}
-    fresh |= {"create_tries": "0", "recheck_tries": "0"}
+    log_settled(progress.settled, len(progress.left), writes.record.link if writes.has_link else None)
     recheck_kind, recheck_after_ms = _next_recheck(progress, unsure=False, is_over=True)
     return Settlement(
         progress.settled,
-        {**writes.record, **progress.record, **fresh, "recheck_kind": recheck_kind, "reports": _reports(progress, "")},
+        replace(
+            writes.record,
+            attempts=0,
+            unexpected=0,
+            failing_since=None,
+            last_error="",
+            last_cause="",
+            recheck=False,
+            create_tries=0,
+            recheck_tries=0,
+            recheck_kind=recheck_kind,
+            reports=_reports(progress, ""),
+        ),
         writes.totals,
         recheck_after_ms=recheck_after_ms,
         **_remembered(sync.memory),
         breaker=ServiceReport("works") if sync.has_agreed else NOTHING_LEARNED,
+        before=writes.batch.record,
     )
 
 
@@ -129,14 +140,14 @@ def _reports(progress: _Progress, error: str) -> str:
         at_ms=int(writes.deps.now() * 1000),
         events=len(writes.batch.entries),
         found=sync.found or "",
-        link=writes.record.get("link", ""),
-        stripe_id=writes.record.get("stripe_id", ""),
+        link=writes.record.link if writes.has_link else "",
+        stripe_id=writes.record.stripe_id if writes.has_link else "",
         actions=tuple(writes.actions),
         findings=(*sync.findings, *writes.findings),
         error=error,
         given_up=dict(Counter(end.dead["reason"] for end in progress.settled if end.dead is not None)),
     )
-    return add_report(writes.batch.record.get("reports", ""), report)
+    return add_report(writes.batch.record.reports, report)
 
 
 def _memory(deps: Deps, batch: Batch) -> Memory:
@@ -170,7 +181,7 @@ def _next_recheck(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[
     """
     sync, batch = progress.sync, progress.sync.writes.batch
     after_ms = int(sync.writes.deps.recheck_after_seconds * 1000)
-    waiting = "" if is_over and batch.is_recheck else batch.record.get("recheck_kind", "")
+    waiting = "" if is_over and batch.is_recheck else batch.record.recheck_kind
     if sync.memory.unaccepted_fields - _named_by(progress.left):
         return "whole", RESTORE_AFTER_MS
     if not after_ms:
@@ -247,7 +258,8 @@ async def _apply(progress: _Progress) -> None:
             ]
         else:
             progress.sync.writes.totals["merged"] += len(part) - 1
-            progress.record |= {"last_applied": part[-1].entry, "reapplies": "0"}
+            writes = progress.sync.writes
+            writes.record = replace(writes.record, last_applied=part[-1].entry, reapplies=0)
             progress.settled += [event.applied() for event in part]
         del progress.left[: len(part)]
         size = len(progress.left)
@@ -261,11 +273,11 @@ def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) ->
     batch = progress.sync.writes.batch
     if isinstance(error, SyncError):
         is_for_good = isinstance(error, GiveUp | Absent)
-        if is_for_good or is_permanent(error, batch.number("attempts"), others_work=not batch.is_probe):
+        if is_for_good or is_permanent(error, batch.record.attempts, others_work=not batch.is_probe):
             return Bury(error.code, error.message)
         return None
     progress.sync.fetch_again()
-    if is_divisible or batch.number("unexpected") + 1 >= UNEXPECTED_TRIES:
+    if is_divisible or batch.record.unexpected + 1 >= UNEXPECTED_TRIES:
         return Bury("unexpected", describe(error))
     return None
 
@@ -280,59 +292,61 @@ def _after_failure(progress: _Progress, error: Exception) -> Settlement:
     """Another try for what is left, or its burial. What was settled before the failure stays settled."""
     writes, deps = progress.sync.writes, progress.sync.writes.deps
     batch = writes.batch
-    tries = batch.number("attempts" if progress.left else "recheck_tries")
-    history = History(tries, _failing_seconds(writes), batch.number("unexpected"))
+    tries = batch.record.attempts if progress.left else batch.record.recheck_tries
+    history = History(tries, _failing_seconds(writes), batch.record.unexpected)
     fate = decide(error, history, deps.random)
     code = error.code if isinstance(error, SyncError) else "unexpected"
-    record = {**writes.record, **progress.record, "last_error": code, "last_cause": cause_of(error)}
+    writes.record = replace(writes.record, last_error=code, last_cause=cause_of(error))
     unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
     if unsure:
         progress.sync.memory.in_doubt_until = deps.now() + LATE_SECONDS
     again_ms, at_least_ms = 0, 0
     if isinstance(fate, Bury):
         _bury(progress, progress.left, fate.reason, fate.message)
-        record |= {"attempts": "0", "unexpected": "0", "failing_since": ""}
+        writes.record = replace(writes.record, attempts=0, unexpected=0, failing_since=None)
     else:
         if not isinstance(error, Halt):
             _bury_expired(progress, history, code, cause_of(error))
-        record |= _counted(progress, error, history)
+        writes.record = _counted(progress, error, history)
         again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
         writes.totals[f"retries:{code}"] += 1
         log_again(error, code, fate, history)
     recheck_kind, recheck_after_ms = _next_recheck(progress, unsure=unsure, is_over=False)
     return Settlement(
         progress.settled,
-        {**record, "recheck_kind": recheck_kind, "reports": _reports(progress, code)},
+        replace(writes.record, recheck_kind=recheck_kind, reports=_reports(progress, code)),
         writes.totals,
         again_after_ms=again_ms,
         at_least_ms=at_least_ms,
         recheck_after_ms=recheck_after_ms,
         **_remembered(progress.sync.memory),
         breaker=report_of(error),
+        before=batch.record,
     )
 
 
 def _failing_seconds(writes: Writes) -> float:
     """How long the customer's changes have failed in a row before this round."""
-    since = writes.batch.record.get("failing_since")
-    return writes.deps.now() - float(since) if since else 0.0
+    since = writes.batch.record.failing_since
+    return 0.0 if since is None else writes.deps.now() - since
 
 
-def _counted(progress: _Progress, error: Exception, history: History) -> dict[str, str]:
-    """What the record says after another failed try.
+def _counted(progress: _Progress, error: Exception, history: History) -> CustomerRecord:
+    """Return the record after another failed try.
 
     A halt is nobody's try, and its time counts for nobody. What a probe meets is about the service, not the customer.
     A look without changes has tries of its own, which a change that comes does not inherit.
     """
-    batch = progress.sync.writes.batch
-    since = batch.record.get("failing_since") or f"{progress.sync.writes.deps.now():.3f}"
+    writes = progress.sync.writes
+    record, tries = writes.record, history.attempts + (not writes.batch.is_probe)
+    since = writes.deps.now() if record.failing_since is None else record.failing_since
     if isinstance(error, Halt):
-        return {"failing_since": "", "attempts": "0"}
+        return replace(record, failing_since=None, attempts=0)
     if not progress.left:
-        return {"failing_since": "", "attempts": "0", "recheck_tries": str(history.attempts + (not batch.is_probe))}
+        return replace(record, failing_since=None, attempts=0, recheck_tries=tries)
     if not isinstance(error, SyncError):
-        return {"unexpected": str(history.unexpected + 1), "failing_since": since}
-    return {"attempts": str(history.attempts + (not batch.is_probe)), "failing_since": since}
+        return replace(record, unexpected=history.unexpected + 1, failing_since=since)
+    return replace(record, attempts=tries, failing_since=since)
 
 
 def _bury_expired(progress: _Progress, history: History, code: str, cause: str) -> None:

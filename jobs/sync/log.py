@@ -1,7 +1,7 @@
 """What a sync says in the log: constant event names, ids, codes and counts; never what was sent or answered."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ def log_again(error: Exception, code: str, fate: Again, history: History) -> Non
         log.warning("retry_scheduled", error=code, **wait)
 
 
-def log_settled(settled: Sequence[EntryOutcome], left: int, record: Mapping[str, str]) -> None:
+def log_settled(settled: Sequence[EntryOutcome], left: int, link: str | None) -> None:
     """The round came to its end."""
     dead = sum(end.is_dead for end in settled)
-    log.info("sync_settled", applied=len(settled) - dead, dead=dead, left=left, link=record.get("link"))
+    log.info("sync_settled", applied=len(settled) - dead, dead=dead, left=left, link=link)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -44,7 +45,7 @@ async def reapply(sync: CustomerSync, later: Mapping[str, JsonValue]) -> None:
     if sync.memory.is_stale(unsaid):
         raise TryAgain("autumn", "stale_read", after_seconds=STALE_READ_SECONDS)
     if not later:
-        sync.writes.record["reapplies"] = "0"
+        sync.writes.record = replace(sync.writes.record, reapplies=0)
 
 
 async def restore(sync: CustomerSync, left: Mapping[str, JsonValue]) -> None:
@@ -64,7 +65,7 @@ async def restore(sync: CustomerSync, left: Mapping[str, JsonValue]) -> None:
 async def _reapply(sync: CustomerSync, lost: Fields) -> None:
     """Request the values again, unless that was in vain too often."""
     writes, fields = sync.writes, sorted(lost)
-    before = writes.batch.number("reapplies")
+    before = writes.batch.record.reapplies
     if before >= REAPPLIES_MAX:
         text = f"something undoes {', '.join(fields)} each time, and it was put back {before} times: left as it is now"
         log.error("reapply_given_up", fields=fields)
@@ -83,7 +84,7 @@ async def _reapply(sync: CustomerSync, lost: Fields) -> None:
     finally:
         # A try that failed before Autumn took it was not in vain.
         done = int(any(action.kind == "updated-autumn" for action in writes.actions))
-        writes.record["reapplies"] = str(before + done)
+        writes.record = replace(writes.record, reapplies=before + done)
         writes.totals["reapplied"] += done
 
 

@@ -19,6 +19,7 @@ from jobs.plan.profile import UpdateStripe
 from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.plan.recheck import Memory
 from jobs.queue.batch import Batch
+from jobs.queue.record import CustomerRecord
 from jobs.stripe.client import RETRIEVE, UPDATE, Created, idempotency_key
 from jobs.sync.deps import Deps
 from jobs.sync.fetch import fetch_payments, find_linked_elsewhere
@@ -34,17 +35,28 @@ SEARCH_LAG_SECONDS: Final = 3600.0
 
 @dataclass
 class Writes:
-    """What one round may write. `record`, `totals`, `actions` and `findings` gather what is to be written down."""
+    """The writes of one sync. `record` is the customer record from now on; the sync adds to the other fields."""
 
     deps: Deps
     batch: Batch
-    record: dict[str, str] = field(default_factory=dict)
+    record: CustomerRecord = field(init=False)
     totals: Counter[str] = field(default_factory=Counter)
     actions: list[Action] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """What is to be known beside what a plan finds: a write that was refused or left out, and holds nothing else up."""
     any_begun: bool = False
     """Whether a write to either service was begun."""
+    has_link: bool = False
+    """Whether this sync has noted the link in the record."""
+
+    def __post_init__(self) -> None:
+        """Begin with the record as the last sync left it."""
+        self.record = self.batch.record
+
+    def note_link(self, link: str, stripe_id: str, receipts: str) -> None:
+        """Note the link as it was fetched, and why receipts cannot be sent, if they cannot."""
+        self.record = replace(self.record, link=link, stripe_id=stripe_id, receipts=receipts)
+        self.has_link = True
 
     async def claim(self, target: StripeCustomer | None) -> None:
         """Keep other customers from claiming the same Stripe customer. Raises TryAgain where one is just about to."""
@@ -96,7 +108,7 @@ class Writes:
         """The customer's newest payments. Raises SyncError."""
         self.totals["payment_lists"] += 1
         # Not only where one was written: a worker that died over a write left no note of it.
-        self.record["payments_read"] = "1"
+        self.record = replace(self.record, payments_read=True)
         return await fetch_payments(self.deps.stripe, stripe_id, self.deps.policy)
 
     async def update_autumn(self, changes: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
@@ -125,13 +137,13 @@ class Writes:
                 if not error.is_replay:
                     raise
                 # Stripe has stored this failure: to repeat the request would tell nothing new.
-                self.record["create_tries"] = str(CREATE_TRIES)
+                self.record = replace(self.record, create_tries=CREATE_TRIES)
                 raise self._wait_for_search(SEARCH_LAG_SECONDS) from error
             now = await self.deps.stripe.retrieve(created.customer.id)
             if isinstance(now, StripeCustomer) and now.owner == autumn_id:
                 self._note("created-in-stripe", now.id)
                 return Created(now, created.is_repeated)
-            self.record.update(create_generation=str(generation + 1), create_tries="0")
+            self.record = replace(self.record, create_generation=generation + 1, create_tries=0)
         raise TryAgain("stripe", "create_failed_before", "what was created is deleted each time")
 
     def _generation(self) -> int:
@@ -142,20 +154,26 @@ class Writes:
         by then.
         """
         now = self.deps.now()
-        generation, tries = self._number("create_generation"), self._number("create_tries")
+        generation, tries = self.record.create_generation, self.record.create_tries
         if tries >= CREATE_TRIES:
-            left_seconds = float(self.batch.record.get("created_at") or 0) + SEARCH_LAG_SECONDS - now
+            left_seconds = (self.batch.record.create_sent_at or 0.0) + SEARCH_LAG_SECONDS - now
             if left_seconds > 0:
                 raise self._wait_for_search(left_seconds)
             generation, tries = generation + 1, 0
-        self.record.update(create_generation=str(generation), create_tries=str(tries + 1), created_at=f"{now:.3f}")
-        self.record.update(waits_for="", waits_until_ms="")
+        self.record = replace(
+            self.record,
+            create_generation=generation,
+            create_tries=tries + 1,
+            create_sent_at=now,
+            waits_for="",
+            waits_until_ms=None,
+        )
         return generation
 
     def _wait_for_search(self, seconds: float) -> TryAgain:
         """Note what the customer waits for and until when; the error to raise."""
         until_ms = int((self.deps.now() + seconds) * 1000)
-        self.record.update(waits_for="create_failed_before", waits_until_ms=str(until_ms))
+        self.record = replace(self.record, waits_for="create_failed_before", waits_until_ms=until_ms)
         return TryAgain("stripe", "create_failed_before", after_seconds=seconds)
 
     async def update_stripe(self, step: UpdateStripe, entries: Sequence[str]) -> StripeCustomer:
@@ -163,7 +181,7 @@ class Writes:
         self._begin("stripe_updates")
         # A try that looked and found the value missing writes under a key of its own: under the one of the try
         # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
-        name = f"update-{self.batch.record['takes']}-{self.totals['stripe_updates']}"
+        name = f"update-{self.batch.record.takes}-{self.totals['stripe_updates']}"
         key = idempotency_key(self.batch.lease.customer_id, [*entries, self.batch.lease.token], name)
         after = await self.deps.stripe.update(step, key, self.batch.lease.check)
         written = [name for name in ("name", "email") if getattr(step, name) is not None]
@@ -181,7 +199,7 @@ class Writes:
             now = await self.deps.stripe.payment(intent_id)
             if _differs(now, payments):
                 return _with(now, payments)
-        generation = self._number(f"receipt:{intent_id}")
+        generation = self.record.receipt_generations.get(intent_id, 0)
         verb: ActionKind = "set-receipt-email" if isinstance(step, SetReceiptEmail) else "took-back-receipt-email"
         key = idempotency_key(intent_id, (), f"receipt-{step.mark.split('-')[0]}-{step.turn}-{generation}")
         self._begin("receipt_writes")
@@ -194,7 +212,10 @@ class Writes:
             if error.code.startswith("http_5") or error.code == "idempotency_error":
                 # Answered, hence over: Stripe repeats this answer under its key, so the next try, if it still finds
                 # no address, needs another one. Without an answer the first may still be on its way: the same key.
-                self.record[f"receipt:{intent_id}"] = str(generation + 1)
+                self.record = replace(
+                    self.record,
+                    receipt_generations={**self.record.receipt_generations, intent_id: generation + 1},
+                )
             if error.code == "idempotency_error":
                 # Nobody heard how the try before this one ended, and it had another address: it has time to land.
                 raise TryAgain("stripe", error.code, error.message, after_seconds=LAND_SECONDS) from error
@@ -210,10 +231,6 @@ class Writes:
 
     def _note(self, kind: ActionKind, written: str, fields: Sequence[str] = ()) -> None:
         self.actions.append(Action(int(self.deps.now() * 1000), kind, written, tuple(fields)))
-
-    def _number(self, name: str) -> int:
-        """A number of the record, as this round has left it by now."""
-        return int(self.record.get(name) or self.batch.number(name))
 
 
 def _autumns_requests(changes: Mapping[str, JsonValue], before: AutumnCustomer) -> list[str]:

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from jobs.queue.mailbox import MailboxKeys
-from jobs.queue.record import RecordKeys, read_outcome
+from jobs.queue.record import RecordKeys, parse_record, read_outcome
 from sandbox.everything import Sandbox
 from tests.chaos.evidence import Written
 from tests.chaos.others_plan import OtherWrite
@@ -158,13 +158,14 @@ class Others:
                     pipe.xlen(keys.mailbox(customer))
                     pipe.zscore(keys.waiting, customer)
                     pipe.zscore(keys.dispatched, customer)
-                    pipe.hget(record, "open")
+                    pipe.hgetall(record)
                     pipe.zscore(keys.rechecks, customer)
                     pipe.time()
-                    pipe.hget(record, "takes")
-                    *busy, recheck_at_ms, now, takes = await pipe.execute()
+                    *busy, raw, recheck_at_ms, now = await pipe.execute()
                 break
             except (RedisError, OSError):
                 await asyncio.sleep(PAUSE_SECONDS)
         is_due = recheck_at_ms is not None and recheck_at_ms < now[0] * 1000 + now[1] // 1000 + no_recheck_ms
-        return int(takes or 0), not is_due and not any(each not in (None, 0) for each in busy)
+        stored, _ = parse_record(raw)
+        is_busy = stored.open_lease or any(each not in (None, 0) for each in busy)
+        return stored.takes, not is_due and not is_busy

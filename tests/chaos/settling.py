@@ -86,6 +86,6 @@ async def who_is_stuck(redis: Redis, box: Sandbox, why: str) -> list[tuple[str, 
     for name in (keys.dispatched, keys.waiting):
         for customer in await redis.zrange(name, 0, SHOWN_STUCK - 1):
             standing = await read_standing(redis, PREFIX, customer.decode())
-            known = {name: value for name, value in standing.record.items() if name in ("attempts", "last_error")}
+            known = f"{standing.record.attempts} attempts, last error {standing.record.last_error or None}"
             found.append((customer.decode(), f"{standing.state}: {standing.entries} entries, {known}"))
     return found

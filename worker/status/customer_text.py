@@ -49,7 +49,7 @@ def verdict_of(standing: Standing, letters: NewestLetters) -> Verdict:
 def findings_of(standing: Standing) -> tuple[Finding, ...]:
     """What is known of a customer by its reports; by its record where the last ones, that failed, pushed it out."""
     found = known_findings(reports_of(standing))
-    receipts = standing.record.get("receipts", "")
+    receipts = standing.record.receipts
     if receipts and all(finding.kind != "receipts-cannot-be-sent" for finding in found):
         found = (*found, Finding("receipts-cannot-be-sent", receipts))
     return found
@@ -57,7 +57,7 @@ def findings_of(standing: Standing) -> tuple[Finding, ...]:
 
 def reports_of(standing: Standing) -> list[SyncReport]:
     """The customer's last syncs, the newest first."""
-    return read_reports(standing.record.get("reports", ""))
+    return read_reports(standing.record.reports)
 
 
 def tell(standing: Standing, letters: NewestLetters) -> list[str]:
@@ -131,7 +131,7 @@ def action_text(action: Action, stripe_id: str) -> str:
 def _waits_for(standing: Standing) -> str:
     if standing.state == "working":
         return "the sync that works on it now"
-    breaker, error = standing.breaker, standing.record.get("last_error", "")
+    breaker, error = standing.breaker, standing.record.last_error
     if breaker is not None and breaker.kind == "halt":
         return f"a person to mend what holds up all customers since {time_text(breaker.since_ms)}: {breaker.message}"
     if breaker is not None:
@@ -153,10 +153,9 @@ def _waits_for(standing: Standing) -> str:
 def waits_until(standing: Standing) -> int | None:
     """Until when a waiting customer waits for what its last sync noted, in milliseconds; None if it noted nothing."""
     record = standing.record
-    noted = record.get("waits_for", "")
-    if standing.state != "waiting" or noted not in WAITS or noted != record.get("last_error"):
+    if standing.state != "waiting" or record.waits_for not in WAITS or record.waits_for != record.last_error:
         return None
-    return int(record["waits_until_ms"])
+    return record.waits_until_ms
 
 
 def _problem(standing: Standing, letters: NewestLetters) -> str | None:
@@ -166,7 +165,7 @@ def _problem(standing: Standing, letters: NewestLetters) -> str | None:
     wrong = [FINDINGS[each.kind].means for each in findings_of(standing) if not FINDINGS[each.kind].is_right]
     if wrong:
         return ", and ".join(dict.fromkeys(wrong))
-    link, error = standing.record.get("link", ""), standing.record.get("last_error", "")
+    link, error = standing.record.link, standing.record.last_error
     if link and link not in RIGHT:
         return f"it is {link_text(link)}"
     if letters.letters:
@@ -178,21 +177,21 @@ def _problem(standing: Standing, letters: NewestLetters) -> str | None:
 
 def _facts(standing: Standing) -> Iterator[str]:
     record = standing.record
-    if record.get("link"):
-        yield f"link: {link_text(record['link'])}"
-    if record.get("stripe_id"):
-        yield f"Stripe customer: {record['stripe_id']}"
+    if record.link:
+        yield f"link: {link_text(record.link)}"
+    if record.stripe_id:
+        yield f"Stripe customer: {record.stripe_id}"
     if standing.oldest_entry is not None:
         sent = time_text(int(standing.oldest_entry.split("-")[0]))
         yield f"waiting: {plural(standing.entries, 'event')}, the oldest sent at {sent}"
-    tries = int(record.get("attempts") or 0) + int(record.get("unexpected") or 0)
+    tries = record.attempts + record.unexpected
     if tries:
-        since = record.get("failing_since")
-        yield f"failed tries: {tries}" + (f", since {time_text(int(float(since) * 1000))}" if since else "")
-    if record.get("last_cause"):
-        yield f"cause: {record['last_cause']}"
+        since = record.failing_since
+        yield f"failed tries: {tries}" + ("" if since is None else f", since {time_text(int(since * 1000))}")
+    if record.last_cause:
+        yield f"cause: {record.last_cause}"
     if standing.recheck_due_ms is not None:
-        why = "an echo of an older value" if record.get("recheck_kind") == "echo" else "a late write"
+        why = "an echo of an older value" if record.recheck_kind == "echo" else "a late write"
         yield f"recheck: at {time_text(standing.recheck_due_ms)}, in case {why} reverts what was written"
 
 

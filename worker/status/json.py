@@ -43,7 +43,6 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
     newest, the newest first; `dead_letters_are_all` is false where there may be older ones.
     """
     record, verdict = standing.record, verdict_of(standing, letters)
-    since = record.get("failing_since")
     return {
         "customer": standing.customer,
         "verdict": verdict.kind,
@@ -53,13 +52,13 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "second_look_due_ms": standing.recheck_due_ms,
         "waiting_events": standing.entries,
         "oldest_sent_ms": min(int(standing.oldest_entry.split("-")[0]), PLAUSIBLE) if standing.oldest_entry else None,
-        "link": record.get("link") or None,
-        "stripe_id": record.get("stripe_id") or None,
-        "last_error": record.get("last_error") or None,
+        "link": record.link or None,
+        "stripe_id": record.stripe_id or None,
+        "last_error": record.last_error or None,
         "waits_until_ms": waits_until(standing),
-        "last_cause": record.get("last_cause") or None,
-        "failed_tries": int(record.get("attempts") or 0) + int(record.get("unexpected") or 0),
-        "failing_since_ms": int(float(since) * 1000) if since else None,
+        "last_cause": record.last_cause or None,
+        "failed_tries": record.attempts + record.unexpected,
+        "failing_since_ms": None if record.failing_since is None else int(record.failing_since * 1000),
         "breaker": breaker_json(standing.breaker),
         "findings": [_finding_json(finding, standing.customer) for finding in findings_of(standing)],
         "syncs": [_sync_json(report, standing.customer) for report in reversed(reports_of(standing))],
@@ -246,7 +245,7 @@ def _waiting_json(standing: Standing) -> Json:
         "waiting_events": standing.entries,
         "state": standing.state,
         "due_ms": standing.due_ms,
-        "last_error": standing.record.get("last_error") or None,
+        "last_error": standing.record.last_error or None,
         "sentence": verdict_of(standing, NewestLetters()).text,
     }
 

@@ -18,7 +18,7 @@ local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local settlement = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
 
-if renewing('HGET', record, 'settled') == token then return 1 end
+if renewing('HGET', record, 'settled_lease') == token then return 1 end
 if renewing('GET', lease) ~= token then return 0 end
 -- Redis undoes nothing of a script that fails: what it cannot do without is looked at before anything is written.
 for _, key in ipairs({dispatched, waiting, oldest}) do redis.call('ZCARD', key) end
@@ -87,8 +87,8 @@ end
 if #settlement.outcomes > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
 for name, value in pairs(settlement.totals) do count(totals, name, value) end
 for name, value in pairs(settlement.record) do redis.call('HSET', record, name, value) end
-redis.call('HDEL', record, 'open')
-redis.call('HSET', record, 'settled', token)
+redis.call('HDEL', record, 'open_lease')
+redis.call('HSET', record, 'settled_lease', token)
 if settlement.remembered ~= '' then redis.call('SET', remembered, settlement.remembered, 'EX', settlement.remembered_seconds) end
 if settlement.recheck_after_ms > 0 then redis.pcall('ZADD', rechecks, 'GT', now_ms + settlement.recheck_after_ms, customer) end
 report_to_breaker()

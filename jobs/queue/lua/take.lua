@@ -45,7 +45,7 @@ redis.call('ZADD', dispatched, now_ms + lease_ms, customer)
 -- A number that is none begins again.
 if is_error(redis.pcall('HINCRBY', record, 'takes', 1)) then renewing('HSET', record, 'takes', 1) end
 local before = redis.call('HGETALL', record)
-redis.call('HSET', record, 'open', token)
+redis.call('HSET', record, 'open_lease', token)
 redis.call('PERSIST', record)
 local kept = renewing('GET', remembered) or '{}'
 count_replaced(totals)

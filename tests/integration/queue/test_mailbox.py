@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, Settlement, parse_entries
 from jobs.queue.mailbox import CLAIM_MS, MAX_AHEAD_MS, Mailbox
-from jobs.queue.record import read_outcome, read_totals
+from jobs.queue.record import CustomerRecord, read_outcome, read_totals
 from tests.conftest import INBOX, PREFIX, read_dead
 
 
@@ -31,7 +31,7 @@ async def take(mailbox: Mailbox, customer: str) -> Batch:
 
 
 def applied(batch: Batch) -> Settlement:
-    return Settlement([EntryOutcome(entry.id, entry.id) for entry in batch.entries], {}, {})
+    return Settlement([EntryOutcome(entry.id, entry.id) for entry in batch.entries])
 
 
 async def test_a_move_keeps_the_order_of_the_stream_and_empties_it(redis: Redis, mailbox: Mailbox) -> None:
@@ -171,7 +171,7 @@ async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_c
 ) -> None:
     first = await add(redis, "ann", "1")
     batch = await take(mailbox, "ann")
-    await mailbox.settle(batch.lease, Settlement([], {"attempts": "1"}, {}, again_after_ms=60_000))
+    await mailbox.settle(batch.lease, Settlement([], CustomerRecord(attempts=1), again_after_ms=60_000))
     await add(redis, "ann", "2")
     await mailbox.move()
     assert (await mailbox.dispatch(100))[1] == []
@@ -180,7 +180,7 @@ async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_c
     batch = await take(mailbox, "ann")
     assert batch.entries[0].id == first
     assert len(batch.entries) == 2
-    assert batch.record["attempts"] == "1"
+    assert batch.record.attempts == 1
 
 
 async def test_the_same_event_id_twice_is_one_event(redis: Redis, mailbox: Mailbox) -> None:
@@ -188,7 +188,7 @@ async def test_the_same_event_id_twice_is_one_event(redis: Redis, mailbox: Mailb
     await add(redis, "ann", "1", event_id="e1")
     batch = await take(mailbox, "ann")
     assert len(batch.entries) == 1
-    await mailbox.settle(batch.lease, Settlement([EntryOutcome(batch.entries[0].id, "e1")], {}, {}))
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(batch.entries[0].id, "e1")]))
     await add(redis, "ann", "1", event_id="e1")
     await mailbox.move()
     assert (await mailbox.dispatch(100))[1] == []
@@ -262,7 +262,7 @@ async def test_a_dead_letter_holds_everything_that_was_sent(redis: Redis, mailbo
     entry = await add(redis, "ann", "1", event_id="e1")
     batch = await take(mailbox, "ann")
     fields = {"reason": "refused", "message": "no", "attempts": "3", "since": "12.5"}
-    await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e1", fields)], {}, {}))
+    await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e1", fields)]))
     (letter,) = await read_dead(redis, PREFIX)
     assert letter == {
         "id": letter["id"],

@@ -1,5 +1,6 @@
 """Where a customer stands, read from a real Redis in each state that it can be in."""
 
+from jobs.queue.record import NO_RECORD
 from jobs.queue.status import Standing, read_standing
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
@@ -12,7 +13,7 @@ async def standing_of(world: World, customer: str) -> Standing:
 
 async def test_nobody_is_not_known(world: World) -> None:
     standing = await standing_of(world, "ann")
-    assert standing == Standing("ann", "idle", None, 0, None, {})
+    assert standing == Standing("ann", "idle", None, 0, None, NO_RECORD)
     assert not standing.is_known
 
 
@@ -38,7 +39,7 @@ async def test_a_try_that_failed_is_due_later(world: World) -> None:
     entry = await change(world, "ann", name="Ann")
     await world.run()
     standing = await standing_of(world, "ann")
-    assert (standing.state, standing.record["last_error"]) == ("waiting", "service_unavailable")
+    assert (standing.state, standing.record.last_error) == ("waiting", "service_unavailable")
     assert (standing.due_ms or 0) > int(entry.split("-")[0])
 
 
@@ -48,7 +49,7 @@ async def test_status_shows_pending_recheck(world: World) -> None:
     standing = await standing_of(world, "ann")
     look = await world.redis.zscore(f"{PREFIX}:rechecks", "ann")
     assert look is not None
-    assert (standing.state, standing.recheck_due_ms, standing.record["recheck_kind"]) == ("idle", int(look), "whole")
+    assert (standing.state, standing.recheck_due_ms, standing.record.recheck_kind) == ("idle", int(look), "whole")
 
 
 async def test_a_closed_line_is_seen(world: World) -> None:

@@ -150,7 +150,7 @@ class Accounts:
         before, writes, mails = both_sides(self.world), len(self.stripe.writes), len(self.stripe.mails)
         batch = await self.redis.xrange(f"{PREFIX}:mailbox:{customer}")
         ended = await self.redis.xlen(f"{PREFIX}-outcomes")
-        is_look = (await read_customer(self.redis, PREFIX, customer)).get("recheck") == "1"
+        is_look = (await read_customer(self.redis, PREFIX, customer)).recheck
         refused = self.world.autumn.switches.fired.get("400", 0)
         is_over = await self._run(customer, crash_after)
         record = await read_customer(self.redis, PREFIX, customer)
@@ -161,7 +161,7 @@ class Accounts:
             both_sides(self.world),
             {entry.decode(): json.loads(fields.get(b"changes", b"{}")) for entry, fields in batch},
             is_look,
-            is_over and not record.get("last_error"),
+            is_over and not record.last_error,
             self.world.autumn.switches.fired.get("400", 0) > refused,
             self.stripe.writes[writes:],
             self.stripe.mails[mails:],

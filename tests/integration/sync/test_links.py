@@ -235,7 +235,7 @@ async def test_without_a_search_an_unlinked_customer_is_changed_and_nobody_is_cr
     assert await ends(world, event) == ("applied", None)
     assert world.stripe.customers == {}
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert "no search" in record["reports"]
+    assert "no search" in record.reports
 
 
 async def test_a_long_name_is_refused_before_it_is_sent_and_the_changes_around_it_are_applied(world: World) -> None:

@@ -39,4 +39,4 @@ async def test_field_of_the_wrong_type_in_autumn_is_named_and_tried_again(world:
     outcome = await outcome_of(world.redis, event)
     assert outcome is not None
     assert outcome.status == "waiting"
-    assert (await read_standing(world.redis, PREFIX, "ann")).record["last_error"] == "unexpected_response"
+    assert (await read_standing(world.redis, PREFIX, "ann")).record.last_error == "unexpected_response"

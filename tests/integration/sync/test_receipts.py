@@ -20,7 +20,7 @@ def payment_calls(world: World) -> list[str]:
 
 
 async def last_report(world: World) -> SyncReport:
-    return read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0]
+    return read_reports((await read_customer(world.redis, PREFIX, "ann")).reports)[0]
 
 
 async def test_nothing_is_read_where_the_flag_is_off_and_was_never_on(world: World) -> None:

@@ -1,18 +1,18 @@
 """The reports that a sync keeps for later questions about the customer."""
 
-from jobs.queue.record import read_customer
+from jobs.queue.record import CustomerRecord, read_customer
 from jobs.sync.report import SyncReport, read_reports
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.support.steps import change, lose_an_answer, seed, time_passes
 
 
-async def record_of(world: World, customer: str) -> dict[str, str]:
+async def record_of(world: World, customer: str) -> CustomerRecord:
     return await read_customer(world.redis, PREFIX, customer)
 
 
 async def reports_of(world: World, customer: str) -> list[SyncReport]:
-    return read_reports((await record_of(world, customer)).get("reports", ""))
+    return read_reports((await record_of(world, customer)).reports)
 
 
 async def undo_again_and_again(world: World, times: int) -> None:
@@ -67,6 +67,6 @@ async def test_a_refused_link_leaves_the_link_that_there_is_on_record(world: Wor
     await change(world, "ann", stripe_id=world.autumn.customers["bob"]["stripe_id"])
     await world.run()
     record = await record_of(world, "ann")
-    assert (record["link"], record["stripe_id"]) == ("linked", world.autumn.customers["ann"]["stripe_id"])
+    assert (record.link, record.stripe_id) == ("linked", world.autumn.customers["ann"]["stripe_id"])
     (newest,) = await reports_of(world, "ann")
     assert (newest.link, newest.given_up) == ("linked", {"needs-review": 1})

@@ -159,7 +159,7 @@ async def test_each_state_setting_and_mode_has_its_writes(
     assert world.autumn.customers["ann"]["metadata"] == ({"k": 1} if row.end == "applied" else {})
     assert len(world.stripe.mails) == ("paid" in receipts_set)
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert f'"found":"{row.found}"' in record["reports"]
+    assert f'"found":"{row.found}"' in record.reports
     await a_second_round_writes_nothing(world)
 
 

@@ -40,7 +40,7 @@ async def status(world: World, event: str) -> tuple[str, str | None]:
 
 
 async def findings(world: World, customer: str = "ann") -> list[tuple[str, str]]:
-    report = read_reports((await read_customer(world.redis, PREFIX, customer))["reports"])[0]
+    report = read_reports((await read_customer(world.redis, PREFIX, customer)).reports)[0]
     return [(finding.kind, finding.text) for finding in report.findings]
 
 

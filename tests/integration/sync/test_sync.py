@@ -40,7 +40,7 @@ async def test_a_linked_customer_gets_the_change_on_both_sides(world: World) -> 
     assert outcome is not None
     assert outcome.status == "applied"
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert (record["link"], record["stripe_id"], record["receipts"]) == ("linked", stripe["id"], "")
+    assert (record.link, record.stripe_id, record.receipts) == ("linked", stripe["id"], "")
 
 
 async def test_a_customer_without_a_link_is_created_linked_and_filled(world: World) -> None:
@@ -199,7 +199,7 @@ async def test_a_failed_look_up_creates_nothing_and_is_tried_again(world: World)
     await world.run()
     assert world.stripe.customers == {}
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert (record["attempts"], record["last_error"] != "") == ("1", True)
+    assert (record.attempts, record.last_error != "") == (1, True)
     await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 0})
     await world.run()
     assert len(world.stripe.customers) == 1
@@ -248,7 +248,7 @@ async def test_the_wrong_mode_halts_and_loses_nothing(world: World) -> None:
     assert own_writes(world) == []
     assert await read_dead(world.redis, PREFIX) == []
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert (record["last_error"], record.get("attempts", "0")) == ("wrong_mode", "0")
+    assert (record.last_error, record.attempts) == ("wrong_mode", 0)
     assert await world.redis.zcard(f"{PREFIX}:waiting") == 1
 
 
@@ -282,4 +282,4 @@ async def test_flag_on_without_an_address_is_noted(world: World, count: int) -> 
         await change(world, "ann", send_email_receipts=True)
     await world.run()
     record = await read_customer(world.redis, PREFIX, "ann")
-    assert record["receipts"] == "no e-mail address"
+    assert record.receipts == "no e-mail address"

@@ -122,7 +122,7 @@ async def test_a_wrong_key_stops_the_line_and_buries_nothing_and_goes_on_when_it
     assert (breaker.kind, breaker.reason) == ("halt", "invalid_secret_key")
     assert "AUTUMN_SECRET_KEY" in breaker.message
     assert await read_dead(world.redis, PREFIX) == []
-    assert (await read_customer(world.redis, PREFIX, "ann")).get("attempts", "0") == "0"
+    assert (await read_customer(world.redis, PREFIX, "ann")).attempts == 0
     world.autumn.key = right
     for _ in range(2):
         await time_passes(world)

@@ -17,7 +17,7 @@ RECENT_SECONDS = 10 * 86_400
 def judge_end(sync: Sync, ledger: Ledger, policy: Policy, charges: dict[str, Json], *, search_lags: bool) -> None:
     """Each settled event is rightly applied, or rightly dead."""
     name, after = sync.customer, sync.after
-    assert sync.record.get("last_error") != "unexpected"
+    assert sync.record.last_error != "unexpected"
     for entry, (status, reason) in sync.ends.items():
         ledger.said[entry].end = status
         if status == "dead":
@@ -47,8 +47,8 @@ def judge_end(sync: Sync, ledger: Ledger, policy: Policy, charges: dict[str, Jso
         assert field not in said or said[field] is not None or stripe[field] is None, f"{field} was to be cleared"
     judge_receipts(after, name, ledger, policy, charges)
     no_receipts = after.autumn[name]["send_email_receipts"] and not stripe["email"]
-    assert (sync.record["link"], sync.record["stripe_id"]) == ("linked", stripe["id"])
-    assert bool(sync.record["receipts"]) == no_receipts
+    assert (sync.record.link, sync.record.stripe_id) == ("linked", stripe["id"])
+    assert bool(sync.record.receipts) == no_receipts
 
 
 def judge_profile(row: Json, stripe: Json, policy: Policy) -> None:

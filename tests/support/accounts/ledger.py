@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.queue.record import CustomerRecord
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.writes import Write
 from tests.conftest import World
@@ -67,7 +68,7 @@ class Sync:
     mails: Sequence[Mail]
     ends: Mapping[str, tuple[str, str]]
     """What was settled, by entry: applied or dead, and the reason."""
-    record: Mapping[str, str]
+    record: CustomerRecord
 
     def of(self, status: str) -> list[Json]:
         """The changes that were settled so, in order."""

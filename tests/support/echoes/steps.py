@@ -66,5 +66,5 @@ async def retry(world: World) -> None:
 
 
 async def findings(world: World) -> list[str]:
-    report = read_reports((await read_customer(world.redis, PREFIX, "ann"))["reports"])[0]
+    report = read_reports((await read_customer(world.redis, PREFIX, "ann")).reports)[0]
     return [finding.kind for finding in report.findings]

@@ -1,7 +1,7 @@
 """A customer's record as text: first whether it is right, then why, and what can be done."""
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -9,26 +9,26 @@ from jobs.plan.findings import Finding, FindingKind
 from jobs.plan.plan import LinkState
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
-from jobs.queue.record import Outcome
+from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
 from jobs.queue.status import Standing
 from jobs.sync.report import Action, ActionKind, SyncReport, add_report
 from worker.status.advice import FINDINGS, LINKS
 from worker.status.customer_text import Verdict, action_text, tell, tell_outcome, verdict_of
 
 NONE = NewestLetters()
-SYNCED = {"link": "linked", "stripe_id": "cus_1", "receipts": "", "last_error": "", "attempts": "0", "takes": "1"}
+SYNCED = CustomerRecord(link="linked", stripe_id="cus_1", takes=1)
 IDLE = Standing("ann", "idle", None, 0, None, SYNCED)
 WAITING = replace(IDLE, state="waiting", due_ms=1_700_000_060_000, entries=2, oldest_entry="1700000000000-0")
 LETTER = DeadLetter("1700000000000-0", "5-0", "ann", "too_long", "why", 1, None, 1_700_000_000_000, {})
 REPORT = SyncReport(1_700_000_000_000, 1, "unlinked", "linked", "cus_1")
 
 
-def with_reports(*reports: SyncReport, **record: str) -> Standing:
+def with_reports(*reports: SyncReport, **record: Any) -> Standing:
     """Standing idle after these syncs, the earliest first."""
     stored = ""
     for report in reports:
         stored = add_report(stored, report)
-    return replace(IDLE, record={**SYNCED, "reports": stored, **record})
+    return replace(IDLE, record=replace(SYNCED, reports=stored, **record))
 
 
 def found(kind: FindingKind) -> SyncReport:
@@ -65,7 +65,7 @@ def test_a_finding_is_told_with_what_can_be_done_and_needs_a_person_where_someth
 
 
 def test_nothing_known_is_said_so_and_dead_letters_alone_are_something() -> None:
-    nobody = replace(IDLE, record={})
+    nobody = replace(IDLE, record=NO_RECORD)
     assert verdict_of(nobody, NONE).kind == "not-known"
     verdict = verdict_of(nobody, NewestLetters((LETTER,)))
     assert verdict == Verdict("needs-a-person", "needs a person: 1 event was given up (too_long)")
@@ -82,19 +82,19 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
         (WAITING, "waits for its turn"),
         (replace(WAITING, entries=0, oldest_entry=None), "waits for its recheck"),
         (
-            replace(WAITING, record={**SYNCED, "last_error": "timeout"}),
+            replace(WAITING, record=replace(SYNCED, last_error="timeout")),
             "waits for another try at 2023-11-14T22:14:20+00:00: the last one failed, because a service did not answer "
             "in time (timeout); nothing has to be done",
         ),
         (
             replace(
                 WAITING,
-                record={
-                    **SYNCED,
-                    "last_error": "create_failed_before",
-                    "waits_for": "create_failed_before",
-                    "waits_until_ms": "1700003605000",
-                },
+                record=replace(
+                    SYNCED,
+                    last_error="create_failed_before",
+                    waits_for="create_failed_before",
+                    waits_until_ms=1700003605000,
+                ),
             ),
             "waits for Stripe's search until 23:13:25 UTC: creating its Stripe customer failed, and the search will "
             "show whether one was made all the same (create_failed_before); nothing has to be done",
@@ -102,12 +102,9 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
         (
             replace(
                 WAITING,
-                record={
-                    **SYNCED,
-                    "last_error": "timeout",
-                    "waits_for": "create_failed_before",
-                    "waits_until_ms": "1700003605000",
-                },
+                record=replace(
+                    SYNCED, last_error="timeout", waits_for="create_failed_before", waits_until_ms=1700003605000
+                ),
             ),
             "waits for another try at 2023-11-14T22:14:20+00:00: the last one failed, because a service did not answer "
             "in time (timeout); nothing has to be done",
@@ -138,8 +135,8 @@ def test_a_closed_line_is_nothing_to_a_customer_that_does_not_wait() -> None:
 
 
 def test_how_often_and_since_when_it_fails_and_what_waits_is_told() -> None:
-    failing = {"last_error": "http_500", "attempts": "3", "failing_since": "1700000000.250"}
-    lines = tell(replace(WAITING, record={**SYNCED, **failing}), NONE)
+    failing = replace(SYNCED, last_error="http_500", attempts=3, failing_since=1_700_000_000.25)
+    lines = tell(replace(WAITING, record=failing), NONE)
     assert "waiting: 2 events, the oldest sent at 2023-11-14T22:13:20+00:00" in lines
     assert "failed tries: 3, since 2023-11-14T22:13:20+00:00" in lines
     assert lines[0].endswith("the last one failed, with http_500; nothing has to be done")
@@ -147,7 +144,7 @@ def test_how_often_and_since_when_it_fails_and_what_waits_is_told() -> None:
 
 @pytest.mark.parametrize(("kind", "why"), [("echo", "an echo of an older value"), ("whole", "a late write")])
 def test_text_names_pending_recheck_and_reason(kind: str, why: str) -> None:
-    standing = replace(IDLE, recheck_due_ms=1_700_000_000_000, record={**SYNCED, "recheck_kind": kind})
+    standing = replace(IDLE, recheck_due_ms=1_700_000_000_000, record=replace(SYNCED, recheck_kind=kind))
     assert f"recheck: at 2023-11-14T22:13:20+00:00, in case {why} reverts what was written" in tell(standing, NONE)
 
 
@@ -235,7 +232,7 @@ def test_an_unexpected_error_is_told_with_its_place() -> None:
 
 
 def test_a_customer_that_no_sync_has_seen_is_not_in_sync() -> None:
-    verdict = verdict_of(replace(IDLE, record={"takes": "1", "last_error": ""}), NONE)
+    verdict = verdict_of(replace(IDLE, record=CustomerRecord(takes=1)), NONE)
     assert verdict == Verdict("needs-a-person", "needs a person: no sync has seen both of its sides")
 
 

@@ -9,14 +9,14 @@ from jobs.plan.findings import Finding
 from jobs.plan.plan import LinkState, Plan, Refusal, UpdateAutumn
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
-from jobs.queue.record import Outcome
+from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
 from jobs.queue.status import Standing
 from jobs.sync.preview import Preview
 from jobs.sync.report import Action, SyncReport, add_report
 from worker.status.json import outcome_json, preview_json, standing_json
 
 AT = 1_700_000_000_000
-NOBODY = Standing("ann", "idle", None, 0, None, {})
+NOBODY = Standing("ann", "idle", None, 0, None, NO_RECORD)
 NOTHING: dict[str, Any] = {
     "customer": "ann",
     "verdict": "not-known",
@@ -59,22 +59,21 @@ def test_every_field_of_a_customer_is_there_also_where_nothing_is_known() -> Non
 
 
 def test_customer_that_waits_for_the_search_says_until_when() -> None:
-    record = {"last_error": "create_failed_before", "waits_for": "create_failed_before", "waits_until_ms": str(AT)}
+    record = CustomerRecord(last_error="create_failed_before", waits_for="create_failed_before", waits_until_ms=AT)
     waiting = Standing("ann", "waiting", AT + 1, 1, "1700000000000-7", record)
     assert standing_json(waiting, NewestLetters())["waits_until_ms"] == AT
     assert standing_json(replace(waiting, state="idle"), NewestLetters())["waits_until_ms"] is None
 
 
 def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
-    record = {
-        "link": "unlinked",
-        "stripe_id": "",
-        "last_error": "http_500",
-        "last_cause": "KeyError at jobs/sync/apply.py:1 apply",
-        "attempts": "2",
-        "unexpected": "1",
-        "failing_since": "1700000000.250",
-    }
+    record = CustomerRecord(
+        link="unlinked",
+        last_error="http_500",
+        last_cause="KeyError at jobs/sync/apply.py:1 apply",
+        attempts=2,
+        unexpected=1,
+        failing_since=1_700_000_000.25,
+    )
     standing = Standing("ann", "waiting", AT + 1, 2, "1700000000000-7", record, AT + 2, OPEN)
     answer = through_json(standing_json(standing, NewestLetters(are_all=False)))
     assert answer == NOTHING | {
@@ -99,7 +98,7 @@ def test_syncs_come_the_earliest_first_with_actions_and_what_can_be_done() -> No
     actions = (Action(AT, "updated-autumn", "ann", ("stripe_id",)),)
     first = SyncReport(AT, 3, "linked", "unlinked", "", actions, (FINDING,), given_up={"too_long": 1})
     stored = add_report(add_report("", first), SyncReport(AT + 1, 1, "", "", "", error="timeout"))
-    answer = through_json(standing_json(replace(NOBODY, record={"reports": stored}), NewestLetters()))
+    answer = through_json(standing_json(replace(NOBODY, record=CustomerRecord(reports=stored)), NewestLetters()))
     assert answer["findings"] == [FINDING_JSON]
     assert answer["syncs"] == [
         {

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter
+from jobs.queue.record import CustomerRecord
 from jobs.queue.status import Overview, Standing
 from jobs.scan.report import Changed, ScanRun
 from tests.support.overviews import IDLE, NOW_MS
@@ -52,7 +53,7 @@ def minute(number: int, applied: int, stripe: int) -> Minute:
 
 
 def waiting(customer: str, error: str = "") -> Standing:
-    return Standing(customer, "waiting", NOW_MS, 1, f"{NOW_MS - 120_000}-0", {"last_error": error} if error else {})
+    return Standing(customer, "waiting", NOW_MS, 1, f"{NOW_MS - 120_000}-0", CustomerRecord(last_error=error))
 
 
 def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:

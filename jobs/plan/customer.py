@@ -22,6 +22,17 @@ METADATA_KEYS_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX = 50, 40, 500
 """Keys of an object's metadata that Stripe takes, and the characters of a key and of a value."""
 
 
+def normal_form(field_name: str, value: str) -> str:
+    """A name or e-mail without what Stripe may change when it stores it: white space around it, an address' case."""
+    match field_name:
+        case "name":
+            return " ".join(value.split())
+        case "email":
+            return " ".join(value.split()).casefold()
+        case _:
+            return value
+
+
 @dataclass(frozen=True)
 class AutumnCustomer:
     """What Autumn says, from `customers.update` or `customers.get`."""

@@ -1,16 +1,24 @@
-"""What a sync would do to its end, step after step, as far as it can be told without writing. Purely computational.
+"""A dry run: the plan of a sync that is only shown, step after step to the end. Purely computational, no I/O here.
 
 It follows `make_plan` over the states that each step would leave behind, as the sync follows it over those it sees.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Mode, PaymentIntent, Payments, StripeCustomer, StripeView
-from jobs.plan.plan import CreateInStripe, Plan, Request, Step, UpdateAutumn, after_update, make_plan
+from jobs.plan.plan import Plan, Request, after_update, make_plan
 from jobs.plan.policy import Policy
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail, TakeBackReceiptEmail
+from jobs.plan.steps import (
+    RECEIPT_MARK,
+    CreateInStripe,
+    ReceiptStep,
+    SetReceiptEmail,
+    Step,
+    TakeBackReceiptEmail,
+    UpdateAutumn,
+    UpdateStripe,
+)
 
 NEW_CUSTOMER: Final = "the new one"
 """Stands for the id of a Stripe customer that is not created yet."""
@@ -18,14 +26,21 @@ _PLANS_AT_MOST: Final = 10
 """More than any state of the link needs: confirm that it is gone, create, link, profile, receipts."""
 
 
-def steps_ahead(
-    autumn: AutumnCustomer, view: StripeView, *, mode: Mode, policy: Policy, now: float
-) -> tuple[Plan, tuple[Step, ...]]:
-    """The first plan, with what later ones find on top, and every step from here on; `now` in seconds since the epoch.
+@dataclass(frozen=True)
+class DryRun:
+    """The first plan, with what later ones find on top, and every step from here on.
 
-    The steps end early where the next one depends on what was not seen, such as the payments of a customer that is
-    yet to be linked.
+    The steps end early if the next one depends on what was not read, such as the payments of a customer that is yet
+    to be linked. `wants_payments`: they end because the payments were not read.
     """
+
+    plan: Plan
+    steps: tuple[Step, ...]
+    wants_payments: bool
+
+
+def dry_run(autumn: AutumnCustomer, view: StripeView, *, mode: Mode, policy: Policy, now: float) -> DryRun:
+    """Return the dry run of a sync without a change; `now` in seconds since the epoch."""
     request, steps = Request(), list[Step]()
     first = plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
     findings = dict.fromkeys(first.findings)
@@ -39,34 +54,11 @@ def steps_ahead(
                 continue
             seen = _after(step, autumn, view, mode)
             if seen is None:
-                return replace(first, findings=tuple(findings)), tuple(steps)
+                return DryRun(replace(first, findings=tuple(findings)), tuple(steps), wants_payments=False)
             autumn, view = seen
         plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
         findings |= dict.fromkeys(plan.findings)
-    return replace(first, findings=tuple(findings)), tuple(steps)
-
-
-def describe(step: Step) -> str:
-    """A step in words; names ids and fields, no values."""
-    match step:
-        case UpdateAutumn(expects_gone=True):
-            return "have Autumn confirm that it is gone"
-        case UpdateAutumn(changes):
-            return f"link {changes['stripe_id']}" if "stripe_id" in changes else "update Autumn"
-        case CreateInStripe():
-            return "create a Stripe customer"
-        case UpdateStripe(stripe_id):
-            return f"write {', '.join(written(step))} to {stripe_id}"
-        case SetReceiptEmail(intent_id, mails_at_once=mails):
-            return f"set the receipt address of {intent_id}" + (", which mails it at once" if mails else "")
-        case TakeBackReceiptEmail(intent_id):
-            return f"take back the receipt address of {intent_id}"
-
-
-def written(step: UpdateStripe) -> list[str]:
-    """The names of the fields that a step writes."""
-    profile = [name for name in ("name", "email") if getattr(step, name) is not None]
-    return profile + [f"metadata.{key}" for key, _ in step.metadata]
+    return DryRun(replace(first, findings=tuple(findings)), tuple(steps), plan.wants_payments)
 
 
 def _after(
@@ -106,11 +98,11 @@ def _written(stripe: StripeCustomer, step: UpdateStripe) -> StripeCustomer:
 
 
 def _paid(payments: Payments, step: ReceiptStep) -> Payments:
-    address = step.address if isinstance(step, SetReceiptEmail) else None
-
     def after(intent: PaymentIntent) -> PaymentIntent:
         if intent.id != step.intent_id:
             return intent
-        return replace(intent, receipt_email=address, metadata={**intent.metadata, MARK: step.mark})
+        return replace(
+            intent, receipt_email=step.address or None, metadata={**intent.metadata, RECEIPT_MARK: step.mark}
+        )
 
     return replace(payments, intents=tuple(after(intent) for intent in payments.intents))

@@ -19,7 +19,6 @@ from jobs.plan.policy import Policy
 from jobs.plan.profile import (
     PROFILE,
     Refused,
-    UpdateStripe,
     Wishes,
     can_be_claimed,
     name_and_email_update,
@@ -27,14 +26,12 @@ from jobs.plan.profile import (
     too_long,
 )
 from jobs.plan.receipts import (
-    ReceiptStep,
-    SetReceiptEmail,
-    TakeBackReceiptEmail,
     may_have_been_on,
     receipt_findings,
     receipt_steps,
     wants_payments,
 )
+from jobs.plan.steps import CreateInStripe, ReceiptStep, Step, UpdateAutumn, UpdateStripe
 
 
 class LinkState(StrEnum):
@@ -47,28 +44,6 @@ class LinkState(StrEnum):
     FOREIGN = "foreign"
     AMBIGUOUS = "ambiguous"
     WRONG_MODE = "wrong-mode"
-
-
-@dataclass(frozen=True)
-class UpdateAutumn:
-    """Send the changes, with the new `stripe_id` if there is one."""
-
-    changes: Mapping[str, JsonValue]
-    expects_gone: bool = False
-    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's.
-
-    Then it holds no changes, because nobody has seen whose the customer is that Autumn would pass them on to.
-    """
-
-
-@dataclass(frozen=True)
-class CreateInStripe:
-    """Create the Stripe customer, with nothing but its `autumn_id`: the profile follows in an update."""
-
-    autumn_id: str
-
-
-Step = UpdateAutumn | CreateInStripe | UpdateStripe | SetReceiptEmail | TakeBackReceiptEmail
 
 
 @dataclass(frozen=True)

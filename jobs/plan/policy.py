@@ -24,3 +24,16 @@ class Policy:
     metadata_keys: tuple[str, ...] = ()
     receipts: ReceiptsMode = "mirror"
     recover_seconds: float = 86_400.0
+
+    @property
+    def reads_payments(self) -> bool:
+        """Whether payments are read at all."""
+        return self.receipts != "mirror"
+
+    @property
+    def reads_charges(self) -> bool:
+        """Whether each payment is read with its charge, which takes one more permission.
+
+        Only the charge tells when a payment succeeded and whether its receipt was mailed.
+        """
+        return self.receipts == "recover"

@@ -19,8 +19,10 @@ from jobs.plan.customer import (
     SEND_EMAIL_RECEIPTS,
     AutumnCustomer,
     StripeCustomer,
+    normal_form,
 )
 from jobs.plan.findings import Finding
+from jobs.plan.steps import UpdateStripe
 
 PROFILE: Final = ("name", "email")
 """The fields that Autumn copies from Stripe's webhooks, and writes to Stripe by itself."""
@@ -33,21 +35,6 @@ class Refused:
     field: str
     code: str
     digest: str = ""
-
-
-@dataclass(frozen=True)
-class UpdateStripe:
-    """Write what differs. None leaves a field as it is, the empty text clears it, a metadata key too."""
-
-    stripe_id: str
-    name: str | None = None
-    email: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def writes_nothing(self) -> bool:
-        """Whether nothing differs."""
-        return self == UpdateStripe(self.stripe_id)
 
 
 @dataclass(frozen=True)
@@ -74,12 +61,6 @@ def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def fields_of(step: UpdateStripe) -> dict[str, str]:
-    """What a step writes, by field, as a change names them; the empty text clears."""
-    profile = {name: getattr(step, name) for name in PROFILE if getattr(step, name) is not None}
-    return profile | {f"metadata.{key}": value for key, value in step.metadata}
-
-
 def divided(step: UpdateStripe) -> list[UpdateStripe]:
     """A step as one for each field; a claim comes first, because nothing is written to a customer without it."""
     whose = [each for each in step.metadata if each[0] == AUTUMN_ID]
@@ -95,7 +76,7 @@ def divided(step: UpdateStripe) -> list[UpdateStripe]:
 
 def refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
     """The field of a step that Stripe refuses, as a change names it; None where that cannot be told."""
-    fields = fields_of(step)
+    fields = step.written
     named = re.sub(r"^metadata\[(.*)\]$", r"metadata.\1", refusal.param or "")
     if named in fields:
         return named
@@ -138,14 +119,6 @@ def name_and_email_update(
 def form_digest(value: str | None) -> str:
     """The digest of one form of a value."""
     return hashlib.sha256((value or "").encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def normal_form(name: str, value: str) -> str:
-    """A name or e-mail without what Stripe may change when it stores it: white space around it, an address' case."""
-    if name not in PROFILE:
-        return value
-    text = " ".join(value.split())
-    return text.casefold() if name == "email" else text
 
 
 def can_be_claimed(stripe: StripeCustomer) -> bool:

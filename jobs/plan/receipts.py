@@ -9,10 +9,7 @@ leaves the same step to do, and never a second mail:
 - Only an address that is still the one of the mark is taken back, and only before the payment succeeded.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from jobs.plan.customer import (
@@ -25,43 +22,18 @@ from jobs.plan.customer import (
 )
 from jobs.plan.findings import Finding
 from jobs.plan.policy import Policy
+from jobs.plan.steps import (
+    RECEIPT_MARK,
+    RECEIPT_MARK_FORM,
+    ReceiptStep,
+    SetReceiptEmail,
+    TakeBackReceiptEmail,
+    address_digest,
+)
 
-MARK: Final = "autumn_receipt_email"
 OPEN: Final = frozenset(
     {"requires_payment_method", "requires_confirmation", "requires_action", "processing", "requires_capture"}
 )
-_MARK = re.compile(r"(?P<kind>set|unset)-(?P<turn>\d{1,9})(?:-(?P<digest>[0-9a-f]{16}))?")
-
-
-@dataclass(frozen=True)
-class SetReceiptEmail:
-    """Set the address of a payment that has none; `mails_at_once` where it has succeeded already."""
-
-    intent_id: str
-    address: str
-    turn: int
-    mails_at_once: bool
-
-    @property
-    def mark(self) -> str:
-        """What the payment's metadata says afterwards."""
-        return f"set-{self.turn}-{_digest(self.address)}"
-
-
-@dataclass(frozen=True)
-class TakeBackReceiptEmail:
-    """Clear the address that we set, before the payment succeeds."""
-
-    intent_id: str
-    turn: int
-
-    @property
-    def mark(self) -> str:
-        """What the payment's metadata says afterwards."""
-        return f"unset-{self.turn + 1}"
-
-
-ReceiptStep = SetReceiptEmail | TakeBackReceiptEmail
 
 
 def may_have_been_on(stripe: StripeCustomer) -> bool:
@@ -77,7 +49,7 @@ def wants_payments(autumn: AutumnCustomer, stripe: StripeCustomer, policy: Polic
 
     `suspicious`: an address may have been set by a write that landed late.
     """
-    if policy.receipts == "mirror":
+    if not policy.reads_payments:
         return False
     if autumn.send_email_receipts:
         return bool(stripe.email)
@@ -88,7 +60,7 @@ def receipt_steps(
     autumn: AutumnCustomer, stripe: StripeCustomer, payments: Payments, policy: Policy, now: float
 ) -> tuple[ReceiptStep, ...]:
     """What to write so that the flag has its effect; `now` in seconds since the epoch."""
-    if policy.receipts == "mirror":
+    if not policy.reads_payments:
         return ()
     if not autumn.send_email_receipts:
         return tuple(
@@ -129,24 +101,20 @@ def _may_be_set(intent: PaymentIntent, policy: Policy, now: float) -> bool:
 
 
 def _is_full(intent: PaymentIntent) -> bool:
-    return MARK not in intent.metadata and len(intent.metadata) >= METADATA_KEYS_MAX
+    return RECEIPT_MARK not in intent.metadata and len(intent.metadata) >= METADATA_KEYS_MAX
 
 
 def _is_ours(intent: PaymentIntent) -> bool:
     if not intent.receipt_email:
         return False
-    mark = _MARK.fullmatch(intent.metadata.get(MARK, ""))
-    return mark is not None and mark["kind"] == "set" and mark["digest"] == _digest(intent.receipt_email)
+    mark = RECEIPT_MARK_FORM.fullmatch(intent.metadata.get(RECEIPT_MARK, ""))
+    return mark is not None and mark["kind"] == "set" and mark["digest"] == address_digest(intent.receipt_email)
 
 
 def _says_set(metadata: Mapping[str, str]) -> bool:
-    return metadata.get(MARK, "").startswith("set-")
+    return metadata.get(RECEIPT_MARK, "").startswith("set-")
 
 
 def _turn(metadata: Mapping[str, str]) -> int:
-    mark = _MARK.fullmatch(metadata.get(MARK, ""))
+    mark = RECEIPT_MARK_FORM.fullmatch(metadata.get(RECEIPT_MARK, ""))
     return int(mark["turn"]) if mark is not None else 0
-
-
-def _digest(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()[:16]

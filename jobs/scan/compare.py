@@ -19,12 +19,12 @@ from jobs.plan.customer import (
     StripeCustomer,
     StripeView,
 )
-from jobs.plan.dry_run import describe, steps_ahead, written
+from jobs.plan.dry_run import dry_run
 from jobs.plan.findings import DriftKind
-from jobs.plan.plan import LinkState, Plan, Step
+from jobs.plan.plan import LinkState, Plan
 from jobs.plan.policy import Policy
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.plan.profile import divided
+from jobs.plan.steps import SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateStripe
 from jobs.scan.report import ScanFinding
 
 NAMED_AT_MOST: Final = 100
@@ -92,14 +92,9 @@ class Lens:
     searched: bool = True
 
     @property
-    def fetches_payments(self) -> bool:
-        """Whether a plan needs the payments."""
-        return self.policy.receipts != "mirror"
-
-    @property
     def skips_agreeing(self) -> Mode | None:
         """The mode, where the spool may leave out those that plainly agree; see Spool.pairs."""
-        return None if self.fetches_payments or self.policy.metadata_keys else self.mode
+        return None if self.policy.reads_payments or self.policy.metadata_keys else self.mode
 
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
@@ -107,7 +102,8 @@ def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
     if not pair.is_checked:
         return [*_shared(pair)]
     view = _view(pair, lens)
-    plan, steps = steps_ahead(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
+    run = dry_run(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
+    plan, steps = run.plan, run.steps
     if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
         # The claim would go to whoever is synced first; and an id that is too long fits into no event.
         steps = ()
@@ -128,7 +124,7 @@ def orphan(stripe: StripeCustomer) -> ScanFinding:
 def _view(pair: Pair, lens: Lens) -> StripeView:
     """What a look of the sync would show: who is ours, it looks for only where nothing is linked."""
     payments = None
-    if lens.fetches_payments and pair.payments is not None:
+    if lens.policy.reads_payments and pair.payments is not None:
         newest = pair.payments[:NAMED_AT_MOST]
         payments = Payments(newest, all_seen=len(newest) == len(pair.payments))
     is_missing = pair.linked is None and pair.autumn.stripe_id is not None
@@ -153,7 +149,7 @@ def _link(pair: Pair, view: StripeView, plan: Plan, steps: tuple[Step, ...]) -> 
     stripe_ids = (linked.id,) if linked else tuple(customer.id for customer in pair.ours)
     if autumn.stripe_id is not None and linked is None:
         stripe_ids = (autumn.stripe_id, *stripe_ids)
-    would = ", then ".join(describe(step) for step in steps) or NOTHING
+    would = ", then ".join(step.describe() for step in steps) or NOTHING
     reason = _reason(pair, view, plan, kind)
     yield ScanFinding(autumn.id, kind, stripe_ids, field, ours, theirs, reason, would, is_repairable=bool(steps))
 
@@ -225,17 +221,17 @@ def _profile(pair: Pair, linked: StripeCustomer, plan: Plan, steps: tuple[Step, 
     for step in steps:
         if not isinstance(step, UpdateStripe):
             continue
-        values = {"name": step.name, "email": step.email, **{f"metadata.{key}": value for key, value in step.metadata}}
-        for field in written(step):
+        for part in divided(step):
+            ((field, value),) = part.written.items()
             is_flag = field == f"metadata.{SEND_EMAIL_RECEIPTS}"
             theirs = _value_at(linked, field)
             if plan.link is LinkState.UNCLAIMED and (field == _ID_FIELD or (is_flag and theirs is None)):
                 continue  # That nobody has claimed it yet says it all.
             kind: DriftKind = "receipts-flag-drift" if is_flag else "profile-drift"
             reason = f"{field} is missing in Stripe" if theirs is None else f"{field} differs"
-            would = f"write {field} to {linked.id}"
+            would = part.describe()
             yield ScanFinding(
-                pair.autumn.id, kind, (linked.id,), field, values[field], theirs, reason, would, is_repairable=True
+                pair.autumn.id, kind, (linked.id,), field, value, theirs, reason, would, is_repairable=True
             )
 
 
@@ -244,7 +240,7 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
     for step in steps:
         if not isinstance(step, SetReceiptEmail | TakeBackReceiptEmail):
             continue
-        wanted = step.address if isinstance(step, SetReceiptEmail) else None
+        wanted = step.address or None
         reason = (
             "receipts are on, and this payment has no address" if wanted else "receipts are off, and we set this one"
         )
@@ -256,7 +252,7 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
             wanted,
             addresses.get(step.intent_id),
             reason,
-            describe(step),
+            step.describe(),
             is_repairable=True,
         )
 

@@ -86,7 +86,7 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
         return await lists.stripe.customer_page(cursor, created_since_ms=since_ms)
 
     async def payments(cursor: str) -> tuple[list[tuple[str, PaymentIntent]], str | None]:
-        return await lists.stripe.payment_page(cursor, with_charges=lists.policy.receipts == "recover")
+        return await lists.stripe.payment_page(cursor, with_charges=lists.policy.reads_charges)
 
     def keep_autumn(page: Sequence[ListedCustomer], cursor: str | None) -> None:
         spool.add_autumn(page, cursor, keys=lists.policy.metadata_keys)
@@ -95,7 +95,7 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
         async with asyncio.TaskGroup() as sides:
             sides.create_task(_list(_Chain("autumn", autumn, keep_autumn), lists, spool, progress))
             sides.create_task(_list(_Chain("stripe", stripe, spool.add_stripe), lists, spool, progress))
-            if lists.policy.receipts != "mirror":
+            if lists.policy.reads_payments:
                 sides.create_task(_list(_Chain("payments", payments, spool.add_payments), lists, spool, progress))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None

@@ -1,4 +1,4 @@
-"""One customer compared at once, by looking at both sides: for whoever asks about that one and does not want to wait.
+"""One customer compared at once, by a preview of its sync, without a scan of everybody.
 
 What only a comparison of everybody shows, such as another customer with the same `stripe_id`, is not found here.
 """
@@ -12,7 +12,7 @@ from jobs.scan.inbox import request_syncs
 from jobs.scan.record import ScanProgress
 from jobs.scan.report import ScanFinding, ScanReport, ScanRun
 from jobs.scan.run import ScanDeps, ScanRequest
-from jobs.sync.fetch import as_autumn_customer, fetch_stripe
+from jobs.sync.preview import preview
 
 
 async def look_at_one(deps: ScanDeps, customer_id: str, request: ScanRequest) -> ScanReport:
@@ -44,17 +44,17 @@ async def look_at_one(deps: ScanDeps, customer_id: str, request: ScanRequest) ->
 
 async def _findings(deps: ScanDeps, customer_id: str, progress: ScanProgress) -> list[ScanFinding]:
     try:
-        autumn = as_autumn_customer(await deps.autumn.get(customer_id))
+        seen = await preview(deps, customer_id)
     except GiveUp as unknown:
+        if unknown.code != "customer_not_found":
+            raise
         ours, _ = await deps.stripe.find_ours(customer_id, None)
-        if unknown.code != "customer_not_found" or not ours:
+        if not ours:
             raise
         progress.stripe = len(ours)
         return [orphan(customer) for customer in ours]
-    view = await fetch_stripe(deps.stripe, autumn)
-    lens, payments = replace(deps.lens, searched=view.searched), None
-    if lens.fetches_payments and view.linked is not None:
-        with_charges = deps.policy.receipts == "recover"
-        payments = (await deps.stripe.payments(view.linked.id, with_charges=with_charges)).intents
+    view = seen.stripe
     progress.autumn, progress.stripe = 1, len(view.everyone)
-    return findings_of(Pair(autumn, view.linked, view.ours, payments=payments), lens)
+    payments = None if view.payments is None else view.payments.intents
+    pair = Pair(seen.autumn, view.linked, view.ours, payments=payments)
+    return findings_of(pair, replace(deps.lens, searched=view.searched))

@@ -261,7 +261,8 @@ async def _note_refused(deps: ScanDeps, findings: SpooledFindings) -> None:
 
 
 def _compare_rows(spool: Spool, findings: SpooledFindings, lens: Lens, after: int) -> int:
-    pairs = spool.pairs(after, after + ROWS_AT_A_TIME, in_doubt=lens.skips_agreeing, payments=lens.fetches_payments)
+    payments = lens.policy.reads_payments
+    pairs = spool.pairs(after, after + ROWS_AT_A_TIME, in_doubt=lens.skips_agreeing, payments=payments)
     found = [finding for pair in pairs for finding in findings_of(pair, lens)]
     return findings.add(found) if found else 0
 

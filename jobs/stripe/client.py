@@ -24,9 +24,8 @@ from stripe.params import (
 
 from jobs.errors import Absent, GiveUp, Halt, OthersFound
 from jobs.observer import NOBODY, Observer, observed
-from jobs.plan.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer
-from jobs.plan.profile import UpdateStripe, normal_form
-from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail
+from jobs.plan.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer, normal_form
+from jobs.plan.steps import RECEIPT_MARK, ReceiptStep, UpdateStripe
 from jobs.stripe.errors import SDK_ERRORS, account_named_by, as_sync_error, status_of
 from jobs.stripe.models import (
     AccountAnswer,
@@ -277,8 +276,8 @@ class StripeGateway:
     async def write_receipt(self, step: ReceiptStep, key: str, still_ours: Callable[[], None]) -> PaymentIntent:
         """Set or clear a payment's receipt address, with our mark beside it; the payment afterwards. See `create`."""
         params: PaymentIntentUpdateParams = {
-            "receipt_email": step.address if isinstance(step, SetReceiptEmail) else "",
-            "metadata": {MARK: step.mark},
+            "receipt_email": step.address,
+            "metadata": {RECEIPT_MARK: step.mark},
         }
         answer = await self._post(UPDATE_PAYMENT, key, still_ours, dict(params), stripe_id=step.intent_id)
         return parse_one(PaymentAnswer, answer.data, step.intent_id).as_ours()

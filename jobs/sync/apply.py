@@ -15,10 +15,10 @@ from jobs.errors import Absent, GiveUp, Halt
 from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared, merge
-from jobs.plan.plan import CreateInStripe, LinkState, Plan, Request, Step, UpdateAutumn, after_update, make_plan
-from jobs.plan.profile import PROFILE, Refused, UpdateStripe, digest_of, divided, fields_of, form_digest, refused_field
-from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
+from jobs.plan.profile import PROFILE, Refused, digest_of, divided, form_digest, refused_field
 from jobs.plan.recheck import Fields, Memory, flat, nested, shown_by
+from jobs.plan.steps import CreateInStripe, SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateAutumn, UpdateStripe
 from jobs.sync.fetch import as_autumn_customer, fetch_stripe, fetch_wanted, find_linked_elsewhere
 from jobs.sync.writes import Writes
 
@@ -130,7 +130,7 @@ class CustomerSync:
         again = [step for step in plan.steps if step in taken]
         if again and request.changes:
             raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
-        fields = [name for step in again if isinstance(step, UpdateStripe) for name in fields_of(step)]
+        fields = [name for step in again if isinstance(step, UpdateStripe) for name in step.written]
         if again:
             text = f"Stripe stores another value of {', '.join(fields) or 'a payment'} than was written"
             self.writes.findings.append(Finding("refused-by-stripe", text))
@@ -279,7 +279,7 @@ class CustomerSync:
             if refused in request.changes:
                 text = f"changes.{refused}: Stripe refuses it ({refusal.code}); send a value that it takes"
                 raise GiveUp("stripe", "stripe_refused", text) from refusal
-            digest = digest_of(self.memory.customer_id, refused, fields_of(step)[refused])
+            digest = digest_of(self.memory.customer_id, refused, step.written[refused])
             self._refused.append(Refused(refused, refusal.code, digest))
             return request
         shown = view.with_customer(self._as_sent(step, view, after))
@@ -336,7 +336,7 @@ class CustomerSync:
 
         A reconcile, which has no entries of a change, tries them again.
         """
-        values = fields_of(step)
+        values = step.written
         return [
             Refused(name, code, digest)
             for name, (code, digest) in self.writes.batch.record.refused.items()

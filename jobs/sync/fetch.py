@@ -86,8 +86,5 @@ async def fetch_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
 
 
 async def fetch_payments(stripe: StripeGateway, stripe_id: str, policy: Policy) -> Payments:
-    """The customer's newest payments; when they succeeded only where that matters, for it takes a permission.
-
-    Raises SyncError.
-    """
-    return await stripe.payments(stripe_id, with_charges=policy.receipts == "recover")
+    """Return the customer's newest payments, with their charges if the policy needs those. Raises SyncError."""
+    return await stripe.payments(stripe_id, with_charges=policy.reads_charges)

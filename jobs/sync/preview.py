@@ -1,23 +1,52 @@
-"""What a sync of a customer would do now: both sides are looked at and the plan is made, and nothing is applied.
+"""A sync of a customer as a dry run: both sides are fetched and the plan is made, and nothing is applied.
 
-For whoever shows it to a person. Reads only: no write to a service and none to Redis but for the shared rates, whose
-turn every look waits for like a sync's.
+For commands and pages that show it to a person, and for the scan of one customer. Reads only: it writes to no service,
+and to Redis nothing but the shared rates, which limit its requests like those of a sync.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from jobs.plan.customer import AutumnCustomer, StripeView
-from jobs.plan.plan import Plan, Request, make_plan
-from jobs.sync.deps import Deps
+from jobs.autumn.client import AutumnClient
+from jobs.plan.customer import AutumnCustomer, Mode, StripeView
+from jobs.plan.dry_run import DryRun, dry_run
+from jobs.plan.plan import Plan
+from jobs.plan.policy import Policy
+from jobs.stripe.client import StripeGateway
 from jobs.sync.fetch import as_autumn_customer, fetch_payments, fetch_stripe
+
+
+class PreviewDeps(Protocol):
+    """The dependencies of a preview: those of a sync hold them, those of a scan too."""
+
+    @property
+    def autumn(self) -> AutumnClient:
+        """The client of Autumn."""
+
+    @property
+    def stripe(self) -> StripeGateway:
+        """The client of Stripe."""
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of the keys."""
+
+    @property
+    def policy(self) -> Policy:
+        """The operator's settings."""
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Both sides as they are, and the plan of a sync that nothing was said to. Holds names and addresses.
+    """Both sides as they are, and the plan of a sync without a change. Holds names and addresses.
 
-    `at_ms` is when the look began, in milliseconds since the epoch. `metadata_keys` are those that are copied from
-    Autumn to Stripe.
+    `at_ms` is when the fetch began, in milliseconds since the epoch. `plan` is the first one of the dry run, with the
+    findings of the later ones. `metadata_keys` are those that are copied from Autumn to Stripe.
     """
 
     at_ms: int
@@ -27,17 +56,20 @@ class Preview:
     metadata_keys: tuple[str, ...] = ()
 
 
-async def preview(deps: Deps, customer_id: str) -> Preview:
-    """Look at both sides, at the payments where the plan wants them, and plan. What waits in the mailbox is left out.
+async def preview(deps: PreviewDeps, customer_id: str) -> Preview:
+    """Fetch both sides, the payments only if a step depends on them, and plan. Events in the mailbox are left out.
 
-    Raises SyncError where a look fails, such as GiveUp `customer_not_found`; RedisError.
+    Raises SyncError if a fetch fails, such as GiveUp `customer_not_found`; RedisError.
     """
     now = deps.now()
     autumn = as_autumn_customer(await deps.autumn.get(customer_id))
+
+    def planned(view: StripeView) -> DryRun:
+        return dry_run(autumn, view, mode=deps.mode, policy=deps.policy, now=now)
+
     view = await fetch_stripe(deps.stripe, autumn)
-    plan = make_plan(autumn, view, Request(), mode=deps.mode, policy=deps.policy, now=now)
-    if plan.wants_payments and view.linked is not None:
-        payments = await fetch_payments(deps.stripe, view.linked.id, deps.policy)
-        view = replace(view, payments=payments)
-        plan = make_plan(autumn, view, Request(), mode=deps.mode, policy=deps.policy, now=now)
-    return Preview(int(now * 1000), autumn, view, plan, deps.policy.metadata_keys)
+    run = planned(view)
+    if run.wants_payments and view.linked is not None:
+        view = replace(view, payments=await fetch_payments(deps.stripe, view.linked.id, deps.policy))
+        run = planned(view)
+    return Preview(int(now * 1000), autumn, view, run.plan, deps.policy.metadata_keys)

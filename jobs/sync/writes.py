@@ -15,9 +15,8 @@ from jobs.errors import Absent, GiveUp, TryAgain
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.plan.findings import Finding, odd_details
 from jobs.plan.plan import NEEDS_REVIEW
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import MARK, ReceiptStep, SetReceiptEmail
 from jobs.plan.recheck import Memory
+from jobs.plan.steps import RECEIPT_MARK, ReceiptStep, SetReceiptEmail, UpdateStripe
 from jobs.queue.batch import Batch
 from jobs.queue.record import CustomerRecord
 from jobs.stripe.client import RETRIEVE, UPDATE, Created, idempotency_key
@@ -184,8 +183,7 @@ class Writes:
         name = f"update-{self.batch.record.takes}-{self.totals['stripe_updates']}"
         key = idempotency_key(self.batch.lease.customer_id, [*entries, self.batch.lease.token], name)
         after = await self.deps.stripe.update(step, key, self.batch.lease.check)
-        written = [name for name in ("name", "email") if getattr(step, name) is not None]
-        self._note("updated-stripe", step.stripe_id, [*written, *(f"metadata.{key}" for key, _ in step.metadata)])
+        self._note("updated-stripe", step.stripe_id, list(step.written))
         return after
 
     async def write_receipt(self, step: ReceiptStep, payments: Payments) -> Payments:
@@ -244,7 +242,9 @@ def _autumns_requests(changes: Mapping[str, JsonValue], before: AutumnCustomer) 
 def _differs(now: PaymentIntent, payments: Payments) -> bool:
     """Whether a payment's address or mark is no longer what was looked at."""
     seen = next((each for each in payments.intents if each.id == now.id), None)
-    return seen is None or (seen.receipt_email, seen.metadata.get(MARK)) != (now.receipt_email, now.metadata.get(MARK))
+    if seen is None:
+        return True
+    return (seen.receipt_email, seen.metadata.get(RECEIPT_MARK)) != (now.receipt_email, now.metadata.get(RECEIPT_MARK))
 
 
 def _with(now: PaymentIntent, payments: Payments) -> Payments:

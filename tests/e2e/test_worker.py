@@ -282,7 +282,14 @@ async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redi
 async def test_each_failure_of_those_who_share_a_wake_up_is_logged(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 3)
     # A rule too narrow for one key of each of the first two customers, which no check at the start looks at.
-    keys = [f"{PREFIX}:[^r]*", f"{PREFIX}:remembered:*[^01]", f"{INBOX}*", f"{PREFIX}-outcomes", "arq:*"]
+    keys = [
+        f"{PREFIX}:[^r]*",
+        f"{PREFIX}:rechecks",
+        f"{PREFIX}:remembered:*[^01]",
+        f"{INBOX}*",
+        f"{PREFIX}-outcomes",
+        "arq:*",
+    ]
     await redis.acl_setuser("narrow", enabled=True, passwords=["+a-password"], categories=["+@all"], keys=keys)
     as_user = {"REDIS_URL": box.redis.url.replace("redis://", "redis://narrow:a-password@")}
     await send_names(redis, customers, range(1))

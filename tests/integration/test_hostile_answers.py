@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jobs.autumn.client import ANSWER_BYTES_MAX as AUTUMN_BYTES_MAX
 from jobs.autumn.client import AutumnClient, open_autumn
 from jobs.errors import Halt, SyncError, TryAgain
-from jobs.plan.profile import UpdateStripe
+from jobs.plan.steps import UpdateStripe
 from jobs.stripe.client import StripeGateway, open_stripe
 from sandbox.serve import serving
 from tests.examples import examples

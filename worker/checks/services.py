@@ -15,7 +15,9 @@ from jobs.autumn.client import AutumnClient
 from jobs.autumn.pages import ListedCustomer, PageSize, fitting_page
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from jobs.plan.customer import AUTUMN_MODES, NoCustomer
+from jobs.plan.policy import Policy
 from jobs.stripe.client import StripeGateway
+from jobs.sync.fetch import fetch_payments
 from worker.checks.check import Check, Found
 
 NOBODY: Final = "customer-sync-doctor"
@@ -133,17 +135,17 @@ async def _stripe_search(services: Services) -> Found:
 
 
 async def _stripe_payments(services: Services) -> Found:
-    receipts = services.settings.receipts
-    if receipts == "mirror":
+    policy = Policy(receipts=services.settings.receipts)
+    if not policy.reads_payments:
         return Found("skipped", "RECEIPTS=mirror reads no payments")
     known = False
     for stripe_id in services.linked or [NOBODY_IN_STRIPE]:
         try:
-            payments = await services.stripe.payments(stripe_id, with_charges=receipts == "recover")
+            payments = await fetch_payments(services.stripe, stripe_id, policy)
         except Absent:
             continue
         known = known or bool(payments.intents)
-    if receipts == "recover" and not known:
+    if policy.reads_charges and not known:
         return Found("ok", "payments may be read; that charges may be shows with the first payment of a customer")
     return Found("ok", "payments may be read; that they may be written shows only in writing")
 

@@ -25,7 +25,7 @@ from jobs.sync.report import Action, SyncReport
 from worker.status.advice import OTHER_REASON, REASONS
 from worker.status.customer_text import action_text, findings_of, reports_of, verdict_of, waits_until, what_to_do
 from worker.status.health import why_a_person_should_look, why_redis_refuses_writes
-from worker.status.live_text import live_verdict_of, step_text
+from worker.status.live_text import live_verdict_of
 from worker.status.snapshot import Snapshot
 from worker.status.summary import headline_of, reasons_of
 from worker.status.trends import STEP_MINUTES, Trends, trends_of
@@ -82,7 +82,7 @@ def preview_json(preview: Preview) -> Json:
         "autumn": _autumn_json(preview.autumn, preview.metadata_keys),
         "stripe": [_stripe_json(customer) for customer in preview.stripe.everyone],
         "payments": _payments_json(preview.stripe.payments),
-        "next_steps": [step_text(step) for step in plan.steps],
+        "next_steps": [step.describe() for step in plan.steps],
         "findings": [_finding_json(finding, preview.autumn.id) for finding in plan.findings],
         "refusal": None if plan.refusal is None else {"code": plan.refusal.code, "text": plan.refusal.text},
     }

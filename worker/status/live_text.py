@@ -10,9 +10,8 @@ from typing import Literal
 
 from jobs.errors import Halt, Limited, SyncError, TryAgain
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, StripeCustomer, StripeView
-from jobs.plan.plan import CreateInStripe, LinkState, Step, UpdateAutumn
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.plan.plan import LinkState
+from jobs.plan.steps import Step
 from jobs.sync.preview import Preview
 from worker.formatting import time_text
 from worker.status.advice import FINDINGS, LINKS
@@ -61,21 +60,6 @@ def tell_preview(preview: Preview, waiting_events: int) -> list[str]:
     ]
 
 
-def step_text(step: Step) -> str:
-    """What a step would do."""
-    match step:
-        case UpdateAutumn(said, expects_gone):
-            return _update_text(str(said.get("stripe_id") or ""), expects_gone)
-        case CreateInStripe(autumn_id):
-            return f"create a Stripe customer that carries {autumn_id}; its link, name and address follow"
-        case UpdateStripe():
-            return f"write to {step.stripe_id}: {', '.join(_written(step))}"
-        case SetReceiptEmail(intent_id, _, _, mails_at_once):
-            return f"set the receipt address of {intent_id}" + (", which mails it at once" if mails_at_once else "")
-        case TakeBackReceiptEmail(intent_id):
-            return f"take back the receipt address of {intent_id}"
-
-
 def tell_failure(error: SyncError, customer: str) -> str:
     """Why there is no preview, and what can be done about it."""
     service = error.service.capitalize()
@@ -88,17 +72,6 @@ def tell_failure(error: SyncError, customer: str) -> str:
     if error.code == "customer_not_found":
         return f"Autumn does not know the customer {customer}"
     return f"{service} refuses the look ({error.code}): {error.message}"
-
-
-def _update_text(stripe_id: str, expects_gone: bool) -> str:
-    if expects_gone:
-        return "have Autumn confirm that the Stripe customer is gone; another one is linked or created then"
-    return f"link it to {stripe_id}"
-
-
-def _written(step: UpdateStripe) -> list[str]:
-    values = {"name": step.name, "email": step.email, **{f"metadata.{key}": value for key, value in step.metadata}}
-    return [name if value else f"{name} (cleared)" for name, value in values.items() if value is not None]
 
 
 def _autumn_text(preview: Preview) -> str:
@@ -152,7 +125,7 @@ def _next_steps(steps: tuple[Step, ...]) -> Iterator[str]:
     if not steps:
         return
     yield "a sync would:"
-    yield from (f"  {step_text(step)}" for step in steps)
+    yield from (f"  {step.describe()}" for step in steps)
     yield "  then look again, until nothing is left to do"
 
 

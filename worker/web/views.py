@@ -16,7 +16,7 @@ from jobs.queue.status import Standing
 from jobs.sync.preview import Preview
 from worker.formatting import utc
 from worker.status.customer_text import Verdict, tell
-from worker.status.live_text import LiveVerdict, live_verdict_of, step_text
+from worker.status.live_text import LiveVerdict, live_verdict_of
 from worker.status.summary import Headline, waiting_rows
 from worker.status.trends import STEP_MINUTES, Trends
 from worker.web.charts import Series, columns, lines, swatch
@@ -92,7 +92,7 @@ def _agree(autumn: str | None, stripe: str | None) -> bool | None:
 
 def steps_of(preview: Preview) -> list[str]:
     """What a sync would do now."""
-    return [step_text(step) for step in preview.plan.steps]
+    return [step.describe() for step in preview.plan.steps]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 from jobs.plan.customer import AutumnCustomer, Mode, StripeView
 from jobs.plan.plan import Plan, Request, make_plan
 from jobs.plan.policy import Policy
-from jobs.plan.profile import PROFILE, UpdateStripe
+from jobs.plan.profile import PROFILE
+from jobs.plan.steps import UpdateStripe
 from tests.chaos.broken.parts import settings_with
 
 

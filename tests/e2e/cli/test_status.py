@@ -163,7 +163,7 @@ async def test_live_shows_both_sides_and_what_a_sync_would_do(both: Both) -> Non
         f"in Stripe: {stripe['id']}: name Ann\N{REPLACEMENT CHARACTER}[31m, e-mail old@example.com, mode test, "
         "metadata.autumn_id ann, metadata.autumn_send_email_receipts none",
         "a sync would:",
-        f"  write to {stripe['id']}: name, email, metadata.autumn_send_email_receipts",
+        f"  write name, email, metadata.autumn_send_email_receipts to {stripe['id']}",
         "  then look again, until nothing is left to do",
         "1 event waits and is not part of this",
         "on record:",

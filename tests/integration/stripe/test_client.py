@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain
 from jobs.plan.customer import NoCustomer, StripeCustomer
-from jobs.plan.profile import UpdateStripe
+from jobs.plan.steps import UpdateStripe
 from jobs.stripe.client import StripeGateway, idempotency_key, open_stripe
 from jobs.stripe.errors import as_sync_error
 from sandbox.faults import Fault, Kind

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from jobs.errors import TryAgain
-from jobs.plan.receipts import MARK, SetReceiptEmail
+from jobs.plan.steps import RECEIPT_MARK, SetReceiptEmail
 from jobs.stripe.client import idempotency_key
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
@@ -33,7 +33,7 @@ async def test_recheck_clears_receipt_address_that_landed_late(world: World) -> 
     await world.run()
     assert world.stripe.customers[customer]["metadata"]["autumn_send_email_receipts"] == "false"
     mark = SetReceiptEmail(intent, EMAIL, turn=0, mails_at_once=False).mark
-    world.stripe.payment_intents[intent].update(receipt_email=EMAIL, metadata={MARK: mark})
+    world.stripe.payment_intents[intent].update(receipt_email=EMAIL, metadata={RECEIPT_MARK: mark})
     await time_passes(world)
     await world.run()
     assert address(world, intent) is None

@@ -7,10 +7,9 @@ import pytest
 from jobs.enqueue import send
 from jobs.errors import GiveUp, Halt, TryAgain
 from jobs.events import new_update
-from jobs.plan.plan import CreateInStripe, LinkState, UpdateAutumn
+from jobs.plan.plan import LinkState
 from jobs.plan.policy import Policy
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import SetReceiptEmail
+from jobs.plan.steps import CreateInStripe, SetReceiptEmail, UpdateAutumn, UpdateStripe
 from jobs.sync.preview import Preview, preview
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
@@ -83,6 +82,18 @@ async def test_payments_are_looked_at_where_the_plan_wants_them(world: World) ->
     assert seen.stripe.payments is not None
     assert [type(step) for step in seen.plan.steps] == [SetReceiptEmail]
     assert seen.stripe.payments.intents[0].id == intent["id"]
+
+
+async def test_payments_are_read_if_a_later_step_depends_on_them(world: World) -> None:
+    metadata = {"autumn_id": "ann", "autumn_send_email_receipts": "true"}
+    stripe = world.stripe.seed_customer(name="Edited", email="ann@example.com", metadata=metadata)
+    world.autumn.seed("ann", name="Ann", email="ann@example.com", stripe_id=stripe["id"], send_email_receipts=True)
+    full = {f"key_{index}": "x" for index in range(50)}
+    world.stripe.seed_payment_intent(customer=stripe["id"], status="requires_action", metadata=full)
+    seen = await look(replace(world, deps=replace(world.deps, policy=Policy(receipts="open"))))
+    assert seen.plan.steps == (UpdateStripe(stripe["id"], name="Ann"),)
+    assert seen.stripe.payments is not None
+    assert [finding.kind for finding in seen.plan.findings] == ["receipt-not-set"]
 
 
 async def test_looks_wait_for_their_turn_under_the_shared_rates(world: World) -> None:

@@ -11,8 +11,8 @@ from redis.exceptions import RedisError
 from jobs.enqueue import outcome_of
 from jobs.plan.customer import StripeCustomer
 from jobs.plan.policy import Policy, WithoutLink
-from jobs.plan.profile import UpdateStripe
 from jobs.plan.retry import UNEXPECTED_TRIES
+from jobs.plan.steps import UpdateStripe
 from jobs.queue.breaker import read_breaker
 from jobs.queue.record import read_customer
 from jobs.stripe.client import StripeGateway

@@ -11,8 +11,7 @@ from aiohttp import web
 
 from jobs.errors import OthersFound, TryAgain
 from jobs.plan.customer import StripeCustomer
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import SetReceiptEmail
+from jobs.plan.steps import SetReceiptEmail, UpdateStripe
 from jobs.stripe.client import StripeGateway, open_stripe
 from jobs.sync.job import EXPIRE_ATTEMPTS
 from sandbox.faults import Fault

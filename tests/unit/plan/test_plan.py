@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.plan.customer import AutumnCustomer, Mode, Payments, StripeCustomer, StripeView
-from jobs.plan.plan import CreateInStripe, LinkState, Plan, Request, Step, UpdateAutumn, after_update, make_plan
+from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
 from jobs.plan.policy import Policy
-from jobs.plan.profile import UpdateStripe
+from jobs.plan.steps import CreateInStripe, Step, UpdateAutumn, UpdateStripe
 
 ANN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True)
 METADATA = {"autumn_id": "ann", "autumn_send_email_receipts": "true"}

@@ -10,7 +10,6 @@ from jobs.errors import GiveUp
 from jobs.plan.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
 from jobs.plan.profile import (
     Refused,
-    UpdateStripe,
     Wishes,
     can_be_claimed,
     divided,
@@ -20,6 +19,7 @@ from jobs.plan.profile import (
     refused_field,
     too_long,
 )
+from jobs.plan.steps import UpdateStripe
 
 AUTUMN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=False)
 OURS = {"autumn_id": "ann", "autumn_send_email_receipts": "false"}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.plan.policy import Policy, ReceiptsMode
-from jobs.plan.receipts import MARK, OPEN, SetReceiptEmail, TakeBackReceiptEmail, receipt_findings, receipt_steps
+from jobs.plan.receipts import OPEN, receipt_findings, receipt_steps
+from jobs.plan.steps import RECEIPT_MARK, SetReceiptEmail, TakeBackReceiptEmail
 
 NOW = 1_000_000.0
 ON = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True)
@@ -27,7 +28,7 @@ def steps(autumn: AutumnCustomer, policy: Policy, *intents: PaymentIntent) -> tu
 
 def written(intent: PaymentIntent, step: SetReceiptEmail | TakeBackReceiptEmail) -> PaymentIntent:
     address = step.address if isinstance(step, SetReceiptEmail) else None
-    return replace(intent, receipt_email=address, metadata={**intent.metadata, MARK: step.mark})
+    return replace(intent, receipt_email=address, metadata={**intent.metadata, RECEIPT_MARK: step.mark})
 
 
 @pytest.mark.parametrize("status", sorted(OPEN))
@@ -43,10 +44,10 @@ def test_a_payment_that_is_still_open_gets_the_address(status: str, policy: Poli
     [
         PaymentIntent("pi_1", "canceled", None),
         PaymentIntent("pi_1", "processing", "app@example.com"),
-        PaymentIntent("pi_1", "processing", "app@example.com", {MARK: "set-0-0123456789abcdef"}),
-        PaymentIntent("pi_1", "processing", None, {MARK: "set-0-0123456789abcdef"}),
+        PaymentIntent("pi_1", "processing", "app@example.com", {RECEIPT_MARK: "set-0-0123456789abcdef"}),
+        PaymentIntent("pi_1", "processing", None, {RECEIPT_MARK: "set-0-0123456789abcdef"}),
         PaymentIntent("pi_1", "succeeded", "app@example.com", {}, NOW),
-        PaymentIntent("pi_1", "succeeded", None, {MARK: "set-0-0123456789abcdef"}, NOW),
+        PaymentIntent("pi_1", "succeeded", None, {RECEIPT_MARK: "set-0-0123456789abcdef"}, NOW),
         PaymentIntent("pi_1", "succeeded", None, {}, None),
         paid(3601),
     ],

@@ -6,7 +6,8 @@ from typing import Any
 
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
 from jobs.plan.findings import Finding
-from jobs.plan.plan import LinkState, Plan, Refusal, UpdateAutumn
+from jobs.plan.plan import LinkState, Plan, Refusal
+from jobs.plan.steps import UpdateAutumn
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome

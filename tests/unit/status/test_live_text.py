@@ -1,34 +1,21 @@
 """Both sides and the steps of a dry run, as text."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
 from jobs.plan.findings import Finding
-from jobs.plan.plan import CreateInStripe, LinkState, Plan, Refusal, Step, UpdateAutumn
-from jobs.plan.profile import UpdateStripe
-from jobs.plan.receipts import SetReceiptEmail, TakeBackReceiptEmail
+from jobs.plan.plan import LinkState, Plan, Refusal
+from jobs.plan.steps import UpdateAutumn
 from jobs.sync.preview import Preview
-from worker.status.live_text import live_verdict_of, step_text, tell_failure, tell_preview
+from worker.status.live_text import live_verdict_of, tell_failure, tell_preview
 
 ANN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=True, metadata={"plan": 7})
 METADATA = {"autumn_id": "ann", "autumn_send_email_receipts": "true", "theirs": "x"}
 STRIPE = StripeCustomer("cus_1", "Ann", None, "test", METADATA)
 RIGHT = Preview(1_700_000_000_000, ANN, StripeView(STRIPE), Plan(LinkState.LINKED))
-STEPS: dict[Step, str] = {
-    SetReceiptEmail("pi_1", "ann@example.com", 0, mails_at_once=False): "set the receipt address of pi_1",
-    SetReceiptEmail("pi_1", "ann@example.com", 0, mails_at_once=True): (
-        "set the receipt address of pi_1, which mails it at once"
-    ),
-    TakeBackReceiptEmail("pi_1", 0): "take back the receipt address of pi_1",
-    CreateInStripe("ann"): "create a Stripe customer that carries ann; its link, name and address follow",
-    UpdateStripe("cus_1", name="Ann", email="", metadata=(("plan", ""), ("autumn_id", "ann"))): (
-        "write to cus_1: name, email (cleared), metadata.plan (cleared), metadata.autumn_id"
-    ),
-}
 
 
 def with_plan(**plan: object) -> Preview:
@@ -43,17 +30,6 @@ def test_both_sides_are_shown_with_the_fields_that_are_compared() -> None:
         "in Stripe: cus_1: name Ann, e-mail none, mode test, metadata.autumn_id ann, "
         "metadata.autumn_send_email_receipts true, metadata.plan none",
     ]
-
-
-@pytest.mark.parametrize(("step", "text"), STEPS.items())
-def test_every_step_has_words(step: Step, text: str) -> None:
-    assert step_text(step) == text
-    assert {type(each) for each in STEPS} | {UpdateAutumn} == set(get_args(Step))
-
-
-def test_an_update_of_autumn_is_told_by_what_it_does_to_the_link() -> None:
-    assert step_text(UpdateAutumn({"stripe_id": "cus_2"})) == "link it to cus_2"
-    assert step_text(UpdateAutumn({}, expects_gone=True)).startswith("have Autumn confirm")
 
 
 def test_what_a_sync_would_do_comes_before_what_a_person_could() -> None:

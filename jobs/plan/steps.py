@@ -1,0 +1,130 @@
+"""The steps of a plan: the writes that a sync does one after the other, each with its own description.
+
+Values only, so that the client of Stripe can take a step without knowing the plan. Why a step is due is decided in
+`jobs.plan.plan`, `jobs.plan.profile` and `jobs.plan.receipts`.
+
+Each `describe` says in words what a step does. It names ids and fields, never a value of the customer.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+RECEIPT_MARK: Final = "autumn_receipt_email"
+"""The key of a payment's metadata that holds our mark."""
+RECEIPT_MARK_FORM: Final = re.compile(r"(?P<kind>set|unset)-(?P<turn>\d{1,9})(?:-(?P<digest>[0-9a-f]{16}))?")
+"""The form of the marks that the two receipt steps write."""
+
+
+def address_digest(address: str) -> str:
+    """Return the digest of a receipt's address, as a mark holds it."""
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class UpdateAutumn:
+    """Send the changes, with the new `stripe_id` if there is one."""
+
+    changes: Mapping[str, JsonValue]
+    expects_gone: bool = False
+    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's.
+
+    Then it holds no changes, because nobody has seen whose the customer is that Autumn would pass them on to.
+    """
+
+    def describe(self) -> str:
+        """Return the step in words."""
+        if self.expects_gone:
+            return "have Autumn confirm that the Stripe customer is gone"
+        if "stripe_id" not in self.changes:
+            return "update Autumn"
+        stripe_id = self.changes["stripe_id"]
+        return f"link it to {stripe_id}" if stripe_id else "unlink it"
+
+
+@dataclass(frozen=True)
+class CreateInStripe:
+    """Create the Stripe customer, with nothing but its `autumn_id`: the profile follows in an update."""
+
+    autumn_id: str
+
+    def describe(self) -> str:
+        """Return the step in words."""
+        return f"create a Stripe customer that carries {self.autumn_id}"
+
+
+@dataclass(frozen=True)
+class UpdateStripe:
+    """Write what differs. None leaves a field as it is, the empty text clears it, a metadata key too."""
+
+    stripe_id: str
+    name: str | None = None
+    email: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def written(self) -> dict[str, str]:
+        """The values that it writes, by field as a change names them; the empty text clears."""
+        profile = {"name": self.name, "email": self.email}
+        metadata = {f"metadata.{key}": value for key, value in self.metadata}
+        return {name: value for name, value in profile.items() if value is not None} | metadata
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether nothing differs."""
+        return not self.written
+
+    def describe(self) -> str:
+        """Return the step in words."""
+        fields = [name if value else f"{name} (cleared)" for name, value in self.written.items()]
+        return f"write {', '.join(fields)} to {self.stripe_id}"
+
+
+@dataclass(frozen=True)
+class SetReceiptEmail:
+    """Set the address of a payment that has none; `mails_at_once` if it has succeeded already."""
+
+    intent_id: str
+    address: str
+    turn: int
+    mails_at_once: bool
+
+    @property
+    def mark(self) -> str:
+        """The mark in the payment's metadata afterwards."""
+        return f"set-{self.turn}-{address_digest(self.address)}"
+
+    def describe(self) -> str:
+        """Return the step in words."""
+        text = f"set the receipt address of {self.intent_id}"
+        return f"{text}, which mails it at once" if self.mails_at_once else text
+
+
+@dataclass(frozen=True)
+class TakeBackReceiptEmail:
+    """Clear the address that we set, before the payment succeeds."""
+
+    intent_id: str
+    turn: int
+
+    @property
+    def address(self) -> str:
+        """The address that it writes: none."""
+        return ""
+
+    @property
+    def mark(self) -> str:
+        """The mark in the payment's metadata afterwards."""
+        return f"unset-{self.turn + 1}"
+
+    def describe(self) -> str:
+        """Return the step in words."""
+        return f"take back the receipt address of {self.intent_id}"
+
+
+ReceiptStep = SetReceiptEmail | TakeBackReceiptEmail
+Step = UpdateAutumn | CreateInStripe | UpdateStripe | ReceiptStep

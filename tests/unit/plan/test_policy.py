@@ -1,0 +1,14 @@
+"""The settings that a plan depends on, and what they have a sync read."""
+
+import pytest
+
+from jobs.plan.policy import Policy, ReceiptsMode
+
+
+@pytest.mark.parametrize(
+    ("receipts", "reads_payments", "reads_charges"),
+    [("mirror", False, False), ("open", True, False), ("recover", True, True)],
+)
+def test_only_what_receipts_need_is_read(receipts: ReceiptsMode, reads_payments: bool, reads_charges: bool) -> None:
+    policy = Policy(receipts=receipts)
+    assert (policy.reads_payments, policy.reads_charges) == (reads_payments, reads_charges)

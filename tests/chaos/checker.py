@@ -3,36 +3,41 @@
 Pure: evidence in, findings out. Each check knows one promise.
 """
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
-from tests.chaos.evidence import Damage, Evidence, Finding, Profile, Sent, Verdict, Written
+from sandbox.audit import checks
+from sandbox.audit.expected import RECEIPTS_FLAG, Profile
+from sandbox.audit.sides import Sides
+from tests.chaos.evidence import Damage, Evidence, Finding, Sent, Verdict, Written
 
 UPDATE: Final = "/v1/customers.update"
 STRIPE_UPDATE: Final = "customers.update"
 OUR_KEY: Final = "autumn:"
-FLAG: Final = "autumn_send_email_receipts"
 NUMBERED: Final = re.compile(r"\w+ (\d+)")
 """A name that an event has written; those of other writers have no number."""
 
 
 def check(evidence: Evidence) -> Verdict:
     """All that is wrong, the most telling first."""
-    checks = (
-        _lost,
-        wrong_values,
-        _own_echoes,
-        _duplicate_customers,
-        _overlapping,
-        _duplicate_receipts,
-        _out_of_order,
-        _in_flight,
+    sides = Sides(evidence.autumn, evidence.stripe)
+    return Verdict(
+        (
+            *_lost(evidence),
+            *wrong_values(evidence),
+            *_own_echoes(evidence),
+            *_as_damage(checks.check_owners(sides)),
+            *_as_damage(checks.check_parallel_updates(evidence.max_parallel_updates)),
+            *_as_damage(checks.check_receipts(mail.payment_intent for mail in evidence.mails)),
+            *_out_of_order(evidence),
+            *_in_flight(evidence),
+        )
     )
-    return Verdict(tuple(finding for one in checks for finding in one(evidence)))
+
+
+def _as_damage(found: Iterable[checks.Finding]) -> Iterator[Finding]:
+    return (Finding(each.damage, each.about, each.text) for each in found)
 
 
 def expected_profiles(seeds: Mapping[str, Profile], history: Sequence[Sent | Written]) -> dict[str, Profile]:
@@ -41,39 +46,32 @@ def expected_profiles(seeds: Mapping[str, Profile], history: Sequence[Sent | Wri
     seen: set[str] = set()
     for item in history:
         if isinstance(item, Written):
-            expected[item.customer] = _after(expected[item.customer], item.changes, in_stripe=item.by == "person")
+            before = expected[item.customer]
+            is_edit = item.by == "person"
+            expected[item.customer] = before.after_edit(item.changes) if is_edit else before.after(item.changes)
         elif item.changes is not None and not item.garbage and item.event_id not in seen:
             seen.add(item.event_id)
-            expected[item.customer] = _after(expected[item.customer], item.changes)
+            expected[item.customer] = expected[item.customer].after(item.changes)
     return expected
-
-
-def _after(before: Profile, changes: Mapping[str, Any], *, in_stripe: bool = False) -> Profile:
-    after = replace(before, **{name: changes[name] for name in ("name", "email") if name in changes})
-    if in_stripe:
-        only = {name: value for name, value in changes.items() if name not in ("name", "email", "metadata")}
-        keys = {f"metadata.{key}": value for key, value in changes.get("metadata", {}).items()}
-        return replace(after, only_in_stripe={**after.only_in_stripe, **only, **keys})
-    return replace(
-        after,
-        send_email_receipts=changes.get("send_email_receipts", before.send_email_receipts),
-        metadata={**before.metadata, **changes.get("metadata", {})},
-    )
 
 
 def _lost(evidence: Evidence) -> Iterator[Finding]:
     """Each event ends as applied, and garbage as a dead letter; nothing else is dead."""
-    reasons = {_event_of(letter): letter for letter in evidence.dead}
-    for event in {event.event_id: event for event in evidence.sent}.values():
-        about = f"{event.customer} {event.event_id}"
-        letter = reasons.get(event.event_id)
-        if event.garbage:
-            if letter is None:
-                yield Finding("lost", about, "is garbage and no dead letter")
-        elif letter is not None:
-            yield Finding("lost", about, f"is a dead letter: {letter.get('reason')}: {letter.get('message')}")
-        elif (status := evidence.outcomes.get(event.event_id)) != "applied":
-            yield Finding("lost", about, f"has not ended: {status or 'no trace of it'}")
+    events = {event.event_id: event for event in evidence.sent}
+    reasons = {_event_of(each): f"dead: {each.get('reason')}: {each.get('message')}" for each in evidence.dead}
+    found = {
+        event_id: _outcome(event, evidence.outcomes.get(event_id), reasons.get(event_id))
+        for event_id, event in events.items()
+    }
+    expected = {event_id: "dead" if event.garbage else "applied" for event_id, event in events.items()}
+    yield from _as_damage(checks.check_outcomes(expected, found, absent="without an outcome"))
+
+
+def _outcome(event: Sent, status: str | None, reason: str | None) -> str:
+    """Return the outcome in the dead letters and, if it is not there, the recorded one."""
+    if reason is not None:
+        return "dead" if event.garbage else reason
+    return "not among the dead letters" if event.garbage else status or "without an outcome"
 
 
 def _event_of(letter: Mapping[str, str]) -> str:
@@ -90,28 +88,20 @@ def wrong_values(evidence: Evidence, *, are_unannounced_known: bool = True) -> I
     unannounced = {} if are_unannounced_known else _unannounced(evidence)
     copied = {(one.customer, name): after for one in evidence.copied for name, (_, after) in one.changed.items()}
     last_copied = {(*field, value) for field, value in copied.items()}
+    sides = Sides(evidence.autumn, evidence.stripe)
     for customer in sorted(
         {item.customer for item in evidence.history if isinstance(item, Written) or not item.garbage}
     ):
-        last, autumn = expected[customer], evidence.autumn.get(customer)
-        if autumn is None:
-            yield Finding("stale", customer, "is not in Autumn any more")
-            continue
         echoed: set[str] = set()
-        for name, has, should in _differences(_in_autumn(last), _flat(autumn, tuple(_in_autumn(last)))):
-            by_echo = (customer, name, has) in last_copied
-            damage: Damage = "reverted by an echo" if by_echo else "stale"
-            echoed |= {name} if by_echo else set()
-            yield Finding(damage, customer, f"Autumn has {name} {has!r}, written last was {should!r}")
-        stripe = evidence.stripe.get(str(autumn["stripe_id"]))
-        if stripe is None or stripe.get("deleted"):
-            yield Finding("stale", customer, f"Autumn links it to {autumn['stripe_id']}, which Stripe does not have")
-            continue
-        wanted = _in_stripe(customer, last, evidence.copied_keys)
-        for name, has, should in _differences(wanted, _flat(stripe, tuple(wanted))):
-            if name not in unannounced.get(customer, ()):
-                damage = "reverted by an echo" if name in echoed else "stale"
-                yield Finding(damage, customer, f"Stripe has {name} {has!r}, written last was {should!r}")
+        for found in checks.check_customer(customer, expected[customer], sides, evidence.copied_keys):
+            damage: Damage = found.damage
+            if (value := found.value) is not None:
+                if value.service == "Stripe" and value.field in unannounced.get(customer, ()):
+                    continue
+                if value.service == "Autumn" and (customer, value.field, value.has) in last_copied:
+                    echoed.add(value.field)
+                damage = "reverted by an echo" if value.field in echoed else damage
+            yield Finding(damage, customer, found.text)
 
 
 def _unannounced(evidence: Evidence) -> dict[str, set[str]]:
@@ -124,40 +114,10 @@ def _unannounced(evidence: Evidence) -> dict[str, set[str]]:
                 found.pop(item.customer, None)
             seen.add(item.event_id)
         elif item.by == "app":
-            flag = {f"metadata.{FLAG}"} if "send_email_receipts" in item.changes else set()
+            flag = {RECEIPTS_FLAG} if "send_email_receipts" in item.changes else set()
             keys = {f"metadata.{key}" for key in item.changes.get("metadata", {})}
             found[item.customer] = found.get(item.customer, set()) | flag | keys
     return found
-
-
-def _in_autumn(last: Profile) -> dict[str, Any]:
-    metadata = {f"metadata.{key}": value for key, value in last.metadata.items()}
-    return {"name": last.name, "email": last.email, "send_email_receipts": last.send_email_receipts, **metadata}
-
-
-def _in_stripe(customer: str, last: Profile, copied_keys: Sequence[str]) -> dict[str, Any]:
-    shown = {"name": last.name, "email": last.email, "description": None, "phone": None, **last.only_in_stripe}
-    copied = {f"metadata.{key}": _as_text(last.metadata[key]) for key in copied_keys if key in last.metadata}
-    flag = str(last.send_email_receipts).lower()
-    return {**shown, **copied, "metadata.autumn_id": customer, f"metadata.{FLAG}": flag}
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _flat(held: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """These fields as they are held, and all metadata."""
-    plain = {name: held.get(name) for name in fields if not name.startswith("metadata.")}
-    return {**plain, **{f"metadata.{key}": value for key, value in held["metadata"].items()}}
-
-
-def _differences(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The fields that differ, with what they have and what they should have."""
-    for name in {**wanted, **held}:
-        has, should = held.get(name) or None, wanted.get(name) or None
-        if has != should:
-            yield name, has, should
 
 
 def _own_echoes(evidence: Evidence) -> Iterator[Finding]:
@@ -168,35 +128,8 @@ def _own_echoes(evidence: Evidence) -> Iterator[Finding]:
     if evidence.announces_all:
         return
     for one in evidence.copied:
-        for name, (before, after) in one.changed.items() if one.is_own else ():
-            text = f"an echo of an update of the worker changed {name} from {before!r} to {after!r}"
-            yield Finding("reverted by an echo", one.customer, text)
-
-
-def _duplicate_customers(evidence: Evidence) -> Iterator[Finding]:
-    """An Autumn customer has one living Stripe customer."""
-    owners = Counter(
-        customer["metadata"]["autumn_id"]
-        for customer in evidence.stripe.values()
-        if not customer.get("deleted") and "autumn_id" in customer["metadata"]
-    )
-    for owner, count in owners.items():
-        if count > 1:
-            yield Finding("duplicate Stripe customers", owner, f"{count} Stripe customers carry its id")
-
-
-def _overlapping(evidence: Evidence) -> Iterator[Finding]:
-    """Autumn has no lock: a second update of a customer at the same time loses what the first one wrote."""
-    for customer, most in evidence.max_parallel_updates.items():
-        if most > 1:
-            yield Finding("overlapping updates", customer, f"{most} updates at a time")
-
-
-def _duplicate_receipts(evidence: Evidence) -> Iterator[Finding]:
-    """One payment is one e-mail."""
-    for payment_intent, count in Counter(mail.payment_intent for mail in evidence.mails).items():
-        if count > 1:
-            yield Finding("duplicate receipts", payment_intent, f"{count} e-mails for one payment")
+        if one.is_own:
+            yield from _as_damage(checks.check_echo(one.customer, one.changed, "an echo of an update of the worker"))
 
 
 def _out_of_order(evidence: Evidence) -> Iterator[Finding]:

@@ -2,22 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from sandbox.audit.checks import Damage as AuditDamage
+from sandbox.audit.expected import Profile
 from sandbox.autumn.server import Call as AutumnCall
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.server import Call as StripeCall
 
 Writer = Literal["app", "person"]
 """Another app that updates Autumn itself, or a person who edits in Stripe's dashboard."""
-Damage = Literal[
-    "lost",
-    "stale",
-    "reverted by an echo",
-    "duplicate Stripe customers",
-    "overlapping updates",
-    "duplicate receipts",
+OfTheRun = Literal[
     "out-of-order effects",
     "too many in flight",
     "over a rate limit",
@@ -25,21 +21,9 @@ Damage = Literal[
     "does not stop",
     "broke off",
 ]
-DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The expected state of a customer, from its first state and the writes since.
-
-    `metadata` is Autumn's; `only_in_stripe` are fields that Autumn does not have, metadata keys as `metadata.KEY`.
-    """
-
-    name: str | None
-    email: str | None
-    send_email_receipts: bool
-    metadata: dict[str, Any] = field(default_factory=dict)
-    only_in_stripe: dict[str, Any] = field(default_factory=dict)
+"""The damage that only a run can show; the audit finds the rest on both sides."""
+Damage = AuditDamage | OfTheRun
+DAMAGES: Final[tuple[Damage, ...]] = (*get_args(AuditDamage), *get_args(OfTheRun))
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from typing import Final
 from redis.asyncio import Redis
 
 from jobs.queue.record import HALF_DAY_SECONDS, RecordKeys, as_text
+from sandbox.audit.expected import Profile
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
-from tests.chaos.evidence import Copied, Evidence, Profile, Sent, Written
+from tests.chaos.evidence import Copied, Evidence, Sent, Written
 from tests.chaos.options import Options
 from tests.chaos.others_plan import OWN_KEY, SHARED_KEY
 from tests.chaos.plan import Plan, Seeded

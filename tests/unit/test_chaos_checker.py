@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from sandbox.audit.expected import Profile
 from sandbox.autumn.server import Call as AutumnCall
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.server import Call as StripeCall
 from tests.chaos.checker import check, expected_profiles, wrong_values
-from tests.chaos.evidence import Copied, Damage, Evidence, Profile, Sent, Written
+from tests.chaos.evidence import Copied, Damage, Evidence, Sent, Written
 from tests.chaos.measures import over_limit, recoveries, reverts
 from tests.chaos.options import SHORT, Options
 from tests.chaos.plan import make_plan
@@ -193,7 +194,7 @@ def test_a_value_said_to_be_null_has_to_be_gone_on_both_sides() -> None:
     )
     findings = check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3")})).findings
     assert [finding.text for finding in findings] == [
-        "Stripe has email 'ann-2@example.com', written last was None",
+        "email in Stripe is 'ann-2@example.com', should be None",
     ]
     assert check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3", email="")})).findings == ()
 

@@ -44,6 +44,10 @@ class Finding:
     value: WrongValue | None = None
     """The value, if a single field is wrong."""
 
+    def __str__(self) -> str:
+        """Return the text with what it is about, as one line."""
+        return f"{self.about}: {self.text}"
+
 
 def check_customer(
     customer_id: str, expected: Profile, sides: Sides, metadata_keys: Sequence[str] = ()
@@ -106,11 +110,11 @@ def check_receipts(mailed: Iterable[str]) -> Iterator[Finding]:
 
 
 def check_outcomes(expected: Mapping[str, str], found: Mapping[str, str], *, absent: str) -> Iterator[Finding]:
-    """Yield each event, by its id, with another outcome than expected; `absent` is the outcome of one without any."""
+    """Yield each event with another outcome than expected; `absent` is the outcome of one that has none recorded."""
     for event, outcome in expected.items():
         has = found.get(event, absent)
         if has != outcome:
-            yield Finding("lost", f"event {event}", f"should have been {outcome}, was {has}")
+            yield Finding("lost", event, f"should have been {outcome}, was {has}")
 
 
 def check_echo(customer_id: str, changed: Mapping[str, tuple[Any, Any]], source: str) -> Iterator[Finding]:

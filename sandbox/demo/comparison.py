@@ -1,25 +1,30 @@
-"""Whether both sides hold what the demo sent, told from the simulators' own data. Purely computational, no I/O here.
+"""The differences between what the demo sent and what both sides hold, and every write that it does not explain.
 
-A part of the demo's judge: it must not ask the worker, read Redis or share a line with what it judges.
-
-Whether anything was written that should not have been, told from the simulators' logs of what they executed.
-
-A part of the demo's judge, purely computational: it must not ask the worker, read Redis or share a line with what it
-judges. What both sides look like in the end, demo_comparison says; here is how they came to it.
+Purely computational, no I/O here. The rules that hold for every customer are in `sandbox.audit`; this module knows
+which customers, writes and receipts the demo's traffic leads to. It must not ask the worker or read Redis.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sandbox.audit.checks import (
+    Finding,
+    check_customer,
+    check_echo,
+    check_outcomes,
+    check_owners,
+    check_parallel_updates,
+    check_values,
+)
+from sandbox.audit.expected import OWNER, RECEIPTS_FLAG, Profile, flat
+from sandbox.audit.sides import Record, Sides
 from sandbox.autumn.customers import Copied
 from sandbox.autumn.server import Call
-from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Fate, InStripe, Payment, Profile, Traffic
+from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Fate, InStripe, Payment, Traffic
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.writes import Write
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,18 @@ def differences(
     `expected` and `autumn` go by the customer's id in Autumn, `stripe` and `untouched` by the one in Stripe. Every
     customer has a Stripe customer that agrees, but those `apart`, which have this `stripe_id` and none of their own.
     """
-    live = {stripe_id: customer for stripe_id, customer in stripe.items() if not customer.get("deleted")}
+    sides = Sides(autumn, stripe)
     found: list[Difference] = []
     for customer_id in sorted(expected.keys() | autumn.keys()):
-        profile, row = expected.get(customer_id), autumn.get(customer_id)
-        found += [Difference(customer_id, what) for what in _in_both(customer_id, profile, row, live, apart)]
+        found += _of_customer(customer_id, expected.get(customer_id), sides, apart)
     linked = {row["stripe_id"] for customer_id, row in autumn.items() if customer_id not in apart}
-    others = {stripe_id: customer for stripe_id, customer in live.items() if stripe_id not in untouched}
+    others = {each: customer for each, customer in stripe.items() if each not in untouched and sides.living(each)}
     unlinked = [
         Difference(stripe_id, "is in Stripe, and no customer in Autumn is linked to it")
         for stripe_id in sorted(others.keys() - linked)
     ]
-    return [*found, *_doubles(others), *_touched(untouched, live), *unlinked]
+    doubles = _as_differences(check_owners(Sides(autumn, others)))
+    return [*found, *doubles, *_touched(untouched, sides), *unlinked]
 
 
 def wrong_endings(expected: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
@@ -67,87 +72,49 @@ def wrong_endings(expected: Mapping[str, str], found: Mapping[str, str]) -> list
     Both go from an entry's id to `APPLIED` or the reason of its dead letter. `expected` also knows `DUPLICATE`, which
     leaves no ending at all.
     """
-    wrong = [
-        Difference(f"event {entry}", f"should have been {end}, was {found.get(entry, DUPLICATE)}")
-        for entry, end in expected.items()
-        if found.get(entry, DUPLICATE) != end
-    ]
+    named = {f"event {entry}": end for entry, end in expected.items()}
+    wrong = _as_differences(
+        check_outcomes(named, {f"event {entry}": end for entry, end in found.items()}, absent=DUPLICATE)
+    )
     return wrong + [Difference(f"event {entry}", "nobody sent it") for entry in found if entry not in expected]
 
 
-def _in_both(
-    customer_id: str,
-    profile: Profile | None,
-    row: Record | None,
-    live: Mapping[str, Record],
-    apart: Mapping[str, str | None],
-) -> Iterator[str]:
+def parallel_updates(most_by_customer: Mapping[str, int]) -> list[Difference]:
+    """Return each customer that had two updates at a time."""
+    return _as_differences(check_parallel_updates(most_by_customer))
+
+
+def _as_differences(found: Iterable[Finding]) -> list[Difference]:
+    return [Difference(each.about, each.text) for each in found]
+
+
+def _of_customer(
+    customer_id: str, profile: Profile | None, sides: Sides, apart: Mapping[str, str | None]
+) -> list[Difference]:
+    row = sides.autumn.get(customer_id)
     if profile is None:
-        yield "is in Autumn, and nobody created it"
-    elif row is None:
-        yield "is not in Autumn"
-    else:
-        yield from _in_autumn(profile, row)
-        if customer_id in apart:
-            yield from _unequal("stripe_id in Autumn", row["stripe_id"], apart[customer_id])
-        else:
-            yield from _in_stripe(customer_id, profile, row, live)
+        return [Difference(customer_id, "is in Autumn, and nobody created it")]
+    if row is None or customer_id not in apart:
+        return _as_differences(check_customer(customer_id, profile, sides))
+    right = {**profile.in_autumn(), "stripe_id": (apart[customer_id],)}
+    return _as_differences(check_values(customer_id, "Autumn", row, right))
 
 
-def _in_autumn(profile: Profile, row: Record) -> Iterator[str]:
-    yield from _unequal("the name in Autumn", row["name"], profile.name)
-    yield from _unequal("the e-mail in Autumn", row["email"], profile.email)
-    yield from _unequal("send_email_receipts in Autumn", row["send_email_receipts"], profile.send_email_receipts)
-    yield from _unequal("the metadata in Autumn", row["metadata"], dict(profile.metadata))
-
-
-def _in_stripe(customer_id: str, profile: Profile, row: Record, live: Mapping[str, Record]) -> Iterator[str]:
-    if not row["stripe_id"]:
-        yield "is not linked to a Stripe customer"
-        return
-    customer = live.get(row["stripe_id"])
-    if customer is None:
-        yield f"is linked to {row['stripe_id']}, which does not live in Stripe"
-        return
-    metadata = customer["metadata"]
-    flag = str(profile.send_email_receipts).lower()
-    yield from _unequal("metadata.autumn_id in Stripe", metadata.get("autumn_id"), customer_id)
-    yield from _unequal("the name in Stripe", customer["name"], profile.name)
-    yield from _unequal("the e-mail in Stripe", customer["email"], profile.email)
-    yield from _unequal(
-        "metadata.autumn_send_email_receipts in Stripe", metadata.get("autumn_send_email_receipts"), flag
-    )
-
-
-def _unequal(what: str, found: object, expected: object) -> Iterator[str]:
-    if found != expected:
-        yield f"{what} is {found!r}, should be {expected!r}"
-
-
-def _doubles(customers: Mapping[str, Record]) -> Iterator[Difference]:
-    owners = Counter(customer["metadata"].get("autumn_id") for customer in customers.values())
-    for owner, count in owners.items():
-        if owner and count > 1:
-            yield Difference(owner, f"{count} Stripe customers carry this autumn_id")
-
-
-def _touched(untouched: Mapping[str, InStripe], live: Mapping[str, Record]) -> Iterator[Difference]:
+def _touched(untouched: Mapping[str, InStripe], sides: Sides) -> Iterator[Difference]:
     for stripe_id, planted in untouched.items():
-        customer = live.get(stripe_id)
+        customer = sides.living(stripe_id)
         if customer is None:
-            yield Difference(stripe_id, "was to be left alone, and is gone from Stripe")
-        elif (customer["name"], customer["email"], customer["metadata"]) != (
-            planted.name,
-            planted.email,
-            dict(planted.metadata),
-        ):
-            yield Difference(stripe_id, "was to be left alone, and was changed in Stripe")
+            yield Difference(stripe_id, "must not be changed, and is gone from Stripe")
+            continue
+        right = {"name": planted.name, "email": planted.email, **flat({"metadata": planted.metadata})}
+        if any(check_values(stripe_id, "Stripe", customer, {name: (value,) for name, value in right.items()})):
+            yield Difference(stripe_id, "must not be changed, and was changed in Stripe")
 
 
 AUTUMN_ITSELF: Final = "Autumn itself"
 CUSTOMER_WRITERS: Final[Mapping[str, frozenset[str]]] = {
-    "create-…": frozenset({"metadata.autumn_id"}),
-    "update-…": frozenset({"name", "email", "metadata.autumn_id", "metadata.autumn_send_email_receipts"}),
+    "create-…": frozenset({OWNER}),
+    "update-…": frozenset({"name", "email", OWNER, RECEIPTS_FLAG}),
     AUTUMN_ITSELF: frozenset(),
 }
 PAYMENT_WRITERS: Final[Mapping[str, frozenset[str]]] = {
@@ -194,9 +161,9 @@ def addresses_of(payment: Payment, writes: Sequence[Write]) -> tuple[str | None,
 def lost_to_echoes(copied: Sequence[Copied]) -> list[Difference]:
     """Each value that Autumn took over from a webhook: nobody but the worker writes to Stripe, so nobody meant it."""
     return [
-        Difference(one.customer_id, f"its {name} in Autumn was changed from {before!r} to {after!r} by {one.event_id}")
+        difference
         for one in copied
-        for name, (before, after) in one.changed.items()
+        for difference in _as_differences(check_echo(one.customer_id, one.changed, one.event_id))
     ]
 
 
@@ -266,13 +233,13 @@ class _Allowed:
         for name, (_, value) in write.changed.items():
             if name not in fields:
                 yield f"its {name} was changed by {write.why}"
-            elif name == "metadata.autumn_id" and value != owner:
+            elif name == OWNER and value != owner:
                 yield f"its {name} was made {value!r} by {write.why}, should be {owner!r}"
             elif owner is not None and name in ("name", "email") and value not in self._values[owner]:
                 yield f"its {name} was made {value!r} by {write.why}, which nobody said of {owner}"
 
     def _note_created(self, write: Write) -> None:
-        _, owner = write.changed.get("metadata.autumn_id", (None, None))
+        _, owner = write.changed.get(OWNER, (None, None))
         if owner in self._to_create:
             self._to_create.remove(owner)
             self._owners[write.object_id] = owner

@@ -13,6 +13,7 @@ from sandbox.demo.comparison import (
     addresses_of,
     differences,
     lost_to_echoes,
+    parallel_updates,
     stray_writes,
     writer_of,
     wrong_endings,
@@ -47,12 +48,7 @@ class Verdict:
             # What is still on its way would only hide in a list of everything that is not yet equal.
             self.differences += self._wrong_customers
             self.differences += wrong_receipts(traffic, stripe.writes, stripe.payment_intents, stripe.mails)
-        self.differences += self._stray + self._lost
-        self.differences += [
-            Difference(customer_id, f"had {most} updates at a time")
-            for customer_id, most in autumn.max_parallel_updates.items()
-            if most > 1
-        ]
+        self.differences += self._stray + self._lost + parallel_updates(autumn.max_parallel_updates)
 
     @property
     def sent(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from sandbox.audit.expected import Profile
 from sandbox.demo.world import (
     APPLIED,
     NEEDS_REVIEW,
@@ -21,7 +22,6 @@ from sandbox.demo.world import (
     Mode,
     Payment,
     Planted,
-    Profile,
     Traffic,
     entry_of,
 )

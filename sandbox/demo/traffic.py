@@ -9,7 +9,8 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Entry, InStripe, Planted, Profile, Traffic, entry_of
+from sandbox.audit.expected import Profile
+from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Entry, InStripe, Planted, Traffic, entry_of
 
 LINKED: Final = 12
 LINK_LOST: Final = 2

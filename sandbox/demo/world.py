@@ -5,9 +5,11 @@ Plain values. It must not know how they are made, sent or judged.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal
+
+from sandbox.audit.expected import Profile
 
 Changes = dict[str, Any]
 Mode = Literal["mirror", "open", "recover"]
@@ -15,24 +17,6 @@ Mode = Literal["mirror", "open", "recover"]
 APPLIED: Final = "applied"
 DUPLICATE: Final = "dropped as a duplicate"
 NEEDS_REVIEW: Final = "needs-review"
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a customer has to look like in the end: the last value that was sent of each field, else the planted one."""
-
-    name: str | None
-    email: str | None
-    send_email_receipts: bool
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Autumn's; none of it goes to Stripe."""
-
-    def after(self, changes: Changes) -> "Profile":
-        """The profile after a change, by Autumn's rules: metadata merges by key, and a null deletes its key."""
-        merged = {**self.metadata, **changes.get("metadata", {})}
-        metadata = {key: value for key, value in merged.items() if value is not None}
-        plain = {name: value for name, value in changes.items() if name != "stripe_id"}
-        return replace(self, **{**plain, "metadata": metadata})
 
 
 @dataclass(frozen=True)

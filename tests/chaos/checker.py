@@ -59,11 +59,12 @@ def _lost(evidence: Evidence) -> Iterator[Finding]:
     """Each event ends as applied, and garbage as a dead letter; nothing else is dead."""
     events = {event.event_id: event for event in evidence.sent}
     reasons = {_event_of(each): f"dead: {each.get('reason')}: {each.get('message')}" for each in evidence.dead}
+    abouts = {event_id: f"{event.customer} {event_id}" for event_id, event in events.items()}
     found = {
-        event_id: _outcome(event, evidence.outcomes.get(event_id), reasons.get(event_id))
+        abouts[event_id]: _outcome(event, evidence.outcomes.get(event_id), reasons.get(event_id))
         for event_id, event in events.items()
     }
-    expected = {event_id: "dead" if event.garbage else "applied" for event_id, event in events.items()}
+    expected = {abouts[event_id]: "dead" if event.garbage else "applied" for event_id, event in events.items()}
     yield from _as_damage(checks.check_outcomes(expected, found, absent="without an outcome"))
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.audit.expected import Profile
 from sandbox.autumn.customers import Copied
 from sandbox.autumn.server import Call
 from sandbox.demo.comparison import (
@@ -15,7 +16,7 @@ from sandbox.demo.comparison import (
     wrong_receipts,
     wrong_updates,
 )
-from sandbox.demo.world import Fate, InStripe, Payment, Planted, Profile, Traffic, entry_of
+from sandbox.demo.world import Fate, InStripe, Payment, Planted, Traffic, entry_of
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.writes import Write
 
@@ -212,8 +213,8 @@ def test_value_that_a_webhook_brought_to_autumn_is_lost() -> None:
     echo = Copied(0.0, "evt_1", "ann", {"name": ("Ann", "Old"), "email": ("ann@example.com", "old@example.com")})
 
     assert said(lost_to_echoes([echo])) == [
-        "ann: its name in Autumn was changed from 'Ann' to 'Old' by evt_1",
-        "ann: its email in Autumn was changed from 'ann@example.com' to 'old@example.com' by evt_1",
+        "ann: name in Autumn was changed from 'Ann' to 'Old' by evt_1",
+        "ann: email in Autumn was changed from 'ann@example.com' to 'old@example.com' by evt_1",
     ]
     assert lost_to_echoes([]) == []
 

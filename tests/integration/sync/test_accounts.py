@@ -27,6 +27,7 @@ from jobs.events import new_update
 from jobs.plan.policy import Policy
 from jobs.queue.record import read_customer
 from jobs.sync.job import sync_customer
+from sandbox.audit.sides import Record
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault
 from sandbox.redis import EmbeddedRedis
@@ -57,7 +58,7 @@ class Accounts:
             requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None, clock=self.now
         )
         self.search_lags = search_lags
-        self.planted: dict[str, dict[str, Any]] = {}
+        self.planted: dict[str, Record] = {}
 
     def now(self) -> float:
         return time.time() + self.skew_seconds

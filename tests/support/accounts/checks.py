@@ -3,12 +3,12 @@
 Judged by the design's words and from both services alone; the plan of the code under test is not asked.
 """
 
-import json
-from typing import Any
-
 from jobs.plan.policy import Policy
-from tests.support.accounts.drawn import MARK, MIRROR, MOST_KEYS
-from tests.support.accounts.ledger import PROFILE, Json, Ledger, Said, Sides, Sync, fields
+from sandbox.audit.checks import check_values
+from sandbox.audit.expected import flat, possible_values, profile_of
+from sandbox.audit.sides import Record, Sides
+from tests.support.accounts.drawn import MARK, MOST_KEYS
+from tests.support.accounts.ledger import PROFILE, Json, Ledger, Said, Sync, fields
 from tests.support.accounts.writes import DONE
 
 RECENT_SECONDS = 10 * 86_400
@@ -42,7 +42,7 @@ def judge_end(sync: Sync, ledger: Ledger, policy: Policy, charges: dict[str, Jso
         return
     assert after.owner(stripe["id"]) == name, f"{stripe['id']} is linked, not claimed, and the change applied"
     assert "stripe_id" not in said or stripe["id"] == said["stripe_id"]
-    judge_profile(after.autumn[name], stripe, policy)
+    judge_profile(name, after.autumn[name], stripe, policy)
     for field in ("name", "email"):
         assert field not in said or said[field] is not None or stripe[field] is None, f"{field} was to be cleared"
     judge_receipts(after, name, ledger, policy, charges)
@@ -51,17 +51,15 @@ def judge_end(sync: Sync, ledger: Ledger, policy: Policy, charges: dict[str, Jso
     assert bool(sync.record.receipts) == no_receipts
 
 
-def judge_profile(row: Json, stripe: Json, policy: Policy) -> None:
-    """Name, e-mail, the flag and the chosen metadata are as Autumn has them, as far as there is room."""
-    assert row["name"] in {None, stripe["name"]}
-    assert row["email"] in {None, stripe["email"]}
-    wanted = {key: row["metadata"].get(key) for key in policy.metadata_keys} | {MIRROR: row["send_email_receipts"]}
-    for key, value in wanted.items():
-        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        if value is None or not text:
-            continue
-        is_full = key not in stripe["metadata"] and len(stripe["metadata"]) == MOST_KEYS
-        assert is_full or stripe["metadata"].get(key) == text, f"metadata.{key} of {stripe['id']}"
+def judge_profile(name: str, row: Record, stripe: Record, policy: Policy) -> None:
+    """Stripe has what Autumn has a value of, as far as there is room for another metadata key."""
+    right = profile_of(row).in_stripe(name, policy.metadata_keys)
+    held, is_full = flat(stripe), len(stripe["metadata"]) == MOST_KEYS
+    without_room = {field for field in right if is_full and field.startswith("metadata.") and field not in held}
+    wanted = {
+        field: values for field, values in right.items() if values not in {(None,), ("",)} and field not in without_room
+    }
+    assert list(check_values(stripe["id"], "Stripe", stripe, wanted, is_all_metadata=False)) == []
 
 
 def judge_receipts(sides: Sides, name: str, ledger: Ledger, policy: Policy, charges: dict[str, Json]) -> None:
@@ -81,27 +79,15 @@ def judge_receipts(sides: Sides, name: str, ledger: Ledger, policy: Policy, char
             assert is_full or not (is_open or _is_to_recover(intent, ledger, policy, charges)), intent["id"]
 
 
-def judge_autumn(name: str, row: Json, planted: Json, said: list[Said], ledger: Ledger) -> None:
+def judge_autumn(name: str, row: Record, planted: Record, said: list[Said], ledger: Ledger) -> None:
     """Autumn has the last value that was applied, or one of a later change that died with its answer lost.
 
     A field that no change names has the planted value. A webhook may have brought another name or e-mail.
     """
-    metadata = {f"metadata.{key}" for each in (planted, row) for key in each["metadata"]}
-    names = {field for each in said for field in fields(each.changes)} - {"stripe_id"}
-    for field in {*names, *metadata, *PROFILE, "send_email_receipts"}:
-        allowed = [_value(planted, field)]
-        for each in said:
-            told = fields(each.changes)
-            if field in told:
-                allowed = [told[field]] if each.end == "applied" else [*allowed, told[field]]
-        brought = ledger.brought(name, field) if field in PROFILE else []
-        assert _value(row, field) in [*allowed, *brought], f"{field} of {name}"
-
-
-def _value(row: Json, field: str) -> Any:
-    key = field.removeprefix("metadata.")
-    value = row[field] if key == field else row["metadata"].get(key)
-    return None if value == "" else value
+    right = possible_values(profile_of(planted), [(each.changes, each.end == "applied") for each in said])
+    for field in PROFILE:
+        right[field] = (*right[field], *ledger.brought(name, field))
+    assert list(check_values(name, "Autumn", row, right)) == []
 
 
 def _judge_without_link(name: str, sides: Sides, policy: Policy, *, search_lags: bool) -> None:
@@ -110,7 +96,7 @@ def _judge_without_link(name: str, sides: Sides, policy: Policy, *, search_lags:
     when = policy.when_unlinked if is_unlinked else policy.when_gone
     assert when != "create"
     if not search_lags:
-        assert len(sides.ours(name)) <= (1 if when == "report" else 0)
+        assert len(sides.owned_by(name)) <= (1 if when == "report" else 0)
 
 
 def _judge_refusals(sync: Sync) -> None:
@@ -138,7 +124,7 @@ def _is_rightly_dead(reason: str, said: Said, sync: Sync, policy: Policy) -> boo
         return any(_cannot_be_linked(asked, sync.customer, sides) for sides in moments)
     # Unlinked by a change before it, until one behind it links again: there may have been several to choose from.
     unlinks = any("stripe_id" in said and not said["stripe_id"] for said in sync.mail.values())
-    if unlinks and any(len(sides.ours(sync.customer)) > 1 for sides in moments):
+    if unlinks and any(len(sides.owned_by(sync.customer)) > 1 for sides in moments):
         return True
     return any(needs_review(sync.customer, sides, policy, has_said=any(sync.mail.values())) for sides in moments)
 
@@ -148,7 +134,7 @@ def needs_review(name: str, sides: Sides, policy: Policy, *, has_said: bool) -> 
     stripe_id = sides.autumn[name]["stripe_id"]
     if sides.linked(name) is not None:
         return _cannot_be_linked(stripe_id, name, sides)
-    ours = sides.ours(name)
+    ours = sides.owned_by(name)
     if len(ours) > 1 or any(_is_linked_elsewhere(each, name, sides) for each in ours):
         return True
     # Autumn refuses every change of a customer that is linked to nobody.
@@ -173,7 +159,7 @@ def _is_linked_elsewhere(stripe_id: str, name: str, sides: Sides) -> bool:
     return any(row["stripe_id"] == stripe_id for other, row in sides.autumn.items() if other != name)
 
 
-def _is_to_recover(intent: Json, ledger: Ledger, policy: Policy, charges: dict[str, Json]) -> bool:
+def _is_to_recover(intent: Record, ledger: Ledger, policy: Policy, charges: dict[str, Json]) -> bool:
     """Whether it succeeded lately, and nobody was told."""
     if policy.receipts != "recover" or intent["status"] != "succeeded" or intent["id"] in ledger.told:
         return False

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.queue.record import CustomerRecord
+from sandbox.audit.expected import flat
+from sandbox.audit.sides import Record, Sides
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.writes import Write
 from tests.conftest import World
@@ -17,35 +19,8 @@ Json = dict[str, Any]
 PROFILE = ("name", "email")
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Both services at one moment. Stripe's objects are never changed in place, Autumn's rows are."""
-
-    autumn: Mapping[str, Json]
-    customers: Mapping[str, Json]
-    intents: Mapping[str, Json]
-
-    def living(self, stripe_id: str | None) -> Json | None:
-        """A Stripe customer that is there and not deleted."""
-        customer = self.customers.get(stripe_id or "")
-        return None if customer is None or customer.get("deleted") else customer
-
-    def owner(self, stripe_id: str) -> str | None:
-        """The Autumn id that a Stripe customer carries."""
-        customer = self.living(stripe_id)
-        return customer["metadata"].get("autumn_id") if customer else None
-
-    def ours(self, name: str) -> list[str]:
-        """The living Stripe customers that carry an Autumn id."""
-        return [stripe_id for stripe_id in self.customers if self.owner(stripe_id) == name]
-
-    def linked(self, name: str) -> Json | None:
-        """The living Stripe customer that an Autumn customer is linked to, whether it is ours or not."""
-        return self.living(self.autumn[name]["stripe_id"])
-
-
 def both_sides(world: World) -> Sides:
-    """Both services as they are now."""
+    """Both services as they are now. Stripe's objects are never changed in place, Autumn's rows are."""
     rows = {name: dict(row) for name, row in world.autumn.customers.items()}
     return Sides(rows, dict(world.stripe.customers), dict(world.stripe.payment_intents))
 
@@ -106,7 +81,7 @@ class Ledger:
         for intent in sides.intents.values():
             self.note_payment(intent)
 
-    def note_payment(self, intent: Json) -> None:
+    def note_payment(self, intent: Record) -> None:
         """Note a new payment of an app."""
         if intent["receipt_email"]:
             self.set_by[intent["id"]] = "an app"
@@ -158,8 +133,8 @@ class Ledger:
 
 def fields(changes: Mapping[str, Any]) -> dict[str, Any]:
     """The requested value of each field, each metadata key for itself; the empty text is null."""
-    keys = {f"metadata.{key}": value for key, value in (changes.get("metadata") or {}).items()}
-    return {name: value if value != "" else None for name, value in changes.items() if name != "metadata"} | keys
+    values = flat(changes)
+    return {name: None if value == "" and name in changes else value for name, value in values.items()}
 
 
 def says_null(changes: Sequence[Mapping[str, Any]], name: str) -> bool:

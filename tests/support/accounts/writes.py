@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.plan.policy import Policy
+from sandbox.audit.checks import check_receipts
+from sandbox.audit.expected import OWNER, RECEIPTS_FLAG
 from sandbox.stripe.writes import Write
-from tests.support.accounts.drawn import MARK, MIRROR
+from tests.support.accounts.drawn import MARK
 from tests.support.accounts.ledger import PROFILE, Json, Ledger, Sync, fields, says_null
 
 DONE = {"succeeded", "canceled"}
@@ -14,7 +16,7 @@ DONE = {"succeeded", "canceled"}
 
 def judge_writes(sync: Sync, ledger: Ledger, policy: Policy, *, search_lags: bool) -> None:
     """Judge what was written for one customer, by the worker or by Autumn for it, and note it in the ledger."""
-    owners = {stripe_id: sync.before.owner(stripe_id) for stripe_id in sync.before.customers}
+    owners = {stripe_id: sync.before.owner(stripe_id) for stripe_id in sync.before.stripe}
     linked = {sync.before.autumn[sync.customer]["stripe_id"]}
     for write in sync.writes:
         assert write.why != "somebody else", "a write of ours without a key that Autumn knows for ours"
@@ -34,9 +36,9 @@ def judge_writes(sync: Sync, ledger: Ledger, policy: Policy, *, search_lags: boo
                 raise AssertionError(f"a sync never calls {other}")
     alive = [each for each in ledger.made.get(sync.customer, []) if sync.after.living(each)]
     assert len(alive) <= 1, f"two were created for {sync.customer}: {alive}"
-    for mail in sync.mails:
-        assert mail.payment_intent not in ledger.told, f"a second mail for {mail.payment_intent}"
-        ledger.told.add(mail.payment_intent)
+    mailed = [mail.payment_intent for mail in sync.mails]
+    assert list(check_receipts([*ledger.told, *mailed])) == []
+    ledger.told |= {*mailed}
 
 
 def _judge_autumns_own(write: Write, sync: Sync) -> None:
@@ -53,13 +55,13 @@ def _judge_create(
     write: Write, sync: Sync, policy: Policy, owners: dict[str, str | None], *, search_lags: bool
 ) -> None:
     """Only where the policy says so and nobody is ours, and with nothing but the id."""
-    assert write.changed == {"metadata.autumn_id": (None, sync.customer)}
+    assert write.changed == {OWNER: (None, sync.customer)}
     names_a_link = any("stripe_id" in said for said in sync.mail.values())
     if not names_a_link:
         is_unlinked = sync.before.autumn[sync.customer]["stripe_id"] is None
         assert (policy.when_unlinked if is_unlinked else policy.when_gone) == "create"
         assert sync.before.linked(sync.customer) is None
-        assert search_lags or sync.before.ours(sync.customer) == [], "there is one already"
+        assert search_lags or sync.before.owned_by(sync.customer) == [], "there is one already"
     owners[write.object_id] = sync.customer
 
 
@@ -70,10 +72,10 @@ def _judge_update(write: Write, sync: Sync, policy: Policy, owners: dict[str, st
     if owner is None:
         links = {sync.before.autumn[customer]["stripe_id"], *(said.get("stripe_id") for said in sync.mail.values())}
         assert write.object_id in links, f"{write.object_id} is nobody's, and was written for {customer}"
-    owners[write.object_id] = customer if "metadata.autumn_id" in write.changed else owner
-    ours = {"name", "email", "metadata.autumn_id", f"metadata.{MIRROR}"}
+    owners[write.object_id] = customer if OWNER in write.changed else owner
+    ours = {"name", "email", OWNER, RECEIPTS_FLAG}
     assert write.changed.keys() <= ours | {f"metadata.{key}" for key in policy.metadata_keys}
-    assert write.changed.get("metadata.autumn_id", (None, customer)) == (None, customer)
+    assert write.changed.get(OWNER, (None, customer)) == (None, customer)
     for name, (before, after) in write.changed.items():
         said = _said(sync, ledger)
         refused = [fields(each).get(name) for each in sync.mail.values()] if sync.was_refused else []
@@ -91,7 +93,7 @@ def _said(sync: Sync, ledger: Ledger) -> list[Json]:
 def _known(name: str, sync: Sync, said: Sequence[Json]) -> list[Any]:
     """The values of a field that may go to Stripe: Autumn's, requested ones, and Stripe's own after a refusal."""
     rows = [sides.autumn[sync.customer] for sides in (sync.before, sync.after)]
-    restored = [each[name] for each in sync.before.customers.values() if sync.was_refused and not each.get("deleted")]
+    restored = [each[name] for each in sync.before.stripe.values() if sync.was_refused and not each.get("deleted")]
     return [*(row[name] for row in rows), *(fields(each).get(name) for each in said), *restored]
 
 

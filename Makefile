@@ -115,7 +115,7 @@ schema: $(READY) ## Write docs/customer-update.schema.json from the model
 
 .PHONY: pictures
 pictures: $(READY) ## Take the README's pictures again: of make run, and of the pages with Chromium
-	$(BIN)/python -m sandbox.demo.picture
+	$(BIN)/python -m sandbox.demo.screenshot
 	$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock

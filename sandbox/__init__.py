@@ -1,1 +1,1 @@
-"""Stand-ins for the outside world: Autumn and Stripe as HTTP servers, and a real Redis. Imports nothing of ours."""
+"""Simulators of Autumn and Stripe as HTTP servers, a real Redis, and the demo. It imports nothing of the worker."""

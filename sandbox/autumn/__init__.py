@@ -1,4 +1,4 @@
 """A simulator of Autumn's customers API over HTTP.
 
-It behaves as recordings of the real service show, and imports nothing of the worker.
+It behaves like the recordings of the real service and imports nothing of the worker.
 """

@@ -1,7 +1,7 @@
-"""Billing controls, settings and billing details: what Autumn keeps of them, shows of them and sends to Stripe.
+"""Billing controls, settings and billing details, as Autumn stores them, returns them and sends them to Stripe.
 
-Pure: no HTTP, no Stripe, no clock. The lists inside the billing controls are replaced one by one, as recorded for an
-empty customer. Tax ids and invoice settings are left out.
+Pure: no HTTP, no Stripe, no clock. A request replaces each list of the billing controls separately, as recorded for an
+empty customer. Tax ids and invoice settings are not simulated.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from sandbox.autumn.rows import RefusedError, Row
 from sandbox.autumn.stripe_client import Form
 
 _BILLING_DETAILS_SINCE: Final = "2.5"
-"""The first version that knows `billing_details`; an older one drops them without a word."""
+"""The first version that knows `billing_details`; an older one ignores them silently."""
 _ON_BY_DEFAULT: Final = "usage_alerts"
 _ADDRESS: Final = ("city", "country", "line1", "line2", "postal_code", "state")
 _NOT_SIMULATED: Final = ("tax_ids", "invoice_settings")
 
 
 def changed_billing(before: Row, body: Mapping[str, Any]) -> Row:
-    """Return the billing controls and the config after a request, if it names them."""
+    """Return the billing controls and the config after a request that names them."""
     changes: Row = {}
     if body.get("billing_controls"):
         controls = {
@@ -32,7 +32,7 @@ def changed_billing(before: Row, body: Mapping[str, Any]) -> Row:
 
 
 def refuse_billing_details(body: Mapping[str, Any], version: str) -> None:
-    """Refuse what get_or_create of the simulator cannot do: Autumn makes a Stripe customer for billing details.
+    """Refuse billing details in get_or_create: the simulator cannot create a Stripe customer for them, as Autumn does.
 
     Raises:
         RefusedError: 501.
@@ -42,7 +42,7 @@ def refuse_billing_details(body: Mapping[str, Any], version: str) -> None:
 
 
 def stripe_billing_details(stripe_id: str | None, body: Mapping[str, Any], version: str) -> Form:
-    """Return the form fields that bring the billing details of a request to the linked Stripe customer.
+    """Return the form fields that write the billing details of a request to the linked Stripe customer.
 
     Raises:
         RefusedError: 400 for a customer that is not linked; 501 for tax ids and invoice settings.

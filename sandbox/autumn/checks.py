@@ -1,7 +1,7 @@
-"""Which request bodies Autumn refuses, and in which words.
+"""The checks of request bodies, with Autumn's error messages.
 
-Pure: a body goes in, the messages come out, in Autumn's order. An unknown field is dropped without a word by the
-real service too, so it is no problem here.
+Pure: they take a body and return the messages in Autumn's order. The real service ignores unknown fields silently, so
+these checks do as well.
 """
 
 import re
@@ -114,7 +114,7 @@ LIST: dict[str, Check] = {
 
 
 def check_object(parsed: object) -> None:
-    """Pass a body that is an object.
+    """Check that a body is an object.
 
     Raises:
         RefusedError: 400 `invalid_inputs`.
@@ -124,7 +124,7 @@ def check_object(parsed: object) -> None:
 
 
 def check(body: Body, checks: Mapping[str, Check]) -> None:
-    """Go through the checks in order.
+    """Run the checks in order.
 
     Raises:
         RefusedError: 400 `invalid_inputs`, with one message or all of them.

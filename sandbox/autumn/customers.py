@@ -1,7 +1,7 @@
-"""The endpoints of Autumn's customers API that concern one customer, with the real service's lack of locks.
+"""The endpoints of Autumn's customers API for one customer, without locks, as in the real service.
 
-An update reads the customer, merges, calls Stripe, and only then writes: two at once lose each other's changes, as
-they do at Autumn. Nothing here knows of HTTP, keys or limits.
+An update reads the customer, merges, calls Stripe, and only then writes. Two parallel updates lose each other's
+changes, as they do at Autumn. Nothing here knows about HTTP, keys or limits.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ _PLAIN_FIELDS = ("name", "email", "fingerprint", "send_email_receipts")
 class Organisation:
     """One organisation in one environment: its customers, its Stripe account, its options.
 
-    `database_seconds` is how long a write takes to reach the database after Stripe agreed. `replica` is what lists
-    show, None where that is current.
+    `database_seconds` is the time of a write to the database after the call to Stripe. `replica` is the state of lists,
+    None if they are current.
     """
 
     env: str
@@ -43,24 +43,24 @@ class Organisation:
     reads: Reads = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read from these customers."""
+        """Set up the reads of these customers."""
         self.reads = Reads(self.customers, self.clock, self.behaviour)
 
     def blank(self, customer_id: str | None) -> Row:
-        """A new customer that is not kept yet."""
+        """Return a new customer that is not stored yet."""
         internal_id = "cus_" + "".join(self.random.choices(_ID_CHARACTERS, k=27))
         return new_row(customer_id, internal_id, round(self.clock() * 1000), self.env)
 
     def keep(self, row: Row) -> None:
-        """Store a customer; one without an id is kept under its internal one."""
+        """Store a customer, under its internal id if it has no id."""
         self.customers[kept_under(row)] = row
 
     def find(self, customer_id: str) -> Row | None:
-        """A customer by its id or by Autumn's internal one."""
+        """Return a customer by its id or its internal id."""
         return found(self.customers, customer_id)
 
     def existing(self, customer_id: str) -> Row:
-        """A customer that has to be there.
+        """Return a customer that must exist.
 
         Raises:
             RefusedError: 404.
@@ -69,7 +69,7 @@ class Organisation:
 
 
 async def update(org: Organisation, body: Body, version: str) -> Row:
-    """`customers.update`."""
+    """Serve `customers.update`."""
     checks.check(body, checks.UPDATE)
     row = org.existing(body["customer_id"])
     before = dict(row)
@@ -96,7 +96,7 @@ async def update(org: Organisation, body: Body, version: str) -> Row:
 
 
 async def get(org: Organisation, body: Body, version: str, *, skips_cache: bool = False) -> Row:
-    """`customers.get`; `skips_cache` is the header `x-skip-cache: true`."""
+    """Serve `customers.get`; `skips_cache` is the header `x-skip-cache: true`."""
     checks.check(body, checks.NAMED)
     customer_id = body["customer_id"]
     row = _existing(org.reads.one(customer_id, skips_cache=skips_cache), customer_id)
@@ -105,7 +105,7 @@ async def get(org: Organisation, body: Body, version: str, *, skips_cache: bool 
 
 
 async def get_or_create(org: Organisation, body: Body, version: str) -> Row:
-    """`customers.get_or_create`: an existing customer keeps its name and email unless they are empty."""
+    """Serve `customers.get_or_create`: an existing customer keeps its name and email unless they are empty."""
     checks.check(body, checks.GET_OR_CREATE)
     refuse_billing_details(body, version)
     customer_id, email = body["customer_id"], body.get("email")
@@ -125,7 +125,7 @@ async def get_or_create(org: Organisation, body: Body, version: str) -> Row:
 
 
 async def delete(org: Organisation, body: Body, version: str) -> Row:  # noqa: ARG001 - endpoints are called alike
-    """`customers.delete`."""
+    """Serve `customers.delete`."""
     checks.check(body, checks.NAMED)
     row = org.existing(body["customer_id"])
     if body.get("delete_in_stripe") and row["stripe_id"]:
@@ -135,7 +135,7 @@ async def delete(org: Organisation, body: Body, version: str) -> Row:  # noqa: A
 
 
 def write(org: Organisation, row: Row, changes: Mapping[str, Any]) -> None:
-    """Put values into a row that is kept; an empty name is stored as none.
+    """Write values into a stored row; an empty name is stored as null.
 
     Raises:
         RefusedError: 500 for a NUL byte, which the database behind Autumn cannot store.
@@ -148,10 +148,10 @@ def write(org: Organisation, row: Row, changes: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Copied:
-    """What one event of Stripe changed in a customer of Autumn."""
+    """The fields that one event of Stripe changed in a customer of Autumn."""
 
     at: float
-    """When it was copied, in seconds since the epoch."""
+    """The time of the copy, in seconds since the epoch."""
     event_id: str
     customer_id: str
     changed: dict[str, tuple[Any, Any]]
@@ -159,10 +159,10 @@ class Copied:
 
 
 def copy_from_stripe(org: Organisation, event: Mapping[str, Any]) -> Copied | None:
-    """Copy a name or email that is not empty from a `customer.updated` event of Stripe; return what that changed.
+    """Copy a name or email that is not empty from a `customer.updated` event of Stripe; return the changes.
 
-    An event whose idempotency key begins with `autumn:` changes nothing. With several customers linked to the Stripe
-    customer, the oldest of them is changed. None: nothing has another value than before.
+    An event whose idempotency key begins with `autumn:` changes nothing. If several customers are linked to the
+    Stripe customer, the oldest one changes. Return None if no value changed.
     """
     key = (event.get("request") or {}).get("idempotency_key") or ""
     customer = event["data"]["object"]
@@ -189,7 +189,7 @@ async def _create(org: Organisation, body: Body) -> Row:
 
 
 async def _checked_link(org: Organisation, before: Row, body: Body) -> str | None:
-    """The Stripe customer that the customer will be linked to; a new one has to be known to Stripe."""
+    """Return the Stripe customer that the customer will be linked to; Stripe must have a new one."""
     wanted = body.get("stripe_id", before["stripe_id"]) or None
     if wanted and wanted != before["stripe_id"]:
         await org.stripe.retrieve(wanted)
@@ -225,7 +225,7 @@ def _drop(org: Organisation, row: Row) -> None:
 
 
 def kept_under(row: Row) -> str:
-    """The key of a row: the customer's id, or the internal one of a customer without."""
+    """Return the key of a row: the customer's id, or its internal id if it has none."""
     return str(row["id"] or row["internal_id"])
 
 

@@ -1,6 +1,6 @@
-"""Autumn's own rate limiter: windows of one second, and the headers that tell a caller where it stands.
+"""Autumn's rate limiter: windows of one second, and the rate limit headers of an answer.
 
-It counts and answers; it never waits, and knows nothing of customers beyond the id that a window is kept for.
+It counts requests and never waits. It knows nothing about a customer except the id of its window.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Headers = dict[str, str]
 
 @dataclass(frozen=True)
 class Taken:
-    """The limiter's verdict on one request, and the headers its answer carries."""
+    """The limiter's decision for one request, and the headers of its answer."""
 
     allowed: bool
     headers: Headers
@@ -27,9 +27,9 @@ class Taken:
 
 @dataclass
 class Limiter:
-    """The windows. `updates_per_second` is for all endpoints without a limit of their own; None switches all off.
+    """The windows. `updates_per_second` applies to all endpoints without their own limit; None disables all limits.
 
-    What a window counts is kept by organisation at Autumn; one simulator is one organisation.
+    Autumn keeps its windows by organisation; one simulator is one organisation.
     """
 
     updates_per_second: int | None
@@ -37,7 +37,7 @@ class Limiter:
     windows: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def take(self, path: str, version: str, customer_id: object) -> Taken:
-        """Count one request."""
+        """Count one request and return whether it is allowed."""
         if self.updates_per_second is None:
             return Taken(True, {})
         window, limit = self._window(path, version, customer_id, self.updates_per_second)
@@ -58,7 +58,7 @@ class Limiter:
 
 
 def limit_headers(limit: int, remaining: int) -> Headers:
-    """The `ratelimit-*` headers of an answer."""
+    """Return the `ratelimit-*` headers of an answer."""
     return {
         "ratelimit-limit": str(limit),
         "ratelimit-policy": f"{limit};w=1",

@@ -1,6 +1,6 @@
-"""`customers.list` of the Autumn simulator: by cursor since version 2.3, by offset before.
+"""`customers.list` of the Autumn simulator: pages by cursor since version 2.3, by offset before.
 
-It only reads; the order is by creation, newest first unless asked otherwise.
+It only reads. The order is by creation; the newest comes first unless the request says otherwise.
 """
 
 import base64
@@ -17,7 +17,7 @@ Place = tuple[int, str]
 
 
 async def list_customers(org: Organisation, body: Body, version: str) -> Row:
-    """`customers.list`."""
+    """Serve `customers.list`."""
     checks.check(body, checks.LIST)
     most = org.behaviour.largest_page
     limit = body.get("limit", min(_DEFAULT_LIMIT, most))

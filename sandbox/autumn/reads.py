@@ -1,6 +1,6 @@
-"""What a read of the Autumn simulator sees: the database, a replica that lags behind it, or the cache.
+"""The sources of a read of the Autumn simulator: the database, a replica that lags behind it, and the cache.
 
-Only reads go through here. Whoever writes a customer says so with `changed`, for the cache and the replica.
+Only reads go through here. Code that writes a customer calls `changed`, for the cache and the replica.
 """
 
 import copy
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from sandbox.autumn.rows import Row
 
 CACHE_SECONDS = 60.0
-"""How long an entry of the cache is good, in seconds; the real figure is not known."""
+"""The lifetime of a cache entry; the real one is not known."""
 
 
 @dataclass(eq=False, repr=False)
 class Behaviour:
-    """Switches of a simulated Autumn: attributes of it that may be set while it serves."""
+    """The options of a simulated Autumn that may be set while it serves."""
 
     stale_reads: bool = False
     """Whether a get without `x-skip-cache` lags as well, by `replica_lag_seconds`."""
     caches: bool = False
-    """Whether a get without `x-skip-cache` is answered from a cache. Requests and webhooks keep the cache current; a
-    direct change of the database is not seen until the entry is `CACHE_SECONDS` old."""
+    """Whether a get without `x-skip-cache` is answered from a cache. Requests and webhooks update the cache. A direct
+    change of the database is not visible until the entry is `CACHE_SECONDS` old."""
     broken_second_page: bool = True
-    """Whether a list with `created_at_range` answers 500 for every page but the first, as Autumn does."""
+    """Whether a list with `created_at_range` answers 500 for all pages after the first, as Autumn does."""
     largest_page: int = 1000
     """The largest `limit` that a list accepts from this organisation; a larger one is refused."""
     newest_version: str = "2.3"
-    """The newest API version that the server speaks; "2.4" or "2.5" for a server of a later date."""
+    """The newest API version that the server supports; "2.4" or "2.5" for a later server."""
     stripe_retry_pause_seconds: float = 0.01
-    """The pause before Autumn's Stripe client tries again after a 5xx; it makes three tries in all."""
+    """The pause before Autumn's Stripe client retries after a 5xx; it makes three attempts."""
 
 
 class Reads:
@@ -46,7 +46,7 @@ class Reads:
 
     @property
     def lag_seconds(self) -> float:
-        """How far the replica is behind; when it begins to lag, it shows what is so at that moment."""
+        """Return the lag of the replica. When the lag begins, the replica has the state of that moment."""
         return self._lag_seconds
 
     @lag_seconds.setter
@@ -59,7 +59,7 @@ class Reads:
             self.planted(key)
 
     def planted(self, key: str) -> None:
-        """Take a row for one that has long been there, so that the replica has it, too."""
+        """Note that a row is old, so that the replica has it too."""
         if self._lag_seconds:
             self._versions[key] = [(float("-inf"), copy.deepcopy(self._rows[key]))]
 
@@ -72,7 +72,7 @@ class Reads:
             self._cache.pop(key, None)
 
     def one(self, customer_id: str, *, skips_cache: bool) -> Row | None:
-        """The customer with this id, Autumn's or the internal one, as a get sees it."""
+        """Return the customer with this id or internal id, as a get sees it."""
         if self._lag_seconds and (skips_cache or self._behaviour.stale_reads):
             past = self._past(customer_id)
             return past if past or not customer_id.startswith("cus_") else found(self.listed(), customer_id)
@@ -84,14 +84,14 @@ class Reads:
         return row
 
     def listed(self) -> Mapping[str, Row]:
-        """All customers by their keys, as a list sees them."""
+        """Return all customers by their keys, as a list sees them."""
         if not self._lag_seconds:
             return self._rows
         past = {key: self._past(key) for key in {**self._versions, **self._rows}}
         return {key: row for key, row in past.items() if row is not None}
 
     def _past(self, key: str) -> Row | None:
-        """The row as it was `lag_seconds` ago."""
+        """Return the row as it was `lag_seconds` ago."""
         self._notice(key)
         versions, until = self._versions.get(key, []), self._clock() - self._lag_seconds
         while len(versions) > 1 and versions[1][0] <= until:
@@ -99,7 +99,7 @@ class Reads:
         return versions[0][1] if versions and versions[0][0] <= until else None
 
     def _notice(self, key: str) -> None:
-        """Note the row as it is now if it changed; a direct change of the database is noted at the next read."""
+        """Note the row's present values if they changed. A direct change of the database is noted at the next read."""
         if not self._lag_seconds:
             return
         row, versions = self._rows.get(key), self._versions.setdefault(key, [])
@@ -113,7 +113,7 @@ class Reads:
 
 
 def found(rows: Mapping[str, Row], customer_id: str) -> Row | None:
-    """A customer by its id or by Autumn's internal one."""
+    """Return a customer by its id or its internal id."""
     row = rows.get(customer_id)
     if row is None and customer_id.startswith("cus_"):
         return next((row for row in rows.values() if row["internal_id"] == customer_id), None)

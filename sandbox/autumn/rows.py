@@ -1,6 +1,6 @@
-"""What the Autumn simulator keeps of a customer, and how a customer is shown at each API version.
+"""The stored row of a customer in the Autumn simulator, and its form in each API version.
 
-Pure: no HTTP, no Stripe, no clock. The endpoints decide what happens to a row, this module what a row is.
+Pure: no HTTP, no Stripe, no clock. The endpoints change rows; this module defines them.
 """
 
 import re
@@ -21,10 +21,10 @@ _GONE_AT_2_0 = ("purchases", "licenses", "flags", "config")
 
 
 class RefusedError(Exception):
-    """Autumn's own "no": the status, the code and the message of the answer."""
+    """An error answer of Autumn, with its status, code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        """Hold what the answer will say."""
+        """Keep the fields of the answer."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -32,10 +32,10 @@ class RefusedError(Exception):
 
 
 def spoken_version(header: str | None, newest: str) -> str:
-    """The version that an `x-api-version` header means, as "2.3"; `newest` is the newest that the server speaks.
+    """Return the version of an `x-api-version` header, as "2.3"; `newest` is the newest that the server supports.
 
     Raises:
-        RefusedError: 400 for a version Autumn does not know; 501 for an old one that Autumn still speaks.
+        RefusedError: 400 for a version Autumn does not know; 501 for an old one that only Autumn supports.
     """
     if not header:
         return DEFAULT_VERSION
@@ -49,12 +49,12 @@ def spoken_version(header: str | None, newest: str) -> str:
 
 
 def pages_by_cursor(version: str) -> bool:
-    """Whether lists of this version, as "2.3", page by cursor; older ones page by offset."""
+    """Return whether lists of this version, as "2.3", page by cursor; older ones page by offset."""
     return version >= _FIRST_BY_CURSOR
 
 
 def new_row(customer_id: str | None, internal_id: str, created_at: int, env: str) -> Row:
-    """An empty customer, its fields in the order of Autumn's answers; `created_at` is in milliseconds."""
+    """Return an empty customer, with its fields in the order of Autumn's answers; `created_at` is in milliseconds."""
     return {
         "internal_id": internal_id,
         "id": customer_id,
@@ -77,10 +77,10 @@ def new_row(customer_id: str | None, internal_id: str, created_at: int, env: str
 
 
 def shown(row: Row, version: str, *, listed: bool = False) -> Row:
-    """The row as an answer at this version. A list names no source of the billing controls.
+    """Return the row as an answer of this version. A list has no source of the billing controls.
 
     Raises:
-        RefusedError: 501 for what version 2.0 shows in another shape than the later ones.
+        RefusedError: 501 for fields that version 2.0 has in another form than later versions.
     """
     answer = {name: value for name, value in row.items() if name != "internal_id"}
     if version == "2.0":
@@ -98,11 +98,11 @@ def shown(row: Row, version: str, *, listed: bool = False) -> Row:
 
 
 def _with_source(controls: Mapping[str, Any]) -> dict[str, Any]:
-    """The billing controls with their source, the customer itself: the simulator has no plans that bring any."""
+    """Return the billing controls with the customer as their source: the simulator has no plans with such controls."""
     return {name: [{**each, "source": "customer"} for each in items] for name, items in controls.items()}
 
 
 def merged_metadata(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata after a change: by top-level key, a null deletes its key, and what is nested is replaced whole."""
+    """Return metadata after a change: it merges top-level keys, null deletes a key, nested values are replaced."""
     kept = {key: value for key, value in old.items() if key not in change or change[key] is not None}
     return kept | {key: value for key, value in change.items() if value is not None}

@@ -1,8 +1,8 @@
-"""A stateful simulator of Autumn's customers API over HTTP, for tests, chaos runs and trying things out by hand.
+"""A stateful simulator of Autumn's customers API over HTTP, for tests, chaos runs and manual experiments.
 
-It answers as the recordings of the real service say, also where that is unpleasant: it shares Autumn's lack of
-locks, its order of writes, its errors and its echoes. It must import nothing of jobs, worker or config: what checks
-the worker cannot be built from the worker. REST routes, `expand` and shapes before 2.0 are left out.
+It answers like the recordings of the real service. It also has Autumn's weaknesses: no locks, the order of its writes,
+its errors and its echoes. It must import nothing of jobs, worker or config, so that it cannot share an error with the
+worker that it checks. REST routes, `expand` and forms before 2.0 are not simulated.
 """
 
 import json
@@ -42,7 +42,7 @@ _UNAVAILABLE = "Service is temporarily unavailable, please retry shortly."
 class Call:
     """One request that was served.
 
-    `status` is 0 where the client got no answer; `started` and `ended` are times of the simulator's clock.
+    `status` is 0 if the client got no answer; `started` and `ended` are times of the simulator's clock.
     """
 
     method: str
@@ -54,20 +54,20 @@ class Call:
 
 
 class AutumnSimulator(Behaviour):
-    """One organisation in one environment; `app()` serves it, and what it holds outlives the app.
+    """One organisation in one environment; `app()` serves it, and its data outlives the app.
 
-    `key` and `stripe.key` may be changed while it serves. `stripe_key=None` is an organisation without Stripe,
-    `updates_per_second=None` one without limits. `database_seconds` stretches the time between an update's read and
+    `key` and `stripe.key` may be changed while it serves. With `stripe_key=None` the organisation has no Stripe
+    account; with `updates_per_second=None` it has no limits. `database_seconds` adds time between an update's read and
     its write.
 
-    Stripe's events are received at `webhook_path`; their signature is not checked. The name and e-mail of a
-    `customer.updated` that are not empty are copied to the customer with that `stripe_id` (to one of them if there
-    are several), unless the event's idempotency key begins with `autumn:`. All other events change nothing.
+    It receives Stripe's events at `webhook_path` and does not check their signature. It copies the non-empty name and
+    e-mail of a `customer.updated` to the customer with that `stripe_id` (to one of them if there are several), unless
+    the event's idempotency key begins with `autumn:`. All other events change nothing.
 
-    Switches that may be set while it serves are those of `Behaviour` (`stale_reads`, `caches`, `broken_second_page`,
+    Options that may be set while it serves are those of `Behaviour` (`stale_reads`, `caches`, `broken_second_page`,
     `largest_page`, `newest_version`, `stripe_retry_pause_seconds`) and `replica_lag_seconds`: lists, and gets with
-    `x-skip-cache: true`, show what was so that many seconds ago by `clock`; what is seeded has long been there.
-    The fault `403` takes the key's scope for the endpoints of its route away.
+    `x-skip-cache: true`, have the state of that many seconds ago by `clock`; seeded rows are older than any lag.
+    The fault `403` removes the key's scope for the endpoints of its route.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class AutumnSimulator(Behaviour):
         forwards_metadata: bool = False,
         database_seconds: float = 0.0,
     ) -> None:
-        """Set the organisation up; nothing is opened before the app starts."""
+        """Prepare the organisation; the app opens its connections when it starts."""
         super().__init__()
         self.key = key
         self.env = env
@@ -100,7 +100,7 @@ class AutumnSimulator(Behaviour):
         self.customers = self.organisation.customers
         self.calls: list[Call] = []
         self.copied: list[customers.Copied] = []
-        """Each event of Stripe that changed a customer, in order."""
+        """Return each event of Stripe that changed a customer, in order."""
         self.switches = Switches()
         self.max_parallel_updates: dict[str, int] = {}
         self.max_updates_in_flight = 0
@@ -109,11 +109,11 @@ class AutumnSimulator(Behaviour):
 
     @property
     def webhook_path(self) -> str:
-        """The path at which Stripe's events are received."""
+        """Return the path of the webhook endpoint for Stripe's events."""
         return f"/webhooks/stripe/org_sandbox/{self.env}"
 
     def app(self) -> web.Application:
-        """An application that serves this organisation; a new one may follow when it has stopped."""
+        """Return an application that serves this organisation. After it has stopped, another one may serve it."""
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.cleanup_ctx.append(self._lifespan)
         app.router.add_post("/webhooks/stripe/{organisation}/{env}", self._webhook)
@@ -121,7 +121,7 @@ class AutumnSimulator(Behaviour):
         return app
 
     def seed(self, customer_id: str | None, **fields: Any) -> Row:
-        """Plant a customer without HTTP; `fields` are those of the answer, and `internal_id`.
+        """Seed a customer without HTTP; `fields` are those of the answer, and `internal_id`.
 
         Raises:
             ValueError: a field that a customer does not have.
@@ -137,7 +137,7 @@ class AutumnSimulator(Behaviour):
 
     @property
     def replica_lag_seconds(self) -> float:
-        """How far behind lists and gets with `x-skip-cache: true` are. May be set."""
+        """Return the lag of lists and of gets with `x-skip-cache: true`. May be set."""
         return self.organisation.reads.lag_seconds
 
     @replica_lag_seconds.setter
@@ -145,9 +145,7 @@ class AutumnSimulator(Behaviour):
         self.organisation.reads.lag_seconds = seconds
 
     def hold_lists(self) -> None:
-        """Let lists show what is now, whatever changes from here on: their replica lags. `organisation.replica = None`
-        lets it catch up.
-        """
+        """Keep the present state in lists: their replica lags from now on. `organisation.replica = None` ends that."""
         self.organisation.replica = {key: dict(row) for key, row in self.customers.items()}
 
     async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
@@ -168,7 +166,7 @@ class AutumnSimulator(Behaviour):
 
     @contextmanager
     def _counted(self, request: web.Request, body: Mapping[str, Any]) -> Iterator[None]:
-        """Count the updates that run at once; one whose client has gone away runs on, and counts until it ends."""
+        """Count the parallel updates. An update whose client has disconnected continues and counts until it ends."""
         if request.path != _UPDATE:
             yield
             return
@@ -221,7 +219,7 @@ class AutumnSimulator(Behaviour):
             return await endpoint(self.organisation, parsed, version)
         except RefusedError as refused:
             if key and refused.status != 409:
-                # Autumn forgets the key of a request that failed, so that it can be tried again.
+                # Autumn forgets the key of a failed request, so that it can be retried.
                 self._idempotency_keys.discard(key)
             raise
 
@@ -263,7 +261,7 @@ class AutumnSimulator(Behaviour):
 
 
 def _parsed(raw: bytes) -> Any:
-    """The body as Autumn reads it: broken JSON is an empty object, a lone surrogate a replacement character."""
+    """Return the body as Autumn reads it: invalid JSON is an empty object, a lone surrogate a replacement character."""
     try:
         whole = (
             json.dumps(json.loads(raw), ensure_ascii=False)

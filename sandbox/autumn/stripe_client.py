@@ -1,6 +1,6 @@
-"""Stripe, as the Autumn simulator calls it: over real HTTP and with the organisation's own key.
+"""The Autumn simulator's client of Stripe: over real HTTP and with the organisation's key.
 
-It decides nothing about Autumn's customers; a failure of Stripe comes out in the words that Autumn has for it.
+It decides nothing about Autumn's customers. It turns a failure of Stripe into Autumn's error for it.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ _EXPANDED = ("test_clock", "invoice_settings.default_payment_method", "discount.
 
 
 class StripeCaller:
-    """The organisation's access to Stripe; a key of None is an organisation that has not connected Stripe.
+    """The organisation's access to Stripe; the key is None if the organisation has not connected Stripe.
 
-    A 5xx of Stripe is tried again, three times in all and with the same Idempotency-Key.
+    After a 5xx it retries with the same Idempotency-Key and makes three attempts in all.
     """
 
     def __init__(self, url: str, key: str | None, env: str, behaviour: Behaviour) -> None:
-        """Note where Stripe is; the connection is opened by `session`."""
+        """Note the URL of Stripe; `session` opens the connection."""
         self.url = url
         self.key = key
         self.env = env
@@ -46,12 +46,12 @@ class StripeCaller:
         self.session: aiohttp.ClientSession | None = None
 
     def open(self) -> aiohttp.ClientSession:
-        """A session for the time that the simulator serves; the caller closes it."""
+        """Open a session for the time that the simulator serves; the caller closes it."""
         self.session = aiohttp.ClientSession(timeout=_TIMEOUT)
         return self.session
 
     async def retrieve(self, stripe_id: str) -> dict[str, Any]:
-        """`GET /v1/customers/{id}`; a deleted customer is an answer like any other.
+        """Call `GET /v1/customers/{id}`; a deleted customer is a success as well.
 
         Raises:
             RefusedError: Stripe failed.
@@ -59,7 +59,7 @@ class StripeCaller:
         return await self._call("GET", f"/v1/customers/{quote(stripe_id, safe='')}")
 
     async def update(self, stripe_id: str, form: Form) -> dict[str, Any]:
-        """`POST /v1/customers/{id}`, under the SDK's random key, so that the write echoes into Autumn.
+        """Call `POST /v1/customers/{id}` with the SDK's random key, so that the write causes an echo in Autumn.
 
         Raises:
             RefusedError: Stripe failed.
@@ -68,7 +68,7 @@ class StripeCaller:
         return await self._call("POST", f"/v1/customers/{quote(stripe_id, safe='')}", form, key)
 
     async def create(self, row: Row, forwarded: Form) -> dict[str, Any]:
-        """`POST /v1/customers` for an Autumn customer, under a key that begins with `autumn:`.
+        """Call `POST /v1/customers` for an Autumn customer, with a key that begins with `autumn:`.
 
         Raises:
             RefusedError: Stripe failed.
@@ -82,7 +82,7 @@ class StripeCaller:
         return await self._call("POST", "/v1/customers", form, f"autumn:customer:{base64.b64encode(digest).decode()}")
 
     async def delete(self, stripe_id: str) -> None:
-        """`DELETE /v1/customers/{id}`.
+        """Call `DELETE /v1/customers/{id}`.
 
         Raises:
             RefusedError: Stripe failed.
@@ -90,10 +90,10 @@ class StripeCaller:
         await self._call("DELETE", f"/v1/customers/{quote(stripe_id, safe='')}")
 
     async def import_billing(self, stripe_id: str) -> None:
-        """Look at the subscriptions and schedules of the Stripe customer that a new customer brings along.
+        """Read the subscriptions and schedules of the Stripe customer to which a new customer is linked.
 
         Raises:
-            RefusedError: Stripe failed; both calls were made all the same.
+            RefusedError: Stripe failed; both calls were made.
         """
         customer = quote(stripe_id, safe="")
         failures = []
@@ -136,7 +136,7 @@ class StripeCaller:
 
 
 def stripe_metadata(metadata: Mapping[str, Any], removed: list[str]) -> Form:
-    """The form fields of forwarded metadata, within Stripe's limits and without keys that begin with `autumn_`."""
+    """Return the fields of forwarded metadata, within Stripe's limits and without keys that begin with `autumn_`."""
     form: Form = {}
     for key, value in list(metadata.items())[:_METADATA_KEYS]:
         if not key.startswith("autumn_"):

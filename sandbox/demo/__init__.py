@@ -1,4 +1,4 @@
-"""`python -m sandbox.demo`: the worker brings a lifelike set of customers in sync, and the demo checks the result.
+"""`python -m sandbox.demo`: workers bring a realistic set of customers in sync, and the demo checks the result.
 
-It knows the worker only by its Procfile, its log and Redis.
+It knows only the Procfile, the log and the Redis keys of the worker.
 """

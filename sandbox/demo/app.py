@@ -1,12 +1,12 @@
-"""`python -m sandbox.demo`: the worker brings a lifelike set of customers in sync, and the demo checks that it did.
+"""`python -m sandbox.demo`: run the demo, in which workers bring a realistic set of customers in sync.
 
-Starts Redis, both simulators and a worker for each way of handling receipts, sends the traffic as an app would, waits
-until every event has ended, and then compares every customer and payment in both simulators itself, and each write
-that Stripe executed: what the worker says of its own work is shown, never believed. The last line is
-`in sync: <customers> customers, <events> events, <dead> dead letters`, where the events are all that were sent less the
-dead letters; duplicates that were dropped count as events. Any difference, another dead letter than the expected ones,
-a write to anything that the traffic is not about, or a worker that does not end in order makes it `NOT in sync: …` and
-the exit code 1.
+The demo starts Redis, both simulators and one worker for each receipts mode. It sends the traffic as an app does and
+waits until every event has an outcome. Then it compares every customer and payment in both simulators, and checks each
+write that Stripe executed. It shows the worker's own numbers, but it does not rely on them.
+
+The last line is `in sync: <customers> customers, <events> events, <dead> dead letters`. `<events>` counts all events
+that were sent, dropped duplicates included, except the dead letters. The last line is `NOT in sync: …` and the exit
+code is 1 after any difference, an unexpected dead letter, a write that no event explains, or a worker that fails.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.demo.comparison import Difference
 from sandbox.demo.deployments import Deployment, all_traffic, make_deployments
 from sandbox.demo.judge import Verdict
-from sandbox.demo.run import Deployed, deployed, plant, send_and_wait, stop
+from sandbox.demo.run import Deployed, deployed, seed, send_and_wait, stop
 from sandbox.demo.view import View, final_tables
 from sandbox.everything import Sandbox, sandbox
 from sandbox.redis import RedisUnavailableError
@@ -39,13 +39,13 @@ LOG_LINES_SHOWN: Final = 20
 
 
 def main() -> int:
-    """Run the demo; the exit code: 0 in sync, 1 not, 128 and the signal's number if it was asked to end."""
+    """Run the demo and return its exit code: 0 in sync, 1 not in sync, 128 plus the signal's number after a signal."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-demo-"))
     in_use = False
     try:
         console = Console()
-        code = asyncio.run(_until_asked_to_end(run_demo(console, View(console), folder, make_deployments(SEED))))
-        # Whoever was shown the log's path may want to read it.
+        code = asyncio.run(_until_signalled(run_demo(console, View(console), folder, make_deployments(SEED))))
+        # Keep the logs: their path was printed.
         in_use = code == 1
         return code
     except RedisUnavailableError as error:
@@ -56,14 +56,14 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _until_asked_to_end(work: Coroutine[Any, Any, int]) -> int:
+async def _until_signalled(work: Coroutine[Any, Any, int]) -> int:
     task = asyncio.create_task(work)
-    asked: list[int] = []
+    signals: list[int] = []
 
     def end(number: int) -> None:
-        # Once only: what the first signal started is the orderly end, and a second one would cut it short.
-        if not asked:
-            asked.append(number)
+        # Ignore later signals: a second cancellation would interrupt the clean-up that the first one started.
+        if not signals:
+            signals.append(number)
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -71,13 +71,13 @@ async def _until_asked_to_end(work: Coroutine[Any, Any, int]) -> int:
     try:
         return await task
     except asyncio.CancelledError:
-        if not asked:
+        if not signals:
             raise
-        return 128 + asked[0]
+        return 128 + signals[0]
 
 
 async def run_demo(console: Console, view: View, folder: Path, deployments: Sequence[Deployment]) -> int:
-    """Run it with the workers' logs in `folder`; the exit code. What moves is shown in `view`, the rest printed."""
+    """Run the demo and return its exit code. `view` shows the progress; `folder` receives the workers' logs."""
     started = time.monotonic()
     traffic = all_traffic(deployments)
     console.print(
@@ -87,7 +87,7 @@ async def run_demo(console: Console, view: View, folder: Path, deployments: Sequ
         soft_wrap=True,
     )
     async with _live_sandbox() as running, AsyncExitStack() as stack:
-        plant(running, traffic)
+        seed(running, traffic)
         redis = await stack.enter_async_context(Redis.from_url(running.environment["REDIS_URL"], decode_responses=True))
         fleet = [await stack.enter_async_context(deployed(each, running, redis, folder)) for each in deployments]
         await send_and_wait(view, running, fleet)
@@ -105,7 +105,7 @@ async def run_demo(console: Console, view: View, folder: Path, deployments: Sequ
 
 
 def _live_sandbox() -> AbstractAsyncContextManager[Sandbox]:
-    """Both services in live mode, where Stripe allows more requests and mails receipts to everybody."""
+    """Both services in live mode, in which Stripe allows more requests and mails receipts."""
     stripe = StripeSimulator(key="sk_live_sandbox", livemode=True, requests_per_second=100)
     return sandbox(stripe=stripe, autumn=partial(AutumnSimulator, key="am_sk_live_sandbox", env="live"))
 
@@ -118,5 +118,5 @@ def _explain(console: Console, found: Sequence[Difference], fleet: Sequence[Depl
     if len(found) > DIFFERENCES_SHOWN:
         console.print(f"and {len(found) - DIFFERENCES_SHOWN} more")
     for each in fleet:
-        console.print(f"\nThe end of a worker's log, all of which is in {each.worker.log}:", soft_wrap=True)
+        console.print(f"\nThe last lines of a worker's log (complete log: {each.worker.log}):", soft_wrap=True)
         console.print(each.worker.log_tail(LOG_LINES_SHOWN), markup=False, highlight=False, soft_wrap=True)

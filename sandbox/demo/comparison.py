@@ -1,7 +1,7 @@
 """The differences between what the demo sent and what both sides hold, and every write that it does not explain.
 
 Purely computational, no I/O here. The rules that hold for every customer are in `sandbox.audit`; this module knows
-which customers, writes and receipts the demo's traffic leads to. It must not ask the worker or read Redis.
+which customers, writes and receipts the demo's traffic leads to. It must not read Redis or call the worker.
 """
 
 from collections import Counter
@@ -22,20 +22,20 @@ from sandbox.audit.expected import OWNER, RECEIPTS_FLAG, Profile, flat
 from sandbox.audit.sides import Record, Sides
 from sandbox.autumn.customers import Copied
 from sandbox.autumn.server import Call
-from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Fate, InStripe, Payment, Traffic
+from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Expected, InStripe, Payment, Traffic
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.writes import Write
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as it should be: of which customer or event, and what."""
+    """One fault, with the customer, payment or event that it is about."""
 
     about: str
     what: str
 
     def __str__(self) -> str:
-        """As a sentence."""
+        """Return both parts as one line."""
         return f"{self.about}: {self.what}"
 
 
@@ -47,10 +47,11 @@ def differences(
     apart: Mapping[str, str | None],
     untouched: Mapping[str, InStripe],
 ) -> list[Difference]:
-    """Everything that is not as it should be; empty where all is equal.
+    """Return every difference from the expected state of both sides.
 
-    `expected` and `autumn` go by the customer's id in Autumn, `stripe` and `untouched` by the one in Stripe. Every
-    customer has a Stripe customer that agrees, but those `apart`, which have this `stripe_id` and none of their own.
+    The keys of `expected` and `autumn` are Autumn ids; those of `stripe` and `untouched` are Stripe ids. Each customer
+    must have its own Stripe customer with the same values. The customers in `apart` have none: `apart` maps their
+    Autumn id to the `stripe_id` that they must have.
     """
     sides = Sides(autumn, stripe)
     found: list[Difference] = []
@@ -59,24 +60,24 @@ def differences(
     linked = {row["stripe_id"] for customer_id, row in autumn.items() if customer_id not in apart}
     others = {each: customer for each, customer in stripe.items() if each not in untouched and sides.living(each)}
     unlinked = [
-        Difference(stripe_id, "is in Stripe, and no customer in Autumn is linked to it")
+        Difference(stripe_id, "is in Stripe, but no customer in Autumn is linked to it")
         for stripe_id in sorted(others.keys() - linked)
     ]
     doubles = _as_differences(check_owners(Sides(autumn, others)))
     return [*found, *doubles, *_touched(untouched, sides), *unlinked]
 
 
-def wrong_endings(expected: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
-    """Entries that ended otherwise than they should have.
+def wrong_outcomes(expected: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
+    """Return each event with another outcome than expected.
 
-    Both go from an entry's id to `APPLIED` or the reason of its dead letter. `expected` also knows `DUPLICATE`, which
-    leaves no ending at all.
+    Both map an entry's id to `APPLIED` or to the reason of its dead letter. `expected` also has `DUPLICATE`: a dropped
+    duplicate has no recorded outcome.
     """
     named = {f"event {entry}": end for entry, end in expected.items()}
     wrong = _as_differences(
         check_outcomes(named, {f"event {entry}": end for entry, end in found.items()}, absent=DUPLICATE)
     )
-    return wrong + [Difference(f"event {entry}", "nobody sent it") for entry in found if entry not in expected]
+    return wrong + [Difference(f"event {entry}", "was never sent") for entry in found if entry not in expected]
 
 
 def parallel_updates(most_by_customer: Mapping[str, int]) -> list[Difference]:
@@ -93,7 +94,7 @@ def _of_customer(
 ) -> list[Difference]:
     row = sides.autumn.get(customer_id)
     if profile is None:
-        return [Difference(customer_id, "is in Autumn, and nobody created it")]
+        return [Difference(customer_id, "is in Autumn, but was never created")]
     if row is None or customer_id not in apart:
         return _as_differences(check_customer(customer_id, profile, sides))
     right = {**profile.in_autumn(), "stripe_id": (apart[customer_id],)}
@@ -101,12 +102,12 @@ def _of_customer(
 
 
 def _touched(untouched: Mapping[str, InStripe], sides: Sides) -> Iterator[Difference]:
-    for stripe_id, planted in untouched.items():
+    for stripe_id, seeded in untouched.items():
         customer = sides.living(stripe_id)
         if customer is None:
             yield Difference(stripe_id, "must not be changed, and is gone from Stripe")
             continue
-        right = {"name": planted.name, "email": planted.email, **flat({"metadata": planted.metadata})}
+        right = {"name": seeded.name, "email": seeded.email, **flat({"metadata": seeded.metadata})}
         if any(check_values(stripe_id, "Stripe", customer, {name: (value,) for name, value in right.items()})):
             yield Difference(stripe_id, "must not be changed, and was changed in Stripe")
 
@@ -120,18 +121,18 @@ CUSTOMER_WRITERS: Final[Mapping[str, frozenset[str]]] = {
 PAYMENT_WRITERS: Final[Mapping[str, frozenset[str]]] = {
     "receipt-…": frozenset({"receipt_email", "metadata.autumn_receipt_email"})
 }
-"""Who may change what. A name or e-mail is in Stripe before it goes to Autumn, so what Autumn itself then writes to
-Stripe changes nothing, and no webhook announces it."""
+"""The fields that each writer may change. The worker writes a name or e-mail to Stripe before Autumn, so Autumn's own
+write to Stripe changes nothing and causes no webhook."""
 
 
 def writer_of(write: Write) -> str:
-    """Who or what wrote, without the number of the try: `update-…`, `create-…`, `receipt-…`, or another."""
+    """Return the writer without the number of the attempt: `update-…`, `create-…`, `receipt-…`, or another."""
     step, *numbers = write.why.split("-")
     return f"{step}-…" if numbers else step
 
 
 def stray_writes(writes: Sequence[Write], traffic: Traffic) -> list[Difference]:
-    """Each write to something that the traffic is not about, or of a field or a value that nobody asked for."""
+    """Return each write of an object, field or value that no event explains."""
     allowed = _Allowed(traffic)
     return [Difference(write.object_id, what) for write in writes for what in allowed.faults(write)]
 
@@ -139,27 +140,29 @@ def stray_writes(writes: Sequence[Write], traffic: Traffic) -> list[Difference]:
 def wrong_receipts(
     traffic: Traffic, writes: Sequence[Write], intents: Mapping[str, Record], mails: Sequence[Mail]
 ) -> list[Difference]:
-    """Each payment that was not given the addresses it had to be given, in order, and each mail too few or too many."""
+    """Return each payment with wrong receipt addresses, and each missing or unexpected e-mail receipt."""
     found = []
     for payment in traffic.payments:
         given, left = addresses_of(payment, writes), intents[payment.id]["receipt_email"]
         if given != payment.addresses:
-            what = f"{payment.about}, was given the addresses {given}, should be {payment.addresses}"
+            what = f"{payment.about}, was given the receipt addresses {given}, should be {payment.addresses}"
             found.append(Difference(payment.id, what))
         should = payment.addresses[-1] if payment.addresses else payment.receipt_email
         if left != should:
-            found.append(Difference(payment.id, f"{payment.about}, has the address {left!r}, should be {should!r}"))
+            found.append(
+                Difference(payment.id, f"{payment.about}, has the receipt address {left!r}, should be {should!r}")
+            )
     return found + _wrong_mails(traffic, mails)
 
 
 def addresses_of(payment: Payment, writes: Sequence[Write]) -> tuple[str | None, ...]:
-    """The receipt addresses that a payment was given, in order; None where one was taken back."""
+    """Return the receipt addresses that were set on a payment, in order; None means that one was cleared."""
     changes = [write.changed for write in writes if write.object_id == payment.id]
     return tuple(changed["receipt_email"][1] for changed in changes if "receipt_email" in changed)
 
 
-def lost_to_echoes(copied: Sequence[Copied]) -> list[Difference]:
-    """Each value that Autumn took over from a webhook: nobody but the worker writes to Stripe, so nobody meant it."""
+def reverted_by_echoes(copied: Sequence[Copied]) -> list[Difference]:
+    """Return each value that Autumn copied from a webhook: only the worker writes to Stripe, so each one is an echo."""
     return [
         difference
         for one in copied
@@ -168,17 +171,17 @@ def lost_to_echoes(copied: Sequence[Copied]) -> list[Difference]:
 
 
 def wrong_updates(traffic: Traffic, calls: Sequence[Call], autumn: Mapping[str, Record]) -> list[Difference]:
-    """Updates of Autumn for whom nothing may be written, and links that were not healed together with their change."""
+    """Return updates of customers that need review, and links that were not repaired in the update of their event."""
     updates = [call for call in calls if call.path == "/v1/customers.update"]
-    refused = {planted.customer_id for planted in traffic.of(Fate.REFUSED)}
+    refused = {seeded.customer_id for seeded in traffic.of(Expected.REFUSED)}
     return [
-        Difference(call.body["customer_id"], "was updated in Autumn, and nothing was to be written")
+        Difference(call.body["customer_id"], "was updated in Autumn, but must not be written")
         for call in updates
         if call.body.get("customer_id") in refused
     ] + [
-        Difference(planted.customer_id, "was not healed by one update that carries the change and the new link")
-        for planted in traffic.of(Fate.HEALED)
-        if not _healed_at_once(planted.customer_id, traffic, updates, autumn)
+        Difference(seeded.customer_id, "was not linked again by one update with the change and the new link")
+        for seeded in traffic.of(Expected.REPAIRED)
+        if not _healed_at_once(seeded.customer_id, traffic, updates, autumn)
     ]
 
 
@@ -202,41 +205,41 @@ def _wrong_mails(traffic: Traffic, mails: Sequence[Mail]) -> list[Difference]:
 
 
 class _Allowed:
-    """What may be written, told from what is planted and sent; who was created, its create tells."""
+    """The writes that the seeded objects and the events explain. A create adds its new Stripe customer."""
 
     def __init__(self, traffic: Traffic) -> None:
-        """Knows who owns what is planted, who has to be created, and the names and addresses that anybody ever had."""
-        in_sync = [planted for planted in traffic.customers if planted.customer_id not in traffic.apart]
-        living = [(each, planted) for planted in in_sync for each in planted.stripe if not each.deleted]
-        self._owners = {each.id: planted.customer_id for each, planted in living}
-        self._to_create = {planted.customer_id for planted in in_sync} - set(self._owners.values())
+        """Collect the owners of seeded objects, the customers to create, and each customer's names and addresses."""
+        in_sync = [seeded for seeded in traffic.customers if seeded.customer_id not in traffic.apart]
+        living = [(each, seeded) for seeded in in_sync for each in seeded.stripe if not each.deleted]
+        self._owners = {each.id: seeded.customer_id for each, seeded in living}
+        self._to_create = {seeded.customer_id for seeded in in_sync} - set(self._owners.values())
         self._values: dict[str, set[Any]] = {
             each.customer_id: {None, each.profile.name, each.profile.email} for each in in_sync
         }
         for entry in traffic.entries:
-            if entry.end == APPLIED and entry.customer_id in self._values:
+            if entry.outcome == APPLIED and entry.customer_id in self._values:
                 self._values[entry.customer_id] |= {entry.changes.get("name"), entry.changes.get("email")}
         self._payments = {payment.id for payment in traffic.payments if payment.addresses}
 
     def faults(self, write: Write) -> Iterator[str]:
-        """What is wrong with a write."""
+        """Yield each fault of a write."""
         if write.endpoint == "customers.create":
             self._note_created(write)
         owner = self._owners.get(write.object_id)
         if owner is None and write.object_id not in self._payments:
-            yield f"was written to by {write.why}, and the traffic is not about it"
+            yield f"was written by {write.why}, but no event is about it"
             return
         fields = (PAYMENT_WRITERS if owner is None else CUSTOMER_WRITERS).get(writer_of(write))
         if fields is None:
-            yield f"was written to by {write.why}, who has no business there"
+            yield f"was written by {write.why}, which may not write there"
             return
         for name, (_, value) in write.changed.items():
             if name not in fields:
-                yield f"its {name} was changed by {write.why}"
+                yield f"{name} was changed by {write.why}"
             elif name == OWNER and value != owner:
-                yield f"its {name} was made {value!r} by {write.why}, should be {owner!r}"
+                yield f"{name} was set to {value!r} by {write.why}, should be {owner!r}"
             elif owner is not None and name in ("name", "email") and value not in self._values[owner]:
-                yield f"its {name} was made {value!r} by {write.why}, which nobody said of {owner}"
+                yield f"{name} was set to {value!r} by {write.why}, which no event requested for {owner}"
 
     def _note_created(self, write: Write) -> None:
         _, owner = write.changed.get(OWNER, (None, None))

@@ -1,7 +1,6 @@
-"""The demo's three deployments, side by side on one Redis and one account of each service, as an operator runs them.
+"""The demo's three deployments, which share one Redis and one account of each service.
 
-What an operator sets for each, and what happens in it. The rates are shared out so that all three together stay under
-those of the services.
+Each has its settings and its traffic. The rates of all three together stay below those of the services.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,25 +16,25 @@ from sandbox.demo.world import Mode, Traffic
 LIVE_FACTOR: Final = 4
 """In live mode Stripe allows 100 requests a second, four times as many as for one endpoint."""
 SHARED_NUMBER: Final = 2
-"""The everyday customer whose Stripe customer, which carries its id, somebody else is linked to as well."""
+"""The index of the everyday customer whose Stripe customer another Autumn customer is linked to as well."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Workers of one configuration, told apart from others by where they read and what their keys begin with."""
+    """Workers of one configuration. Each deployment has its own inbox and its own prefix of Redis keys."""
 
     receipts: Mode
     traffic: Traffic
     inbox: str
     prefix: str
     calls_per_second: int
-    """Of Autumn and of each endpoint of Stripe: all deployments together stay under the 25 that each allows."""
+    """The rate for Autumn and for each endpoint of Stripe. Each allows 25 to all deployments together."""
     in_flight: int
-    """Updates of Autumn at a time."""
+    """The parallel updates of Autumn."""
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What is set for it, beside addresses and keys."""
+        """Return its environment variables, without addresses and keys."""
         return {
             "INBOX_STREAM": self.inbox,
             "KEY_PREFIX": self.prefix,
@@ -50,7 +49,7 @@ class Deployment:
 
 
 def make_deployments(seed: int) -> tuple[Deployment, ...]:
-    """The main one with all of the everyday traffic and the links, and two small ones for the other modes."""
+    """Return the main deployment with the everyday traffic and the links, and two small ones for the other modes."""
     everyday = make_traffic(seed)
     shared = everyday.customers[SHARED_NUMBER].stripe[0].id
     main = everyday + make_links(shared) + make_receipts("mirror")
@@ -62,7 +61,7 @@ def make_deployments(seed: int) -> tuple[Deployment, ...]:
 
 
 def all_traffic(deployments: Iterable[Deployment]) -> Traffic:
-    """What happens in all of them."""
+    """Return the traffic of all deployments together."""
     return reduce(add, (deployment.traffic for deployment in deployments))
 
 

@@ -1,7 +1,7 @@
-"""The demo's verdict: everything that is wrong in the end, and the numbers that are shown.
+"""The demo's verdict: all differences at the end, and the numbers of the final tables.
 
-Reads the simulators' own data, and of Redis only what events came to. What the worker says of its own work is shown,
-never believed.
+It reads the simulators' data and, from Redis, the outcomes of events. It shows the worker's own numbers, but does not
+rely on them.
 """
 
 from collections import Counter
@@ -12,18 +12,18 @@ from sandbox.demo.comparison import (
     Difference,
     addresses_of,
     differences,
-    lost_to_echoes,
     parallel_updates,
+    reverted_by_echoes,
     stray_writes,
     writer_of,
-    wrong_endings,
+    wrong_outcomes,
     wrong_receipts,
     wrong_updates,
 )
 from sandbox.demo.deployments import all_traffic
 from sandbox.demo.run import Deployed
 from sandbox.demo.view import Endpoint, Links, Receipts, Report
-from sandbox.demo.world import Fate, Traffic
+from sandbox.demo.world import Expected, Traffic
 from sandbox.everything import Sandbox
 
 TOO_MANY_REQUESTS: Final = 429
@@ -31,44 +31,44 @@ AUTUMNS_OWN_KEY: Final = "stripe-node-retry-"
 
 
 class Verdict:
-    """What was found when everything had ended."""
+    """All differences of a finished run."""
 
     def __init__(self, running: Sandbox, fleet: Sequence[Deployed], exit_codes: Sequence[int]) -> None:
-        """Judges at once; `exit_codes` are those of the deployments' workers."""
+        """Find the differences. `exit_codes` has one code for each deployment's worker."""
         self._running, self._fleet = running, fleet
         self.traffic = all_traffic([each.deployment for each in fleet])
         autumn, stripe, traffic = running.autumn, running.stripe, self.traffic
         self._stray = stray_writes(stripe.writes, traffic)
-        self._lost = lost_to_echoes(autumn.copied)
+        self._lost = reverted_by_echoes(autumn.copied)
         self._wrong_customers = differences(
             traffic.expected, autumn.customers, stripe.customers, apart=traffic.apart, untouched=traffic.untouched
         ) + wrong_updates(traffic, autumn.calls, autumn.customers)
         self.differences = self._of_the_runs(exit_codes)
         if all(each.progress.is_over for each in fleet):
-            # What is still on its way would only hide in a list of everything that is not yet equal.
+            # Before that, the list of differences would hide the events without an outcome.
             self.differences += self._wrong_customers
             self.differences += wrong_receipts(traffic, stripe.writes, stripe.payment_intents, stripe.mails)
         self.differences += self._stray + self._lost + parallel_updates(autumn.max_parallel_updates)
 
     @property
     def sent(self) -> int:
-        """Events that were sent."""
+        """The number of events that were sent."""
         return sum(len(each.progress.sent) for each in self._fleet)
 
     @property
     def dead(self) -> int:
-        """Dead letters."""
+        """The number of dead letters."""
         return sum(len(each.progress.dead) for each in self._fleet)
 
     def report(self, seconds: float) -> Report:
-        """The numbers, after so many seconds."""
+        """Return the numbers; the run took `seconds`."""
         progresses = [each.progress for each in self._fleet]
         totals: Counter[str] = sum((Counter(each.totals) for each in progresses), Counter())
         wrong = {difference.about for difference in self._wrong_customers}
-        ought = [*self.traffic.of(Fate.IN_SYNC), *self.traffic.of(Fate.HEALED)]
+        in_sync = [*self.traffic.of(Expected.IN_SYNC), *self.traffic.of(Expected.REPAIRED)]
         return Report(
-            in_sync=sum(planted.customer_id not in wrong for planted in ought),
-            customers=len(ought),
+            in_sync=sum(seeded.customer_id not in wrong for seeded in in_sync),
+            customers=len(in_sync),
             links=_links(self._running, self.traffic, wrong),
             sent=self.sent,
             applied=sum(each.applied for each in progresses),
@@ -79,7 +79,7 @@ class Verdict:
             writers=Counter(writer_of(write) for write in self._running.stripe.writes),
             stray=len(self._stray),
             webhooks=self._running.stripe.webhooks.delivered,
-            lost_to_echoes=len(self._lost),
+            reverted_by_echoes=len(self._lost),
             endpoints=_endpoints(self._running),
             most_parallel=max(self._running.autumn.max_parallel_updates.values(), default=0),
             seconds=seconds,
@@ -93,23 +93,25 @@ class Verdict:
             progress = each.progress
             found += progress.missing()
             if progress.is_over:
-                found += wrong_endings({entry: sent.end for entry, sent in progress.sent.items()}, progress.endings)
+                found += wrong_outcomes(
+                    {entry: sent.outcome for entry, sent in progress.sent.items()}, progress.outcomes
+                )
             else:
-                found.append(Difference(f"the events of {each.deployment.inbox}", "have not all come to an end"))
+                found.append(Difference(f"the events of {each.deployment.inbox}", "do not all have an outcome"))
         return found
 
 
 def _links(running: Sandbox, traffic: Traffic, wrong: set[str]) -> Links:
-    healed = [planted for planted in traffic.of(Fate.HEALED) if planted.customer_id not in wrong]
-    found_again = sum(
-        running.autumn.customers[planted.customer_id]["stripe_id"] in {each.id for each in planted.stripe}
-        for planted in healed
+    repaired = [seeded for seeded in traffic.of(Expected.REPAIRED) if seeded.customer_id not in wrong]
+    found = sum(
+        running.autumn.customers[seeded.customer_id]["stripe_id"] in {each.id for each in seeded.stripe}
+        for seeded in repaired
     )
     return Links(
-        found_again=found_again,
-        created=len(healed) - found_again,
-        refused=sum(planted.customer_id not in wrong for planted in traffic.of(Fate.REFUSED)),
-        unlinked=sum(planted.customer_id not in wrong for planted in traffic.of(Fate.UNLINKED)),
+        found=found,
+        created=len(repaired) - found,
+        refused=sum(seeded.customer_id not in wrong for seeded in traffic.of(Expected.REFUSED)),
+        unlinked=sum(seeded.customer_id not in wrong for seeded in traffic.of(Expected.UNLINKED)),
     )
 
 
@@ -121,7 +123,7 @@ def _receipts(running: Sandbox, each: Deployed) -> Receipts:
         mode=each.deployment.receipts,
         payments=len(payments),
         set=sum(address is not None for address in given),
-        taken_back=given.count(None),
+        cleared=given.count(None),
         mailed=sum(mail.payment_intent in ids for mail in running.stripe.mails),
     )
 

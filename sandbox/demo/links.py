@@ -1,10 +1,7 @@
-"""The demo's broken links: those that the worker has to heal, and those that it may not touch.
+"""The demo's customers with broken links and with payments, their events, and the expected results.
 
-Purely computational, no I/O here. It must not know how events are sent or judged.
-
-The demo's receipts: the same five customers and their payments for each mode, and what each mode has to do of them.
-
-Purely computational, no I/O here. It must not know how events are sent or judged.
+The worker must repair some links and must not write to the others. Each receipts mode has the same five customers with
+payments. Purely computational, no I/O here. Code that sends events or checks results belongs elsewhere.
 """
 
 from collections.abc import Mapping
@@ -17,11 +14,11 @@ from sandbox.demo.world import (
     NEEDS_REVIEW,
     Changes,
     Entry,
-    Fate,
+    Expected,
     InStripe,
     Mode,
     Payment,
-    Planted,
+    SeededCustomer,
     Traffic,
     entry_of,
 )
@@ -31,20 +28,20 @@ APART_SECONDS: Final = 0.3
 
 
 def make_links(shared: str) -> Traffic:
-    """A customer for each way in which a link can be wrong, with one change each.
+    """Return one customer for each kind of wrong link, with one event each.
 
-    `shared` is the Stripe customer of somebody else, to which a customer here is linked as well.
+    `shared` is another customer's Stripe customer, to which one of these customers is linked as well.
     """
     cases = [
-        _healed("deleted_1", {"email": "new.address@example.com"}, InStripe("cus_deleted_1", deleted=True)),
-        _healed("deleted_2", {"send_email_receipts": True}, InStripe("cus_deleted_2", deleted=True)),
-        _healed(
+        _repair("deleted_1", {"email": "new.address@example.com"}, InStripe("cus_deleted_1", deleted=True)),
+        _repair("deleted_2", {"send_email_receipts": True}, InStripe("cus_deleted_2", deleted=True)),
+        _repair(
             "deleted_found",
             {"name": "Found Again", "metadata": {"plan": "team"}},
             InStripe("cus_deleted_3", deleted=True),
             InStripe("cus_found", "Before", "before@example.com", {"autumn_id": "deleted_found"}),
         ),
-        _healed("never_known", {"email": "known.now@example.com", "send_email_receipts": True}),
+        _repair("never_known", {"email": "known.now@example.com", "send_email_receipts": True}),
         _refused(
             "foreign", "cus_of_others", InStripe("cus_of_others", "Others", None, {"autumn_id": "of_somebody_else"})
         ),
@@ -58,39 +55,38 @@ def make_links(shared: str) -> Traffic:
         _unlinked("unlinked"),
     ]
     return Traffic(
-        customers=tuple(planted for planted, _ in cases),
-        entries=tuple(
-            entry_of(
-                FIRST_AT_SECONDS + APART_SECONDS * number,
-                planted.customer_id,
-                changes,
-                _about(planted.fate, changes),
-                NEEDS_REVIEW if planted.fate is Fate.REFUSED else APPLIED,
-            )
-            for number, (planted, changes) in enumerate(cases)
-        ),
+        customers=tuple(seeded for seeded, _ in cases),
+        entries=tuple(_link_entry(number, seeded, changes) for number, (seeded, changes) in enumerate(cases)),
         expected={
-            planted.customer_id: planted.profile if planted.fate is Fate.REFUSED else planted.profile.after(changes)
-            for planted, changes in cases
+            seeded.customer_id: seeded.profile
+            if seeded.expected_result is Expected.REFUSED
+            else seeded.profile.after(changes)
+            for seeded, changes in cases
         },
     )
 
 
-def _healed(customer_id: str, changes: Changes, *stripe: InStripe) -> tuple[Planted, Changes]:
-    """Linked to the first of the Stripe customers, or to one that Stripe never knew."""
+def _link_entry(number: int, seeded: SeededCustomer, changes: Changes) -> Entry:
+    outcome = NEEDS_REVIEW if seeded.expected_result is Expected.REFUSED else APPLIED
+    at_seconds = FIRST_AT_SECONDS + APART_SECONDS * number
+    return entry_of(at_seconds, seeded.customer_id, changes, _about(seeded.expected_result, changes), outcome)
+
+
+def _repair(customer_id: str, changes: Changes, *stripe: InStripe) -> tuple[SeededCustomer, Changes]:
+    """Return a customer that is linked to the first of `stripe`, or to an id that Stripe does not have."""
     stripe_id = stripe[0].id if stripe else f"cus_{customer_id}"
-    return Planted(customer_id, _profile(customer_id), stripe_id, stripe, Fate.HEALED), changes
+    return SeededCustomer(customer_id, _profile(customer_id), stripe_id, stripe, Expected.REPAIRED), changes
 
 
-def _refused(customer_id: str, stripe_id: str | None, *stripe: InStripe) -> tuple[Planted, Changes]:
+def _refused(customer_id: str, stripe_id: str | None, *stripe: InStripe) -> tuple[SeededCustomer, Changes]:
     changes: Changes = {"name": "Not To Be Seen", "email": f"not.to.be.seen.{customer_id}@example.com"}
-    return Planted(customer_id, _profile(customer_id), stripe_id, stripe, Fate.REFUSED), changes
+    return SeededCustomer(customer_id, _profile(customer_id), stripe_id, stripe, Expected.REFUSED), changes
 
 
-def _unlinked(customer_id: str) -> tuple[Planted, Changes]:
+def _unlinked(customer_id: str) -> tuple[SeededCustomer, Changes]:
     profile = _profile(customer_id)
     left_alone = InStripe("cus_unlinked", profile.name, profile.email, {"autumn_id": customer_id})
-    return Planted(customer_id, profile, left_alone.id, (left_alone,), Fate.UNLINKED), {"stripe_id": None}
+    return SeededCustomer(customer_id, profile, left_alone.id, (left_alone,), Expected.UNLINKED), {"stripe_id": None}
 
 
 def _profile(customer_id: str) -> Profile:
@@ -98,13 +94,15 @@ def _profile(customer_id: str) -> Profile:
     return Profile(name, f"{customer_id}@example.com", send_email_receipts=False, metadata={"plan": "pro"})
 
 
-def _about(fate: Fate, changes: Changes) -> str:
+def _about(expected_result: Expected, changes: Changes) -> str:
     what = {
-        Fate.HEALED: ", with its link to be healed",
-        Fate.REFUSED: ", with a link for a person to decide",
-        Fate.UNLINKED: " null",
+        Expected.REPAIRED: ", with a link to repair",
+        Expected.REFUSED: ", with a link that needs review",
+        Expected.UNLINKED: " null",
     }
-    return ", ".join(changes).replace("send_email_receipts", "receipts").replace("email", "e-mail") + what[fate]
+    return (
+        ", ".join(changes).replace("send_email_receipts", "receipts").replace("email", "e-mail") + what[expected_result]
+    )
 
 
 AN_HOUR: Final = 1.0
@@ -117,7 +115,7 @@ OLD: Final = "succeeded last week, without a receipt"
 
 
 def make_receipts(mode: Mode) -> Traffic:
-    """The customers, payments and changes of one mode."""
+    """Return the customers, payments and events of one mode."""
     on: Changes = {"send_email_receipts": True}
     off: Changes = {"send_email_receipts": False}
     moved: Changes = {"email": f"moved.{mode}@example.com"}
@@ -136,7 +134,7 @@ def make_receipts(mode: Mode) -> Traffic:
 
 
 def _gets(mode: Mode, *wanted: str) -> tuple[str, ...]:
-    """Which of these payments get an address in the mode."""
+    """Return those of the payments that get an address in this mode."""
     served: Mapping[Mode, tuple[str, ...]] = {"mirror": (), "open": (OPEN,), "recover": (OPEN, RECENT)}
     return tuple(about for about in wanted if about in served[mode])
 
@@ -144,7 +142,10 @@ def _gets(mode: Mode, *wanted: str) -> tuple[str, ...]:
 def _case(
     mode: Mode, about: str, changes: list[Changes], *, was_on: bool, gets: tuple[str, ...], has: tuple[str, ...]
 ) -> Traffic:
-    """One customer with its payments; those it `gets` are given its address, and lose it again if the flag goes off."""
+    """Return one customer with the payments `has`.
+
+    Those in `gets` are given its address, and lose it again if receipts are turned off.
+    """
     customer_id = f"{mode}_{about}"
     before = Profile(f"{mode} {about}".replace("_", " ").title(), f"{customer_id}@example.com", was_on, {"plan": "pro"})
     after = before
@@ -154,7 +155,7 @@ def _case(
     stripe = InStripe(f"cus_{customer_id}", before.name, before.email, carried)
     payments = [_payment(stripe.id, number, each) for number, each in enumerate(has)]
     return Traffic(
-        customers=(Planted(customer_id, before, stripe.id, (stripe,)),),
+        customers=(SeededCustomer(customer_id, before, stripe.id, (stripe,)),),
         entries=_entries(customer_id, changes),
         expected={customer_id: after},
         payments=tuple(_with_addresses(each, after) if each.about in gets else each for each in payments),
@@ -168,13 +169,13 @@ def _payment(stripe_id: str, number: int, about: str) -> Payment:
 
 
 def _with_addresses(payment: Payment, profile: Profile) -> Payment:
-    """What was mailed cannot be taken back, so only an open payment loses its address."""
-    taken_back = payment.succeeded_hours_ago is None and not profile.send_email_receipts
-    return replace(payment, addresses=(profile.email, None) if taken_back else (profile.email,))
+    """Return the payment with its expected addresses: only an open payment can lose its address again."""
+    is_cleared = payment.succeeded_hours_ago is None and not profile.send_email_receipts
+    return replace(payment, addresses=(profile.email, None) if is_cleared else (profile.email,))
 
 
 def _entries(customer_id: str, changes: list[Changes]) -> tuple[Entry, ...]:
-    """One entry for each change, each sent when the one before it has ended."""
+    """Return one entry for each change; each waits for the outcome of the one before it."""
     entries = []
     for number, each in enumerate(changes):
         flag = each.get("send_email_receipts")

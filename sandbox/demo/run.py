@@ -1,10 +1,7 @@
-"""The demo's deployments while they run: everything is planted, each gets its worker and its events, until all ended.
+"""The demo's run: it seeds both services, starts the workers, sends the events and waits for their outcomes.
 
-Whether what came of it is right is not decided here.
-
-How far the demo's events are, read from Redis as any app could read it: outcomes, dead letters, totals, lengths.
-
-Sends with plain XADD and knows the public names of streams and keys only; nothing of the worker is imported.
+It sends with XADD and reads outcomes, dead letters, totals and lengths from Redis, as any app can. It knows the
+names of streams and keys and imports nothing of the worker. The checks of the result belong elsewhere.
 """
 
 import asyncio
@@ -21,7 +18,7 @@ from redis.typing import EncodableT, FieldT, KeyT, StreamIdT
 
 from sandbox.demo.comparison import Difference
 from sandbox.demo.deployments import Deployment
-from sandbox.demo.view import RECENT, Calls, Ended, Moment, View
+from sandbox.demo.view import RECENT, Calls, Moment, Outcome, View
 from sandbox.demo.worker import WorkerProcess, worker_process
 from sandbox.demo.world import APPLIED, DUPLICATE, Entry, Traffic
 from sandbox.everything import Sandbox
@@ -30,15 +27,15 @@ READ_AT_A_TIME: Final = 1000
 
 
 class Progress:
-    """What one deployment was sent and what became of it so far."""
+    """The events of one deployment that were sent, and their outcomes so far."""
 
     def __init__(self, redis: Redis, entries: Sequence[Entry], *, inbox: str, prefix: str) -> None:
-        """`redis` answers in text; `entries`, in the order of their times, are what is to be sent to `inbox`."""
+        """`redis` must decode answers; `entries` will be sent to `inbox` and are in the order of their times."""
         self.sent: dict[str, Entry] = {}
-        self.endings: dict[str, str] = {}
-        """Entry id to `APPLIED` or the reason of its dead letter, the latest last; a duplicate has none."""
-        self.ended_at: dict[str, str] = {}
-        """Entry id to when its ending was noted, as an id of a stream."""
+        self.outcomes: dict[str, str] = {}
+        """Entry id to `APPLIED` or the reason of its dead letter, the latest last. Dropped duplicates are not in it."""
+        self.recorded_at: dict[str, str] = {}
+        """Entry id to the stream id under which its outcome was recorded."""
         self.dead: dict[str, Mapping[str, str]] = {}
         """Dead letters by the id of their entry."""
         self.totals: dict[str, int] = {}
@@ -59,14 +56,14 @@ class Progress:
             self.sent |= zip(await pipe.execute(), due, strict=True)
 
     def _split(self, seconds: float) -> tuple[list[Entry], list[Entry]]:
-        """What is to be sent now, and what later: behind an entry that waits, everything of its customer does."""
+        """Return the entries to send now and later. An entry that waits holds the later ones of its customer."""
         busy = {entry.customer_id for entry_id, entry in self.sent.items() if not self._has_ended(entry_id)}
         due: list[Entry] = []
         left: list[Entry] = []
         held: set[str] = set()
         for entry in self._left:
-            is_behind = entry.customer_id in held
-            if entry.at_seconds > seconds or is_behind or (entry.waits and entry.customer_id in busy):
+            is_held = entry.customer_id in held
+            if entry.at_seconds > seconds or is_held or (entry.waits and entry.customer_id in busy):
                 left.append(entry)
                 held.add(entry.customer_id)
             else:
@@ -75,7 +72,7 @@ class Progress:
         return due, left
 
     async def read(self) -> None:
-        """Catch up with what the worker did, in one round trip."""
+        """Read what the worker has done since the last call, in one round trip."""
         streams: dict[KeyT, StreamIdT] = {stream: seen for stream, seen in self._seen.items()}
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.xread(streams, count=READ_AT_A_TIME)
@@ -91,21 +88,21 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Entries that have come to their end, duplicates that were dropped among them."""
-        return len(self.endings) + self.totals.get("duplicates", 0)
+        """Return the number of entries with an outcome, dropped duplicates included."""
+        return len(self.outcomes) + self.totals.get("duplicates", 0)
 
     @property
     def is_over(self) -> bool:
-        """Whether everything was sent and has come to its end."""
+        """Whether everything was sent and has an outcome."""
         return not self._left and self.ended >= len(self.sent)
 
     @property
     def applied(self) -> int:
-        """Entries that took effect."""
-        return sum(end == APPLIED for end in self.endings.values())
+        """Return the number of applied entries."""
+        return sum(outcome == APPLIED for outcome in self.outcomes.values())
 
     def missing(self) -> list[Difference]:
-        """Each entry that has no ending."""
+        """Return each entry without an outcome."""
         return [
             Difference(f"event {entry_id}", f"{entry.about} of {entry.customer_id or 'nobody'} has no outcome")
             for entry_id, entry in self.sent.items()
@@ -113,54 +110,54 @@ class Progress:
         ]
 
     def dead_by_reason(self) -> Counter[tuple[str, str]]:
-        """Dead letters counted by reason and message, without what differs from customer to customer."""
-        return Counter((letter["reason"], _alike(letter)) for letter in self.dead.values())
+        """Return how many dead letters have each reason and message; ids in the messages are replaced."""
+        return Counter((dead_letter["reason"], _without_ids(dead_letter)) for dead_letter in self.dead.values())
 
     def _has_ended(self, entry_id: str) -> bool:
-        return entry_id in self.endings or self.sent[entry_id].end == DUPLICATE
+        return entry_id in self.outcomes or self.sent[entry_id].outcome == DUPLICATE
 
-    def _note(self, stream: str, noted_as: str, fields: Mapping[str, Any]) -> None:
-        """A dead letter is in both streams."""
+    def _note(self, stream: str, stream_id: str, fields: Mapping[str, Any]) -> None:
+        """Record the outcome of one stream entry. A dead letter is in both streams."""
         entry_id, reason = fields["entry"], fields.get("reason", "")
         if stream == self._dead_letters:
             self.dead[entry_id] = fields
-        self.endings[entry_id] = reason or APPLIED
-        self.ended_at[entry_id] = noted_as
+        self.outcomes[entry_id] = reason or APPLIED
+        self.recorded_at[entry_id] = stream_id
 
 
-def _alike(letter: Mapping[str, str]) -> str:
-    """A dead letter's message without the reason that it may repeat and without the customer's id."""
-    message, reason, customer = letter["message"], letter["reason"], letter.get("customer")
+def _without_ids(dead_letter: Mapping[str, str]) -> str:
+    """Return a dead letter's message without its reason, and with `<id>` in place of the customer's id."""
+    message, reason, customer = dead_letter["message"], dead_letter["reason"], dead_letter.get("customer")
     short = message.rpartition(f"{reason}: ")[2]
     return short.replace(customer, "<id>") if customer else short
 
 
-TURN_SECONDS: Final = 0.1
+POLL_SECONDS: Final = 0.1
 TIME_OUT_SECONDS: Final = 90.0
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployment that runs."""
+    """A running deployment."""
 
     deployment: Deployment
     progress: Progress
     worker: WorkerProcess
 
 
-def plant(running: Sandbox, traffic: Traffic) -> None:
-    """Put the traffic's customers and payments into both simulators."""
-    for planted in traffic.customers:
-        profile = planted.profile
+def seed(running: Sandbox, traffic: Traffic) -> None:
+    """Seed the traffic's customers and payments in both simulators."""
+    for seeded in traffic.customers:
+        profile = seeded.profile
         running.autumn.seed(
-            planted.customer_id,
+            seeded.customer_id,
             name=profile.name,
             email=profile.email,
             send_email_receipts=profile.send_email_receipts,
             metadata=dict(profile.metadata),
-            stripe_id=planted.stripe_id,
+            stripe_id=seeded.stripe_id,
         )
-    for customer in [*(each for planted in traffic.customers for each in planted.stripe), *traffic.strangers]:
+    for customer in [*(each for seeded in traffic.customers for each in seeded.stripe), *traffic.strangers]:
         if customer.deleted:
             running.stripe.seed_customer(id=customer.id, deleted=True)
         else:
@@ -179,7 +176,7 @@ def plant(running: Sandbox, traffic: Traffic) -> None:
 
 @asynccontextmanager
 async def deployed(deployment: Deployment, running: Sandbox, redis: Redis, folder: Path) -> AsyncIterator[Deployed]:
-    """Run a worker of the deployment for the length of the block; it lives in a folder of its own inside `folder`."""
+    """Run a worker of the deployment for the length of the block, in its own folder inside `folder`."""
     own = folder / deployment.receipts
     own.mkdir()
     async with worker_process({**running.environment, **deployment.environment}, own) as worker:
@@ -189,7 +186,7 @@ async def deployed(deployment: Deployment, running: Sandbox, redis: Redis, folde
 
 
 async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed]) -> None:
-    """Send each entry at its time, until all have ended, the time is over or a worker is gone."""
+    """Send each entry at its time, until all have an outcome, the time-out passes or a worker exits."""
     started = time.monotonic()
     time_out = max(each.deployment.traffic.entries[-1].at_seconds for each in fleet) + TIME_OUT_SECONDS
     with view.shown():
@@ -201,7 +198,7 @@ async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed])
             view.show(_moment(running, fleet, seconds))
             if all(each.progress.is_over for each in fleet) or seconds > time_out:
                 break
-            await asyncio.sleep(TURN_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def stop(running: Sandbox, fleet: Sequence[Deployed]) -> list[int]:
@@ -230,15 +227,15 @@ def _moment(running: Sandbox, fleet: Sequence[Deployed], seconds: float) -> Mome
     )
 
 
-def _recent(progresses: Sequence[Progress]) -> list[Ended]:
-    """The latest endings of all deployments, the latest last."""
+def _recent(progresses: Sequence[Progress]) -> list[Outcome]:
+    """The latest outcomes of all deployments, the latest last."""
     ends = [
-        (_order(progress.ended_at[entry_id]), Ended(entry.customer_id, entry.about, progress.endings[entry_id]))
+        (_order(progress.recorded_at[entry_id]), Outcome(entry.customer_id, entry.about, progress.outcomes[entry_id]))
         for progress in progresses
         for entry_id, entry in progress.sent.items()
-        if entry_id in progress.endings
+        if entry_id in progress.outcomes
     ]
-    return [ended for _, ended in sorted(ends, key=lambda end: end[0])[-RECENT:]]
+    return [outcome for _, outcome in sorted(ends, key=lambda end: end[0])[-RECENT:]]
 
 
 def _order(stream_id: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The demo's everyday traffic: many customers with a few changes each, one with a burst, duplicates and bad events.
 
-Purely computational, no I/O here: one seed gives one traffic. It must not know how events are sent or judged.
+Purely computational, no I/O here: the same seed gives the same traffic. Code that sends events or checks results
+belongs elsewhere.
 """
 
 import unicodedata
@@ -10,11 +11,11 @@ from random import Random
 from typing import Final
 
 from sandbox.audit.expected import Profile
-from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Entry, InStripe, Planted, Traffic, entry_of
+from sandbox.demo.world import APPLIED, DUPLICATE, Changes, Entry, InStripe, SeededCustomer, Traffic, entry_of
 
 LINKED: Final = 12
 LINK_LOST: Final = 2
-"""Customers that Stripe knows to be Autumn's, and Autumn does not."""
+"""Customers that are not linked in Autumn, although a Stripe customer has their id."""
 NEW: Final = 3
 STRANGERS: Final = 2
 FURTHER: Final = 91
@@ -33,26 +34,26 @@ _PLANS = ("free", "pro", "team", "scale")
 
 
 def make_traffic(seed: int) -> Traffic:
-    """The traffic of a seed."""
+    """Return the traffic of a seed."""
     random = Random(seed)
     customers = tuple(_customer(random, number) for number in range(LINKED + LINK_LOST + NEW))
-    # The same address as a new customer's, which is no reason to link the two.
+    # They have the address of a new customer: an equal address must not link the two.
     strangers = tuple(
-        InStripe(f"cus_sandboxother{number}", _name(random), planted.profile.email or "")
-        for number, planted in enumerate(customers[-STRANGERS:])
+        InStripe(f"cus_sandboxother{number}", _name(random), seeded.profile.email or "")
+        for number, seeded in enumerate(customers[-STRANGERS:])
     )
-    writer = _Writer(random, {planted.customer_id: planted.profile for planted in customers})
+    writer = _Writer(random, {seeded.customer_id: seeded.profile for seeded in customers})
     for at_seconds, customer_id, kind in sorted(_moments(random, customers)):
         writer.write(at_seconds, customer_id, kind)
     return Traffic(customers, tuple(writer.entries), writer.profiles, strangers)
 
 
-def _customer(random: Random, number: int) -> Planted:
+def _customer(random: Random, number: int) -> SeededCustomer:
     customer_id = f"user_{1001 + number}"
     name = _name(random)
     profile = Profile(name, _email(random, name), random.random() < 0.5, {"plan": random.choice(_PLANS), "trial": True})
     if number >= LINKED + LINK_LOST:
-        return Planted(customer_id, profile)
+        return SeededCustomer(customer_id, profile)
     linked = number < LINKED
     carries_id = not linked or number % 2 == 0
     older = InStripe(
@@ -61,15 +62,15 @@ def _customer(random: Random, number: int) -> Planted:
         email=f"old.{profile.email}",
         metadata={"autumn_id": customer_id} if carries_id else {},
     )
-    return Planted(customer_id, profile, older.id if linked else None, (older,))
+    return SeededCustomer(customer_id, profile, older.id if linked else None, (older,))
 
 
-def _moments(random: Random, customers: tuple[Planted, ...]) -> list[tuple[float, str, str]]:
-    """When something happens to whom: everybody has one event at least, a few have many, one has a burst."""
+def _moments(random: Random, customers: tuple[SeededCustomer, ...]) -> list[tuple[float, str, str]]:
+    """Return the time, customer and kind of each event. Each customer has one or more; one has a burst."""
     moments = []
-    for number, planted in enumerate(customers):
+    for number, seeded in enumerate(customers):
         known = "reconcile" if number % 5 == 0 else random.choice(_MANY)
-        moments.append((random.uniform(0.0, FIRST_SECONDS), planted.customer_id, known if planted.stripe else "joined"))
+        moments.append((random.uniform(0.0, FIRST_SECONDS), seeded.customer_id, known if seeded.stripe else "joined"))
     for _ in range(FURTHER):
         customer_id = customers[int(len(customers) * random.random() ** 3)].customer_id
         moments.append((random.uniform(0.5, TRAFFIC_SECONDS), customer_id, random.choice(_MANY)))
@@ -139,7 +140,7 @@ _BAD: Final[dict[str, tuple[Changes, str]]] = {
 
 
 class _Writer:
-    """Writes entries in order, and keeps what each customer has to look like after them."""
+    """Writes entries in order, and keeps the expected profile of each customer."""
 
     def __init__(self, random: Random, profiles: Mapping[str, Profile]) -> None:
         self.entries: list[Entry] = []
@@ -147,7 +148,7 @@ class _Writer:
         self._random = random
 
     def write(self, at_seconds: float, customer_id: str, kind: str) -> None:
-        """Add the entry of one moment."""
+        """Add one entry."""
         if kind == "again":
             self._add_duplicate(at_seconds)
         elif kind in _BAD:
@@ -162,15 +163,15 @@ class _Writer:
             self._add(entry_of(at_seconds, customer_id, changes, kind + turned))
 
     def _add(self, entry: Entry) -> None:
-        # An event_id is the app's choice: some send one, some do not.
+        # Apps may leave the event_id out.
         named = {"event_id": f"evt_{len(self.entries):04d}"} if self._random.random() < 0.7 else {}
         self.entries.append(replace(entry, fields={**entry.fields, **named}))
 
     def _add_duplicate(self, at_seconds: float) -> None:
-        """Send an earlier change again: applied once more, it would bring old values back."""
-        known = [entry for entry in self.entries if entry.end == APPLIED and "event_id" in entry.fields]
+        """Send an earlier event again. A worker that applies it twice brings old values back."""
+        known = [entry for entry in self.entries if entry.outcome == APPLIED and "event_id" in entry.fields]
         first = self._random.choice(known)
-        self.entries.append(replace(first, at_seconds=at_seconds, end=DUPLICATE, about=f"{first.about}, again"))
+        self.entries.append(replace(first, at_seconds=at_seconds, outcome=DUPLICATE, about=f"{first.about}, again"))
 
     def _add_bad(self, at_seconds: float, customer_id: str, kind: str) -> None:
         changes, reason = _BAD[kind]

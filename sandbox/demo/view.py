@@ -1,10 +1,6 @@
-"""What the demo shows while it runs: a live view in a terminal, lines elsewhere.
+"""The demo's output: a live view in a terminal or plain lines elsewhere, and tables of numbers at the end.
 
-Draws what it is handed and knows nothing of Redis, the simulators or the worker.
-
-The demo's last words: the numbers of what happened, as tables.
-
-Draws what it is handed and knows nothing of Redis, the simulators or the worker.
+It only formats the values that it is given. It knows nothing of Redis, the simulators or the worker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,21 +21,21 @@ from sandbox.demo.world import APPLIED
 LINE_EVERY_SECONDS: Final = 2.0
 WIDEST: Final = 100
 RECENT: Final = 8
-"""The endings that are shown."""
+"""The number of outcomes that are shown."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """One entry's end: whose, what it was, and `APPLIED` or the reason of its dead letter."""
+class Outcome:
+    """One entry's customer, description and outcome: `APPLIED` or the reason of its dead letter."""
 
     customer_id: str
     about: str
-    end: str
+    outcome: str
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls to one service: until now, and in the last second."""
+    """The number of calls to one service, in total and in the last second."""
 
     total: int
     last_second: int
@@ -47,7 +43,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Moment:
-    """Everything there is to show at one moment."""
+    """All numbers to show at one moment."""
 
     seconds: float
     planned: int
@@ -58,21 +54,21 @@ class Moment:
     working: int
     autumn: Calls
     stripe: Calls
-    recent: Sequence[Ended]
+    recent: Sequence[Outcome]
 
 
 class View:
-    """Shows moments as they come: drawn in place where there is a terminal, else a line now and then."""
+    """Shows each moment: redrawn in place in a terminal, otherwise as a line every few seconds."""
 
     def __init__(self, console: Console) -> None:
-        """Nothing is drawn before the first moment."""
+        """Prepare the view; it draws nothing before the first moment."""
         self._console = console
         can_draw = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True) if can_draw else None
         self._next_line_seconds = 0.0
 
     def shown(self) -> AbstractContextManager[object]:
-        """The block in which moments are shown; what was drawn is gone afterwards."""
+        """Return the block in which moments are shown; the live view is erased at its end."""
         return self._live if self._live is not None else nullcontext()
 
     def show(self, moment: Moment) -> None:
@@ -81,26 +77,26 @@ class View:
             self._live.update(draw(moment), refresh=True)
         elif moment.seconds >= self._next_line_seconds:
             self._next_line_seconds = moment.seconds + LINE_EVERY_SECONDS
-            self._console.print(line(moment), highlight=False, soft_wrap=True)
+            self._console.print(format_line(moment), highlight=False, soft_wrap=True)
 
 
-def line(moment: Moment) -> str:
-    """A moment in one line."""
+def format_line(moment: Moment) -> str:
+    """Return a moment as one line."""
     totals = moment.totals
     return (
         f"{moment.seconds:5.1f} s  sent {moment.sent}/{moment.planned}  applied {totals.get('applied', 0)}  "
         f"dead {totals.get('dead', 0)}  "
-        f"customers waiting {moment.waiting}, in work {moment.working}  "
+        f"customers waiting {moment.waiting}, syncing {moment.working}  "
         f"calls: Autumn {moment.autumn.total}, Stripe {moment.stripe.total}"
     )
 
 
 def draw(moment: Moment) -> RenderableType:
-    """A moment as a panel that is as high at the end as at the beginning."""
+    """Return a moment as a panel of constant height."""
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right")
-    bar.add_row(ProgressBar(total=moment.planned, completed=moment.ended), f"{moment.ended} of {moment.planned} ended")
+    bar.add_row(ProgressBar(total=moment.planned, completed=moment.ended), f"{moment.ended} of {moment.planned} done")
     return Panel(
         Group(bar, Text(), _events(moment), Text(), _services(moment), Text(), _recent(moment.recent)),
         title="autumn-stripe-sync",
@@ -131,19 +127,17 @@ def _events(moment: Moment) -> Table:
 
 def _services(moment: Moment) -> Table:
     table = Table.grid(padding=(0, 3))
-    table.add_row(
-        Text("customers", style="dim"), f"{moment.waiting:>4} waiting", f"{moment.working:>4} being worked on"
-    )
+    table.add_row(Text("customers", style="dim"), f"{moment.waiting:>4} waiting", f"{moment.working:>4} syncing")
     for name, calls in (("Autumn", moment.autumn), ("Stripe", moment.stripe)):
         table.add_row(Text(name, style="dim"), f"{calls.total:>4} calls", f"{calls.last_second:>4} in the last second")
     return table
 
 
-def _recent(recent: Sequence[Ended]) -> Table:
+def _recent(recent: Sequence[Outcome]) -> Table:
     table = Table.grid(padding=(0, 3))
-    for ended in recent:
-        style = "green" if ended.end == APPLIED else "yellow"
-        table.add_row(ended.customer_id or "-", Text(ended.about, style="dim"), Text(ended.end, style=style))
+    for each in recent:
+        style = "green" if each.outcome == APPLIED else "yellow"
+        table.add_row(each.customer_id or "-", Text(each.about, style="dim"), Text(each.outcome, style=style))
     for _ in range(RECENT - len(recent)):
         table.add_row()
     return table
@@ -154,9 +148,9 @@ WIDTH: Final = 80
 
 @dataclass(frozen=True)
 class Links:
-    """What became of the links that were not in order, in customers."""
+    """The number of customers for each result of a broken link."""
 
-    found_again: int
+    found: int
     created: int
     refused: int
     unlinked: int
@@ -164,12 +158,12 @@ class Links:
 
 @dataclass(frozen=True)
 class Receipts:
-    """What a mode made of the payments' receipt addresses."""
+    """The number of payments whose receipt address one mode has set, cleared or used."""
 
     mode: str
     payments: int
     set: int
-    taken_back: int
+    cleared: int
     mailed: int
 
 
@@ -187,8 +181,8 @@ class Endpoint:
 class Report:
     """The numbers at the end.
 
-    `dead` counts dead letters by reason and message, `writers` writes to Stripe by whom; `webhooks` are those that
-    Autumn received from Stripe.
+    `dead` counts dead letters by reason and message, and `writers` counts writes to Stripe by writer. `webhooks` is the
+    number that Autumn received from Stripe.
     """
 
     in_sync: int
@@ -203,14 +197,14 @@ class Report:
     writers: Mapping[str, int]
     stray: int
     webhooks: int
-    lost_to_echoes: int
+    reverted_by_echoes: int
     endpoints: Sequence[Endpoint]
     most_parallel: int
     seconds: float
 
 
 def final_tables(report: Report) -> RenderableType:
-    """The numbers at the end."""
+    """Return the numbers as tables."""
     return Group(_what_happened(report), Text(), _receipts(report.receipts), Text(), _calls(report))
 
 
@@ -218,10 +212,10 @@ def _what_happened(report: Report) -> Table:
     table = _table(f"after {report.seconds:.0f} s", "what happened", "count")
     links = report.links
     table.add_row("customers in sync", f"{report.in_sync} of {report.customers}")
-    table.add_row("  link healed, the Stripe customer found again", str(links.found_again))
-    table.add_row("  link healed, a Stripe customer created", str(links.created))
-    table.add_row("customers left alone, for a person to decide", str(links.refused))
-    table.add_row("customers unlinked by a change", str(links.unlinked), end_section=True)
+    table.add_row("  link repaired, existing Stripe customer found", str(links.found))
+    table.add_row("  link repaired, Stripe customer created", str(links.created))
+    table.add_row("customers not written, need review", str(links.refused))
+    table.add_row("customers unlinked by an event", str(links.unlinked), end_section=True)
     table.add_row("events sent", str(report.sent))
     table.add_row("events applied", str(report.applied))
     table.add_row("  merged into the update of another event", str(report.merged))
@@ -233,9 +227,9 @@ def _what_happened(report: Report) -> Table:
 
 
 def _receipts(by_mode: Sequence[Receipts]) -> Table:
-    table = _table("", "receipts, by the deployment's mode", "payments", "set", "taken back", "mailed")
+    table = _table("", "receipts, by the deployment's mode", "payments", "set", "cleared", "mailed")
     for each in by_mode:
-        numbers = (each.payments, each.set, each.taken_back, each.mailed)
+        numbers = (each.payments, each.set, each.cleared, each.mailed)
         table.add_row(f"RECEIPTS={each.mode}", *(str(number) for number in numbers))
     return table
 
@@ -248,10 +242,10 @@ def _calls(report: Report) -> Table:
     table.add_row("writes to Stripe")
     for writer, count in sorted(report.writers.items()):
         table.add_row(f"  {writer}", str(count))
-    table.add_row("  touched what it should not", str(report.stray), end_section=True)
+    table.add_row("  writes that no event explains", str(report.stray), end_section=True)
     table.add_row("webhooks delivered to Autumn", str(report.webhooks))
-    table.add_row("  values lost to an echo", str(report.lost_to_echoes), end_section=True)
-    table.add_row("most updates at a time for one customer", str(report.most_parallel))
+    table.add_row("  values reverted by an echo", str(report.reverted_by_echoes), end_section=True)
+    table.add_row("most parallel updates of one customer", str(report.most_parallel))
     return table
 
 

@@ -1,6 +1,6 @@
-"""The worker as the demo runs it: a process started as the Procfile says, known only by its exit code and its log.
+"""The worker process of the demo. The Procfile's command starts it; the demo reads only its exit code and its log.
 
-Nothing of the worker may be imported here: the demo is an app like any other.
+Nothing of the worker may be imported here.
 """
 
 import asyncio
@@ -15,31 +15,31 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROCESS_TYPE: Final = "worker"
 STOP_SECONDS: Final = 25.0
-"""What the worker may take to end in order; platforms kill after 30."""
+"""The time that the worker has to stop; platforms kill it after 30 seconds."""
 STOP_AT_ONCE_SECONDS: Final = 2.0
 KEPT: Final = ("HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
-"""All that it gets of our environment: settings that somebody exported for a real worker are not for this one."""
+"""The variables that it inherits: variables that were exported for a real worker must not reach this one."""
 
 
 class WorkerProcess:
-    """A worker that runs, and where its log is."""
+    """A running worker and the path of its log."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        """`process` has just been started, its output going to `log`."""
+        """`process` writes its output to `log`."""
         self.log = log
         self._process = process
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Return the exit code, or None while it runs."""
         return self._process.returncode
 
     def log_tail(self, lines: int) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     async def stop(self, wait_seconds: float = STOP_SECONDS) -> int:
-        """Ask it to stop (SIGTERM) and give its exit code; after `wait_seconds` it is killed, which makes it -9."""
+        """Stop it with SIGTERM and return its exit code. Kill it after `wait_seconds`; the exit code is then -9."""
         if self._process.returncode is None:
             self._process.terminate()
             try:
@@ -52,16 +52,16 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(environment: Mapping[str, str], folder: Path) -> AsyncIterator[WorkerProcess]:
-    """Run the Procfile's worker for the length of the block, told by `environment` alone; its log is in `folder`.
+    """Run the Procfile's worker for the length of the block, with the settings in `environment` only.
 
-    It runs in `folder` too, so that no `.env` of this checkout has a say.
+    `folder` receives its log and is its working directory, so that it does not read this checkout's `.env`.
 
     Raises: FileNotFoundError when the command is not installed beside this Python.
     """
     command = _command((ROOT / "Procfile").read_text())
     log = folder / "worker.log"
     with log.open("wb") as output:
-        # A session of its own: a Ctrl-C in the terminal is for us, who then stop the worker in order.
+        # It has its own session, so that Ctrl-C reaches only the demo, which then stops the worker.
         process = await asyncio.create_subprocess_exec(
             *command,
             env=_environment(environment),
@@ -84,8 +84,8 @@ def _command(procfile: str) -> list[str]:
     return shlex.split(commands[PROCESS_TYPE])
 
 
-def _environment(told: Mapping[str, str]) -> dict[str, str]:
-    """What the worker is told; its PATH begins where an unactivated virtual environment has its commands."""
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the worker's environment. PATH begins with the folder of this Python, for a venv that is not activated."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), **told}
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), **given}

@@ -1,6 +1,6 @@
-"""The nouns of the demo: what is planted in both services, what is sent, and what has to be true in the end.
+"""The data types of the demo: seeded customers and payments, events to send, and the expected results.
 
-Plain values. It must not know how they are made, sent or judged.
+Plain values only. Code that makes, sends or checks them belongs elsewhere.
 """
 
 import json
@@ -21,7 +21,7 @@ NEEDS_REVIEW: Final = "needs-review"
 
 @dataclass(frozen=True)
 class InStripe:
-    """A Stripe customer to plant."""
+    """A Stripe customer to seed."""
 
     id: str
     name: str | None = None
@@ -32,82 +32,82 @@ class InStripe:
 
 @dataclass(frozen=True)
 class Payment:
-    """A payment intent to plant, and the receipt addresses it has to be given, in order; None takes one back."""
+    """A payment intent to seed, and the receipt addresses that it must be given, in order; None clears one."""
 
     id: str
     stripe_id: str
     about: str
-    """What it is, for people."""
+    """A description for a person."""
     receipt_email: str | None = None
-    """The app's own."""
+    """The address that the app has set."""
     succeeded_hours_ago: float | None = None
-    """None while it is open."""
+    """None for an open payment."""
     addresses: tuple[str | None, ...] = ()
 
     @property
     def mailed_to(self) -> tuple[str, ...]:
-        """To whom Stripe has to mail its receipt: an address that is set after the success mails at once."""
+        """Return the addresses that must get a receipt: Stripe mails it if the address is set after the success."""
         return tuple(each for each in self.addresses if each and self.succeeded_hours_ago is not None)
 
 
-class Fate(Enum):
-    """What has to become of a customer."""
+class Expected(Enum):
+    """The expected result of a customer."""
 
     IN_SYNC = "linked, and both sides agree"
-    HEALED = "the same, though its link was to nobody"
-    REFUSED = "nothing is written, for a person to decide"
-    UNLINKED = "no longer linked, because a change said so"
+    REPAIRED = "linked again, because its Stripe customer is missing, and both sides agree"
+    REFUSED = "needs review, so nothing is written"
+    UNLINKED = "no longer linked, because an event unlinks it"
 
 
 @dataclass(frozen=True)
-class Planted:
-    """A customer to plant in Autumn, with the Stripe customers that are there for it."""
+class SeededCustomer:
+    """A customer to seed in Autumn, with its Stripe customers."""
 
     customer_id: str
     profile: Profile
     stripe_id: str | None = None
-    """The Stripe customer that Autumn says it is linked to."""
+    """The Stripe customer that it is linked to in Autumn; it may not exist."""
     stripe: tuple[InStripe, ...] = ()
-    fate: Fate = Fate.IN_SYNC
+    expected_result: Expected = Expected.IN_SYNC
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry to send, seconds after the first one, and the ending it has to have."""
+    """An entry to send `at_seconds` after the start, and its expected outcome."""
 
     at_seconds: float
     fields: Mapping[str, str]
-    end: str
+    outcome: str
     about: str
-    """What it is, for people."""
+    """A description for a person."""
     waits: bool = False
-    """Sent only when what came before of its customer has ended, so that it is not merged with that."""
+    """Whether it is sent only after all earlier events of its customer have an outcome, so that they are not merged."""
 
     @property
     def customer_id(self) -> str:
-        """The customer it names, empty if it names none."""
+        """Return the customer's id, empty if the entry has none."""
         return self.fields.get("customer_id", "")
 
     @property
     def changes(self) -> Changes:
-        """The changes it asks for."""
+        """Return the changes that the entry requests."""
         changes: Changes = json.loads(self.fields.get("changes", "{}"))
         return changes
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """All there is to plant and to send, in order, and the profile each customer then has to have."""
+    """Everything to seed and to send, in order, and the expected profile of each customer."""
 
-    customers: tuple[Planted, ...]
+    customers: tuple[SeededCustomer, ...]
     entries: tuple[Entry, ...]
     expected: Mapping[str, Profile]
     strangers: tuple[InStripe, ...] = ()
-    """Stripe customers that have nothing to do with Autumn."""
+    """Stripe customers without an Autumn customer."""
     payments: tuple[Payment, ...] = ()
 
     def __add__(self, other: "Traffic") -> "Traffic":
-        """Both at once."""
+        """Return both together."""
         return Traffic(
             self.customers + other.customers,
             tuple(sorted(self.entries + other.entries, key=lambda entry: entry.at_seconds)),
@@ -116,29 +116,29 @@ class Traffic:
             self.payments + other.payments,
         )
 
-    def of(self, fate: Fate) -> tuple[Planted, ...]:
-        """The customers of whom that has to become."""
-        return tuple(planted for planted in self.customers if planted.fate is fate)
+    def of(self, expected_result: Expected) -> tuple[SeededCustomer, ...]:
+        """Return the customers with this expected result."""
+        return tuple(seeded for seeded in self.customers if seeded.expected_result is expected_result)
 
     @property
     def in_sync(self) -> int:
-        """How many customers have to be in sync in the end."""
-        return len(self.of(Fate.IN_SYNC)) + len(self.of(Fate.HEALED))
+        """Return how many customers must be in sync at the end."""
+        return len(self.of(Expected.IN_SYNC)) + len(self.of(Expected.REPAIRED))
 
     @property
     def apart(self) -> dict[str, str | None]:
-        """The customers without a Stripe customer of their own in the end, and the `stripe_id` they then have."""
-        refused = {planted.customer_id: planted.stripe_id for planted in self.of(Fate.REFUSED)}
-        return refused | {planted.customer_id: None for planted in self.of(Fate.UNLINKED)}
+        """Return the customers without their own Stripe customer at the end, with their expected `stripe_id`."""
+        refused = {seeded.customer_id: seeded.stripe_id for seeded in self.of(Expected.REFUSED)}
+        return refused | {seeded.customer_id: None for seeded in self.of(Expected.UNLINKED)}
 
     @property
     def untouched(self) -> dict[str, InStripe]:
-        """The living Stripe customers that nobody may write to, by their id."""
-        theirs = [each for planted in self.customers if planted.customer_id in self.apart for each in planted.stripe]
+        """Return the Stripe customers, not deleted, that must not be written, by their id."""
+        theirs = [each for seeded in self.customers if seeded.customer_id in self.apart for each in seeded.stripe]
         return {each.id: each for each in [*self.strangers, *theirs] if not each.deleted}
 
 
-def entry_of(at_seconds: float, customer_id: str, changes: Changes, about: str, end: str = APPLIED) -> Entry:
-    """An entry that asks for changes."""
+def entry_of(at_seconds: float, customer_id: str, changes: Changes, about: str, outcome: str = APPLIED) -> Entry:
+    """Return an entry that requests changes."""
     fields = {"customer_id": customer_id, "changes": json.dumps(changes, ensure_ascii=False)}
-    return Entry(at_seconds, fields, end, about)
+    return Entry(at_seconds, fields, outcome, about)

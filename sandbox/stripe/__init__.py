@@ -1,4 +1,4 @@
 """A simulator of Stripe's API over HTTP, webhooks included.
 
-It behaves as Stripe's documents and SDK say, and imports nothing of the worker.
+It behaves like Stripe's documentation and SDK and imports nothing of the worker.
 """

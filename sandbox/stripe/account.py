@@ -1,6 +1,6 @@
-"""One Stripe account: its customers and payments put together, and what answers each endpoint.
+"""One Stripe account: its customers and payments, and the function of each endpoint.
 
-Nothing in here knows of HTTP, keys or limits; a call is a name, an id from the path and validated parameters.
+Nothing here knows about HTTP, keys or limits. A call has a name, an id from the path and validated parameters.
 """
 
 import random
@@ -18,10 +18,10 @@ Writing = Callable[[str, Json], Change]
 
 
 class Account:
-    """The state of an account, and its endpoints by name: those that read and those that write."""
+    """The state of an account, and its reading and writing endpoints by name."""
 
     def __init__(self, *, livemode: bool, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds since the epoch."""
+        """Use a `clock` that returns seconds since the epoch."""
         rng = random.Random(0)
         self.id = objects.new_id("acct", 16, rng)
         self.customers = Customers(livemode=livemode, clock=clock, rng=rng)

@@ -1,7 +1,7 @@
-"""The customers of the simulated Stripe account, and the search that trails behind them.
+"""The customers of the simulated Stripe account, and their search, which lags.
 
-Nothing in here knows of HTTP, keys or limits; what an endpoint does is a method that takes the id from the path
-and the validated parameters.
+Nothing here knows about HTTP, keys or limits. Each endpoint is a method that takes the id from the path and the
+validated parameters.
 """
 
 import random
@@ -13,15 +13,15 @@ from sandbox.stripe.errors import Json, StripeError, missing
 from sandbox.stripe.lists import found, newest_first, page
 from sandbox.stripe.writes import Change
 
-# Stripe says that its search is up to an hour behind during an outage: no older state is ever asked for.
+# Stripe documents a search lag of up to an hour during an outage, so older states are not needed.
 _LONGEST_SEARCH_LAG_SECONDS = 3600.0
 
 
 class Customers:
-    """The customers by id in `stored`, and their endpoints; of a deleted one only id, object and deleted are left."""
+    """The customers by id in `stored`, and their endpoints. A deleted one has only id, object and deleted."""
 
     def __init__(self, *, livemode: bool, clock: Callable[[], float], rng: random.Random) -> None:
-        """`clock` gives seconds since the epoch, `rng` what the ids are made of."""
+        """Use a `clock` of seconds since the epoch and an `rng` for the ids."""
         self.stored: dict[str, Json] = {}
         self.search_available = True
         self.search_lag_seconds = 0.0
@@ -31,7 +31,7 @@ class Customers:
         self._versions: dict[str, list[tuple[float, Json]]] = {}
 
     def seed(self, **fields: Any) -> Json:
-        """Put a customer in place that has long been there; `deleted=True` for one that is gone.
+        """Seed an old customer; `deleted=True` seeds a deleted one.
 
         Raises: ValueError for a field that a customer does not have.
         """
@@ -43,47 +43,47 @@ class Customers:
         return self._keep(seeded, since=float("-inf"))
 
     def present(self, customer_id: str, *, param: str = "id", status: int = 404) -> Json:
-        """The customer, unless deleted. Raises: StripeError, about `param` and with `status`, when there is none."""
+        """Return a customer that is not deleted. Raises: StripeError with `param` and `status` if there is none."""
         customer = self.stored.get(customer_id)
         if customer is None or customer.get("deleted"):
             raise missing("customer", customer_id, param=param, status=status)
         return customer
 
     def check_filter(self, params: Json) -> None:
-        """Pass a list by a customer, deleted or not. Raises: StripeError when that customer never was."""
+        """Check the customer filter of a list. Raises: StripeError if the customer never existed."""
         if "customer" in params and params["customer"] not in self.stored:
             raise missing("customer", params["customer"], param="customer")
 
     def create(self, _id: str, params: Json) -> Change:
-        """`POST /v1/customers`. Raises: StripeError for too much metadata."""
+        """Serve `POST /v1/customers`. Raises: StripeError for too much metadata."""
         blank = self._blank(objects.new_id("cus", 14, self._random))
         return Change(blank, self._keep(objects.with_changes(blank, params)))
 
     def retrieve(self, customer_id: str, _params: Json) -> Json:
-        """`GET /v1/customers/{id}`, deleted or not. Raises: StripeError when there never was one."""
+        """Serve `GET /v1/customers/{id}`, deleted or not. Raises: StripeError if it never existed."""
         if customer_id not in self.stored:
             raise missing("customer", customer_id)
         return self.stored[customer_id]
 
     def update(self, customer_id: str, params: Json) -> Change:
-        """`POST /v1/customers/{id}`. Raises: StripeError for no such customer, or too much metadata."""
+        """Serve `POST /v1/customers/{id}`. Raises: StripeError for no such customer, or too much metadata."""
         before = self.present(customer_id)
         return Change(before, self._keep(objects.with_changes(before, params)))
 
     def delete(self, customer_id: str, _params: Json) -> Change:
-        """`DELETE /v1/customers/{id}`. Raises: StripeError when there is no such customer."""
+        """Serve `DELETE /v1/customers/{id}`. Raises: StripeError if there is no such customer."""
         before = self.present(customer_id)
         return Change(before, self._keep(objects.deleted_customer(customer_id)))
 
     def listed(self, _id: str, params: Json) -> Json:
-        """`GET /v1/customers`. Raises: StripeError for a limit or a cursor that is none."""
+        """Serve `GET /v1/customers`. Raises: StripeError for an invalid limit or cursor."""
         chosen = newest_first(self.stored, params, "email")
-        # Stripe keeps the customers of test clocks out of its lists.
+        # Stripe does not list the customers of test clocks.
         chosen = [customer for customer in chosen if customer["test_clock"] is None]
         return page(chosen, params, url="/v1/customers", kind="customer")
 
     def searched(self, _id: str, params: Json) -> Json:
-        """`GET /v1/customers/search`. Raises: StripeError for an unreadable query, or where there is no search."""
+        """Serve `GET /v1/customers/search`. Raises: StripeError for an invalid query, or if there is no search."""
         if not self.search_available:
             raise StripeError(400, "Search is not available for merchants in your region.")
         return found(self._searchable(), params, url="/v1/customers/search")

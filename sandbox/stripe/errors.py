@@ -1,6 +1,6 @@
-"""How Stripe says no: its error bodies, under the names by which the simulator raises them.
+"""Stripe's error answers, as exceptions that the simulator raises.
 
-Only what an answer looks like belongs in here, not when it is given.
+Only the form of an answer belongs here. Other modules decide when to raise it.
 """
 
 from typing import Any
@@ -9,10 +9,10 @@ Json = dict[str, Any]
 
 
 class StripeError(Exception):
-    """An answer that is no success; the simulator raises it, the client sees `status` and `body`."""
+    """An error answer. The simulator raises it; the client gets `status` and `body`."""
 
     def __init__(self, status: int, message: str, *, headers: dict[str, str] | None = None, **fields: str) -> None:
-        """`fields` are further fields of the error: code, param, and type if not invalid_request_error."""
+        """Make the body; `fields` are code, param, and type if it is not invalid_request_error."""
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
@@ -23,27 +23,27 @@ class StripeError(Exception):
 
 
 def invalid(param: str, message: str, code: str = "parameter_invalid") -> StripeError:
-    """A parameter that does not pass validation."""
+    """A parameter with an invalid value."""
     return StripeError(400, message, code=code, param=param)
 
 
 def unknown_parameter(param: str) -> StripeError:
-    """A parameter that the endpoint does not have, or that this simulator does not play."""
+    """A parameter that the endpoint does not have or that the simulator does not support."""
     return invalid(param, f"Received unknown parameter: {param}", "parameter_unknown")
 
 
 def not_expandable(path: str) -> StripeError:
-    """A property that holds no other object's id, or whose object this simulator does not play."""
+    """An `expand` path that names no object, or an object that the simulator does not support."""
     return StripeError(400, f"This property cannot be expanded ({path}).")
 
 
 def missing(kind: str, object_id: str, *, param: str = "id", status: int = 404) -> StripeError:
-    """No such object; 404 when the path or a filter names it, 400 when the body does."""
+    """A missing object; 404 if the path or a filter names it, 400 if the body does."""
     return StripeError(status, f"No such {kind}: '{object_id}'", code="resource_missing", param=param)
 
 
 def rate_limited(reason: str) -> StripeError:
-    """One of the limiters refuses. Stripe names which one and never says when to come back."""
+    """A request over a rate limit. Stripe names the limit but sends no Retry-After."""
     return StripeError(
         429,
         "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.",
@@ -53,7 +53,7 @@ def rate_limited(reason: str) -> StripeError:
 
 
 def locked() -> StripeError:
-    """Another request is writing to the object at this moment."""
+    """A request whose object another request is writing now."""
     return StripeError(
         429,
         "This object cannot be accessed right now because another API request or Stripe process is currently "
@@ -64,7 +64,7 @@ def locked() -> StripeError:
 
 
 def unauthorized(key: str) -> StripeError:
-    """No key, or one that this account does not have; only the end of it is shown."""
+    """A missing or wrong API key; the message has only its last characters."""
     if not key:
         return StripeError(
             401,
@@ -75,7 +75,7 @@ def unauthorized(key: str) -> StripeError:
 
 
 def forbidden(key: str, account: str, permission: str) -> StripeError:
-    """A restricted key that lacks the permission. Stripe names the account's id; "" leaves it out."""
+    """A restricted key without the permission. Stripe names the account's id; "" leaves it out."""
     on_account = f" on account '{account}'" if account else ""
     return StripeError(
         403,
@@ -85,7 +85,7 @@ def forbidden(key: str, account: str, permission: str) -> StripeError:
 
 
 def broken(status: int) -> StripeError:
-    """Stripe itself has a problem: 500, 503."""
+    """A failure of Stripe: 500 or 503."""
     message = "An unknown error occurred" if status == 500 else "Stripe is temporarily unavailable."
     return StripeError(status, message, type="api_error")
 
@@ -96,7 +96,7 @@ def key_too_long() -> StripeError:
 
 
 def key_in_use(key: str) -> StripeError:
-    """The first request with this idempotency key has not been answered yet."""
+    """An idempotency key whose first request has no answer yet."""
     return StripeError(
         409,
         "There is currently another in-progress request using this Idempotent Key (that probably means you "
@@ -106,7 +106,7 @@ def key_in_use(key: str) -> StripeError:
 
 
 def key_reused(key: str, first: str, now: str) -> StripeError:
-    """An idempotency key that was first used for something else; `first` and `now` are paths."""
+    """An idempotency key that was first used for another request; `first` and `now` are paths."""
     if first == now:
         what = "with the same parameters they were first used with."
     else:
@@ -120,7 +120,7 @@ def key_reused(key: str, first: str, now: str) -> StripeError:
 
 
 def no_such_url(method: str, path: str) -> StripeError:
-    """A path or method that Stripe does not have, or that this simulator does not play."""
+    """A path or method that Stripe does not have or that the simulator does not support."""
     return StripeError(404, f"Unrecognized request URL ({method}: {path}).")
 
 

@@ -1,6 +1,6 @@
-"""What Stripe remembers between requests: the rate windows, the idempotency keys, and who is writing to what.
+"""The state that Stripe keeps between requests: rate windows, idempotency keys and locks of objects.
 
-It decides whether a request may run and what it is answered otherwise; it knows nothing of customers.
+It decides whether a request may run, and returns the answer if it may not. It knows nothing about customers.
 """
 
 from collections import defaultdict, deque
@@ -16,17 +16,17 @@ _LONGEST_KEY = 255
 
 
 class RateLimits:
-    """Sliding windows of one second; a request that is refused uses nothing up."""
+    """Sliding windows of one second; a refused request does not count."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds."""
+        """Use a `clock` that returns seconds."""
         self._clock = clock
         self._times: dict[str, deque[float]] = defaultdict(deque)
 
     def spend(self, windows: list[tuple[str, int | None, str]]) -> None:
         """Count a request in windows of (name, requests per second or None, reason).
 
-        Raises: StripeError with the reason of the first window that is full; then none counts it.
+        Raises: StripeError with the reason of the first full window; no window then counts the request.
         """
         now = self._clock()
         for name, most, reason in windows:
@@ -41,7 +41,7 @@ class RateLimits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The first outcome under an idempotency key, with what it was asked for."""
+    """The first answer under an idempotency key, with its request."""
 
     path: str
     params: Json
@@ -52,18 +52,18 @@ class Outcome:
 
 
 class IdempotencyKeys:
-    """The stored outcomes, for 24 hours each, and the keys whose first request is still running."""
+    """The stored answers, for 24 hours each, and the keys whose first request is still running."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds."""
+        """Use a `clock` that returns seconds."""
         self._clock = clock
         self._outcomes: dict[str, Outcome] = {}
         self._running: set[str] = set()
 
     def stored(self, key: str, path: str, params: Json) -> Outcome | None:
-        """The outcome to replay, if there is one.
+        """Return the answer to replay, if there is one.
 
-        Raises: StripeError when the key was first used for another request.
+        Raises: StripeError if the key was first used for another request.
         """
         outcome = self._kept(key)
         if outcome is not None and (outcome.path, outcome.params) != (path, params):
@@ -71,7 +71,7 @@ class IdempotencyKeys:
         return outcome
 
     def store(self, key: str, outcome: Outcome) -> None:
-        """Keep an outcome, unless there is one: the first stays."""
+        """Store an answer, unless the key has one already."""
         if self._kept(key) is None:
             self._outcomes[key] = outcome
 
@@ -82,7 +82,7 @@ class IdempotencyKeys:
 
     @contextmanager
     def running(self, key: str) -> Iterator[None]:
-        """Hold the key while its request runs. Raises: StripeError when it is too long, or held already."""
+        """Hold the key while its request runs. Raises: StripeError if it is too long or held already."""
         if len(key) > _LONGEST_KEY:
             raise key_too_long()
         if key in self._running:
@@ -95,15 +95,15 @@ class IdempotencyKeys:
 
 
 class Locks:
-    """The objects that a request is writing to."""
+    """The objects that a request is writing."""
 
     def __init__(self) -> None:
-        """Nothing is locked."""
+        """Begin without locks."""
         self._held: set[str] = set()
 
     @contextmanager
     def writing(self, object_id: str) -> Iterator[None]:
-        """Hold the object for a write. Raises: StripeError when another write holds it."""
+        """Hold the object for a write. Raises: StripeError if another write holds it."""
         if object_id in self._held:
             raise locked()
         self._held.add(object_id)

@@ -1,4 +1,4 @@
-"""Pages of a list and answers of the search, as Stripe gives them. Pure: objects go in, a page comes out."""
+"""Pages of a list and of a search, in the form of Stripe. Pure: the functions take objects and return a page."""
 
 import re
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class _Clause(NamedTuple):
 
 
 def newest_first(stored: dict[str, Json], params: Json, filter_by: str = "") -> list[Json]:
-    """What is not deleted and passes the filters: `created`, and one field that has to be equal."""
-    # Of the same second, the later one first: sorting keeps the order of equals.
+    """Return the objects that are not deleted and pass the filters: `created`, and one field that must be equal."""
+    # The later one of the same second comes first: sorting keeps the order of equal items.
     chosen = [item for item in reversed(stored.values()) if "deleted" not in item]
     if filter_by in params:
         chosen = [item for item in chosen if item[filter_by] == params[filter_by]]
@@ -35,7 +35,7 @@ def newest_first(stored: dict[str, Json], params: Json, filter_by: str = "") -> 
 
 
 def page(newest_first: Sequence[Json], params: Json, *, url: str, kind: str) -> Json:
-    """The page that `limit`, `starting_after` and `ending_before` ask for.
+    """Return the page for `limit`, `starting_after` and `ending_before`.
 
     Raises: StripeError for a limit out of bounds or a cursor that is not in the list.
     """
@@ -52,9 +52,9 @@ def page(newest_first: Sequence[Json], params: Json, *, url: str, kind: str) -> 
 
 
 def found(newest_first: Sequence[Json], params: Json, *, url: str) -> Json:
-    """The page of a search: `email:'x'`, `name:'x'` or `metadata['k']:'v'`, joined by AND or a space.
+    """Return the page of a search: `email:'x'`, `name:'x'` or `metadata['k']:'v'`, joined by AND or a space.
 
-    Raises: StripeError for a query that is not of this form, a limit out of bounds or a page that is none.
+    Raises: StripeError for an invalid query or page, or a limit out of bounds.
     """
     clauses = _clauses(params["query"])
     hits = [item for item in newest_first if all(_matches(item, clause) for clause in clauses)]
@@ -70,7 +70,7 @@ def found(newest_first: Sequence[Json], params: Json, *, url: str) -> Json:
 
 
 def _within(moment: int, bounds: dict[str, int]) -> bool:
-    """Whether a time in seconds is inside all of gt, gte, lt and lte that are given."""
+    """Return whether a time in seconds is inside the given gt, gte, lt and lte."""
     return (
         moment > bounds.get("gt", moment - 1)
         and moment >= bounds.get("gte", moment)
@@ -118,5 +118,5 @@ def _clauses(query: str) -> list[_Clause]:
 def _matches(item: Json, clause: _Clause) -> bool:
     if clause.metadata_key is not None:
         return bool(item["metadata"].get(clause.metadata_key) == clause.value)
-    # Stripe's search ignores case in strings, though its list does not.
+    # Stripe's search ignores case in strings; its list does not.
     return (item[clause.field] or "").lower() == clause.value.lower()

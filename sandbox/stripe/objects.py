@@ -1,7 +1,6 @@
-"""Stripe's objects as the simulator keeps them: their shape when new, and what an update does to them.
+"""Stripe's objects in the simulator: new objects, and objects after an update.
 
-The shapes have every key of Stripe's own example objects; a test compares them. Nothing in here knows of
-requests.
+They have every key of Stripe's example objects; a test compares them. Nothing here knows about requests.
 """
 
 import random
@@ -16,12 +15,12 @@ _UNSET_BY_EMPTY = {"description", "email", "name", "phone", "receipt_email"}
 
 
 def new_id(prefix: str, length: int, rng: random.Random) -> str:
-    """An id as Stripe's look: cus_ and 14 characters, pi_ and 24. The mode does not show in it."""
+    """Return an id in the form of Stripe: cus_ and 14 characters, pi_ and 24. It does not depend on the mode."""
     return f"{prefix}_{''.join(rng.choices(_ALPHABET, k=length))}"
 
 
 def customer(customer_id: str, *, created: int, livemode: bool, invoice_prefix: str) -> Json:
-    """A customer of whom nothing is known yet; `created` in seconds since the epoch."""
+    """Return a customer without values; `created` is in seconds since the epoch."""
     return {
         "id": customer_id,
         "object": "customer",
@@ -54,12 +53,12 @@ def customer(customer_id: str, *, created: int, livemode: bool, invoice_prefix: 
 
 
 def deleted_customer(customer_id: str) -> Json:
-    """All that is left of a deleted customer."""
+    """Return the remaining fields of a deleted customer."""
     return {"id": customer_id, "object": "customer", "deleted": True}
 
 
 def payment_intent(payment_intent_id: str, *, created: int, livemode: bool) -> Json:
-    """A payment intent that waits for a payment method; `created` in seconds since the epoch."""
+    """Return a payment intent that waits for a payment method; `created` is in seconds since the epoch."""
     nothing_yet = (
         "application application_fee_amount canceled_at cancellation_reason customer customer_account "
         "description excluded_payment_method_types last_payment_error latest_charge managed_payments "
@@ -90,9 +89,9 @@ def payment_intent(payment_intent_id: str, *, created: int, livemode: bool) -> J
 
 
 def charge(charge_id: str, payment_intent: Json, *, created: int) -> Json:
-    """The charge by which a payment intent was paid; `created` in seconds since the epoch.
+    """Return the charge of a paid payment intent; `created` is in seconds since the epoch.
 
-    By what it was paid (a card, say) stays unsaid, as it does on the payment intent.
+    It has no payment method, like the payment intent.
     """
     nothing = (
         "application_fee calculated_statement_descriptor failure_balance_transaction failure_code failure_message "
@@ -134,7 +133,7 @@ def charge(charge_id: str, payment_intent: Json, *, created: int) -> Json:
 
 
 def account(account_id: str) -> Json:
-    """The account that the key belongs to; it does not say which mode."""
+    """Return the account of the key; it has no field for the mode."""
     return {
         "id": account_id,
         "object": "account",
@@ -151,7 +150,7 @@ def account(account_id: str) -> Json:
 
 
 def with_fields(blank: Json, fields: Json) -> Json:
-    """The blank object with these fields. Raises: ValueError for a field that such an object does not have."""
+    """Return the blank object with these fields. Raises: ValueError for a field that it does not have."""
     unknown = fields.keys() - blank.keys()
     if unknown:
         raise ValueError(f"A {blank['object']} has no {', '.join(sorted(unknown))}.")
@@ -159,9 +158,9 @@ def with_fields(blank: Json, fields: Json) -> Json:
 
 
 def with_changes(before: Json, changes: Json) -> Json:
-    """The object after an update with validated parameters: metadata merges, an empty value unsets.
+    """Return the object after an update with validated parameters: metadata merges, an empty value unsets.
 
-    Raises: StripeError when there would be too much metadata.
+    Raises: StripeError if the result has too much metadata.
     """
     after = dict(before)
     for name, value in changes.items():

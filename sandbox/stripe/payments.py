@@ -1,7 +1,7 @@
-"""The payment intents of the simulated Stripe account, their charges, and the receipts that Stripe would mail.
+"""The payment intents of the simulated Stripe account, their charges, and the e-mail receipts.
 
-Nothing in here knows of HTTP, keys or limits; what an endpoint does is a method that takes the id from the path
-and the validated parameters.
+Nothing here knows about HTTP, keys or limits. Each endpoint is a method that takes the id from the path and the
+validated parameters.
 """
 
 import random
@@ -18,17 +18,17 @@ from sandbox.stripe.writes import Change
 
 @dataclass(frozen=True)
 class Mail:
-    """A receipt that Stripe would have sent, in live mode."""
+    """A receipt that Stripe mails in live mode."""
 
     payment_intent: str
     address: str
 
 
 class Payments:
-    """Payment intents and charges by id, the endpoints of the former, and each receipt in `mails`, in order."""
+    """Payment intents and charges by id, their endpoints, and all mailed receipts in order."""
 
     def __init__(self, customers: Customers, *, livemode: bool, clock: Callable[[], float], rng: random.Random) -> None:
-        """`clock` gives seconds since the epoch, `rng` what the ids are made of."""
+        """Use a `clock` of seconds since the epoch and an `rng` for the ids."""
         self.intents: dict[str, Json] = {}
         self.charges: dict[str, Json] = {}
         self.mails: list[Mail] = []
@@ -38,13 +38,11 @@ class Payments:
         self._random = rng
 
     def seed(self, *, succeeded_at: float | None = None, **fields: Any) -> Json:
-        """Put a payment intent in place; it mails nothing, whatever its status.
+        """Seed a payment intent; that mails no receipt.
 
-        One that succeeded has its charge, made at `succeeded_at`, in seconds since the epoch; if that is not
-        given, when the intent was.
+        A succeeded one gets a charge. It was created at `succeeded_at`, in seconds since the epoch, or with the intent.
 
-        Raises: ValueError for a field that a payment intent does not have, or a success of one that has not
-            succeeded.
+        Raises: ValueError for a field that a payment intent does not have, or a `succeeded_at` without success.
         """
         seeded = objects.with_fields(self._blank(fields.pop("id", None)), fields)
         if seeded["status"] == "succeeded":
@@ -56,9 +54,9 @@ class Payments:
         return seeded
 
     def succeed(self, payment_intent_id: str) -> Json:
-        """Let a payment intent be paid, which mails the receipt if there is an address.
+        """Pay a payment intent, which mails the receipt if there is an address.
 
-        Raises: KeyError when there is no such payment intent.
+        Raises: KeyError if there is no such payment intent.
         """
         before = self.intents[payment_intent_id]
         if before["status"] == "succeeded":
@@ -66,37 +64,37 @@ class Payments:
         return self._keep(self._paid(before, self._new_charge_id(), self._clock()), before)
 
     def expanded(self, answer: Json, paths: Sequence[str]) -> Json:
-        """The answer with the charges that `paths` ask for in the place of their ids; the stored is left alone."""
+        """Return a copy of the answer with the charges of `paths` in place of their ids."""
         if "data.latest_charge" in paths:
             return {**answer, "data": [self._with_charge(intent) for intent in answer["data"]]}
         return self._with_charge(answer) if "latest_charge" in paths else answer
 
     def create(self, _id: str, params: Json) -> Change:
-        """`POST /v1/payment_intents`. Raises: StripeError for no such customer, or too much metadata."""
+        """Serve `POST /v1/payment_intents`. Raises: StripeError for no such customer, or too much metadata."""
         if params.get("customer"):
             self._customers.present(params["customer"], param="customer", status=400)
         blank = self._blank(None)
-        # An amount and a currency are always given: what the blank object has there is no value from before.
+        # An amount and a currency are required, so the values of the blank object are not earlier values.
         before = {**blank, "amount": None, "currency": None}
         return Change(before, self._keep(objects.with_changes(blank, params), blank))
 
     def retrieve(self, payment_intent_id: str, _params: Json) -> Json:
-        """`GET /v1/payment_intents/{id}`. Raises: StripeError when there is none."""
+        """Serve `GET /v1/payment_intents/{id}`. Raises: StripeError if there is none."""
         return self._present(payment_intent_id)
 
     def update(self, payment_intent_id: str, params: Json) -> Change:
-        """`POST /v1/payment_intents/{id}`. Raises: StripeError for no such intent, or too much metadata."""
+        """Serve `POST /v1/payment_intents/{id}`. Raises: StripeError for no such intent, or too much metadata."""
         before = self._present(payment_intent_id)
         return Change(before, self._keep(objects.with_changes(before, params), before))
 
     def listed(self, _id: str, params: Json) -> Json:
-        """`GET /v1/payment_intents`. Raises: StripeError for a limit, a cursor or a customer that is none."""
+        """Serve `GET /v1/payment_intents`. Raises: StripeError for an invalid limit, cursor or customer."""
         self._customers.check_filter(params)
         chosen = newest_first(self.intents, params, "customer")
         return page(chosen, params, url="/v1/payment_intents", kind="payment_intent")
 
     def listed_charges(self, _id: str, params: Json) -> Json:
-        """`GET /v1/charges`. Raises: StripeError for a limit, a cursor or a customer that is none."""
+        """Serve `GET /v1/charges`. Raises: StripeError for an invalid limit, cursor or customer."""
         self._customers.check_filter(params)
         chosen = newest_first(self.charges, params, "customer")
         if "payment_intent" in params:
@@ -104,7 +102,7 @@ class Payments:
         return page(chosen, params, url="/v1/charges", kind="charge")
 
     def retrieve_charge(self, charge_id: str, _params: Json) -> Json:
-        """`GET /v1/charges/{id}`. Raises: StripeError when there is none."""
+        """Serve `GET /v1/charges/{id}`. Raises: StripeError if there is none."""
         if charge_id not in self.charges:
             raise missing("charge", charge_id)
         return self.charges[charge_id]
@@ -122,23 +120,23 @@ class Payments:
         return objects.new_id("ch", 24, self._random)
 
     def _paid(self, intent: Json, charge_id: str, at: float) -> Json:
-        """The intent after its success; the charge is kept, the intent not yet."""
+        """Return the intent after its success. The charge is stored; the caller stores the intent."""
         self.charges[charge_id] = objects.charge(charge_id, intent, created=int(at))
         received = intent["amount_received"] or intent["amount"]
         return {**intent, "status": "succeeded", "amount_received": received, "latest_charge": charge_id}
 
     def _with_charge(self, intent: Json) -> Json:
-        # The charge of a seeded failure is known by its id only.
+        # A seeded failure has the id of a charge, but no charge.
         charge_id = intent["latest_charge"]
         return {**intent, "latest_charge": self.charges.get(charge_id, charge_id)}
 
     def _keep(self, intent: Json, before: Json) -> Json:
-        """Store it, and mail a receipt where an address and a success have come together just now."""
+        """Store an intent, and mail a receipt if it now has both an address and a success."""
         self.intents[intent["id"]] = intent
-        told = before["status"] == "succeeded" and before["receipt_email"] == intent["receipt_email"]
-        if intent["status"] == "succeeded" and intent["receipt_email"] and not told:
+        was_mailed = before["status"] == "succeeded" and before["receipt_email"] == intent["receipt_email"]
+        if intent["status"] == "succeeded" and intent["receipt_email"] and not was_mailed:
             self.mails.append(Mail(intent["id"], intent["receipt_email"]))
-            # Stripe says of a charge's address that it is the one the receipt was sent to.
+            # In Stripe, the address of a charge is the one that the receipt was sent to.
             paid = self.charges[intent["latest_charge"]]
             self.charges[paid["id"]] = {**paid, "receipt_email": intent["receipt_email"]}
         return intent

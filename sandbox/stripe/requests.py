@@ -1,7 +1,7 @@
-"""What a request to Stripe may say: the endpoints, what each takes, and the bracketed form it comes in.
+"""The endpoints of the simulated Stripe, their parameters, and the parser of the bracketed form.
 
-The table is the simulator's whole vocabulary; a test holds it to the parameter types of Stripe's own SDK.
-What a request then does belongs elsewhere.
+The table has every endpoint of the simulator; a test compares it with the parameter types of Stripe's SDK.
+The effects of a request belong elsewhere.
 """
 
 import re
@@ -28,7 +28,7 @@ _EMAIL = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)+")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One endpoint: limits are counted per endpoint, whatever the id in its path."""
+    """One endpoint. Limits count all ids in its path together."""
 
     name: str
     method: str
@@ -62,7 +62,7 @@ _PAYMENT: dict[str, Kind] = {
     "metadata": "map",
     "receipt_email": "email",
 }
-# What Autumn asks for. Each is null on every customer of the simulator, expanded or not.
+# The paths that Autumn expands. Each is null on every customer of the simulator.
 _OF_A_CUSTOMER = ("discount.source.coupon.applies_to", "invoice_settings.default_payment_method", "test_clock")
 _OF_CUSTOMERS = tuple(f"data.{path}" for path in _OF_A_CUSTOMER)
 _CUSTOMER, _PAYMENT_INTENT = "/v1/customers/{id}", "/v1/payment_intents/{id}"
@@ -172,7 +172,7 @@ ENDPOINTS = (
 
 
 def parse_form(encoded: str) -> Json:
-    """Read `a=1&metadata[k]=v&expand[0]=x` into nested dictionaries; a list is one by position."""
+    """Parse `a=1&metadata[k]=v&expand[0]=x` into nested dictionaries; a list becomes one by position."""
     parsed: Json = {}
     for name, value in parse_qsl(encoded, keep_blank_values=True):
         first, *rest = [name.partition("[")[0], *re.findall(r"\[([^\[\]]*)\]", name)]
@@ -187,9 +187,9 @@ def parse_form(encoded: str) -> Json:
 
 
 def validate(endpoint: Endpoint, raw: Json) -> Json:
-    """The parameters with their types, or Stripe's answer to what is wrong with them.
+    """Return the parameters with their types.
 
-    Raises: StripeError.
+    Raises: StripeError for an unknown or invalid parameter.
     """
     for name in endpoint.required:
         if not raw.get(name):
@@ -207,7 +207,7 @@ def validate(endpoint: Endpoint, raw: Json) -> Json:
 
 
 def normalized(raw: Json) -> Json:
-    """Return parameters of a customer in a form of its own.
+    """Return parameters of a customer in a normalized form.
 
     The name is trimmed and in Unicode form NFC, the e-mail trimmed and in lower case, each metadata value trimmed.
     """
@@ -256,7 +256,7 @@ def _list(name: str, value: Any) -> list[str]:
 
 
 def _map(name: str, value: Any) -> dict[str, str] | None:
-    """Metadata; None stands for "", which unsets all of it."""
+    """Return the metadata; None stands for "", which unsets all of it."""
     if value == "":
         return None
     if not isinstance(value, dict):
@@ -275,7 +275,7 @@ def _map(name: str, value: Any) -> dict[str, str] | None:
 
 
 def _address(name: str, value: Any) -> dict[str, str | None] | None:
-    """An address, which replaces the whole; None stands for "", which unsets it."""
+    """Return the address, which replaces the old one; None stands for "", which unsets it."""
     if value == "":
         return None
     if not isinstance(value, dict):

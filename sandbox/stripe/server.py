@@ -1,9 +1,8 @@
-"""Stripe as an HTTP server: the part that the worker and Autumn use, with its limits, memory and moods.
+"""Stripe as an HTTP server: the part that the worker and Autumn use, with limits, idempotency and faults.
 
-A request passes through here in Stripe's order: the key, the limiters, the idempotency key and the object's
-lock, then the switched-on faults, and at last the endpoint. What the endpoints do is in `stripe_account`.
-Nothing of ours and nothing of Stripe's SDK is imported, so that neither can make the simulator agree with
-itself.
+A request passes the checks in Stripe's order: the key, the rate limits, the idempotency key, the object's lock, the
+active faults, and then the endpoint, which is in `sandbox.stripe.account`. It imports neither the worker nor Stripe's
+SDK, so that it cannot share an error with either.
 """
 
 import base64
@@ -29,7 +28,7 @@ from sandbox.stripe.writes import Change, Write
 def about_others(answer: Json, customers: Mapping[str, Json], payments: Mapping[str, Json]) -> Json:
     """Return the answer with another stored customer or payment intent in place of each one.
 
-    The other one is the next in the order of creation. Empty lists and answers about anything else stay.
+    The other one is the next in the order of creation. Empty lists and other answers stay the same.
 
     Raises: LookupError if the account has no other object of the kind.
     """
@@ -43,16 +42,16 @@ def _next(object_id: str, stored: Mapping[str, Json]) -> Json:
     ids = list(stored)
     others = [*ids[ids.index(object_id) + 1 :], *ids[: ids.index(object_id)]]
     if not others:
-        raise LookupError(f"There is no other object than {object_id}.")
+        raise LookupError(f"There is no object except {object_id}.")
     return stored[others[0]]
 
 
 @dataclass
 class Call:
-    """One request as it came in, and what became of it."""
+    """One received request and its answer."""
 
     at: float
-    """Seconds since the epoch, by the simulator's clock."""
+    """The time in seconds since the epoch, by the simulator's clock."""
     request_id: str
     method: str
     path: str
@@ -65,17 +64,17 @@ class Call:
     """As sent: all values are strings, nested by their brackets."""
     authorized: bool = False
     status: int | None = None
-    """None while it runs, and when the connection was gone before the answer."""
+    """None while it runs, or if the connection was closed before the answer."""
     replayed: bool = False
 
 
 class StripeSimulator:
-    """A Stripe account behind HTTP; give `app()` to a server.
+    """A Stripe account behind HTTP; a server runs `app()`.
 
-    Of the faults, `500` and `lost` happen after the execution began: their outcome is stored under the
-    request's idempotency key (a 500 for the first, what was really done for the second) and replayed for 24
-    hours. `403`, `429` and `503` happen before, and store nothing. A 400 stores nothing either, since it is a failed
-    validation; a 404 does, since the look-up is part of the execution. With `other` the true outcome is stored.
+    The faults `500` and `lost` happen after the start of the execution. Their answer is stored under the request's
+    idempotency key and replayed for 24 hours: a 500 for the first, the true answer for the second. `403`, `429` and
+    `503` happen before and store nothing. A 400 is a failed validation and stores nothing. A 404 is stored, because the
+    look-up is part of the execution. With `other` the true answer is stored.
     """
 
     def __init__(
@@ -89,11 +88,11 @@ class StripeSimulator:
         search_per_second: int | None = 20,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Both keys open the account; `restricted_key` is held to `missing_permissions`. None: no limit."""
+        """Accept both keys; `restricted_key` lacks the `missing_permissions`. None: no limit."""
         self.key = key
         self.restricted_key = restricted_key
         self.missing_permissions: set[str] = set()
-        """What the restricted key may not: rak_customer_write, rak_payment_intent_read and so on."""
+        """The permissions that the restricted key lacks, as rak_customer_write or rak_payment_intent_read."""
         self.names_account = True
         """Whether a 403 names the account's id, as Stripe's does. May be set."""
         self.requests_per_second = requests_per_second
@@ -102,13 +101,12 @@ class StripeSimulator:
         self.account = Account(livemode=livemode, clock=clock)
         self.calls: list[Call] = []
         self.writes: list[Write] = []
-        """Each POST and DELETE that was executed, in order; what is seeded or let succeed is no request."""
+        """Each executed POST and DELETE, in order. `seed_customer`, `edit`, `succeed` and the like are no requests."""
         self.normalizes = False
-        """Whether a customer's values are stored in the form that `normalized` returns; a write is answered with that
-        form. What is seeded stays as it is."""
+        """Whether a customer's values are stored and returned in the form of `normalized`. Seeded values stay."""
         self.switches = Switches(misdirect=self._about_others)
         self.webhooks = Webhooks(livemode=livemode, clock=clock)
-        """The events about customers, and where they are delivered."""
+        """The events about customers, and their endpoint."""
         self._clock = clock
         self._limits = RateLimits(clock)
         self._keys = IdempotencyKeys(clock)
@@ -116,27 +114,27 @@ class StripeSimulator:
 
     @property
     def customers(self) -> dict[str, Json]:
-        """The stored customers by id; of a deleted one only its id, object and deleted are left."""
+        """Return the customers by id; a deleted one has only id, object and deleted."""
         return self.account.customers.stored
 
     @property
     def payment_intents(self) -> dict[str, Json]:
-        """The stored payment intents by id."""
+        """Return the payment intents by id."""
         return self.account.payments.intents
 
     @property
     def charges(self) -> dict[str, Json]:
-        """The charges of the payment intents that succeeded, by id."""
+        """Return the charges of succeeded payment intents, by id."""
         return self.account.payments.charges
 
     @property
     def mails(self) -> list[Mail]:
-        """Each receipt that Stripe would have mailed, in order."""
+        """Return each mailed receipt, in order."""
         return self.account.payments.mails
 
     @property
     def search_lag_seconds(self) -> float:
-        """How far the search trails behind, an hour at most; what was seeded is always found. May be set."""
+        """Return the lag of the search, at most an hour; it always finds seeded customers. May be set."""
         return self.account.customers.search_lag_seconds
 
     @search_lag_seconds.setter
@@ -145,7 +143,7 @@ class StripeSimulator:
 
     @property
     def search_available(self) -> bool:
-        """Whether there is a search at all: in India there is none. May be set."""
+        """Return whether the account has a search; accounts in India have none. May be set."""
         return self.account.customers.search_available
 
     @search_available.setter
@@ -157,31 +155,31 @@ class StripeSimulator:
         return self.account.id if self.names_account else ""
 
     def seed_customer(self, **fields: Any) -> Json:
-        """Put a customer in place that has long been there; `deleted=True` for one that is gone.
+        """Seed an old customer; `deleted=True` seeds a deleted one.
 
         Raises: ValueError for a field that a customer does not have.
         """
         return self.account.customers.seed(**fields)
 
     def seed_payment_intent(self, **fields: Any) -> Json:
-        """Put a payment intent in place; it mails nothing.
+        """Seed a payment intent; that mails no receipt.
 
-        One with `status="succeeded"` has its charge, made at `succeeded_at` (seconds since the epoch) or else when
-        the intent was created.
+        One with `status="succeeded"` gets a charge, created at `succeeded_at` (seconds since the epoch) or with the
+        intent.
 
         Raises: ValueError for a field that a payment intent does not have, or a `succeeded_at` without success.
         """
         return self.account.payments.seed(**fields)
 
     def succeed(self, payment_intent_id: str) -> Json:
-        """Let a payment intent be paid. Raises: KeyError when there is no such payment intent."""
+        """Pay a payment intent. Raises: KeyError if there is no such payment intent."""
         return self.account.payments.succeed(payment_intent_id)
 
     def edit(self, customer_id: str, **params: Any) -> Json:
-        """Update a customer as a person does in Stripe's dashboard, and return it; it makes an event, but no `Write`.
+        """Update a customer like a person in Stripe's dashboard, and return it. It makes an event, but no `Write`.
 
-        `params` are those of the API: "" clears a field, `metadata` is a dictionary that merges. While an app serves,
-        call this in the loop that serves it.
+        `params` are those of the API: "" clears a field, and `metadata` merges. While an app serves, call this in its
+        event loop.
 
         Raises:
             StripeError: no such customer, or a value that Stripe refuses.
@@ -189,7 +187,7 @@ class StripeSimulator:
         return self._by_hand("customers.update", customer_id, params)
 
     def delete(self, customer_id: str) -> Json:
-        """Delete a customer as a person does in Stripe's dashboard, and return what is left; otherwise as `edit`."""
+        """Delete a customer like a person in Stripe's dashboard, and return its remaining fields; see `edit`."""
         return self._by_hand("customers.delete", customer_id, {})
 
     def _by_hand(self, name: str, customer_id: str, params: Json) -> Json:
@@ -198,7 +196,7 @@ class StripeSimulator:
         return self._write(endpoint, customer_id, checked, f"req_dashboard_{len(self.webhooks.events)}", None).after
 
     def app(self) -> web.Application:
-        """The server's routes, as a fresh application over this same account."""
+        """Return a new application that serves this account."""
         app = web.Application()
         app.cleanup_ctx.append(self._lifespan)
         for endpoint in ENDPOINTS:
@@ -239,7 +237,7 @@ class StripeSimulator:
         return call
 
     async def _admit(self, endpoint: Endpoint | None, call: Call, request: web.Request) -> web.StreamResponse:
-        # The raw query: in the decoded one, the + of an address would pass for a space.
+        # Use the raw query: a decoded one has a space in place of the + of an address.
         sent = await request.read() if call.method == "POST" else request.rel_url.raw_query_string.encode()
         call.params = parse_form(sent.decode(errors="replace"))
         self._authenticate(endpoint, call, request)
@@ -276,7 +274,7 @@ class StripeSimulator:
         self._limits.spend(windows)
 
     def _run(self, endpoint: Endpoint, call: Call, target: str) -> web.Response:
-        """Answer without raising: a fault that comes after this has to find an answer to lose."""
+        """Return an answer and never raise, because a later fault may need to discard the answer."""
         try:
             if call.idempotency_key is not None:
                 first = self._keys.stored(call.idempotency_key, call.path, call.params)

@@ -1,7 +1,7 @@
 """The events of the simulated Stripe account, and their delivery to one webhook endpoint.
 
-An event is made from a write that already happened; nothing in here reads or changes the account. Each delivery is
-signed as Stripe signs it.
+An event describes an executed write; nothing here reads or changes the account. Each delivery has a signature like
+Stripe's.
 """
 
 import asyncio
@@ -29,43 +29,43 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 class DeliveryError(Exception):
-    """The endpoint did not accept an event, however often it was tried."""
+    """An event that the endpoint did not accept at any attempt."""
 
 
 class Webhooks:
-    """One webhook endpoint that receives each event about a customer; all attributes may be set at any time.
+    """One webhook endpoint that receives each event about a customer. All attributes may be set at any time.
 
-    A refusal, a replay and what is seeded make no event. A create, update or delete that changed something makes
-    one. Its `data.object` is the whole customer as it was right after that write; of a deleted customer it is the
-    customer as it was before, as Stripe sends it. A failed delivery is tried five times in all.
+    A create, update or delete that changes something makes an event; a refusal, a replay and a seeded customer do not.
+    `data.object` is the whole customer directly after that write. For a delete it is the customer before the delete, as
+    in Stripe. A delivery has at most five attempts.
     """
 
     def __init__(self, *, livemode: bool, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds since the epoch."""
+        """Use a `clock` that returns seconds since the epoch."""
         self.url: str | None = None
-        """Where events are sent. None: they are only recorded."""
+        """The URL of the endpoint. None: events are only recorded."""
         self.secret = "whsec_sandbox"
         """The endpoint's signing secret."""
         self.delay_seconds: tuple[float, float] | None = (0.0, 0.0)
-        """The least and the most that a delivery is late, drawn for each, so that they arrive out of order.
+        """The least and the most delay of a delivery. Each is random, so deliveries arrive out of order.
         None: events are held in `pending` until `deliver` or `deliver_all` sends them."""
         self.twice = 0.0
         """The probability of a second delivery of the same event."""
         self.without_change = False
-        """Whether an update that changed nothing makes an event, too."""
+        """Whether an update that changes nothing makes an event as well."""
         self.random = Random(0)
-        """What the delays and second deliveries are drawn from."""
+        """The source of random delays and second deliveries."""
         self.retry_pause_seconds = 0.05
-        """The pause before the second try of a delivery; each later one is twice as long."""
+        """The pause before the second attempt of a delivery; each later pause is twice as long."""
         self.events: list[Json] = []
-        """Each event that was made, in order."""
+        """All events, in order."""
         self.pending: list[Json] = []
-        """The events that are held, in order; one that will be delivered twice is in it twice. With a `url`, events of
-        a time when no app serves are in it, too."""
+        """The held events, in order; an event with a second delivery is in it twice. With a `url`, it also has the
+        events of a time without a running app."""
         self.delivered = 0
-        """How many deliveries the endpoint accepted; an event that was delivered twice counts twice."""
+        """The number of accepted deliveries; an event with two deliveries counts twice."""
         self.undelivered: list[Json] = []
-        """The events that the endpoint did not accept at any of the tries."""
+        """The events that the endpoint did not accept at any attempt."""
         self._livemode = livemode
         self._clock = clock
         self._deliveries: dict[asyncio.Task[None], Json] = {}
@@ -74,22 +74,22 @@ class Webhooks:
 
     @property
     def in_flight(self) -> int:
-        """How many deliveries are still to come; `pending` does not count."""
+        """Return the number of scheduled deliveries, without `pending`."""
         return len(self._deliveries)
 
     def are_coming(self, customer_id: str) -> bool:
-        """Return whether deliveries about this customer of Stripe are still to come; `pending` does not count."""
+        """Return whether deliveries about this customer of Stripe are scheduled; `pending` does not count."""
         return any(event["data"]["object"]["id"] == customer_id for event in self._deliveries.values())
 
     async def settled(self) -> None:
-        """Wait until no delivery is in flight."""
+        """Wait until no delivery is scheduled or running."""
         while self._deliveries:
             await asyncio.wait(self._deliveries)
 
     async def deliver(self, event: Json | int) -> None:
-        """Deliver an event now, given by itself or by its place in `events`; it is no longer pending then.
+        """Deliver an event, or the event at an index of `events`, now, and remove it from `pending`.
 
-        An event may be delivered again, and in any order.
+        An event may be delivered several times and in any order.
 
         Raises:
             DeliveryError: the endpoint did not accept it.
@@ -104,14 +104,14 @@ class Webhooks:
         await self._deliver(chosen, self.url, self._session)
 
     async def deliver_all(self) -> None:
-        """Deliver everything that is pending, in order. Raises: as `deliver`."""
+        """Deliver all pending events, in order. Raises: the errors of `deliver`."""
         while self.pending:
             await self.deliver(self.pending[0])
 
     def emit(self, endpoint: str, change: Change, *, request_id: str, idempotency_key: str | None) -> None:
         """Make the event of an executed write and begin its delivery.
 
-        `endpoint` is the name of the endpoint, as customers.update; a write of anything but a customer makes no event.
+        `endpoint` is the name of the endpoint, as customers.update. Only writes of customers make events.
         """
         kind = _TYPES.get(endpoint)
         if kind is None or (kind == "customer.updated" and not self.without_change and not change.fields()):
@@ -137,7 +137,7 @@ class Webhooks:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """The time in which deliveries are made: at its end those still to come are cancelled."""
+        """Run deliveries for the length of the block; its end cancels the scheduled ones."""
         self._apps += 1
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
@@ -187,7 +187,7 @@ class Webhooks:
         raise DeliveryError(f"{event['id']} ({event['type']}) was not accepted: {problem}")
 
     async def _post(self, event: Json, url: str, session: aiohttp.ClientSession) -> str:
-        """Send the event; return why it was not accepted, empty if it was."""
+        """Send the event; return the reason of a failure, empty after a success."""
         payload = json.dumps(event).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
@@ -201,13 +201,13 @@ class Webhooks:
 
 
 def signature(payload: bytes, secret: str, at_seconds: int) -> str:
-    """Return the `Stripe-Signature` of a delivery that is sent at this time, in seconds since the epoch."""
+    """Return the `Stripe-Signature` of a delivery at this time, in seconds since the epoch."""
     signed = hmac.new(secret.encode(), f"{at_seconds}.".encode() + payload, hashlib.sha256).hexdigest()
     return f"t={at_seconds},v1={signed}"
 
 
 def _previous(change: Change) -> Json:
-    """The fields that an update changed, as they were before; of the metadata, only the keys that changed."""
+    """Return the old values of the fields that an update changed; the metadata has only the changed keys."""
     before, after = change.before, change.after
     previous = {name: copy.deepcopy(before[name]) for name in before if before[name] != after[name]}
     if "metadata" in previous:

@@ -1,6 +1,6 @@
-"""What a write did: the object before and after it, and the note that is kept of it.
+"""A write to Stripe: the object before and after it, and its record.
 
-Tests read the notes to show that nothing but what was meant was touched, so they say only what really changed.
+Tests read the records to prove that nothing else changed, so a record has only fields with a new value.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Change(NamedTuple):
     after: Json
 
     def fields(self) -> dict[str, tuple[Any, Any]]:
-        """The fields with another value than before, as (before, after); each metadata key is a field of its own."""
+        """Return the fields with a new value, as (before, after); each metadata key is one field."""
         if self.after.get("deleted"):
-            # All else is gone with it; that goes without saying.
+            # The other fields are gone as well.
             return {"deleted": (None, True)}
         before, after = _flat(self.before), _flat(self.after)
         names = {**before, **after}
@@ -30,23 +30,23 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Write:
-    """A request that was executed and may have changed something; never a refusal, and never a replay."""
+    """An executed request that writes. Refused and replayed requests make no record."""
 
     at: float
-    """When it was executed, in seconds since the epoch, by the simulator's clock."""
+    """The time of the execution, in seconds since the epoch by the simulator's clock."""
     request_id: str
     endpoint: str
     """The endpoint's name, as customers.update."""
     object_id: str
     idempotency_key: str | None
     changed: dict[str, tuple[Any, Any]]
-    """The fields that changed, as (before, after), None where there was or is none; metadata.autumn_id is a field."""
+    """The changed fields, as (before, after). None stands for an absent value. A metadata key is `metadata.KEY`."""
 
     @property
     def why(self) -> str:
-        """Who or what wrote, by the key: a step's name out of `autumn:<step>:<digest>`, else one of two phrases.
+        """Return the writer: the step of a key `autumn:<step>:<digest>`, otherwise "Autumn itself" or "somebody else".
 
-        Autumn makes its customers under keys of the same form: those are the step `customer`.
+        Autumn creates its customers with keys of the same form; their step is `customer`.
         """
         key = self.idempotency_key or ""
         if key.startswith(_BY_AUTUMN_ITSELF):

@@ -38,15 +38,15 @@ def test_the_demo_ends_in_sync_within_a_minute() -> None:
     assert re.fullmatch(r"in sync: \d+ customers, \d+ events, \d+ dead letters", demo.stdout.splitlines()[-1])
     shown = [line.split() for line in demo.stdout.splitlines()]
     for row in (
-        "link healed, the Stripe customer found again 1",
-        "link healed, a Stripe customer created 3",
-        "customers left alone, for a person to decide 3",
-        "customers unlinked by a change 1",
+        "link repaired, existing Stripe customer found 1",
+        "link repaired, Stripe customer created 3",
+        "customers not written, need review 3",
+        "customers unlinked by an event 1",
         "RECEIPTS=mirror 13 0 0 0",
         "RECEIPTS=open 13 3 1 0",
         "RECEIPTS=recover 13 5 1 2",
-        "touched what it should not 0",
-        "values lost to an echo 0",
+        "writes that no event explains 0",
+        "values reverted by an echo 0",
     ):
         assert row.split() in shown, demo.stdout
     assert re.search(r"webhooks delivered to Autumn +[1-9]", demo.stdout)
@@ -130,12 +130,12 @@ async def test_the_demo_fails_where_somebody_else_wrote_to_stripe(tmp_path: Path
     exit_code = await demo
     shown = output.getvalue()
     assert exit_code == 1, shown
-    assert "cus_somebody_else: was written to by somebody else, and the traffic is not about it\n" in shown
+    assert "cus_somebody_else: was written by somebody else, but no event is about it\n" in shown
     assert (
-        "pi_cus_open_goes_on_1: open, with the app's own address, has the address 'another.address@example.com', "
-        "should be 'apps.own.address@example.com'\n"
+        "pi_cus_open_goes_on_1: open, with the app's own address, has the receipt address "
+        "'another.address@example.com', should be 'apps.own.address@example.com'\n"
     ) in shown
-    assert re.search(r"touched what it should not +2\b", shown)
+    assert re.search(r"writes that no event explains +2\b", shown)
     # The address is told twice: as what it is in the end, and as what it was given.
     assert "\nNOT in sync: 4 differences\n" in shown
 

@@ -73,7 +73,7 @@ async def test_what_comes_behind_an_entry_that_waits_keeps_its_place(text_redis:
 
 
 async def test_it_is_over_when_everything_was_sent_and_has_ended(text_redis: Redis) -> None:
-    again = replace(BOB, end=DUPLICATE)
+    again = replace(BOB, outcome=DUPLICATE)
     progress = progress_of(text_redis, [ON, OFF, BOB, again])
     await progress.send(1.0)
     await end(text_redis, progress, ON)
@@ -89,5 +89,5 @@ async def test_it_is_over_when_everything_was_sent_and_has_ended(text_redis: Red
     ]
     await end(text_redis, progress, OFF)
     assert progress.is_over
-    assert list(progress.endings.values()) == [APPLIED, "needs-review", APPLIED]
+    assert list(progress.outcomes.values()) == [APPLIED, "needs-review", APPLIED]
     assert progress.dead_by_reason() == {("needs-review", "why"): 1}

@@ -4,7 +4,7 @@ import pytest
 
 from sandbox.audit.checks import check_customer, check_echo, check_outcomes, check_owners, check_receipts
 from sandbox.audit.expected import Profile, possible_values, profile_of
-from sandbox.audit.sides import Sides
+from sandbox.audit.sides import Record, Sides
 
 BEFORE = Profile("Ann", "ann@example.com", send_email_receipts=False, metadata={"plan": "pro", "seats": 2})
 ROW = {
@@ -21,7 +21,7 @@ CUSTOMER = {
 }
 
 
-def texts(row: dict[str, object], customer: dict[str, object]) -> list[str]:
+def texts(row: Record, customer: Record) -> list[str]:
     sides = Sides({"ann": row}, {"cus_a": customer})
     return [str(each) for each in check_customer("ann", BEFORE, sides, ["seats"])]
 
@@ -75,6 +75,5 @@ def test_second_stripe_customer_receipt_and_echo_are_found() -> None:
 
 
 def test_event_without_an_outcome_is_found() -> None:
-    assert [
-        str(each) for each in check_outcomes({"1": "applied", "2": "dead"}, {"2": "dead"}, absent="no outcome")
-    ] == ["1: should have been applied, was no outcome"]
+    found = check_outcomes({"1": "applied", "2": "dead"}, {"2": "dead"}, absent="no outcome")
+    assert [str(each) for each in found] == ["1: expected outcome applied, found no outcome"]

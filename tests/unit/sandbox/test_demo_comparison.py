@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sandbox.audit.expected import Profile
-from sandbox.demo.comparison import differences, wrong_endings
+from sandbox.demo.comparison import differences, wrong_outcomes
 from sandbox.demo.world import APPLIED, DUPLICATE, InStripe
 
 Rows = dict[str, dict[str, Any]]
@@ -128,7 +128,7 @@ def test_a_missing_link_is_found_and_the_stripe_customer_that_it_leaves_alone(au
 
     assert found(autumn, stripe) == [
         "ann: is not linked to a Stripe customer",
-        "cus_a: is in Stripe, and no customer in Autumn is linked to it",
+        "cus_a: is in Stripe, but no customer in Autumn is linked to it",
     ]
 
 
@@ -145,7 +145,7 @@ def test_a_second_stripe_customer_with_the_same_autumn_id_is_found(autumn: Rows,
 
     assert found(autumn, stripe) == [
         "ann: 2 Stripe customers carry this autumn_id",
-        "cus_second: is in Stripe, and no customer in Autumn is linked to it",
+        "cus_second: is in Stripe, but no customer in Autumn is linked to it",
     ]
 
 
@@ -165,7 +165,7 @@ def test_two_customers_with_one_stripe_customer_are_found(autumn: Rows, stripe: 
 def test_a_customer_that_is_missing_or_too_many_in_autumn_is_found(autumn: Rows, stripe: Rows) -> None:
     autumn["eve"] = autumn.pop("ann")
 
-    assert found(autumn, stripe) == ["ann: is not in Autumn", "eve: is in Autumn, and nobody created it"]
+    assert found(autumn, stripe) == ["ann: is not in Autumn", "eve: is in Autumn, but was never created"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("name", "Ann"), ("email", None), ("metadata", {"autumn_id": "ann2"})])
@@ -207,28 +207,28 @@ def test_a_stripe_customer_that_only_somebody_else_is_still_linked_to_is_found(a
     del stripe["cus_a"]["metadata"]["autumn_id"]
     autumn["ann"]["stripe_id"] = "cus_a2"
 
-    assert found(autumn, stripe) == ["cus_a: is in Stripe, and no customer in Autumn is linked to it"]
+    assert found(autumn, stripe) == ["cus_a: is in Stripe, but no customer in Autumn is linked to it"]
 
 
 def test_endings_as_they_should_be_are_no_difference() -> None:
     expected = {"1-0": APPLIED, "2-0": "invalid_event", "3-0": DUPLICATE}
 
-    assert wrong_endings(expected, {"1-0": APPLIED, "2-0": "invalid_event"}) == []
+    assert wrong_outcomes(expected, {"1-0": APPLIED, "2-0": "invalid_event"}) == []
 
 
 @pytest.mark.parametrize(
     ("expected", "end", "what"),
     [
-        (APPLIED, {"1-0": "not_taken"}, "should have been applied, was not_taken"),
-        ("invalid_event", {"1-0": APPLIED}, "should have been invalid_event, was applied"),
-        ("invalid_event", {"1-0": "unexpected"}, "should have been invalid_event, was unexpected"),
-        (DUPLICATE, {"1-0": APPLIED}, "should have been dropped as a duplicate, was applied"),
-        (APPLIED, {}, "should have been applied, was dropped as a duplicate"),
+        (APPLIED, {"1-0": "not_taken"}, "expected outcome applied, found not_taken"),
+        ("invalid_event", {"1-0": APPLIED}, "expected outcome invalid_event, found applied"),
+        ("invalid_event", {"1-0": "unexpected"}, "expected outcome invalid_event, found unexpected"),
+        (DUPLICATE, {"1-0": APPLIED}, "expected outcome dropped as a duplicate, found applied"),
+        (APPLIED, {}, "expected outcome applied, found dropped as a duplicate"),
     ],
 )
 def test_an_entry_that_ended_otherwise_is_found(expected: str, end: dict[str, str], what: str) -> None:
-    assert [str(wrong) for wrong in wrong_endings({"1-0": expected}, end)] == [f"event 1-0: {what}"]
+    assert [str(wrong) for wrong in wrong_outcomes({"1-0": expected}, end)] == [f"event 1-0: {what}"]
 
 
 def test_outcome_of_unknown_entry_is_found() -> None:
-    assert [str(wrong) for wrong in wrong_endings({}, {"9-0": APPLIED})] == ["event 9-0: nobody sent it"]
+    assert [str(wrong) for wrong in wrong_outcomes({}, {"9-0": APPLIED})] == ["event 9-0: was never sent"]

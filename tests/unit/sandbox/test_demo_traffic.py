@@ -9,7 +9,7 @@ import pytest
 from sandbox.demo.deployments import Deployment, all_traffic, make_deployments
 from sandbox.demo.links import make_receipts
 from sandbox.demo.traffic import make_traffic
-from sandbox.demo.world import APPLIED, DUPLICATE, NEEDS_REVIEW, Entry, Fate, Mode, Traffic
+from sandbox.demo.world import APPLIED, DUPLICATE, NEEDS_REVIEW, Entry, Expected, Mode, Traffic
 
 SERVICES_TAKE_PER_SECOND, SERVICES_TAKE_IN_FLIGHT = 25, 8
 
@@ -25,7 +25,7 @@ def traffic(deployments: tuple[Deployment, ...]) -> Traffic:
 
 
 def sent_changes(entries: list[Entry], customer_id: str) -> list[dict[str, Any]]:
-    return [entry.changes for entry in entries if entry.end == APPLIED and entry.customer_id == customer_id]
+    return [entry.changes for entry in entries if entry.outcome == APPLIED and entry.customer_id == customer_id]
 
 
 def test_one_seed_gives_one_traffic() -> None:
@@ -34,33 +34,33 @@ def test_one_seed_gives_one_traffic() -> None:
 
 
 def test_the_last_valid_value_sent_is_the_expected_one(traffic: Traffic) -> None:
-    for planted in traffic.customers:
-        profile = planted.profile
-        for changes in sent_changes(list(traffic.entries), planted.customer_id):
+    for seeded in traffic.customers:
+        profile = seeded.profile
+        for changes in sent_changes(list(traffic.entries), seeded.customer_id):
             metadata = {**profile.metadata, **changes.pop("metadata", {})}
             kept = {key: value for key, value in metadata.items() if value is not None}
             changes.pop("stripe_id", None)
             profile = replace(profile, **changes, metadata=kept)
-        assert traffic.expected[planted.customer_id] == profile
+        assert traffic.expected[seeded.customer_id] == profile
 
 
 def test_every_customer_has_an_event_and_one_has_a_burst(traffic: Traffic) -> None:
-    per_customer = Counter(entry.customer_id for entry in traffic.entries if entry.end in {APPLIED, NEEDS_REVIEW})
+    per_customer = Counter(entry.customer_id for entry in traffic.entries if entry.outcome in {APPLIED, NEEDS_REVIEW})
 
-    assert all(per_customer[planted.customer_id] for planted in traffic.customers)
+    assert all(per_customer[seeded.customer_id] for seeded in traffic.customers)
     assert per_customer.most_common(1)[0][1] >= 100
 
 
 def test_a_duplicate_repeats_an_earlier_entry_to_the_letter(traffic: Traffic) -> None:
     for place, entry in enumerate(traffic.entries):
-        if entry.end == DUPLICATE:
-            assert entry.fields in [earlier.fields for earlier in traffic.entries[:place] if earlier.end == APPLIED]
+        if entry.outcome == DUPLICATE:
+            assert entry.fields in [earlier.fields for earlier in traffic.entries[:place] if earlier.outcome == APPLIED]
 
 
 def test_traffic_has_each_outcome(traffic: Traffic) -> None:
-    endings = Counter(entry.end for entry in traffic.entries)
+    outcomes = Counter(entry.outcome for entry in traffic.entries)
 
-    assert endings.keys() == {APPLIED, DUPLICATE, NEEDS_REVIEW, "invalid_event", "customer_not_found"}
+    assert outcomes.keys() == {APPLIED, DUPLICATE, NEEDS_REVIEW, "invalid_event", "customer_not_found"}
 
 
 def test_entries_are_in_the_order_of_their_times(traffic: Traffic) -> None:
@@ -70,26 +70,24 @@ def test_entries_are_in_the_order_of_their_times(traffic: Traffic) -> None:
 
 
 def test_exactly_the_events_of_refused_customers_need_a_review(traffic: Traffic) -> None:
-    refused = {planted.customer_id for planted in traffic.of(Fate.REFUSED)}
+    refused = {seeded.customer_id for seeded in traffic.of(Expected.REFUSED)}
 
-    assert {entry.customer_id for entry in traffic.entries if entry.end == NEEDS_REVIEW} == refused
-    assert not [entry for entry in traffic.entries if entry.customer_id in refused and entry.end == APPLIED]
+    assert {entry.customer_id for entry in traffic.entries if entry.outcome == NEEDS_REVIEW} == refused
+    assert not [entry for entry in traffic.entries if entry.customer_id in refused and entry.outcome == APPLIED]
 
 
 def test_each_kind_of_broken_link_is_planted(traffic: Traffic) -> None:
-    living = {each.id: each for planted in traffic.customers for each in planted.stripe if not each.deleted}
-    healed, refused = traffic.of(Fate.HEALED), traffic.of(Fate.REFUSED)
+    living = {each.id: each for seeded in traffic.customers for each in seeded.stripe if not each.deleted}
+    healed, refused = traffic.of(Expected.REPAIRED), traffic.of(Expected.REFUSED)
 
-    assert all(planted.stripe_id and planted.stripe_id not in living for planted in healed)
-    assert sorted(len(planted.stripe) for planted in healed) == [0, 1, 1, 2], "never known, deleted, deleted and found"
+    assert all(seeded.stripe_id and seeded.stripe_id not in living for seeded in healed)
+    assert sorted(len(seeded.stripe) for seeded in healed) == [0, 1, 1, 2], "never known, deleted, deleted and found"
     owners = {
-        living[planted.stripe_id].metadata["autumn_id"] != planted.customer_id
-        for planted in refused
-        if planted.stripe_id
+        living[seeded.stripe_id].metadata["autumn_id"] != seeded.customer_id for seeded in refused if seeded.stripe_id
     }
     assert owners == {True}
-    assert len([planted for planted in refused if planted.stripe_id is None and len(planted.stripe) == 2]) == 1
-    assert len(traffic.of(Fate.UNLINKED)) == 1
+    assert len([seeded for seeded in refused if seeded.stripe_id is None and len(seeded.stripe) == 2]) == 1
+    assert len(traffic.of(Expected.UNLINKED)) == 1
 
 
 def test_all_deployments_together_stay_under_what_the_services_take(deployments: tuple[Deployment, ...]) -> None:
@@ -102,7 +100,7 @@ def test_deployments_share_no_stream_no_key_no_customer_and_no_payment(deploymen
     for mine in (
         [each.inbox for each in deployments],
         [each.prefix for each in deployments],
-        [planted.customer_id for each in deployments for planted in each.traffic.customers],
+        [seeded.customer_id for each in deployments for seeded in each.traffic.customers],
         [payment.id for each in deployments for payment in each.traffic.payments],
     ):
         assert len(set(mine)) == len(mine)

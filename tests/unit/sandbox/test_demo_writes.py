@@ -10,24 +10,24 @@ from sandbox.autumn.server import Call
 from sandbox.demo.comparison import (
     Difference,
     addresses_of,
-    lost_to_echoes,
+    reverted_by_echoes,
     stray_writes,
     writer_of,
     wrong_receipts,
     wrong_updates,
 )
-from sandbox.demo.world import Fate, InStripe, Payment, Planted, Traffic, entry_of
+from sandbox.demo.world import Expected, InStripe, Payment, SeededCustomer, Traffic, entry_of
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.writes import Write
 
 ANN = Profile("Ann", "ann@example.com", send_email_receipts=True)
 TRAFFIC = Traffic(
     customers=(
-        Planted("ann", ANN, "cus_a", (InStripe("cus_a", metadata={"autumn_id": "ann"}),)),
-        Planted("new", Profile("New", None, send_email_receipts=False)),
-        Planted("hal", ANN, "cus_gone", (InStripe("cus_gone", deleted=True),), Fate.HEALED),
-        Planted("two", Profile("Two", None, send_email_receipts=False), "cus_a", (), Fate.REFUSED),
-        Planted("bye", ANN, "cus_b", (InStripe("cus_b", metadata={"autumn_id": "bye"}),), Fate.UNLINKED),
+        SeededCustomer("ann", ANN, "cus_a", (InStripe("cus_a", metadata={"autumn_id": "ann"}),)),
+        SeededCustomer("new", Profile("New", None, send_email_receipts=False)),
+        SeededCustomer("hal", ANN, "cus_gone", (InStripe("cus_gone", deleted=True),), Expected.REPAIRED),
+        SeededCustomer("two", Profile("Two", None, send_email_receipts=False), "cus_a", (), Expected.REFUSED),
+        SeededCustomer("bye", ANN, "cus_b", (InStripe("cus_b", metadata={"autumn_id": "bye"}),), Expected.UNLINKED),
     ),
     entries=(
         entry_of(0, "ann", {"email": "new@example.com"}, "e-mail"),
@@ -104,7 +104,7 @@ def test_writes_to_what_the_traffic_is_about_are_right() -> None:
 def test_any_write_to_anything_else_is_found(by: str, object_id: str) -> None:
     written = write(by, object_id)
 
-    what = f"{object_id}: was written to by {written.why}, and the traffic is not about it"
+    what = f"{object_id}: was written by {written.why}, but no event is about it"
     assert said(stray_writes([written], TRAFFIC)) == [what]
 
 
@@ -116,7 +116,7 @@ def test_a_create_that_nobody_asked_for_is_found(owner: str) -> None:
 def test_a_second_create_for_one_customer_is_found() -> None:
     writes = [created("new", "cus_1"), created("new", "cus_2")]
 
-    assert said(stray_writes(writes, TRAFFIC)) == ["cus_2: was written to by create-0, and the traffic is not about it"]
+    assert said(stray_writes(writes, TRAFFIC)) == ["cus_2: was written by create-0, but no event is about it"]
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,23 @@ def test_a_second_create_for_one_customer_is_found() -> None:
 def test_a_writer_that_has_no_business_there_is_found(by: str, object_id: str) -> None:
     written = write(by, object_id)
 
-    what = f"{object_id}: was written to by {written.why}, who has no business there"
+    what = f"{object_id}: was written by {written.why}, which may not write there"
     assert said(stray_writes([written], TRAFFIC)) == [what]
 
 
 @pytest.mark.parametrize(
     ("written", "what"),
     [
-        (write("update", "cus_a", phone="1"), "cus_a: its phone was changed by update-1-1"),
-        (write("autumn", "cus_a", flag="true"), "cus_a: its metadata.autumn_send_email_receipts was changed"),
-        (write("receipt", "pi_open", amount=1), "pi_open: its amount was changed by receipt-set-0-0"),
-        (write("update", "cus_a", owner="two"), "cus_a: its metadata.autumn_id was made 'two' by update-1-1"),
-        (write("autumn", "cus_a", name="Ann"), "cus_a: its name was changed by Autumn itself"),
-        (write("update", "cus_a", name="Two"), "cus_a: its name was made 'Two' by update-1-1, which nobody said"),
-        (write("update", "cus_a", name="Never"), "cus_a: its name was made 'Never' by update-1-1, which nobody said"),
+        (write("update", "cus_a", phone="1"), "cus_a: phone was changed by update-1-1"),
+        (write("autumn", "cus_a", flag="true"), "cus_a: metadata.autumn_send_email_receipts was changed"),
+        (write("receipt", "pi_open", amount=1), "pi_open: amount was changed by receipt-set-0-0"),
+        (write("update", "cus_a", owner="two"), "cus_a: metadata.autumn_id was set to 'two' by update-1-1"),
+        (write("autumn", "cus_a", name="Ann"), "cus_a: name was changed by Autumn itself"),
+        (write("update", "cus_a", name="Two"), "cus_a: name was set to 'Two' by update-1-1, which no event requested"),
+        (
+            write("update", "cus_a", name="Never"),
+            "cus_a: name was set to 'Never' by update-1-1, which no event requested",
+        ),
     ],
 )
 def test_a_field_or_a_value_that_nobody_asked_for_is_found(written: Write, what: str) -> None:
@@ -212,11 +215,11 @@ def test_the_addresses_of_a_payment_are_in_the_order_of_the_writes() -> None:
 def test_value_that_a_webhook_brought_to_autumn_is_lost() -> None:
     echo = Copied(0.0, "evt_1", "ann", {"name": ("Ann", "Old"), "email": ("ann@example.com", "old@example.com")})
 
-    assert said(lost_to_echoes([echo])) == [
+    assert said(reverted_by_echoes([echo])) == [
         "ann: name in Autumn was changed from 'Ann' to 'Old' by evt_1",
         "ann: email in Autumn was changed from 'ann@example.com' to 'old@example.com' by evt_1",
     ]
-    assert lost_to_echoes([]) == []
+    assert reverted_by_echoes([]) == []
 
 
 def update(customer_id: str, status: int = 200, **body: Any) -> Call:
@@ -244,11 +247,11 @@ def test_a_link_is_healed_by_one_update_whatever_was_refused_before() -> None:
     ],
 )
 def test_a_link_that_was_healed_otherwise_is_found(calls: list[Call]) -> None:
-    what = "hal: was not healed by one update that carries the change and the new link"
+    what = "hal: was not linked again by one update with the change and the new link"
     assert said(wrong_updates(TRAFFIC, calls, HEALED_ROWS)) == [what]
 
 
 def test_an_update_for_whom_nothing_may_be_written_is_found() -> None:
     assert said(wrong_updates(TRAFFIC, [HEALING, update("two", 400)], HEALED_ROWS)) == [
-        "two: was updated in Autumn, and nothing was to be written"
+        "two: was updated in Autumn, but must not be written"
     ]

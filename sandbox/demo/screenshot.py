@@ -1,6 +1,6 @@
-"""`python -m sandbox.demo.picture`: the demo once more, with what it shows written to docs/run.svg.
+"""`python -m sandbox.demo.screenshot`: run the demo and write its output to docs/run.svg.
 
-A terminal shows many moments, one in the place of the other; the picture has one of them, from the middle.
+A terminal redraws the live view many times. The screenshot has one moment, from the middle of the run.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from sandbox.demo.deployments import make_deployments
 from sandbox.demo.view import Moment, View, draw
 from sandbox.demo.worker import ROOT
 
-PICTURE: Final = ROOT / "docs" / "run.svg"
+SCREENSHOT: Final = ROOT / "docs" / "run.svg"
 WIDTH: Final = 96
 FONTS: Final = 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace'
 
 
 class _OneMoment(View):
-    """Draws the moment from the middle when all moments are over."""
+    """Draws one moment, from the middle of the run, at the end."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -45,18 +45,18 @@ class _OneMoment(View):
 
 
 def main() -> int:
-    """Run the demo and write the picture; the exit code of the demo."""
+    """Run the demo, write the screenshot and return the exit code of the demo."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print("$ make run", highlight=False)
     with tempfile.TemporaryDirectory(prefix="sandbox-demo-") as folder:
         code = asyncio.run(run_demo(console, _OneMoment(console), Path(folder), make_deployments(SEED)))
     if code == 0:
-        PICTURE.write_text(_without_web_fonts(console.export_svg(title="make run")), encoding="utf-8")
+        SCREENSHOT.write_text(_without_web_fonts(console.export_svg(title="make run")), encoding="utf-8")
     return code
 
 
 def _without_web_fonts(svg: str) -> str:
-    """The picture with fonts that a reader has, so that it loads nothing."""
+    """Return the screenshot with fonts of the reader's system, so that it loads none."""
     return re.sub(r" *@font-face \{.*?\}\n", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", FONTS)
 
 

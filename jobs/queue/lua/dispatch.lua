@@ -3,6 +3,7 @@
 -- While the breaker is open, one customer at a time is dispatched, as a probe.
 --
 -- Uses: wrong_types
+-- Uses: rechecks
 -- KEYS: waiting, dispatched, rechecks, breaker, totals
 -- ARGV: key prefix, customers that may be dispatched at a time, milliseconds that a dispatch is valid
 -- Returns {now in milliseconds, the customers that were called}
@@ -20,15 +21,7 @@ for _, customer in ipairs(overdue) do
 end
 if #overdue > 0 then count(totals, 'dispatched_again', #overdue) end
 
--- Rechecks are put off while their key has the wrong type; nobody else waits for them.
-local due_rechecks = redis.pcall('ZRANGEBYSCORE', rechecks, '-inf', now_ms, 'LIMIT', 0, 100)
-for _, customer in ipairs(is_error(due_rechecks) and {} or due_rechecks) do
-  if not redis.call('ZSCORE', dispatched, customer) then
-    redis.call('ZREM', rechecks, customer)
-    renewing('HSET', ARGV[1] .. ':customer:' .. customer, 'recheck', '1')
-    redis.call('ZADD', waiting, 'NX', now_ms, customer)
-  end
-end
+start_rechecks(rechecks, waiting, dispatched, ARGV[1], now_ms)
 
 local room = tonumber(ARGV[2]) - redis.call('ZCARD', dispatched)
 local opened, probe, probe_at = unpack(renewing('HMGET', breaker, 'opened', 'probe', 'probe_at'))

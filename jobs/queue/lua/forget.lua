@@ -1,6 +1,7 @@
 -- Forgets a customer for whom nothing waits and on whom nobody works: its record and what is remembered of its values.
 --
 -- Uses: wrong_types
+-- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker
 -- ARGV: key prefix, customer
 -- Returns 1, or 0 if something waits or is being worked on: then nothing was changed
@@ -14,7 +15,6 @@ if redis.call('ZSCORE', dispatched, customer) or redis.call('ZSCORE', waiting, c
 local claim = prefix .. ':claim:' .. (renewing('HGET', record, 'stripe_id') or '')
 if renewing('GET', claim) == customer then redis.call('DEL', claim) end
 if renewing('HGET', breaker, 'probe') == customer then redis.call('HDEL', breaker, 'probe') end
--- Of the wrong type it holds no recheck.
-redis.pcall('ZREM', rechecks, customer)
+cancel_recheck(rechecks, customer)
 redis.call('DEL', mailbox, record, remembered)
 return 1

@@ -1,13 +1,13 @@
--- Schedules a recheck of a customer, or leaves a later one as it is. For who lost the lease while a write was on its
--- way.
+-- Schedules a recheck of a customer, or leaves a later one as it is. For a worker that lost the lease while a write was on
+-- its way.
 --
 -- Uses: wrong_types
+-- Uses: rechecks
 -- KEYS: rechecks, record
 -- ARGV: customer, milliseconds until then
 local time = redis.call('TIME')
--- Rechecks are put off while their key has the wrong type.
 local due_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
-local added = redis.pcall('ZADD', KEYS[1], 'GT', due_ms, ARGV[1])
+local added = schedule_recheck(KEYS[1], ARGV[1], due_ms)
 if is_error(added) and not is_wrong_type(added) then again('ZADD', KEYS[1], 'GT', due_ms, ARGV[1]) end
 renewing('HSET', KEYS[2], 'recheck_kind', 'whole')
 return 1

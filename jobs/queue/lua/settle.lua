@@ -4,6 +4,7 @@
 -- Uses: wrong_types
 -- Uses: letters
 -- Uses: ages
+-- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,
 --       recheck_after_ms, remembered,
@@ -90,7 +91,7 @@ for name, value in pairs(settlement.record) do redis.call('HSET', record, name, 
 redis.call('HDEL', record, 'open_lease')
 redis.call('HSET', record, 'settled_lease', token)
 if settlement.remembered ~= '' then redis.call('SET', remembered, settlement.remembered, 'EX', settlement.remembered_seconds) end
-if settlement.recheck_after_ms > 0 then redis.pcall('ZADD', rechecks, 'GT', now_ms + settlement.recheck_after_ms, customer) end
+if settlement.recheck_after_ms > 0 then schedule_recheck(rechecks, customer, now_ms + settlement.recheck_after_ms) end
 report_to_breaker()
 
 redis.call('ZREM', dispatched, customer)
@@ -105,7 +106,7 @@ if first then
 else
   redis.call('ZREM', oldest, customer)
 end
-if first or redis.call('HGET', record, 'recheck') == '1' then
+if first or is_recheck_due(record) then
   local again_ms = settlement.again_after_ms
   if opened then again_ms = math.max(math.min(again_ms, wait_ms), settlement.at_least_ms) end
   redis.call('ZADD', waiting, now_ms + again_ms, customer)

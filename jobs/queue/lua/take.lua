@@ -2,6 +2,7 @@
 -- probe is taken; the others go back to waiting.
 --
 -- Uses: wrong_types
+-- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
 -- Returns nil if there is nothing to take (not dispatched, another has it, no probe), else {entries, the record as the last
@@ -29,7 +30,7 @@ if is_wrong_type(entries) then
   return 'unusable'
 end
 if is_error(entries) then again('XRANGE', mailbox, '-', '+', 'COUNT', ARGV[4]) end
-if #entries == 0 and renewing('HGET', record, 'recheck') ~= '1' then
+if #entries == 0 and not is_recheck_due(record) then
   redis.call('ZREM', dispatched, customer)
   return nil
 end

@@ -125,7 +125,7 @@ class Both:
 def sync_of(batch: Batch) -> Sync:
     """The sync that begins with this batch."""
     contexts = tuple(dict.fromkeys(entry.traceparent for entry in batch.entries if entry.traceparent is not None))
-    return Sync(batch.lease.customer_id, contexts, len(batch.entries))
+    return Sync(batch.customer_id, contexts, len(batch.entries))
 
 
 @contextmanager

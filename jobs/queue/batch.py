@@ -60,6 +60,11 @@ class Batch:
     is_probe: bool
 
     @property
+    def customer_id(self) -> str:
+        """The customer whose mailbox it is."""
+        return self.lease.customer_id
+
+    @property
     def is_recheck(self) -> bool:
         """Whether this round was asked for because a write may have landed late."""
         return self.record.recheck

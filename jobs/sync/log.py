@@ -23,7 +23,7 @@ def about(batch: Batch) -> AbstractContextManager[Any]:
     """While it is entered, each line says whose sync it is, and of which entries."""
     ids = [entry.id for entry in batch.entries]
     more = {"more_entries": len(ids) - NAMED} if len(ids) > NAMED else {}
-    return structlog.contextvars.bound_contextvars(customer=batch.lease.customer_id, entry_ids=ids[:NAMED], **more)
+    return structlog.contextvars.bound_contextvars(customer=batch.customer_id, entry_ids=ids[:NAMED], **more)
 
 
 def note_unknown_fields(entries: Sequence[Entry], totals: Counter[str]) -> None:

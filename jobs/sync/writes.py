@@ -59,8 +59,8 @@ class Writes:
 
     async def claim(self, target: StripeCustomer | None) -> None:
         """Keep other customers from claiming the same Stripe customer. Raises TryAgain where one is just about to."""
-        mailbox, lease = self.deps.mailbox, self.batch.lease
-        if target is not None and not await mailbox.claim(target.id, lease.customer_id):
+        mailbox = self.deps.mailbox
+        if target is not None and not await mailbox.claim(target.id, self.batch.customer_id):
             raise TryAgain("stripe", "claimed_elsewhere", f"another customer is being linked to {target.id}")
 
     async def remember(self, memory: Memory) -> None:
@@ -69,7 +69,7 @@ class Writes:
 
     async def read_autumn(self, *, may_create: bool) -> UpdateCustomerResponse:
         """The customer in Autumn, created there where that is wished for and `may_create`. Raises SyncError."""
-        autumn, customer_id = self.deps.autumn, self.batch.lease.customer_id
+        autumn, customer_id = self.deps.autumn, self.batch.customer_id
         self.totals["autumn_gets"] += 1
         try:
             answer = await autumn.get(customer_id)
@@ -112,7 +112,7 @@ class Writes:
 
     async def update_autumn(self, changes: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
         """Send an update of the customer that was `before`. Raises SyncError."""
-        customer_id = self.batch.lease.customer_id
+        customer_id = self.batch.customer_id
         async with self.deps.limits.autumn_update(stripe_endpoints=_autumns_requests(changes, before)):
             self._begin("autumn_updates")
             answer = await self.deps.autumn.update(customer_id, changes)
@@ -181,7 +181,7 @@ class Writes:
         # A try that looked and found the value missing writes under a key of its own: under the one of the try
         # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
         name = f"update-{self.batch.record.takes}-{self.totals['stripe_updates']}"
-        key = idempotency_key(self.batch.lease.customer_id, [*entries, self.batch.lease.token], name)
+        key = idempotency_key(self.batch.customer_id, [*entries, self.batch.lease.token], name)
         after = await self.deps.stripe.update(step, key, self.batch.lease.check)
         self._note("updated-stripe", step.stripe_id, list(step.written))
         return after

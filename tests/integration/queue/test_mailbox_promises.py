@@ -49,7 +49,7 @@ class Work:
     """A worker on a customer's batch, of which it has written the first `done` entries to the service."""
 
     def __init__(self, mailbox: Mailbox, batch: Batch) -> None:
-        self.mailbox, self.batch, self.customer, self.done = mailbox, batch, batch.lease.customer_id, 0
+        self.mailbox, self.batch, self.customer, self.done = mailbox, batch, batch.customer_id, 0
         self.said = {each.id: json.loads(each.fields.get(b"changes", b"{}")) for each in batch.entries}
         self.ends = {entry: "dead" if "refused" in said else "applied" for entry, said in self.said.items()}
 

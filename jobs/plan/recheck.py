@@ -1,7 +1,8 @@
-"""What a sync remembers of the values it wrote, so that a later one recognises an older value that came back.
+"""The rules of a recheck: when it is due, and which values something has reverted since they were written.
 
-Stripe announces writes with the whole customer, late and in any order, and Autumn copies the name and e-mail of each
-announcement (an echo). An update whose answer was lost may be applied late, and a replica may answer with an older
+A sync remembers the values it wrote, so that a later one recognises an older value that came back. Stripe announces
+writes with the whole customer, late and in any order, and Autumn copies the name and e-mail of each announcement (an
+echo). An update whose answer was lost may be applied late, and a replica may answer with an older
 state. In all three cases the value that is found is one that this worker wrote or saw before its last write. Only
 such a value is ever reverted: anything else is somebody's later change and stays.
 
@@ -32,9 +33,40 @@ NO_VALUE: Final = "none"
 """In place of a digest: there was no value, and nobody has cleared it on purpose."""
 KEPT_SECONDS: Final = 540.0
 """How long a value is kept after it was written, or could last be reverted: until the next try or recheck."""
+RESTORE_AFTER_MS: Final = 1_000
 
 Fields = Mapping[str, JsonValue]
 """Values by field: `name`, `email`, `stripe_id`, `send_email_receipts`, `metadata.KEY`."""
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """The recheck that waits after a sync: its reason, and when a new one is due, in milliseconds from now.
+
+    The reason is `whole` if a write may be applied late, `echo` if only an older name or e-mail may come back, and
+    empty if none waits. `after_ms` is 0 if no new one is due.
+    """
+
+    kind: str
+    after_ms: int = 0
+
+
+def next_recheck(
+    waiting: str, *, after_seconds: float, has_unaccepted: bool, may_be_late: bool, may_echo: bool
+) -> Recheck:
+    """Return the recheck that waits after a sync. One of the kind that was `waiting` is never made less.
+
+    It is due at once if Stripe holds a value that Autumn has not accepted. Otherwise it comes after `after_seconds`,
+    and never if that is 0: for a write that `may_be_late`, or for a new name or e-mail, which `may_echo`.
+    """
+    after_ms = int(after_seconds * 1000)
+    if has_unaccepted:
+        return Recheck("whole", RESTORE_AFTER_MS)
+    if after_ms and may_be_late:
+        return Recheck("whole", after_ms)
+    if after_ms and may_echo:
+        return Recheck(waiting or "echo", after_ms)
+    return Recheck(waiting)
 
 
 @dataclass(frozen=True)
@@ -214,7 +246,12 @@ class Memory:
             for name, known in self.fields.items()
         }
 
-    def echoes(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
+    def lost(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, *, besides: Set[str]) -> dict[str, JsonValue]:
+        """Return the fields that Autumn shows with an older value, and the right values; none of `besides`."""
+        found = self._reverted(shown_by(autumn)) | self._echoes(autumn, stripe)
+        return {name: value for name, value in found.items() if name not in besides}
+
+    def _echoes(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
         """The names and e-mails to reapply in Autumn, because it shows an older value.
 
         The right value is what Stripe shows: the one written last, or one that somebody wrote there since. Where both
@@ -236,7 +273,7 @@ class Memory:
                 found[name] = theirs
         return found
 
-    def reverted(self, autumn: Fields) -> dict[str, JsonValue]:
+    def _reverted(self, autumn: Fields) -> dict[str, JsonValue]:
         """The fields that an update of unknown fate has put back to an older value, with what was requested last."""
         found = {}
         for name, known in self.fields.items():
@@ -254,13 +291,14 @@ class Memory:
                 return True
         return False
 
-    def unaccepted(self, autumn: AutumnCustomer, stripe: StripeCustomer) -> frozenset[str]:
-        """The names and e-mails that Stripe shows although Autumn has not accepted them."""
+    def never_accepted(self, autumn: AutumnCustomer, stripe: StripeCustomer) -> frozenset[str]:
+        """Return the names and e-mails of Stripe that Autumn has neither accepted nor a value of its own for."""
         return frozenset(
             name
             for name in self.unaccepted_fields
             if self._digest(name, getattr(stripe, name)) == self.fields[name].unaccepted
             and self._digest(name, getattr(autumn, name)) != self.fields[name].unaccepted
+            and not getattr(autumn, name)
         )
 
     def _keep(self, name: str, known: Known) -> None:

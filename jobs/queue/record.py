@@ -132,7 +132,7 @@ class CustomerRecord:
         default=None, metadata=_stored(TIME, SYNC, until="a sync succeeds, gives its events up, or halts")
     )
     """When the first of these failed."""
-    recheck: bool = field(default=False, metadata=_stored(FLAG, "dispatch.lua", SYNC, until="a sync succeeds"))
+    recheck: bool = field(default=False, metadata=_stored(FLAG, "rechecks.lua", SYNC, until="a sync succeeds"))
     """Whether the next sync is a recheck."""
     recheck_kind: str = field(default="", metadata=_stored(TEXT, "recheck.lua", SYNC, until="the recheck succeeds"))
     """Reason of the recheck that is due: `whole` or `echo`."""

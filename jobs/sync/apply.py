@@ -48,6 +48,8 @@ class CustomerSync:
     """The fields that changes behind the ones that are applied now name: what Stripe shows of them is theirs."""
     autumn_accepts: bool = True
     """Whether Autumn may be taken to accept updates: a probe has to find out before it writes to Stripe."""
+    is_suspicious: bool = False
+    """Whether a receipt's address may have been set after the flag went off."""
     _autumn: AutumnCustomer | None = field(default=None, init=False)
     _view: StripeView | None = field(default=None, init=False)
     _wanted: tuple[JsonValue, StripeView] | None = field(default=None, init=False)
@@ -55,14 +57,6 @@ class CustomerSync:
     _forms: dict[str, JsonValue] = field(default_factory=dict, init=False)
     """Names and e-mails as Stripe has answered them."""
     _refused: list[Refused] = field(default_factory=list, init=False)
-
-    async def check(self) -> None:
-        """Make both sides agree without a change. Raises as `apply` does.
-
-        A customer that the last change unlinked stays so until the next event.
-        """
-        cleared_link = frozenset({"stripe_id"}) if self.memory.is_unlinked else frozenset[str]()
-        await self.agree(Request(cleared=cleared_link, suspicious=self.is_suspicious))
 
     async def apply(self, changes: Changes, entries: Sequence[str], spoken: Sequence[Changes] = ()) -> None:
         """Apply one merged update of these entries, or with nothing said just look, and make Stripe agree.
@@ -76,17 +70,6 @@ class CustomerSync:
     def fetch_again(self) -> None:
         """Read both sides again before anything else is done: what was known may be only half true."""
         self._autumn = self._view = self._wanted = None
-
-    def lost(self, autumn: AutumnCustomer, view: StripeView | None, *, besides: Changes) -> dict[str, JsonValue]:
-        """The fields that Autumn shows with an older value, and the right ones."""
-        found = self.memory.reverted(shown_by(autumn)) | self.memory.echoes(autumn, view.linked if view else None)
-        return {name: value for name, value in found.items() if name not in flat(besides)}
-
-    @property
-    def is_suspicious(self) -> bool:
-        """Whether a receipt's address may have been set after the flag went off."""
-        batch = self.writes.batch
-        return (batch.is_recheck or batch.was_abandoned) and batch.record.payments_read
 
     async def agree(self, request: Request, entries: Sequence[str] = (), spoken: Sequence[Changes] = ()) -> None:
         """Look, then plan and take steps until nothing is left to do. Raises as `apply` does."""
@@ -141,10 +124,8 @@ class CustomerSync:
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
             return request
-        never_accepted = self.memory.unaccepted(autumn, shown) - request.changes.keys()
-        return replace(
-            request, cleared=request.cleared | {name for name in never_accepted if not getattr(autumn, name)}
-        )
+        never_accepted = self.memory.never_accepted(autumn, shown) - request.changes.keys()
+        return replace(request, cleared=request.cleared | never_accepted)
 
     async def _expect(
         self, requested: Changes, request: Request, spoken: Sequence[Changes], autumn: AutumnCustomer, view: StripeView
@@ -374,8 +355,8 @@ class CustomerSync:
             return request
         left = {name: value for name, value in request.changes.items() if name not in step.changes}
         # An echo may have come between the read and the update.
-        found = self.lost(after, self._view, besides=request.changes)
-        lost = nested({name: value for name, value in found.items() if name not in request.left})
+        linked = self._view.linked if self._view is not None else None
+        lost = nested(self.memory.lost(after, linked, besides=flat(request.changes).keys() | request.left))
         if lost:
             log.warning("fields_reapplied", fields=sorted(flat(lost)))
             self.writes.totals["reapplied"] += 1

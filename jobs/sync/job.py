@@ -1,33 +1,33 @@
 """The job: a customer's batch is taken, applied in as few updates as possible, and settled in one script, however it
 ends.
 
-What the writes are, jobs.sync.apply says. Here is what becomes of the events: applied, dead, or tried again.
+The writes live in `jobs.sync.apply`, and rechecks in `jobs.sync.recheck`. This module decides the outcome of each
+event: applied, dead-lettered or retried.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final
 
 import structlog
 from pydantic import JsonValue
 from redis.exceptions import RedisError
 
-from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, cause_of, describe
 from jobs.observer import sync_of
 from jobs.plan.merge import merge
 from jobs.plan.plan import NEEDS_REVIEW
-from jobs.plan.recheck import Memory, flat
-from jobs.plan.retry import UNEXPECTED_TRIES, Bury, History, decide, is_permanent
+from jobs.plan.recheck import flat
+from jobs.plan.retry import UNEXPECTED_TRIES, Again, Bury, History, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.queue.record import CustomerRecord
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
 from jobs.sync.log import about, log_again, log_settled, note_unknown_fields
-from jobs.sync.reapply import reapply, restore
+from jobs.sync.recheck import begin_sync, recheck, recheck_after, recheck_after_lost_lease, restore
 from jobs.sync.report import SyncReport, add_report
 from jobs.sync.writes import Writes
 
@@ -38,21 +38,22 @@ ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "
 ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})
 """Refusals of the customer as a whole, too, unless the change names the link itself."""
 REFUSALS_AT_A_TIME: Final = 20
-"""After so many, what is known is settled, and the rest is the next round: nobody's bad changes use up the rates."""
+"""After so many, what is known is settled, and the rest is the next sync: nobody's bad changes use up the rates."""
 SYNC_SECONDS: Final = 40.0
-"""Longer than one call of a service may take; what is not done by then is another round."""
+"""Longer than one call of a service may take; what is not done by then is another sync."""
 AFTER_A_CUT_SECONDS: Final = 30.0
 EXPIRE_ATTEMPTS: Final = 5
 """Tries of its own that a customer gets at least, since most of the time may have been an outage's or a halt's."""
-RECHECK_AFTER_LOST_LEASE_MS: Final = 1_000
-RESTORE_AFTER_MS: Final = 1_000
 
 
 @dataclass
 class _Progress:
-    """How far a round has come: what is settled, and what is left in order."""
+    """How far a sync has come: what is settled, and what is left in order."""
 
     sync: CustomerSync
+    writes: Writes
+    batch: Batch
+    deps: Deps
     left: list[ParsedEvent]
     settled: list[EntryOutcome]
     refusals: int = 0
@@ -67,7 +68,7 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
     batch = await deps.mailbox.take(customer_id)
     if batch is None:
         return False
-    sync = CustomerSync(Writes(deps, batch), _memory(deps, batch), autumn_accepts=not batch.is_probe)
+    sync = begin_sync(deps, batch)
     observed = sync_of(batch)
     with about(batch), deps.observer.syncing(observed):
         try:
@@ -81,22 +82,20 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
             deps.mailbox.forget(batch.lease)
         if not settled:
             log.warning("lease_lost", wrote=sync.writes.any_begun)
-            if sync.writes.any_begun:
-                # What we sent last may have landed on what another worker sent since.
-                await deps.mailbox.schedule_recheck(customer_id, RECHECK_AFTER_LOST_LEASE_MS)
+            await recheck_after_lost_lease(sync.writes)
     return True
 
 
 async def _work_on(sync: CustomerSync) -> Settlement:
-    writes = sync.writes
-    events, refused = parse_entries(writes.batch.entries)
-    note_unknown_fields(writes.batch.entries, writes.totals)
-    progress = _Progress(sync, events, refused)
+    writes, batch = sync.writes, sync.writes.batch
+    events, refused = parse_entries(batch.entries)
+    note_unknown_fields(batch.entries, writes.totals)
+    progress = _Progress(sync, writes, batch, writes.deps, events, refused)
     try:
         async with asyncio.timeout(SYNC_SECONDS):
-            await _recheck(progress)
+            await recheck(sync, _merged(progress.left), is_all=not progress.left)
             await _apply(progress)
-            await _restore(progress)
+            await restore(sync, _merged(progress.left))
     except (LeaseLostError, RedisError):
         raise
     except TimeoutError:
@@ -104,41 +103,56 @@ async def _work_on(sync: CustomerSync) -> Settlement:
     except Exception as error:
         return _after_failure(progress, error)
     log_settled(progress.settled, len(progress.left), writes.record.link if writes.has_link else None)
-    recheck_kind, recheck_after_ms = _next_recheck(progress, unsure=False, is_over=True)
+    writes.record = replace(
+        writes.record,
+        attempts=0,
+        unexpected=0,
+        failing_since=None,
+        last_error="",
+        last_cause="",
+        recheck=False,
+        create_tries=0,
+        recheck_tries=0,
+    )
+    return _settlement(progress, ServiceReport("works") if sync.has_agreed else NOTHING_LEARNED)
+
+
+def _settlement(
+    progress: _Progress, breaker: ServiceReport, *, error: Exception | None = None, retry: Again | None = None
+) -> Settlement:
+    """Return the settlement of a sync that ended, or failed with an `error`."""
+    writes, memory = progress.writes, progress.sync.memory
+    waits = recheck_after(progress.sync, _merged(progress.left), error)
+    reports = _reports(progress, _code_of(error) if error is not None else "")
     return Settlement(
         progress.settled,
-        replace(
-            writes.record,
-            attempts=0,
-            unexpected=0,
-            failing_since=None,
-            last_error="",
-            last_cause="",
-            recheck=False,
-            create_tries=0,
-            recheck_tries=0,
-            recheck_kind=recheck_kind,
-            reports=_reports(progress, ""),
-        ),
+        replace(writes.record, recheck_kind=waits.kind, reports=reports),
         writes.totals,
-        recheck_after_ms=recheck_after_ms,
-        **_remembered(sync.memory),
-        breaker=ServiceReport("works") if sync.has_agreed else NOTHING_LEARNED,
-        before=writes.batch.record,
+        again_after_ms=int(retry.after_seconds * 1000) if retry is not None else 0,
+        at_least_ms=int(retry.at_least_seconds * 1000) if retry is not None else 0,
+        recheck_after_ms=waits.after_ms,
+        remembered=None if memory.is_empty else memory.as_dict(),
+        remembered_seconds=memory.seconds,
+        breaker=breaker,
+        before=progress.batch.record,
     )
 
 
+def _code_of(error: Exception) -> str:
+    return error.code if isinstance(error, SyncError) else "unexpected"
+
+
 def _too_long() -> TryAgain:
-    """The round was cut short, perhaps with an update on its way: the next one gives that some time to land."""
+    """The sync was cut short, perhaps with an update on its way: the next one gives that some time to land."""
     return TryAgain("event", "sync_too_long", after_seconds=AFTER_A_CUT_SECONDS, maybe_applied=True)
 
 
 def _reports(progress: _Progress, error: str) -> str:
-    """The customer's reports with this round's on top."""
-    sync, writes = progress.sync, progress.sync.writes
+    """The customer's reports with this sync's on top."""
+    sync, writes = progress.sync, progress.writes
     report = SyncReport(
-        at_ms=int(writes.deps.now() * 1000),
-        events=len(writes.batch.entries),
+        at_ms=int(progress.deps.now() * 1000),
+        events=len(progress.batch.entries),
         found=sync.found or "",
         link=writes.record.link if writes.has_link else "",
         stripe_id=writes.record.stripe_id if writes.has_link else "",
@@ -147,84 +161,7 @@ def _reports(progress: _Progress, error: str) -> str:
         error=error,
         given_up=dict(Counter(end.dead["reason"] for end in progress.settled if end.dead is not None)),
     )
-    return add_report(writes.batch.record.reports, report)
-
-
-def _memory(deps: Deps, batch: Batch) -> Memory:
-    """What earlier syncs remember of the customer. One that died may have left an update on its way."""
-    now = deps.now()
-    try:
-        memory = Memory.read(batch.lease.customer_id, batch.remembered, now)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        # Of another form than this version writes: the customer starts afresh.
-        log.error("customer_state_reset", customer=batch.lease.customer_id, parts=["remembered"], cause=describe(error))
-        memory = Memory.read(batch.lease.customer_id, {}, now)
-    if batch.was_abandoned:
-        memory.in_doubt_until = max(memory.in_doubt_until, now + LATE_SECONDS)
-    return memory
-
-
-def _remembered(memory: Memory) -> dict[str, Any]:
-    """What an settlement says of the memory; nothing where there is none."""
-    if memory.is_empty:
-        return {}
-    return {"remembered": memory.as_dict(), "remembered_seconds": memory.seconds}
-
-
-def _next_recheck(progress: _Progress, *, unsure: bool, is_over: bool) -> tuple[str, int]:
-    """The reason of the recheck that waits after this round (empty for none), and in how many milliseconds a new one is
-    due (0 for none).
-
-    After a write of unknown fate, or again where the last one left something out: a worker that died here before us may
-    have left a write on its way. For an echo where a name or e-mail changed. At once where Stripe holds what Autumn has
-    not accepted. One that still waits is not made less.
-    """
-    sync, batch = progress.sync, progress.sync.writes.batch
-    after_ms = int(sync.writes.deps.recheck_after_seconds * 1000)
-    waiting = "" if is_over and batch.is_recheck else batch.record.recheck_kind
-    if sync.memory.unaccepted_fields - _named_by(progress.left):
-        return "whole", RESTORE_AFTER_MS
-    if not after_ms:
-        return waiting, 0
-    if unsure or batch.was_abandoned or sync.left_out:
-        return "whole", after_ms
-    if sync.profile_changed:
-        return waiting or "echo", after_ms
-    return waiting, 0
-
-
-async def _recheck(progress: _Progress) -> None:
-    """Reapply what something reverted."""
-    batch = progress.sync.writes.batch
-    progress.sync.writes.totals["rechecks"] += batch.is_recheck
-    progress.sync.named_later = _named_by(progress.left)
-
-    async def recheck() -> None:
-        await reapply(progress.sync, _merged(progress.left))
-        if batch.is_recheck and not progress.left and not progress.sync.has_agreed:
-            await progress.sync.check()
-
-    await _beside(progress, "recheck", recheck())
-
-
-async def _restore(progress: _Progress) -> None:
-    """Give Stripe Autumn's values again where a change was refused after Stripe had its value."""
-    progress.sync.named_later = _named_by(progress.left)
-    await _beside(progress, "restore", restore(progress.sync, _merged(progress.left)))
-
-
-async def _beside(progress: _Progress, work: Literal["recheck", "restore"], doing: Awaitable[None]) -> None:
-    """Do work that no event asked for: a refusal, or an error of ours, is logged and holds no event up."""
-    try:
-        await doing
-    except (GiveUp, Absent) as refusal:
-        log.warning("recheck_refused", work=work, reason=refusal.code)
-    except (SyncError, LeaseLostError, RedisError, TimeoutError):
-        raise
-    except Exception as error:
-        progress.sync.fetch_again()
-        # Without the traceback: its values may be personal.
-        log.error("recheck_failed", work=work, cause=describe(error))
+    return add_report(progress.batch.record.reports, report)
 
 
 async def _apply(progress: _Progress) -> None:
@@ -253,13 +190,10 @@ async def _apply(progress: _Progress) -> None:
             log.error(
                 "entries_refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message)
             )
-            progress.settled += [
-                event.dead(refusal.reason, refusal.message, progress.sync.writes.batch.record) for event in part
-            ]
+            progress.settled += [event.dead(refusal.reason, refusal.message, progress.batch.record) for event in part]
         else:
-            progress.sync.writes.totals["merged"] += len(part) - 1
-            writes = progress.sync.writes
-            writes.record = replace(writes.record, last_applied=part[-1].entry, reapplies=0)
+            progress.writes.totals["merged"] += len(part) - 1
+            progress.writes.record = replace(progress.writes.record, last_applied=part[-1].entry, reapplies=0)
             progress.settled += [event.applied() for event in part]
         del progress.left[: len(part)]
         size = len(progress.left)
@@ -270,7 +204,7 @@ def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) ->
 
     An unexpected error is about the part while that can be divided. About a single event it is tried again first.
     """
-    batch = progress.sync.writes.batch
+    batch = progress.batch
     if isinstance(error, SyncError):
         is_for_good = isinstance(error, GiveUp | Absent)
         if is_for_good or is_permanent(error, batch.record.attempts, others_work=not batch.is_probe):
@@ -290,45 +224,28 @@ def _is_about_the_customer(error: Exception, changes: dict[str, JsonValue]) -> b
 
 def _after_failure(progress: _Progress, error: Exception) -> Settlement:
     """Another try for what is left, or its burial. What was settled before the failure stays settled."""
-    writes, deps = progress.sync.writes, progress.sync.writes.deps
-    batch = writes.batch
-    tries = batch.record.attempts if progress.left else batch.record.recheck_tries
-    history = History(tries, _failing_seconds(writes), batch.record.unexpected)
-    fate = decide(error, history, deps.random)
-    code = error.code if isinstance(error, SyncError) else "unexpected"
-    writes.record = replace(writes.record, last_error=code, last_cause=cause_of(error))
-    unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
-    if unsure:
-        progress.sync.memory.in_doubt_until = deps.now() + LATE_SECONDS
-    again_ms, at_least_ms = 0, 0
+    writes, record = progress.writes, progress.batch.record
+    tries = record.attempts if progress.left else record.recheck_tries
+    history = History(tries, _failing_seconds(progress), record.unexpected)
+    fate = decide(error, history, progress.deps.random)
+    code, cause = _code_of(error), cause_of(error)
+    writes.record = replace(writes.record, last_error=code, last_cause=cause)
     if isinstance(fate, Bury):
         _bury(progress, progress.left, fate.reason, fate.message)
         writes.record = replace(writes.record, attempts=0, unexpected=0, failing_since=None)
-    else:
-        if not isinstance(error, Halt):
-            _bury_expired(progress, history, code, cause_of(error))
-        writes.record = _counted(progress, error, history)
-        again_ms, at_least_ms = int(fate.after_seconds * 1000), int(fate.at_least_seconds * 1000)
-        writes.totals[f"retries:{code}"] += 1
-        log_again(error, code, fate, history)
-    recheck_kind, recheck_after_ms = _next_recheck(progress, unsure=unsure, is_over=False)
-    return Settlement(
-        progress.settled,
-        replace(writes.record, recheck_kind=recheck_kind, reports=_reports(progress, code)),
-        writes.totals,
-        again_after_ms=again_ms,
-        at_least_ms=at_least_ms,
-        recheck_after_ms=recheck_after_ms,
-        **_remembered(progress.sync.memory),
-        breaker=report_of(error),
-        before=batch.record,
-    )
+        return _settlement(progress, report_of(error), error=error)
+    if not isinstance(error, Halt):
+        _bury_expired(progress, history, code, cause)
+    writes.record = _counted(progress, error, history)
+    writes.totals[f"retries:{code}"] += 1
+    log_again(error, code, fate, history)
+    return _settlement(progress, report_of(error), error=error, retry=fate)
 
 
-def _failing_seconds(writes: Writes) -> float:
-    """How long the customer's changes have failed in a row before this round."""
-    since = writes.batch.record.failing_since
-    return 0.0 if since is None else writes.deps.now() - since
+def _failing_seconds(progress: _Progress) -> float:
+    """Return how long the customer's changes have failed in a row before this sync."""
+    since = progress.batch.record.failing_since
+    return 0.0 if since is None else progress.deps.now() - since
 
 
 def _counted(progress: _Progress, error: Exception, history: History) -> CustomerRecord:
@@ -337,9 +254,8 @@ def _counted(progress: _Progress, error: Exception, history: History) -> Custome
     A halt is nobody's try, and its time counts for nobody. What a probe meets is about the service, not the customer.
     A look without changes has tries of its own, which a change that comes does not inherit.
     """
-    writes = progress.sync.writes
-    record, tries = writes.record, history.attempts + (not writes.batch.is_probe)
-    since = writes.deps.now() if record.failing_since is None else record.failing_since
+    record, tries = progress.writes.record, history.attempts + (not progress.batch.is_probe)
+    since = progress.deps.now() if record.failing_since is None else record.failing_since
     if isinstance(error, Halt):
         return replace(record, failing_since=None, attempts=0)
     if not progress.left:
@@ -351,7 +267,7 @@ def _counted(progress: _Progress, error: Exception, history: History) -> Custome
 
 def _bury_expired(progress: _Progress, history: History, code: str, cause: str) -> None:
     """Bury what has waited too long itself, where the customer has failed for so long and some times, too."""
-    deps = progress.sync.writes.deps
+    deps = progress.deps
     if history.failing_seconds < deps.retry_for_seconds or history.attempts < EXPIRE_ATTEMPTS:
         return
     oldest_kept = deps.now() - deps.retry_for_seconds
@@ -362,7 +278,7 @@ def _bury_expired(progress: _Progress, history: History, code: str, cause: str) 
 def _bury(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
     if events:
         log.error("entries_dead_lettered", entries=len(events), reason=reason, **_cause(reason, message))
-    progress.settled += [event.dead(reason, message, progress.sync.writes.batch.record) for event in events]
+    progress.settled += [event.dead(reason, message, progress.batch.record) for event in events]
     progress.left = [event for event in progress.left if event not in events]
 
 

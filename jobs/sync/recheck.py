@@ -1,30 +1,149 @@
-"""Request values again that something reverted, and take back from Stripe what Autumn never accepted.
+"""Recheck that what was written stuck: request again what something reverted, and decide when to look again.
 
-`jobs.plan.recheck` decides which values these are, and `jobs.sync.apply` writes them.
+`jobs.plan.recheck` holds the rules, `jobs.sync.apply` writes, and `rechecks.lua` stores when a recheck is due.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from pydantic import JsonValue
+from redis.exceptions import RedisError
 
-from jobs.errors import Absent, GiveUp, TryAgain
+from jobs.autumn.errors import LATE_SECONDS
+from jobs.errors import Absent, GiveUp, SyncError, TryAgain, describe
 from jobs.plan.findings import Finding
-from jobs.plan.merge import cleared
+from jobs.plan.merge import Changes, cleared
 from jobs.plan.plan import Request
-from jobs.plan.recheck import Fields, flat, nested, shown_by
+from jobs.plan.recheck import Fields, Memory, Recheck, flat, nested, next_recheck, shown_by
+from jobs.queue.batch import Batch, LeaseLostError
 from jobs.sync.apply import CustomerSync
+from jobs.sync.deps import Deps
+from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
 
 REAPPLIES_MAX: Final = 3
 """How often in a row a value is reapplied. Somebody who reverts it each time would make a loop of it."""
 STALE_READ_SECONDS: Final = 2.0
+LOST_LEASE_MS: Final = 1_000
+"""How long after a lost lease the customer is rechecked."""
 
 
-async def reapply(sync: CustomerSync, later: Mapping[str, JsonValue]) -> None:
+def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
+    """Return the sync of a batch, with what earlier syncs remember of the customer."""
+    may_be_late = batch.is_recheck or batch.was_abandoned
+    return CustomerSync(
+        Writes(deps, batch),
+        _read_memory(deps, batch),
+        autumn_accepts=not batch.is_probe,
+        is_suspicious=may_be_late and batch.record.payments_read,
+    )
+
+
+async def recheck(sync: CustomerSync, later: Changes, *, is_all: bool) -> None:
+    """Reapply what something reverted, except what the changes in the batch (`later`) name.
+
+    `is_all`: no event follows, so a recheck also makes both sides agree. A refusal is logged and stops no event.
+    Raises TryAgain, Halt, LeaseLostError, RedisError, TimeoutError.
+    """
+    batch = sync.writes.batch
+    sync.writes.totals["rechecks"] += batch.is_recheck
+    sync.named_later = frozenset(flat(later))
+
+    async def work() -> None:
+        await _reapply_lost(sync, later)
+        if batch.is_recheck and is_all and not sync.has_agreed:
+            await _check(sync)
+
+    await _log_refusal(sync, "recheck", work())
+
+
+async def restore(sync: CustomerSync, left: Changes) -> None:
+    """Give Stripe Autumn's values again if Autumn did not accept what was written to Stripe first.
+
+    The changes that are `left` settle the fields that they name. Refusals and errors are as in `recheck`.
+    """
+    sync.named_later = frozenset(flat(left))
+
+    async def work() -> None:
+        if not sync.memory.unaccepted_fields - sync.named_later:
+            return
+        sync.fetch_again()
+        try:
+            await _check(sync)
+        except (GiveUp, Absent):
+            sync.memory.forget_unaccepted()
+            raise
+
+    await _log_refusal(sync, "restore", work())
+
+
+def recheck_after(sync: CustomerSync, left: Changes, error: Exception | None = None) -> Recheck:
+    """Return the recheck that waits after this sync, which failed with an `error` or ended without one.
+
+    The changes that are `left` settle the fields that they name. After a write of unknown fate, the memory notes how
+    long that write may still be applied.
+    """
+    writes, batch = sync.writes, sync.writes.batch
+    is_unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
+    if is_unsure:
+        sync.memory.in_doubt_until = writes.deps.now() + LATE_SECONDS
+    is_done = error is None and batch.is_recheck
+    return next_recheck(
+        "" if is_done else batch.record.recheck_kind,
+        after_seconds=writes.deps.recheck_after_seconds,
+        has_unaccepted=bool(sync.memory.unaccepted_fields - flat(left).keys()),
+        may_be_late=is_unsure or batch.was_abandoned or sync.left_out,
+        may_echo=sync.profile_changed,
+    )
+
+
+async def recheck_after_lost_lease(writes: Writes) -> None:
+    """Schedule a recheck if a write was begun: it may be applied after what another worker has written since."""
+    if writes.any_begun:
+        await writes.deps.mailbox.schedule_recheck(writes.batch.customer_id, LOST_LEASE_MS)
+
+
+def _read_memory(deps: Deps, batch: Batch) -> Memory:
+    """Return what earlier syncs remember of the customer. One that died may have left an update on its way."""
+    now = deps.now()
+    try:
+        memory = Memory.read(batch.customer_id, batch.remembered, now)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # Of another form than this version writes: the customer starts afresh.
+        log.error("customer_state_reset", customer=batch.customer_id, parts=["remembered"], cause=describe(error))
+        memory = Memory.read(batch.customer_id, {}, now)
+    if batch.was_abandoned:
+        memory.in_doubt_until = max(memory.in_doubt_until, now + LATE_SECONDS)
+    return memory
+
+
+async def _log_refusal(sync: CustomerSync, work: Literal["recheck", "restore"], doing: Awaitable[None]) -> None:
+    """Do work that no event asked for: a refusal, or an error of ours, is logged and holds no event up."""
+    try:
+        await doing
+    except (GiveUp, Absent) as refusal:
+        log.warning("recheck_refused", work=work, reason=refusal.code)
+    except (SyncError, LeaseLostError, RedisError, TimeoutError):
+        raise
+    except Exception as error:
+        sync.fetch_again()
+        # Without the traceback: its values may be personal.
+        log.error("recheck_failed", work=work, cause=describe(error))
+
+
+async def _check(sync: CustomerSync) -> None:
+    """Make both sides agree without a change. Raises as `CustomerSync.apply` does.
+
+    A customer that the last change unlinked stays so until the next event.
+    """
+    cleared_link = frozenset({"stripe_id"}) if sync.memory.is_unlinked else frozenset[str]()
+    await sync.agree(Request(cleared=cleared_link, suspicious=sync.is_suspicious))
+
+
+async def _reapply_lost(sync: CustomerSync, later: Mapping[str, JsonValue]) -> None:
     """Request again what something has reverted to an older value.
 
     What waiting changes name (`later`) is left to them. Raises SyncError, and LeaseLostError before a write that is no
@@ -37,29 +156,15 @@ async def reapply(sync: CustomerSync, later: Mapping[str, JsonValue]) -> None:
         # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
         sync.left_out = True
         return
-    lost = sync.lost(autumn, view, besides=later)
+    lost = sync.memory.lost(autumn, view.linked, besides=sync.named_later)
     if lost:
         await _reapply(sync, lost)
         return
-    unsaid = {name: value for name, value in shown_by(autumn).items() if name not in flat(later)}
-    if sync.memory.is_stale(unsaid):
+    others = {name: value for name, value in shown_by(autumn).items() if name not in sync.named_later}
+    if sync.memory.is_stale(others):
         raise TryAgain("autumn", "stale_read", after_seconds=STALE_READ_SECONDS)
     if not later:
         sync.writes.record = replace(sync.writes.record, reapplies=0)
-
-
-async def restore(sync: CustomerSync, left: Mapping[str, JsonValue]) -> None:
-    """Give Stripe Autumn's values again where Autumn did not accept what was written there first.
-
-    What changes that are `left` name is theirs to settle. Raises as `reapply` does.
-    """
-    if sync.memory.unaccepted_fields - flat(left).keys():
-        sync.fetch_again()
-        try:
-            await sync.check()
-        except (GiveUp, Absent):
-            sync.memory.forget_unaccepted()
-            raise
 
 
 async def _reapply(sync: CustomerSync, lost: Fields) -> None:

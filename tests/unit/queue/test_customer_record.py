@@ -135,7 +135,7 @@ def test_scripts_and_record_name_the_same_fields() -> None:
         ("take.lua", "'takes', 1", "'taken', 1", "take.lua: taken is not a field"),
         ("take.lua", "'open_lease', token", "'takes', token", "take.lua: does not write open_lease, which lists it"),
         ("recheck.lua", "'recheck_kind'", "'link'", "recheck.lua: writes link, which does not list it"),
-        ("dispatch.lua", "'recheck', '1'", "'recheck', '1', 'due', '1'", "dispatch.lua: due is not a field"),
+        ("rechecks.lua", "'recheck', '1'", "'recheck', '1', 'due', '1'", "rechecks.lua: due is not a field"),
         (
             "settle.lua",
             "HDEL', record, 'open_lease'",

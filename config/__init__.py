@@ -1,1 +1,1 @@
-"""What the worker is told: settings from the environment, and how it logs."""
+"""The settings from the environment, and the log format."""

@@ -1,7 +1,7 @@
-"""Which versions of Autumn's API this software can use, and for what. No setting is read in here.
+"""The versions of Autumn's API that this software supports. No setting is read in here.
 
-A version is numbered (2.3.0, 2.3) or a date (2026-05-13). Versions from 2.1 on show a customer in the same form; 2.3
-adds lists by cursor, which a scan reads. Only the server can tell whether it knows a later version.
+A version is a number (2.3.0, 2.3) or a date (2026-05-13). From 2.1 on, a customer has the format that a sync reads.
+Version 2.3 adds lists with cursors, which a scan reads. Only the server knows whether it supports a later version.
 """
 
 import re
@@ -17,17 +17,17 @@ _DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def is_version(text: str) -> bool:
-    """Whether the text has the form of a version."""
+    """Return whether the text looks like a version."""
     return bool(_NUMBERED.fullmatch(text) or _DATED.fullmatch(text))
 
 
 def supports_events(version: str) -> bool:
-    """Whether a customer has the form that a sync reads. `version` has the form of one."""
+    """Return whether a customer has the format that a sync reads. `version` must look like a version."""
     return _is_since(version, EVENTS_SINCE, _EVENTS_SINCE_DATE)
 
 
 def supports_scans(version: str) -> bool:
-    """Whether lists have cursors, too. `version` has the form of one."""
+    """Return whether lists have cursors, which a scan needs. `version` must look like a version."""
     return _is_since(version, SCANS_SINCE, _SCANS_SINCE_DATE)
 
 

@@ -1,4 +1,4 @@
-"""How the worker logs: structured lines, one event name and its fields, never a payload, a key or an address."""
+"""The log format: structured lines with an event name and fields, never a payload, a key or an address."""
 
 import logging
 import traceback
@@ -13,7 +13,7 @@ DEPTH: Final = 5
 def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
     """Send every log line, ours and the libraries', to standard error in one format.
 
-    The libraries below speak at WARNING only: arq repeats a job's arguments, the others the addresses they call.
+    The libraries below log only from WARNING on: at INFO, arq logs a job's arguments and the others log URLs.
     """
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     if log_format == "console":
@@ -57,9 +57,9 @@ def configure_logs(log_format: Literal["json", "console"], level: str) -> None:
 
 
 def _places(exc_info: ExcInfo) -> str:
-    """Render an error as its places and its type, because its message may quote what was sent.
+    """Render an error as its traceback and its type, without its message, which may quote a payload.
 
-    The members of groups and the causes are rendered too, down to a depth of DEPTH.
+    The members of groups and the causes are rendered too, at most DEPTH levels deep.
     """
     return "\n".join(_rendered(exc_info[1], DEPTH))
 
@@ -76,7 +76,7 @@ def _rendered(error: BaseException, depth: int) -> list[str]:
 
 
 def _without_words(record: logging.LogRecord) -> bool:
-    """The same for an error that a library puts into its text. Keeps every record."""
+    """Replace errors that a library puts into its log text by their types. Keep every record."""
     if isinstance(record.args, tuple):
         record.args = tuple(type(each).__name__ if isinstance(each, Exception) else each for each in record.args)
     return True

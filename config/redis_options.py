@@ -1,7 +1,7 @@
-"""The options of REDIS_URL, behind its question mark: those that redis-py takes and that do not change its answers.
+"""The options of REDIS_URL, after its question mark: those that redis-py supports and that do not change its answers.
 
-redis-py hands an option that it does not know to a connection, which then fails with a traceback at its first use. It
-takes most values as they are, too, and fails, or silently does something else, much later.
+redis-py passes an unknown option to a connection, which fails with a traceback at its first use. redis-py does not
+check most values either: it fails later, or silently does something else.
 """
 
 import math
@@ -14,9 +14,9 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 CONNECTIONS_LEAST: Final = 10
-"""The loops of a worker and its jobs use as many at the same time; redis-py raises an error for one too many."""
+"""A worker uses this many connections at the same time. Above `max_connections`, redis-py raises an error."""
 _SWITCHES: Final = frozenset({"1", "0", "true", "false", "t", "f", "yes", "no", "y", "n"})
-"""The values that redis-py reads as what they say; it takes any other, `off` among them, for true."""
+"""The values that redis-py reads correctly. It reads every other value as true, even `off`."""
 
 
 def _is_whole(value: str, least: int) -> bool:
@@ -30,16 +30,16 @@ def _is_seconds(value: str) -> bool:
 
 
 _Kind = tuple[Callable[[str], bool], str]
-_NUMBER: Final[_Kind] = (lambda value: _is_whole(value, 0), "has to be a whole number, 0 or more")
+_NUMBER: Final[_Kind] = (lambda value: _is_whole(value, 0), "must be a whole number, 0 or more")
 _COUNT: Final[_Kind] = (
     lambda value: _is_whole(value, CONNECTIONS_LEAST),
-    f"has to be a whole number, {CONNECTIONS_LEAST} or more",
+    f"must be a whole number, {CONNECTIONS_LEAST} or more",
 )
-_SECONDS: Final[_Kind] = (_is_seconds, "has to be a number of seconds above 0")
-_SWITCH: Final[_Kind] = (lambda value: value.lower() in _SWITCHES, "has to be true or false")
+_SECONDS: Final[_Kind] = (_is_seconds, "must be a number of seconds above 0")
+_SWITCH: Final[_Kind] = (lambda value: value.lower() in _SWITCHES, "must be true or false")
 _WORD: Final[_Kind] = (
     lambda value: re.fullmatch(r"[!-~]+", value) is not None,
-    "has to be of ASCII characters without white space",
+    "may contain only ASCII characters without white space",
 )
 _TEXT: Final[_Kind] = (lambda _: True, "")
 _ALWAYS: Final[dict[str, _Kind]] = {
@@ -63,38 +63,38 @@ OPTIONS: Final[Mapping[str, Mapping[str, _Kind]]] = {
     "unix": _ALWAYS,
 }
 _BYTES: Final = "the worker reads bytes"
-_OF_THE_WORKER: Final = "the worker has its own"
-_IN_THE_ADDRESS: Final = "write it into the address itself"
+_OF_THE_WORKER: Final = "the worker sets it itself"
+_IN_THE_ADDRESS: Final = "the address itself contains it"
 REFUSED: Final[Mapping[str, str]] = {
-    "credential_provider": "give the user and the password in the address",
+    "credential_provider": "the address contains the user and the password",
     "decode_responses": _BYTES,
     "encoding": _BYTES,
     "encoding_errors": _BYTES,
     "host": _IN_THE_ADDRESS,
-    "lib_name": "it has no use here",
-    "lib_version": "it has no use here",
+    "lib_name": "it has no effect here",
+    "lib_version": "it has no effect here",
     "path": _IN_THE_ADDRESS,
     "port": _IN_THE_ADDRESS,
-    "protocol": "the worker speaks RESP2 alone",
+    "protocol": "the worker supports only RESP2",
     "retry": _OF_THE_WORKER,
     "retry_on_error": _OF_THE_WORKER,
-    "socket_keepalive_options": "those of the system are used",
+    "socket_keepalive_options": "the worker uses the system's options",
     "socket_read_size": _OF_THE_WORKER,
     "socket_type": "the address decides it",
-    "ssl_ca_path": "name one file with ssl_ca_certs",
+    "ssl_ca_path": "use ssl_ca_certs with one file instead",
     "ssl_cert_reqs": "TLS is always verified",
     "ssl_check_hostname": "TLS is always verified",
-    "ssl_ciphers": "those of this machine's OpenSSL are used",
+    "ssl_ciphers": "the worker uses the ciphers of this machine's OpenSSL",
     "ssl_min_version": "TLS 1.2 or later is always used",
 }
-"""Options of redis-py 5.3 or later that an address may not set, with the reason."""
+"""Options of redis-py 5.3 or later that REDIS_URL may not set, each with the reason."""
 _NAME: Final = re.compile(r"[a-z_]{1,40}")
 
 
 def check_redis_options(url: str) -> None:
-    """Raise ValueError for the first option that is not known or has a value that cannot be used.
+    """Raise ValueError for the first option that is unknown or has an invalid value.
 
-    No value is named, because it may be a secret.
+    The error contains no value, because it may be a secret.
     """
     parts = urlsplit(url)
     known = OPTIONS[parts.scheme]
@@ -109,31 +109,31 @@ def check_redis_options(url: str) -> None:
         if not fits(value):
             raise ValueError(f"{name}: {wanted}")
     if parts.scheme != "unix" and not _is_whole(parts.path.replace("/", "") or "0", 0):
-        raise ValueError("the part behind the host has to be the number of a database, as in /0")
+        raise ValueError("the part after the host must be the number of a database, such as /0")
     if parts.scheme == "rediss":
         _check_tls(given)
 
 
 def _why_not(name: str, known: Mapping[str, _Kind]) -> str:
     if name in REFUSED:
-        return f"{name}: take it out, {REFUSED[name]}"
+        return f"{name}: remove it; {REFUSED[name]}"
     if name in _WITH_TLS:
-        return f"{name}: needs rediss://"
+        return f"{name}: needs an address that begins with rediss://"
     shown = name if _NAME.fullmatch(name) else "an option"
     near = get_close_matches(name, known, n=1)
-    advice = f" (did you mean {near[0]}?)" if near else f": take it out; known are {', '.join(sorted(known))}"
+    advice = f" (did you mean {near[0]}?)" if near else f": remove it (known options: {', '.join(sorted(known))})"
     return f"{shown}: unknown option{advice}"
 
 
 def _check_tls(given: Mapping[str, str]) -> None:
-    """Raise ValueError for a certificate or a key that cannot be loaded."""
+    """Raise ValueError if a certificate or a key cannot be loaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if "ssl_keyfile" in given and "ssl_certfile" not in given:
         raise ValueError("ssl_keyfile: needs ssl_certfile")
     loads: dict[str, Callable[[], None]] = {
         "ssl_ca_certs": lambda: context.load_verify_locations(cafile=given["ssl_ca_certs"]),
         "ssl_ca_data": lambda: context.load_verify_locations(cadata=given["ssl_ca_data"]),
-        # An empty password, or OpenSSL asks for one at the terminal.
+        # With an empty password OpenSSL does not ask for one at the terminal.
         "ssl_certfile": lambda: context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"), password=""),
     }
     for name, load in loads.items():
@@ -143,4 +143,4 @@ def _check_tls(given: Mapping[str, str]) -> None:
             load()
         except (OSError, ValueError, TypeError) as error:
             reason = f" ({error.strerror})" if isinstance(error, FileNotFoundError | PermissionError) else ""
-            raise ValueError(f"{name}: cannot be loaded{reason}: it has to be in PEM") from None
+            raise ValueError(f"{name}: cannot be loaded{reason}: it must be a PEM file") from None

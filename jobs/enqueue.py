@@ -1,4 +1,4 @@
-"""How an app says that a customer changed, and asks what became of it.
+"""Send events for a customer and read their outcomes.
 
     from jobs.enqueue import outcome_of, send
     from jobs.events import new_update
@@ -7,7 +7,7 @@
     event_id = await send(redis, update)
     outcome = await outcome_of(redis, event_id, wait_seconds=10)
 
-Apps import this file: it needs pydantic and redis, nothing else.
+Apps import this file. It needs only pydantic and redis.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ SLOWEST_LOOK_SECONDS = 0.5
 
 
 async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:
-    """Add an update to the inbox; the id to ask for its outcome by: its `event_id`, or else its entry's id.
+    """Add an update to the inbox. Return the id for `outcome_of`: the `event_id`, or the entry's id if there is none.
 
-    Sending the same `event_id` again within 24 hours changes nothing, so a send that failed half-way may be repeated.
+    Sending the same `event_id` again within 24 hours changes nothing, so a failed send may be repeated.
     """
     entry_id: bytes | str = await redis.xadd(stream, dict(update.fields().items()))
     return _id_of(update, entry_id)
 
 
 async def send_many(redis: Redis, updates: Iterable[CustomerUpdate], *, stream: str = INBOX_STREAM) -> None:
-    """Add updates to the inbox in their order, in one round trip; for a few hundred at a time."""
+    """Add updates to the inbox in order, in one round trip. Send a few hundred at a time at most."""
     async with redis.pipeline(transaction=False) as pipe:
         for update in updates:
             pipe.xadd(stream, dict(update.fields().items()))
@@ -44,7 +44,7 @@ async def send_many(redis: Redis, updates: Iterable[CustomerUpdate], *, stream: 
 
 
 def send_sync(redis: "redis_sync.Redis", update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:
-    """The same as `send`, for apps without an event loop."""
+    """Do the same as `send`, for apps without an event loop."""
     entry_id = redis.xadd(stream, dict(update.fields().items()))
     return _id_of(update, entry_id)  # type: ignore[arg-type]  # redis-py types both clients' answers as one
 
@@ -58,10 +58,10 @@ def _id_of(update: CustomerUpdate, entry_id: bytes | str) -> str:
 async def outcome_of(
     redis: Redis, event_id: str, *, wait_seconds: float = 0.0, prefix: str = KEY_PREFIX
 ) -> Outcome | None:
-    """What became of an event of the last 24 hours, waiting for its end up to `wait_seconds`.
+    """Return the outcome of an event of the last 24 hours. Wait up to `wait_seconds` until it is no longer waiting.
 
-    An outcome whose status is still `waiting` after that is returned as it is; None means that the event is not
-    known: it was not sent, or is still in the inbox.
+    After that time the status may still be `waiting`. None means that the event is unknown: it was not sent, or it is
+    still in the inbox.
     """
     deadline = time.monotonic() + wait_seconds
     pause = FIRST_LOOK_SECONDS

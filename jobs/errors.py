@@ -1,16 +1,16 @@
-"""The errors a job can meet, each translated once, where it comes from.
+"""The errors of a job. Each client translates its service's errors into these.
 
 SyncError
-  TryAgain   the same thing may work later: time-outs, 5xx, a lost connection
-    Limited  a 429: it works, only not so fast
-    TimedOut no answer in time: a write may still be on its way
-    OthersFound a look for a customer showed others only, so it does not tell whether there is one
-  GiveUp     it will never work as asked: a refused value, an unknown customer
-  Halt       nothing will work until a person mends a key, a scope or a mode
-  Absent     what was looked for is not there: a finding, not a failure
+  TryAgain   the same request may work later: time-outs, 5xx, a lost connection
+    Limited  a 429: too many requests
+    TimedOut no answer in time: the service may still apply a write
+    OthersFound a search for a customer returned only other customers, so it does not show whether there is one
+  GiveUp     the request will never work: a refused value, an unknown customer
+  Halt       nothing works until a person fixes a key, a permission or a mode
+  Absent     the object does not exist; this is an answer, not a failure
 
-`code` is a short word that may be logged and counted. `message` may quote what a service said, so it may hold personal
-data: it goes into dead letters, never into a log.
+`code` is a short word that may be logged and counted. `message` may quote a service's answer, so it may contain
+personal data. It goes into dead letters and never into a log.
 """
 
 import traceback
@@ -23,16 +23,16 @@ ROOT: Final = Path(__file__).parents[1]
 OUR_FOLDERS: Final = ("jobs", "worker", "config")
 FRAMES_KEPT: Final = 4
 NESTED_KEPT: Final = 3
-"""How many members of a group are described, and how deep groups and causes are followed."""
+"""How many members of a group are described, and how many levels of groups and causes."""
 DESCRIPTION_MAX: Final = 1_000
 
 
 class SyncError(Exception):
-    """An error of a service, in our words."""
+    """An error of a service."""
 
     def __init__(self, service: Service, code: str, message: str = "") -> None:
-        """`service` it came from, `code` to count it by, `message` for a person to read."""
-        # A service may cut a text in the middle of a character; what cannot be written down must not stop us.
+        """Make an error of `service` with a `code` for logs and counts, and a `message` for a person."""
+        # A service may cut a text in the middle of a character, which cannot be encoded.
         message = message.encode("utf-8", "replace").decode()
         super().__init__(f"{service}: {code}" + (f": {message}" if message else ""))
         self.service = service
@@ -41,12 +41,12 @@ class SyncError(Exception):
 
 
 class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the design
-    """It may work later.
+    """The same request may work later.
 
-    `after_seconds` is what the service asked for, None if it did not say. `maybe_applied` is True where the service may
-    have done its work although no answer came. `may_land_for_seconds` tells how long after it was sent such a write may
-    still be applied; 0 if the service answered, so that the write is over, or if nothing was sent. `is_replay`: the
-    service repeated the answer that it gave to the first request with this idempotency key, and did nothing now.
+    `after_seconds` is the pause that the service asked for, None if it asked for none. `maybe_applied` is True if the
+    service may have applied the write although no answer came. `may_land_for_seconds` is how long after sending the
+    service may still apply such a write. It is 0 if the service answered, or if nothing was sent. `is_replay` is True
+    if the service did nothing and repeated its answer to the first request with this idempotency key.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class TryAgain(SyncError):  # noqa: N818 - the names are the decisions of the de
 
 
 class TimedOut(TryAgain):
-    """No answer in time."""
+    """The service did not answer in time."""
 
 
 class OthersFound(TryAgain):
-    """A look for a customer showed only customers that were not asked for."""
+    """A search for a customer returned only other customers."""
 
 
 Limit = Literal["autumn", "stripe", "stripe-endpoint", "customer"]
 
 
 class Limited(TryAgain):
-    """A rate limit was met; nothing was applied. `limit` says whose, as far as the answer told."""
+    """A rate limit was exceeded, and nothing was applied. `limit` names it, as far as the answer tells."""
 
     def __init__(
         self, service: Service, code: str, message: str = "", *, limit: Limit, after_seconds: float | None = None
@@ -91,10 +91,10 @@ class Limited(TryAgain):
 
 
 class GiveUp(SyncError):  # noqa: N818
-    """It will never work as it was asked.
+    """The request will never work.
 
-    `param` is the parameter that Stripe refuses, as Stripe names it: `email`, `metadata[plan]`, `receipt_email`. None
-    if the service named none. It holds no value and may be logged.
+    `param` is the parameter that Stripe refuses, as Stripe names it: `email`, `metadata[plan]`, `receipt_email`. It is
+    None if the service named none. It contains no value, so it may be logged.
     """
 
     def __init__(self, service: Service, code: str, message: str = "", *, param: str | None = None) -> None:
@@ -104,17 +104,17 @@ class GiveUp(SyncError):  # noqa: N818
 
 
 class Halt(SyncError):  # noqa: N818
-    """Nothing will work until a person mends something; `message` says what."""
+    """Nothing works until a person fixes the configuration; `message` says what to fix."""
 
 
 class Absent(SyncError):  # noqa: N818
-    """What was looked for is not there."""
+    """The object does not exist."""
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what says more about an error than its code: the fields of an unexpected answer, the places of a fault.
+    """Return more about an error than its code: the fields of an unexpected answer, or the lines of a fault.
 
-    Empty for other errors of a service, because their words may hold personal data.
+    The text is empty for other errors of a service, because their messages may contain personal data.
     """
     if isinstance(error, SyncError):
         return error.message if error.code == "unexpected_response" else ""
@@ -122,11 +122,11 @@ def cause_of(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Return the type of an unexpected error and the last places in our code that it came through.
+    """Return the type of an unexpected error and the last lines of our code in its traceback.
 
-    The innermost place comes first, as `folder/file:line function`. Frames of libraries are listed only if there are
-    none of ours. Causes and the members of groups are described too. Nothing else of the error is in the text, because
-    its message may hold personal data. The text has 1,000 characters at most.
+    The innermost line comes first, as `folder/file:line function`. Frames of libraries are listed only if there are
+    none of ours. Causes and the members of groups are described too. The message is left out, because it may contain
+    personal data. The text has at most 1,000 characters.
     """
     return _described(error, NESTED_KEPT)[:DESCRIPTION_MAX]
 

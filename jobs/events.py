@@ -1,7 +1,6 @@
-"""The event that apps send: its model, and reading it back from the fields of a stream entry.
+"""The event that apps send: its model, and the code that reads it from the fields of a stream entry.
 
-The one place that says what a valid customer update is. Needs pydantic and nothing else of ours, because apps import
-it.
+Only this file defines a valid customer update. Apps import it, so it needs only pydantic.
 """
 
 import json
@@ -26,25 +25,25 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 CUSTOMER_ID_MAX = 500
-"""Autumn sets no limit; a Stripe metadata value, where the id is written as `autumn_id`, holds 500 characters."""
+"""Autumn sets no limit. The id is also the Stripe metadata value `autumn_id`, which holds 500 characters."""
 EVENT_ID_MAX = 200
 CHANGES_MAX_BYTES = 256 * 1024
 EVENT_ID_MAX_BYTES = 4 * EVENT_ID_MAX
 UNFIT_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 FIELD_NAME = re.compile(rb"[a-z][a-z0-9_]{0,63}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context, in the form of version 00, which later versions keep."""
+"""W3C Trace Context, version 00. Later versions keep this form."""
 EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
 WHOLE_NUMBER_MAX: Final = 2**53 - 1
-"""Autumn keeps numbers as JavaScript does, in doubles: it would round a larger whole number."""
+"""Autumn stores numbers as JavaScript doubles, so it would round a larger whole number."""
 PATH_MAX: Final = 200
-"""Characters of a field's path that an error names: a key may be as long as the whole event."""
+"""The longest field path in an error, in characters. A key may be as long as the whole event."""
 
 STRIPE_ID = r"[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,254}"
-"""What the id of a Stripe customer is made of.
+"""The pattern of a Stripe customer's id.
 
-Stripe makes ids that begin with `cus_`. Accounts that were imported also have ids of their own choice, such as an app's
-user id or an e-mail address. No id that this matches can change the path of a URL, except for `search`.
+Stripe makes ids that begin with `cus_`. Imported accounts also have other ids, such as an app's user id or an e-mail
+address. An id that matches cannot change the path of a URL, except for `search`.
 """
 STRIPE_MADE_ID = r"cus_[A-Za-z0-9_]{1,251}"
 OTHER_STRIPE_OBJECTS: Final = {
@@ -75,15 +74,15 @@ OTHER_STRIPE_OBJECTS: Final = {
     "tok": "token",
     "whsec": "webhook secret",
 }
-"""The prefixes of Stripe's ids that an app may send by mistake, each with what it stands for."""
+"""Prefixes of other Stripe ids that an app may send by mistake, and the object that each one names."""
 
 
 class EventError(ValueError):
-    """An event that is not valid. The text names the fields and never repeats their values."""
+    """An invalid event. The text names the fields and never repeats their values."""
 
 
 class _UnfitValueError(ValueError):
-    """A value somewhere below a field that Autumn cannot keep; `path` leads there from the field."""
+    """A value that Autumn cannot store. `path` leads to it from its top-level field."""
 
     def __init__(self, path: tuple[str, ...], problem: str) -> None:
         super().__init__(problem)
@@ -91,15 +90,15 @@ class _UnfitValueError(ValueError):
 
 
 def _unfit(value: JsonValue, path: tuple[str, ...] = ()) -> Iterator[_UnfitValueError]:
-    """The values in `value` that Autumn cannot keep or JSON cannot express."""
+    """Yield an error for each part of `value` that Autumn cannot store or JSON cannot express."""
     if isinstance(value, str):
         if UNFIT_TEXT.search(value):
-            yield _UnfitValueError(path, "holds a NUL byte or half a surrogate pair")
+            yield _UnfitValueError(path, "contains a NUL byte or half a surrogate pair")
     elif isinstance(value, float) and math.isnan(value):
         yield _UnfitValueError(path, "is not a number")
     elif isinstance(value, int | float):
         if _is_changed_by_autumn(value):
-            yield _UnfitValueError(path, "is a number that Autumn cannot keep exactly: send it as a string")
+            yield _UnfitValueError(path, "Autumn cannot store this number exactly: send it as a string")
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unfit(item, (*path, str(index)))
@@ -121,7 +120,7 @@ def _storable(value: Any) -> Any:
 
 def _not_null(value: Any) -> Any:
     if value is None:
-        raise ValueError('null clears nothing: send null for each key, as in {"plan": null}')
+        raise ValueError('cannot be null: send null for each key to delete, as in {"plan": null}')
     return value
 
 
@@ -147,14 +146,14 @@ def _stripe_customer_id(value: str) -> str:
         kind = OTHER_STRIPE_OBJECTS[prefix]
         raise ValueError(f"names a Stripe {kind}, not a customer: send the customer's id, such as cus_NffrFeUfNV2Hib")
     pattern = STRIPE_MADE_ID if prefix == "cus" else STRIPE_ID
-    # Stripe's search is at the path where a customer with this id would be.
+    # A customer with the id `search` would have the same path as Stripe's search.
     if value == "search" or not re.fullmatch(pattern, value):
         raise ValueError("is not the id of a Stripe customer, such as cus_NffrFeUfNV2Hib")
     return value
 
 
 def valid_traceparent(value: object) -> str | None:
-    """The trace context, None where it is no valid one: the specification has it ignored, never the event refused."""
+    """Return the trace context, or None if it is invalid. The specification says to ignore an invalid one."""
     return value if isinstance(value, str) and TRACEPARENT.fullmatch(value) else None
 
 
@@ -170,7 +169,7 @@ Switch = Annotated[StrictBool, BeforeValidator(_true_or_false)]
 
 
 class Changes(BaseModel):
-    """What changed. A field that is left out stays as it is.
+    """The requested changes. A field that is left out stays as it is.
 
     The names and their meaning are those of Autumn's `POST /v1/customers.update`.
     """
@@ -182,8 +181,8 @@ class Changes(BaseModel):
     fingerprint: Text | None = Field(None, description="null clears it.")
     metadata: Metadata = Field(
         {},
-        description="Merged by its top-level keys; the null of a key deletes that key. Whole numbers beyond "
-        f"{WHOLE_NUMBER_MAX} have to be sent as strings, at any depth, because Autumn would round them.",
+        description="Merged by top-level key; null deletes the key. Send whole numbers beyond "
+        f"{WHOLE_NUMBER_MAX} as strings, at any depth, because Autumn would round them.",
     )
     stripe_id: StripeId | None = Field(None, description="The id of a Stripe customer; null unlinks.")
     send_email_receipts: Switch = Field(False, description="false turns receipts off; null is refused.")
@@ -193,21 +192,21 @@ class Changes(BaseModel):
     def _no_rename(cls, values: Any) -> Any:
         if isinstance(values, dict) and "new_customer_id" in values:
             raise ValueError(
-                "new_customer_id: this worker renames nobody, because what waits for the old id would be lost; "
-                "rename the customer in Autumn, then send its changes under the new id"
+                "new_customer_id: this worker cannot rename a customer, because events that wait for the old id would "
+                "be lost: rename the customer in Autumn, then send its changes with the new id"
             )
         return values
 
     def requested(self) -> dict[str, Any]:
-        """The fields that were said, nulls among them, and no others."""
+        """Return only the fields that the event sets, including nulls."""
         return self.model_dump(exclude_unset=True)
 
 
 class CustomerUpdate(BaseModel):
-    """A customer changed (`customer.updated`), or should be looked at (`customer.reconcile`).
+    """An event: a customer changed (`customer.updated`), or both sides should be compared (`customer.reconcile`).
 
-    `event_id` is the app's own id for the event: the same id twice is one event. `traceparent` is the app's trace
-    context, as W3C Trace Context writes it, for the worker's traces; one that is not valid is ignored.
+    `event_id` is the app's own id for the event: the same id twice is one event. `traceparent` is the app's W3C trace
+    context, for the worker's traces; an invalid one is ignored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -222,13 +221,13 @@ class CustomerUpdate(BaseModel):
     def _changes_go_with_updated(self) -> "CustomerUpdate":
         said = self.changes.requested() if self.changes is not None else {}
         if self.type == "customer.updated" and not said:
-            raise ValueError("changes: has to name at least one field for customer.updated")
+            raise ValueError("changes: must contain at least one field for customer.updated")
         if self.type == "customer.reconcile" and said:
-            raise ValueError("changes: has to be left out for customer.reconcile")
+            raise ValueError("changes: must be left out for customer.reconcile")
         return self
 
     def fields(self) -> dict[str, str]:
-        """The fields of the stream entry, as strings."""
+        """Return the fields of the stream entry, as strings."""
         fields = {"customer_id": self.customer_id, "type": self.type}
         if self.changes is not None:
             fields["changes"] = json.dumps(self.changes.requested(), ensure_ascii=False, separators=(",", ":"))
@@ -240,7 +239,7 @@ class CustomerUpdate(BaseModel):
 
 
 def new_update(**fields: Any) -> CustomerUpdate:
-    """A CustomerUpdate of these fields. Raises EventError that names each wrong field."""
+    """Return a CustomerUpdate with these fields. Raises EventError, which names each wrong field."""
     try:
         update = CustomerUpdate.model_validate(fields)
     except ValidationError as error:
@@ -250,17 +249,17 @@ def new_update(**fields: Any) -> CustomerUpdate:
 
 
 def unknown_fields(fields: Mapping[bytes, bytes]) -> set[str]:
-    """The names of an entry's fields that a later version may know: they are ignored, not refused.
+    """Return the names of an entry's unknown fields, which are ignored because a later version may know them.
 
-    So that apps and workers need not be deployed at the same time. What looks like no field's name is refused, and so
-    is an unknown name within `changes`, where it would be a change that is not made.
+    So apps and workers need not be deployed at the same time. A name that no field can have is refused. An unknown
+    name in `changes` is refused too, because the worker would not make that change.
     """
     names = {key.decode() for key in fields if FIELD_NAME.fullmatch(key)}
     return names - CustomerUpdate.model_fields.keys()
 
 
 def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
-    """The event in a stream entry's fields. Raises EventError that names each wrong field."""
+    """Return the event in a stream entry's fields. Raises EventError, which names each wrong field."""
     values: dict[str, Any] = {}
     ignored = unknown_fields(fields)
     for key, raw in fields.items():
@@ -272,7 +271,7 @@ def read_entry(fields: Mapping[bytes, bytes]) -> CustomerUpdate:
 
 
 def _read_text(name: str, raw: bytes) -> str:
-    # A trace context that is no text is none, and ignored like every other that is not valid.
+    # Decode an invalid trace context too: it is ignored later, and must not make the event invalid.
     try:
         return raw.decode("utf-8", "replace" if name == "traceparent" else "strict")
     except UnicodeDecodeError:
@@ -289,7 +288,7 @@ def _read_changes(raw: bytes) -> dict[str, JsonValue]:
 
 
 def parse_changes(text: str) -> dict[str, JsonValue]:
-    """The JSON object of a text, not yet validated. Raises EventError for anything else."""
+    """Return the JSON object in a text, not yet validated. Raises EventError if it is not an object."""
     try:
         parsed: JsonValue = json.loads(text, parse_int=_whole_number, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -297,12 +296,12 @@ def parse_changes(text: str) -> dict[str, JsonValue]:
     except RecursionError:
         raise EventError("changes: is nested too deeply") from None
     if not isinstance(parsed, dict):
-        raise EventError("changes: has to be a JSON object")
+        raise EventError("changes: must be a JSON object")
     return parsed
 
 
 def _whole_number(digits: str) -> int:
-    """The number, or another one that is refused like it: Python converts no number of thousands of digits."""
+    """Return the number, or a too large one if it has more digits than Python converts. Both are refused later."""
     return int(digits) if len(digits) <= len(str(-WHOLE_NUMBER_MAX)) else WHOLE_NUMBER_MAX + 1
 
 
@@ -312,20 +311,20 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _check_size(size: int) -> None:
     if size > CHANGES_MAX_BYTES:
-        raise EventError(f"changes: is {size} bytes long, {CHANGES_MAX_BYTES} are allowed")
+        raise EventError(f"changes: is {size} bytes long; at most {CHANGES_MAX_BYTES} are allowed")
 
 
 PROBLEMS: Final = {
-    "bool_type": "has to be true or false",
-    "dict_type": "has to be a JSON object",
-    "extra_forbidden": "is no field of an event",
-    "model_type": "has to be a JSON object",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a JSON object",
+    "extra_forbidden": "unknown field",
+    "model_type": "must be a JSON object",
     "recursion_depth_exceeded": "is nested too deeply",
-    "string_pattern_mismatch": "holds more than letters, digits, _, : and -",
+    "string_pattern_mismatch": "may contain only letters, digits, _, : and -",
     "string_too_short": "is empty",
-    "string_type": "has to be a string",
+    "string_type": "must be a string",
 }
-"""Our words for pydantic's types of errors, where its own are of little help."""
+"""Our texts for those of pydantic's error types whose own text helps little."""
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
@@ -338,8 +337,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
 def _path_of(problem: ErrorDetails) -> str:
     cause = problem.get("ctx", {}).get("error")
     below = cause.path if isinstance(cause, _UnfitValueError) else ()
-    # What is nested too deeply has a path as long.
+    # A value that is nested too deeply has an equally long path.
     loc = problem["loc"][:3] if problem["type"] == "recursion_depth_exceeded" else problem["loc"]
     path = ".".join(str(part)[:64] for part in (*loc, *below))[:PATH_MAX]
-    # The path may hold half a surrogate pair, which nothing can write down.
+    # The path may contain half a surrogate pair, which cannot be encoded.
     return path.encode("utf-8", "replace").decode()

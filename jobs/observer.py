@@ -1,8 +1,8 @@
-"""What a job tells whoever watches it: a sync from its begin to its end, how each call ended, how long one waited for
-its turn.
+"""The observer that jobs report to: each sync, each call to a service, and each wait for a slot.
 
-Plain calls, so that no job and no door knows what becomes of them. They come several times a sync: they have to be
-cheap, and must never raise. No value and no message is ever told, and a customer's id with its sync alone.
+Jobs and clients call it without knowing whether it makes metrics or traces. Each sync calls it several times, so an
+observer must be cheap and must never raise. Reports contain no values and no messages, and a customer's id only in its
+sync.
 """
 
 import time
@@ -20,10 +20,10 @@ SyncOutcome = Literal["applied", "dead", "again", "halted", "lost"]
 
 @dataclass(slots=True)
 class Call:
-    """A call to an endpoint, named "METHOD /path/{id}", and how it ended.
+    """A call to an endpoint, named "METHOD /path/{id}", and its result.
 
-    `status_code` is that of HTTP, None where no answer came. `error` is the code of the error that it raised, or the
-    type of one that is not ours; empty if it raised none.
+    `status_code` is the HTTP status, None if no answer came. `error` is the code of the error that the call raised, or
+    the type of an error that is not ours. It is empty if the call raised none.
     """
 
     service: Service
@@ -36,11 +36,11 @@ class Call:
 
 @dataclass(slots=True)
 class Sync:
-    """A sync of a customer: what is known at its begin, and, once it `ended`, what came of it.
+    """A sync of a customer. `ended` adds its outcome.
 
-    `traceparents` are the valid trace contexts of its entries. `outcome` is "lost" while nothing is settled, and stays
-    so where another worker has the customer by now. `error` is the code of what cut it short, or else the reason of the
-    first entry that died; empty if all went well.
+    `traceparents` are the valid trace contexts of its entries. `outcome` is "lost" until the sync is settled, and stays
+    "lost" if another worker has the lease by then. `error` is the code of the error that cut the sync short, or else
+    the reason of its first dead letter. It is empty if all went well.
     """
 
     customer_id: str
@@ -52,12 +52,12 @@ class Sync:
     dead: int = 0
 
     def ended(self, settlement: Settlement) -> None:
-        """It was settled so. What is neither applied nor dead is left for the next one."""
+        """Note the outcome. Entries that are neither applied nor dead-lettered are left for the next sync."""
         reasons = [end.dead["reason"] for end in settlement.outcomes if end.dead is not None]
         cut_short = settlement.record.last_error
         self.dead, self.applied = len(reasons), len(settlement.outcomes) - len(reasons)
         self.error = cut_short or next(iter(reasons), "")
-        # A second look has no entries of its own, and is tried again too.
+        # A recheck has no entries, and is retried too.
         goes_on = self.entries > len(settlement.outcomes) or not settlement.outcomes
         if settlement.breaker.verdict == "halt":
             self.outcome = "halted"
@@ -68,20 +68,20 @@ class Sync:
 
 
 class Observer(Protocol):
-    """Whoever watches."""
+    """The methods of an observer."""
 
     def syncing(self, sync: Sync) -> AbstractContextManager[None]:
-        """A sync goes on for the length of the block, the calls and waits of which are told inside. Raises through."""
+        """Observe a sync for the length of the block, with its calls and waits. Errors of the block pass through."""
 
     def called(self, call: Call) -> None:
-        """A call ended."""
+        """Observe a call that ended."""
 
     def waited(self, limit: str, seconds: float) -> None:
-        """A call had its turn under a limit, after so long."""
+        """Observe that a call got its slot under `limit` after waiting this many seconds."""
 
 
 class Nobody:
-    """Watches nothing."""
+    """An observer that does nothing."""
 
     def syncing(self, sync: Sync) -> AbstractContextManager[None]:  # noqa: ARG002 - see Observer
         """See Observer."""
@@ -98,10 +98,10 @@ NOBODY = Nobody()
 
 
 class Both:
-    """Two that watch the same."""
+    """An observer that passes everything on to two others."""
 
     def __init__(self, one: Observer, other: Observer) -> None:
-        """`one` is told first."""
+        """Call `one` first, then `other`."""
         self._one = one
         self._other = other
 
@@ -123,14 +123,14 @@ class Both:
 
 
 def sync_of(batch: Batch) -> Sync:
-    """The sync that begins with this batch."""
+    """Return the sync that begins with this batch."""
     contexts = tuple(dict.fromkeys(entry.traceparent for entry in batch.entries if entry.traceparent is not None))
     return Sync(batch.customer_id, contexts, len(batch.entries))
 
 
 @contextmanager
 def observed(observer: Observer, service: Service, endpoint: str) -> Iterator[Call]:
-    """Tell how the call in the block ended, and raise whatever it raised. The block notes the status code."""
+    """Report the call in the block to the observer. The block sets the status code; its errors pass through."""
     begin = time.monotonic()
     call = Call(service, endpoint)
     try:
@@ -145,7 +145,7 @@ def observed(observer: Observer, service: Service, endpoint: str) -> Iterator[Ca
 
 
 def result_of(error: BaseException) -> CallResult:
-    """How a call ended that raised: one word of few, so that it may be a label."""
+    """Return the result of a call that raised `error`. There are few results, so they can be a metric's label."""
     match error:
         case Limited():
             return "limited"

@@ -1,6 +1,6 @@
-"""The JSON schema of the event, for apps in other languages: `python -m jobs.schema` prints it.
+"""The JSON schema of the event, for apps in other languages. `python -m jobs.schema` prints it.
 
-Made from the model, which stays the one place that says what a valid event is.
+It is generated from the model in jobs.events.
 """
 
 import json
@@ -10,13 +10,13 @@ from typing import Any
 from jobs.events import CustomerUpdate
 
 DESCRIPTION = (
-    "An entry of the stream customer-updates. Its fields are strings: `changes` is this object as JSON text, "
-    "the others are as they are."
+    "An entry on the stream customer-updates. Its fields are strings: `changes` is this object as JSON text, "
+    "the other fields are plain strings."
 )
 
 
 def event_schema() -> dict[str, Any]:
-    """The schema of a CustomerUpdate. A left-out change means unchanged, so no change has a default."""
+    """Return the schema of a CustomerUpdate. A field without a value stays as it is, so no change has a default."""
     schema = CustomerUpdate.model_json_schema()
     for change in schema["$defs"]["Changes"]["properties"].values():
         change.pop("default", None)

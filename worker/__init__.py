@@ -1,1 +1,1 @@
-"""What runs: the processes, the loops inside them, and the command line."""
+"""The processes, the loops inside them, and the command line."""

@@ -1,6 +1,6 @@
-"""Times and texts as they are shown: times made of any number, texts that steer no terminal.
+"""Times and texts for people: times of any number, and texts without characters that control a terminal.
 
-An app may choose the time in the id of an entry, so every number has to become a time.
+An app may choose the id of an entry, and with it the time, so every number must become a time.
 """
 
 from datetime import UTC, datetime
@@ -11,20 +11,20 @@ LATEST_MS: Final = 253_402_300_799_000
 
 
 def utc(milliseconds: float) -> datetime:
-    """Return the moment, in milliseconds since the epoch, in UTC; one before 1970 or after 9999 is cut to these."""
+    """Return the time in UTC. The argument is in milliseconds since the epoch, cut to the years 1970 to 9999."""
     return datetime.fromtimestamp(max(0.0, min(milliseconds, LATEST_MS)) / 1000, UTC)
 
 
 def printable(text: str) -> str:
-    """The text without what could steer a terminal: events and answers of services are not ours."""
+    """Return the text without characters that could control a terminal, because others write events and answers."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def time_text(milliseconds: int) -> str:
-    """A time in milliseconds since the epoch as ISO 8601, to the second, in UTC."""
+    """Return a time in milliseconds since the epoch as ISO 8601 in UTC, to the second."""
     return utc(milliseconds).isoformat(timespec="seconds")
 
 
 def clock_text(milliseconds: int) -> str:
-    """A time of the next hours in milliseconds since the epoch, such as `15:04:05 UTC`."""
+    """Return a time in milliseconds since the epoch as a time of day, such as `15:04:05 UTC`."""
     return utc(milliseconds).strftime("%H:%M:%S UTC")

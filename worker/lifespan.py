@@ -1,4 +1,4 @@
-"""What a worker process holds open from its start to its end: connections, deps, and the loops beside the jobs."""
+"""The resources of a worker process from start to end: connections, deps, and the loops beside the jobs."""
 
 import asyncio
 import hashlib
@@ -43,7 +43,7 @@ RENEWALS_PER_LEASE = 3
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What the operator has decided, as the jobs take it."""
+    """Return the operator's settings as the policy of the jobs."""
     return Policy(
         when_unlinked=settings.stripe_when_unlinked,
         when_gone=settings.stripe_when_gone,
@@ -55,7 +55,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def rates_of(settings: Settings) -> Rates:
-    """The rates over all processes."""
+    """Return the rates, which hold over all processes."""
     return Rates(
         autumn_updates=settings.autumn_updates_per_second,
         autumn_max_in_flight=settings.autumn_max_in_flight,
@@ -68,7 +68,7 @@ def rates_of(settings: Settings) -> Rates:
 async def open_services(
     settings: Settings, turn: Turn, observer: Observer = NOBODY
 ) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
-    """Open the doors to both services, that to Stripe with its `turn`; they are closed at the end."""
+    """Open the clients of both services, and close them at the end. `turn` gives the slots for Stripe."""
     async with (
         open_autumn(
             base_url=settings.autumn_api_url,
@@ -90,7 +90,7 @@ async def open_services(
 
 @asynccontextmanager
 async def open_resources(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[Deps]:
-    """Open everything a job is handed, over an open Redis; all of it is closed at the end."""
+    """Open the dependencies of the jobs on an open Redis, and close them at the end."""
     limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, observer=observer)
     async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
         yield Deps(
@@ -116,11 +116,10 @@ async def showing(
     metrics: Metrics,
     deps: Deps | None = None,
 ) -> AsyncIterator[Loops]:
-    """Whatever a process works at, its signs of life for the length of the block, shown on PORT where that is set.
+    """Run the health loops of a process for the length of the block, and serve PORT if it is set.
 
-    Yields what starts the other loops of the process: those that keep failing are shown, too.
-
-    The operator's page is shown by those that have the `deps` to look at a customer with.
+    Yields `Loops`, which starts the process's other loops, so that health shows those that keep failing. The operator's
+    page is served only with `deps`, because it fetches customers.
     """
     pulse = Pulse(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, pulse)
@@ -142,7 +141,7 @@ async def showing(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
-            # A worker that shows nothing starts without the templates and the web server, a tenth of all its imports.
+            # A worker without a port does not import the templates and the web server, a tenth of all its imports.
             from worker.web.pages import pages_of  # noqa: PLC0415 - see above
             from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
 
@@ -156,9 +155,9 @@ async def showing(
 async def working(
     settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
 ) -> AsyncIterator[tuple[Deps, Supervisor]]:
-    """Deps with the loops of a worker running beside them: taking in, calling, renewing leases.
+    """Open the deps and run the loops of a worker: intake, dispatch, and the renewal of leases and slots.
 
-    With `owner_follows`, nothing that touches events starts before Stripe has told its account (worker.loops.owner).
+    With `owner_follows`, no loop that touches events starts before Stripe returns its account (worker.loops.owner).
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
@@ -187,8 +186,8 @@ async def working(
 
 @asynccontextmanager
 async def open_scan(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[ScanDeps]:
-    """Open everything a scan is handed, over an open Redis; all of it is closed at the end."""
-    # A share of all is none: it would only be a second round trip for each page.
+    """Open the dependencies of a scan on an open Redis, and close them at the end."""
+    # A share of 1 limits nothing, but would cost a second round trip for each page.
     share = settings.scan_share if settings.scan_share < 1 else None
     limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, observer=observer)
     async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
@@ -216,7 +215,7 @@ async def open_scan(settings: Settings, redis: Redis, observer: Observer = NOBOD
 
 
 def spool_of(settings: Settings) -> Path:
-    """The file a scan spools to: the same for each run of this deployment, so that one goes on with another's."""
+    """Return the spool file, which is the same for each scan of this deployment, so that a scan can be resumed."""
     folder = settings.scan_spool or Path(tempfile.gettempdir()) / f"autumn-stripe-sync-{os.getuid()}"
     return Path(folder) / f"scan-{_digest(settings.redis_url.get_secret_value(), settings.key_prefix)[:16]}.sqlite3"
 
@@ -229,9 +228,9 @@ def _digest(*parts: str) -> str:
 async def scanning_on_schedule(
     settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
 ) -> AsyncIterator[Scanner]:
-    """A scanner with its loops running; what runs at the end is cut short, and gone on with by the next process.
+    """Run a scanner and its loops. A scan that still runs at the end is interrupted, and the next process resumes it.
 
-    `owner_follows` as `working` takes it.
+    `owner_follows` is the same as for `working`.
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
@@ -252,7 +251,7 @@ async def scanning_on_schedule(
 
 
 async def _owner_compared(settings: Settings, redis: Redis, loops: Loops) -> asyncio.Task[None]:
-    """Wait until the process is compared with the owner of its keys. Return the loop that has done so."""
+    """Wait until this deployment was compared with the owner of its keys. Return the loop that compared it."""
     owner = OwnerLoop(settings, redis)
     task = loops.start("owner", owner.look, failing=StripeAwayError("no_answer_yet"))
     try:
@@ -264,7 +263,7 @@ async def _owner_compared(settings: Settings, redis: Redis, loops: Loops) -> asy
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: a cancellation may meet code that takes it for its own time-out."""
+    """Cancel the tasks until all have ended, because code may mistake a cancellation for its own time-out."""
     pending = set(tasks)
     while pending:
         for task in pending:

@@ -1,6 +1,6 @@
-"""The process types as arq starts them: `arq worker.main.WorkerSettings` and `arq worker.main.ScanWorkerSettings`.
+"""The process types that arq starts: `arq worker.main.WorkerSettings` and `arq worker.main.ScanWorkerSettings`.
 
-A settings class is made when arq asks for it, so that importing this module reads no environment and opens nothing.
+A settings class is made when arq asks for it, so importing this module reads no environment and opens nothing.
 """
 
 import asyncio
@@ -32,16 +32,15 @@ from worker.startup import RedisAwayError, prepare
 from worker.telemetry.metrics import Metrics
 
 JOB_SECONDS = 45
-"""Longer than a round. arq shows the jobs of a killed worker as running for this time and 10 s more."""
+"""Longer than a sync. arq shows the jobs of a killed worker as running for this time and 10 s more."""
 QUEUE_READ_LIMIT = 1000
-"""Wake-ups that arq looks at: more than killed workers leave behind at its head, or a new one would not be seen."""
+"""The wake-ups that arq reads from its queue: more than killed workers leave there, or it would not see new ones."""
 MAX_JOBS = 24
-"""Never the bound for wake-ups: how many customers are worked on at a time, worker.loops.dispatch says for all
-workers."""
+"""High enough to limit no wake-up. `worker.loops.dispatch` limits the customers that all workers sync at a time."""
 POLL_SECONDS = 0.015
-"""The pause between two looks of arq at its queue. An event is picked up within 15 ms, idling costs 2.5 % of a core."""
+"""The pause between two polls of arq's queue. A wake-up starts within 15 ms; an idle worker costs 2.5 % of a core."""
 WAIT_FOR_JOBS_SECONDS = 18
-"""Platforms kill 30 s after they ask to stop, some sooner; what is not done by then runs out of its lease elsewhere."""
+"""Platforms kill a process 30 s after SIGTERM, some sooner. Another worker syncs what is left, when the lease ends."""
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
 RETRY_ARQ_SECONDS = 5
 
@@ -49,10 +48,10 @@ log = structlog.get_logger(__name__)
 
 
 async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
-    """A wake-up for some customers. What is to be done is in their mailboxes, so this may be lost, late or doubled.
+    """Sync some customers. The events are in their mailboxes, so this job may be lost, late or repeated.
 
-    Being that, it leaves arq's queue at its start: no worker comes across it any more, neither while it runs nor where
-    it was killed. One customer's failure is none of the others', and all of them are logged.
+    The job leaves arq's queue at its start, so no worker starts it again. One customer's failure does not stop the
+    others, and each failure is logged.
     """
     redis: ArqRedis = ctx["redis"]
     steps = [
@@ -68,17 +67,17 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
 
 
 async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> None:
-    """The way in for apps that speak arq: the fields of an event by name, `changes` as an object, put into the inbox.
+    """Add an event to the inbox, for apps that use arq. The arguments are its fields; `changes` may be an object.
 
-    A wrong event becomes a dead letter like one that came by XADD. arq may run a job twice: without an `event_id`, the
-    job's own id makes it one event. Raises Retry for any failure, because arq forgets a job that raises anything else.
+    An invalid event becomes a dead letter, as with XADD. arq may run a job twice, so the job's id replaces a missing
+    `event_id`. Raises Retry for any failure, because arq drops a job that raises anything else.
     """
     if unnamed:
         event["unnamed arguments"] = list(unnamed)
     said = {name: value for name, value in event.items() if value is not None}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
     texts.setdefault("event_id", f"arq-{ctx['job_id']}")
-    # Half a surrogate pair becomes bytes that are no UTF-8, and the event a dead letter that says so.
+    # Half a surrogate pair becomes invalid UTF-8, so the event becomes a dead letter that names the field.
     fields = {name: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
     try:
         await ctx["redis"].xadd(ctx["settings"].inbox_stream, dict(fields.items()))
@@ -99,7 +98,7 @@ async def _stop(ctx: dict[str, Any]) -> None:
 
 
 def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
-    """The class of settings that arq reads, made of ours; `owner_follows` as `lifespan.working` takes it."""
+    """Return the settings class for arq. `owner_follows` is the same as for `lifespan.working`."""
     functions: list[Function] = [
         func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
@@ -118,7 +117,10 @@ def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
 
 
 async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
-    """Each minute, in one of all scanners: the scan itself runs beside arq, which would cut it short."""
+    """Ask the scanner to check the schedule. arq runs this each minute in one of all scanners.
+
+    The scan itself runs outside of arq, which would cut it short.
+    """
     ctx["scanner"].ask()
 
 
@@ -129,8 +131,8 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 
 
 def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> type:
-    """The class of settings that arq reads for a scanner, on a queue of its own; see `worker_settings`."""
-    # The job's id, for all of Redis, is made of this name and the minute.
+    """Return the settings class for arq of a scanner, with its own queue. See `worker_settings`."""
+    # arq makes the job's id, which must be unique in this Redis, from this name and the minute.
     name = f"{settings.key_prefix}:ask_for_a_scan"
     attributes = {
         **_of_both(settings, owner_follows),
@@ -152,7 +154,7 @@ def _of_both(settings: Settings, owner_follows: bool) -> dict[str, Any]:
             settings.redis_certificate,
             answered=metrics.redis_answered,
         ),
-        # arq calls on_shutdown even if it never came to on_startup.
+        # arq calls on_shutdown even if it never called on_startup.
         "ctx": {
             "settings": settings,
             "metrics": metrics,
@@ -173,10 +175,10 @@ _PROCESS_TYPES: Final[Mapping[str, tuple[Callable[[], Settings], Callable[[Setti
 
 
 def __getattr__(name: str) -> type:
-    """Return a settings class, when arq asks for it and Redis is fit for a worker.
+    """Return a settings class when arq asks for it, after the checks of Redis.
 
-    Ends the process with a sentence: with EX_CONFIG if a person has to mend something, with EX_UNAVAILABLE if Redis is
-    away for too long.
+    Exits with an error text: with EX_CONFIG if a person must fix a setting, with EX_UNAVAILABLE if Redis is away too
+    long.
     """
     if name not in _PROCESS_TYPES:
         raise AttributeError(name)
@@ -188,7 +190,7 @@ def __getattr__(name: str) -> type:
         prepared = asyncio.run(prepare(settings))
         for risk in prepared.risks:
             log.warning("redis_risk_found", risk=risk)
-        # arq logs its start in a way of its own, and with our handler each of its lines would come twice.
+        # arq adds its own handler for its start, so with ours each of its lines would be logged twice.
         logging.getLogger().handlers.clear()
     except (SettingsError, RedisUnfitError, ForeignDeploymentError) as error:
         _end(EX_CONFIG, f"The worker cannot start:\n{error}\n")
@@ -200,7 +202,7 @@ def __getattr__(name: str) -> type:
 
 
 def _stop_on_other_signals() -> None:
-    """Have SIGHUP and SIGQUIT stop the process as SIGTERM does, for which arq has a handler; nohup stays nohup."""
+    """Let SIGHUP and SIGQUIT stop the process like SIGTERM, which arq handles. A process under nohup ignores SIGHUP."""
     for number in (signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))

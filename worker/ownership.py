@@ -1,6 +1,7 @@
 """The check, before any work, that the key prefix and the inbox belong to this deployment.
 
-If Stripe does not answer, a start with both keys of the last one goes on, and any other waits (worker.loops.owner).
+If Stripe does not answer, a worker with the same two keys as at the last start goes on. Any other worker waits
+(worker.loops.owner).
 """
 
 import asyncio
@@ -20,14 +21,14 @@ from jobs.stripe.client import open_stripe
 from jobs.stripe.errors import status_of
 
 LOOK_SECONDS: Final = 5.0
-"""The time that Stripe has to tell its account before a start decides without it."""
+"""How long a starting worker waits for Stripe's account before it decides without it."""
 HOW: Final = "docs/operations.md, Moving a deployment"
 
 log = structlog.get_logger(__name__)
 
 
 class ForeignDeploymentError(Exception):
-    """The key prefix or the inbox belongs to another deployment: `text` says to which, `fix` what to do."""
+    """The key prefix or the inbox belongs to another deployment. `text` names it, `fix` says what to do."""
 
     def __init__(self, text: str, fix: str) -> None:
         """See the class."""
@@ -38,9 +39,9 @@ class ForeignDeploymentError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """The digest of the id of Stripe's account, "" if Stripe does not tell it; then `why_not` is a code.
+    """The digest of the id of the Stripe account. If Stripe does not return it, it is "" and `why_not` is a code.
 
-    `may_follow`: Stripe may tell it later, as after an outage.
+    `may_follow` is True if Stripe may return it later, for example after an outage.
     """
 
     digest: str
@@ -49,17 +50,17 @@ class Account:
 
 
 async def refuse_foreign(settings: Settings, redis: Redis, *, note: bool = True) -> tuple[Account, bool]:
-    """Compare this deployment with the owner that Redis keeps; with `note`, keep this one if nothing differs.
+    """Compare this deployment with the owner in Redis. With `note`, store this one if nothing differs.
 
-    Return the account, and whether that decides; False if the start has to wait for it, then nothing was kept. Raises
-    ForeignDeploymentError if they differ, and RedisError.
+    Return the account and whether the comparison is complete. If not, the start must wait for the account, and nothing
+    was stored. Raises ForeignDeploymentError if the owner differs, and RedisError.
     """
     account = await ask_for_account(settings, LOOK_SECONDS)
     return account, await compare_with(settings, redis, account, note=note)
 
 
 async def compare_with(settings: Settings, redis: Redis, account: Account, *, note: bool) -> bool:
-    """Compare by an account. Return False if only the account decides, and it may follow.
+    """Compare with a known account. Return False if only the account can decide, and Stripe may return it later.
 
     Raises what `refuse_foreign` raises.
     """
@@ -73,7 +74,7 @@ async def compare_with(settings: Settings, redis: Redis, account: Account, *, no
 
 
 def owner_of(settings: Settings, account: Account) -> Owner:
-    """Return this deployment as Redis would keep it."""
+    """Return this deployment in the form that Redis stores."""
     return Owner(
         mode=settings.mode,
         autumn_key=digest_of("autumn_key", settings.autumn_secret_key.get_secret_value()),
@@ -102,7 +103,7 @@ async def ask_for_account(settings: Settings, timeout_seconds: float) -> Account
 def _may_pass(error: SyncError) -> bool:
     """Return whether the error may pass by itself.
 
-    A refusal stays until somebody changes the key or its rights. A proxy may answer with something else for ever.
+    A refusal lasts until a person changes the key or its rights. An unexpected answer of a proxy may last forever.
     """
     if isinstance(error, Limited):
         return True
@@ -118,11 +119,11 @@ def warn_if_unknown(account: Account, *, is_compared: bool = True) -> None:
     if account.digest:
         return
     if not is_compared:
-        fix = "no job is taken until it does"
+        fix = "the worker starts no job until Stripe returns it"
     elif account.may_follow:
-        fix = "nothing to do: both keys are those of the last start"
+        fix = "nothing to do: both keys are the same as at the last start"
     else:
-        fix = "let the key read its account, or use a secret key"
+        fix = "allow the key to read its account, or use a secret key"
     log.warning("account_check_postponed", reason=account.why_not, fix=fix)
 
 
@@ -130,13 +131,13 @@ def _in_words(mismatch: Mismatch, owner: Owner, prefix: str, inbox: str) -> tupl
     kept = mismatch.kept
     if mismatch.what == "inbox":
         return (
-            f"INBOX_STREAM: {inbox} is a key of the deployment with KEY_PREFIX={kept}, and this one has {prefix}",
+            f"INBOX_STREAM: {inbox} is a key of the deployment with KEY_PREFIX={kept}; this one has {prefix}",
             f"Choose a name that does not begin with {kept}: and is not {kept}{OUTCOMES}",
         )
     if mismatch.what == "reader":
         return (
-            f"INBOX_STREAM: {inbox} is read by the deployment with KEY_PREFIX={kept}, and this one has {prefix}",
-            f"Give each deployment an inbox of its own; to move on purpose, delete the key {reader_key(inbox)} ({HOW})",
+            f"INBOX_STREAM: {inbox} is read by the deployment with KEY_PREFIX={kept}; this one has {prefix}",
+            f"Give each deployment its own inbox; to move a deployment, delete the key {reader_key(inbox)} ({HOW})",
         )
     if mismatch.what == "own":
         return (
@@ -145,19 +146,18 @@ def _in_words(mismatch: Mismatch, owner: Owner, prefix: str, inbox: str) -> tupl
             f"{reader_key(kept)} ({HOW})",
         )
     text = {
-        "mode": f"belongs to a deployment in {kept} mode, and these keys are for {owner.mode} mode",
-        "stripe": f"belongs to another Stripe account (digest {kept}, this one's is {owner.stripe})",
+        "mode": f"belongs to a deployment in {kept} mode; these keys are for {owner.mode} mode",
+        "stripe": f"belongs to another Stripe account (digest {kept}; the digest of this one is {owner.stripe})",
         "keys": (
-            f"belongs to other keys of a Stripe account (digest {kept}), and Stripe does not tell the account of this "
-            "one's"
+            f"belongs to other keys of a Stripe account (digest {kept}), and Stripe does not return the account of "
+            "these keys"
             if kept
-            else f"belongs to a deployment in {owner.mode} mode whose Stripe account is not known, and which has "
-            "neither of these two keys"
+            else f"belongs to a deployment in {owner.mode} mode with an unknown Stripe account and two other keys"
         ),
     }[mismatch.what]
-    own = "give each deployment a KEY_PREFIX and an INBOX_STREAM of its own"
+    own = "give each deployment its own KEY_PREFIX and INBOX_STREAM"
     first = own[:1].upper() + own[1:]
     if mismatch.what == "keys":
-        readable = "Let the key read its account, or start" if kept else "Start"
+        readable = "Allow the key to read its account, or start" if kept else "Start"
         first = f"{readable} it once with one of its former keys; {own}"
-    return f"KEY_PREFIX: {prefix} {text}", f"{first}; to move on purpose, delete the key {owner_key(prefix)} ({HOW})"
+    return f"KEY_PREFIX: {prefix} {text}", f"{first}; to move a deployment, delete the key {owner_key(prefix)} ({HOW})"

@@ -1,6 +1,6 @@
-"""Which rights the user of Redis lacks, found out before the first event and without changing anything.
+"""The check for missing rights of the Redis user, before the first event and without changing anything.
 
-The commands are queued in a transaction that is never executed: Redis refuses a command that the user may not run when
+The commands are queued in a transaction that is never executed, because Redis already refuses a forbidden command when
 it is queued. `deploy/redis.acl` is the same list as a rule; a test compares the two.
 """
 
@@ -19,7 +19,7 @@ from jobs.queue.record import RecordKeys
 KEY: Final = "{key}"
 NO_SCRIPT: Final = "0" * 40
 BEFORE: Final[Mapping[str, Sequence[str]]] = {"exec": (), "watch": (KEY,)}
-"""Redis does not queue these. Outside of a transaction they do no harm: EXEC is an error, WATCH ends with the link."""
+"""Redis does not queue these. Alone they do no harm: EXEC is an error, and WATCH ends with the connection."""
 QUEUED: Final[Mapping[str, Sequence[str]]] = {
     "del": (KEY,),
     "evalsha": (NO_SCRIPT, "1", KEY),
@@ -63,10 +63,10 @@ QUEUED: Final[Mapping[str, Sequence[str]]] = {
     "zremrangebyscore": (KEY, "0", "0"),
     "zscore": (KEY, "m"),
 }
-"""With arguments of the right number: Redis counts them before it looks at the rights."""
+"""The commands with the right number of arguments, because Redis counts them before it checks the rights."""
 ONLY_LOGGED: Final = frozenset({"INFO", "DBSIZE"})
-"""arq sends these two at its start, for a line in its log. The worker works without them, but without INFO it cannot
-tell whether this Redis keeps what it accepted."""
+"""arq sends these at its start, for a line in its log. The worker works without them. Without INFO it cannot check
+whether this Redis keeps the data that it accepted."""
 
 _COMMAND: Final = re.compile(r"run the '([a-z|]+)' command")
 _KEYS: Final = re.compile(r"permissions? to access (?:one of the|a) keys?")
@@ -74,7 +74,7 @@ _KEYS: Final = re.compile(r"permissions? to access (?:one of the|a) keys?")
 
 @dataclass(frozen=True)
 class _Probe:
-    """One command as it is sent, and what the rule lacks if the command or its key is refused."""
+    """One command, and the missing part of the rule if the command or its key is refused."""
 
     words: tuple[str, ...]
     command: str
@@ -82,7 +82,7 @@ class _Probe:
 
 
 async def lacking_rights(redis: Redis, prefix: str, inbox: str) -> list[str]:
-    """Return what is missing in the user's rule, as ACL SETUSER takes it: `+hset`, `~customer-sync:*`.
+    """Return the missing parts of the user's rule, in the form of ACL SETUSER: `+hset`, `~customer-sync:*`.
 
     Raises RedisError.
     """
@@ -96,7 +96,7 @@ async def lacking_rights(redis: Redis, prefix: str, inbox: str) -> list[str]:
     connection = await redis.connection_pool.get_connection()
     try:
         lacking = await _lacking(connection, [*before, _probe("multi", (), ours)])
-        # Outside of a transaction the others would be executed.
+        # Without MULTI the other commands would be executed.
         if "+multi" not in lacking:
             lacking += await _lacking(connection, [*queued, *of_keys])
     finally:
@@ -112,14 +112,14 @@ def _probe(command: str, arguments: Sequence[str], key_and_pattern: tuple[str, s
 
 
 async def _lacking(connection: AbstractConnection, probes: Sequence[_Probe]) -> list[str]:
-    """Send the probes in one round trip. Only a refusal for want of a right counts, no other error."""
+    """Send the probes in one round trip, and return the missing rights. Other errors are ignored."""
     await connection.send_packed_command(connection.pack_commands([probe.words for probe in probes]))
     lacking = []
     for probe in probes:
         try:
             await connection.read_response()
         except ResponseError as error:
-            # Redis reports a refused EXEC as an aborted transaction, so the text tells what the class does not.
+            # Redis reports a refused EXEC as an aborted transaction, so check the text instead of the class.
             if _KEYS.search(str(error)):
                 lacking.append(probe.key)
             elif _COMMAND.search(str(error)):
@@ -128,6 +128,6 @@ async def _lacking(connection: AbstractConnection, probes: Sequence[_Probe]) -> 
 
 
 def right_to(error: NoPermissionError) -> str:
-    """Return what the rule lacks by this error, as ACL SETUSER takes it; empty if a key is not allowed."""
+    """Return the right that this error names, in the form of ACL SETUSER. Empty if a key is not allowed."""
     found = _COMMAND.search(str(error))
     return f"+{found.group(1)}" if found else ""

@@ -1,7 +1,7 @@
-"""The connection to Redis of a worker: it survives a Redis that restarts or is away for a while.
+"""The Redis client of a worker, which survives a Redis that restarts or is away for a while.
 
-redis-py retries a command whose connection broke, but gives up at once where connecting is refused, and arq ends
-with it. Here connecting itself waits, so that every command, arq's own among them, goes on when Redis is back.
+redis-py retries a command whose connection broke, but gives up at once if connecting fails, and arq ends then. In this
+client connecting itself waits, so every command, including arq's, goes on when Redis is back.
 """
 
 import asyncio
@@ -40,17 +40,17 @@ from worker.tls import VerifiedSSLConnection, is_untrusted
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 120.0
-"""How long Redis may be away before connecting gives up and the process ends, for the platform to start it anew."""
+"""How long Redis may be away before the process ends, so that the platform restarts it."""
 PAUSE_SECONDS = 0.25
 COMMAND_RETRIES = 3
 READ_SECONDS = 10.0
 
 
 class _Presence:
-    """When Redis last answered, for all connections of a client: they lose their patience together.
+    """The time when Redis last answered, shared by all connections of a client, so that they give up together.
 
-    With a patience of its own for each, redis-py's retries and the commands that queue up for a connection would wait
-    one after another, and the process would end after many times as long.
+    If each connection had its own time, retries and queued commands would wait one after another, and the process would
+    end much later.
     """
 
     def __init__(self, answered: Callable[[], None], patience_seconds: float) -> None:
@@ -68,7 +68,7 @@ class _Presence:
 
 
 class _Patient:
-    """Connects again and again while Redis is away or still loads its data."""
+    """A connection that keeps connecting while Redis is away or still loads its data."""
 
     def __init__(self, *, presence: _Presence, read_seconds: float, **options: Any) -> None:
         super().__init__(**options)
@@ -76,9 +76,9 @@ class _Patient:
         self._read_seconds = read_seconds
 
     async def connect(self) -> None:
-        """Connect, as long as there is patience.
+        """Connect, and retry until Redis has been away for too long.
 
-        Raises ConnectionError after that, or at once where the certificate is not trusted; AuthenticationError at once.
+        Raises ConnectionError then, or at once if the certificate is not trusted. Raises AuthenticationError at once.
         """
         while True:
             try:
@@ -104,9 +104,9 @@ class _Patient:
             raise
 
     async def _send_ping(self) -> None:
-        """Send PING, as redis-py's check of an idle connection does, too; a Redis that refuses writes passes.
+        """Send PING. A Redis that refuses writes passes. redis-py's check of an idle connection calls this too.
 
-        With a disk that fails Redis refuses PING as if it were a write, and still serves reads.
+        If its disk fails, Redis refuses PING like a write, but still serves reads.
         """
         try:
             await super()._send_ping()  # type: ignore[misc]
@@ -115,9 +115,9 @@ class _Patient:
                 raise
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Send; a connection that does not take all of it within `read_seconds` is hung up, so that the sending fails.
+        """Send a command. If it takes longer than `read_seconds`, close the connection, so that the send fails.
 
-        A Redis that is gone without a word takes what fits into the buffers on the way, and no more.
+        If Redis vanished without closing the connection, sending blocks as soon as the buffers are full.
         """
         if not self.is_connected:  # type: ignore[attr-defined]
             await self.connect()
@@ -128,11 +128,10 @@ class _Patient:
             timer.cancel()
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
-        """The response; a connection that gives none within `read_seconds` is hung up, so that the read fails.
+        """Return the response. If there is none within `read_seconds`, close the connection, so that the read fails.
 
-        redis-py's own `socket_timeout` would do the same for reading, but sends through asyncio.wait_for, which on
-        Python 3.11 may swallow a cancellation: a worker that was told to stop would go on. And asyncio.timeout takes
-        longer than the reading of most responses.
+        redis-py's own `socket_timeout` sends through asyncio.wait_for, which may swallow a cancellation on Python 3.11,
+        so a stopping worker would go on. asyncio.timeout takes longer than reading most responses.
         """
         timer = asyncio.get_running_loop().call_later(self._read_seconds, self._hang_up)
         try:
@@ -148,15 +147,15 @@ class _Patient:
 
 
 class PatientConnection(_Patient, Connection):
-    """By TCP."""
+    """A patient connection over TCP."""
 
 
 class PatientSSLConnection(_Patient, VerifiedSSLConnection):
-    """By TLS."""
+    """A patient connection over TLS."""
 
 
 class PatientUnixConnection(_Patient, UnixDomainSocketConnection):
-    """By a socket of the file system."""
+    """A patient connection over a Unix socket."""
 
 
 PATIENT: dict[type[AbstractConnection], Any] = {
@@ -167,9 +166,9 @@ PATIENT: dict[type[AbstractConnection], Any] = {
 
 
 class PatientPipeline(Pipeline):
-    """A pipeline whose WATCH is lost with its connection says so when it is executed, where arq expects it.
+    """A pipeline that raises WatchError only in `execute` if its connection broke after WATCH.
 
-    redis-py says so at the next command, where arq does not, and ends with it.
+    redis-py raises it at the next command, where arq does not expect it and ends.
     """
 
     _watch_lost = False
@@ -182,7 +181,7 @@ class PatientPipeline(Pipeline):
         self._watch_lost = True
 
     async def parse_response(self, connection: Connection, command_name: str | bytes, **options: Any) -> Any:
-        """Return the answer; an empty one if the user may not run a command that arq only logs at its start."""
+        """Return the answer, or an empty one if the user may not run a command that arq only logs."""
         try:
             return await super().parse_response(connection, command_name, **options)
         except ResponseError:
@@ -191,7 +190,7 @@ class PatientPipeline(Pipeline):
             raise
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Execute what was queued. Raises WatchError where the connection broke since WATCH."""
+        """Execute the queued commands. Raises WatchError if the connection broke since WATCH."""
         if self._watch_lost:
             self._watch_lost = False
             await self.reset()  # type: ignore[no-untyped-call]
@@ -201,14 +200,14 @@ class PatientPipeline(Pipeline):
 
 
 class PatientRedis(ArqRedis):
-    """arq's client with that pipeline. It makes a queue of the wrong type again, because arq would end with it."""
+    """arq's client with that pipeline. It deletes a queue of the wrong type, because arq would end otherwise."""
 
     async def zrangebyscore(self, name: Any, *args: Any, **options: Any) -> Any:
-        """Return the jobs of a queue that are due; none if it had the wrong type, and is deleted now."""
+        """Return the due jobs of a queue. If it has the wrong type, delete it and return none."""
         return await self._or_replace(name, super().zrangebyscore(name, *args, **options), [])
 
     async def zcard(self, name: Any) -> int:
-        """Return how many jobs a queue holds; none if it had the wrong type, and is deleted now."""
+        """Return the number of jobs in a queue. If it has the wrong type, delete it and return 0."""
         return int(await self._or_replace(name, super().zcard(name), 0))
 
     async def _or_replace(self, name: Any, asked: Any, instead: Any) -> Any:
@@ -223,17 +222,17 @@ class PatientRedis(ArqRedis):
         return instead
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PatientPipeline:
-        """A new pipeline."""
+        """Return a new pipeline."""
         return PatientPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 def queue_name(prefix: str) -> str:
-    """The queue of our own in arq: workers of other apps on the same Redis would take our jobs, and we theirs."""
+    """Return the name of our arq queue. With arq's default, other apps on the same Redis would take our jobs."""
     return MailboxKeys(prefix).queue
 
 
 def scan_queue_name(prefix: str) -> str:
-    """The scanners' queue: a worker that took their jobs would not know them."""
+    """Return the name of the scanners' queue. It is separate, because a worker does not know their jobs."""
     return f"{prefix}:scans"
 
 
@@ -246,11 +245,11 @@ def open_redis(
     patience_seconds: float = PATIENCE_SECONDS,
     read_seconds: float = READ_SECONDS,
 ) -> ArqRedis:
-    """A client that connects when it is needed, survives an absence of Redis, and speaks JSON to arq.
+    """Return a client that connects on its first use, survives an absent Redis, and stores arq's jobs as JSON.
 
-    `certificate` is the only one to trust, in PEM; None is for a Redis that authorities vouch for, or without TLS.
-    `answered` is called with each command that Redis answered. A connection is given up if Redis does not take or
-    answer a command within `read_seconds`.
+    `certificate` is the only trusted one, in PEM. None is for a certificate of an authority, or without TLS.
+    `answered` is called for each command that Redis answers. A connection is closed if Redis does not accept or answer
+    a command within `read_seconds`.
     """
     pool = ConnectionPool.from_url(
         url,
@@ -269,7 +268,7 @@ def open_redis(
 
 
 def open_briefly(url: str, certificate: str | None = None) -> Redis:
-    """A client for one command, as `open_redis` but for its patience: a person soon learns that Redis is away."""
+    """Return a client for one command. Unlike that of `open_redis` it does not wait for an absent Redis."""
     pool = ConnectionPool.from_url(url, socket_timeout=10, socket_connect_timeout=5, **_only(certificate))
     if pool.connection_class is SSLConnection:
         pool.connection_class = VerifiedSSLConnection
@@ -281,5 +280,5 @@ def _only(certificate: str | None) -> dict[str, str]:
 
 
 def to_json(job: dict[str, Any]) -> bytes:
-    """How a job is written for arq: JSON, because whoever may write a pickle to Redis may run code here."""
+    """Return a job as JSON for arq. With arq's pickles, a writer to Redis could run code in the worker."""
     return json.dumps(job).encode()

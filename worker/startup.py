@@ -1,7 +1,7 @@
-"""The checks before arq starts: Redis is fit for a worker, and its keys are this deployment's.
+"""The checks before arq starts: Redis is fit for a worker, and its keys belong to this deployment.
 
-arq calls Redis at its start and at its end, and an error there hides both our sentence and our exit code. Nothing that
-belongs to a running worker is opened here.
+They run before arq, because arq calls Redis when it starts and ends, and an error there would hide our error text and
+exit code.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ log = structlog.get_logger(__name__)
 
 
 class RedisAwayError(Exception):
-    """Redis did not answer for as long as a worker waits for it; the text says what to look at."""
+    """Redis did not answer for as long as a worker waits. The text says what to check."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The risks, a sentence each, and whether the owner of the keys is compared only when Stripe tells its account."""
+    """The risks, a sentence each, and whether the owner can only be compared when Stripe returns its account."""
 
     risks: list[str]
     owner_follows: bool
 
 
 async def prepare(settings: Settings) -> Prepared:
-    """Wait for a Redis that is fit, and make its keys this deployment's if that is decided.
+    """Wait until Redis is fit, and assign its keys to this deployment if they have no other owner.
 
-    Raises ForeignDeploymentError if they are another deployment's, and what `wait_for_redis` raises.
+    Raises ForeignDeploymentError if they belong to another deployment, and the errors of `wait_for_redis`.
     """
     risks = await wait_for_redis(settings)
     with _ended_by_sigterm():
@@ -55,10 +55,10 @@ async def prepare(settings: Settings) -> Prepared:
 
 
 async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
-    """Wait until Redis answers, and return what is at risk with it, a sentence each.
+    """Wait until Redis answers, and return its risks for our data, a sentence each.
 
-    Raises RedisUnfitError if a person has to mend a setting, a right or Redis itself, and RedisAwayError if Redis is
-    away for longer than `patience_seconds`. Raises CancelledError on SIGTERM.
+    Raises RedisUnfitError if a person must fix a setting, a right or Redis itself. Raises RedisAwayError if Redis is
+    away for longer than `patience_seconds`, and CancelledError on SIGTERM.
     """
     give_up_at, is_told = time.monotonic() + patience_seconds, False
     with _ended_by_sigterm():
@@ -96,12 +96,12 @@ async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
         lacking = await lacking_rights(redis, settings.key_prefix, settings.inbox_stream)
         if lacking:
             return trouble_of_rights(lacking)
-        # A node of a cluster refuses a key, even if INFO is not allowed.
+        # A node of a cluster refuses a key, so this finds a cluster even if INFO is not allowed.
         await redis.exists(settings.inbox_stream)
         wrong = await wrong_core_keys(redis, settings.key_prefix, settings.inbox_stream)
         if wrong:
             return trouble_of_types(wrong)
-        # Last, because a Redis that cannot save refuses PING, and answers all of the above.
+        # Last, because a Redis that cannot save refuses PING but answers all of the above.
         await redis.ping()
     except RedisError as error:
         return await trouble_with(redis, error)

@@ -1,6 +1,6 @@
-"""TLS to Redis: always verified, by the system's authorities and the host's name, or by a certificate that is known.
+"""TLS to Redis, always verified: by the system's authorities and the host name, or by a known certificate.
 
-redis-py compares no name unless it is told to, and its own switches to verify less are refused with the settings.
+redis-py does not check the host name by default. The settings refuse its options that turn verification off.
 """
 
 import asyncio
@@ -14,31 +14,32 @@ PROBE_SECONDS: Final = 5.0
 
 
 class VerifiedSSLConnection(SSLConnection):
-    """A connection by TLS whose other end has shown who it is."""
+    """A TLS connection that verifies the server."""
 
     def __init__(self, *, certificate: str | None = None, **options: Any) -> None:
-        """`certificate` in PEM is the only one that is trusted; None trusts the authorities, and compares the name."""
+        """Trust only `certificate`, in PEM. With None, trust the authorities and check the host name."""
         super().__init__(ssl_check_hostname=True, **options)
         if certificate is not None:
             self.ssl_context.context = _trusting_only(certificate)
 
 
 def _trusting_only(certificate: str) -> ssl.SSLContext:
-    """Trusts whoever holds the key of this certificate, or one that this certificate signed, whatever its name.
+    """Return a context that trusts only this certificate, and those that it signed, with any name.
 
-    Self-signed certificates of hosted Redis seldom name the host; to hold the key of a known one says more than a name.
+    The name is not checked, because self-signed certificates of hosted Redis seldom contain the host. The server proves
+    that it has the key of the certificate, which is stronger than a name.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    # Without it only a certificate that signed itself may be the end of the chain.
+    # Without this flag, only a self-signed certificate may end the chain.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=certificate)
     return context
 
 
 async def answers_by_tls(host: str, port: int) -> bool:
-    """Whether something speaks TLS there, whether it is trusted or not. Nothing is sent to it."""
+    """Return whether the server uses TLS, trusted or not. No data is sent to it."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
@@ -51,7 +52,7 @@ async def answers_by_tls(host: str, port: int) -> bool:
 
 
 async def answers_without_tls(host: str, port: int) -> bool:
-    """Whether a Redis answers a PING there without TLS, be it by a refusal. No user and no password is sent."""
+    """Return whether a Redis answers a PING without TLS, even with an error. No user or password is sent."""
     answer = b""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(PROBE_SECONDS):
@@ -65,7 +66,7 @@ async def answers_without_tls(host: str, port: int) -> bool:
 
 
 def is_untrusted(error: BaseException) -> bool:
-    """Whether a connection failed because the other end's certificate is not trusted."""
+    """Return whether a connection failed because the server's certificate is not trusted."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):

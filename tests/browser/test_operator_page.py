@@ -74,15 +74,15 @@ async def has_heading(page: Page, text: str) -> None:
 
 
 async def test_the_first_key_offers_to_skip_to_the_content(day: Page) -> None:
-    assert await walk(day, "To the content") == ["To the content"]
+    assert await walk(day, "Skip to the content") == ["Skip to the content"]
     await day.keyboard.press("Enter")
     assert await day.evaluate("document.activeElement.id") == "content"
 
 
 async def test_the_tab_key_goes_through_the_page_in_the_order_it_is_read(day: Page) -> None:
-    names = await walk(day, "Drop the chosen …")
-    expected = ["To the content", "Customers in Autumn and in Stripe", "Sign out", "The customer's id in Autumn"]
-    expected += ["Look at both services now", "Show", "Show ann", "Show user_40", "Choose all shown"]
+    names = await walk(day, "Drop selected …")
+    expected = ["Skip to the content", "Customers in Autumn and Stripe", "Sign out", "The customer's id in Autumn"]
+    expected += ["Compare both sides now", "Show", "Show customer ann", "Show customer user_40", "Select all shown"]
     assert [name for name in names if name in expected] == expected
 
 
@@ -91,9 +91,9 @@ async def test_a_letter_is_sent_again_by_keyboard_alone(page: Page, world: World
     newest = (await read_dead(world.redis))[0]
     async with operator_page(world) as url:
         await sign_in(page, url)
-        await walk(page, f"Letter {newest['id']} of org_3")
+        await walk(page, f"Dead letter {newest['id']} of org_3")
         await page.keyboard.press("Space")
-        await walk(page, "Send the chosen again …")
+        await walk(page, "Send selected again …")
         await page.keyboard.press("Enter")
         await has_heading(page, "Send this dead letter again?")
         await walk(page, "Send again")
@@ -106,7 +106,7 @@ async def test_all_letters_can_be_chosen_at_once(day: Page) -> None:
     await day.click("[data-choose-all]")
     assert await day.evaluate("document.querySelectorAll('[name=letter]:checked').length") == 3
     await day.click("[value=drop]")
-    await has_heading(day, "Drop these 3 dead letters for good?")
+    await has_heading(day, "Drop these 3 dead letters permanently?")
 
 
 async def test_a_customer_is_looked_for_by_keyboard_and_its_id_stays_out_of_the_address(day: Page) -> None:
@@ -131,7 +131,7 @@ async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(
 ) -> None:
     async with operator_page(world) as url:
         await sign_in(page, url)
-        warning = page.locator("main").get_by_text("What stands below is old")
+        warning = page.locator("main").get_by_text("The page below is old")
         assert not await warning.is_visible()
         await world.redis.client_pause(8000)
         await warning.wait_for()
@@ -151,7 +151,7 @@ async def test_every_text_of_every_page_has_contrast(day: Page) -> None:
     assert await faint_texts(day) == {"light": [], "dark": []}
     await day.click("[name=letter]")
     await day.click("[value=drop]")
-    await has_heading(day, "Drop this dead letter for good?")
+    await has_heading(day, "Drop this dead letter permanently?")
     assert await faint_texts(day) == {"light": [], "dark": []}
 
 
@@ -195,8 +195,8 @@ async def test_without_scripts_everything_but_the_renewal_works(
     async with operator_page(world) as url, open_page(chromium, problems, java_script_enabled=False) as page:
         await sign_in(page, url)
         names = [name for _, name in await accessible(page)]
-        assert "Send the chosen again …" in names
-        assert "Choose all shown" not in names
+        assert "Send selected again …" in names
+        assert "Select all shown" not in names
     assert problems == []
 
 

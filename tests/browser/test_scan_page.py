@@ -82,8 +82,8 @@ async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(
         name, is_seen = await report.evaluate(FOCUSED)
         assert is_seen, name
         walked.append(name)
-    columns = ["Kind", "Customer", "In Autumn", "In Stripe", "Why, and what a sync would do", "Mended by"]
-    assert walked == ["These runs as a table", "findings-search", "findings-kind", "findings-by", *columns]
+    columns = ["Kind", "Customer", "In Autumn", "In Stripe", "Reason, and what a sync would do", "Fixed by"]
+    assert walked == ["These scans as a table", "findings-search", "findings-kind", "findings-by", *columns]
 
 
 async def test_the_numbers_of_the_last_runs_stand_below_their_headings(report: Page) -> None:

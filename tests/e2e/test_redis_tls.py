@@ -46,7 +46,7 @@ async def refused(box: Sandbox, **environment: str) -> None:
     """Neither the command line nor a worker speaks with the Redis of this environment, and the worker soon ends."""
     code, output = await command(box, "doctor", **environment)
     assert code == 1
-    assert "The certificate of Redis is not trusted, or is for another name" in output
+    assert "The certificate of Redis is not trusted or has another name" in output
     code, output = await command(box, "send", "ann", '{"name": "Ann"}', **environment)
     assert code == 78
     code, output = await ended({**box.environment, **environment}, *command_of("worker"))

@@ -43,14 +43,14 @@ async def test_settings_from_files_that_end_in_a_newline_work_everywhere(box: Sa
 async def test_a_key_with_an_ellipsis_in_it_is_named_and_not_shown(box: Sandbox, words: Sequence[str]) -> None:
     code, output = await ended(box.environment | {"STRIPE_API_KEY": "sk_test_cut\N{HORIZONTAL ELLIPSIS}short"}, *words)
     assert code == 78
-    assert "STRIPE_API_KEY: has white space or a character that is not ASCII in it" in output
+    assert "STRIPE_API_KEY: contains white space or a character that is not ASCII" in output
     assert not any(word in output for word in ("cut\N{HORIZONTAL ELLIPSIS}", "short", "Traceback"))
 
 
 async def test_the_doctor_names_a_key_that_cannot_be_one(box: Sandbox) -> None:
     code, output = await ended(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_in two lines"}, *CLI, "doctor")
     assert code == 1
-    assert output.startswith("wrong    settings           AUTUMN_SECRET_KEY: has white space")
+    assert output.startswith("wrong    settings           AUTUMN_SECRET_KEY: contains white space")
     assert "two lines" not in output
 
 
@@ -74,7 +74,7 @@ async def test_a_worker_whose_user_lacks_rights_ends_with_78_and_the_rule_to_add
     url = await redis_user(box, "~*", "+@all", "-hset", "-xadd")
     code, output = await ended(box.environment | {"REDIS_URL": url}, *command_of("worker"))
     assert code == 78
-    assert "The user of REDIS_URL lacks rights: +hset +xadd. Add them: ACL SETUSER NAME +hset +xadd" in output
+    assert "The user of REDIS_URL lacks rights: +hset +xadd. Add them with ACL SETUSER NAME +hset +xadd" in output
     code, output = await ended(box.environment | {"REDIS_URL": url}, *CLI, "send", "ann")
     assert (code, "Redis refuses a command (+xadd) to the user of REDIS_URL" in output) == (78, True)
 
@@ -84,7 +84,7 @@ async def test_option_of_redis_without_sense_ends_everything_with_78(box: Sandbo
     for words in (command_of("worker"), command_of("scanner"), [*CLI, "status"]):
         code, output = await ended(box.environment | {"REDIS_URL": f"{box.redis.url}?{option}"}, *words)
         assert code == 78, output
-        assert f"REDIS_URL: {option.partition('=')[0]}: has to be a" in output
+        assert f"REDIS_URL: {option.partition('=')[0]}: must be a" in output
         assert "Traceback" not in output
 
 

@@ -256,7 +256,7 @@ async def test_a_worker_without_settings_says_which_and_ends(box: Sandbox) -> No
     code, output = await ended(settings, *command_of("worker"))
     assert code == 78
     assert "AUTUMN_SECRET_KEY: is not set" in output
-    assert "STRIPE_API_KEY: has to begin with" in output
+    assert "STRIPE_API_KEY: must begin with" in output
     assert "visible" not in output
     assert "Traceback" not in output
 

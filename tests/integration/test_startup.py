@@ -109,7 +109,7 @@ async def test_a_user_that_may_not_call_info_is_a_risk(admin: Redis) -> None:
 )
 async def test_rights_that_are_lacking_are_told_as_the_rule_to_add(admin: Redis, more: list[str], lacking: str) -> None:
     said = await refusal(await user(admin, *more))
-    assert said.startswith(f"The user of REDIS_URL lacks rights: {lacking}. Add them: ACL SETUSER NAME {lacking}; ")
+    assert said.startswith(f"The user of REDIS_URL lacks rights: {lacking}. Add them with ACL SETUSER NAME {lacking}; ")
     assert await admin.dbsize() == 0
 
 
@@ -120,8 +120,12 @@ async def test_rights_that_are_lacking_are_told_as_the_rule_to_add(admin: Redis,
         (f"app:{WORD}@", "app:wrong@", "Redis refuses the user or the password (AuthenticationError)"),
         (f"app:{WORD}@", ":wrong@", "Redis refuses the user or the password (AuthenticationError)"),
         ("/0", "/1", "Redis refuses a command (+select) to the user of REDIS_URL (NoPermissionError)"),
-        (f"app:{WORD}@", "", "Redis has no database of this number"),
-        ("redis://", "rediss://", "Redis speaks no TLS at this port. Write redis:// instead of rediss:// in REDIS_URL"),
+        (f"app:{WORD}@", "", "Redis has no database with this number"),
+        (
+            "redis://",
+            "rediss://",
+            "Redis does not use TLS at this port. Write redis:// instead of rediss:// in REDIS_URL",
+        ),
     ],
     ids=["user", "password", "no user", "select", "database", "tls"],
 )
@@ -144,21 +148,19 @@ async def test_a_password_that_is_missing_is_refused(admin: Redis) -> None:
 async def test_an_address_without_tls_of_a_port_with_tls_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
     async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
         said = await refusal(f"redis://app:{WORD}@localhost:{port}/0")
-        assert said == "Redis speaks TLS at this port. Write rediss:// instead of redis:// in REDIS_URL"
+        assert said == "Redis uses TLS at this port. Write rediss:// instead of redis:// in REDIS_URL"
 
 
 async def test_certificate_that_is_not_trusted_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
     async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
         said = await refusal(f"rediss://localhost:{port}/0")
-    assert said.startswith(
-        "The certificate of Redis is not trusted, or is for another name (CERTIFICATE_VERIFY_FAILED)"
-    )
+    assert said.startswith("The certificate of Redis is not trusted or has another name (CERTIFICATE_VERIFY_FAILED)")
 
 
 @pytest.mark.parametrize(
     ("bundle", "says"),
     [
-        (None, "A file that REDIS_URL names for TLS cannot be read"),
+        (None, "A TLS file that REDIS_URL names cannot be read"),
         ("no certificate", "TLS with Redis fails (NO_CERTIFICATE_OR_CRL_FOUND)"),
     ],
 )
@@ -179,7 +181,10 @@ async def test_certificates_that_are_lost_after_the_settings_are_read_are_refuse
 async def test_what_is_no_redis_is_refused(answer: bytes) -> None:
     async with answering(answer) as port:
         said = await refusal(f"redis://127.0.0.1:{port}/0")
-        assert said == "What answers is not a Redis (InvalidResponse). Correct the host and the port of REDIS_URL"
+        assert (
+            said
+            == "The server at REDIS_URL is not a Redis (InvalidResponse). Correct the host and the port of REDIS_URL"
+        )
 
 
 @pytest.mark.parametrize("answer", [b"", b"-LOADING Redis is loading the dataset in memory\r\n"])
@@ -190,7 +195,7 @@ async def test_a_redis_that_is_away_or_loading_is_waited_for(answer: bytes) -> N
 
 
 async def test_redis_whose_disk_fails_is_waited_for_by_name(tmp_path: Path) -> None:
-    says = "Redis takes no write: it cannot write to its disk (MISCONF)"
+    says = "Redis refuses writes: it cannot write to its disk (MISCONF)"
     with embedded_redis(directory=tmp_path) as server:
         async with Redis.from_url(server.url) as admin:
             await its_disk_fails(admin)
@@ -221,7 +226,7 @@ async def test_a_redis_that_comes_back_is_taken(tmp_path: Path) -> None:
             server.start()
             assert await waiting == []
         assert [(line["event"], line["fix"]) for line in lines] == [
-            ("redis_awaited", "Check REDIS_URL, and that Redis runs")
+            ("redis_awaited", "Check REDIS_URL, and check that Redis runs")
         ]
 
 

@@ -1,4 +1,1 @@
-"""The checks of `customer-sync doctor`: settings, Redis, both services, the owner of the keys.
-
-Reads only.
-"""
+"""The checks of `customer-sync doctor`: settings, Redis, both services, and the owner of the keys. They only read."""

@@ -1,6 +1,6 @@
-"""Checks that are run one after the other: what one is, what it finds, and which are skipped and why.
+"""A check, its result, and the loop that runs checks in order and skips those that cannot work.
 
-Knows nothing of Redis, Autumn or Stripe; what is checked is in the modules that hold the checks.
+Nothing in here knows Redis, Autumn or Stripe. The checks themselves are in the other modules.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ Subject = TypeVar("Subject")
 
 @dataclass(frozen=True)
 class Found:
-    """What a check found: a verdict, a sentence, and what a person can do about it."""
+    """The result of a check: a verdict, a sentence, and what a person can do."""
 
     verdict: Verdict
     text: str
@@ -22,7 +22,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Line:
-    """What one check of the given name found."""
+    """The name of a check and its result."""
 
     check: str
     found: Found
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Check(Generic[Subject]):
-    """One small check. It is pointless, and skipped, where one of those it `needs` did not come out well."""
+    """One small check. It is skipped if a check that it `needs` failed or was skipped."""
 
     name: str
     look: Callable[[Subject], Awaitable[Found]]
@@ -39,24 +39,24 @@ class Check(Generic[Subject]):
 
 @dataclass
 class Checkup:
-    """What was found so far, in order."""
+    """The results so far, in order."""
 
     lines: list[Line] = field(default_factory=list)
 
     @property
     def is_passed(self) -> bool:
-        """Whether nothing is wrong; a warning is not."""
+        """Whether no check failed. A warning is not a failure."""
         return all(line.found.verdict != "wrong" for line in self.lines)
 
     def note(self, check: str, found: Found) -> Line:
-        """Add what a check found."""
+        """Add a result, and return its line."""
         self.lines.append(Line(check, found))
         return self.lines[-1]
 
     async def run(
         self, checks: Sequence[Check[Subject]], subject: Subject, in_words: Callable[[Exception], Found]
     ) -> AsyncIterator[Line]:
-        """Look, check by check. `in_words` is what an error of a check means; it raises those that it does not know."""
+        """Run the checks in order. `in_words` makes a result of a check's error, or raises an unknown error."""
         for check in checks:
             in_the_way = self._in_the_way(check)
             try:
@@ -66,7 +66,7 @@ class Checkup:
             yield self.note(check.name, found)
 
     def skip(self, checks: Sequence[Check[Subject]], because_of: str) -> list[Line]:
-        """All of them are pointless because of a check that did not come out well."""
+        """Note all of these checks as skipped because of another check."""
         return [self.note(check.name, skipped_for(because_of)) for check in checks]
 
     def _in_the_way(self, check: Check[Subject]) -> str:
@@ -75,5 +75,5 @@ class Checkup:
 
 
 def skipped_for(check: str) -> Found:
-    """What is found where another check has to come out well first."""
-    return Found("skipped", f"not checked: {check} has to come out well first")
+    """Return the result of a check that is skipped because another one must pass first."""
+    return Found("skipped", f"not checked, because {check} must pass first")

@@ -1,4 +1,4 @@
-"""The check that our keys hold the right type of value. Reads only."""
+"""The check that our keys have the right types. It only reads."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -25,14 +25,14 @@ HOURS_KEPT: Final = KEPT_SECONDS // SECONDS_AN_HOUR + 1
 
 
 async def wrong_core_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
-    """Return a sentence for each key of the wrong type without which nothing can go on. Raises RedisError."""
+    """Return a sentence for each key of the wrong type that stops all work. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     sets = dict.fromkeys([waits.waiting, waits.dispatched, waits.oldest], "zset")
     return await _wrong(redis, {inbox: "stream", records.dead: "stream", **sets})
 
 
 async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
-    """Return a sentence for each key of the wrong type, those of the first customers that wait included.
+    """Return a sentence for each key of the wrong type, including those of the first waiting customers.
 
     Raises RedisError.
     """
@@ -85,7 +85,7 @@ async def _wrong(redis: Redis, needed: Mapping[str, str]) -> list[str]:
             pipe.type(key)
         kinds = [kind.decode() for kind in await pipe.execute()]
     return [
-        f"{key} is a {NAMES.get(kind, kind)} and has to be a {NAMES.get(needed[key], needed[key])}"
+        f"{key} is a {NAMES.get(kind, kind)} and must be a {NAMES.get(needed[key], needed[key])}"
         for key, kind in zip(needed, kinds, strict=True)
         if kind not in {"none", needed[key]}
     ]

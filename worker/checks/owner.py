@@ -1,4 +1,4 @@
-"""The check of `customer-sync doctor` that the keys in Redis belong to this deployment. Reads only."""
+"""The check of `customer-sync doctor` that the keys in Redis belong to this deployment. It only reads."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ from worker.ownership import LOOK_SECONDS, Account, ForeignDeploymentError, ask_
 
 @dataclass(frozen=True)
 class OwnerSubject:
-    """The settings of this deployment, and the Redis that keeps the owner of its keys."""
+    """The settings of this deployment, and the Redis that stores the owner of its keys."""
 
     settings: Settings
     redis: Redis
@@ -31,26 +31,26 @@ async def _owner(subject: OwnerSubject) -> Found:
 
 
 def _judge(settings: Settings, kept: Kept, account: Account, is_compared: bool) -> Found:
-    """Return the finding if nothing differs from what is known."""
+    """Return the result if nothing differs from the stored owner."""
     if not kept.mode:
-        text = f"{settings.key_prefix} belongs to no deployment yet: the first start makes it this one's"
+        text = f"{settings.key_prefix} belongs to no deployment yet; the first start assigns it to this one"
     else:
-        whose = f"the Stripe account with the digest {kept.stripe}" if kept.stripe else "a Stripe account not known yet"
+        whose = f"the Stripe account with the digest {kept.stripe}" if kept.stripe else "an unknown Stripe account"
         text = f"{settings.key_prefix} belongs to {kept.mode} mode and {whose}"
     if not account.digest:
-        text += f"; not compared by the account, because Stripe does not tell it ({account.why_not})"
+        text += f"; the account was not compared, because Stripe does not return it ({account.why_not})"
         return Found("warning", text, _fix(account, is_compared))
     if kept.mode:
-        text += ", as these keys do" if kept.stripe else "; the next start adds this one's"
+        text += ", the same as these keys" if kept.stripe else "; the next start stores this account"
     return Found("ok", text)
 
 
 def _fix(account: Account, is_compared: bool) -> str:
     if not is_compared:
-        return "Run doctor again when Stripe answers; a start waits for it until then"
+        return "Run doctor again when Stripe answers; a starting worker waits until then"
     if account.may_follow:
-        return "Nothing to do: both keys are those of the last start"
-    return "Let the key read its account, or use a secret key"
+        return "Nothing to do: both keys are the same as at the last start"
+    return "Allow the key to read its account, or use a secret key"
 
 
 OWNER_CHECKS: Final = (Check("owner", _owner, ("redis", "redis-access", "redis-keys")),)

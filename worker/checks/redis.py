@@ -1,6 +1,6 @@
-"""What `customer-sync doctor` checks about Redis. Reads only: no command in here can change a key.
+"""The checks of `customer-sync doctor` for Redis. They only read: no command in here can change a key.
 
-The rights of the user are looked at without running what they allow (worker.redis_access).
+The check of the user's rights does not execute the commands (worker.redis_access).
 """
 
 import statistics
@@ -31,13 +31,13 @@ from worker.redis_errors import (
 
 PINGS: Final = 21
 SLOW_SECONDS: Final = 0.010
-"""A sync takes about ten steps through Redis, one after the other."""
+"""A sync makes about ten round trips to Redis, one after the other."""
 SKEW_SECONDS: Final = 2.0
 
 
 @dataclass
 class RedisSubject:
-    """A Redis and where our keys are in it; `info` is what it says of itself, None where it must not be asked."""
+    """A Redis and the names of our keys in it. `info` is its INFO, or None if the user may not run INFO."""
 
     redis: Redis
     prefix: str
@@ -53,12 +53,12 @@ async def _answers(subject: RedisSubject) -> Found:
     try:
         subject.info = await subject.redis.info()
     except ResponseError:
-        return Found("warning", INFO_REFUSED, f"Add +info to its rule; {WHOLE_RULE}")
+        return Found("warning", INFO_REFUSED, f"Add +info to the user's rule; {WHOLE_RULE}")
     return Found("ok", f"{server_of(subject.info)} answers")
 
 
 def redis_error_in_words(error: Exception) -> Found:
-    """What an error of Redis means. Raises the error itself where it is none of Redis."""
+    """Return the result for an error of Redis. Raises the error itself if it is not one of Redis."""
     if not isinstance(error, RedisError):
         raise error
     return _wrong(trouble_of(error))
@@ -82,8 +82,8 @@ async def _role(subject: RedisSubject) -> Found:
     if subject.info is None:
         return Found("skipped", "INFO is not allowed")
     if subject.info.get("role") == "slave":
-        return Found("wrong", "it is a read-only replica", "Let REDIS_URL name the primary")
-    return Found("ok", "it is the primary")
+        return Found("wrong", "Redis is a read-only replica", "Set REDIS_URL to the primary")
+    return Found("ok", "Redis is the primary")
 
 
 async def _persistence(subject: RedisSubject) -> Found:
@@ -99,21 +99,21 @@ async def _access(subject: RedisSubject) -> Found:
     lacking = await lacking_rights(subject.redis, subject.prefix, subject.inbox)
     if lacking:
         return _wrong(trouble_of_rights(lacking))
-    return Found("ok", "the user may run all commands on all our keys")
+    return Found("ok", "the user may run all needed commands on all our keys")
 
 
 async def _writes(subject: RedisSubject) -> Found:
     refusal = await refusal_of_writes(subject.redis, subject.prefix)
-    return Found("ok", "it takes writes") if refusal is None else _wrong(trouble_of(refusal))
+    return Found("ok", "Redis accepts writes") if refusal is None else _wrong(trouble_of(refusal))
 
 
 async def _keys(subject: RedisSubject) -> Found:
     wrong = await wrong_keys(subject.redis, subject.prefix, subject.inbox)
-    return _wrong(trouble_of_types(wrong)) if wrong else Found("ok", "our keys hold what they should")
+    return _wrong(trouble_of_types(wrong)) if wrong else Found("ok", "our keys have the right types")
 
 
 async def _inbox_ids(subject: RedisSubject) -> Found:
-    """Redis makes no id that is smaller than the stream's last one, not even when that entry is gone."""
+    """Check the last id, because Redis makes no smaller one, even after that entry was deleted."""
     try:
         last_id = (await subject.redis.xinfo_stream(subject.inbox))["last-generated-id"].decode()
     except ResponseError as error:
@@ -123,8 +123,8 @@ async def _inbox_ids(subject: RedisSubject) -> Found:
     seconds, _ = await subject.redis.time()
     ahead_ms = int(last_id.partition("-")[0]) - seconds * 1000
     if ahead_ms <= MAX_AHEAD_MS:
-        return Found("ok", "the last id of the inbox is not ahead of the clock")
-    text = f"the last id of the inbox, {last_id}, is ahead of the clock of Redis: new entries become dead letters"
+        return Found("ok", "the last id of the inbox is not in the future")
+    text = f"the last id of the inbox, {last_id}, is ahead of Redis' clock, so new entries become dead letters"
     return Found(
         "wrong",
         text,
@@ -137,12 +137,12 @@ async def _dead_letters(subject: RedisSubject) -> Found:
     keys = RecordKeys(subject.prefix)
     aside = f"{overview.dead_aside} dead letters are kept in {keys.aside}" if overview.dead_aside else ""
     if overview.full_keys:
-        text = f"the last id of {keys.dead} is the last one that a stream can have, so it takes no dead letter"
-        fix = f"Rename or delete {keys.dead}: a worker brings back what is kept aside; see {WRONG_TYPE}"
+        text = f"{keys.dead} has reached the largest id of a stream, so it accepts no dead letter"
+        fix = f"Rename or delete {keys.dead}, then a worker moves back those kept aside; see {WRONG_TYPE}"
         return Found("wrong", f"{text}{aside and ': '}{aside}", fix)
     if aside:
-        return Found("warning", aside, "Run a worker: it brings them back")
-    return Found("ok", "their stream takes dead letters")
+        return Found("warning", aside, "Run a worker, which moves them back")
+    return Found("ok", "the stream accepts dead letters")
 
 
 async def _latency(subject: RedisSubject) -> Found:
@@ -159,7 +159,7 @@ def judge_latency(seconds: float) -> Found:
     text = f"a command takes {seconds * 1000:.1f} ms"
     if seconds <= SLOW_SECONDS:
         return Found("ok", text)
-    return Found("warning", f"{text}: each sync takes about ten", "Run the workers in the region of Redis")
+    return Found("warning", f"{text}; each sync makes about ten", "Run the workers in the same region as Redis")
 
 
 async def _clock(subject: RedisSubject) -> Found:
@@ -169,12 +169,12 @@ async def _clock(subject: RedisSubject) -> Found:
 
 
 def judge_clock(ahead_seconds: float) -> Found:
-    """What it means that this machine's clock is so much ahead of the one of Redis."""
-    text = f"this clock is {abs(ahead_seconds):.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} that of Redis"
+    """Return the result if this machine's clock is ahead of Redis' clock by this many seconds."""
+    text = f"this clock is {abs(ahead_seconds):.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} Redis' clock"
     if abs(ahead_seconds) <= SKEW_SECONDS:
         return Found("ok", text)
     return Found(
-        "warning", text, "Synchronise the clocks: ages, the time to give up and RECEIPTS_RECOVER_HOURS are off"
+        "warning", text, "Synchronise the clocks, because ages, RETRY_FOR and RECEIPTS_RECOVER_HOURS depend on them"
     )
 
 
@@ -185,7 +185,7 @@ def _sentence(text: str) -> str:
 REDIS_CHECKS: Final = (
     Check("redis", _answers),
     _about("version", "6.2 or later"),
-    _about("kind", "it is no cluster"),
+    _about("kind", "Redis is not a cluster"),
     Check("redis-role", _role, ("redis",)),
     _about("eviction", "nothing is evicted"),
     Check("redis-persistence", _persistence, ("redis",)),

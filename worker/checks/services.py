@@ -1,7 +1,7 @@
-"""What `customer-sync doctor` checks about Autumn and Stripe. Reads only, and past the rates, which are in Redis.
+"""The checks of `customer-sync doctor` for Autumn and Stripe. They only read, and take no slots of the rates.
 
-What a key may read is told by a look for a customer that is not there: a 404 where it may, a 403 that names the
-permission where it may not. What a key may write shows only in writing, and is said to be unknown.
+A request for a customer that does not exist shows whether a key may read: 404 if it may, else 403 with the missing
+permission. Whether a key may write can only be seen by writing, so the result says that it is unknown.
 """
 
 from collections.abc import Awaitable
@@ -21,7 +21,7 @@ from jobs.sync.fetch import fetch_payments
 from worker.checks.check import Check, Found
 
 NOBODY: Final = "customer-sync-doctor"
-"""A customer that neither service has; it does no harm if one does."""
+"""The id of a customer that does not exist. It does no harm if it does exist."""
 NOBODY_IN_STRIPE: Final = "cus_customersyncdoctor"
 NEWEST: Final = 1000
 LINKED_TRIED: Final = 5
@@ -33,7 +33,7 @@ PLACES: Final = {"autumn": "AUTUMN_API_URL", "stripe": "STRIPE_API_BASE"}
 
 @dataclass
 class Services:
-    """Both services and the settings they were opened with; `newest` are Autumn's newest customers, once looked at."""
+    """Both services and their settings. `newest` are Autumn's newest customers, after the check that reads them."""
 
     settings: Settings
     autumn: AutumnClient
@@ -42,25 +42,25 @@ class Services:
 
     @property
     def linked(self) -> list[str]:
-        """The Stripe customers that some of the newest are linked to."""
+        """The Stripe ids of some of the newest customers that are linked."""
         return [customer.stripe_id for customer in self.newest if customer.stripe_id][:LINKED_TRIED]
 
 
 def service_error_in_words(error: Exception) -> Found:
-    """What an error of a service means. Raises the error itself where it is none of theirs."""
+    """Return the result for an error of a service. Raises the error itself if it is not a service's."""
     if not isinstance(error, SyncError):
         raise error
     name = error.service.capitalize()
     if isinstance(error, Halt):
         if error.code == "missing_permission":
-            return Found("wrong", error.message, "Add it to the key in Stripe")
+            return Found("wrong", error.message, "Add the permission to the key in Stripe")
         return Found("wrong", f"{name} answers {error.code}", error.message.split(" It said: ", maxsplit=1)[0])
     if isinstance(error, Limited):
-        return Found("warning", f"{name} answers {error.code}: the limit is used up by others", "Run doctor again")
+        return Found("warning", f"{name} answers {error.code}: other callers use up the limit", "Run doctor again")
     if isinstance(error, TryAgain):
-        fix = f"Check {PLACES.get(error.service)} and the way there, then run doctor again"
+        fix = f"Check {PLACES.get(error.service)} and the network, then run doctor again"
         return Found("wrong", f"{name} cannot be used: {error.code}", fix)
-    return Found("wrong", f"{name} refuses a plain look: {error.code}", "Look the code up in docs/operations.md")
+    return Found("wrong", f"{name} refuses a simple read: {error.code}", "Look up the code in docs/operations.md")
 
 
 async def _autumn_key(services: Services) -> Found:
@@ -69,17 +69,19 @@ async def _autumn_key(services: Services) -> Found:
     except GiveUp as error:
         if error.code != "customer_not_found":
             raise
-    return Found("ok", "the key may read customers; that it may write them shows only in writing")
+    return Found("ok", "the key may read customers; only a write shows whether it may write them")
 
 
 async def _autumn_version(services: Services) -> Found:
     version, fix = services.settings.autumn_api_version, f"Set AUTUMN_API_VERSION={DEFAULT_VERSION}"
     if not await _is_readable(_read_customers(services), version):
-        return Found("wrong", f"{version}: neither events nor scans work, because its customers have another form", fix)
+        return Found(
+            "wrong", f"{version}: events and scans do not work, because its customers have another format", fix
+        )
     if not supports_scans(version):
         return Found("warning", f"{version}: events work, scans do not, because its lists have no cursors", fix)
     if not await _is_readable(services.autumn.list_page(limit=1), version):
-        return Found("warning", f"{version}: events work, scans do not, because its lists have another form", fix)
+        return Found("warning", f"{version}: events work, scans do not, because its lists have another format", fix)
     return Found("ok", f"{version}: events and scans work")
 
 
@@ -92,9 +94,9 @@ async def _read_customers(services: Services) -> None:
 
 
 async def _is_readable(call: Awaitable[object], version: str) -> bool:
-    """Whether the answer has the form that this software reads.
+    """Return whether this software can read the answer.
 
-    Raises SyncError if there is no answer, or if it cannot be read although the version is the one that we know.
+    Raises SyncError if there is no answer, or if it is unreadable although the version is our default.
     """
     try:
         await call
@@ -107,12 +109,12 @@ async def _is_readable(call: Awaitable[object], version: str) -> bool:
 
 async def _autumn_environment(services: Services) -> Found:
     if not services.newest:
-        return Found("skipped", "Autumn has no customer yet; the first one shows its environment")
+        return Found("skipped", "Autumn has no customer yet; the first one shows the environment")
     env = services.newest[0].env
     mode = AUTUMN_MODES.get(env)
     if mode != services.settings.mode:
-        text = f"Autumn answers for {env}, and both keys look like {services.settings.mode} ones"
-        return Found("wrong", text, "Replace AUTUMN_SECRET_KEY by a key of the right environment")
+        text = f"Autumn answers for {env}, but both keys begin like {services.settings.mode} keys"
+        return Found("wrong", text, "Set AUTUMN_SECRET_KEY to a key of the right environment")
     return Found("ok", f"{env}, as the keys say")
 
 
@@ -120,16 +122,16 @@ async def _stripe_key(services: Services) -> Found:
     await services.stripe.retrieve(NOBODY_IN_STRIPE)
     key = services.settings.stripe_api_key.get_secret_value()
     if key.startswith("rk_"):
-        return Found("ok", "the restricted key may read customers; that it may write them shows only in writing")
+        return Found("ok", "the restricted key may read customers; only a write shows whether it may write them")
     return Found("ok", f"a secret key of {services.settings.mode} mode")
 
 
 async def _stripe_search(services: Services) -> Found:
     if await services.stripe.has_search():
-        return Found("ok", "customers can be searched for")
+        return Found("ok", "the account can search customers")
     text = (
-        "the account has no search: an unlinked customer is linked only if one of ours has its e-mail address, else it "
-        "stays unlinked; none is created, because ours may exist under another address"
+        "the account has no search: a customer is linked only if a Stripe customer with its id has its e-mail "
+        "address; otherwise none is created, because one may exist with another address"
     )
     return Found("warning", text, "Send a change with the stripe_id of the right Stripe customer for each of them")
 
@@ -146,29 +148,31 @@ async def _stripe_payments(services: Services) -> Found:
             continue
         known = known or bool(payments.intents)
     if policy.reads_charges and not known:
-        return Found("ok", "payments may be read; that charges may be shows with the first payment of a customer")
-    return Found("ok", "payments may be read; that they may be written shows only in writing")
+        return Found(
+            "ok", "the key may read payments; the first payment of a customer shows whether it may read charges"
+        )
+    return Found("ok", "the key may read payments; only a write shows whether it may write them")
 
 
 async def _same_account(services: Services) -> Found:
     if not services.linked:
-        return Found("skipped", "no customer of Autumn's is linked yet; the first one shows the account")
+        return Found("skipped", "no customer in Autumn is linked yet; the first one shows the account")
     for stripe_id in services.linked:
         customer = await services.stripe.retrieve(stripe_id)
         if customer is NoCustomer.MISSING:
             continue
         if not isinstance(customer, NoCustomer) and customer.mode != services.settings.mode:
-            text = f"Stripe answers for {customer.mode} mode, and the key looks like a {services.settings.mode} one"
-            return Found("wrong", text, "Replace STRIPE_API_KEY by a key of the right mode")
-        return Found("ok", "a linked customer of Autumn's is known to the key of Stripe")
-    # Stripe remembers customers that were deleted: what it does not know was never there.
-    text = f"STRIPE_API_KEY knows none of {len(services.linked)} linked customers of Autumn's"
+            text = f"Stripe answers for {customer.mode} mode, but the key begins like a {services.settings.mode} key"
+            return Found("wrong", text, "Set STRIPE_API_KEY to a key of the right mode")
+        return Found("ok", "STRIPE_API_KEY finds a linked customer of Autumn")
+    # Stripe also returns deleted customers, so an unknown one never existed in this account.
+    text = f"STRIPE_API_KEY finds none of {len(services.linked)} linked customers of Autumn"
     return Found("wrong", text, "Use a key of the Stripe account that Autumn is connected to")
 
 
 async def _limits(settings: Settings) -> Found:
     over = [
-        f"{name} is {value:g}, the service takes {most}"
+        f"{name} is {value:g}, the service allows {most}"
         for name, value, most in (
             ("AUTUMN_UPDATES_PER_SECOND", settings.autumn_updates_per_second, AUTUMN_UPDATES_MAX),
             ("AUTUMN_MAX_IN_FLIGHT", settings.autumn_max_in_flight, AUTUMN_IN_FLIGHT_MAX),
@@ -183,18 +187,18 @@ async def _limits(settings: Settings) -> Found:
     ]
     if over:
         return Found("warning", "; ".join(over), "Lower them, unless the service has raised your limit")
-    return Found("ok", "all rates are within what the services take by default")
+    return Found("ok", "all rates are within the default limits of the services")
 
 
 async def _receipts(settings: Settings) -> Found:
-    """Name what else decides about receipts: Stripe has no API for it, so that it is not checked."""
+    """Name the Stripe settings that also affect receipts. Stripe has no API to check them."""
     also = [
         f"RECEIPTS={settings.receipts}",
-        'if the dashboard\'s "Successful payments" is on, Stripe mails receipts whatever the flag says',
+        'if "Successful payments" is on in the dashboard, Stripe mails all receipts and ignores the flag',
         "an invoice's receipt needs an e-mail address when the invoice is finalised",
     ]
     if settings.mode == "test":
-        also.append("test mode mails only the account's own people")
+        also.append("in test mode, Stripe mails only the account's own team")
     return Found("ok", "; ".join(also))
 
 

@@ -1,4 +1,4 @@
 """The commands of `customer-sync`: arguments in, text and exit codes out.
 
-What a command shows is read and worded in `worker.status` and `worker.reports`.
+`worker.status` and `worker.reports` read and write the texts that a command shows.
 """

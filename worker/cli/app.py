@@ -1,4 +1,4 @@
-"""The command line, `customer-sync` or `python -m worker`: send an event, ask what became of it, see what waits."""
+"""The command line, `customer-sync` or `python -m worker`: its commands, and the command `send`."""
 
 import errno
 import os
@@ -31,15 +31,15 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Commands(TyperGroup):
-    """Ends with EX_USAGE for a wrong option or argument: typer's own 2 means elsewhere that a scan found drift."""
+    """A group that exits with EX_USAGE for a wrong option or argument, because typer's 2 means drift for a scan."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """As typer's."""
+        """Do the same as typer, with our exit code."""
         with _told_apart():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        """As typer's."""
+        """Do the same as typer, with our exit code."""
         with _told_apart():
             return super().invoke(ctx)
 
@@ -57,26 +57,27 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
-    help="Keep customers the same in Autumn and in Stripe. Settings come from the environment and .env.",
+    help="Keep customers the same in Autumn and Stripe. Settings come from the environment and from .env.",
     rich_markup_mode=None,
 )
-app.command(short_help="Check settings, Redis, both keys and limits.")(doctor)
-app.command(short_help="Tell whether everything, a customer or an event is right.")(status)
+app.command(short_help="Check the settings, Redis, both keys and the limits.")(doctor)
+app.command(short_help="Show the state of the worker, a customer or an event.")(status)
 
 
-@app.command(short_help="Send a change of a customer.")
+@app.command(short_help="Send an event for a customer.")
 def send(
     customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id in Autumn.")],
     changes: Annotated[
         str | None,
         typer.Argument(
             metavar="CHANGES",
-            help='A JSON object, such as \'{"email": "ann@example.com"}\'. Without it nothing is changed: both sides '
-            "are compared and repaired.",
+            help='A JSON object, such as \'{"email": "ann@example.com"}\'. Without it, request a reconcile: the worker '
+            "compares both sides and repairs the differences.",
         ),
     ] = None,
     event_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Your own id: the same one twice within 24 hours is one event.")
+        str | None,
+        typer.Option(metavar="ID", help="Your own id for the event. The same id twice within 24 hours is one event."),
     ] = None,
     traceparent: Annotated[
         str | None, typer.Option(metavar="CONTEXT", help="Your W3C trace context, for the worker's traces.")
@@ -88,26 +89,26 @@ def send(
             metavar="SECONDS",
             min=0,
             show_default=False,
-            help="Wait so long for the outcome; else not at all.",
+            help="Wait up to this long for the outcome. Default: do not wait.",
         ),
     ] = 0.0,
     check: Annotated[
         bool,
-        typer.Option("--check", help="With --wait, for scripts: end with 0 only if the event was applied."),
+        typer.Option("--check", help="With --wait, for scripts: exit with 0 only if the event was applied."),
     ] = False,
 ) -> None:
-    """Say that a customer changed, or, without changes, have both sides compared and repaired.
+    """Send changes for a customer. Without changes, request a reconcile.
 
     Exit codes:
 
     \b
     0   sent; with --check: applied
-    1   with --wait: nothing is known of it by then; with --check also: it still
-        waits
-    2   with --check: it is a dead letter
-    64  a wrong option, argument or event: nothing was sent
-    69  Redis does not answer, or refuses
-    78  a wrong setting, or the user of Redis lacks a right
+    1   with --wait: no worker has taken the event yet;
+        with --check also: the event still waits
+    2   with --check: the event is a dead letter
+    64  a wrong option, argument or event; nothing was sent
+    69  Redis does not answer or refuses the command
+    78  a wrong setting, or the Redis user lacks a right
     """
     if check and wait_seconds <= 0:
         fail(EX_USAGE, "--check: needs --wait SECONDS")
@@ -122,7 +123,7 @@ def send(
 
     async def act(redis: Redis, place: RedisPlace) -> tuple[str, Outcome | None]:
         sent = await send_update(redis, update, stream=place.inbox_stream)
-        # Before the wait: whoever ends that with Ctrl-C can ask again.
+        # Printed before the wait, so that a person who presses Ctrl-C has the id.
         typer.echo(f"event: {sent}")
         outcome = None
         if wait_seconds > 0:
@@ -134,26 +135,26 @@ def send(
         if outcome is None:
             fail(
                 NOT_FOUND,
-                f"nothing is known of it after {wait_seconds:g} s: does a worker run? It stays in the inbox until one "
-                f"takes it in; ask again: customer-sync status --event {shlex.quote(printable(sent))}",
+                f"no worker has taken the event after {wait_seconds:g} s. Check that a worker runs. The event stays in "
+                f"the inbox until then; check again: customer-sync status --event {shlex.quote(printable(sent))}",
             )
         say(tell_outcome(outcome))
         if check and outcome.status != "applied":
             raise typer.Exit(DEAD if outcome.status == "dead" else NOT_FOUND)
 
 
-app.add_typer(dead_app, name="dead", short_help="Look at what was given up; replay or drop it.")
-app.add_typer(scan_app, name="scan", short_help="Compare the whole of both sides.")
-app.command(short_help="Erase what is kept here about a customer.")(forget)
+app.add_typer(dead_app, name="dead", short_help="List, show, replay or drop dead letters.")
+app.add_typer(scan_app, name="scan", short_help="Compare all customers of both sides.")
+app.command(short_help="Erase the data about a customer from Redis.")(forget)
 
 
 def main() -> None:
-    """Run the command line. Ends with EX_IOERR if standard output is closed, or takes no more."""
+    """Run the command line. Exit with EX_IOERR if standard output is closed or cannot be written."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process runs
     if sys.stdout is None:
-        # The next connection would take its place, and be written to.
-        warn("standard output is closed: redirect it to a file, or to /dev/null")
+        # The next connection would get its file descriptor, and our output.
+        warn("standard output is closed: redirect it to a file or to /dev/null")
         sys.exit(EX_IOERR)
     try:
         try:
@@ -167,10 +168,10 @@ def main() -> None:
         if error.errno not in NO_ROOM:
             raise
         _write_no_more()
-        warn(f"standard output takes no more ({error.strerror}): make room, or redirect it elsewhere")
+        warn(f"standard output cannot be written ({error.strerror}): free some space, or redirect it elsewhere")
         sys.exit(EX_IOERR)
 
 
 def _write_no_more() -> None:
-    """Let what is left go nowhere: Python tries once more to write it when it ends."""
+    """Discard the rest of the output, because Python writes it once more when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

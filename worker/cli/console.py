@@ -1,6 +1,6 @@
-"""What every command needs: a Redis for as long as it runs, and a way to end with a sentence.
+"""Helpers for all commands: a connection to Redis, a question to confirm, and errors with an exit code.
 
-No command belongs in here, and nothing that only one of them needs.
+Code that only one command needs does not belong here.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ Answer = TypeVar("Answer")
 
 
 def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
-    """What `act` answers, given the Redis of the settings.
+    """Call `act` with the Redis of the settings, and return its result.
 
-    Raises: typer.Exit, after a sentence on standard error. Its code is EX_CONFIG if a setting is wrong or the user of
-    Redis lacks a right, and EX_UNAVAILABLE if Redis refuses for another reason or does not answer.
+    Raises: typer.Exit, after an error text on standard error. Its code is EX_CONFIG if a setting is wrong or the Redis
+    user lacks a right. It is EX_UNAVAILABLE if Redis refuses for another reason or does not answer.
     """
 
     async def run() -> Answer:
@@ -45,28 +45,28 @@ def with_redis(act: Callable[[Redis, RedisPlace], Awaitable[Answer]]) -> Answer:
 
 
 def confirm(question: str) -> None:
-    """Ask, and go on where the answer is yes. Raises: typer.Exit, where it is not or where nobody can be asked."""
+    """Ask a question, and return if the answer is yes. Raises: typer.Exit if it is not, or without a terminal."""
     if not sys.stdin.isatty():
-        fail(EX_USAGE, f"{question} Nobody can be asked here: say --yes")
-    # On standard error, so that what is written to standard output stays what was asked for.
+        fail(EX_USAGE, f"{question} Not a terminal: pass --yes to confirm.")
+    # On standard error, so that standard output contains only the result.
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        fail(NOT_FOUND, "nothing was done")
+        fail(NOT_FOUND, "Not confirmed: nothing was done.")
 
 
 def fail(code: int, text: str) -> NoReturn:
-    """End with a sentence on standard error and this exit code. Raises: typer.Exit."""
+    """Write an error text to standard error, and exit with this code. Raises: typer.Exit."""
     warn(text)
     raise typer.Exit(code)
 
 
 def say(lines: Iterable[str]) -> None:
-    """Write lines to standard output, without what could steer a terminal."""
+    """Write lines to standard output, without characters that control a terminal."""
     for line in lines:
         typer.echo(printable(line))
 
 
 def warn(text: str) -> None:
-    """Say a sentence on standard error."""
+    """Write a text to standard error."""
     sys.stderr.write(text + "\n")

@@ -1,7 +1,6 @@
-"""The commands `customer-sync dead …`: look at what was given up, and send it again or drop it.
+"""The commands `customer-sync dead …`: list, show, replay and drop dead letters.
 
-Says and asks, no more: what becomes of a letter is up to `jobs.queue.dead_letters`. What was sent may hold personal
-data, so `show` alone prints it.
+`jobs.queue.dead_letters` does the work. The sent fields may contain personal data, so only `show` prints them.
 """
 
 import json
@@ -25,28 +24,30 @@ from worker.formatting import printable, time_text
 TABLE_COLUMNS = 100
 CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 23
 COLUMNS_NEEDED = 80
-"""A narrower terminal wraps: an id that is cut is of no use."""
+"""In a narrower terminal lines wrap, because an id that is cut off is useless."""
 
 dead_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look at what was given up, and send it again or drop it."
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, replay or drop dead letters: events that failed."
 )
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="The ids of dead letters, as customer-sync dead list shows them."),
+    typer.Argument(metavar="ID", help="Ids of dead letters, from customer-sync dead list."),
 ]
-Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Those of this reason, such as customer_not_found.")]
-Customer = Annotated[str | None, typer.Option(metavar="CUSTOMER", help="Those of this customer.")]
-All = Annotated[bool, typer.Option("--all", help="All there are.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; needed where nobody can be asked.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Reason = Annotated[
+    str | None, typer.Option(metavar="REASON", help="Only dead letters with this reason, such as customer_not_found.")
+]
+Customer = Annotated[str | None, typer.Option(metavar="CUSTOMER", help="Only dead letters of this customer.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation. Required without a terminal.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @dataclass(frozen=True)
 class _Selection:
-    """The letters that a command is about: named by id, or else those that are wanted.
+    """The dead letters that a command is about: those with the `ids`, or else those that are `wanted`.
 
-    `number` is how many they are, `until` the newest letter there was when they were counted.
+    `number` is their count. `until` is the newest dead letter at the time of the count.
     """
 
     ids: tuple[str, ...]
@@ -62,10 +63,10 @@ class _Selection:
 def list_letters(
     reason: Reason = None,
     customer: Customer = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Show at most so many, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Show at most this many.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List dead letters, the newest first, without what was sent."""
+    """List dead letters, the newest first, without the sent fields."""
     wanted = Wanted(reason, customer)
 
     async def read(redis: Redis, place: RedisPlace) -> tuple[list[DeadLetter], Counter[str], int]:
@@ -79,7 +80,7 @@ def list_letters(
 
     shown, totals, aside = with_redis(read)
     if aside:
-        warn(f"{aside:,} more are kept aside and not shown: customer-sync doctor says why")
+        warn(f"{aside:,} more are kept aside and not shown. Run customer-sync doctor for the reason.")
     if as_json:
         for letter in shown:
             typer.echo(json.dumps(letter.summary()))
@@ -90,14 +91,14 @@ def list_letters(
     typer.echo(f"dead letters: {totals.total():,}" + (f" ({by_reason})" if by_reason else ""))
 
 
-@dead_app.command(short_help="Show one with what was sent: personal data.")
+@dead_app.command(short_help="Show a dead letter and the sent fields (personal data).")
 def show(
     letter_id: Annotated[
-        str, typer.Argument(metavar="ID", help="The id of a dead letter, as customer-sync dead list shows it.")
+        str, typer.Argument(metavar="ID", help="The id of a dead letter, from customer-sync dead list.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show one dead letter with what was sent, which may hold personal data."""
+    """Show a dead letter and the sent fields, which may contain personal data."""
     letter = with_redis(lambda redis, place: _door(redis, place).find(letter_id))
     if letter is None:
         fail(NOT_FOUND, _no_such(letter_id))
@@ -121,7 +122,7 @@ def show(
         typer.echo(f"  {printable(name)}: {printable(text)}")
 
 
-@dead_app.command(short_help="Send dead letters again.")
+@dead_app.command(short_help="Send dead letters again as new events.")
 def replay(
     ids: Ids = None,
     reason: Reason = None,
@@ -130,9 +131,9 @@ def replay(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters again, each as a new event; say where it will overwrite newer changes.
+    """Send dead letters again, each as a new event. Warn if one will overwrite newer changes.
 
-    Say which: ids, or --reason and/or --customer, or --all. It asks where that may be more than one.
+    Select them by ids, by --reason and/or --customer, or with --all. The command asks before it sends more than one.
     """
     selection = _select(ids, reason, customer, everything)
     if selection.number > 1 and not yes:
@@ -144,15 +145,14 @@ def replay(
             typer.echo(json.dumps(each.as_json()) if as_json else f"{each.id}: replayed as {each.event_id}")
             if each.outdated:
                 warn(
-                    f"{each.id}: customer {each.customer} has had newer changes since: "
-                    "this older change will overwrite them"
+                    f"{each.id}: customer {each.customer} has newer changes, and this older change will overwrite them"
                 )
         return [each.id for each in replayed]
 
     _work_off(selection, replay_page, None if as_json else "replayed")
 
 
-@dead_app.command(short_help="Delete dead letters for good.")
+@dead_app.command(short_help="Delete dead letters permanently.")
 def drop(
     ids: Ids = None,
     reason: Reason = None,
@@ -161,13 +161,13 @@ def drop(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Delete dead letters for good: what they asked for will never be done.
+    """Delete dead letters permanently. The changes that they request are never made.
 
-    Say which: ids, or --reason and/or --customer, or --all. It always asks.
+    Select them by ids, by --reason and/or --customer, or with --all. The command always asks first.
     """
     selection = _select(ids, reason, customer, everything)
     if selection.number > 0 and not yes:
-        confirm(f"Drop {selection} for good?")
+        confirm(f"Drop {selection} permanently?")
 
     async def drop_page(door: DeadLetters, page: Sequence[str]) -> list[str]:
         dropped = await door.drop(page)
@@ -181,10 +181,10 @@ def drop(
 def _select(ids: Sequence[str] | None, reason: str | None, customer: str | None, everything: bool) -> _Selection:
     by_filter = reason is not None or customer is not None
     if [bool(ids), by_filter, everything].count(True) != 1:
-        fail(EX_USAGE, "say which: either ids, or --reason and/or --customer, or --all")
+        fail(EX_USAGE, "Select dead letters in one way: ids, or --reason and/or --customer, or --all.")
     wanted = Wanted(reason, customer)
     if ids:
-        # Each id once: the second of two would not be there any more.
+        # Each id once, because the second of two would be reported as missing.
         once = tuple(dict.fromkeys(ids))
         return _Selection(once, wanted, len(once))
 
@@ -201,7 +201,7 @@ def _work_off(
     act: Callable[[DeadLetters, Sequence[str]], Awaitable[list[str]]],
     done_word: str | None,
 ) -> None:
-    """Act on the letters page by page; name the ids that are not there, and sum up unless `done_word` is None."""
+    """Act on the letters page by page. Print the total unless `done_word` is None, and name the ids not found."""
 
     async def run(redis: Redis, place: RedisPlace) -> tuple[int, list[str]]:
         door = _door(redis, place)
@@ -247,7 +247,7 @@ def _print_table(letters: Sequence[DeadLetter]) -> None:
 
 
 def _no_such(letter_id: str) -> str:
-    return f"{printable(letter_id)}: no such dead letter"
+    return f"{printable(letter_id)}: no dead letter has this id"
 
 
 def _door(redis: Redis, place: RedisPlace) -> DeadLetters:

@@ -1,6 +1,6 @@
-"""The command `customer-sync doctor`: whether everything is fit for the first event. It writes nothing anywhere.
+"""The command `customer-sync doctor`: check everything before the first event. It writes nothing.
 
-Says what was found, in order; the checks themselves are in worker.checks.redis and worker.checks.services.
+The checks are in `worker.checks`. This file runs them in order and prints what they find.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ WRONG = 1
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Check settings, Redis, keys and limits before the first event; ends with 1 if one is wrong. Writes nothing."""
+    """Check the settings, Redis, both keys and the limits. It writes nothing. Exits with 1 if a check fails."""
     checkup = Checkup()
 
     async def run() -> None:
@@ -73,7 +73,7 @@ def _load(checkup: Checkup) -> Settings | None:
     except SettingsError as error:
         checkup.note("settings", Found("wrong", "; ".join(str(error).splitlines()), "Correct the environment or .env"))
         return None
-    checkup.note("settings", Found("ok", f"both keys look like {settings.mode} ones"))
+    checkup.note("settings", Found("ok", f"both keys begin like {settings.mode} keys"))
     return settings
 
 
@@ -86,7 +86,7 @@ def _place() -> RedisPlace | None:
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Services]:
-    """Both services, without a turn under the shared rates: to reserve one is to write to Redis."""
+    """Open both services without slots of the shared rates, because a slot is a write to Redis."""
     async with open_services(settings, lambda _: nullcontext()) as (autumn, stripe):
         yield Services(settings, autumn, stripe)
 

@@ -1,4 +1,4 @@
-"""The command `customer-sync forget`: erase what Redis keeps about a person, and say where else to look."""
+"""The command `customer-sync forget`: erase a customer's data from Redis, and list where other data remains."""
 
 from typing import Annotated
 
@@ -15,25 +15,27 @@ from worker.formatting import printable
 EX_TEMPFAIL = 75
 NOTHING = Forgotten(dead_letters=0, outcomes=0, event_ids=0)
 ELSEWHERE = (
-    "what remains elsewhere, and is not this command's to erase:",
-    "  Autumn: the customer itself; customers.delete, with delete_in_stripe, erases it in both services",
-    "  Stripe: the customer, its metadata autumn_id, its payments, and the log of requests",
-    "  Redis: its append-only file until the next BGREWRITEAOF, replicas' files and backups; what apps sent by arq",
-    "    and no worker has taken yet",
-    "  scans: reports that were written to files; until the next run, the spool of one that was cut short, and",
-    "    digests of what the last one found, without names or addresses",
-    "  logs: lines with the customer's id; they hold no name, address or payload",
+    "Data that remains elsewhere, which this command does not erase:",
+    "  Autumn: the customer; customers.delete with delete_in_stripe erases it in both services",
+    "  Stripe: the customer, its metadata autumn_id, its payments, and the request log",
+    "  Redis: the append-only file until the next BGREWRITEAOF, the files of replicas, and backups;",
+    "    events sent through arq that no worker has taken yet",
+    "  scans: report files; until the next scan, the spool of an interrupted scan, and digests of the last findings,",
+    "    which contain no names or addresses",
+    "  logs: lines with the customer's id; they contain no name, address or payload",
 )
 
 
 def forget(
     customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id in Autumn.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where nobody can be asked.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for confirmation. Required without a terminal.")
+    ] = False,
 ) -> None:
-    """Remove everything that is kept here about a customer; say what remains where. Changes nothing in the services."""
+    """Erase all data about a customer from Redis, and list where other data remains. Autumn and Stripe stay as is."""
     shown = printable(customer_id)
     if not yes:
-        confirm(f"Forget everything that is kept here about {shown}, its dead letters included?")
+        confirm(f"Erase all data about {shown} from Redis, including its dead letters?")
 
     async def act(redis: Redis, place: RedisPlace) -> tuple[bool, Forgotten]:
         standing = await read_standing(redis, place.key_prefix, customer_id)
@@ -47,14 +49,14 @@ def forget(
     except StillWaitingError:
         fail(
             EX_TEMPFAIL,
-            f"changes of {shown} wait or are being applied: nothing was removed. "
-            "Stop what sends them, let them end (customer-sync status), and say it again",
+            f"Events of {shown} wait or are being applied, so nothing was erased. "
+            "Stop the app that sends them, wait until they are done (customer-sync status), and run this again.",
         )
     say(_told(shown, forgotten, was_known=was_known))
 
 
 def _told(customer: str, forgotten: Forgotten, *, was_known: bool) -> list[str]:
     if not was_known and forgotten == NOTHING:
-        return [f"{customer}: nothing was kept here about it; is this its id in Autumn?", *ELSEWHERE]
+        return [f"{customer}: Redis has no data about it. Check that this is its id in Autumn.", *ELSEWHERE]
     counted = f"{forgotten.dead_letters} dead letters, {forgotten.outcomes} outcomes, {forgotten.event_ids} event ids"
-    return [f"{customer}: removed its record, what was said of it lately, {counted}", *ELSEWHERE]
+    return [f"{customer}: erased its customer record, its latest values, {counted}", *ELSEWHERE]

@@ -1,7 +1,7 @@
-"""The commands `customer-sync scan …`: compare both sides now, and what came of it before.
+"""The commands `customer-sync scan …`: compare both sides now, and list earlier scans.
 
-Exit codes: 0 no drift; 2 drift was found, whether a sync would repair it or not; 1 the scan failed, was refused, or one
-was running already; 64 for a wrong option and 78 for a wrong setting, before anything began.
+Exit codes: 0 no drift. 2 drift, whether a sync would repair it or not. 1 the scan failed or was refused, or another
+scan is running. 64 a wrong option. 78 a wrong setting.
 """
 
 import asyncio
@@ -45,10 +45,10 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 class RedisUnusableError(Exception):
-    """Redis cannot be used; nothing was begun."""
+    """Redis cannot be used, so no scan began."""
 
     def __init__(self, trouble: Trouble) -> None:
-        """`trouble` says why, and what to do."""
+        """Keep `trouble`, which says why and what to do."""
         super().__init__(str(trouble))
         self.trouble = trouble
 
@@ -59,38 +59,52 @@ scan_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 @scan_app.callback()
 def scan(
     ctx: typer.Context,
-    apply: Annotated[bool, typer.Option("--apply", help="Ask for the syncs that would repair what is found.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="With --apply: even where very many would change.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Request a reconcile for each customer that a sync can repair.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --apply: also if more than SCAN_MAX_CHANGED would change.")
+    ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help=f"Only findings of this kind; may be repeated. {', '.join(SCAN_KINDS)}."),
+        typer.Option(
+            metavar="KIND", help=f"Only findings of this kind; may be repeated. Kinds: {', '.join(SCAN_KINDS)}."
+        ),
     ] = None,
     customer: Annotated[
-        str | None, typer.Option(metavar="CUSTOMER", help="Look at this customer alone, at once.")
+        str | None, typer.Option(metavar="CUSTOMER", help="Compare only this customer, without the lists.")
     ] = None,
     since: Annotated[
         str | None,
         typer.Option(
-            metavar="WHEN", help="Only customers created since: 90m, 12h, 7d, or a time such as 2026-11-01, in UTC."
+            metavar="WHEN", help="Only customers created since then: 90m, 12h, 7d, or a UTC time such as 2026-11-01."
         ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as an HTML page.")
     ] = None,
 ) -> None:
-    """Compare both sides and report what differs; with --apply, ask for the syncs that repair it.
+    """Compare both sides and report the differences. With --apply, request reconciles that repair them.
 
-    It writes to neither service. Ends with 0 for no drift, 2 for drift, 1 where the scan failed, was refused, or one
-    was running already.
+    A scan itself writes to neither service.
+
+    Exit codes:
+
+    \b
+    0   no drift
+    1   the scan failed or was refused, or another scan is running
+    2   drift was found
+    64  a wrong option
+    78  a wrong setting
     """
     if ctx.invoked_subcommand is not None:
         return
     if customer is not None and since is not None:
-        raise typer.BadParameter("goes without --since", param_hint="--customer")
+        raise typer.BadParameter("cannot be used with --since", param_hint="--customer")
     if force and not apply:
-        raise typer.BadParameter("goes with --apply", param_hint="--force")
+        raise typer.BadParameter("needs --apply", param_hint="--force")
     asked = ScanRequest(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
     for option, path in (("--json", json_file), ("--csv", csv_file), ("--html", html_file)):
         _refuse_unwritable(option, path)
@@ -111,9 +125,9 @@ def scan(
 
 @scan_app.command()
 def history(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """List the last runs with their totals, the newest first."""
+    """List the last scans with their totals, the newest first."""
     runs = with_redis(lambda redis, place: ScanRecord(redis, place.key_prefix).history())
     if as_json:
         for run in runs:
@@ -121,11 +135,11 @@ def history(
     elif runs:
         show_history(runs)
     else:
-        typer.echo("no scan was run yet")
+        typer.echo("No scan has run yet.")
 
 
 def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
-    """What the scan comes to. Raises: typer.Exit, after a sentence on standard error, where it does not end well."""
+    """Run the scan and return its result. Raises: typer.Exit, after an error text on standard error, if it fails."""
     try:
         return uvloop.run(scan)
     except (SettingsError, ForeignDeploymentError) as error:
@@ -142,9 +156,9 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
         trouble = trouble_of(error)
         fail(EX_CONFIG if trouble.is_setting else FAILED, str(trouble))
     except (sqlite3.Error, OSError) as error:
-        fail(FAILED, f"the scan failed: {error}; is there room in SCAN_SPOOL, and for the report?")
+        fail(FAILED, f"the scan failed: {error}. Check the free space in SCAN_SPOOL and for the report.")
     except KeyboardInterrupt:
-        fail(INTERRUPTED, "stopped; if it was still listing, the same scan goes on from here within six hours")
+        fail(INTERRUPTED, "Stopped. If the scan was still listing, the same command resumes it within six hours.")
 
 
 async def _scan(asked: ScanRequest, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
@@ -161,14 +175,14 @@ async def _scan(asked: ScanRequest, customer: str | None, deliver: Callable[[Sca
         async with AsyncExitStack() as running:
             async with watching(progress):
                 report = await running.enter_async_context(scanning(deps, asked, progress))
-            # In a thread, so that the scan goes on saying that it lives while a large report is written.
+            # In a thread, so that the scan renews its lease while a large report is written.
             return await asyncio.to_thread(deliver, report)
 
 
 async def _reach_redis(settings: Settings) -> None:
-    """Raise RedisUnusableError at once if Redis is away: a scan that runs waits for it much longer.
+    """Check Redis. Raises RedisUnusableError at once if it is away, because a running scan waits much longer.
 
-    Raises ForeignDeploymentError if the keys in it are another deployment's.
+    Raises ForeignDeploymentError if the keys in it belong to another deployment.
     """
     async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
         try:
@@ -179,15 +193,15 @@ async def _reach_redis(settings: Settings) -> None:
 
 
 def _kinds(only: list[str]) -> tuple[str, ...]:
-    """The kinds, each once. Raises typer.BadParameter for what is none."""
+    """Return the kinds, each once. Raises typer.BadParameter for an unknown kind."""
     for kind in only:
         if kind not in SCAN_KINDS:
-            raise typer.BadParameter(f"{kind!r} is no kind: take {', '.join(SCAN_KINDS)}", param_hint="--only")
+            raise typer.BadParameter(f"{kind!r} is unknown: use {', '.join(SCAN_KINDS)}", param_hint="--only")
     return tuple(dict.fromkeys(only))
 
 
 def _since_ms(since: str | None) -> int | None:
-    """The time in milliseconds since the epoch. Raises typer.BadParameter for what is none, and for one to come."""
+    """Return the time in milliseconds since the epoch. Raises typer.BadParameter if it is invalid or in the future."""
     if since is None:
         return None
     now = datetime.now(UTC)
@@ -200,19 +214,19 @@ def _since_ms(since: str | None) -> int | None:
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"{since!r} is no time: write 90m, 12h, 7d, or 2026-11-01", param_hint="--since"
+            f"{since!r} is not a time: write 90m, 12h, 7d, or 2026-11-01", param_hint="--since"
         ) from None
     if moment > now:
-        raise typer.BadParameter(f"{since!r} is yet to come: nobody was created since", param_hint="--since")
+        raise typer.BadParameter(f"{since!r} is in the future: write a past time", param_hint="--since")
     return int(moment.timestamp() * 1000)
 
 
 def _refuse_unwritable(option: str, path: Path | None) -> None:
-    """Raise typer.BadParameter where the report would only be found to have no place when the scan is over."""
+    """Raise typer.BadParameter if the report cannot be written, before a long scan begins."""
     if path is None:
         return
     if path.is_dir():
         raise typer.BadParameter(f"{path} is a folder: name a file", param_hint=option)
     is_file = path.is_file() or not path.exists()
     if is_file and not os.access(path.resolve().parent, os.W_OK | os.X_OK):
-        raise typer.BadParameter(f"{path.parent} is no folder that can be written to", param_hint=option)
+        raise typer.BadParameter(f"{path.parent} is not a writable folder", param_hint=option)

@@ -1,12 +1,7 @@
-"""The command `customer-sync status`: where a customer, an event or everything stands.
+"""The command `customer-sync status`: the state of the worker, a customer or an event.
 
-Reads and hands on, no more. The words for a person are in worker.status.customer_text, worker.status.live_text and
-worker.status.terminal, what machines read in worker.status.json and worker.status.json; looking at both services is up
-to jobs.sync.preview.
-
-`customer-sync status --watch`: the snapshot in place, read anew again and again, whatever Redis does in between.
-
-Draws and waits, no more: what is drawn comes from worker.status.terminal.
+It reads, and prints what `worker.status` makes of it, as text or as JSON. With --live, `jobs.sync.preview` fetches the
+customer from both services. With --watch, the text is redrawn in place, also while Redis is away.
 """
 
 import asyncio
@@ -40,11 +35,11 @@ from worker.status.snapshot import Snapshot, Snapshots
 from worker.status.terminal import snapshot_lines
 
 EVERY_SECONDS: Final = 2.0
-HOW: Final = Text(f"renewed every {EVERY_SECONDS:.0f} seconds; Ctrl-C ends it", style="dim")
+HOW: Final = Text(f"Updates every {EVERY_SECONDS:.0f} seconds. Press Ctrl-C to quit.", style="dim")
 
 
 async def watch(console: Console, first: Snapshot, read: Callable[[], Awaitable[Snapshot]]) -> None:
-    """Draw the snapshot until cancelled. `read` raises RedisError, TimeoutError or OSError where Redis is away."""
+    """Draw the snapshot until cancelled. `read` raises RedisError, TimeoutError or OSError while Redis is away."""
     newest, is_old = first, False
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -58,47 +53,47 @@ async def watch(console: Console, first: Snapshot, read: Callable[[], Awaitable[
 
 
 COLUMNS, COLUMNS_AT_MOST = 80, 100
-"""A narrower terminal wraps: an id that is cut is of no use. Without one, lines are as long as they are printed."""
+"""In a narrower terminal lines wrap, because an id that is cut off is useless."""
 
 
 def status(
     customer_id: Annotated[str | None, typer.Argument(metavar="CUSTOMER", help="A customer's id in Autumn.")] = None,
     event_id: Annotated[
-        str | None, typer.Option("--event", metavar="ID", help="An event's id, or its entry's: what became of it.")
+        str | None, typer.Option("--event", metavar="ID", help="Show the outcome of an event, by event id or entry id.")
     ] = None,
     live: Annotated[
         bool,
         typer.Option(
             "--live",
-            help="Look at the customer in both services now, and show both sides, names and addresses included, and "
-            "what a sync would do. Writes nothing; needs the keys.",
+            help="Fetch the customer from Autumn and Stripe now. Show both sides (personal data) and the steps that a "
+            "sync would take. Writes nothing; needs both keys.",
         ),
     ] = False,
     watched: Annotated[
         bool,
         typer.Option(
             "--watch",
-            help="Show everything in place, renewed every 2 seconds, until Ctrl-C. Needs a terminal, because what it "
-            "wrote to a file or a pipe would never end; scripts take --json.",
+            help="Show the overview and update it every 2 seconds, until Ctrl-C. Needs a terminal; in scripts, use "
+            "--json instead.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell whether a customer, an event or everything is right.
+    """Show the state of a customer, an event, or the worker, with each problem and what to do about it.
 
-    And if not, why, and what can be done. Without arguments it shows what the operator's page shows: whether everything
-    is all right, the way of the events, the last hours, what waits and why, dead letters, scans. It needs REDIS_URL
-    alone; with the worker's other settings it knows the limits and the schedule, too.
+    Without arguments it shows the same overview as the operator's page: whether all is well, the flow of events, the
+    last hours, what waits and why, dead letters, and scans. It needs only REDIS_URL. With the worker's other settings
+    it also shows the limits and the scan schedule.
 
-    Ends with 0 whenever it could tell, also where a person should look: --json has that as `verdict`. Ends with 1 where
-    a customer or an event is not known.
+    Exits with 0 even if a person should look; --json has that as `verdict`. Exits with 1 if the customer or the event
+    is unknown.
     """
     if customer_id is not None and event_id is not None:
-        fail(EX_USAGE, "say which: either a customer or --event")
+        fail(EX_USAGE, "--event: cannot be used with a customer; pass one of the two")
     if live and customer_id is None:
-        fail(EX_USAGE, "--live: looks at one customer; say which")
+        fail(EX_USAGE, "--live: needs a customer; pass its id")
     if watched and (customer_id is not None or event_id is not None or as_json):
-        fail(EX_USAGE, "--watch: shows everything; it goes without a customer, --event and --json")
+        fail(EX_USAGE, "--watch: cannot be used with a customer, --event or --json")
     if customer_id is not None:
         _customer(customer_id, live=live, as_json=as_json)
     elif event_id is not None:
@@ -157,7 +152,7 @@ def _everything(*, as_json: bool) -> None:
     if snapshot.state.unreadable_totals:
         names = ", ".join(snapshot.state.unreadable_names)
         warn(
-            f"left out, because they are not numbers: {len(snapshot.state.unreadable_totals)} totals ({names}). "
+            f"{len(snapshot.state.unreadable_totals)} totals are not numbers and are left out ({names}). "
             f"{HOW_TO_REPAIR}"
         )
     if as_json:
@@ -170,12 +165,12 @@ def _everything(*, as_json: bool) -> None:
 
 
 def _watch() -> None:
-    """Until Ctrl-C, which is how it is meant to end."""
+    """Draw the overview until Ctrl-C."""
     if not sys.stdout.isatty():
-        fail(EX_USAGE, "--watch: needs a terminal to draw on; without it status shows everything once, as --json does")
+        fail(EX_USAGE, "--watch: needs a terminal; run status without it, or with --json")
 
     async def run(redis: Redis, _: RedisPlace) -> None:
-        # The first one says why Redis does not tell; later ones must not hang where it does.
+        # The first read reports why Redis fails; later reads must not hang while it is away.
         first = await _snapshots(redis).read()
         await watch(Console(highlight=False), first, _snapshots(redis, is_brief=True).read)
 

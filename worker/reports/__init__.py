@@ -1,4 +1,1 @@
-"""The report of a scan on a terminal, as a page and as files.
-
-What is in it comes from `jobs.scan`.
-"""
+"""The report of a scan on a terminal, as a page and as files. Its contents come from `jobs.scan`."""

@@ -1,8 +1,6 @@
-"""A scan's report as a file for a program: JSON or CSV, written a finding at a time.
+"""A scan's report as a JSON or CSV file, written one finding at a time.
 
-The file of a report: whole or not at all, and for its owner alone. What is in it is up to others.
-
-Reports hold names and e-mail addresses: nobody but the user may read them.
+Reports contain names and e-mail addresses, so only the user may read the file. A failed write leaves no file.
 """
 
 import csv
@@ -22,15 +20,15 @@ from jobs.scan.report import ScanFinding, ScanReport
 
 @contextmanager
 def private_file(path: Path) -> Iterator[IO[str]]:
-    """A file to write text to, which takes the place of the one at `path` when the block ends well. Raises OSError.
+    """Open a text file that replaces the one at `path` if the block succeeds. Raises OSError.
 
-    What is no file, such as a pipe or a terminal, is written to as it is.
+    If `path` is not a regular file, such as a pipe or a terminal, write to it directly.
     """
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
-    path = path.resolve()  # so that a link stays one
+    path = path.resolve()  # so that a link stays a link
     with NamedTemporaryFile(
         "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
@@ -46,14 +44,14 @@ def private_file(path: Path) -> Iterator[IO[str]]:
 _FORMULA: Final = ("=", "+", "-", "@", "\N{MINUS SIGN}")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Me", "Mn"})
 _BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and a pattern that show nothing: the fillers of Hangul, and Braille without a dot."""
+"""Characters that are blank: the fillers of Hangul, and Braille without a dot."""
 _CONTROLS: Final = ("\t", "\r", "\n")
 _SEPARATOR: Final = re.compile(r"([;\t\r\n])")
-"""A spreadsheet may begin a new cell there, even within quotes: the separator of a CSV depends on the country."""
+"""Characters that may begin a new cell, even within quotes: a spreadsheet's CSV separator depends on the country."""
 
 
 def write_json(report: ScanReport, path: Path) -> None:
-    """The run, the runs before it, and all findings, as one object. Raises OSError."""
+    """Write the scan, the scans before it, and all findings, as one JSON object. Raises OSError."""
     head = {"run": asdict(report.this_run), "before": [asdict(run) for run in report.before]}
     with private_file(path) as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "findings": [')
@@ -63,9 +61,9 @@ def write_json(report: ScanReport, path: Path) -> None:
 
 
 def write_csv(report: ScanReport, path: Path) -> None:
-    """A line for each finding, below one with the names. Raises OSError.
+    """Write a header and one line for each finding. Raises OSError.
 
-    What a spreadsheet would take for a formula has an apostrophe before it: names are anybody's to choose.
+    A text that a spreadsheet may run as a formula gets an apostrophe, because customers choose their own names.
     """
     with private_file(path) as file:
         writer = csv.writer(file)
@@ -82,7 +80,7 @@ def _cell(value: object) -> str:
 
 
 def _may_be_a_formula(text: str) -> bool:
-    """Whether a spreadsheet may take it for one: some trim invisible characters, or read full-width signs as plain."""
+    """Return whether a spreadsheet may run it. Some ignore invisible characters or accept full-width signs."""
     first = next((each for each in text if not _shows_nothing(each)), "")
     return unicodedata.normalize("NFKC", first).startswith(_FORMULA)
 

@@ -1,6 +1,6 @@
-"""A scan's report as one page that needs nothing else: no network, no font, no script but its own.
+"""A scan's report as one HTML page that loads nothing: no network, no fonts, and only its own script.
 
-It holds customers' values, which are personal data: the file is for its owner's eyes, and nothing of it is logged.
+The page contains personal data, so only its owner may read the file, and nothing of it is logged.
 """
 
 from collections import Counter
@@ -18,16 +18,16 @@ from worker.web.charts import Series, bar, columns, swatch
 from worker.web.rendering import asset, json_for_script, source_of, templates, visible
 
 ROWS_AT_MOST = 100_000
-"""Findings that a page holds: some 25 MB, which a browser opens in a second or two. More are counted, not listed."""
+"""The most findings on a page: about 25 MB, which a browser opens in a second or two. More are only counted."""
 ROWS_WITHOUT_SCRIPT = 500
-"""Findings that are in the document before the script runs, or where it does not: a page of the table."""
+"""The findings in the document before the script runs: one page of the table."""
 RUNS_AT_MOST = 30
 BUFFERED_PIECES = 1000
 STYLE, SCRIPT = "page.css", "findings.js"
 
 
 def write_page(report: ScanReport, path: Path) -> None:
-    """Write the report to `path` as HTML, whole or not at all, readable by its owner only.
+    """Write the report to `path` as HTML, readable only by its owner. A failed write leaves no file.
 
     Raises: OSError.
     """
@@ -38,7 +38,7 @@ def write_page(report: ScanReport, path: Path) -> None:
 
 
 def policy() -> str:
-    """The content security policy of the page: its one style sheet, its one script, and nothing from anywhere."""
+    """Return the page's content security policy, which allows only its own style sheet and script."""
     return (
         f"default-src 'none'; style-src {source_of(asset(STYLE))}; script-src {source_of(asset(SCRIPT))}; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -46,24 +46,24 @@ def policy() -> str:
 
 
 def headline_of(run: ScanRun, for_people: int) -> Headline:
-    """What the run comes to; `for_people` of its findings are not mended by a sync."""
+    """Return the headline of a scan. A sync cannot repair `for_people` of its findings."""
     if run.state in {"refused", "failed"}:
-        text = "This scan asked for no sync." if run.state == "refused" else f"This scan failed: {run.error}."
+        text = "This scan requested no reconcile." if run.state == "refused" else f"This scan failed: {run.error}."
         return Headline("bad", text, run.text)
     if run.state == "running":
-        return Headline("warn", "This scan is not over yet.")
+        return Headline("warn", "This scan is still running.")
     seen = f"{run.autumn_customers:,} customers in Autumn and {run.stripe_customers:,} in Stripe"
     if not run.findings and not run.not_checked:
-        return Headline("good", "Both sides agree.", f"Nothing was found among {seen}.")
-    parts = [f"{_so_many(run.repairable, 'customer')} can be repaired by a sync. Asked for: {run.requested:,}."]
+        return Headline("good", "Both sides agree.", f"There are no findings among {seen}.")
+    parts = [f"A sync can repair {_so_many(run.repairable, 'customer')}. Reconciles requested: {run.requested:,}."]
     if run.left_out:
-        parts.append(
-            f"{_so_many(run.left_out, 'customer')} had changes waiting or were just synced, and were left out."
-        )
+        parts.append(f"Left out: {_so_many(run.left_out, 'customer')} with events that wait, or that were just synced.")
     if run.not_checked:
-        parts.append(f"{_so_many(run.not_checked, 'customer')} could not be checked: Stripe's list lacks their link.")
+        parts.append(
+            f"Not checked: {_so_many(run.not_checked, 'customer')}, because Stripe's list lacks the linked customer."
+        )
     if for_people:
-        parts.append(f"{_so_many(for_people, 'finding')} can only be mended by a person.")
+        parts.append(f"{_so_many(for_people, 'finding')} can only be fixed by a person.")
     return Headline("warn", f"{_so_many(run.findings, 'finding')} among {seen}.", " ".join(parts))
 
 
@@ -95,7 +95,7 @@ def _values(report: ScanReport) -> dict[str, object]:
 
 
 def _comparable(report: ScanReport) -> list[ScanRun]:
-    """The runs over the same customers that came to their end, this one the last."""
+    """Return the finished scans with the same scope, this one last."""
     runs = [report.this_run, *report.before]
     alike = [run for run in runs if run.scope == report.this_run.scope and run.state in {"done", "refused"}]
     return alike[RUNS_AT_MOST - 1 :: -1]
@@ -109,7 +109,7 @@ def _chart(runs: Sequence[ScanRun]) -> Markup:
 
 
 def cells(finding: ScanFinding) -> list[str | None]:
-    """The texts of a row, in the order of the template's row; None where that side has no value to compare."""
+    """Return the texts of a row, in the order of the template. None if a side has no value to compare."""
     nothing = None if finding.field else ""
     return [
         finding.kind,
@@ -125,7 +125,7 @@ def cells(finding: ScanFinding) -> list[str | None]:
 
 
 def _data(report: ScanReport) -> Iterator[Markup]:
-    """The rows as pieces of a JSON array."""
+    """Yield the rows as parts of a JSON array."""
     yield Markup("[")
     for number, finding in enumerate(islice(report.findings, ROWS_AT_MOST)):
         if number:

@@ -1,4 +1,4 @@
-"""What a scan shows: how far it is while it runs, its report, and the list of runs. Shows, and decides nothing."""
+"""The output of a scan on a terminal: its progress, its report, and the list of scans."""
 
 import asyncio
 import sys
@@ -23,14 +23,14 @@ SHOWN_AT_MOST: Final = 50
 REDRAW_SECONDS: Final = 0.2
 TELL_SECONDS: Final = 10.0
 FILE_COLUMNS: Final = 200
-"""Where the output is no terminal."""
+"""The width of output that does not go to a terminal."""
 
 
 @asynccontextmanager
 async def watching(progress: ScanProgress, *, tell_seconds: float = TELL_SECONDS) -> AsyncIterator[None]:
-    """Show on standard error how far the scan is, for as long as the block runs.
+    """Show the scan's progress on standard error while the block runs.
 
-    On a terminal that is a bar. Elsewhere it is a line every `tell_seconds`, and one as soon as a service fails.
+    A terminal gets a bar. Other output gets a line every `tell_seconds`, and one as soon as a service fails.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -73,8 +73,8 @@ async def _tell(progress: ScanProgress, tell_seconds: float) -> None:
 def _progress_text(progress: ScanProgress) -> str:
     more = {
         "payments read": progress.payments,
-        "looked up": progress.looked_up,
-        "syncs asked for": progress.requested,
+        "fetched one by one": progress.looked_up,
+        "reconciles requested": progress.requested,
     }
     return (
         f"{progress.phase}, {progress.autumn:,} customers of Autumn and {progress.stripe:,} of Stripe read, "
@@ -115,7 +115,7 @@ async def _draw(bar: Progress, task: TaskID, progress: ScanProgress) -> None:
 
 
 def show_report(report: ScanReport) -> None:
-    """The first findings, the totals, and the difference to the run before."""
+    """Print the first findings, the totals, and the difference from the last scan."""
     run = report.this_run
     console = _console()
     findings = list(islice(report.findings, SHOWN_AT_MOST))
@@ -128,9 +128,9 @@ def show_report(report: ScanReport) -> None:
 
 
 def show_history(runs: Sequence[ScanRun]) -> None:
-    """The runs, the newest first, a line each."""
+    """Print one line for each scan, the newest first."""
     table = _plain_table(
-        "began (UTC)", "took", "state", "customers", "findings", "new", "fixed", "still there", "asked"
+        "began (UTC)", "took", "state", "customers", "findings", "new", "fixed", "still there", "requested"
     )
     table.add_column("scope")
     for run in runs:
@@ -151,15 +151,15 @@ def show_history(runs: Sequence[ScanRun]) -> None:
 
 
 def running_text(progress: ScanProgress | None) -> str:
-    """How far the scan is that runs already, in a sentence."""
+    """Return the progress of the scan that already runs, as a sentence."""
     if progress is None:
-        return "a scan has just begun elsewhere: wait for its end, or see customer-sync scan history"
+        return "another scan has just begun: wait until it ends, or see customer-sync scan history"
     so_far = (_progress_text(progress), *map(_trouble_text, progress.troubles))
-    return f"a scan is running since {time_text(progress.started_ms)}: " + ". ".join(so_far)
+    return f"another scan has been running since {time_text(progress.started_ms)}: " + ". ".join(so_far)
 
 
 def summary(run: ScanRun) -> list[str]:
-    """The run in a few sentences."""
+    """Return the summary of a scan, in a few lines."""
     by_kind = ", ".join(f"{kind} {count:,}" for kind, count in run.totals.items())
     lines = [
         f"compared: {_many(run.autumn_customers, 'customer')} of Autumn, {run.stripe_customers:,} of Stripe, in "
@@ -168,17 +168,19 @@ def summary(run: ScanRun) -> list[str]:
         f"findings: {run.findings:,}" + (f" ({by_kind})" if by_kind else ""),
     ]
     if run.changed is not None:
-        lines.append(f"since the run before: {_changed(run.changed)}")
+        lines.append(f"since the last scan: {_changed(run.changed)}")
     if run.left_out:
-        lines.append(f"left out: {_many(run.left_out, 'customer')} with changes that wait or were just synced")
+        lines.append(f"left out: {_many(run.left_out, 'customer')} with events that wait, or that were just synced")
     if run.looked_up:
-        lines.append(f"looked up: {_many(run.looked_up, 'customer')} that a list lacks")
+        lines.append(f"fetched one by one: {_many(run.looked_up, 'customer')} that a list lacks")
     if run.not_checked:
-        lines.append(f"not checked: {_many(run.not_checked, 'customer')} more whose link Stripe's list lacks")
+        lines.append(
+            f"not checked: {_many(run.not_checked, 'customer')}, because Stripe's list lacks the linked customer"
+        )
     if run.requested:
-        lines.append(f"asked for {_many(run.requested, 'sync')}")
+        lines.append(f"requested {_many(run.requested, 'reconcile')}")
     elif run.repairable and run.state == "done":
-        lines.append(f"a sync would change {_many(run.repairable, 'customer')}: --apply asks for it")
+        lines.append(f"a sync would repair {_many(run.repairable, 'customer')}: pass --apply to request it")
     return lines
 
 
@@ -214,7 +216,7 @@ def _plain_table(*columns: str) -> Table:
 
 def _console() -> Console:
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # names may have letters that the terminal has not
+        sys.stdout.reconfigure(errors="replace")  # names may have letters that the terminal cannot show
     options: dict[str, Any] = {"highlight": False, "soft_wrap": False}
     console = Console(**options)
     if not console.is_terminal:

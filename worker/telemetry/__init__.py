@@ -1,4 +1,4 @@
 """Metrics and traces of a process.
 
-The only room that imports prometheus_client and opentelemetry. Jobs tell an observer and know neither.
+Only this room imports prometheus_client and opentelemetry. Jobs report to an observer and know neither.
 """

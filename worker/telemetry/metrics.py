@@ -1,8 +1,8 @@
-"""What this process counts itself: calls, waits, syncs, commands to Redis, the lag of its event loop.
+"""The metrics of one process: calls, waits, syncs, Redis commands, and the lag of its event loop.
 
-Every name begins with `customer_sync_worker_`: each worker writes its own, so they are added up over workers. What is
-common to all workers is in worker.telemetry.shared_metrics. No label may hold a customer's id, nor anything else that
-is unbounded.
+Every name begins with `customer_sync_worker_`. Each worker counts its own, so sum them over workers. The metrics that
+all workers share are in worker.telemetry.shared_metrics. No label may contain a customer's id or another unbounded
+value.
 """
 
 import time
@@ -22,38 +22,38 @@ LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own. It is an observer of the jobs (jobs.observer)."""
+    """The metrics of one process, in their own registry, and an observer of the jobs (jobs.observer)."""
 
     def __init__(self) -> None:
-        """Makes the registry; there is to be one in a process."""
-        # A switch of the library's module; there is none per registry. Each series would have another one beside it.
+        """Make the registry. A process has only one."""
+        # Otherwise each series gets a second one with its time of creation. The library has no switch per registry.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no type for it
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._info = Info("customer_sync_worker", "The process: its type, and the mode of its keys.", registry=registry)
         self._calls = Counter(
             "customer_sync_worker_provider_calls",
-            "Calls of Autumn and Stripe by how they ended.",
+            "Calls to Autumn and Stripe, by result.",
             ["service", "endpoint", "result"],
             registry=registry,
         )
         self._call_seconds = Histogram(
             "customer_sync_worker_provider_call_seconds",
-            "How long calls of Autumn and Stripe took, without the wait for their turn.",
+            "Duration of calls to Autumn and Stripe, without the wait for a slot.",
             ["service", "endpoint"],
             buckets=CALL_SECONDS,
             registry=registry,
         )
         self._wait_seconds = Histogram(
             "customer_sync_worker_throttle_wait_seconds",
-            "How long calls waited for their turn under the rates that all workers share.",
+            "Time that calls waited for a slot under the rates that all workers share.",
             ["limit"],
             buckets=WAIT_SECONDS,
             registry=registry,
         )
         self._sync_seconds = Histogram(
             "customer_sync_worker_sync_seconds",
-            "How long one sync of a customer took, all its calls and waits included.",
+            "Duration of a customer's sync, including its calls and waits.",
             buckets=SYNC_SECONDS,
             registry=registry,
         )
@@ -62,17 +62,17 @@ class Metrics:
         )
         self._lag_seconds = Histogram(
             "customer_sync_worker_event_loop_lag_seconds",
-            "How much later than asked for the event loop came back to a task, looked at twice a second.",
+            "Delay of the event loop in resuming a task, measured twice a second.",
             buckets=LAG_SECONDS,
             registry=registry,
         )
 
     def runs_as(self, process_type: str, mode: str) -> None:
-        """What the Procfile calls the process, and the mode of its keys, test or live, are known."""
+        """Set the process type, as in the Procfile, and the mode of the keys, test or live."""
         self._info.info({"type": process_type, "mode": mode})
 
     @contextmanager
-    def syncing(self, sync: Sync) -> Iterator[None]:  # noqa: ARG002 - no label may say whose it is
+    def syncing(self, sync: Sync) -> Iterator[None]:  # noqa: ARG002 - no label may name the customer
         """See jobs.observer.Observer."""
         begin = time.monotonic()
         try:
@@ -90,14 +90,14 @@ class Metrics:
         self._wait_seconds.labels(limit).observe(seconds)
 
     def turns(self) -> dict[str, int]:
-        """How many calls of this process had their turn so far, by the name of their limit."""
+        """Return the number of calls of this process that got a slot so far, by the name of the limit."""
         samples = (sample for family in self._wait_seconds.collect() for sample in family.samples)
         return {each.labels["limit"]: int(each.value) for each in samples if each.name.endswith("_count")}
 
     def redis_answered(self) -> None:
-        """Redis answered one command."""
+        """Count a command that Redis answered."""
         self._redis_commands.inc()
 
     def lagged(self, seconds: float) -> None:
-        """The event loop came back to a task so much later than it was asked to."""
+        """Observe that the event loop resumed a task this many seconds late."""
         self._lag_seconds.observe(seconds)

@@ -1,8 +1,8 @@
-"""What is common to all workers, as metrics: made anew for each scrape of what Redis holds.
+"""The metrics that all workers share, read from Redis for each scrape.
 
-Each worker shows the same numbers, which Redis alone counts, so they are never added up over workers: `max` is right.
-Counters among them go on where they were after a restart. Names begin with `customer_sync_` and never with
-`customer_sync_worker_`, which is what a worker counts itself (worker.telemetry.metrics).
+Each worker shows the same numbers, so aggregate them over workers with `max` and never with `sum`. Counters keep their
+values after a restart. Names begin with `customer_sync_`, but never with `customer_sync_worker_`, which is for the
+metrics of one worker (worker.telemetry.metrics).
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,22 +16,22 @@ from jobs.scan.compare import SCAN_KINDS
 from worker.status.shared_state import ScanState, SharedState
 
 OUTCOMES: Final = {"applied": "applied", "dead": "dead", "duplicate": "duplicates"}
-"""How an event may end, each with the total that counts it."""
+"""The outcomes of an event, each with the name of its total."""
 BREAKER_KINDS: Final[tuple[Literal["halt", "outage"], ...]] = ("halt", "outage")
 
 
 class SharedMetrics(Collector):
-    """The families of one scrape, and whether this worker got an answer of Redis to make them of."""
+    """The metric families of one scrape, and whether Redis answered this worker."""
 
     def __init__(self, state: SharedState | None, *, takes_writes: bool) -> None:
-        """`state` is what was read for this scrape; `takes_writes`, whether Redis does so from this worker."""
+        """`state` was read for this scrape, None if Redis did not answer. `takes_writes` is False if Redis refuses."""
         self._state = state
         self._takes_writes = takes_writes
 
     def collect(self) -> Iterator[Metric]:
-        """Every family there is to show."""
+        """Yield all metric families."""
         up = int(self._state is not None and self._takes_writes)
-        text = "Whether Redis answered this worker in time, and takes its writes."
+        text = "Whether Redis answers this worker in time and accepts its writes."
         yield GaugeMetricFamily("customer_sync_worker_redis_up", text, up)
         if self._state is not None:
             overview = self._state.overview
@@ -39,7 +39,7 @@ class SharedMetrics(Collector):
             yield from _ends(overview)
             yield GaugeMetricFamily(
                 "customer_sync_unreadable_totals_kept",
-                "Totals in Redis that are not numbers, and are left out here.",
+                "Totals in Redis that are not numbers and are left out here.",
                 len(self._state.unreadable_totals),
             )
             yield from _services(overview, self._state.rate_shares)
@@ -50,19 +50,19 @@ def _waiting(overview: Overview) -> Iterator[Metric]:
     yield GaugeMetricFamily("customer_sync_inbox_events", "Events in the inbox.", overview.inbox)
     yield GaugeMetricFamily("customer_sync_mailbox_events", "Events in the mailboxes.", overview.in_mailboxes)
     customers = GaugeMetricFamily(
-        "customer_sync_customers", "Customers with events, by whether they wait or are worked on.", labels=["state"]
+        "customer_sync_customers", "Customers with events, by state: waiting, or being synced.", labels=["state"]
     )
     customers.add_metric(["waiting"], overview.waiting)
     customers.add_metric(["working"], overview.working)
     yield customers
     yield GaugeMetricFamily(
         "customer_sync_oldest_change_age_seconds",
-        "How long ago the oldest change was sent that is neither applied nor dead; 0 where there is none.",
+        "Age of the oldest event that is neither applied nor dead-lettered; 0 if there is none.",
         overview.age_seconds(overview.oldest_sent_ms) or 0,
     )
     blocked = GaugeMetricFamily(
         "customer_sync_blocked",
-        "Shared keys of a wrong type or with no id left, and loops of workers that keep failing.",
+        "Shared keys of the wrong type or with no id left, and worker loops that keep failing.",
         labels=["kind"],
     )
     blocked.add_metric(["key"], len(overview.wrong_keys) + len(overview.full_keys))
@@ -72,29 +72,29 @@ def _waiting(overview: Overview) -> Iterator[Metric]:
 
 def _ends(overview: Overview) -> Iterator[Metric]:
     totals = overview.totals
-    yield CounterMetricFamily("customer_sync_events_received", "Events that came in.", value=totals.get("received", 0))
-    events = CounterMetricFamily("customer_sync_events", "Events by how they ended.", labels=["outcome"])
+    yield CounterMetricFamily("customer_sync_events_received", "Received events.", value=totals.get("received", 0))
+    events = CounterMetricFamily("customer_sync_events", "Events by outcome.", labels=["outcome"])
     for outcome, total in OUTCOMES.items():
         events.add_metric([outcome], totals.get(total, 0))
     yield events
     yield CounterMetricFamily(
         "customer_sync_merged_events",
-        "Events that needed no update of their own, being merged into another's.",
+        "Events that needed no update of their own, because they were merged into another update.",
         value=totals.get("merged", 0),
     )
-    yield _by_reason("customer_sync_dead_letters", "Events given up, by reason.", totals, "dead:")
-    yield _by_reason("customer_sync_retries", "Syncs to be tried again, by reason.", totals, "retries:")
+    yield _by_reason("customer_sync_dead_letters", "Dead-lettered events, by reason.", totals, "dead:")
+    yield _by_reason("customer_sync_retries", "Retried syncs, by reason.", totals, "retries:")
     yield GaugeMetricFamily(
-        "customer_sync_dead_letters_kept", "Dead letters that nobody sent again or dropped.", overview.dead
+        "customer_sync_dead_letters_kept", "Dead letters that were not replayed or dropped.", overview.dead
     )
     yield GaugeMetricFamily(
         "customer_sync_newest_dead_letter_timestamp_seconds",
-        "When the newest dead letter that is kept was buried, since the epoch; 0 where there is none.",
+        "Time of the newest kept dead letter, in seconds since the epoch; 0 if there is none.",
         (overview.newest_dead_ms or 0) / 1000,
     )
     yield GaugeMetricFamily(
         "customer_sync_last_success_timestamp_seconds",
-        "When a change was last applied, since the epoch; 0 where none was.",
+        "Time when an event was last applied, in seconds since the epoch; 0 if none was.",
         (overview.last_success_ms or 0) / 1000,
     )
 
@@ -110,14 +110,14 @@ def _by_reason(name: str, text: str, totals: Mapping[str, int], beginning: str) 
 def _services(overview: Overview, rate_shares: Mapping[str, float]) -> Iterator[Metric]:
     closed = GaugeMetricFamily(
         "customer_sync_breaker_open",
-        "Whether only a probe goes out: halt waits for a person, outage for a service.",
+        "Whether the breaker is open, so that only probes run: halt waits for a person, outage for a service.",
         labels=["kind"],
     )
     for kind in BREAKER_KINDS:
         closed.add_metric([kind], int(overview.breaker is not None and overview.breaker.kind == kind))
     yield closed
     shares = GaugeMetricFamily(
-        "customer_sync_rate_ratio", "The share of a rate that is in force; 429s lower it for a while.", labels=["limit"]
+        "customer_sync_rate_ratio", "Share of a rate that is in force; 429s lower it for a while.", labels=["limit"]
     )
     for limit, share in rate_shares.items():
         shares.add_metric([limit], share)
@@ -126,7 +126,7 @@ def _services(overview: Overview, rate_shares: Mapping[str, float]) -> Iterator[
 
 def _scans(scan: ScanState) -> Iterator[Metric]:
     findings = GaugeMetricFamily(
-        "customer_sync_scan_findings", "What the last whole scan found, by kind.", labels=["kind"]
+        "customer_sync_scan_findings", "Findings of the last whole scan, by kind.", labels=["kind"]
     )
     for kind in SCAN_KINDS:
         findings.add_metric([kind], scan.last_done.totals.get(kind, 0) if scan.last_done else 0)
@@ -134,14 +134,14 @@ def _scans(scan: ScanState) -> Iterator[Metric]:
     went_wrong = scan.last is not None and scan.last.state in {"failed", "refused"}
     yield GaugeMetricFamily(
         "customer_sync_scan_failed",
-        "Whether the last whole scan failed, or refused to change so much.",
+        "Whether the last whole scan failed, or was refused because too many customers would change.",
         int(went_wrong),
     )
     yield GaugeMetricFamily(
-        "customer_sync_scan_overdue", "Whether a scan should have come to its end by now.", int(scan.is_overdue)
+        "customer_sync_scan_overdue", "Whether a scheduled scan should have ended by now.", int(scan.is_overdue)
     )
     yield GaugeMetricFamily(
         "customer_sync_last_scan_timestamp_seconds",
-        "When the last scan began that did what the schedule asks for, since the epoch; 0 where none did.",
+        "Start of the last successful scheduled scan, in seconds since the epoch; 0 if there is none.",
         (scan.began_ms or 0) / 1000,
     )

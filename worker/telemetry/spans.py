@@ -1,13 +1,12 @@
-"""Syncs and calls as OpenTelemetry spans: one for each sync, and within it one for each call of Autumn or Stripe.
+"""Syncs and calls as OpenTelemetry spans: one for each sync, and in it one for each call to Autumn or Stripe.
 
-A sync merges what several requests of apps have asked for. Where all of its entries that have a trace context have the
-same one, the sync is a child of it, in the app's trace. Where they have several, none is more its parent than another:
-the sync is the root of a trace of its own, with a link to each. With a context come the app's decision about sampling,
-and nothing else.
+A sync may merge events of several app requests. If its events have one trace context, the sync is a child in the app's
+trace. If they have several, the sync is the root of a new trace, with a link to each. A context also carries the app's
+sampling decision.
 
-A span holds ids, codes, counts and times; never a name, an address, a payload, a key, or a message, which may quote
-one. That is why exceptions are not recorded here. Calls outside of a sync, such as those of the operator's page and of
-scans, are not told. The only file that imports OpenTelemetry; `worker.telemetry.traces` says when.
+A span contains ids, codes, counts and times, but never a name, an address, a payload, a key, or a message, which may
+quote one. So exceptions are not recorded. Calls outside of a sync, such as those of scans and of the operator's page,
+have no spans. Only this file imports OpenTelemetry, and `worker.telemetry.traces` imports it only if traces are on.
 """
 
 import asyncio
@@ -35,21 +34,20 @@ from jobs.observer import Call, Sync
 log = structlog.get_logger(__name__)
 
 CLOSE_SECONDS: Final = 3.0
-"""What the last spans may take to be sent at the end; then they are given up. Beside the jobs' time, the worker's stop
-has to hold it."""
+"""How long sending the last spans may take when the process ends. The worker's stop time must include it."""
 SERVICE: Final = "autumn-stripe-sync"
 UNNAMED: Final = "unknown_service"
 TALKATIVE: Final = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.util.re")
-"""Loggers whose messages, several for each batch, may quote an address or a header, which may hold a key."""
+"""Loggers whose messages may quote an address or a header, which may contain a key."""
 NANOSECONDS: Final = 1_000_000_000
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 FINDINGS: Final = ("ok", "absent")
-"""Results of calls that did what they were to do: what is not there is found out so."""
+"""The results that are not failures. `absent` is a normal answer."""
 
 
 @dataclass
 class _Open:
-    """The sync that this task is at, and how long it has waited for its turns."""
+    """The span of the current task's sync, and how long the sync has waited for slots."""
 
     span: Span
     waited_seconds: float = 0.0
@@ -59,10 +57,10 @@ _OPEN: ContextVar[_Open | None] = ContextVar("open_sync", default=None)
 
 
 class Spans:
-    """Makes a span of each sync and call that it is told of (jobs.observer.Observer)."""
+    """An observer that makes a span for each sync and call (jobs.observer.Observer)."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        """Takes the provider over: it ends with `close`."""
+        """Take over the provider. `close` shuts it down."""
         self._provider = provider
         self._tracer = provider.get_tracer(SERVICE)
 
@@ -119,15 +117,15 @@ class Spans:
             _fail(span, call.error)
         span.end(end)
 
-    def waited(self, limit: str, seconds: float) -> None:  # noqa: ARG002 - which it was, the next call shows
+    def waited(self, limit: str, seconds: float) -> None:  # noqa: ARG002 - the next call shows the limit
         """See jobs.observer.Observer."""
         this = _OPEN.get()
         if this is not None:
             this.waited_seconds += seconds
 
     async def close(self) -> None:
-        """Send off what is left, for CLOSE_SECONDS at most."""
-        # The SDK waits for its exporter for half a minute, whatever it is told. A daemon keeps no process alive.
+        """Send the remaining spans, for at most CLOSE_SECONDS."""
+        # The SDK always waits half a minute for its exporter. A daemon thread does not keep the process alive.
         closing = threading.Thread(target=self._provider.shutdown, name="close traces", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, CLOSE_SECONDS)
@@ -136,10 +134,10 @@ class Spans:
 
 
 class _Telling(SpanExporter):
-    """The exporter to the collector, which says once that spans do not arrive, and once that they do again."""
+    """An exporter to the collector that logs once when sending fails, and once when it works again."""
 
     def __init__(self) -> None:
-        """Reads OpenTelemetry's variables. Raises what its exporter raises of them."""
+        """Read OpenTelemetry's variables. Raises ValueError or OSError if one of them is invalid."""
         for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._status: int | None = None
@@ -152,28 +150,27 @@ class _Telling(SpanExporter):
         self._status = answer.status_code
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch; what fails in passing is tried again by the library for OTEL_EXPORTER_OTLP_TIMEOUT seconds."""
+        """Send a batch of spans. The library retries temporary failures for OTEL_EXPORTER_OTLP_TIMEOUT seconds."""
         self._status = None
         result = self._exporter.export(spans)
         fails = result is not SpanExportResult.SUCCESS
         if fails and not self._fails:
-            log.warning(
-                "traces_send_failed", status=self._status, fix="look at OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS"
-            )
+            fix = "check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS"
+            log.warning("traces_send_failed", status=self._status, fix=fix)
         elif self._fails and not fails:
             log.info("traces_resumed")
         self._fails = fails
         return result
 
     def shutdown(self) -> None:
-        """End what waits to be tried again."""
+        """Stop the retries."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library has no type for it
 
 
 def open_spans() -> Spans:
-    """Spans that go to the collector, batch by batch, from a thread of their own.
+    """Return spans that a separate thread sends to the collector in batches.
 
-    Raises ValueError or OSError where one of OpenTelemetry's variables has a value that is not usable.
+    Raises ValueError or OSError if one of OpenTelemetry's variables has an invalid value.
     """
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, UNNAMED)).startswith(UNNAMED):
@@ -184,7 +181,7 @@ def open_spans() -> Spans:
 
 
 def _before(traceparents: Sequence[str]) -> tuple[Context, list[Link]]:
-    """Where a sync begins: below the one context there is, or at a root with a link to each of several."""
+    """Return the parent of a sync if it has one trace context, or else an empty parent and a link to each context."""
     seen: dict[tuple[int, int], Context] = {}
     for each in traceparents:
         context = _PROPAGATOR.extract({"traceparent": each}, Context())

@@ -1,8 +1,7 @@
-"""Whether this process tells of its syncs as OpenTelemetry traces: as OpenTelemetry's variables say, with no setting of
-ours.
+"""Traces of syncs with OpenTelemetry, turned on by OpenTelemetry's own variables.
 
-The door to `worker.telemetry.spans`, which alone imports OpenTelemetry, and is itself imported here and only where
-traces are wanted: without them nothing of it is loaded, and a sync costs what it did.
+This file imports `worker.telemetry.spans`, and with it OpenTelemetry, only if traces are on. Otherwise they cost
+nothing.
 """
 
 import os
@@ -25,7 +24,7 @@ PROTOCOL: Final = "http/protobuf"
 
 
 def are_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether traces are asked for: a collector is named, and neither the SDK nor its exporter is turned off."""
+    """Return whether a collector is set, and neither the SDK nor its exporter is turned off."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporters = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
@@ -34,16 +33,16 @@ def are_wanted(environment: Mapping[str, str]) -> bool:
 
 @asynccontextmanager
 async def tracing(observer: Observer) -> AsyncIterator[Observer]:
-    """The observer, with traces beside it where they are wanted; what is left of them is sent off at the end.
+    """Yield the observer, together with traces if they are on, and send the remaining spans at the end.
 
-    Whatever keeps them from being told is said once in the log, and nothing else changes.
+    If traces cannot be sent, the log says so once, and all else goes on.
     """
     spans = None
     if are_wanted(os.environ):
         protocol = next(filter(None, map(os.environ.get, PROTOCOLS)), PROTOCOL)
         if protocol != PROTOCOL:
             log.warning(
-                "traces_disabled", fix=f"{PROTOCOLS[1]} is {protocol}: only {PROTOCOL} is spoken, port 4318 as a rule"
+                "traces_disabled", fix=f"{PROTOCOLS[1]} is {protocol}: set it to {PROTOCOL} (port 4318 by default)"
             )
         else:
             spans = _open()
@@ -59,7 +58,7 @@ async def tracing(observer: Observer) -> AsyncIterator[Observer]:
 
 def _open() -> "Spans | None":
     try:
-        from worker.telemetry.spans import open_spans  # noqa: PLC0415 - the module's docstring says why
+        from worker.telemetry.spans import open_spans  # noqa: PLC0415 - see the module's docstring
     except ModuleNotFoundError as error:
         fix = f"install requirements-otel.txt instead of requirements.txt, or unset {ENDPOINTS[1]}"
         log.warning("traces_disabled", missing=error.name, fix=fix)

@@ -1,4 +1,4 @@
 """The HTTP port of a process: health, metrics, the operator's page and its sign-in.
 
-What a page says is read and worded in `worker.status`.
+`worker.status` reads the state and writes the texts of the pages.
 """

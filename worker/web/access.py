@@ -1,7 +1,7 @@
-"""The guard before each page: it checks the session and the form, and sets the headers of answers.
+"""The access check of each page: it checks the session and the form, and sets the headers of responses.
 
-Without OPERATOR_PASSWORD the page can only be read, at the address with the token that the worker logs at its start.
-The address of the client plays no part, because a proxy on the same machine makes every client look local.
+Without OPERATOR_PASSWORD the page is read-only, at the address with the token that the worker logs at its start. The
+client's address is not used, because behind a proxy on the same machine every client looks local.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 
 COOKIE: Final = "customer-sync-session"
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
-"""What browsers send our forms as; no other kind is read."""
+"""The content type of our forms. No other type is read."""
 ANSWER_SECONDS: Final = 20.0
-"""Nobody waits longer for a page, whatever Redis and the services do."""
+"""The longest time for a page, even if Redis or a service does not answer."""
 HOW_TO_OPEN: Final = (
-    "Open the address with the token: the worker logs it at its start (page_token_issued). "
-    "Or set OPERATOR_PASSWORD, of 12 characters at least, and start the worker again."
+    "Open the address with the token. The worker logs it at its start (page_token_issued). "
+    "Or set OPERATOR_PASSWORD to at least 12 characters and restart the worker."
 )
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -36,7 +36,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # Not no-referrer: a browser would then send forms without saying that they come from here.
+    # Not no-referrer, because a browser would then not say which site a form comes from.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -49,7 +49,7 @@ Page = Callable[[web.Request, Session, Mapping[str, Any]], Awaitable[web.Respons
 
 @dataclass(frozen=True)
 class Visit:
-    """One request, and the session that it belongs to: its own, or a new one of a guest."""
+    """One request and its session. Without a valid cookie it is a new guest session."""
 
     request: web.Request
     sessions: Sessions
@@ -57,11 +57,11 @@ class Visit:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """The values that every page shows of the session."""
+        """The template values of the session, which every page needs."""
         return {"token": self.sessions.token(self.session), "is_operator": self.session.is_operator}
 
     async def is_our_form(self) -> bool:
-        """Whether a form of this session was sent, by no other site."""
+        """Return whether the request is a form of this session, and not sent by another site."""
         if self.request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return False
         if self.request.content_type != FORM_TYPE:
@@ -69,15 +69,15 @@ class Visit:
         try:
             form = await self.request.post()
         except (LookupError, ValueError, OSError):
-            # The encoding is unknown or wrong, or the form was cut short.
+            # The encoding is unknown or wrong, or the form is incomplete.
             return False
         return self.sessions.is_token(self.session, str(form.get("token", "")))
 
     def keep(self, page: web.Response, session: Session | None = None) -> web.Response:
-        """Return the page, with the session, or another one, if the browser has not got it yet."""
+        """Return the page, with the session's cookie if the browser does not have it yet."""
         cookie = self.sessions.cookie(session or self.session)
         if self.request.cookies.get(COOKIE) != cookie and COOKIE not in page.cookies:
-            # A false header only spoils the cookie of its sender.
+            # A forged header only breaks the sender's own cookie.
             is_secure = self.request.secure or self.request.headers.get("X-Forwarded-Proto", "") == "https"
             page.set_cookie(
                 COOKIE, cookie, path="/", max_age=SESSION_SECONDS, httponly=True, samesite="Strict", secure=is_secure
@@ -86,15 +86,15 @@ class Visit:
 
 
 class Doorkeeper:
-    """Lets in, or not."""
+    """The access check."""
 
     def __init__(self, credentials: Credentials, tries: Tries) -> None:
-        """Opens nothing."""
+        """Keep both; nothing is opened."""
         self._credentials = credentials
         self._tries = tries
 
     def guard(self, page: Page, *, acts: bool = False) -> Plain:
-        """Return the page behind its checks: one that `acts` needs the password, and a POST our form."""
+        """Return the page with its checks. With `acts` it needs the password; a POST must be our form."""
 
         async def show(visit: Visit) -> web.Response:
             refusal = self._refusal(visit, acts=acts)
@@ -102,17 +102,17 @@ class Doorkeeper:
                 return refusal
             if visit.request.method == "POST" and not await visit.is_our_form():
                 log.warning("form_refused")
-                return _message(403, "This form is not from here", "Go back to the page, load it again, and repeat it.")
+                return _message(403, "This form is not valid", "Go back to the page, reload it, and try again.")
             return visit.keep(await page(visit.request, visit.session, visit.values))
 
         return self._welcome(show)
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        """POST /sign-in: the password for a session of its own."""
+        """POST /sign-in: check the password and begin a session."""
 
         async def sign_in(visit: Visit) -> web.Response:
             if not self._credentials.has_password or not await visit.is_our_form():
-                return _message(403, "This form is not from here", "Load the page again, and repeat it.")
+                return _message(403, "This form is not valid", "Reload the page and try again.")
             return await self._try(visit)
 
         return await self._welcome(sign_in)(request)
@@ -132,19 +132,19 @@ class Doorkeeper:
         name = await self._tries.begin()
         if name is None:
             log.warning("sign_in_throttled")
-            held = _sign_in_page(visit, "Too many tries. Wait a minute, then try again.", status=429)
+            held = _sign_in_page(visit, "Too many attempts. Wait a minute and try again.", status=429)
             held.headers["Retry-After"] = str(MINUTE_SECONDS)
             return held
         form = await visit.request.post()
         if not self._credentials.is_password(str(form.get("password", ""))):
             log.warning("sign_in_refused")
-            return _sign_in_page(visit, "This is not the password.", status=403)
+            return _sign_in_page(visit, "Wrong password.", status=403)
         await self._tries.forget(name)
         log.info("operator_signed_in")
         return visit.keep(_see_other(), visit.sessions.begin(OPERATOR))
 
     async def sign_out(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
-        """POST /sign-out."""
+        """POST /sign-out: delete the cookie."""
         del request, values
         log.info("operator_signed_out")
         gone = _see_other()
@@ -152,16 +152,16 @@ class Doorkeeper:
         return gone
 
     def _refusal(self, visit: Visit, *, acts: bool) -> web.Response | None:
-        """The answer for who may not come in; None for who may."""
+        """Return the refusal of a visit, or None if it is allowed."""
         is_get = visit.request.method == "GET"
         if self._credentials.has_password:
             return None if visit.session.is_operator else _sign_in_page(visit, "", status=200 if is_get else 403)
         if is_get and self._credentials.is_token(visit.request.query.get("token", "")):
-            # Away from the address with the token, so that it does not stay in sight.
+            # Redirect, so that the token does not stay in the address bar.
             return visit.keep(_see_other(), visit.sessions.begin(READER))
         if not visit.session.is_reader:
             return _message(403, "This page needs a token", HOW_TO_OPEN)
-        return _message(403, "This page can only be read", "Acting needs OPERATOR_PASSWORD.") if acts else None
+        return _message(403, "This page is read-only", "Set OPERATOR_PASSWORD to use its actions.") if acts else None
 
 
 def _sign_in_page(visit: Visit, problem: str, *, status: int) -> web.Response:
@@ -169,7 +169,7 @@ def _sign_in_page(visit: Visit, problem: str, *, status: int) -> web.Response:
 
 
 def answer(template: str, values: Mapping[str, Any], /, *, status: int = 200, **more: Any) -> web.Response:
-    """A page made of a template, with what every page says to browsers."""
+    """Return a page made from a template, with the headers of every page."""
     text = templates().get_template(template).render(**values, **more)
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
 
@@ -180,11 +180,9 @@ async def _in_time(page: Awaitable[web.Response]) -> web.Response:
             return await page
     except ResponseError as error:
         trouble = trouble_of(error)
-        return _message(503, trouble.text, f"{trouble.fix}. Then load the page again.")
+        return _message(503, trouble.text, f"{trouble.fix}. Then reload the page.")
     except (RedisError, TimeoutError, OSError):
-        return _message(
-            503, "Redis does not answer", "Nothing can be shown or done until it does. Load the page again."
-        )
+        return _message(503, "Redis does not answer", "The page needs Redis. Reload it when Redis is back.")
 
 
 def _message(status: int, title: str, text: str) -> web.Response:

@@ -1,8 +1,8 @@
-"""Charts as inline SVG: columns and lines over time, and bars beside each other, drawn from numbers.
+"""Charts as inline SVG: columns and lines over time, and bars. Pure.
 
-Pure. Sizes across are percentages, so that a chart is as wide as its place while its text stays as large as text;
-colours are classes of the style sheet, because the pages refuse styles of single elements. Whoever shows a chart shows
-the numbers as a table beside it: the drawing itself is hidden from screen readers.
+Widths are percentages, so a chart fills its place and its text keeps its size. Colours are classes of the style sheet,
+because the pages' policy forbids inline styles. Charts are hidden from screen readers, so show the numbers as a table
+too.
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from math import floor, log10
 from markupsafe import Markup
 
 HEIGHT, TOP, BOTTOM = 190, 18, 24
-"""CSS pixels of a chart, and of what is kept free above its tallest value and below its base line for the labels."""
+"""The height of a chart, and of the free space above and below for the labels, in CSS pixels."""
 TICKS = 3
 FULL = 100.0
 LEAST_TOP, STEPS = 2.0, (1, 2, 4, 6, 8, 10)
 COLUMN_SHARE = 0.62
-"""Of the width of a group of columns; the rest parts it from the next."""
+"""The share of a group's width that its columns use. The rest is the gap to the next group."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """What one colour stands for, with a value for each label; None where nothing is known."""
+    """One colour of a chart: its name, and a value for each label. None means unknown."""
 
     name: str
     values: Sequence[float | None]
 
 
 def columns(labels: Sequence[str], series: Sequence[Series]) -> Markup:
-    """Columns side by side, a group for each label, from left to right."""
+    """Return a chart of columns, with a group for each label."""
     top = _nice_top(series)
     group = FULL / max(len(labels), 1)
     width = group * COLUMN_SHARE / len(series)
@@ -50,7 +50,7 @@ def _column(x: float, width: float, share: float, number: int, title: str) -> Ma
 
 
 def lines(labels: Sequence[str], series: Sequence[Series], *, top: float | None = None) -> Markup:
-    """A line for each series, with gaps where nothing is known. The scale ends at `top` where one is given."""
+    """Return a chart with a line for each series, and gaps for unknown values. `top` sets the end of the scale."""
     top = top or _nice_top(series)
     step = FULL / max(len(labels) - 1, 1)
     drawn = [*_rules(), *_labels(labels, [step * place for place in range(len(labels))])]
@@ -76,7 +76,7 @@ def _path(values: Sequence[float | None], step: float, top: float) -> str:
 
 
 def bar(value: float, most: float) -> Markup:
-    """One bar of a row of a table, as long as its share of the longest."""
+    """Return one bar for a table row, with `most` as the longest."""
     share = FULL * value / most if most else 0.0
     return Markup(
         '<svg aria-hidden="true" focusable="false"><rect class="draw-1" width="{:.2f}%" height="100%" rx="3"/></svg>'
@@ -84,7 +84,7 @@ def bar(value: float, most: float) -> Markup:
 
 
 def swatch(number: int) -> Markup:
-    """A patch of the colour of the series of this number, counted from 0."""
+    """Return a patch in the colour of a series, counted from 0."""
     return Markup(
         '<svg aria-hidden="true" focusable="false"><rect class="draw-{}" width="100%" height="100%" rx="2"/></svg>'
     ).format(number + 1)
@@ -97,13 +97,13 @@ def _chart(drawn: Sequence[Markup]) -> Markup:
 
 
 def _rules() -> list[Markup]:
-    """The rules at nothing, at a half and at the top."""
+    """Return the rules at zero, at half and at the top."""
     rule = Markup('<line class="rule" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>')
     return [rule.format(_height_of(share)) for share in (0.0, 0.5, 1.0)]
 
 
 def _scale(top: float) -> list[Markup]:
-    """The values of the rules at a half and at the top; drawn last, to be read over what is drawn."""
+    """Return the values of the rules at half and at the top. Draw them last, so that they stay readable."""
     return [Markup('<text y="{:.1f}">{:,g}</text>').format(_height_of(share) - 4, top * share) for share in (0.5, 1.0)]
 
 
@@ -112,7 +112,7 @@ def _height_of(share: float) -> float:
 
 
 def _labels(labels: Sequence[str], places: Sequence[float]) -> list[Markup]:
-    """The first label, the last, and few enough between them to be read on a phone."""
+    """Return the first and the last label, and only so many between them that a phone can show them."""
     last = len(labels) - 1
     shown = sorted({round(last * tick / (TICKS - 1)) for tick in range(TICKS)}) if last > 0 else [0] * len(labels)
     anchors = {0: "start", last: "end"} if last > 0 else {}
@@ -126,7 +126,7 @@ def _labels(labels: Sequence[str], places: Sequence[float]) -> list[Markup]:
 
 
 def _nice_top(series: Sequence[Series]) -> float:
-    """The least of STEPS times a power of ten that no value exceeds, so that its half is a short number."""
+    """Return the smallest of STEPS times a power of ten that no value exceeds, so that its half is a short number."""
     most = max((value or 0.0 for each in series for value in each.values), default=0.0)
     power = 10.0 ** floor(log10(max(most, LEAST_TOP)))
     return max(LEAST_TOP, next(power * step for step in STEPS if power * step >= most))

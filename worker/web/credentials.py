@@ -1,6 +1,6 @@
-"""The signing key in Redis, the password and the token that open the page, and the limit on wrong passwords.
+"""The signing key in Redis, the password and the token of the page, and the limit on wrong passwords.
 
-What needs no Redis is in worker.web.sessions. Who is let in is decided in worker.web.access.
+worker.web.sessions has the parts that need no Redis. worker.web.access decides about access.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from worker.web.sessions import Sessions
 from worker.web.sign_in_keys import signing_key, tries_key
 
 TRIES_A_MINUTE: Final = 5
-"""Wrong passwords over all workers. They do not hold up anyone who is signed in."""
+"""The limit on wrong passwords, over all workers. Signed-in operators are not affected."""
 MINUTE_SECONDS: Final = 60
 SCRYPT_MEMORY: Final = 64 * 1024 * 1024
 
 
 class Credentials:
-    """The credentials that a browser may show, for all workers that share a Redis."""
+    """The credentials of browsers, shared by all workers on the same Redis."""
 
     def __init__(self, redis: Redis, prefix: str, *, password: str | None, token: str) -> None:
-        """Opens nothing. `token` opens the page of this process if there is no `password`."""
+        """Keep the values; nothing is opened. `token` opens the page of this process if there is no `password`."""
         self._redis = redis
         self._prefix = prefix
         self._key_name = signing_key(prefix)
@@ -39,21 +39,21 @@ class Credentials:
 
     @property
     def has_password(self) -> bool:
-        """Whether there is a password to be given."""
+        """Whether a password is set."""
         return self._password is not None
 
     def is_password(self, given: str) -> bool:
-        """Whether this is the password. A wrong one takes as long."""
+        """Return whether this is the password. A wrong one takes the same time."""
         return _is_same(given, self._password)
 
     def is_token(self, given: str) -> bool:
-        """Whether this is the token, and opens the page. A wrong one takes as long."""
+        """Return whether this is the token, and no password is set. A wrong one takes the same time."""
         return _is_same(given, self._token) and not self.has_password
 
     async def sessions(self) -> Sessions:
-        """Return the sessions that are valid now. Raises RedisError, and TimeoutError after READ_SECONDS.
+        """Return the sessions of the current key. Raises RedisError, and TimeoutError after READ_SECONDS.
 
-        The key is read each time, so deleting it ends all sessions. All workers agree on a new one then.
+        The key is read each time, so deleting it ends all sessions. All workers then share a new key.
         """
         async with asyncio.timeout(READ_SECONDS):
             kept = await self._signing_key()
@@ -67,7 +67,7 @@ class Credentials:
         if kept:
             return kept
         await delete_if_wrong(self._redis, self._prefix, self._key_name, "string")
-        # Another worker may be first: what Redis has then is the key. An empty value is none that anybody can share.
+        # Another worker may write its key first, so read it back. An empty value is not a key and is overwritten.
         await self._redis.set(self._key_name, secrets.token_hex(32), nx=kept is None)
         made: bytes | None = await self._redis.get(self._key_name)
         return made or secrets.token_bytes(32)
@@ -77,15 +77,15 @@ class Tries:
     """The wrong passwords of the last minute, counted in Redis over all workers."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
-        """Opens nothing."""
+        """Keep the values; nothing is opened."""
         self._redis = redis
         self._prefix = prefix
         self._key = tries_key(prefix)
 
     async def begin(self) -> str | None:
-        """Count a try as wrong, and return its name; None if it may not be made. Raises RedisError.
+        """Count an attempt as wrong and return its name. None if the limit is reached. Raises RedisError.
 
-        Each try is counted before its password is looked at, so that those at the same moment count each other.
+        Attempts are counted before the password check, so simultaneous ones cannot exceed the limit.
         """
         try:
             return await self._count(secrets.token_hex(8))
@@ -110,15 +110,15 @@ class Tries:
         return None
 
     async def forget(self, name: str) -> None:
-        """Do not count this try: its password was right. Those of others stay counted. Raises RedisError."""
+        """Stop counting this attempt, because its password was right. Raises RedisError."""
         await self._redis.zrem(self._key, name)
 
 
 def derived(kept: bytes, password: str | None) -> bytes:
-    """Return the key to sign with: another one for another password.
+    """Return the signing key, which depends on the password, so a new password ends all sessions.
 
-    A stranger's cookie tells nothing about the password, because the key in Redis is random. A reader of that
-    key still has to guess the password, 0.1 s for each try.
+    A cookie reveals nothing about the password, because the key in Redis is random. A person who can read that key must
+    still guess the password, at 0.1 s for each guess.
     """
     if password is None:
         return hashlib.sha256(b"no password:" + kept).digest()
@@ -131,5 +131,5 @@ def _is_same(given: str, right: str | None) -> bool:
 
 
 def _digest(text: str) -> bytes:
-    # What a browser sends may be anything, half a surrogate pair as well.
+    # A browser may send any text, even half a surrogate pair.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,7 +1,7 @@
-"""The operator's page: everything at a glance, a customer's lines, dead letters to send again or drop.
+"""The operator's page: the overview, the history of a customer, and dead letters to replay or drop.
 
-Whoever gets in is asked by worker.web.access. An id may be an address where an app made it one, so ids come in forms
-and never in an address, which proxies log. Actions are logged by their names with ids only, and are asked for twice.
+worker.web.access checks access. Ids are sent in forms and never in URLs, because an app may use e-mail addresses as ids
+and proxies log URLs. Each action asks for a confirmation, and its log line contains only ids.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ log = structlog.get_logger(__name__)
 LETTERS_SHOWN: Final = 50
 LOOK_SECONDS: Final = 15.0
 STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon.svg": "image/svg+xml"}
-"""Files that anybody may have: they say nothing of anybody."""
+"""Public files, which contain no data."""
 
 
 @dataclass(frozen=True)
 class Backstage:
-    """What the pages read and act with. `preview` looks at both services."""
+    """The dependencies of the pages. `preview` fetches a customer from both services."""
 
     snapshots: Snapshots
     letters: DeadLetters
@@ -55,7 +55,7 @@ class Backstage:
 
 
 def add_pages(app: web.Application, door: Doorkeeper, backstage: Backstage) -> None:
-    """Add the routes of the page to what is served."""
+    """Add the routes of the page to the application."""
     pages = Pages(backstage)
     guard = door.guard
     app.add_routes(
@@ -81,14 +81,14 @@ async def _static(request: web.Request) -> web.Response:
 
 
 class Pages:
-    """The handlers of who was let in."""
+    """The handlers of the pages, behind the access check."""
 
     def __init__(self, backstage: Backstage) -> None:
-        """Opens nothing."""
+        """Keep the dependencies; nothing is opened."""
         self._back = backstage
 
     async def overview(self, _: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
-        """GET /."""
+        """GET /: the overview."""
         snapshot = await self._back.snapshots.read()
         overview, letters = snapshot.overview, snapshot.letters
         return answer(
@@ -111,16 +111,16 @@ class Pages:
         )
 
     async def customer(self, request: web.Request, session: Session, values: Mapping[str, Any]) -> web.Response:
-        """POST /customer: one customer's lines, and with `live` what both sides say now."""
+        """POST /customer: one customer's history, and with `live` both sides now."""
         form = await request.post()
         try:
             customer = new_update(
                 customer_id=str(form.get("customer", "")).strip(), type="customer.reconcile"
             ).customer_id
         except EventError:
-            # Not logged: it may be a name or an address that somebody typed.
-            text = "What was typed is none of a customer: ids hold letters, digits, _, : and -, and no more than that."
-            return answer("message.html", values, status=400, title="That is no id", text=text)
+            # The input is not logged, because it may be a name or an address.
+            text = "A customer's id may contain only letters, digits, _, : and -. Go back and correct it."
+            return answer("message.html", values, status=400, title="This is not a customer's id", text=text)
         standing = await self._back.standing(customer)
         letters = await self._back.letters.newest_of(customer, at_most=LETTERS_SHOWN)
         live: Mapping[str, Any] = {"is_live": "live" in form}
@@ -153,23 +153,23 @@ class Pages:
         }
 
     async def ask(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
-        """POST /dead-letters: show what was chosen, and ask whether it is meant."""
+        """POST /dead-letters: show the selected dead letters and ask for a confirmation."""
         form = await request.post()
         found = [letter for letter in [await self._back.letters.find(each) for each in _ids(form)] if letter]
         if not found:
-            text = "Choose one or more: those that were chosen are not there any more, or none was."
-            return answer("message.html", values, status=400, title="No dead letter", text=text)
+            text = "Nothing selected, or it no longer exists. Go back and select one or more dead letters."
+            return answer("message.html", values, status=400, title="No dead letter selected", text=text)
         return answer("ask.html", values, letters=found, action="drop" if form.get("action") == "drop" else "replay")
 
     async def replay(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
-        """POST /dead-letters/replay: send them again."""
+        """POST /dead-letters/replay: send the selected dead letters again."""
         ids = _ids(await request.post())
         replayed = await self._back.letters.replay(ids)
         log.info("dead_letters_replayed", letters=[each.id for each in replayed], outdated=_outdated(replayed))
         return answer("done.html", values, replayed=replayed, dropped=[], missing=len(ids) - len(replayed))
 
     async def drop(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
-        """POST /dead-letters/drop: delete them for good."""
+        """POST /dead-letters/drop: delete the selected dead letters permanently."""
         ids = _ids(await request.post())
         dropped = await self._back.letters.drop(ids)
         log.info("dead_letters_dropped", letters=dropped)
@@ -177,7 +177,7 @@ class Pages:
 
 
 def _ids(form: Mapping[str, Any]) -> list[str]:
-    """The letters that were chosen, each once."""
+    """Return the ids of the selected dead letters, each once."""
     given = form.getall("letter", []) if hasattr(form, "getall") else []
     return list(dict.fromkeys(str(each) for each in given))[:LETTERS_SHOWN]
 
@@ -186,20 +186,20 @@ def _outdated(replayed: Sequence[Any]) -> int:
     return sum(each.outdated for each in replayed)
 
 
-SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password, and to act on the page"  # noqa: S105 - not one
+SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password and use the actions"  # noqa: S105 - not one
 
 
 def pages_of(settings: Settings, redis: Redis, deps: Deps, look: Look) -> Callable[[web.Application], None]:
-    """Return what adds the operator's page, over these deps, to what is served.
+    """Return a function that adds the operator's page, with these deps, to an application.
 
-    Without a password the address that opens the page is logged. Its token is valid for this process alone, because a
-    log is kept for longer than a process runs. The session that it begins is valid on all workers.
+    Without a password, the address that opens the page is logged. Its token works only for this process, because logs
+    are kept longer than a process runs. The session that it begins works on all workers.
     """
     prefix = settings.key_prefix
     password = None if settings.operator_password is None else settings.operator_password.get_secret_value()
     token = secrets.token_urlsafe(32)
     if password is None:
-        # At LOG_LEVEL=ERROR, too: without this line nobody could open the page.
+        # Logged even at LOG_LEVEL=ERROR, because nobody can open the page without this line.
         logging.getLogger(__name__).setLevel(logging.WARNING)
         log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
     door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))

@@ -1,7 +1,7 @@
-"""How values become a page: templates that escape, styles and scripts that a page carries inside, and their policy.
+"""The rendering of pages: templates that escape, inline styles and scripts, and their policy.
 
-Whatever comes from outside goes through `visible`, because names and ids are not ours: markup is escaped by the
-templates, and what could hide or turn around other text is shown as its code. No page of its own belongs in here.
+Every value from outside goes through `visible`. The templates escape its markup, and `visible` shows characters that
+could hide or reverse other text as codes. The pages themselves are not in here.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from markupsafe import Markup
 from worker.formatting import utc
 
 JOINERS = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
-"""Invisible, and part of names in Persian and in the languages of India, and of emoji."""
+"""Invisible characters that names in Persian and in Indian languages need, and emoji too."""
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
-    """The text with its control characters, marks of direction, halves of surrogate pairs and the like as `\\u202e`."""
+    """Return the text with control characters, direction marks and lone surrogates as codes such as `\\u202e`."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -34,34 +34,34 @@ def _visible(character: str) -> str:
 
 @cache
 def asset(name: str) -> Markup:
-    """A style sheet or script of ours, as it goes into a page."""
+    """Return one of our style sheets or scripts, for use inside a page."""
     return Markup((files(__package__) / "static" / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
 
 
 def source_of(text: str) -> str:
-    """What a content security policy calls an inline style or script of exactly this text."""
+    """Return the content security policy's source for an inline style or script with exactly this text."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def moment(milliseconds: int) -> Markup:
-    """A time in milliseconds since the epoch, for people and for machines, in UTC."""
+    """Return a time in milliseconds since the epoch as a `<time>` element in UTC."""
     at = utc(milliseconds)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), short_time(milliseconds))
 
 
 def short_time(milliseconds: int) -> str:
-    """A time in milliseconds since the epoch, to the minute, in UTC."""
+    """Return a time in milliseconds since the epoch as text in UTC, to the minute."""
     return utc(milliseconds).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def json_for_script(value: object) -> Markup:
-    """A value as JSON that cannot end the element it is in."""
+    """Return a value as JSON that cannot end its script element."""
     return htmlsafe_json_dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @cache
 def templates() -> Environment:
-    """The templates; a name that one of them does not know is an error, not a blank."""
+    """Return the templates. An unknown name in a template is an error, not a blank."""
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,

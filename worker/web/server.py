@@ -1,8 +1,8 @@
-"""The port of a process, for platforms, monitors and people: /healthz, /readyz, /metrics.
+"""The HTTP server of a process, for platforms, monitors and people: /healthz, /readyz, /metrics.
 
-All interfaces are listened on, because platforms ask from outside, and nobody is asked here who they are: no answer of
-these may hold a customer's id, an address, a payload or a text of a service. The operator's page, which asks, is added
-to them (worker.web.pages).
+The server listens on all interfaces, because platforms connect from outside. These three routes check no access, so
+their responses must not contain a customer's id, an address, a payload or a service's text. The operator's page, which
+checks access, is added to them (worker.web.pages).
 """
 
 import asyncio
@@ -28,35 +28,35 @@ from worker.telemetry.shared_metrics import SharedMetrics
 
 log = structlog.get_logger(__name__)
 
-ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - platforms ask from outside the machine
+ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - platforms connect from outside the machine
 BACKLOG: Final = 128
 TRY_AGAIN_SECONDS: Final = 5.0
-"""How soon a port that another process has is tried again: whoever is replaced in a deploy ends in half a minute."""
+"""The pause until a port in use is tried again. In a deploy, the old process ends within half a minute."""
 FORM_BYTES: Final = 64 * 1024
-"""The largest body that is read. The largest form of the page names fifty dead letters, and takes two kilobytes."""
+"""The largest body that is read. The page's largest form has fifty dead letters and two kilobytes."""
 RECEIVE_BYTES: Final = 4 * 1024
-"""For the kernel's buffer of each connection: little may arrive at a time. What has arrived is parsed before a request
-can be refused, and a chunk of one byte costs as much as a large one."""
+"""The kernel's buffer of each connection. It is small, because received data is parsed before a request can be refused,
+and a chunk of one byte costs as much as a large one."""
 BODY_SECONDS: Final = 10.0
-"""For a body to arrive."""
+"""The longest time for a body to arrive."""
 CONNECTIONS_AT_MOST: Final = 64
-"""Probes and people take a few. More would use up the process's files, and leave none for the calls of the services."""
+"""Probes and people need a few. More would use up the file descriptors that calls to the services need."""
 CLOSE_SECONDS: Final = 1.0
-"""What an answer on its way may still take when the process ends."""
+"""How long a response may still take when the process ends."""
 
 
 def make_app(
     pulse: Pulse, look: Look, metrics: Metrics, *, add_more: Callable[[web.Application], None] | None = None
 ) -> web.Application:
-    """What is served. `look` gives what all workers share; `metrics` are those of this process.
+    """Return the application. `look` returns the shared state of all workers; `metrics` belong to this process.
 
-    `add_more` adds further routes, which have to ask by themselves who it is.
+    `add_more` adds routes, which must check access themselves.
     """
 
     told: tuple[str, ...] = ()
 
     async def look_and_tell() -> SharedState | None:
-        """Look, and log totals that are not numbers, once for as long as they are the same."""
+        """Read the shared state, and log totals that are not numbers once, until they change."""
         nonlocal told
         state = await look()
         if state is not None and state.unreadable_totals != told:
@@ -89,9 +89,9 @@ def make_app(
 
 @web.middleware
 async def _read_small_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the body of a request before anything else is done, or refuse it and close the connection.
+    """Read the body of a request before its handler runs, or refuse it and close the connection.
 
-    A body is never unpacked: a megabyte of gzip may be a gigabyte of zeros. A body in chunks is not read, because
+    Compressed bodies are refused, because a megabyte of gzip may become a gigabyte. Chunked bodies are refused, because
     browsers send forms with a length.
     """
     if request.body_exists:
@@ -110,7 +110,7 @@ async def _read_small_body(request: web.Request, handler: Handler) -> web.Stream
 
 
 async def _read(request: web.Request) -> None:
-    """Read the body; the request keeps it. Raises web.HTTPException if it is malformed, too long or too late."""
+    """Read the body into the request. Raises web.HTTPException if it is malformed, too long or too late."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await request.read()
@@ -121,7 +121,7 @@ async def _read(request: web.Request) -> None:
 
 
 def _is_not_a_clients_fault(record: logging.LogRecord) -> bool:
-    """Leave out what aiohttp logs, with a stack, of each client that sends no HTTP or hangs up: anybody may do so."""
+    """Drop the tracebacks that aiohttp logs when a client sends invalid HTTP or hangs up, because anybody can do so."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | ConnectionError)
 
@@ -136,8 +136,8 @@ def _json(answer: dict[str, Any], *, is_well: bool) -> web.Response:
 async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
     """Serve `app` on a port of all interfaces for the length of the block.
 
-    Where another process has the port, as a second worker of the same machine may, the block goes on without it, a line
-    in the log says so, and the port is tried again until it is free: the work must not wait for who looks at it.
+    If another process uses the port, such as a second worker on the same machine, the block goes on without it. The log
+    says so once, and the port is tried again until it is free, because syncs must not wait for it.
     """
     logging.getLogger("aiohttp.server").addFilter(_is_not_a_clients_fault)
     runner = web.AppRunner(
@@ -145,7 +145,7 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
         access_log=None,
         shutdown_timeout=CLOSE_SECONDS,
         auto_decompress=False,
-        lingering_time=0.0,  # nothing more is read of a request that was refused
+        lingering_time=0.0,  # do not read the rest of a refused request
     )
     await runner.setup()
     listening = asyncio.create_task(_listen(runner.server, port))  # type: ignore[arg-type]  # None only before its setup
@@ -159,14 +159,14 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
 
 
 async def _listen(server: web.Server, port: int) -> None:
-    """Until cancelled."""
+    """Open the port, and accept connections until cancelled."""
     told = False
     while True:
         try:
             listener = await asyncio.get_running_loop().create_server(_room_in(server), sock=_bind(port))
         except OSError as error:
             if not told:
-                fix = "give each worker of a machine a PORT of its own; it works on, and tries the port again"
+                fix = "give each worker on a machine its own PORT; the worker goes on, and tries the port again"
                 log.error("port_bind_failed", port=port, error=error.strerror, fix=fix)
                 told = True
             await asyncio.sleep(TRY_AGAIN_SECONDS)
@@ -180,7 +180,7 @@ async def _listen(server: web.Server, port: int) -> None:
 
 
 def _room_in(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
-    """Makes room for each connection that comes: where there are too many, the one that was there first is hung up."""
+    """Return a factory of connections that closes the oldest one if there are too many."""
 
     def connection() -> asyncio.BaseProtocol:
         for first in server.connections[: 1 - CONNECTIONS_AT_MOST]:
@@ -192,7 +192,7 @@ def _room_in(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
 
 
 def _bind(port: int) -> socket.socket:
-    """A socket that listens. Raises OSError where the port is not to be had."""
+    """Return a listening socket. Raises OSError if the port is not free."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

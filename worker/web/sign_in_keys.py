@@ -1,11 +1,11 @@
-"""The keys in Redis of what opens the page. What they hold is up to worker.web.credentials."""
+"""The names of the page's sign-in keys in Redis. worker.web.credentials owns their values."""
 
 
 def signing_key(prefix: str) -> str:
-    """The random key that signs cookies and forms. Permanent."""
+    """Return the name of the random key that signs cookies and forms. It is permanent."""
     return f"{prefix}:sign-in:key"
 
 
 def tries_key(prefix: str) -> str:
-    """A sorted set of wrong passwords by when they were tried, in milliseconds. Lives a minute."""
+    """Return the name of the sorted set of wrong passwords, by time in milliseconds. It expires after a minute."""
     return f"{prefix}:sign-in:wrong"

@@ -1,7 +1,7 @@
-"""What the operator's page says of customers, made of what was read: sentences and rows for the templates. Pure.
+"""The texts and rows of the operator's page, made from the state that was read. Pure.
 
-The words are those of worker.status.summary, worker.status.customer_text and worker.status.live_text, so that page and
-terminal say the same.
+The texts come from worker.status.summary, worker.status.customer_text and worker.status.live_text, so that the page and
+the terminal show the same.
 """
 
 import re
@@ -29,7 +29,7 @@ INDENT = 2
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a lines. `depth` is 0 for a fact or a heading, more for what is below it."""
+    """A line of a customer's history. `depth` is 0 for a fact or a heading, and more for the lines below it."""
 
     text: str
     depth: int
@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Compared:
-    """A value on both sides; `agrees` is None where they are not to be the same."""
+    """A value on both sides. `agrees` is None if they need not be equal."""
 
     name: str
     autumn: str | None
@@ -46,33 +46,33 @@ class Compared:
 
 
 def waiting_of(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
-    """The rows of worker.status.summary.waiting_rows, as a page writes times."""
+    """Return the rows of worker.status.summary.waiting_rows, with times in the page's format."""
     return [(customer, sent_ms, _readable(why)) for customer, sent_ms, why in waiting_rows(standings)]
 
 
 def customer_headline(verdict: Verdict | LiveVerdict) -> Headline:
-    """Whether a customer is right."""
+    """Return the headline of a customer's state."""
     return Headline(KINDS[verdict.kind], _readable(verdict.text[:1].upper() + verdict.text[1:] + "."))
 
 
 def live_headline(preview: Preview) -> Headline:
-    """Whether both sides agree now."""
+    """Return the headline of the comparison of both sides now."""
     return customer_headline(live_verdict_of(preview))
 
 
 def customer_lines(standing: Standing, letters: NewestLetters) -> list[Line]:
-    """What was asked, what was done, and what can be done, without the first line, which is the headline."""
+    """Return the history of a customer and what to do, without the first line, which is the headline."""
     lines = tell(standing, letters)[1:]
     return [Line(_readable(line.strip()), (len(line) - len(line.lstrip())) // INDENT) for line in lines]
 
 
 def _readable(text: str) -> str:
-    """The text with its times as the rest of the page writes them."""
+    """Return the text with its times in the page's format."""
     return TIME.sub(r"\1 \2 UTC", text)
 
 
 def comparison_of(preview: Preview) -> list[Compared]:
-    """Both sides now, value by value."""
+    """Return the values of both sides now."""
     autumn, stripe = preview.autumn, preview.stripe.linked
     flag = "true" if autumn.send_email_receipts else "false"
     shown = {} if stripe is None else stripe.metadata
@@ -86,18 +86,18 @@ def comparison_of(preview: Preview) -> list[Compared]:
 
 
 def _agree(autumn: str | None, stripe: str | None) -> bool | None:
-    """An empty value of Autumn's is nothing that Stripe has to have."""
+    """Return whether both values are equal, or None if Autumn's is empty, because Stripe may then have any value."""
     return (autumn == stripe) if autumn else None
 
 
 def steps_of(preview: Preview) -> list[str]:
-    """What a sync would do now."""
+    """Return the steps that a sync would take now."""
     return [step.describe() for step in preview.plan.steps]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart, and the same numbers as a table: a heading, and rows of the time with a value for each series."""
+    """A chart, and the same numbers as a table: the names of the series, and rows of a time and values."""
 
     id: str
     title: str
@@ -107,14 +107,14 @@ class Chart:
 
 
 def charts_of(trends: Trends) -> list[Chart]:
-    """The charts of the last hours."""
+    """Return the charts of the last hours."""
     labels = [utc(begin_ms).strftime("%H:%M") for begin_ms in trends.begins_ms]
-    ends = [Series("applied", trends.applied), Series("given up", trends.given_up)]
+    ends = [Series("applied", trends.applied), Series("dead-lettered", trends.given_up)]
     ages = [Series("seconds", trends.oldest_seconds)]
-    calls = [Series("Autumn's updates", trends.autumn_percent), Series("Stripe's requests", trends.stripe_percent)]
+    calls = [Series("Autumn updates", trends.autumn_percent), Series("Stripe requests", trends.stripe_percent)]
     return [
-        _chart("events", f"Events in {STEP_MINUTES} minutes", columns(labels, ends), labels, ends),
-        _chart("oldest", "Age of the oldest change that waits, in seconds", lines(labels, ages), labels, ages),
+        _chart("events", f"Events per {STEP_MINUTES} minutes", columns(labels, ends), labels, ends),
+        _chart("oldest", "Age of the oldest waiting event, in seconds", lines(labels, ages), labels, ages),
         _chart("calls", "Calls in percent of their limit", lines(labels, calls, top=100.0), labels, calls),
     ]
 
@@ -126,4 +126,4 @@ def _chart(chart_id: str, title: str, drawing: Markup, labels: Sequence[str], se
 
 
 def _text(value: float | None) -> str:
-    return "not known" if value is None else f"{value:,.0f}"
+    return "unknown" if value is None else f"{value:,.0f}"

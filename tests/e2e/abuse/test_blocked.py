@@ -68,7 +68,7 @@ async def test_wrong_key_turns_everything_red_and_is_named(box: Sandbox, redis: 
         assert key in said["sentence"]
         code, output = await ended(box.environment, *CLI, "doctor")
         assert code == 1
-        assert f"{key} is a string and has to be a" in output
+        assert f"{key} is a string and must be a" in output
         await redis.delete(key)
         await wait_until(partial(is_well, shown), seconds=LONGEST_SECONDS)
         assert await applied(redis, "Ann") == "applied"
@@ -112,4 +112,4 @@ async def test_inbox_that_is_no_stream_is_refused(box: Sandbox, redis: Redis) ->
     await redis.lpush("jobs-of-another-app", "x")  # type: ignore[misc]  # one type for both clients
     code, output = await ended(box.environment | {"INBOX_STREAM": "jobs-of-another-app"}, *command_of("worker"))
     assert code == 78
-    assert "jobs-of-another-app is a list and has to be a stream" in output
+    assert "jobs-of-another-app is a list and must be a stream" in output

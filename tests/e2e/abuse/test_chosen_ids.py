@@ -223,6 +223,6 @@ async def test_doctor_finds_an_inbox_that_is_closed_for_good(box: Sandbox) -> No
             await redis.xadd(INBOX, dict(FIELDS.items()))
         code, output = await ended(box.environment, *doctor)
         assert code == 1
-        assert f"the last id of the inbox, {LAST}, is ahead of the clock" in output
+        assert f"the last id of the inbox, {LAST}, is ahead of Redis' clock" in output
         await redis.delete(INBOX)
         assert (await ended(box.environment, *doctor))[0] == 0

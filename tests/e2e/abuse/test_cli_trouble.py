@@ -71,8 +71,8 @@ async def test_closed_errors_change_no_exit_code(redis: Redis, redis_server: Emb
     [
         ("foo=bar", "foo: unknown option"),
         ("connection_class=x", "connection_class: unknown option"),
-        ("decode_responses=true", "decode_responses: take it out, the worker reads bytes"),
-        ("ssl_ca_certs=/x", "ssl_ca_certs: needs rediss://"),
+        ("decode_responses=true", "decode_responses: remove it; the worker reads bytes"),
+        ("ssl_ca_certs=/x", "ssl_ca_certs: needs an address that begins with rediss://"),
         ("socket_timeuot=5&foo=secret", "socket_timeuot: unknown option (did you mean socket_timeout?)"),
     ],
 )

@@ -55,7 +55,7 @@ async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Pa
             terminal = Terminal(box.redis.url, tmp_path)
             code, output, errors = await terminal.run("status")
             assert (code, output.splitlines()[0]) == (0, "Everything is all right."), errors
-            assert errors.startswith("left out, because they are not numbers: 4 totals (dead:refused, merged, retries")
+            assert errors.startswith("4 totals are not numbers and are left out (dead:refused, merged, retries")
             code, output, _ = await terminal.run("status", "--json")
             assert (code, json.loads(output)["verdict"]) == (0, "all-right")
             assert (await terminal.run("scan", "history"))[0] == 0

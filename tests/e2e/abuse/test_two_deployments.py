@@ -74,9 +74,7 @@ async def test_other_mode_on_the_same_prefix_is_refused(box: Sandbox) -> None:
         live = {"AUTUMN_SECRET_KEY": "am_sk_live_x", "STRIPE_API_KEY": "sk_live_x"}
         code, output = await ended(box.environment | live, *words)
         assert code == 78, output
-        assert (
-            "KEY_PREFIX: customer-sync belongs to a deployment in test mode, and these keys are for live mode" in output
-        )
+        assert "KEY_PREFIX: customer-sync belongs to a deployment in test mode; these keys are for live mode" in output
         assert "customer-sync:owner" in output
 
 
@@ -105,9 +103,7 @@ async def test_second_prefix_on_the_same_inbox_is_refused(box: Sandbox) -> None:
     async with worker(box.environment):
         code, output = await ended(box.environment | {"KEY_PREFIX": OTHER}, *command_of("worker"))
     assert code == 78, output
-    assert (
-        f"INBOX_STREAM: {INBOX} is read by the deployment with KEY_PREFIX={PREFIX}, and this one has {OTHER}" in output
-    )
+    assert f"INBOX_STREAM: {INBOX} is read by the deployment with KEY_PREFIX={PREFIX}; this one has {OTHER}" in output
     assert f"{INBOX}:reader" in output
     async with worker(box.environment | {"KEY_PREFIX": OTHER, "INBOX_STREAM": "other-inbox"}):
         pass
@@ -192,8 +188,8 @@ async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: S
     for words in (command_of("worker"), command_of("scanner")):
         code, output = await ended(box.environment | unknown, *words)
         assert code == 78, output
-        assert "Stripe does not tell the account of this one's" in output
-        assert "Let the key read its account" in output
+        assert "Stripe does not return the account of these keys" in output
+        assert "Allow the key to read its account" in output
     async with worker(box.environment | {"STRIPE_API_KEY": "sk_test_wrong"}) as running:
         assert any("account_check_postponed" in line for line in running.log)
 
@@ -268,7 +264,7 @@ async def test_prefix_with_unknown_account_is_not_taken_over(box: Sandbox) -> No
     keys = {"STRIPE_API_KEY": box.stripe.key, "AUTUMN_SECRET_KEY": box.autumn.key}
     code, output = await ended(box.environment | keys, *command_of("worker"))
     assert code == 78, output
-    assert "belongs to a deployment in test mode whose Stripe account is not known" in output
+    assert "belongs to a deployment in test mode with an unknown Stripe account" in output
     assert "another" not in output
     async with worker(box.environment | {"STRIPE_API_KEY": box.stripe.key}):
         pass

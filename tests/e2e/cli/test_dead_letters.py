@@ -128,7 +128,7 @@ async def test_show_shows_what_was_sent_and_its_help_says_what_that_may_hold(ter
         "message: [red]why ann[/red]\ntries: 3\nfailing since: 2023-11-14T22:13:19+00:00\nentry: 5-0\n"
         'sent:\n  customer_id: ann\n  changes: {"email":"ann@example.com"}\n'
     )
-    assert "may hold personal data" in (await terminal.run("dead", "show", "--help"))[1]
+    assert "may contain personal data" in (await terminal.run("dead", "show", "--help"))[1]
 
 
 async def test_show_never_steers_the_terminal(terminal: Terminal) -> None:
@@ -156,14 +156,14 @@ async def test_show_as_json_holds_everything(terminal: Terminal) -> None:
 
 
 async def test_show_of_an_unknown_id_ends_with_1_and_names_it(terminal: Terminal) -> None:
-    assert await terminal.run("dead", "show", "1-1") == (1, "", "1-1: no such dead letter\n")
+    assert await terminal.run("dead", "show", "1-1") == (1, "", "1-1: no dead letter has this id\n")
 
 
 async def test_replay_says_the_new_event_and_warns_of_newer_changes(terminal: Terminal, redis: Redis) -> None:
     await redis.hset(f"{PREFIX}:customer:ann", "last_applied", "6-0")  # type: ignore[misc]  # redis-py types its two clients' answers as one
     code, output, errors = await terminal.run("dead", "replay", ANN)
     assert (code, output) == (0, f"{ANN}: replayed as replay-{ANN}\nreplayed: 1\n")
-    assert errors == f"{ANN}: customer ann has had newer changes since: this older change will overwrite them\n"
+    assert errors == f"{ANN}: customer ann has newer changes, and this older change will overwrite them\n"
     assert await ids_left(redis) == [BOB, NOBODY]
     ((_, fields),) = await redis.xrange(INBOX)
     assert fields[b"event_id"].decode() == f"replay-{ANN}"
@@ -172,7 +172,7 @@ async def test_replay_says_the_new_event_and_warns_of_newer_changes(terminal: Te
 async def test_replay_names_an_unknown_id_and_does_the_others(terminal: Terminal, redis: Redis) -> None:
     code, output, errors = await terminal.run("dead", "replay", "1-1", ANN, "nothing", ANN, "--yes", "--json")
     assert code == 1
-    assert errors == "1-1: no such dead letter\nnothing: no such dead letter\n"
+    assert errors == "1-1: no dead letter has this id\nnothing: no dead letter has this id\n"
     assert json.loads(output) == {"id": ANN, "event_id": f"replay-{ANN}", "customer": "ann", "outdated": False}
     assert await ids_left(redis) == [BOB, NOBODY]
 
@@ -205,7 +205,7 @@ async def test_filters_say_which(
 async def test_ids_and_filters_are_not_mixed(terminal: Terminal, redis: Redis, command: str, words: list[str]) -> None:
     code, output, errors = await terminal.run("dead", command, *words)
     assert (code, output) == (64, "")
-    assert errors == "say which: either ids, or --reason and/or --customer, or --all\n"
+    assert errors == "Select dead letters in one way: ids, or --reason and/or --customer, or --all.\n"
     assert len(await ids_left(redis)) == 3
 
 
@@ -214,15 +214,15 @@ async def test_ids_and_filters_are_not_mixed(terminal: Terminal, redis: Redis, c
     [
         (["replay", "--all"], "Replay 3 dead letters?"),
         (["replay", ANN, BOB], "Replay 2 dead letters?"),
-        (["drop", "--all"], "Drop 3 dead letters for good?"),
-        (["drop", ANN], "Drop 1 dead letter for good?"),
+        (["drop", "--all"], "Drop 3 dead letters permanently?"),
+        (["drop", ANN], "Drop 1 dead letter permanently?"),
     ],
 )
 async def test_where_nobody_can_be_asked_yes_has_to_be_said(
     terminal: Terminal, redis: Redis, words: list[str], question: str
 ) -> None:
     code, output, errors = await terminal.run("dead", *words)
-    assert (code, output, errors) == (64, "", f"{question} Nobody can be asked here: say --yes\n")
+    assert (code, output, errors) == (64, "", f"{question} Not a terminal: pass --yes to confirm.\n")
     assert len(await ids_left(redis)) == 3
 
 
@@ -230,19 +230,19 @@ async def test_where_nobody_can_be_asked_yes_has_to_be_said(
 async def test_at_a_terminal_the_answer_decides(redis: Redis, redis_server: EmbeddedRedis) -> None:
     code, output, errors = await asked(redis_server.url, "", "replay", "--all")
     assert (code, output) == (1, "")
-    assert errors == "Replay 3 dead letters? [y/N] nothing was done\n"
+    assert errors == "Replay 3 dead letters? [y/N] Not confirmed: nothing was done.\n"
     assert len(await ids_left(redis)) == 3
     code, output, errors = await asked(redis_server.url, "y", "replay", "--customer", "ann", "--json")
     assert (code, errors) == (0, "")
     code, output, errors = await asked(redis_server.url, "y", "drop", BOB, "--json")
-    assert (code, errors) == (0, "Drop 1 dead letter for good? [y/N] ")
+    assert (code, errors) == (0, "Drop 1 dead letter permanently? [y/N] ")
     assert json.loads(output) == {"id": BOB}
     assert await ids_left(redis) == [NOBODY]
 
 
 async def test_drop_deletes_names_an_unknown_id_and_sends_nothing(terminal: Terminal, redis: Redis) -> None:
     code, output, errors = await terminal.run("dead", "drop", ANN, "1-1", "--yes")
-    assert (code, output, errors) == (1, f"{ANN}: dropped\ndropped: 1\n", "1-1: no such dead letter\n")
+    assert (code, output, errors) == (1, f"{ANN}: dropped\ndropped: 1\n", "1-1: no dead letter has this id\n")
     assert await ids_left(redis) == [BOB, NOBODY]
     assert await redis.exists(INBOX) == 0
 

@@ -70,7 +70,7 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
     code, output = await run(box, tmp_path)
     assert code == 0
     *lines, total = output.splitlines()
-    assert lines[0] == "ok       settings           both keys look like test ones"
+    assert lines[0] == "ok       settings           both keys begin like test keys"
     assert "skipped  stripe-payments    RECEIPTS=mirror reads no payments" in lines
     assert total == "23 ok, 0 warnings, 0 wrong, 1 skipped"
     (receipts,) = [line for line in lines if line.startswith("ok       receipts ")]
@@ -127,7 +127,7 @@ async def test_version_that_is_for_events_and_scans_is_said_to_be(box: Sandbox, 
 @pytest.mark.parametrize(
     ("version", "text", "fix"),
     [
-        ("2.3", "2.3: neither events nor scans work, because its customers have another form", "AUTUMN_API_VERSION"),
+        ("2.3", "2.3: events and scans do not work, because its customers have another format", "AUTUMN_API_VERSION"),
         ("2.3.0", "Autumn cannot be used: unexpected_response", "Check AUTUMN_API_URL"),
     ],
 )
@@ -221,7 +221,7 @@ async def test_that_a_restricted_key_may_write_is_not_claimed(box: Sandbox, tmp_
     box.stripe.missing_permissions.add("rak_customer_write")
     code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
     assert code == 0
-    assert "shows only in writing" in lines["stripe-key"]["text"]
+    assert "only a write shows" in lines["stripe-key"]["text"]
 
 
 async def test_keys_of_two_stripe_accounts_are_told_by_a_linked_customer(box: Sandbox, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ async def test_keys_of_two_stripe_accounts_are_told_by_a_linked_customer(box: Sa
     code, lines = await look(box, tmp_path)
     assert code == 1
     assert verdicts(lines, "wrong") == {"same-account"}
-    assert "knows none of 1 linked customers" in lines["same-account"]["text"]
+    assert "finds none of 1 linked customers" in lines["same-account"]["text"]
 
 
 async def test_a_linked_customer_that_was_deleted_still_shows_the_account(box: Sandbox, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ async def test_an_environment_that_the_keys_do_not_say_is_wrong(box: Sandbox, tm
     box.autumn.customers["ann"]["env"] = "live"
     code, lines = await look(box, tmp_path)
     assert code == 1
-    assert lines["autumn-environment"]["text"] == "Autumn answers for live, and both keys look like test ones"
+    assert lines["autumn-environment"]["text"] == "Autumn answers for live, but both keys begin like test keys"
 
 
 async def test_an_account_without_search_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
@@ -275,8 +275,8 @@ async def test_a_limit_that_others_use_up_is_a_warning_and_a_service_that_is_dow
 async def test_rates_above_what_the_services_take_are_a_warning(box: Sandbox, tmp_path: Path) -> None:
     code, lines = await look(box, tmp_path, AUTUMN_MAX_IN_FLIGHT="20", STRIPE_REQUESTS_PER_SECOND="80")
     assert code == 0
-    assert "AUTUMN_MAX_IN_FLIGHT is 20, the service takes 8" in lines["limits"]["text"]
-    assert "STRIPE_REQUESTS_PER_SECOND is 80, the service takes 25" in lines["limits"]["text"]
+    assert "AUTUMN_MAX_IN_FLIGHT is 20, the service allows 8" in lines["limits"]["text"]
+    assert "STRIPE_REQUESTS_PER_SECOND is 80, the service allows 25" in lines["limits"]["text"]
 
 
 async def kept(box: Sandbox, **fields: str) -> None:
@@ -286,14 +286,16 @@ async def kept(box: Sandbox, **fields: str) -> None:
 
 async def test_owner_of_the_keys_is_said_and_not_made(box: Sandbox, tmp_path: Path) -> None:
     _, lines = await look(box, tmp_path)
-    assert lines["owner"]["text"] == "customer-sync belongs to no deployment yet: the first start makes it this one's"
+    assert (
+        lines["owner"]["text"] == "customer-sync belongs to no deployment yet; the first start assigns it to this one"
+    )
     assert await everything_in(box) == {}
     account = digest_of("stripe", box.stripe.account.id)
     await kept(box, mode="test", stripe=account)
     _, lines = await look(box, tmp_path)
     assert lines["owner"]["verdict"] == "ok"
     assert lines["owner"]["text"] == (
-        f"customer-sync belongs to test mode and the Stripe account with the digest {account}, as these keys do"
+        f"customer-sync belongs to test mode and the Stripe account with the digest {account}, the same as these keys"
     )
 
 
@@ -318,14 +320,14 @@ async def test_inbox_of_another_deployment_is_wrong(box: Sandbox, tmp_path: Path
 async def test_start_that_waits_for_stripe_is_told_before(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.switches.add(Fault("503"))
     _, lines = await look(box, tmp_path)
-    assert "a start waits for it" in lines["owner"]["fix"]
+    assert "a starting worker waits" in lines["owner"]["fix"]
     keys = {
         "autumn_key": digest_of("autumn_key", box.environment["AUTUMN_SECRET_KEY"]),
         "stripe_key": digest_of("stripe_key", box.environment["STRIPE_API_KEY"]),
     }
     await kept(box, mode="test", stripe="0123456789abcdef", **keys)
     _, lines = await look(box, tmp_path)
-    assert lines["owner"]["fix"] == "Nothing to do: both keys are those of the last start"
+    assert lines["owner"]["fix"] == "Nothing to do: both keys are the same as at the last start"
 
 
 async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
@@ -334,7 +336,7 @@ async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Pat
     code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
     assert code == 0
     assert verdicts(lines, "warning") == {"owner"}
-    assert "Stripe does not tell it (missing_permission)" in lines["owner"]["text"]
+    assert "Stripe does not return it (missing_permission)" in lines["owner"]["text"]
 
 
 async def it_has_no_memory(redis: Redis) -> None:
@@ -348,9 +350,9 @@ async def it_has_no_replicas(redis: Redis) -> None:
 @pytest.mark.parametrize(
     ("breaks", "error", "text"),
     [
-        (it_has_no_memory, "OutOfMemoryError", "Redis takes no write: it has no memory left (OOM)"),
-        (it_has_no_replicas, "NOREPLICAS", "Redis takes no write: too few replicas follow it (NOREPLICAS)"),
-        (its_disk_fails, "MISCONF", "Redis takes no write: it cannot write to its disk (MISCONF)"),
+        (it_has_no_memory, "OutOfMemoryError", "Redis refuses writes: it has no memory left (OOM)"),
+        (it_has_no_replicas, "NOREPLICAS", "Redis refuses writes: too few replicas follow it (NOREPLICAS)"),
+        (its_disk_fails, "MISCONF", "Redis refuses writes: it cannot write to its disk (MISCONF)"),
     ],
 )
 async def test_redis_that_refuses_writes_is_named(

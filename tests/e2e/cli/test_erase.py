@@ -31,9 +31,9 @@ async def test_with_a_worker_running_all_is_forgotten_and_what_remains_elsewhere
         code, output = await command(box, "forget", ANN, "--yes")
         assert code == 0
         assert output.startswith(
-            f"{ANN}: removed its record, what was said of it lately, 0 dead letters, 3 outcomes, 3 "
+            f"{ANN}: erased its customer record, its latest values, 0 dead letters, 3 outcomes, 3 "
         )
-        for elsewhere in ("Autumn: the customer itself", "what apps sent by arq", "digests of"):
+        for elsewhere in ("Autumn: the customer;", "events sent through arq", "digests of"):
             assert elsewhere in output
         await wait_until(lambda: _nothing(redis))
         # Its recheck is gone with it, and a later change is applied as any other.
@@ -49,13 +49,13 @@ async def test_it_asks_first_and_does_nothing_while_changes_wait(box: Sandbox) -
     await command(box, "send", ANN, '{"name": "Ann"}')
     code, output = await command(box, "forget", ANN)
     assert code == 64
-    assert "Nobody can be asked here: say --yes" in output
+    assert "Not a terminal: pass --yes to confirm." in output
     code, output = await command(box, "forget", ANN, "--yes")
     assert code == 75
-    assert "nothing was removed" in output
+    assert "nothing was erased" in output
 
 
 async def test_of_nobody_it_does_not_say_that_something_was_removed(box: Sandbox) -> None:
     code, output = await command(box, "forget", "a_typing_error", "--yes")
     assert code == 0
-    assert output.startswith("a_typing_error: nothing was kept here about it; is this its id in Autumn?\n")
+    assert output.startswith("a_typing_error: Redis has no data about it. Check that this is its id in Autumn.\n")

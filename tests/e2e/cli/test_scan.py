@@ -68,7 +68,7 @@ async def test_drift_is_shown_with_both_values_and_ends_with_2(scans: Scans, fie
     assert (code, errors) == (DRIFT, "")
     line = next(line for line in output.splitlines() if line.startswith("profile-drift"))
     assert all(text in line for text in ("ann", "name", "Name of ann", "Edited by hand", "write name to cus_"))
-    assert "a sync would change 1 customer: --apply asks for it" in output
+    assert "a sync would repair 1 customer: pass --apply to request it" in output
     assert await redis.xlen(INBOX) == 0
 
 
@@ -85,19 +85,19 @@ async def test_apply_asks_for_the_syncs_and_the_scan_after_them_is_clean(
     PLANTINGS["email"](field, "ann")
     code, output, _ = await scans.run("scan", "--apply")
     assert code == DRIFT
-    assert "asked for 1 sync" in output
+    assert "requested 1 reconcile" in output
     await world.run()
     await time_passed(world)
     code, output, _ = await scans.run("scan")
     assert code == CLEAN
-    assert "since the run before: 0 new, 1 fixed, 0 still there" in output
+    assert "since the last scan: 0 new, 1 fixed, 0 still there" in output
 
 
 async def test_what_no_sync_repairs_is_drift_too(scans: Scans, field: Field, world: World) -> None:
     PLANTINGS["ambiguous"](field, "ann")
     code, output, _ = await scans.run("scan", "--apply")
     assert code == DRIFT
-    assert "asked for" not in output
+    assert "requested" not in output
     assert await world.redis.xlen(INBOX) == 0
 
 
@@ -138,7 +138,7 @@ async def test_one_customer_is_looked_at_at_once_and_without_listing(scans: Scan
     assert (await scans.run("scan", "--customer", "right_1"))[0] == CLEAN
     code, output, _ = await scans.run("scan", "--customer", "ann", "--apply")
     assert code == DRIFT
-    assert "asked for 1 sync" in output
+    assert "requested 1 reconcile" in output
     assert {call.path for call in world.autumn.calls} == {"/v1/customers.get"}
     code, _, errors = await scans.run("scan", "--customer", "nobody")
     assert code == FAILED
@@ -177,19 +177,21 @@ async def test_a_second_start_is_refused_with_the_progress_of_the_first(
     await record.keep(ScanProgress(run="1", started_ms=1_700_000_000_000, autumn=4000, stripe=700))
     code, _, errors = await scans.run("scan")
     assert code == FAILED
-    assert errors.startswith("a scan is running since 2023-11-14T22:13:20+00:00: listing, 4,000 customers of Autumn")
+    assert errors.startswith(
+        "another scan has been running since 2023-11-14T22:13:20+00:00: listing, 4,000 customers of Autumn"
+    )
     assert field.autumn.calls == []
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--only", "everything"], "'everything' is no kind"),
-        (["--since", "yesterday"], "'yesterday' is no time"),
-        (["--since", "99999999d"], "'99999999d' is no time"),
-        (["--since", "2999-01-01"], "'2999-01-01' is yet to come"),
-        (["--since", "1d", "--customer", "ann"], "goes without --since"),
-        (["--json", "missing/scan.json"], "--json: missing is no folder that can be written to"),
+        (["--only", "everything"], "'everything' is unknown"),
+        (["--since", "yesterday"], "'yesterday' is not a time"),
+        (["--since", "99999999d"], "'99999999d' is not a time"),
+        (["--since", "2999-01-01"], "'2999-01-01' is in the future"),
+        (["--since", "1d", "--customer", "ann"], "cannot be used with --since"),
+        (["--json", "missing/scan.json"], "--json: missing is not a writable folder"),
         (["--html", "."], "--html: . is a folder"),
         (["--aply"], "--aply"),
         (["history", "--aply"], "--aply"),
@@ -215,7 +217,7 @@ async def test_a_version_of_autumn_that_cannot_be_scanned_is_told_before_anythin
 ) -> None:
     code, _, errors = await scans.run("scan", AUTUMN_API_VERSION="2.2.0")
     assert code == SETTINGS
-    assert errors == "AUTUMN_API_VERSION: a scan reads lists by cursor, and 2.2.0 has none: set 2.3.0\n"
+    assert errors == "AUTUMN_API_VERSION: 2.2.0 has no lists with cursors, which a scan needs: set 2.3.0\n"
     assert field.autumn.calls == []
 
 
@@ -235,7 +237,7 @@ async def test_version_that_autumn_does_not_know_is_named(scans: Scans, field: F
 
 
 async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
-    assert await scans.run("scan", "history") == (0, "no scan was run yet\n", "")
+    assert await scans.run("scan", "history") == (0, "No scan has run yet.\n", "")
     PLANTINGS["name"](field, "ann")
     await scans.run("scan")
     await scans.run("scan", "--only", "name")
@@ -307,7 +309,7 @@ async def test_stopped_by_ctrl_c_it_says_so_and_goes_on_when_it_is_started_again
     process.send_signal(signal.SIGINT)
     _, errors = await process.communicate()
     assert process.returncode == INTERRUPTED
-    assert errors.startswith(b"stopped; if it was still listing, the same scan goes on from here")
+    assert errors.startswith(b"Stopped. If the scan was still listing, the same command resumes it")
     assert (await scans.run("scan"))[0] == CLEAN
     assert [run.state for run in await ScanRecord(redis, PREFIX).history()] == ["done"]
     assert field.stripe.writes == []

@@ -202,7 +202,7 @@ async def test_a_live_look_that_fails_is_one_sentence_and_an_exit_code(
 async def test_a_status_without_a_look_needs_no_keys_and_a_look_says_that_it_shows_names(terminal: Terminal) -> None:
     code, output, _ = await terminal.run("status", "--help")
     assert code == 0
-    assert "names and addresses" in " ".join(output.split())
+    assert "personal data" in " ".join(output.split())
     code, _, errors = await terminal.run("status", "ann", "--live")
     assert code == 78
     assert sorted(line.split(":")[0] for line in errors.splitlines()) == ["AUTUMN_SECRET_KEY", "STRIPE_API_KEY"]

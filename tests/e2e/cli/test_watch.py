@@ -93,7 +93,7 @@ async def test_without_a_terminal_it_is_refused_and_says_what_to_do(server: Embe
 async def test_it_is_about_everything_alone(server: EmbeddedRedis, tmp_path: Path, words: list[str]) -> None:
     code, output, errors = await Terminal(server.url, tmp_path).run("status", "--watch", *words)
     assert (code, output) == (64, "")
-    assert errors.startswith("--watch: shows everything")
+    assert errors.startswith("--watch: cannot be used")
 
 
 async def test_colours_are_for_terminals(server: EmbeddedRedis, tmp_path: Path) -> None:

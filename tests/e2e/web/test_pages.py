@@ -12,7 +12,7 @@ from tests.support.watching import watched
 async def test_a_worker_with_a_port_and_a_password_serves_the_page_and_notes_how_things_go() -> None:
     async with sandbox() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched({**box.environment, "OPERATOR_PASSWORD": PASSWORD}) as one:
-            status, text = await one.get("/")
+            status, text = await one.answer("/")
             assert (status, "The operator&#39;s password" in text or "The operator's password" in text) == (200, True)
 
             async def is_noted() -> bool:
@@ -30,7 +30,7 @@ async def test_sign_in_names_why_redis_takes_no_writes() -> None:
     ):
         await its_disk_fails(redis)
         status, text = await one.answer("/")
-        assert (status, "Redis takes no write: it cannot write to its disk (MISCONF)" in text) == (503, True)
+        assert (status, "Redis refuses writes: it cannot write to its disk (MISCONF)" in text) == (503, True)
         assert "does not answer" not in text
         await its_disk_works(redis)
         assert (await one.answer("/"))[0] == 200

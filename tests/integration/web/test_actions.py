@@ -39,7 +39,9 @@ async def test_replaying_says_where_a_newer_change_is_overwritten(world: World, 
     await change(world, "user_7", name="Newer")
     await world.run()
     (letter,) = await read_dead(world.redis)
-    assert "this older one overwrites them" in (await operator.send("/dead-letters/replay", letter=letter["id"]))[1]
+    assert (
+        "this older change will overwrite them" in (await operator.send("/dead-letters/replay", letter=letter["id"]))[1]
+    )
 
 
 async def test_dropping_asks_first_and_is_for_good(world: World, operator: Browser) -> None:
@@ -47,19 +49,22 @@ async def test_dropping_asks_first_and_is_for_good(world: World, operator: Brows
     await bury(world, "user_8")
     keep, drop = await read_dead(world.redis)
     _, asked = await operator.send("/dead-letters", letter=drop["id"], action="drop")
-    assert "Drop this dead letter for good?" in asked
+    assert "Drop this dead letter permanently?" in asked
     assert len(await read_dead(world.redis)) == 2
     with capture_logs() as logs:
         _, done = await operator.send("/dead-letters/drop", letter=drop["id"])
-    assert "Dropped for good: 1" in done
+    assert "Dropped: 1" in done
     assert await read_dead(world.redis) == [keep]
     assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_dropped", [drop["id"]])]
 
 
 async def test_what_is_not_there_any_more_is_said(operator: Browser) -> None:
-    assert "1 of the chosen was not there any more" in (await operator.send("/dead-letters/replay", letter="5-0"))[1]
+    assert (
+        "1 of the selected dead letters no longer exists"
+        in (await operator.send("/dead-letters/replay", letter="5-0"))[1]
+    )
     status, text = await operator.send("/dead-letters", letter="5-0", action="drop")
-    assert (status, "none was" in text) == (400, True)
+    assert (status, "Nothing selected" in text) == (400, True)
 
 
 async def test_page_of_a_customer_shows_history_and_both_sides(world: World, operator: Browser) -> None:
@@ -89,7 +94,7 @@ async def test_without_a_live_look_no_service_is_asked(world: World, operator: B
     asked = len(world.stripe.calls)
     _, text = await operator.send("/customer", customer="ann")
     assert len(world.stripe.calls) == asked
-    assert "Nobody looked." in text
+    assert "Not compared yet." in text
     assert "Not known" in text
 
 
@@ -104,5 +109,5 @@ async def test_a_customer_that_autumn_does_not_know_is_told_so(operator: Browser
 async def test_what_cannot_be_a_customers_id_is_neither_looked_for_nor_logged(operator: Browser, typed: str) -> None:
     with capture_logs() as logs:
         status, text = await operator.send("/customer", customer=typed, live="on")
-    assert (status, "is none of a customer" in text) == (400, True)
+    assert (status, "may contain only letters" in text) == (400, True)
     assert logs == []

@@ -156,7 +156,7 @@ async def test_a_form_that_cannot_be_read_is_refused_like_one_of_another_site(
     operator: Browser, caplog: pytest.LogCaptureFixture, path: str, kind: str, body: bytes
 ) -> None:
     status, text = await operator.post(path, body, {"Content-Type": kind})
-    assert (status, "This form is not from here" in text) == (403, True)
+    assert (status, "This form is not valid" in text) == (403, True)
     assert "ann@example" not in caplog.text
 
 
@@ -212,7 +212,7 @@ async def test_without_a_password_the_logged_token_lets_read_and_nobody_act(worl
         assert await browser.open_with_token() == 200
         status, text, _ = await browser.get()
         assert (status, "user_7" in text) == (200, True)
-        assert "Send the chosen again" not in text
+        assert "Send selected again" not in text
         assert (await browser.send("/customer", customer="user_7"))[0] == 200
         for path in ACTIONS:
             assert (await browser.send(path, letter=letter["id"]))[0] == 403

@@ -32,8 +32,8 @@ async def test_a_check_whose_need_is_wrong_is_skipped_with_its_name_and_so_is_wh
     )
     assert [(line.check, line.found) for line in checkup.lines] == [
         ("first", Found("wrong", "away")),
-        ("second", Found("skipped", "not checked: first has to come out well first")),
-        ("third", Found("skipped", "not checked: second has to come out well first")),
+        ("second", Found("skipped", "not checked, because first must pass first")),
+        ("third", Found("skipped", "not checked, because second must pass first")),
     ]
     assert not checkup.is_passed
 

@@ -163,7 +163,7 @@ def test_runs_over_other_customers_are_not_compared(tmp_path: Path) -> None:
     whole = report_of([finding(1)], runs=2)
     before = (replace(whole.before[0], scope="customers of June"), replace(whole.before[1], state="failed"))
     text, _ = page_of(replace(whole, before=before), tmp_path)
-    assert "There is no run to compare with." in text
+    assert "There is no earlier scan to compare with." in text
 
 
 def test_what_the_run_was_bounded_to_is_said_in_the_words_of_the_command_line(tmp_path: Path) -> None:
@@ -184,14 +184,19 @@ RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, requeste
 @pytest.mark.parametrize(
     ("run", "kind", "text", "more"),
     [
-        (replace(RUN, totals={}), "good", "Both sides agree.", "Nothing was found among 1,000 customers in Autumn"),
-        (RUN, "warn", "2 findings among 1,000 customers in Autumn and 1,001 in Stripe.", "1 customer can be repaired"),
-        (RUN, "warn", "2 findings", "3 findings can only be mended by a person."),
-        (replace(RUN, left_out=2), "warn", "2 findings", "2 customers had changes waiting"),
-        (replace(RUN, totals={}, not_checked=1), "warn", "0 findings", "1 customer could not be checked"),
-        (replace(RUN, state="refused", text="Too many."), "bad", "This scan asked for no sync.", "Too many."),
+        (replace(RUN, totals={}), "good", "Both sides agree.", "There are no findings among 1,000 customers in Autumn"),
+        (
+            RUN,
+            "warn",
+            "2 findings among 1,000 customers in Autumn and 1,001 in Stripe.",
+            "A sync can repair 1 customer",
+        ),
+        (RUN, "warn", "2 findings", "3 findings can only be fixed by a person."),
+        (replace(RUN, left_out=2), "warn", "2 findings", "Left out: 2 customers with events that wait"),
+        (replace(RUN, totals={}, not_checked=1), "warn", "0 findings", "Not checked: 1 customer"),
+        (replace(RUN, state="refused", text="Too many."), "bad", "This scan requested no reconcile.", "Too many."),
         (replace(RUN, state="failed", error="timeout"), "bad", "This scan failed: timeout.", ""),
-        (replace(RUN, state="running"), "warn", "This scan is not over yet.", ""),
+        (replace(RUN, state="running"), "warn", "This scan is still running.", ""),
     ],
 )
 def test_the_first_sentence_says_what_the_run_comes_to(run: ScanRun, kind: str, text: str, more: str) -> None:

@@ -27,13 +27,14 @@ async def test_progress_is_told_now_and_then_in_plain_lines(capsys: pytest.Captu
         await told(capsys, f"scan: {FAR}")
         progress.phase, progress.looked_up, progress.findings = "comparing", 12, 1
         await told(
-            capsys, f"scan: {FAR.replace('listing', 'comparing').replace('0 findings', '1 findings')}, 12 looked up"
+            capsys,
+            f"scan: {FAR.replace('listing', 'comparing').replace('0 findings', '1 findings')}, 12 fetched one by one",
         )
         progress.phase, progress.requested, progress.payments = "requesting", 4, 50
         await told(
             capsys,
             "scan: requesting, 3,000 customers of Autumn and 700 of Stripe read, 1 findings so far, "
-            "50 payments read, 12 looked up, 4 syncs asked for",
+            "50 payments read, 12 fetched one by one, 4 reconciles requested",
         )
 
 
@@ -56,7 +57,7 @@ def test_scan_that_runs_elsewhere_is_shown_with_what_fails() -> None:
     progress = ScanProgress(started_ms=1_700_000_000_000, autumn=3000, stripe=700)
     progress.troubles.append(Trouble("stripe", "http_503", tries=7, gives_up_in_seconds=540))
     assert running_text(read_progress(progress.as_json())) == (
-        f"a scan is running since 2023-11-14T22:13:20+00:00: {FAR}. "
+        f"another scan has been running since 2023-11-14T22:13:20+00:00: {FAR}. "
         "Stripe fails (http_503), 7 tries, trying for 540 s more"
     )
 

@@ -29,7 +29,7 @@ def test_a_counter_that_was_lost_with_its_redis_begins_anew() -> None:
 def test_a_step_that_nobody_noted_is_not_known() -> None:
     assert rows([minute(5, 1), minute(15, 9)], "events") == [
         ["00:05", "0", "0"],
-        ["00:10", "not known", "not known"],
+        ["00:10", "unknown", "unknown"],
         ["00:15", "0", "0"],
     ]
 

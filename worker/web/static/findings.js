@@ -1,5 +1,5 @@
-// The table of findings: search, choose a kind, sort, turn pages. All rows are in the page as JSON, and only one page of
-// them is in the document, so that a hundred thousand can be searched while typing. Text is set as text, never as HTML.
+// The table of findings: search, filter, sort and page. All rows are in the page as JSON. Only one page of the table is
+// in the document, so that searching 100,000 rows stays fast. Values are set as text, never as HTML.
 "use strict";
 (() => {
   const ROWS_ON_A_PAGE = 500;

@@ -1,10 +1,10 @@
-// What the operator's page does on top of what it is without a script: live numbers, and choosing all letters at once.
+// Live updates of the operator's page, and its button that selects all dead letters. The page also works without it.
 "use strict";
 (() => {
   const EVERY_MS = 5000;
   const live = () => document.getElementById("live");
 
-  // Whoever reads a table in there, or has the focus there, is not disturbed.
+  // Do not update while a person reads a table or has the focus in this part.
   const isInUse = () => document.hidden || live().contains(document.activeElement) || live().querySelector("details[open]") !== null;
 
   const refresh = async () => {

@@ -76,7 +76,7 @@ class Observer(Protocol):
     def called(self, call: Call) -> None:
         """Observe a call that ended."""
 
-    def waited(self, limit: str, seconds: float) -> None:
+    def throttled(self, limit: str, seconds: float) -> None:
         """Observe that a call got its slot under `limit` after waiting this many seconds."""
 
 
@@ -90,7 +90,7 @@ class Nobody:
     def called(self, call: Call) -> None:
         """See Observer."""
 
-    def waited(self, limit: str, seconds: float) -> None:
+    def throttled(self, limit: str, seconds: float) -> None:
         """See Observer."""
 
 
@@ -116,10 +116,10 @@ class Both:
         self._one.called(call)
         self._other.called(call)
 
-    def waited(self, limit: str, seconds: float) -> None:
+    def throttled(self, limit: str, seconds: float) -> None:
         """See Observer."""
-        self._one.waited(limit, seconds)
-        self._other.waited(limit, seconds)
+        self._one.throttled(limit, seconds)
+        self._other.throttled(limit, seconds)
 
 
 def sync_of(batch: Batch) -> Sync:

@@ -1,15 +1,14 @@
-"""The rates of Autumn and Stripe, held over all workers together: a reservation in Redis, on Redis' clock, then the
-wait.
+"""Throttle the calls of Autumn and Stripe to their rates, over all workers together.
 
-A caller is told how long to wait for its turn and waits here; nothing is sent before. Writes to Autumn also need one of
-`max_in_flight` places, because more of them at a time lock up Autumn's database pool. A write that may still be applied
-after its call has failed keeps its place until then: Autumn goes on with a request whose client is gone. Such writes
-never keep the last place, so that a bad network slows the others down and does not stop them. A 429 that comes all the
-same, because others use the same account, slows the rate it is about down for everybody.
+A call reserves a share of its rates in Redis, on Redis' clock, and waits here until its time has come. Writes to Autumn
+also need one of `max_in_flight` slots, because more of them at a time lock up Autumn's database pool. A write that may
+still be applied after its call has failed keeps its slot until then: Autumn goes on with a request whose client is
+gone. Such writes never keep the last slot, so that a bad network slows the others down and does not stop them. If a 429
+comes all the same, because others use the same account, its rate slows down for everybody.
 
 Autumn's own limits decide what a call needs. Updates share 25 a second, and lists have 50 a second. Gets and creates
-have 10,000 a second for each customer. One sync at a time never reaches that, so neither takes a turn of the updates.
-But a create is a write, so it needs a place.
+have 10,000 a second for each customer. One sync at a time never reaches that, so neither is throttled with the updates.
+But a create is a write, so it needs a slot.
 """
 
 import asyncio
@@ -25,17 +24,16 @@ from redis.asyncio import Redis
 from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Limited, TryAgain
 from jobs.observer import NOBODY, Observer
-from jobs.queue.key_types import or_none
 from jobs.queue.scripts import Scripts
 
 HOLD_MS = 4_000
-"""How long a place is held at a time: one whose worker was killed is free again so soon."""
+"""How long a slot is held at a time. If its worker is killed, it is free again after that."""
 RENEW_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
 AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE = "autumn-updates", "autumn-lists", "stripe"
 """The rates' names; each endpoint of Stripe has another one of its own."""
-PLACES = "autumn-places"
+SLOTS = "autumn-slots"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Rate:
 
 
 class Limits:
-    """The door to the shared rates."""
+    """The throttle of all calls, over the shared rates."""
 
     def __init__(
         self,
@@ -80,38 +78,38 @@ class Limits:
 
         That is for the scan: what it may not use is kept for events, which have no such bound.
         """
-        self._scripts = Scripts(redis, "admit", "slow", "hold", "keep", "leave")
+        self._scripts = Scripts(redis, "throttle", "slow", "hold_slots", "keep_slot", "free_slot")
         self._held: set[str] = set()
         self._rates = rates
         self._share = share
         self._observer = observer
         self._prefix = _limit_key(prefix, "")
-        self._places = self._prefix + PLACES
+        self._slots = self._prefix + SLOTS
         self._recover_us = int(recover_seconds * 1_000_000)
-        # Who finds no place stands in line here, so that one of a process asks Redis for one again and again.
-        self._line = asyncio.Lock()
+        # Calls that find no slot queue here, so that only one of a process asks Redis again and again.
+        self._slot_queue = asyncio.Lock()
 
     @asynccontextmanager
     async def stripe(self, endpoint: str) -> AsyncIterator[None]:
-        """Wait for the turn of one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
+        """Throttle one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
         begin = time.monotonic()
         await self._wait(self._stripe(endpoint))
-        self._observer.waited(STRIPE, time.monotonic() - begin)
+        self._observer.throttled(STRIPE, time.monotonic() - begin)
         async with self._slowing(endpoint=endpoint):
             yield
 
     @asynccontextmanager
     async def autumn_list(self) -> AsyncIterator[None]:
-        """Wait for the turn of one `customers.list`, and see how it ends."""
+        """Throttle one `customers.list`, and see how it ends."""
         begin = time.monotonic()
         await self._wait([Rate(AUTUMN_LISTS, self._rates.autumn_lists)])
-        self._observer.waited(AUTUMN_LISTS, time.monotonic() - begin)
+        self._observer.throttled(AUTUMN_LISTS, time.monotonic() - begin)
         async with self._slowing(autumn=AUTUMN_LISTS):
             yield
 
     @asynccontextmanager
     async def autumn_update(self, *, stripe_endpoints: Sequence[str]) -> AsyncIterator[None]:
-        """Wait for the turn of one `customers.update`, hold its place while it may run, and see how it ends.
+        """Throttle one `customers.update`, hold its slot while it may run, and see how it ends.
 
         `stripe_endpoints`: the requests that Autumn itself will make to Stripe for it, out of the same budget.
         """
@@ -123,20 +121,20 @@ class Limits:
 
     @asynccontextmanager
     async def autumn_create(self) -> AsyncIterator[None]:
-        """Wait for a place for one `customers.get_or_create`, hold it while that may run, and see how it ends."""
+        """Wait for a slot for one `customers.get_or_create`, hold it while that may run, and see how it ends."""
         async with self._in_flight([]):
             yield
 
     @asynccontextmanager
     async def _in_flight(self, rates: Sequence[Rate]) -> AsyncIterator[None]:
-        """Wait for a place and a turn, hold the place while the write may run or still land, and see how it ends."""
+        """Throttle a write, hold its slot while it may run or still land, and see how it ends."""
         token, begin = secrets.token_hex(8), time.monotonic()
         sent_at: float | None = None
         may_land_seconds = 0.0
         try:
             await self._wait(rates, token=token)
             sent_at = time.monotonic()
-            self._observer.waited(AUTUMN_UPDATES, sent_at - begin)
+            self._observer.throttled(AUTUMN_UPDATES, sent_at - begin)
             async with self._slowing():
                 yield
         except TryAgain as error:
@@ -149,14 +147,14 @@ class Limits:
             self._held.discard(token)
             left_ms = 0 if sent_at is None else int((sent_at + may_land_seconds - time.monotonic()) * 1000)
             if left_ms > 0:
-                await self._scripts.run("keep", [self._places], [token, left_ms, self._rates.autumn_max_in_flight])
+                await self._scripts.run("keep_slot", [self._slots], [token, left_ms, self._rates.autumn_max_in_flight])
             else:
-                await self._scripts.run("leave", [self._places], [token])
+                await self._scripts.run("free_slot", [self._slots], [token])
 
     async def renew(self) -> None:
-        """Hold the places of this process' writes for a while longer. To be called every RENEW_SECONDS."""
+        """Hold the slots of this process' writes for a while longer. To be called every RENEW_SECONDS."""
         if self._held:
-            await self._scripts.run("hold", [self._places], [HOLD_MS, *self._held])
+            await self._scripts.run("hold_slots", [self._slots], [HOLD_MS, *self._held])
 
     def _stripe(self, endpoint: str) -> list[Rate]:
         one = Rate(f"{STRIPE}:{endpoint}", self._rates.stripe_endpoint_requests)
@@ -175,30 +173,30 @@ class Limits:
 
     async def _wait(self, rates: Sequence[Rate], token: str | None = None) -> None:
         if self._share is not None:
-            # First its own turn, and only then a place in the line of all: a scan never reserves ahead of an event.
+            # First its own share, and only then the rate of all: a scan never reserves ahead of an event.
             await self._reserve([Rate(f"share:{rate.name}", rate.per_second * self._share) for rate in rates])
         await self._reserve(rates, token)
 
     async def _reserve(self, rates: Sequence[Rate], token: str | None = None) -> None:
-        """Wait for a place, where one is needed, and then for the turn."""
-        wait_us = -1 if token and self._line.locked() else await self._admit(rates, token)
+        """Wait for a slot, if one is needed, and then for the reserved time."""
+        wait_us = -1 if token and self._slot_queue.locked() else await self._try_to_reserve(rates, token)
         if wait_us < 0:
-            async with self._line:
-                while (wait_us := await self._admit(rates, token)) < 0:  # noqa: ASYNC110 - it happens in Redis
+            async with self._slot_queue:
+                while (wait_us := await self._try_to_reserve(rates, token)) < 0:  # noqa: ASYNC110 - it happens in Redis
                     await asyncio.sleep(LOOK_AGAIN_SECONDS * (0.5 + random.random()))
         if token is not None:
             self._held.add(token)
         if wait_us:
             await asyncio.sleep(wait_us / 1_000_000)
 
-    async def _admit(self, rates: Sequence[Rate], token: str | None) -> int:
-        """The microseconds until the turn, which is reserved with a place; -1 where none is free."""
-        keys = [self._places, *(self._prefix + rate.name for rate in rates)]
-        places = self._rates.autumn_max_in_flight if token else 0
-        arguments: list[str | int] = [token or "", places, HOLD_MS, self._recover_us]
+    async def _try_to_reserve(self, rates: Sequence[Rate], token: str | None) -> int:
+        """Reserve a time and a slot. Return the microseconds until then, or -1 if no slot is free."""
+        keys = [self._slots, *(self._prefix + rate.name for rate in rates)]
+        slots = self._rates.autumn_max_in_flight if token else 0
+        arguments: list[str | int] = [token or "", slots, HOLD_MS, self._recover_us]
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
-        return int(await self._scripts.run("admit", keys, arguments))
+        return int(await self._scripts.run("throttle", keys, arguments))
 
 
 async def read_shares(
@@ -209,31 +207,16 @@ async def read_shares(
     `endpoints` are those of Stripe that are asked about. Raises RedisError.
     """
     names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
-    # A Redis that has no memory left refuses transactions, and scripts are not for reading so many keys.
-    async with redis.pipeline(transaction=False) as pipe:
-        pipe.time()
-        for name in names:
-            pipe.hmget(f"{_limit_key(prefix, name)}:slow", ["steps", "since"])
-        (seconds, microseconds), *answers = await pipe.execute(raise_on_error=False)
-    # The next call deletes a key of the wrong type.
-    slowed = [or_none(answer) or (None, None) for answer in answers]
-    now_us = seconds * 1_000_000 + microseconds
-    recover_us = int(recover_seconds * 1_000_000)
-    return {name: _share_of(now_us, recover_us, *slow) for name, slow in zip(names, slowed, strict=True)}
+    keys = [_limit_key(prefix, name) for name in names]
+    factors = await Scripts(redis, "slowdowns").run("slowdowns", keys, [int(recover_seconds * 1_000_000)])
+    return {name: 1 / factor for name, factor in zip(names, factors, strict=True)}
 
 
 def limit_kinds(prefix: str, endpoints: Sequence[str]) -> dict[str, str]:
     """Return the keys of the rates, those of a scan's share left aside, by the type of value that each should hold."""
     names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
     keys = {_limit_key(prefix, name): "string" for name in names}
-    return {**keys, **{f"{key}:slow": "hash" for key in keys}, _limit_key(prefix, PLACES): "zset"}
-
-
-def _share_of(now_us: int, recover_us: int, steps: bytes | None, since_us: bytes | None) -> float:
-    """What the reserving script makes of the steps that a rate was slowed down by."""
-    if steps is None or since_us is None or not (steps.isdigit() and since_us.isdigit()):
-        return 1.0
-    return float(0.5 ** max(0, int(steps) - (now_us - int(since_us)) // recover_us))
+    return {**keys, **{f"{key}:slow": "hash" for key in keys}, _limit_key(prefix, SLOTS): "zset"}
 
 
 def _limit_key(prefix: str, name: str) -> str:

@@ -182,7 +182,7 @@ async def opened_deps(
     limits = Limits(redis, rates, prefix=PREFIX)
     async with (
         open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=5) as autumn,
-        open_stripe(api_key=stripe_key, base_url=stripe_url, turn=limits.stripe, timeout_seconds=5) as stripe,
+        open_stripe(api_key=stripe_key, base_url=stripe_url, throttle=limits.stripe, timeout_seconds=5) as stripe,
     ):
         yield Deps(
             mailbox=Mailbox(redis, inbox=INBOX, prefix=PREFIX),

@@ -25,6 +25,11 @@ def time_text(milliseconds: int) -> str:
     return utc(milliseconds).isoformat(timespec="seconds")
 
 
+def short_time(milliseconds: int) -> str:
+    """A time in milliseconds since the epoch, to the minute, such as `2026-11-29 15:04 UTC`."""
+    return utc(milliseconds).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def clock_text(milliseconds: int) -> str:
     """Return a time in milliseconds since the epoch as a time of day, such as `15:04:05 UTC`."""
     return utc(milliseconds).strftime("%H:%M:%S UTC")

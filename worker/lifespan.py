@@ -23,7 +23,7 @@ from jobs.queue.mailbox import Mailbox
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.scan.record import ScanRecord
 from jobs.scan.run import ScanDeps
-from jobs.stripe.client import StripeGateway, Turn, open_stripe
+from jobs.stripe.client import StripeGateway, Throttle, open_stripe
 from jobs.sync.deps import Deps
 from worker.loops.dispatch import Supervisor
 from worker.loops.heartbeat import Pulse
@@ -66,9 +66,9 @@ def rates_of(settings: Settings) -> Rates:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, turn: Turn, observer: Observer = NOBODY
+    settings: Settings, throttle: Throttle, observer: Observer = NOBODY
 ) -> AsyncIterator[tuple[AutumnClient, StripeGateway]]:
-    """Open the clients of both services, and close them at the end. `turn` gives the slots for Stripe."""
+    """Open the clients of both services, and close them at the end. `throttle` gives the slots for Stripe."""
     async with (
         open_autumn(
             base_url=settings.autumn_api_url,
@@ -80,7 +80,7 @@ async def open_services(
         open_stripe(
             api_key=settings.stripe_api_key.get_secret_value(),
             base_url=settings.stripe_api_base,
-            turn=turn,
+            throttle=throttle,
             timeout_seconds=settings.request_timeout_seconds,
             observer=observer,
         ) as stripe,
@@ -132,9 +132,9 @@ async def showing(
         scan_schedule=settings.scan_schedule,
         failing=loops.failing,
     )
-    sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.turns)
+    sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.throttled_calls)
     tasks = [
-        loops.start("history", sampler.turn),
+        loops.start("history", sampler.run),
         loops.start("pulse", pulse.beat),
         loops.start("watchdog", watchdog.look, CANARY_SECONDS),
     ]
@@ -175,7 +175,7 @@ async def working(
                 loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
                 loops.start("supervise", supervisor.call_who_is_due),
                 loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
-                loops.start("places", deps.limits.renew, RENEW_SECONDS),
+                loops.start("slots", deps.limits.renew, RENEW_SECONDS),
             ]
             log.info("process_started", mode=deps.mode)
             yield deps, supervisor

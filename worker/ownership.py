@@ -90,7 +90,7 @@ async def ask_for_account(settings: Settings, timeout_seconds: float) -> Account
         async with (
             asyncio.timeout(timeout_seconds),
             open_stripe(
-                api_key=key, base_url=base_url, turn=lambda _: nullcontext(), timeout_seconds=timeout_seconds
+                api_key=key, base_url=base_url, throttle=lambda _: nullcontext(), timeout_seconds=timeout_seconds
             ) as stripe,
         ):
             return Account(digest_of("stripe", await stripe.account_id()))

@@ -12,6 +12,7 @@ from jobs.errors import Halt, SyncError, TryAgain, describe
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0
 HALT_WAIT_SECONDS = 15.0
+"""The wait of a customer that met a halt, and the time between two probes while the halt lasts."""
 UNEXPECTED_TRIES = 5
 POISON_ATTEMPTS = 8
 

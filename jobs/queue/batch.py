@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
-from jobs.queue.breaker import FAILURES_TO_OPEN, HALT_WAIT_MS, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
+from jobs.plan.retry import HALT_WAIT_SECONDS
+from jobs.queue.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
 from jobs.queue.record import NO_RECORD, CustomerRecord, fields_to_write, time_text
 
 OUTCOMES_KEPT = 10_000
@@ -132,7 +133,7 @@ class Settlement:
                 "record_seconds": RECORD_SECONDS,
                 "failures_to_open": FAILURES_TO_OPEN,
                 "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,
-                "halt_wait_ms": HALT_WAIT_MS,
+                "halt_wait_ms": int(HALT_WAIT_SECONDS * 1000),
             }
         )
 

@@ -15,7 +15,6 @@ from jobs.queue.key_types import or_none
 FAILURES_TO_OPEN = 5
 """Syncs in a row, over all workers, that failed for want of a service."""
 LONGEST_PROBE_WAIT_MS = 5_000
-HALT_WAIT_MS = 15_000
 NOT_THE_SERVICE = frozenset(
     {
         "idempotency_error",

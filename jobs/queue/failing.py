@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from jobs.queue.key_types import or_none
 
-LOOPS: Final = ("intake", "supervise", "renew", "places", "history", "pulse", "watchdog", "scan", "owner")
+LOOPS: Final = ("intake", "supervise", "renew", "slots", "history", "pulse", "watchdog", "scan", "owner")
 """The loops of all process types."""
 KEPT_SECONDS: Final = 30
-"""The life of a note that is not made again. A turn that fails may take ten seconds to do so."""
+"""The life of a note that is not made again. A run that fails may take ten seconds to do so."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ NOBODY_ID = "customer-sync-nobody"
 """An id that no customer of Autumn's has; it does no harm if one does."""
 
 
-Turn = Callable[[str], AbstractAsyncContextManager[None]]
+Throttle = Callable[[str], AbstractAsyncContextManager[None]]
 """Waits until one request to the endpoint, named "METHOD /path/{id}", may go out, and sees how it ends."""
 
 
@@ -99,12 +99,12 @@ class Created(NamedTuple):
 
 
 class StripeGateway:
-    """Stripe's customers, as a sync needs them. Every request waits for its turn under the shared rates first."""
+    """Stripe's customers, as a sync needs them. Every request is throttled under the shared rates first."""
 
-    def __init__(self, client: stripe.StripeClient, turn: Turn, observer: Observer = NOBODY) -> None:
-        """`turn` waits until one request to the named endpoint may go out, and sees how it ends."""
+    def __init__(self, client: stripe.StripeClient, throttle: Throttle, observer: Observer = NOBODY) -> None:
+        """`throttle` waits until one request to the named endpoint may go out, and sees how it ends."""
         self._client = client
-        self._turn = turn
+        self._throttle = throttle
         self._observer = observer
 
     async def retrieve(self, stripe_id: str) -> StripeCustomer | NoCustomer:
@@ -229,7 +229,7 @@ class StripeGateway:
         The body is constant and the key depends on the id and the `generation` alone, so that no retry and no race
         makes a second customer. A failure that Stripe stored is repeated too: the next generation gets past it, and
         may be used only when a search would have found what the failed one left behind. `still_ours` raises where
-        the right to write is lost; it is asked when the request's turn has come.
+        the right to write is lost; it is asked after the throttle.
         """
         params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
         key = idempotency_key(autumn_id, (), f"create-{generation}")
@@ -298,13 +298,13 @@ class StripeGateway:
             params["starting_after"] = page.last_id
 
     async def _get(self, endpoint: str, params: Mapping[str, Any] | None = None, *, stripe_id: str = "") -> object:
-        async with self._turn(endpoint):
+        async with self._throttle(endpoint):
             return (await self._send(endpoint, stripe_id, params or {})).data
 
     async def _post(
         self, endpoint: str, key: str, still_ours: Callable[[], None], params: Mapping[str, Any], *, stripe_id: str = ""
     ) -> _Answer:
-        async with self._turn(endpoint):
+        async with self._throttle(endpoint):
             still_ours()
             return await self._send(endpoint, stripe_id, {**params, "idempotency_key": key})
 
@@ -327,12 +327,12 @@ async def open_stripe(
     *,
     api_key: str,
     base_url: str,
-    turn: Turn,
+    throttle: Throttle,
     max_connections: int = 50,
     timeout_seconds: float = 30.0,
     observer: Observer = NOBODY,
 ) -> AsyncIterator[StripeGateway]:
-    """Open the connections to Stripe and close them at the end; `turn` as StripeGateway takes it."""
+    """Open the connections to Stripe and close them at the end; `throttle` as StripeGateway takes it."""
     stripe.enable_telemetry = False  # a switch of the SDK's module; there is none per client
     connector = aiohttp.TCPConnector(limit=max_connections)
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=10.0)
@@ -343,4 +343,4 @@ async def open_stripe(
             max_network_retries=0,
             http_client=CarefulClient(session, timeout=timeout),
         )
-        yield StripeGateway(client, turn, observer)
+        yield StripeGateway(client, throttle, observer)

@@ -1,4 +1,4 @@
-"""Every write of a sync, each with its turn, its lease, its idempotency key and its line in the report.
+"""Every write of a sync, each with its throttle, its lease, its idempotency key and its line in the report.
 
 What is to be written, jobs.plan.plan decides, and jobs.sync.apply in which order.
 """
@@ -128,7 +128,7 @@ class Writes:
         """
         for _ in range(GENERATIONS_AT_A_TIME):
             generation = self._generation()
-            # The right to write is asked for once more when the request's turn has come.
+            # The right to write is asked for once more after the throttle.
             self._begin("stripe_creates")
             try:
                 created = await self.deps.stripe.create(autumn_id, generation, self.batch.lease.check)

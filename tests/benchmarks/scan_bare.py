@@ -41,7 +41,7 @@ async def list_stripe(stripe: StripeGateway) -> int:
 async def main(autumn_url: str, stripe_url: str) -> None:
     async with (
         open_autumn(base_url=autumn_url, secret_key="am_sk_test_bench") as autumn,
-        open_stripe(api_key="sk_test_bench", base_url=stripe_url, turn=at_once) as stripe,
+        open_stripe(api_key="sk_test_bench", base_url=stripe_url, throttle=at_once) as stripe,
     ):
         print(await asyncio.gather(list_autumn(autumn), list_stripe(stripe)))
 

@@ -41,8 +41,8 @@ ALL_BUT_CREATES: Final = ("GET ", "POST /v1/customers/")
 key only when the slowest search would show what the first one left behind: an hour, which no run has."""
 WITHOUT_ANSWER: Final[frozenset[Kind]] = frozenset({"cut", "lost", "garbage"})
 UPDATES_WITHOUT_ANSWER: Final = 0.3
-"""Reads of Autumn are hit in every phase without answers, one update in so many of them. The worker holds the place of
-such an update for a minute, so a few at a time would leave no place, and nothing would happen any more."""
+"""Reads of Autumn are hit in every phase without answers, one update in so many of them. The worker holds the slot of
+such an update for a minute, so a few at a time would leave no slot, and nothing would happen any more."""
 READS, UPDATES = "customers.get", "customers.update"
 OUTAGE_EVERY_SECONDS, OUTAGE_SECONDS = 60.0, 2.0
 OUTAGES: Final[tuple[Kind, ...]] = ("503", "cut")

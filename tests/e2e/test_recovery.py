@@ -90,7 +90,7 @@ async def test_a_worker_whose_clock_is_behind_that_of_redis_is_no_slower_for_it(
 async def test_a_redis_that_turned_read_only_ends_the_worker_with_75(box: Sandbox) -> None:
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         while not await redis.exists("customer-sync:queue:health-check"):
-            await redis.ping()  # arq writes this at its first turn, and would end of itself if it could not
+            await redis.ping()  # arq writes this in its first run, and would end of itself if it could not
         await redis.replicaof("127.0.0.1", "1")
         assert await end_of(running) == 75
     assert any("redis_write_refused" in line for line in running.log)
@@ -119,7 +119,7 @@ async def test_a_wrong_key_halts_shows_in_status_and_the_right_key_goes_on(box: 
         events = [await say(box, customer, "Name") for customer in ("ann", "bob")]
         await running.says("invalid_secret_key")
         status = await _status(box)
-        assert "Halted for" in status
+        assert "Syncs have been halted since" in status
         assert "autumn invalid_secret_key" in status
         assert "AUTUMN_SECRET_KEY" in status
         assert "am_sk_test_wrong" not in status + "".join(running.log)

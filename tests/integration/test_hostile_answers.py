@@ -127,7 +127,7 @@ async def clients_of(handler: Callable[[web.Request], Awaitable[web.StreamRespon
     async with (
         serving(app) as url,
         open_autumn(base_url=url, secret_key="am_sk_test_x", timeout_seconds=10) as autumn,
-        open_stripe(api_key="sk_test_x", base_url=url, turn=lambda _: nullcontext(), timeout_seconds=10) as stripe,
+        open_stripe(api_key="sk_test_x", base_url=url, throttle=lambda _: nullcontext(), timeout_seconds=10) as stripe,
     ):
         yield Clients(Answer(), autumn, stripe)
 

@@ -49,7 +49,7 @@ class Seen:
         self.calls.append((call.service, call.endpoint, call.result))
         self.ends.append((call.status_code, call.error))
 
-    def waited(self, limit: str, seconds: float) -> None:
+    def throttled(self, limit: str, seconds: float) -> None:
         self.waits.append((limit, seconds))
 
 
@@ -75,7 +75,9 @@ async def scene(redis: Redis) -> AsyncIterator[Scene]:
         async with (
             serving(autumn.app()) as autumn_url,
             open_autumn(base_url=autumn_url, secret_key=autumn.key, timeout_seconds=2, observer=seen) as autumn_client,
-            open_stripe(api_key=stripe.key, base_url=stripe_url, turn=limits.stripe, observer=seen) as stripe_client,
+            open_stripe(
+                api_key=stripe.key, base_url=stripe_url, throttle=limits.stripe, observer=seen
+            ) as stripe_client,
         ):
             yield Scene(autumn, stripe, seen, limits, autumn_client, stripe_client)
 
@@ -140,7 +142,7 @@ async def _has_fired(scene: Scene) -> bool:
     return scene.autumn.switches.fired == {"hang": 1}
 
 
-async def test_waits_are_told_by_limit_the_wait_for_a_place_among_them(scene: Scene) -> None:
+async def test_waits_are_told_by_limit_the_wait_for_a_slot_among_them(scene: Scene) -> None:
     async def update() -> None:
         async with scene.limits.autumn_update(stripe_endpoints=[]):
             pass

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.errors import Limit, Limited, TimedOut, TryAgain
-from jobs.rate_limit import Limits, Rates
+from jobs.rate_limit import Limits, Rates, read_shares
 from tests.conftest import PREFIX
 from tests.support.processes import wait_until
 
@@ -18,13 +18,13 @@ def limits(
     updates: float = 1000,
     stripe: float = 1000,
     endpoint: float = 1000,
-    places: int = 6,
+    slots: int = 6,
     share: float | None = None,
     recover_seconds: float = 10,
 ) -> Limits:
     rates = Rates(
         autumn_updates=updates,
-        autumn_max_in_flight=places,
+        autumn_max_in_flight=slots,
         stripe_requests=stripe,
         stripe_endpoint_requests=endpoint,
     )
@@ -45,8 +45,8 @@ async def test_two_workers_together_stay_within_a_rate(redis: Redis) -> None:
     assert time.monotonic() - begin >= 0.49
 
 
-async def test_of_those_who_find_no_place_one_of_a_process_asks_again(redis: Redis) -> None:
-    one = limits(redis, places=1)
+async def test_of_those_who_find_no_slot_one_of_a_process_asks_again(redis: Redis) -> None:
+    one = limits(redis, slots=1)
 
     async def update() -> None:
         async with one.autumn_update(stripe_endpoints=[]):
@@ -88,7 +88,7 @@ async def test_requests_that_autumn_makes_itself_come_out_of_stripes_rate(redis:
 
 
 async def test_updates_in_flight_stay_below_their_number_over_all_workers(redis: Redis) -> None:
-    workers = [limits(redis, places=3), limits(redis, places=3)]
+    workers = [limits(redis, slots=3), limits(redis, slots=3)]
     running, most = 0, 0
 
     async def update(worker: Limits) -> None:
@@ -101,11 +101,11 @@ async def test_updates_in_flight_stay_below_their_number_over_all_workers(redis:
 
     await asyncio.gather(*(update(workers[index % 2]) for index in range(40)))
     assert most == 3
-    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 0
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 0
 
 
-async def test_a_place_is_given_back_when_the_update_fails(redis: Redis) -> None:
-    one = limits(redis, places=1)
+async def test_a_slot_is_given_back_when_the_update_fails(redis: Redis) -> None:
+    one = limits(redis, slots=1)
 
     async def fail() -> None:
         async with one.autumn_update(stripe_endpoints=[]):
@@ -114,7 +114,7 @@ async def test_a_place_is_given_back_when_the_update_fails(redis: Redis) -> None
     for _ in range(3):
         with pytest.raises(ValueError):  # noqa: PT011 - it is the one above
             await fail()
-    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 0
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 0
 
 
 async def test_every_key_of_a_rate_is_gone_when_it_is_not_used(redis: Redis) -> None:
@@ -125,19 +125,19 @@ async def test_every_key_of_a_rate_is_gone_when_it_is_not_used(redis: Redis) -> 
             assert 0 < await redis.pttl(key) <= 10_000
 
 
-async def test_a_place_is_held_as_long_as_its_worker_lives_and_a_minute_without_an_answer(redis: Redis) -> None:
+async def test_a_slot_is_held_as_long_as_its_worker_lives_and_a_minute_without_an_answer(redis: Redis) -> None:
     one = limits(redis)
-    places = f"{PREFIX}:limit:autumn-places"
+    slots = f"{PREFIX}:limit:autumn-slots"
 
     async def left_seconds() -> float:
-        ((_, until_us),) = await redis.zrange(places, 0, -1, withscores=True)
+        ((_, until_us),) = await redis.zrange(slots, 0, -1, withscores=True)
         seconds, _ = await redis.time()
         return float(until_us) / 1_000_000 - float(seconds)
 
     async def time_out() -> None:
         async with one.autumn_update(stripe_endpoints=[]):
             assert await left_seconds() < 6
-            await redis.zadd(places, {(await redis.zrange(places, 0, 0))[0]: 0})
+            await redis.zadd(slots, {(await redis.zrange(slots, 0, 0))[0]: 0})
             await one.renew()
             assert -60 < await left_seconds() < 6
             raise TimedOut("autumn", "timeout", may_land_for_seconds=60)
@@ -150,7 +150,7 @@ async def test_a_place_is_held_as_long_as_its_worker_lives_and_a_minute_without_
 
 @pytest.mark.parametrize("kind", ["update", "create"])
 @pytest.mark.parametrize(("seconds", "kept"), [(60.0, 1), (0.0, 0)])
-async def test_place_is_kept_while_a_write_may_still_land(redis: Redis, kind: str, seconds: float, kept: int) -> None:
+async def test_slot_is_kept_while_a_write_may_still_land(redis: Redis, kind: str, seconds: float, kept: int) -> None:
     one = limits(redis)
 
     async def lose_the_answer() -> None:
@@ -160,11 +160,11 @@ async def test_place_is_kept_while_a_write_may_still_land(redis: Redis, kind: st
     with pytest.raises(TryAgain):
         await lose_the_answer()
     await one.renew()
-    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == kept
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == kept
 
 
-async def test_lost_answers_never_take_the_last_place(redis: Redis) -> None:
-    workers = [limits(redis, places=3), limits(redis, places=3)]
+async def test_lost_answers_never_take_the_last_slot(redis: Redis) -> None:
+    workers = [limits(redis, slots=3), limits(redis, slots=3)]
 
     async def update(worker: Limits, *, lost: bool) -> None:
         async with worker.autumn_update(stripe_endpoints=[]):
@@ -174,17 +174,17 @@ async def test_lost_answers_never_take_the_last_place(redis: Redis) -> None:
     for index in range(6):
         with pytest.raises(TryAgain):
             await update(workers[index % 2], lost=True)
-    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 2
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 2
     async with asyncio.timeout(5):
         await asyncio.gather(*(update(worker, lost=False) for worker in workers))
 
 
-async def test_create_takes_a_place_and_no_turn_of_the_updates(redis: Redis) -> None:
-    one = limits(redis, updates=0.01, places=2)
+async def test_create_takes_a_slot_and_no_share_of_the_updates(redis: Redis) -> None:
+    one = limits(redis, updates=0.01, slots=2)
     async with one.autumn_create(), one.autumn_create():
-        assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 2
+        assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 2
         assert await redis.keys("*updates*") == []
-    assert await redis.zcard(f"{PREFIX}:limit:autumn-places") == 0
+    assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 0
 
 
 async def test_a_429_slows_the_rate_it_is_about_down_for_all_workers(redis: Redis) -> None:
@@ -241,6 +241,14 @@ async def test_many_429_at_once_are_one_step_and_the_speed_comes_back(redis: Red
     slow = f"{PREFIX}:limit:stripe:slow"
     await redis.hincrby(slow, "since", -recover_seconds * 1_000_000)  # type: ignore[misc]  # one type for both clients
     assert await takes(redis, one, 50)
+
+
+@pytest.mark.parametrize(("steps", "factor"), [("2", 4), ("1000", 8), ("x", 1)])
+async def test_share_that_is_read_is_share_that_throttles(redis: Redis, steps: str, factor: int) -> None:
+    since = await redis_us(redis)
+    await redis.hset(f"{PREFIX}:limit:stripe:slow", mapping={"steps": steps, "since": since})  # type: ignore[misc]  # one type for both clients
+    assert await takes(redis, limits(redis, stripe=0.02), 50 * factor)
+    assert await read_shares(redis, PREFIX, []) == {"autumn-updates": 1, "autumn-lists": 1, "stripe": 1 / factor}
 
 
 async def test_a_scan_uses_no_more_than_its_share(redis: Redis) -> None:

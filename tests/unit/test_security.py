@@ -62,7 +62,7 @@ async def test_no_client_shows_its_secret() -> None:
     redis = open_redis(url, "prefix")
     async with (
         open_autumn(base_url="https://autumn.example", secret_key=KEY) as autumn,
-        open_stripe(api_key=KEY, base_url="https://stripe.example", turn=lambda _: nullcontext()) as stripe,
+        open_stripe(api_key=KEY, base_url="https://stripe.example", throttle=lambda _: nullcontext()) as stripe,
         open_briefly(url) as brief,
     ):
         shown = repr([autumn, stripe, redis, redis.connection_pool, brief, vars(autumn), vars(stripe)])

@@ -17,7 +17,7 @@ from jobs.queue.mailbox import Mailbox
 SYNC_JOB = "sync_customer"
 CALLED_AT_MOST = 50
 """Customers called at a time, over all workers: enough to use up the rates at two seconds for each sync. More would
-have their mail taken out early to wait for their turn, and too long where a rate is slowed down."""
+have their mail taken out early to wait for the throttle, and too long if a rate is slowed down."""
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 0.02
 """Between two calls: arq looks at its queue no more often, and what is due by then shares a wake-up."""
@@ -39,7 +39,7 @@ class Supervisor:
         self._look.set()
 
     async def call_who_is_due(self) -> None:
-        """One turn: wait for a second or until told, then call whoever is due."""
+        """Run once: wait for a second or until told, then call whoever is due."""
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._look.wait()

@@ -16,7 +16,7 @@ from config.settings import Settings
 from worker.ownership import Account, ForeignDeploymentError, ask_for_account, compare_with, warn_if_unknown
 
 PAUSE_SECONDS: Final = 4.0
-"""The time between two requests, and the longest turn: a note of a loop that fails is made again before it expires."""
+"""The time between two requests, and the longest run: a note of a loop that fails is made again before it expires."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class OwnerLoop:
         self.compared = asyncio.Event()
 
     async def look(self) -> None:
-        """Wait for an answer for a few seconds, in turns; a turn after the last one only waits.
+        """Wait for an answer for a few seconds, run by run; a run after the last one only waits.
 
         Raises: StripeAwayError, which turns /readyz and `customer-sync status` red, and RedisError.
         """
@@ -58,7 +58,7 @@ class OwnerLoop:
         self.compared.set()
 
     async def _answer(self) -> Account:
-        """Return what Stripe tells. The request goes on if a turn is over before it. Raises StripeAwayError."""
+        """Return what Stripe tells. The request goes on if a run is over before it. Raises StripeAwayError."""
         if self._request is None:
             self._request = asyncio.create_task(self._ask())
         try:

@@ -1,4 +1,4 @@
-"""The loops beside the jobs: each takes turns for as long as the process lives, also after a turn that failed.
+"""The loops beside the jobs: each runs again and again for as long as the process lives, also after a run that failed.
 
 A loop that keeps failing notes it in Redis, so that /readyz of all processes and `customer-sync status` say so. A Redis
 that has no memory left takes no note: then only /readyz and the page of the process itself know it.
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS: Final = 1.0
 FAILING_AFTER_SECONDS: Final = 3.0
-"""A loop that has failed for so long without one good turn keeps failing; less may be a hiccup of Redis."""
+"""A loop that has failed for so long without one good run keeps failing; less may be a hiccup of Redis."""
 
 
 class Loops:
@@ -41,20 +41,20 @@ class Loops:
     def start(
         self,
         name: str,
-        turn: Callable[[], Awaitable[Any]],
+        run: Callable[[], Awaitable[Any]],
         pause_seconds: float = 0.0,
         *,
         failing: Exception | None = None,
     ) -> asyncio.Task[None]:
-        """Take turns until cancelled, with a pause after each. A turn that fails changes nothing else.
+        """Run it again and again until cancelled, with a pause after each run. One that fails changes nothing else.
 
         `name` is one of `jobs.queue.failing.LOOPS`. With `failing`, the loop is noted as one that fails until its first
-        good turn.
+        good run.
         """
-        return asyncio.create_task(self._run(name, turn, pause_seconds, failing))
+        return asyncio.create_task(self._run(name, run, pause_seconds, failing))
 
     async def _run(
-        self, name: str, turn: Callable[[], Awaitable[Any]], pause_seconds: float, failing: Exception | None
+        self, name: str, run: Callable[[], Awaitable[Any]], pause_seconds: float, failing: Exception | None
     ) -> None:
         failing_since: float | None = None
         if failing is not None:
@@ -62,7 +62,7 @@ class Loops:
             await self._note(name, 0.0, failing)
         while True:
             try:
-                await turn()
+                await run()
                 failing_since = None
                 if name in self._failing:
                     await clear_failing(self._redis, self._prefix, name)

@@ -36,7 +36,7 @@ class Scanner:
         self._asked.set()
 
     async def scan_if_due(self) -> None:
-        """One turn: wait until asked, and scan if one is due. Raises as `scanning` does, when the run is noted."""
+        """Run once: wait until asked, and scan if one is due. Raises as `scanning` does, when the run is noted."""
         await self._asked.wait()
         self._asked.clear()
         record = self._deps.record

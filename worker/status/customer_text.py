@@ -18,6 +18,7 @@ from jobs.queue.status import Standing
 from jobs.sync.report import Action, SyncReport, known_findings, read_reports
 from worker.formatting import clock_text, time_text
 from worker.status.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS, TO_DROP, WAITS
+from worker.status.breaker_text import breaker_text
 
 EVENT_NOT_KNOWN = "not known: it was not sent in the last 24 hours, or is still in the inbox"
 RIGHT = frozenset({"linked", "unclaimed"})
@@ -35,7 +36,7 @@ class Verdict:
 def verdict_of(standing: Standing, letters: NewestLetters) -> Verdict:
     """Whether a customer is right, by what is on record; whoever waits is not judged yet."""
     if standing.state != "idle" and not standing.wrong_keys:
-        return Verdict("waiting", f"waits for {_waits_for(standing)}")
+        return Verdict("waiting", _waits_for(standing))
     if not (standing.is_known or standing.wrong_keys or letters.letters):
         return Verdict(
             "not-known", "not known: no event of it was seen in the last 30 days, or it is still in the inbox"
@@ -130,24 +131,18 @@ def action_text(action: Action, stripe_id: str) -> str:
 
 def _waits_for(standing: Standing) -> str:
     if standing.state == "working":
-        return "the sync that works on it now"
+        return "waits for the sync that works on it now"
     breaker, error = standing.breaker, standing.record.last_error
-    if breaker is not None and breaker.kind == "halt":
-        return f"a person to mend what holds up all customers since {time_text(breaker.since_ms)}: {breaker.message}"
     if breaker is not None:
-        since = time_text(breaker.since_ms)
-        return (
-            f"{breaker.service}, which fails since {since} ({breaker.reason}): "
-            "one customer at a time is tried by itself"
-        )
+        return f"waits: {breaker_text(breaker)} {breaker.message}".rstrip()
     until = waits_until(standing)
     if until is not None:
         what, why = WAITS[error]
-        return f"{what} until {clock_text(until)}: {why} ({error}); nothing has to be done"
+        return f"waits for {what} until {clock_text(until)}: {why} ({error}); nothing has to be done"
     if error:
         due = time_text(standing.due_ms or 0)
-        return f"another try at {due}: the last one failed, {failure_text(error)}; nothing has to be done"
-    return "its turn" if standing.entries else "its recheck"
+        return f"waits for another try at {due}: the last one failed, {failure_text(error)}; nothing has to be done"
+    return "waits for its next sync" if standing.entries else "waits for its recheck"
 
 
 def waits_until(standing: Standing) -> int | None:

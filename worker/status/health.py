@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from jobs.queue.status import Overview
 from worker.loops.heartbeat import Pulse
+from worker.status.breaker_text import breaker_text
 from worker.status.shared_state import READ_SECONDS, ScanState, SharedState
 
 STANDSTILL_SECONDS: Final = 10.0
@@ -65,7 +66,7 @@ def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
     if state is None:
         return [Reason("CustomerSyncRedisDown", f"Redis does not answer within {READ_SECONDS:.0f} s")]
     overview = state.overview
-    return [*_blocked(overview), *_line(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
+    return [*_blocked(overview), *_breaker(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
 
 
 def why_redis_refuses_writes(state: SharedState | None) -> list[Reason]:
@@ -85,16 +86,15 @@ def _blocked(overview: Overview) -> list[Reason]:
     return [Reason("CustomerSyncBlocked", f"{each}; `customer-sync doctor` says more") for each in what]
 
 
-def _line(overview: Overview) -> list[Reason]:
+def _breaker(overview: Overview) -> list[Reason]:
     breaker = overview.breaker
     if breaker is None:
         return []
-    since_seconds = overview.age_seconds(breaker.since_ms) or 0.0
-    what = f"for {since_seconds:.0f} s: {breaker.service} {breaker.reason}"
+    text = breaker_text(breaker)
     if breaker.kind == "halt":
-        return [Reason("CustomerSyncHalted", f"halted {what}; `customer-sync status` says what to mend")]
-    if since_seconds > OUTAGE_SECONDS:
-        return [Reason("CustomerSyncOutage", f"outage {what}; it ends by itself when the service is back")]
+        return [Reason("CustomerSyncHalted", f"{text.removesuffix('.')}; `customer-sync status` says what to fix")]
+    if (overview.age_seconds(breaker.since_ms) or 0.0) > OUTAGE_SECONDS:
+        return [Reason("CustomerSyncOutage", text)]
     return []
 
 

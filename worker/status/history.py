@@ -106,10 +106,10 @@ class Sampler:
         self._noted: Mapping[str, int] = {}
         self._seconds_to_next = 0.0
 
-    async def turn(self) -> None:
+    async def run(self) -> None:
         """Wait for the next minute, and note it. Raises RedisError.
 
-        The wait comes first, so that a turn that succeeds after a failure ends at once and shows that all is well.
+        The wait comes first, so that a run that succeeds after a failure ends at once and shows that all is well.
         """
         seconds, self._seconds_to_next = self._seconds_to_next, 0.0
         await asyncio.sleep(seconds)

@@ -189,12 +189,12 @@ LETTERS_SHOWN: Final = 50
 def snapshot_json(snapshot: Snapshot) -> Json:
     """Everything, `status`: `inbox` and `dead_letters` count events, `waiting` and `working` customers.
 
-    `verdict` is all-right, waiting (a service fails, and is tried by itself) or needs-a-person, and `sentence` the same
+    `verdict` is all-right, waiting (a service is failing, see `breaker`) or needs-a-person, and `sentence` the same
     for a person. `reasons` are why a person should look, each with its `alert` of docs/alerts.yml, as /readyz has them.
 
     `oldest_sent_ms` is when the oldest change was sent that is neither applied nor dead, `last_success_ms` when a
     change was last applied, `newest_dead_letter_ms` when the newest dead letter was buried; null where there is none.
-    `line` says why nothing but a probe goes out (`kind` is outage or halt), and is null while all is well. `totals`
+    `breaker` says why nothing but a probe goes out (`kind` is outage or halt), and is null while all is well. `totals`
     count since the beginning.
 
     `rate_shares` are the share of each rate that is in force, by its name: 1 is all. `hours` are the last ones, see

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.status import Overview, Standing
+from worker.status.breaker_text import breaker_text
 from worker.status.customer_text import plural, verdict_of
 from worker.status.health import why_a_person_should_look, why_redis_refuses_writes
 from worker.status.shared_state import SharedState
@@ -41,10 +42,10 @@ def headline_of(state: SharedState | None) -> Headline:
     breaker = None if state is None else state.overview.breaker
     outage = ""
     if breaker is not None and BREAKER_ALERTS.isdisjoint(reason.alert for reason in told):
-        outage = f"{breaker.service.capitalize()} fails, and is tried by itself until it is back."
+        outage = breaker_text(breaker)
     if reasons or state is None:
         texts = [*reasons[1:], outage] if breaker is None else [breaker.message, *reasons[1:], outage]
-        return Headline("bad", _sentence(reasons[0]), " ".join(_sentence(text) for text in texts if text))
+        return Headline("bad", sentence(reasons[0]), " ".join(sentence(text) for text in texts if text))
     if outage:
         return Headline("warn", outage)
     overview = state.overview
@@ -54,7 +55,8 @@ def headline_of(state: SharedState | None) -> Headline:
     return Headline("good", "Everything is all right.", f"{plural(waiting, 'customer')} being brought in sync.{since}")
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """The text with a capital letter at its begin and a full stop at its end."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 

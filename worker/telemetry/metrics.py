@@ -85,11 +85,11 @@ class Metrics:
         self._calls.labels(call.service, call.endpoint, call.result).inc()
         self._call_seconds.labels(call.service, call.endpoint).observe(call.seconds)
 
-    def waited(self, limit: str, seconds: float) -> None:
+    def throttled(self, limit: str, seconds: float) -> None:
         """See jobs.observer.Observer."""
         self._wait_seconds.labels(limit).observe(seconds)
 
-    def turns(self) -> dict[str, int]:
+    def throttled_calls(self) -> dict[str, int]:
         """Return the number of calls of this process that got a slot so far, by the name of the limit."""
         samples = (sample for family in self._wait_seconds.collect() for sample in family.samples)
         return {each.labels["limit"]: int(each.value) for each in samples if each.name.endswith("_count")}

@@ -50,7 +50,7 @@ class _Open:
     """The span of the current task's sync, and how long the sync has waited for slots."""
 
     span: Span
-    waited_seconds: float = 0.0
+    throttled_seconds: float = 0.0
 
 
 _OPEN: ContextVar[_Open | None] = ContextVar("open_sync", default=None)
@@ -87,7 +87,7 @@ class Spans:
                     "customer_sync.outcome": sync.outcome,
                     "customer_sync.applied": sync.applied,
                     "customer_sync.dead": sync.dead,
-                    "customer_sync.waited_seconds": round(this.waited_seconds, 6),
+                    "customer_sync.throttled_seconds": round(this.throttled_seconds, 6),
                 }
             )
             span.end()
@@ -117,11 +117,11 @@ class Spans:
             _fail(span, call.error)
         span.end(end)
 
-    def waited(self, limit: str, seconds: float) -> None:  # noqa: ARG002 - the next call shows the limit
+    def throttled(self, limit: str, seconds: float) -> None:  # noqa: ARG002 - the next call shows the limit
         """See jobs.observer.Observer."""
         this = _OPEN.get()
         if this is not None:
-            this.waited_seconds += seconds
+            this.throttled_seconds += seconds
 
     async def close(self) -> None:
         """Send the remaining spans, for at most CLOSE_SECONDS."""

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from worker.formatting import utc
+from worker.formatting import short_time, utc
 
 JOINERS = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
 """Invisible characters that names in Persian and in Indian languages need, and emoji too."""
@@ -47,11 +47,6 @@ def moment(milliseconds: int) -> Markup:
     """Return a time in milliseconds since the epoch as a `<time>` element in UTC."""
     at = utc(milliseconds)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), short_time(milliseconds))
-
-
-def short_time(milliseconds: int) -> str:
-    """Return a time in milliseconds since the epoch as text in UTC, to the minute."""
-    return utc(milliseconds).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def json_for_script(value: object) -> Markup:

@@ -17,7 +17,7 @@ from jobs.sync.preview import Preview
 from worker.formatting import utc
 from worker.status.customer_text import Verdict, tell
 from worker.status.live_text import LiveVerdict, live_verdict_of
-from worker.status.summary import Headline, waiting_rows
+from worker.status.summary import Headline, sentence, waiting_rows
 from worker.status.trends import STEP_MINUTES, Trends
 from worker.web.charts import Series, columns, lines, swatch
 
@@ -52,7 +52,7 @@ def waiting_of(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
 
 def customer_headline(verdict: Verdict | LiveVerdict) -> Headline:
     """Return the headline of a customer's state."""
-    return Headline(KINDS[verdict.kind], _readable(verdict.text[:1].upper() + verdict.text[1:] + "."))
+    return Headline(KINDS[verdict.kind], _readable(sentence(verdict.text)))
 
 
 def live_headline(preview: Preview) -> Headline:

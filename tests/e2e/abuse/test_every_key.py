@@ -59,7 +59,7 @@ SHARED: Mapping[str, str] = {
         "scan:history": "list",
         "scan:watermark": "string",
         "scan:fingerprints": "string",
-        "limit:autumn-places": "zset",
+        "limit:autumn-slots": "zset",
         "limit:autumn-updates": "string",
         "limit:autumn-updates:slow": "hash",
         "limit:stripe": "string",
@@ -175,7 +175,7 @@ async def test_key_of_a_wrong_type_holds_up_nobody_else(world: World, arq: ArqRe
             if key in SHARED:
                 assert any(key in reason.text for reason in why_a_person_should_look(snapshot.state))
         else:
-            # The canary is written by the watchdog, and a place is only held while something is in flight.
+            # The canary is written by the watchdog, and a slot is only held while something is in flight.
             assert found in {"none", needed} or key == f"{PREFIX}:canary", (kind, found)
         await world.run()
         await forget(world.redis, inbox=INBOX, prefix=PREFIX, customer_id="ann")

@@ -85,7 +85,7 @@ async def test_status_tells_where_a_customer_and_an_event_stand(terminal: Termin
     world.autumn.seed("ann")
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}', "event_id": "e1"})
     await world.mailbox.move()
-    assert (await terminal.run("status", "ann"))[1].startswith("ann: waits for its turn\nwaiting: 1 event, ")
+    assert (await terminal.run("status", "ann"))[1].startswith("ann: waits for its next sync\nwaiting: 1 event, ")
     assert "status: waiting" in (await terminal.run("status", "--event", "e1"))[1]
     await world.run()
     stripe_id = world.autumn.customers["ann"]["stripe_id"]

@@ -61,7 +61,7 @@ async def test_a_change_is_one_trace_from_the_app_over_the_sync_to_its_calls(
         await stop(running)
     assert (sync.trace_id, sync.parent_id, sync.kind, sync.links) == (TRACE, APP_SPAN, CONSUMER, ())
     assert sync.error is None
-    waited = sync.attributes.pop("customer_sync.waited_seconds")
+    waited = sync.attributes.pop("customer_sync.throttled_seconds")
     assert 0 <= waited <= (sync.end_ns - sync.begin_ns) / 1_000_000_000
     assert sync.attributes == {
         "customer_sync.customer_id": "ann",

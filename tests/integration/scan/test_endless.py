@@ -36,7 +36,7 @@ async def serving_lists(handler: Handler) -> AsyncIterator[tuple[AutumnClient, S
     async with (
         serving(app) as url,
         open_autumn(base_url=url, secret_key="am_sk_test_x") as autumn,
-        open_stripe(api_key="sk_test_x", base_url=url, turn=lambda _: nullcontext()) as stripe,
+        open_stripe(api_key="sk_test_x", base_url=url, throttle=lambda _: nullcontext()) as stripe,
     ):
         yield autumn, stripe
 

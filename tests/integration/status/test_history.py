@@ -32,7 +32,7 @@ async def test_a_turn_ends_as_soon_as_its_minute_is_noted(redis: Redis) -> None:
         return SharedState(overview, {}, ScanState(last=None, last_done=None, began_ms=None, is_overdue=False))
 
     async with asyncio.timeout(MINUTE_MS / 1000 / 2):
-        await Sampler(history, look, lambda: {"stripe": 3}).turn()
+        await Sampler(history, look, lambda: {"stripe": 3}).run()
     assert [minute.calls for minute in await history.read(until_ms=NOW_MS, hours=1)] == [{"stripe": 3}]
 
 

@@ -36,14 +36,14 @@ async def gateway_to(
     simulator: StripeSimulator, *, timeout_seconds: float = 5.0, admitted: list[str] | None = None
 ) -> AsyncIterator[StripeGateway]:
     @asynccontextmanager
-    async def turn(endpoint: str) -> AsyncIterator[None]:
+    async def throttle(endpoint: str) -> AsyncIterator[None]:
         if admitted is not None:
             admitted.append(endpoint)
         yield
 
     async with (
         serving(simulator.app()) as url,
-        open_stripe(api_key=simulator.key, base_url=url, turn=turn, timeout_seconds=timeout_seconds) as gateway,
+        open_stripe(api_key=simulator.key, base_url=url, throttle=throttle, timeout_seconds=timeout_seconds) as gateway,
     ):
         yield gateway
 
@@ -309,10 +309,10 @@ async def test_fifty_calls_at_a_time_share_their_connections(simulator: StripeSi
     app.middlewares.insert(0, count)
 
     @asynccontextmanager
-    async def turn(_: str) -> AsyncIterator[None]:
+    async def throttle(_: str) -> AsyncIterator[None]:
         yield
 
-    async with serving(app) as url, open_stripe(api_key=simulator.key, base_url=url, turn=turn) as gateway:
+    async with serving(app) as url, open_stripe(api_key=simulator.key, base_url=url, throttle=throttle) as gateway:
         for _ in range(4):
             await asyncio.gather(*(gateway.retrieve(seeded["id"]) for _ in range(50)))
     assert len(connections) <= 50

@@ -199,7 +199,7 @@ class Accounts:
         await time_passes(self.world)
         async for key in self.redis.scan_iter(f"{PREFIX}:claim:*"):
             await self.redis.delete(key)
-        await self.redis.delete(f"{PREFIX}:limit:autumn-places")
+        await self.redis.delete(f"{PREFIX}:limit:autumn-slots")
 
     async def settle(self) -> None:
         """Nothing fails any more, and time passes until nothing is left to do."""

@@ -202,7 +202,7 @@ async def test_a_missing_permission_for_payments_halts_and_is_named(world: World
     payment(world, plant(world))
     world.stripe.missing_permissions.add("rak_payment_intent_read")
     async with open_stripe(
-        api_key=world.stripe.restricted_key, base_url=world.autumn.stripe.url, turn=world.deps.limits.stripe
+        api_key=world.stripe.restricted_key, base_url=world.autumn.stripe.url, throttle=world.deps.limits.stripe
     ) as stripe:
         restricted = replace(under(world, receipts="open").deps, stripe=stripe)
         await flag(replace(world, deps=restricted), on=True)

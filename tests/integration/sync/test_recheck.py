@@ -176,11 +176,11 @@ async def test_a_waiter_that_is_cancelled_leaves_no_place_behind(world: World) -
 
     with pytest.raises(TimedOut):
         await update()
-    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1
+    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-slots") == 1
     waiting = asyncio.create_task(update())
-    while await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1:
+    while await world.redis.zcard(f"{PREFIX}:limit:autumn-slots") == 1:
         await world.redis.ping()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1
+    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-slots") == 1

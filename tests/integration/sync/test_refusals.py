@@ -172,7 +172,7 @@ async def test_an_error_of_redis_is_raised_and_counts_for_nobody(world: World) -
     await change(world, "ann", name="Ann")
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
-    # Only the script that admits a call of a service uses this command.
+    # Only the script that throttles the calls of services uses this command.
     await world.redis.acl_setuser("default", enabled=True, commands=["-zremrangebyscore"])
     try:
         with pytest.raises(RedisError):
@@ -190,7 +190,7 @@ async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
     await sync_customer(world.deps, "ann")
-    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-places") == 1
+    assert await world.redis.zcard(f"{PREFIX}:limit:autumn-slots") == 1
     due = await world.redis.zscore(f"{PREFIX}:waiting", "ann")
     now_ms, _ = await world.mailbox.dispatch(100)
     assert due is not None
@@ -265,7 +265,7 @@ class Fragile(StripeGateway):
 async def test_event_that_causes_an_unexpected_error_takes_no_other_with_it(world: World) -> None:
     stripe = linked(world, "ann")
     gateway = world.deps.stripe
-    fragile = Fragile(gateway._client, gateway._turn)
+    fragile = Fragile(gateway._client, gateway._throttle)
     world = replace(world, deps=replace(world.deps, stripe=fragile))
     before = await change(world, "ann", name="Before", metadata={"before": 1})
     fault = await change(world, "ann", email=FAULT)

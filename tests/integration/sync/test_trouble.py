@@ -288,14 +288,14 @@ async def _writing(world: World) -> bool:
     return any(call.method == "POST" for call in world.stripe.calls)
 
 
-PLACES = f"{PREFIX}:limit:autumn-places"
+SLOTS = f"{PREFIX}:limit:autumn-slots"
 
 
 @pytest.mark.parametrize(
     ("kind", "kept"), [("lost", 1), ("cut", 1), ("garbage", 1), ("500", 0), ("503", 0), ("429", 0)]
 )
 @pytest.mark.parametrize("route", ["customers.update", "customers.get_or_create"])
-async def test_write_without_an_answer_of_autumns_keeps_its_place(
+async def test_write_without_an_answer_of_autumns_keeps_its_slot(
     world: World, route: str, kind: Kind, kept: int
 ) -> None:
     here = under(world, when_missing="create")
@@ -304,7 +304,7 @@ async def test_write_without_an_answer_of_autumns_keeps_its_place(
     here.autumn.switches.add(Fault(kind, route=route, times=1))
     await change(here, "ann", name="Ann")
     await here.run()
-    assert await here.redis.zcard(PLACES) == kept
+    assert await here.redis.zcard(SLOTS) == kept
     await time_passes(here)
     await here.run()
     assert here.autumn.customers["ann"]["name"] == "Ann"
@@ -316,9 +316,9 @@ async def test_create_in_autumn_holds_a_place_meanwhile(world: World) -> None:
     await change(here, "ann", name="Ann")
     running = asyncio.create_task(here.run())
     await wait_until(lambda: _is_creating(here))
-    assert await here.redis.zcard(PLACES) == 1
+    assert await here.redis.zcard(SLOTS) == 1
     await running
-    assert await here.redis.zcard(PLACES) == 0
+    assert await here.redis.zcard(SLOTS) == 0
 
 
 async def _is_creating(world: World) -> bool:

@@ -23,7 +23,7 @@ class Fragile(StripeGateway):
 async def test_an_unexpected_error_of_a_sync_is_logged_with_its_places(world: World) -> None:
     world.autumn.seed("ann")
     gateway = world.deps.stripe
-    world = replace(world, deps=replace(world.deps, stripe=Fragile(gateway._client, gateway._turn)))
+    world = replace(world, deps=replace(world.deps, stripe=Fragile(gateway._client, gateway._throttle)))
     await change(world, "ann", email=PRIVATE)
     with capture_logs() as lines:
         await world.run()

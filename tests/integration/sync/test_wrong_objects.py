@@ -48,7 +48,7 @@ async def stripe_that_says(*answers: Json) -> AsyncIterator[StripeGateway]:
     app.router.add_route("*", "/{path:.*}", answer)
     async with (
         serving(app) as url,
-        open_stripe(api_key="sk_test_x", base_url=url, turn=lambda _: nullcontext(), timeout_seconds=10) as gateway,
+        open_stripe(api_key="sk_test_x", base_url=url, throttle=lambda _: nullcontext(), timeout_seconds=10) as gateway,
     ):
         yield gateway
 

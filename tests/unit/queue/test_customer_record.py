@@ -13,7 +13,17 @@ from jobs.queue.record import NO_RECORD, SYNC, CustomerRecord, fields_to_write, 
 
 SCRIPTS: Final = {path.name: path.read_text() for path in (Path(jobs.queue.__file__).parent / "lua").glob("*.lua")}
 OTHER_HASHES: Final = frozenset(
-    {"breaker", "owner", "totals", "events", "events_key(0)", "events_key(back)", "slow", "rate .. ':slow'"}
+    {
+        "breaker",
+        "owner",
+        "totals",
+        "events",
+        "events_key(0)",
+        "events_key(back)",
+        "slow",
+        "slowdown_key(KEYS[i])",
+        "slowdown_key(rate)",
+    }
 )
 """Keys of hashes that are not of a customer, as the scripts name them."""
 SETTLEMENT: Final = "for name, value in pairs(settlement.record) do redis.call('HSET', record, name, value) end"

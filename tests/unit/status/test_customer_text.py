@@ -79,7 +79,7 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
     ("standing", "text"),
     [
         (replace(WAITING, state="working"), "waits for the sync that works on it now"),
-        (WAITING, "waits for its turn"),
+        (WAITING, "waits for its next sync"),
         (replace(WAITING, entries=0, oldest_entry=None), "waits for its recheck"),
         (
             replace(WAITING, record=replace(SYNCED, last_error="timeout")),
@@ -111,12 +111,12 @@ def test_a_customer_that_is_right_needs_three_lines() -> None:
         ),
         (
             replace(WAITING, breaker=OpenBreaker("outage", 1_700_000_000_000, "autumn", "http_503", "")),
-            "waits for autumn, which fails since 2023-11-14T22:13:20+00:00 (http_503): one customer at a time is tried "
-            "by itself",
+            "waits: Autumn has been failing since 2023-11-14 22:13 UTC (http_503). Retrying one customer at a time "
+            "until it recovers.",
         ),
         (
             replace(WAITING, breaker=OpenBreaker("halt", 1_700_000_000_000, "stripe", "invalid_key", "Set a key")),
-            "waits for a person to mend what holds up all customers since 2023-11-14T22:13:20+00:00: Set a key",
+            "waits: Syncs have been halted since 2023-11-14 22:13 UTC (stripe invalid_key). Set a key",
         ),
     ],
 )

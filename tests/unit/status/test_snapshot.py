@@ -86,7 +86,10 @@ def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
 
 def test_a_halt_is_told_with_what_to_mend_and_without_the_command_that_is_running() -> None:
     told = lines(snapshot(replace(OVERVIEW, breaker=HALT)))
-    assert told[:2] == ["Halted for 60 s: autumn invalid_secret_key.", "Replace AUTUMN_SECRET_KEY."]
+    assert told[:2] == [
+        "Syncs have been halted since 2027-01-15 07:59 UTC (autumn invalid_secret_key).",
+        "Replace AUTUMN_SECRET_KEY.",
+    ]
 
 
 def test_when_redis_does_not_tell_any_more_nothing_is_said_to_be_all_right() -> None:
@@ -124,7 +127,7 @@ def test_a_mark_tells_nothing_from_little_and_little_from_not_known(
 def test_who_waits_for_the_same_reason_stands_together() -> None:
     told = lines(snapshot(waiting=[waiting("ann"), waiting("bob", "timeout"), waiting("cid")]))
     assert "  ann (2 minutes), cid (2 minutes)" in told
-    assert told[told.index("  ann (2 minutes), cid (2 minutes)") + 1] == "    waits for its turn"
+    assert told[told.index("  ann (2 minutes), cid (2 minutes)") + 1] == "    waits for its next sync"
     assert any(line.startswith("    waits for another try at ") for line in told)
     many = lines(snapshot(waiting=[waiting(f"user_{number}") for number in range(WAITING_AT_MOST)]))
     assert f"what waits, and why: the {WAITING_AT_MOST} that have waited longest" in many
@@ -151,7 +154,7 @@ def test_machines_get_the_same_and_every_field_is_always_there() -> None:
     assert empty["sentence"] == "Everything is all right. 5 customers being brought in sync."
     assert full["verdict"] == "needs-a-person"
     assert [reason["alert"] for reason in full["reasons"]] == ["CustomerSyncHalted"]
-    assert full["longest_waiting"][0]["sentence"] == "waits for its turn"
+    assert full["longest_waiting"][0]["sentence"] == "waits for its next sync"
     assert (full["newest_dead_letters"][0]["customer"], full["dead_letter_reasons"]) == (
         LETTER.customer,
         {"too_long": 1},

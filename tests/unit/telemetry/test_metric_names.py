@@ -39,7 +39,7 @@ def own_text() -> str:
     metrics = Metrics()
     metrics.runs_as("worker", "test")
     metrics.called(Call("stripe", "GET /v1/customers/{id}", "ok", 0.2))
-    metrics.waited("stripe", 0.1)
+    metrics.throttled("stripe", 0.1)
     with metrics.syncing(Sync("ann", (), 1)):
         pass
     metrics.redis_answered()

@@ -1,10 +1,10 @@
--- Keeps the place of a write that nobody waits for any more and that may still land, unless it would be the last one: then
+-- Keeps the slot of a write that nobody waits for any more and that may still land, unless it would be the last one: then
 -- all other writes would stand still for as long as it may land, and one more in flight does no harm.
 --
 -- Uses: wrong_types
--- KEYS: places
--- ARGV: token, milliseconds it may still land, places there are
--- Returns 1, or 0 if the place was freed
+-- KEYS: slots
+-- ARGV: token, milliseconds it may still land, slots that there are
+-- Returns 1, or 0 if the slot was freed
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 renewing('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)

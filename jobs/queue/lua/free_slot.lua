@@ -1,5 +1,5 @@
--- Frees the place of a write that has ended.
+-- Frees the slot of a write that has ended.
 --
--- KEYS: places
+-- KEYS: slots
 -- ARGV: token
 return redis.call('ZREM', KEYS[1], ARGV[1])

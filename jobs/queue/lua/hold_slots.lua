@@ -1,7 +1,7 @@
--- Holds the places of writes that run until a time that only grows.
+-- Holds the slots of writes that run until a time that only grows.
 --
 -- Uses: wrong_types
--- KEYS: places
+-- KEYS: slots
 -- ARGV: milliseconds from now, then the tokens
 local time = redis.call('TIME')
 local until_us = time[1] * 1000000 + time[2] + ARGV[1] * 1000

@@ -113,6 +113,10 @@ contract-facts: $(READY) ## Write the tables in tests/contract/data from the rec
 schema: $(READY) ## Write docs/customer-update.schema.json from the model
 	$(BIN)/python -m jobs.schema > docs/customer-update.schema.json
 
+.PHONY: settings
+settings: $(READY) ## Write the table of docs/settings.md from the settings model
+	$(BIN)/python -m config.settings_table docs/settings.md
+
 .PHONY: pictures
 pictures: $(READY) ## Make the README's pictures of make run, and of the pages with Chromium
 	$(BIN)/python -m sandbox.demo.screenshot

@@ -60,13 +60,13 @@ class RedisPlace(BaseSettings):
     )
 
     redis_url: SecretStr = _setting("REDIS_URL")
-    """The address of Redis. It is a secret because it may contain a password."""
+    """The address of Redis: `redis://`, `rediss://` or `unix://`."""
     redis_certificate: str | None = _setting("REDIS_CERTIFICATE", None)
-    """The certificate of a Redis without one from an authority, in PEM. If set, only this one is trusted."""
+    """The certificate of a `rediss://` Redis that no public authority signed, in PEM. Only this one is trusted."""
     inbox_stream: str = _setting("INBOX_STREAM", "customer-updates", min_length=1)
-    """The stream that apps add their events to."""
+    """The stream that apps add events to. Each deployment on a Redis needs its own."""
     key_prefix: str = _setting("KEY_PREFIX", "customer-sync", min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    """The beginning of each of our keys in Redis."""
+    """The beginning of every key in Redis. Each deployment on a Redis needs its own."""
 
     @model_validator(mode="before")
     @classmethod
@@ -137,14 +137,14 @@ class Measures(RedisPlace):
     """
 
     autumn_updates_per_second: float = _setting("AUTUMN_UPDATES_PER_SECOND", 20.0, gt=0, le=1000)
-    """Updates a second, over all workers. Autumn allows 25 for an environment, including those of other callers."""
+    """Updates of Autumn a second, over all workers. Autumn allows 25, shared with your other callers."""
     stripe_api_key: SecretStr | None = _setting("STRIPE_API_KEY", None)
     stripe_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] | None = _setting(
         "STRIPE_REQUESTS_PER_SECOND", None
     )
-    """Requests a second, over all workers. The default is 80 in live mode (Stripe allows 100), 20 in test mode (25)."""
+    """Requests to Stripe a second, over all workers. Unset: 80 in live mode, 20 in test mode."""
     scan_schedule: str = _setting("SCAN_SCHEDULE", "17 3 * * *")
-    """The times of scans, as a cron expression in UTC."""
+    """The times of scans in cron syntax, in UTC. Workers need the same value, because `/readyz` judges by it."""
 
     @field_validator("stripe_api_key")
     @classmethod
@@ -178,51 +178,55 @@ class Settings(Measures):
     """All the settings of the worker."""
 
     autumn_secret_key: SecretStr = _setting("AUTUMN_SECRET_KEY")
-    """`am_sk_test_…` or `am_sk_live_…`; the key decides Autumn's environment."""
+    """The key of Autumn: `am_sk_test_…` or `am_sk_live_…`. It decides the environment."""
     autumn_api_url: str = _setting("AUTUMN_API_URL", "https://api.useautumn.com")
+    """The address of Autumn."""
     autumn_api_version: str = _setting("AUTUMN_API_VERSION", DEFAULT_VERSION)
-    """The version that each call asks for, because an answer's format depends on it. Events need 2.1, scans 2.3."""
+    """The version of Autumn's API, sent with every call. Events need 2.1 or later, scans 2.3 or later."""
     autumn_max_in_flight: int = _setting("AUTUMN_MAX_IN_FLIGHT", 6, ge=1, le=100)
-    """Updates at the same time, over all workers. Autumn's database pool locks up at 10 to 14."""
+    """Updates of Autumn at the same time, over all workers. Autumn locks up at 10 to 14."""
     stripe_api_key: SecretStr = _setting("STRIPE_API_KEY")
-    """A secret or restricted key, live or test. It must have the same mode as Autumn's key."""
+    """A secret or restricted key of Stripe, of the same mode as the key of Autumn."""
     stripe_api_base: str = _setting("STRIPE_API_BASE", "https://api.stripe.com")
+    """The address of Stripe."""
     stripe_endpoint_requests_per_second: float = _setting("STRIPE_ENDPOINT_REQUESTS_PER_SECOND", 20.0, gt=0, le=10_000)
-    """Requests a second to each endpoint, over all workers. Stripe allows 25."""
+    """Requests a second to each endpoint of Stripe, over all workers. Stripe allows 25."""
     retry_for_seconds: float = _setting("RETRY_FOR", 86_400.0, ge=0, le=7 * 86_400)
-    """How long a failing event is retried before it becomes a dead letter."""
+    """Seconds for which a failing event is retried before it becomes a dead letter."""
     request_timeout_seconds: float = _setting("REQUEST_TIMEOUT", 30.0, gt=0, le=30)
-    """The longest time for one call to Autumn or Stripe."""
+    """Seconds for one call to a service, from its start to its end."""
     echo_check_seconds: float = _setting("ECHO_CHECK_SECONDS", 60.0, ge=0, le=480)
-    """The time from a new name or e-mail, or a write without an answer, until the customer is rechecked; 0 is never.
+    """Seconds from a new name or e-mail, or a write of unknown fate, to the recheck. 0 turns rechecks off.
 
     A late Stripe webhook or an Autumn update that takes over 60 s may undo newer changes. The time must be less than
     the ten minutes for which older values are remembered (jobs.plan.recheck).
     """
     stripe_when_unlinked: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_UNLINKED", "create")
-    """For an unlinked customer: link our Stripe customer or create one, only link, or only report it."""
+    """What to do for an unlinked customer if no Stripe customer is ours: `link-only` only links one that is."""
     stripe_when_gone: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_GONE", "create")
-    """The same for a customer whose linked Stripe customer is deleted or missing."""
+    """The same for a customer whose Stripe customer is deleted or missing."""
     stripe_metadata_keys: Annotated[tuple[str, ...], NoDecode] = _setting("STRIPE_METADATA_KEYS", ())
-    """The keys of Autumn's metadata that are copied to Stripe, separated by commas."""
+    """Keys of Autumn's metadata to copy to Stripe, separated by commas."""
     autumn_when_missing: Literal["dead-letter", "create"] = _setting("AUTUMN_WHEN_MISSING", "dead-letter")
-    """The outcome of an event for a customer that Autumn does not know: a dead letter, or a new customer."""
+    """What to do with an event of a customer that Autumn does not know."""
     receipts: Literal["mirror", "open", "recover"] = _setting("RECEIPTS", "mirror")
-    """Only copy the flag to Stripe, also set the receipt address of open payments, or also mail recent receipts."""
+    """How far the worker goes to have Stripe mail receipts."""
     receipts_recover_hours: float = _setting("RECEIPTS_RECOVER_HOURS", 24.0, gt=0, le=30 * 24)
-    """The age of the oldest successful payment whose receipt `recover` mails."""
+    """With `recover`: hours since a payment succeeded in which its receipt is still mailed."""
     scan_share: float = _setting("SCAN_SHARE", 0.5, gt=0, le=1)
-    """The share of each rate that a scan may use. The rest is kept for events."""
+    """The part of each rate that a scan may use. Events keep the rest."""
     scan_max_changed: float = _setting("SCAN_MAX_CHANGED", 0.2, ge=0, le=1)
-    """The share of all customers that a scan may change. Above it, a scan is refused and only reports."""
+    """The part of all customers that a scan may change. A scan that finds more only reports."""
     scan_spool: str = _setting("SCAN_SPOOL", "")
-    """The folder where a scan stores both lists while it runs. The default is in the folder for temporary files."""
+    """The folder where a scan keeps both lists while it runs. Unset: a folder below the system's temporary one."""
     port: Annotated[int, Field(ge=1, le=65_535)] | None = _setting("PORT", None)
-    """The port of /healthz, /readyz, /metrics and the operator's page, on all interfaces. If unset, none is opened."""
+    """The port of `/healthz`, `/readyz`, `/metrics` and the operator's page. Unset: no port is opened."""
     operator_password: Annotated[SecretStr, Field(min_length=12)] | None = _setting("OPERATOR_PASSWORD", None)
-    """The password of the operator's page. If unset, the page is read-only, at an address that the worker logs."""
+    """The password of the operator's page. Unset: the page can only be read, at an address in the log."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
+    """The format of the log: `json` for machines, `console` for people."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
+    """The lowest level that is logged."""
 
     @field_validator("autumn_secret_key")
     @classmethod

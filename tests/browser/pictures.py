@@ -1,4 +1,4 @@
-"""The README's pictures of the pages: `make pictures`.
+"""The documents' pictures of the pages: `make pictures`.
 
 They are taken of made-up customers and of the simulated services. Where optipng is at hand it makes them smaller.
 """

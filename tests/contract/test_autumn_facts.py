@@ -16,7 +16,7 @@ from tests.contract import facts
 from tests.contract.facts import Fact, base_of, exchange_of, proven
 from tests.contract.replay import replay
 
-README: Final = Path(__file__).parents[2] / "README.md"
+DEVELOPMENT: Final = Path(__file__).parents[2] / "docs" / "development.md"
 TABLE: Final = facts.read()
 REPLAYED: Final = [fact for fact in TABLE.values() if fact.replayed]
 EXCHANGES: Final = 171
@@ -46,9 +46,9 @@ def test_every_exchange_is_replayed_or_left_out_for_a_reason() -> None:
     assert all(facts.LEFT_OUT.values())
 
 
-def test_readme_counts_the_exchanges_of_the_table() -> None:
+def test_document_counts_the_exchanges_of_the_table() -> None:
     counts = f"{len(TABLE)} recorded, {len(REPLAYED)} replayed, {len(facts.LEFT_OUT)} left out for the reasons in"
-    assert counts in " ".join(README.read_text(encoding="utf-8").split())
+    assert counts in " ".join(DEVELOPMENT.read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize("fact", REPLAYED, ids=lambda fact: fact.name)

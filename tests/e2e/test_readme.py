@@ -1,4 +1,4 @@
-"""The README's own commands and samples, run as they stand where they can run here."""
+"""The commands and samples of the README and of docs/, run as they are written if they can run here."""
 
 import asyncio
 import json
@@ -18,12 +18,18 @@ from tests.conftest import INBOX
 from tests.support.commands import customer_sync
 from tests.support.processes import ROOT, environment_with, free_port, worker
 
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUNBOOK = (DOCS / "operations.md").read_text(encoding="utf-8")
+COMMANDS = RUNBOOK[RUNBOOK.index("\n## Commands\n") : RUNBOOK.index("\n## Health and metrics\n")]
+"""The runbook's list of commands: its other sections show commands that need an incident."""
+PAGES = [README, *((DOCS / name).read_text(encoding="utf-8") for name in ("events.md", "scan.md")), COMMANDS]
+DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EVENT = new_update(customer_id="user_42", changes={"email": "ann@example.com", "send_email_receipts": True})
 
 
 def samples(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return [sample for page in PAGES for sample in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
 
 
 @pytest.fixture
@@ -86,11 +92,11 @@ async def test_the_sandbox_has_a_worker_and_a_scanner_as_the_readme_starts_them(
 
 
 def commands(beginning: str) -> list[list[str]]:
-    """The README's lines of `customer-sync` that begin so, as the words that a shell makes of them."""
+    """Return the lines of `customer-sync` that begin so, in order and each once, as the words that a shell makes."""
     blocks = [block for block in samples("sh") if "PORT=" not in block]
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-    begin = ["customer-sync", *beginning.split()]
-    return [words for words in lines if words[: len(begin)] == begin]
+    lines = [tuple(shlex.split(line, comments=True)) for block in blocks for line in block.splitlines()]
+    begin = ("customer-sync", *beginning.split())
+    return [list(words) for words in dict.fromkeys(lines) if words[: len(begin)] == begin]
 
 
 async def run(words: list[str], box: Sandbox, folder: Path = ROOT) -> tuple[int, str]:
@@ -149,25 +155,42 @@ def test_the_samples_that_cannot_run_here_say_the_same_fields(language: str) -> 
     assert re.search(r'customer_id"?(:| =>) "user_42"', sample)
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
+def test_every_make_target_that_the_documents_name_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README, re.MULTILINE))
-    assert named
-    assert {one or other for one, other in named} <= targets
+    for path in DOCUMENTS:
+        named = re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert {one or other for one, other in named} <= targets, path.name
 
 
-def test_every_file_and_test_that_the_readme_names_exists() -> None:
-    links = re.findall(r"\]\((?!http)([^)]+)\)", README)
-    tests = re.findall(r"`((?:unit|integration|e2e|contract|chaos)/\w+\.py)`", README)
-    code = re.findall(r"`((?:jobs|worker|config)/[\w./]+)`", README)
-    assert links
-    assert tests
-    for name in [*links, *(f"tests/{test}" for test in tests), *code]:
-        assert (ROOT / name.partition("#")[0]).exists(), name
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_of_a_document_leads_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    settings = (ROOT / "config" / "settings.py").read_text(encoding="utf-8")
-    names = re.findall(r'_setting\(\s*"([A-Z_]+)"', settings)
-    assert len(names) > 10
-    assert [name for name in names if f"`{name}`" not in README] == []
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_a_document_names_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tests = re.findall(r"`((?:unit|integration|e2e|browser|contract|chaos)/[\w/]+\.py)`", text)
+    code = re.findall(r"`((?:jobs|worker|config|sandbox|tests|deploy|docs)/[\w./]+)`", text)
+    assert [name for name in [*(f"tests/{test}" for test in tests), *code] if not (ROOT / name).exists()] == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", README))
+    assert linked == {path.name for path in DOCS.glob("*.md")}
+
+
+def test_readme_stays_short() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 180
+    assert max(map(len, lines)) <= 160

@@ -1,9 +1,8 @@
 """The door to Autumn: its customers, over HTTP.
 
-The only file that imports httpx; of that the transport, without the client around it, whose cookies, redirects and
-merged addresses are of no use here and would be a sixth of an event's CPU (docs/benchmarks.md). Whatever goes wrong on
-the way leaves here as an error of `jobs.errors`. No rate limit, no retry and no decision in here: the caller knows what
-else is going on.
+The only file that imports httpx. It calls the transport without `httpx.AsyncClient`: the client adds 17 % to an event's
+processor time, even by `send` with a ready request (docs/benchmarks.md). Whatever goes wrong on the way leaves here as
+an error of `jobs.errors`. No rate limit, no retry and no decision in here: the caller knows what else is going on.
 """
 
 import asyncio

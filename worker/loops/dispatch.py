@@ -8,9 +8,6 @@ import asyncio
 from collections.abc import Sequence
 
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
-from arq.jobs import serialize_job
-from arq.utils import timestamp_ms
 
 from jobs.queue.mailbox import Mailbox
 
@@ -52,17 +49,9 @@ class Supervisor:
         await asyncio.sleep(PAUSE_SECONDS)
 
     async def _wake(self, customers: Sequence[str], now_ms: int) -> None:
-        """Write the wake-ups as arq's enqueue_job does, but all at once, and without its look for a job of the same id:
-        a customer called now was not called a moment ago. They are due by this machine's clock, as arq looks for them:
-        by Redis' a worker that is behind it would be late for each.
-        """
-        due_ms = timestamp_ms()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for first in range(0, len(customers), CUSTOMERS_OF_A_JOB):
-                some = tuple(customers[first : first + CUSTOMERS_OF_A_JOB])
-                # arq's keys for a job are those of its id alone: without the prefix, deployments would share them.
-                job_id = f"{self._mailbox.keys.prefix}:{SYNC_JOB}:{some[0]}:{now_ms}"
-                job = serialize_job(SYNC_JOB, some, {}, None, due_ms, serializer=self._redis.job_serializer)
-                pipe.psetex(job_key_prefix + job_id, self._redis.expires_extra_ms, job)
-                pipe.zadd(self._redis.default_queue_name, {job_id: due_ms})
-            await pipe.execute()
+        """Enqueue the wake-ups. The sweep makes up for those that a lost connection prevents."""
+        for first in range(0, len(customers), CUSTOMERS_OF_A_JOB):
+            some = customers[first : first + CUSTOMERS_OF_A_JOB]
+            # arq's keys for a job are those of its id alone: without the prefix, deployments would share them.
+            job_id = f"{self._mailbox.keys.prefix}:{SYNC_JOB}:{some[0]}:{now_ms}"
+            await self._redis.enqueue_job(SYNC_JOB, *some, _job_id=job_id)

@@ -1,4 +1,4 @@
-"""The comparing job: list both sides, compare them, report, and request reconciles through the inbox.
+"""The scan: list both sides, compare them, report, and request reconciles through the inbox.
 
 Nothing here writes to Autumn or Stripe.
 """

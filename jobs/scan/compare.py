@@ -1,6 +1,6 @@
-"""What is wrong with a customer, seen from both lists: the same plan as a sync makes, told as findings. No I/O here.
+"""Compare one customer on both sides: make the plan that a sync would make, and report it as findings. No I/O here.
 
-What only a comparison of everybody shows, as two customers with one `stripe_id`, comes on top; no sync repairs it.
+Some findings need the lists of all customers, such as two customers with one `stripe_id`. No sync repairs those.
 """
 
 import json
@@ -28,17 +28,19 @@ from jobs.plan.steps import SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateS
 from jobs.scan.report import ScanFinding
 
 NAMED_AT_MOST: Final = 100
-"""Others that are read for one customer, and the payments that a sync looks at: of more, the first."""
+"""The most other customers that are read for one customer, and the most payments that a sync fetches."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A customer of Autumn with all that is known of it in Stripe.
+    """An Autumn customer, joined with what the lists show of it in Stripe.
 
-    `linked` is the one under its `stripe_id`, `ours` carry its id, `sharers` are others with the same `stripe_id`;
-    of many, the first. `payments` are the newest of the linked customer, one more than a sync looks at where there
-    are so many; None where they were not listed. `is_checked` is False if nobody knows whether the linked customer is
-    there: Stripe's list lacks it, and it was not looked up.
+    - `linked`: the Stripe customer under its `stripe_id`.
+    - `ours`: the Stripe customers that carry its id, at most NAMED_AT_MOST.
+    - `sharers`: the ids of other Autumn customers with the same `stripe_id`, at most NAMED_AT_MOST.
+    - `payments`: the newest payments of the linked customer; None if they were not listed. One more than a sync
+      fetches, which shows that there are more.
+    - `is_checked`: False if Stripe's list lacks the linked customer and it was not looked up.
     """
 
     autumn: AutumnCustomer
@@ -71,19 +73,19 @@ SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
     "email-left-out",
     "metadata-left-out",
 )
-"""Every kind that a scan finds. That a value was cut to what Stripe takes is none: both sides agree as far as they can.
-"""
+"""Every kind that a scan finds. A value that was cut to Stripe's limit is no finding: Stripe cannot hold more of it."""
 _ID_FIELD: Final = f"metadata.{AUTUMN_ID}"
 _FOR_A_PERSON: Final = frozenset({"receipts-cannot-be-sent", "receipt-not-set", "email-left-out", "metadata-left-out"})
-"""What a plan finds and no sync repairs, beside the link."""
+"""Findings of a plan that no sync repairs, apart from those about the link."""
 _NAMED: Final = 5
 
 
 @dataclass(frozen=True)
 class Lens:
-    """What a plan depends on beside the customer: the keys' mode, the operator's policy, seconds since the epoch.
+    """The inputs of a plan that are the same for all customers.
 
-    `searched` is False if the Stripe account has no search: then a sync does not find all that a scan lists.
+    `mode` is that of the Stripe key. `now` is in seconds since the epoch. `searched` is False if the Stripe account has
+    no search: then a sync does not find every customer that a scan lists.
     """
 
     mode: Mode
@@ -93,19 +95,19 @@ class Lens:
 
     @property
     def skips_agreeing(self) -> Mode | None:
-        """The mode, where the spool may leave out those that plainly agree; see Spool.pairs."""
+        """The mode, if the spool may skip customers that plainly agree; see `Spool.pairs`. None if it may not."""
         return None if self.policy.reads_payments or self.policy.metadata_keys else self.mode
 
 
 def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
-    """What is wrong with one customer of Autumn; nothing where both sides agree."""
+    """Return the findings about one Autumn customer; none if both sides agree."""
     if not pair.is_checked:
         return [*_shared(pair)]
     view = _view(pair, lens)
     run = dry_run(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
     plan, steps = run.plan, run.steps
     if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
-        # The claim would go to whoever is synced first; and an id that is too long fits into no event.
+        # The customer that is synced first would get the claim. And an id that is too long fits into no event.
         steps = ()
     found = [*_link(pair, view, plan, steps), *_shared(pair), *_several(pair, plan)]
     if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and pair.linked is not None:
@@ -115,14 +117,14 @@ def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
 
 
 def orphan(stripe: StripeCustomer) -> ScanFinding:
-    """A Stripe customer whose `autumn_id` Autumn does not know."""
+    """Return the finding about a Stripe customer whose `autumn_id` Autumn does not know."""
     owner = stripe.owner or ""
-    reason = f"{stripe.id} carries the id {owner}, and Autumn has no such customer: it was deleted there or renamed"
+    reason = f"{stripe.id} carries the id {owner}, and Autumn has no such customer: it was deleted or renamed in Autumn"
     return ScanFinding(owner, "orphan", (stripe.id,), _ID_FIELD, None, owner, reason, NOTHING, is_repairable=False)
 
 
 def _view(pair: Pair, lens: Lens) -> StripeView:
-    """What a look of the sync would show: who is ours, it looks for only where nothing is linked."""
+    """Return the view that a sync would fetch. A sync searches for `ours` only if nothing is linked."""
     payments = None
     if lens.policy.reads_payments and pair.payments is not None:
         newest = pair.payments[:NAMED_AT_MOST]
@@ -167,7 +169,7 @@ def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
         case LinkState.GONE:
             return f"{stripe_id} is deleted, or not of this account"
         case LinkState.UNCLAIMED:
-            return f"{stripe_id} is linked and does not say whose it is"
+            return f"{stripe_id} is linked and carries no {AUTUMN_ID}"
         case LinkState.UNLINKED if pair.ours:
             return f"{pair.ours[0].id} carries its id, and Autumn has no link"
         case LinkState.UNLINKED:
@@ -177,16 +179,16 @@ def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
 
 
 def _without_search(pair: Pair) -> str:
-    """Why a customer stays unlinked, and what to do."""
+    """Explain why a customer stays unlinked, and what to do."""
     if pair.ours:
         stripe_id = pair.ours[0].id
         return (
-            f"{stripe_id} carries its id under another e-mail address, and this Stripe account has no search, so a "
-            f"sync does not find it. If it is the right one, send a change with the stripe_id {stripe_id}"
+            f"{stripe_id} carries its id and another e-mail address. This Stripe account has no search, so a sync does "
+            f"not find it. If it is the right one, send an event with the stripe_id {stripe_id}"
         )
     return (
-        "no Stripe customer carries its id and its e-mail address, and this Stripe account has no search, so a sync "
-        "creates none. Send a change with the stripe_id of the right one"
+        "no Stripe customer carries its id and its e-mail address. This Stripe account has no search, so a sync "
+        "creates none. Send an event with the stripe_id of the right one"
     )
 
 
@@ -196,7 +198,7 @@ def _shared(pair: Pair) -> Iterator[ScanFinding]:
         return
     owner = pair.linked.owner if pair.linked else None
     reason = (
-        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each change of one may "
+        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each event of one may "
         "overwrite the other's name and e-mail in Autumn"
     )
     yield ScanFinding(
@@ -205,13 +207,13 @@ def _shared(pair: Pair) -> Iterator[ScanFinding]:
 
 
 def _several(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
-    """A linked customer of whom there are others: the sync does not look for them, and goes on with this one."""
+    """Report other Stripe customers that carry the id of a linked customer. A sync does not search for them."""
     is_claimable = plan.link is LinkState.UNCLAIMED and pair.linked is not None
     ids = {customer.id for customer in pair.ours} | ({pair.linked.id} if is_claimable and pair.linked else set())
     if plan.link is LinkState.AMBIGUOUS or len(ids) <= 1:
         return
     autumn, named = pair.autumn, _named(sorted(ids))
-    reason = f"several Stripe customers are this one's: {named}. Remove metadata.{AUTUMN_ID} from all but the right one"
+    reason = f"several Stripe customers carry its id: {named}. Remove metadata.{AUTUMN_ID} from all but the right one"
     yield ScanFinding(
         autumn.id, "ambiguous", tuple(sorted(ids)), "stripe_id", autumn.stripe_id, named, reason, NOTHING, False
     )
@@ -226,7 +228,7 @@ def _profile(pair: Pair, linked: StripeCustomer, plan: Plan, steps: tuple[Step, 
             is_flag = field == f"metadata.{SEND_EMAIL_RECEIPTS}"
             theirs = _value_at(linked, field)
             if plan.link is LinkState.UNCLAIMED and (field == _ID_FIELD or (is_flag and theirs is None)):
-                continue  # That nobody has claimed it yet says it all.
+                continue  # The finding "unclaimed" covers it.
             kind: DriftKind = "receipts-flag-drift" if is_flag else "profile-drift"
             reason = f"{field} is missing in Stripe" if theirs is None else f"{field} differs"
             would = part.describe()
@@ -242,7 +244,7 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
             continue
         wanted = step.address or None
         reason = (
-            "receipts are on, and this payment has no address" if wanted else "receipts are off, and we set this one"
+            "receipts are on, and this payment has no address" if wanted else "receipts are off, and our address is set"
         )
         yield ScanFinding(
             pair.autumn.id,
@@ -258,7 +260,7 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
 
 
 def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
-    """What the plan leaves to a person: receipts that cannot be sent, and values that Stripe has no room for."""
+    """Report what the plan leaves to a person, such as receipts that cannot be sent."""
     autumn, linked = pair.autumn, pair.linked
     stripe_ids = () if autumn.stripe_id is None else (autumn.stripe_id,)
     for finding in plan.findings:
@@ -276,7 +278,7 @@ def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
 
 
 def _metadata_value(autumn: AutumnCustomer, key: str) -> str | None:
-    """The value that a key of Stripe's metadata should have."""
+    """Return the value that a key of Stripe's metadata should have."""
     if key == SEND_EMAIL_RECEIPTS:
         return str(autumn.send_email_receipts).lower()
     value = autumn.metadata.get(key)
@@ -290,7 +292,7 @@ def _value_at(stripe: StripeCustomer, field: str) -> str | None:
 
 
 def _named(ids: Iterable[str]) -> str:
-    """The first few, for a sentence."""
+    """Join the first few ids for a sentence."""
     everyone = list(ids)
     more = len(everyone) - _NAMED
     return ", ".join(everyone[:_NAMED]) + (f" and {more} or more others" if more > 0 else "")

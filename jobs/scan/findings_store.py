@@ -1,6 +1,6 @@
-"""The findings of a scan in its spool: kept as they are found, read as often as they are shown.
+"""The findings of a scan, stored in its spool.
 
-Also what they are compared with: the customers that are to be left out, and the findings of the run before.
+The spool also holds the customers that are left out, and the fingerprints of the run before.
 """
 
 import hashlib
@@ -16,23 +16,23 @@ FINGERPRINT_BYTES: Final = 8
 
 
 def fingerprint(finding: ScanFinding) -> bytes:
-    """The same for the same finding in another run, whatever its values are then."""
+    """Return a digest that is the same for the same finding in another run, even if its values change."""
     parts = (finding.customer, finding.kind, finding.field, *finding.stripe_ids)
     return hashlib.sha256("\n".join(parts).encode()).digest()[:FINGERPRINT_BYTES]
 
 
 class SpooledFindings:
-    """The findings of a spool, without those of customers that are left out and of kinds that nobody asked for."""
+    """The findings of a spool, without customers that are left out and without kinds that were not requested."""
 
     def __init__(self, spool: Spool, kinds: Iterable[str]) -> None:
-        """`kinds` are those that are wanted."""
+        """Show only findings of these `kinds`."""
         self._spool = spool
         with spool.writing() as connection:
             connection.execute("DELETE FROM wanted")
             connection.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", [(kind,) for kind in kinds])
 
     def __iter__(self) -> Iterator[ScanFinding]:
-        """Read them, by kind and customer."""
+        """Read the findings, ordered by kind and customer."""
         query = """SELECT customer, kind, stripe_ids, field, autumn, stripe, reason, would, is_repairable FROM shown
             ORDER BY kind, customer, field, stripe_ids"""
         for customer, kind, stripe_ids, field, autumn, stripe, reason, would, is_repairable in self._spool.rows(query):
@@ -40,7 +40,7 @@ class SpooledFindings:
             yield ScanFinding(customer, kind, ids, field, autumn, stripe, reason, would, bool(is_repairable))
 
     def add(self, findings: Iterable[ScanFinding]) -> int:
-        """Keep findings, all or none; how many there were."""
+        """Store findings, all or none, and return their number."""
         rows = [
             (
                 *(each.customer, each.kind, json.dumps(each.stripe_ids), each.field, each.autumn, each.stripe),
@@ -53,25 +53,25 @@ class SpooledFindings:
         return len(rows)
 
     def clear(self) -> None:
-        """Forget all of them: a comparison that was cut short is made again."""
+        """Delete all findings, because an interrupted comparison starts again."""
         with self._spool.writing() as connection:
             connection.execute("DELETE FROM findings")
             connection.execute("DELETE FROM busy")
 
     def leave_out(self, customers: Iterable[str]) -> None:
-        """Leave the findings of these customers out."""
+        """Leave out the findings of these customers."""
         with self._spool.writing() as connection:
             connection.executemany("INSERT OR IGNORE INTO busy VALUES (?)", ((each,) for each in customers))
 
     def drifting(self) -> Iterator[str]:
-        """The customers whose profile differs, each once."""
+        """Return the customers whose profile differs, each once."""
         rows = self._spool.rows("SELECT DISTINCT customer FROM shown WHERE kind = 'profile-drift' ORDER BY customer")
         return (str(row[0]) for row in rows)
 
     def note_refused(self, customer: str, refused: Mapping[str, tuple[str, str]]) -> None:
-        """Note that Stripe refuses fields of a customer: their code and the digest of the value, by field.
+        """Mark differences in fields that Stripe refuses, because no sync would repair them.
 
-        What differs in nothing but these is no drift that a sync would repair.
+        `refused` has Stripe's code and the digest of the refused value, by field. Another value stays repairable.
         """
         query = "SELECT rowid, field, autumn FROM findings WHERE kind = 'profile-drift' AND customer = ?"
         rows = [row for row in self._spool.rows(query, (customer,)) if row[1] in refused]
@@ -84,31 +84,31 @@ class SpooledFindings:
                     connection.execute(change, (f"Stripe refuses {name} ({code})", row))
 
     def left_out(self) -> int:
-        """How many customers with findings are left out."""
+        """Count the customers with findings that are left out."""
         return self._count(
             "SELECT count(DISTINCT customer) FROM findings WHERE customer IN (SELECT customer FROM busy)"
         )
 
     def totals(self) -> dict[str, int]:
-        """How many there are by kind, the most first."""
+        """Return the number of findings by kind, the most first."""
         rows = self._spool.rows("SELECT kind, count(*) FROM shown GROUP BY kind ORDER BY 2 DESC, 1")
         return {str(kind): int(count) for kind, count in rows}
 
     def repairable(self) -> Iterator[str]:
-        """The customers that a sync would change, each once."""
+        """Return the customers that a sync would change, each once."""
         rows = self._spool.rows("SELECT DISTINCT customer FROM shown WHERE is_repairable ORDER BY customer")
         return (str(row[0]) for row in rows)
 
     def count_repairable(self) -> int:
-        """How many customers a sync would change."""
+        """Count the customers that a sync would change."""
         return self._count("SELECT count(DISTINCT customer) FROM shown WHERE is_repairable")
 
     def fingerprints(self) -> bytes:
-        """Those of all findings one behind the other, of customers that are left out too: they may still be there."""
+        """Return the joined fingerprints of all findings, also of the left-out ones: they may still be there."""
         return b"".join(row[0] for row in self._spool.rows("SELECT fingerprint FROM findings ORDER BY fingerprint"))
 
     def compare(self, before: bytes) -> Changed:
-        """The difference to the fingerprints of another run. What is left out counts as neither new nor fixed."""
+        """Compare with the fingerprints of another run. A finding that is left out counts as neither new nor fixed."""
         each = (before[at : at + FINGERPRINT_BYTES] for at in range(0, len(before), FINGERPRINT_BYTES))
         with self._spool.writing() as connection:
             connection.execute("DELETE FROM before")

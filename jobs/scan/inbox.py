@@ -1,8 +1,7 @@
-"""Asking for syncs: `customer.reconcile` entries in the inbox. All that a scan ever does about what it found.
+"""Request reconciles through the inbox, and read the customers that a scan leaves out.
 
-The customers that a scan leaves out: those with changes waiting, and those that were synced while it listed.
-
-Their lists may be older than what was or will be done to them. Reads only.
+A `customer.reconcile` event is the only thing that a scan does about its findings. A scan leaves out customers with
+waiting events and customers that were synced while it listed, because its lists may be older than those writes.
 """
 
 import asyncio
@@ -23,10 +22,9 @@ REQUESTED_AT_A_TIME = 500
 
 
 async def request_syncs(redis: Redis, inbox: str, customers: Iterator[str], progress: ScanProgress) -> int:
-    """Ask for a sync of each of the customers; how many.
+    """Request a reconcile of each customer, and return the number of requests.
 
-    What is asked for twice in one run, because the first try was cut short, is one event. What the workers have not
-    taken yet stays in the inbox, where an entry costs the least.
+    The event id depends on the run and the customer, so a resumed run does not request one twice.
     """
     while batch := await asyncio.to_thread(lambda: list(islice(customers, REQUESTED_AT_A_TIME))):
         updates = [update for customer in batch if (update := _reconcile(customer, progress.run)) is not None]
@@ -36,7 +34,7 @@ async def request_syncs(redis: Redis, inbox: str, customers: Iterator[str], prog
 
 
 def _reconcile(customer_id: str, run: str) -> CustomerUpdate | None:
-    """The event; None for an id that fits into none."""
+    """Return the event; None for an id that fits into no event."""
     event_id = f"scan-{run}-{hashlib.sha256(customer_id.encode()).hexdigest()[:20]}"
     try:
         return new_update(customer_id=customer_id, type="customer.reconcile", event_id=event_id)
@@ -45,15 +43,15 @@ def _reconcile(customer_id: str, run: str) -> CustomerUpdate | None:
 
 
 ENTRIES_AT_A_TIME = 100
-"""An entry of the inbox may have a quarter of a megabyte."""
+"""Small, because an inbox entry may have a quarter of a megabyte."""
 OUTCOMES_AT_A_TIME = 1000
 
 
 async def busy_customers(redis: Redis, prefix: str, inbox: str, *, since_ms: int) -> AsyncIterator[list[str]]:
-    """The customers by the batch; some more than once. `since_ms` is when the listing began, on the clock of Redis.
+    """Yield lists of customers that have events waiting, or were synced since `since_ms` on the clock of Redis.
 
-    In the direction in which a change travels, so that none is missed on its way: the inbox, who waits, who is worked
-    on, what was settled.
+    A customer may come more than once. The order follows an event: inbox, waiting, dispatched, settled. So an event
+    that moves on during the reads is not missed.
     """
     async for batch in _named_in(redis, inbox, b"customer_id", "-", ENTRIES_AT_A_TIME):
         yield batch
@@ -67,7 +65,7 @@ async def busy_customers(redis: Redis, prefix: str, inbox: str, *, since_ms: int
 
 async def _named_in(redis: Redis, stream: str, field: bytes, first: str, count: int) -> AsyncIterator[list[str]]:
     while True:
-        # A key of the wrong type names nobody: then a sync may be asked for that finds nothing to do.
+        # A key of the wrong type names no customer. An unnecessary reconcile does no harm.
         entries = await answer_or_none(redis.xrange(stream, min=first, count=count))
         if not entries:
             return

@@ -1,12 +1,10 @@
-"""Both sides listed into the spool at the same time: a page is asked for while the one before it is written.
+"""List both sides into the spool at the same time, then look up customers that the lists lack.
 
-The lists' cursors are the only way through, so each side is one chain of calls. A page that fails in passing is asked
-for again, for a while; what was kept stays kept.
+A list can only be read from cursor to cursor, so each side is one chain of calls. The next page is requested while the
+last one is written. A page with a passing failure is retried for a while, and stored pages stay stored.
 
-Look up, one by one, what the lists leave open.
-
-Stripe's list leaves out the customers of test clocks, so a linked customer that it lacks may still be there. If the
-lists are bounded in time, the other side of a customer may be older than the bound.
+Stripe's list lacks the customers of test clocks, so a linked customer that it lacks may still exist. If the lists are
+limited by creation time, the other side of a customer may be older than the limit.
 """
 
 import asyncio
@@ -34,12 +32,12 @@ from jobs.stripe.client import StripeGateway
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS: Final = 600.0
-"""How long a page is asked for again in a row before the scan has failed."""
+"""The time for which one page is retried before the scan fails."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
 STEPS_BACK_AT_MOST: Final = 1_000
-"""In a run, for customers of Stripe that were deleted while the page behind them was asked for: a few are usual."""
+"""In a run. One is needed if the last customer of a page is deleted before the next page is read: a few are usual."""
 UNREADABLE_TRIES: Final = 3
-"""An answer that cannot be read may come from a proxy in passing, but hardly more often than this."""
+"""A proxy may return an unreadable answer in passing, but hardly more often than this."""
 
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
@@ -47,7 +45,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Lists:
-    """Where the lists are read from. `patience_seconds` is how long one page may fail."""
+    """The dependencies of the listing. `patience_seconds` is the time for which one page may fail."""
 
     autumn: AutumnClient
     stripe: StripeGateway
@@ -59,7 +57,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class _Chain(Generic[Row]):
-    """One side's list: how a page is read from a cursor on, with the next cursor, and how it is kept."""
+    """The list of one side. `read` returns the page at a cursor and the next cursor, and `keep` stores it."""
 
     side: Side
     read: Callable[[str], Awaitable[tuple[Sequence[Row], str | None]]]
@@ -67,10 +65,10 @@ class _Chain(Generic[Row]):
 
 
 async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since_ms: int | None = None) -> None:
-    """List both sides, and the payments where the policy looks at them, from where the spool stands to the end.
+    """List both sides from their positions in the spool to the end, and the payments if the policy reads them.
 
-    `since_ms` (milliseconds since the epoch) bounds it to customers created then or later.
-    Raises SyncError where a side cannot be read; what was kept until then stays in the spool.
+    `since_ms` (milliseconds since the epoch) limits the lists to customers created then or later.
+    Raises SyncError if a side cannot be read. The stored pages stay in the spool.
     """
 
     size = PageSize()
@@ -102,11 +100,11 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
 
 
 def _within_bound(page: CustomerPage, since_ms: int | None) -> tuple[list[ListedCustomer], str | None]:
-    """The customers of a page that were created since, and the cursor of the next page if that may hold more of them.
+    """Return the customers of a page that were created since, and the next cursor; None if no more can follow.
 
-    The list is the newest first, so an older customer is the end of it.
+    The list is ordered by creation, the newest first, so an older customer ends it.
     """
-    # A customer without an id was made with an e-mail address only: there is nothing to call it by.
+    # A customer that was created with an e-mail address only has no id, so no sync can name it.
     named = [each for each in page.list if each.id]
     if since_ms is None:
         return named, page.next_cursor
@@ -131,9 +129,9 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
                     raise
                 steps_back += 1
                 if steps_back > STEPS_BACK_AT_MOST:
-                    text = "Stripe says of each customer that it listed that there is none: scan again later"
+                    text = "Stripe reports each customer that it listed as missing: scan again later"
                     raise ListError("stripe", "list_repeats", text) from None
-                # The customer that the next page was to follow was deleted meanwhile: from the one before it, then.
+                # The customer of the cursor was deleted meanwhile, so continue after the one before it.
                 cursor = await asyncio.to_thread(spool.step_back)
                 progress.stripe -= 1
                 reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
@@ -141,7 +139,7 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
             if cursor is not None:
                 reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
                 await asyncio.sleep(0)
-            # Not in a thread: to write a page takes a millisecond, and to hand it over would take longer.
+            # Not in a thread: a page is written in a millisecond, and a switch of threads takes longer.
             chain.keep(page, cursor)
             setattr(progress, chain.side, getattr(progress, chain.side) + len(page))
             if cursor is None:
@@ -151,9 +149,9 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
 
 
 async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progress: ScanProgress) -> Answer:
-    """Return what `read` returns, tried again while it fails in passing; `progress` shows the trouble meanwhile.
+    """Return the result of `read`, and retry it after passing failures. `progress` shows the trouble meanwhile.
 
-    Raises SyncError if that lasts longer than the patience.
+    Raises SyncError for any other failure, or if the failures last longer than `patience_seconds`.
     """
     begun, trouble = time.monotonic(), Trouble()
     try:
@@ -174,7 +172,7 @@ async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progres
 
 
 def _pause_seconds(error: TryAgain, trouble: Trouble, lists: Lists, failing_seconds: float) -> float | None:
-    """Note the error in the trouble. Return the seconds until the next try, None if there is none."""
+    """Record the error in the trouble. Return the seconds until the next try; None if there is none."""
     trouble.service, trouble.error, trouble.tries = error.service, error.code, trouble.tries + 1
     trouble.gives_up_after_tries = UNREADABLE_TRIES if error.code == "unexpected_response" else 0
     trouble.gives_up_in_seconds = max(0, int(lists.patience_seconds - failing_seconds))
@@ -185,15 +183,16 @@ def _pause_seconds(error: TryAgain, trouble: Trouble, lists: Lists, failing_seco
 
 
 LOOK_UPS_AT_MOST: Final = 1_000
-"""Linked customers that Stripe's list lacks and that one scan looks up: two minutes at the rate of a scan. Test clocks
-have fewer customers; if more are missing, the key is perhaps of another account."""
+"""Limits the look-ups of linked customers that Stripe's list lacks: two minutes at the rate limit of a scan.
+
+Test clocks have fewer customers. If more are missing, the key may be from another account."""
 PROBE_PATIENCE_SECONDS: Final = 30.0
 
 
 async def has_search(lists: Lists, progress: ScanProgress) -> bool:
-    """Whether Stripe's account has search, by one probe; without it a sync links fewer customers and creates none.
+    """Return whether the Stripe account has search. Without it, a sync links fewer customers and creates none.
 
-    True if the search fails for so long that nobody can tell: no scan should fail because of that. Raises SyncError.
+    Return True if the search keeps failing, because a scan should not fail for that. Raises SyncError.
     """
     try:
         probing = replace(lists, patience_seconds=min(PROBE_PATIENCE_SECONDS, lists.patience_seconds))
@@ -203,7 +202,7 @@ async def has_search(lists: Lists, progress: ScanProgress) -> bool:
 
 
 async def look_up_links(lists: Lists, spool: Spool, progress: ScanProgress, *, at_most: int) -> None:
-    """Look up linked customers that Stripe's list lacks, and count the others. Raises SyncError if a look fails."""
+    """Look up `at_most` linked customers that Stripe's list lacks, and count the rest. Raises SyncError."""
     for stripe_id in await asyncio.to_thread(spool.unseen_links, at_most):
         linked = await patiently(partial(lists.stripe.retrieve, stripe_id), lists, progress)
         progress.looked_up += 1
@@ -215,9 +214,9 @@ async def look_up_links(lists: Lists, spool: Spool, progress: ScanProgress, *, a
 
 
 async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
-    """Add the Stripe customers that are ours and no list showed, and whom Autumn knows of the other owners.
+    """Add the other sides that lists limited by creation time lack. Raises SyncError.
 
-    For lists that were bounded in time. Raises SyncError where a look fails.
+    Search Stripe for customers that carry an unmatched Autumn id, and fetch unmatched owners from Autumn.
     """
     for customer_id, email in await asyncio.to_thread(spool.without_stripe):
         ours = await patiently(partial(_find_ours, lists, customer_id, email), lists, progress)
@@ -233,7 +232,7 @@ async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
 
 
 async def _find_ours(lists: Lists, customer_id: str, email: str | None) -> tuple[StripeCustomer, ...]:
-    """The Stripe customers of one of Autumn's. None if the look showed others only: the sync will look itself."""
+    """Return the Stripe customers that carry the id. Ignore OthersFound, because the sync searches again itself."""
     try:
         ours, _ = await lists.stripe.find_ours(customer_id, email)
     except OthersFound:

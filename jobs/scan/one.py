@@ -1,6 +1,6 @@
-"""One customer compared at once, by a preview of its sync, without a scan of everybody.
+"""Compare one customer through a preview of its sync, without a scan of all customers.
 
-What only a comparison of everybody shows, such as another customer with the same `stripe_id`, is not found here.
+Findings that need the lists of all customers are not found here, such as two customers with one `stripe_id`.
 """
 
 from collections import Counter
@@ -16,9 +16,9 @@ from jobs.sync.preview import preview
 
 
 async def look_at_one(deps: ScanDeps, customer_id: str, request: ScanRequest) -> ScanReport:
-    """What is wrong with one customer; with `apply` a sync is asked for. Not kept among the runs.
+    """Compare one customer, and request its reconcile if `apply` is set. The run is not stored in the history.
 
-    Raises SyncError, such as GiveUp `customer_not_found` where neither side knows the id; RedisError.
+    Raises SyncError, such as GiveUp `customer_not_found` if neither side knows the id; RedisError.
     """
     started_ms = await deps.record.now_ms()
     progress = ScanProgress(run=f"{started_ms}-{customer_id}")

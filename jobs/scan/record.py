@@ -1,6 +1,6 @@
-"""What Redis knows of scans: who may scan now and how far that is, the watermark, and the last runs.
+"""The state of scans in Redis: the lease, the progress, the watermark, and the last runs.
 
-Owns these keys. Everything in here is bounded, however many customers and findings there are.
+This module owns these keys. Their size is bounded, however many customers and findings there are.
 """
 
 import json
@@ -24,9 +24,9 @@ Kept = TypeVar("Kept", "Trouble", "ScanProgress")
 
 @dataclass(eq=False)
 class Trouble:
-    """A call that fails and is tried again: the service, the code of the last error, and the tries so far.
+    """A failing call that is retried: the service, the code of the last error, and the tries so far.
 
-    It is tried until `gives_up_after_tries`, or, if that is 0, for `gives_up_in_seconds` from the last failure on.
+    Retries stop after `gives_up_after_tries`. If that is 0, they stop `gives_up_in_seconds` after the last failure.
     """
 
     service: str = ""
@@ -38,11 +38,13 @@ class Trouble:
 
 @dataclass
 class ScanProgress:
-    """Counters of one run, so far. Times are in milliseconds since the epoch, on the clock of Redis.
+    """The counters of one run. Times are in milliseconds since the epoch, on the clock of Redis.
 
-    `expected` is how many customers both sides had in the run before, together; 0 where that is not known. `findings`
-    are counted while comparing. `looked_up` are customers whose other side no list showed, `not_checked` those beyond
-    the bound. `troubles` are the calls that fail now.
+    - `expected`: the customers of both sides in the last complete run, together; 0 if that is not known.
+    - `findings`: counted during the comparison.
+    - `looked_up`: customers that were fetched one by one, because a list lacked their other side.
+    - `not_checked`: customers that were not looked up, because there were too many.
+    - `troubles`: the calls that are failing now.
     """
 
     run: str = ""
@@ -62,16 +64,16 @@ class ScanProgress:
 
     @property
     def listed(self) -> int:
-        """Customers that were read, of both sides."""
+        """The customers that were read so far, of both sides."""
         return self.autumn + self.stripe
 
     def as_json(self) -> str:
-        """To be kept where others can read it."""
+        """Return the JSON that `read_progress` reads."""
         return json.dumps(asdict(self))
 
 
 def read_progress(kept: bytes | str) -> ScanProgress:
-    """What `as_json` wrote, by whatever version."""
+    """Read what `as_json` wrote, also in another version."""
     progress = _read(ScanProgress, json.loads(kept))
     progress.troubles = [_read(Trouble, each) for each in json.loads(kept).get("troubles", [])]
     return progress
@@ -82,17 +84,17 @@ def _read(kind: type[Kept], said: Mapping[str, Any]) -> Kept:
 
 
 LEASE_SECONDS: Final = 15.0
-"""How long after its last sign of life a scan is taken for dead."""
+"""The time after which a scan that renews nothing loses its lease."""
 RUNS_KEPT: Final = 30
 FINGERPRINT_BYTES_KEPT: Final = 4_000_000
-"""Half a million findings; of a run with more there is nothing to compare the next one with."""
+"""Half a million findings. A run with more stores none, so the next run cannot be compared with it."""
 UNFINISHED_SECONDS: Final = 7 * 86_400
 UNREADABLE: Final = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
-"""What reading something raises that no scan has written."""
+"""Errors from reading a value that no scan has written."""
 
 
 class ScanRunningError(Exception):
-    """A scan runs already; `progress` is how far it is, None where it has only just begun."""
+    """Another scan is running. `progress` is None if that scan has just begun."""
 
     def __init__(self, progress: ScanProgress | None) -> None:
         """See the class."""
@@ -101,27 +103,27 @@ class ScanRunningError(Exception):
 
 
 class ScanLostError(Exception):
-    """Another scan has begun, because this one gave no sign of life for too long."""
+    """This scan did not renew its lease in time, and another scan has begun."""
 
     def __init__(self) -> None:
         """See the class."""
-        super().__init__(f"this scan gave no sign of life for {LEASE_SECONDS:.0f} s, and another one has begun")
+        super().__init__(f"this scan did not renew its lease for {LEASE_SECONDS:.0f} s, and another scan has begun")
 
 
 @dataclass(frozen=True)
 class ScanKeys:
-    """The keys in Redis of scans."""
+    """The Redis keys of scans."""
 
     prefix: str
 
     @property
     def lease(self) -> str:
-        """The token of who scans. Runs out."""
+        """The token of the scan that holds the lease. Expires."""
         return f"{self.prefix}:scan:lease"
 
     @property
     def run(self) -> str:
-        """How far the scan is that runs, or that was cut short, as JSON. Lives a week at most."""
+        """The progress of the running or interrupted scan, as JSON. Expires after a week."""
         return f"{self.prefix}:scan:run"
 
     @property
@@ -131,20 +133,20 @@ class ScanKeys:
 
     @property
     def fingerprints(self) -> str:
-        """Those of the findings of the last whole run. Permanent, some megabytes at most."""
+        """The fingerprints of the findings of the last complete run. Permanent, some megabytes at most."""
         return f"{self.prefix}:scan:fingerprints"
 
     @property
     def watermark(self) -> str:
-        """When the last whole run that asked for syncs began, in milliseconds. Permanent."""
+        """The start of the last complete run that requested reconciles, in milliseconds since the epoch. Permanent."""
         return f"{self.prefix}:scan:watermark"
 
 
 class ScanRecord:
-    """The door to these keys, for one process."""
+    """The client of these keys, for one process."""
 
     def __init__(self, redis: Redis, prefix: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        """Opens nothing. `redis` answers in bytes."""
+        """Open no connection. `redis` returns bytes."""
         self.lease_seconds = lease_seconds
         self._redis = redis
         self._prefix = prefix
@@ -153,9 +155,9 @@ class ScanRecord:
         self._scripts = Scripts(redis, "scan")
 
     async def begin(self) -> ScanProgress | None:
-        """Take the right to scan; how far the run came that was cut short, if one was.
+        """Take the lease, and return the progress of the interrupted run if there is one.
 
-        Raises ScanRunningError where another has it.
+        Raises ScanRunningError if another scan holds the lease.
         """
         if not await self._take_lease():
             # A lease of the wrong type would look like a scan that never ends.
@@ -168,35 +170,35 @@ class ScanRecord:
         return bool(await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms))
 
     async def keep(self, progress: ScanProgress) -> None:
-        """Keep the right, and tell how far the run is. Raises ScanLostError."""
+        """Renew the lease and store the progress. Raises ScanLostError."""
         if not await self._run(self._lease_ms, progress.as_json()):
             raise ScanLostError
 
     async def give_back(self) -> None:
-        """Let others scan."""
+        """Release the lease."""
         await self._run(0, "")
 
     async def now_ms(self) -> int:
-        """Milliseconds since the epoch by the clock of Redis, which all that is compared here goes by."""
+        """Return milliseconds since the epoch by the clock of Redis, because all times of scans are compared on it."""
         seconds, microseconds = await self._redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def unfinished(self) -> ScanProgress | None:
-        """How far the scan is that runs, or that was cut short; None where the last one is noted."""
+        """Return the progress of the running or interrupted scan; None if the last one is in the history."""
         last = await self._last_sign()
-        # A run is noted before it is reported, and gives signs of life until that is over.
+        # A run is stored before its report, and renews its lease until the report is done.
         is_noted = last is not None and any(run.run == last.run for run in await self.history())
         return None if is_noted else last
 
     async def end(self, run: ScanRun, *, fingerprints: bytes | None = None, serves_schedule: bool = False) -> None:
-        """Note how a run ended; with `fingerprints` the next one is compared with it."""
+        """Add a run to the history. The next run is compared with its `fingerprints`."""
         await delete_if_wrong(self._redis, self._prefix, self._keys.history, "list")
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.lpush(self._keys.history, json.dumps(asdict(run)))
             pipe.ltrim(self._keys.history, 0, RUNS_KEPT - 1)
             pipe.delete(self._keys.run)
             if fingerprints is not None and len(fingerprints) <= FINGERPRINT_BYTES_KEPT:
-                # An empty value would not be told from none.
+                # The prefix tells an empty value from no value.
                 pipe.set(self._keys.fingerprints, b"." + fingerprints)
             elif fingerprints is not None:
                 pipe.delete(self._keys.fingerprints)
@@ -205,17 +207,17 @@ class ScanRecord:
             await pipe.execute()
 
     async def fingerprints(self) -> bytes | None:
-        """Those of the findings of the last whole run; None where there are none to compare with."""
+        """Return the fingerprints of the findings of the last complete run; None if there are none to compare with."""
         kept: bytes | None = await answer_or_none(self._redis.get(self._keys.fingerprints))
         return None if kept is None else kept[1:]
 
     async def watermark_ms(self) -> int | None:
-        """When the last run began that did what the schedule asks for; None if there was none, or it is no number."""
+        """Return the start of the last run that served the schedule; None if there is no valid value."""
         kept: bytes = await answer_or_none(self._redis.get(self._keys.watermark)) or b""
         return int(kept) if re.fullmatch(rb"[0-9]{1,15}", kept) else None
 
     async def history(self) -> tuple[ScanRun, ...]:
-        """The last runs, the newest first, without those that cannot be read."""
+        """Return the last runs, the newest first, without those that cannot be read."""
         kept = await answer_or_none(self._redis.lrange(self._keys.history, 0, RUNS_KEPT - 1))  # type: ignore[arg-type]  # one type for both clients
         return tuple(run for run in map(_read_run, kept or []) if run is not None)
 
@@ -237,7 +239,7 @@ class ScanRecord:
 
 
 def _read_run(kept: bytes) -> ScanRun | None:
-    """Return what `end` noted, also in another version; None if it is something else."""
+    """Read a run that `end` stored, also in another version; None if it is anything else."""
     try:
         said = json.loads(kept)
         changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None

@@ -1,6 +1,6 @@
-"""What a scan found, as it is shown on a terminal, in a file or on a page. Plain values, no I/O.
+"""The result of a scan, for the terminal, a file or a page. Plain values, no I/O.
 
-Findings hold both sides' values, which are personal data: for people of the team, never for a log.
+A finding holds the values of both sides, which are personal data: never log it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,16 +10,18 @@ from typing import Literal
 from jobs.plan.findings import DriftKind
 
 RunState = Literal["running", "done", "refused", "failed"]
-"""`refused`: it would have changed too many customers, so that none was asked for."""
+"""`refused`: too many customers would change, so no reconcile was requested."""
 
 
 @dataclass(frozen=True)
 class ScanFinding:
-    """One thing that is not as it should be.
+    """One difference or problem of one customer.
 
-    `customer` is the id in Autumn; for an orphan, the `metadata.autumn_id` that Autumn does not know. `field` is the
-    one that differs, as `email` or `metadata.plan`, or empty. `autumn` and `stripe` are the two values, None where
-    that side has none. `would` says what a sync would do; where a sync would change nothing, `is_repairable` is False.
+    - `customer`: the id in Autumn; for an orphan, the `metadata.autumn_id` that Autumn does not know.
+    - `field`: the field that differs, such as `email` or `metadata.plan`; it may be empty.
+    - `autumn`, `stripe`: the two values; None if that side has none.
+    - `would`: the writes of a sync, in words.
+    - `is_repairable`: False if a sync would change nothing.
     """
 
     customer: str
@@ -35,7 +37,7 @@ class ScanFinding:
 
 @dataclass(frozen=True)
 class Changed:
-    """The difference to the run before it: findings that are new, fixed, and still there."""
+    """The difference from the run before: findings that are new, fixed, and still there."""
 
     new: int
     fixed: int
@@ -44,14 +46,18 @@ class Changed:
 
 @dataclass(frozen=True)
 class ScanRun:
-    """One run as it is kept: when (milliseconds since the epoch), over how many customers, and what it came to.
+    """One run, as the history stores it. Times are in milliseconds since the epoch.
 
-    `scope` says what it was bounded to, empty for all customers and all kinds. `totals` are findings by kind.
-    `repairable` customers would be changed by a sync. `requested` is how many syncs were requested. `left_out` had
-    changes waiting or were synced meanwhile. `looked_up` are customers that a list lacks, such as linked ones of test
-    clocks. `not_checked` customers have such a link, and there were too many to look all up. `changed` is None if
-    there is no run to compare with. `error` is the code of a failed run, `text` a sentence about a failed or refused
-    one.
+    - `totals`: findings by kind.
+    - `scope`: the limits of the run in words; empty for all customers and all kinds.
+    - `repairable`: customers that a sync would change.
+    - `requested`: requested reconciles.
+    - `left_out`: customers with findings that had events waiting or were synced during the run.
+    - `looked_up`: customers that a list lacks and that were fetched one by one, such as those of test clocks.
+    - `not_checked`: customers whose linked customer the list lacks and that were not looked up: there were too many.
+    - `changed`: None if there is no run to compare with.
+    - `error`: the code of a failed run.
+    - `text`: a sentence about a failed or refused run.
     """
 
     run: str
@@ -73,16 +79,16 @@ class ScanRun:
 
     @property
     def findings(self) -> int:
-        """How many there are altogether."""
+        """The number of all findings."""
         return sum(self.totals.values())
 
 
 @dataclass(frozen=True)
 class ScanReport:
-    """A run that came to its end, its findings, and the runs before it, the newest first.
+    """A finished run, its findings, and the runs before it, the newest first.
 
-    `findings` are ordered by kind and customer, may be gone through several times, and are read from disk each time:
-    there may be very many. They are gone when the scan is over.
+    `findings` are ordered by kind and customer. Each iteration reads them from the spool, because there may be very
+    many. They exist until the block of `scanning` ends.
     """
 
     this_run: ScanRun

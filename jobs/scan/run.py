@@ -1,7 +1,8 @@
-"""The other job: compare the whole of both sides, report what is wrong, and ask for syncs, never write.
+"""Run a scan: list both sides, compare them, store the result, and request reconciles.
 
-Both lists are read at different times, and one of them from a replica: what is found here may be over by now. So it
-only asks, by `customer.reconcile` in the inbox, and the sync looks again before it writes.
+The two lists are read at different times, and one comes from a replica, so a finding may already be out of date.
+A scan therefore never writes to a service. It adds `customer.reconcile` events to the inbox, and the sync fetches both
+sides again before it writes.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ from jobs.stripe.client import StripeGateway
 log = structlog.get_logger(__name__)
 
 RESUME_MS: Final = 6 * 3_600_000
-"""A run that was cut short is gone on with for so long: later, its first pages are too old to compare with its last."""
+"""The age up to which an interrupted run is resumed. Later, its first pages are too old to compare with its last."""
 ROWS_AT_A_TIME: Final = 5_000
 CUSTOMERS_AT_A_TIME: Final = 500
 BEATS_PER_LEASE: Final = 5
@@ -47,12 +48,15 @@ BEATS_PER_LEASE: Final = 5
 
 @dataclass(frozen=True)
 class ScanDeps:
-    """What a scan is handed. `limits` hold it to its share of the rates; `now` is in seconds since the epoch.
+    """The dependencies and settings of a scan.
 
-    `spool` is the file it spools to, of `spool_bytes_at_most`. `account` is a digest of what is compared: a run
-    resumes only a spool of the same. Of all customers, at most the part `max_changed` may be asked for.
-    `look_ups_at_most` linked customers that Stripe's list lacks are looked up.
-    A page that fails in passing is asked for again for `patience_seconds`.
+    - `limits`: the rate limits of a scan.
+    - `spool`: the path of the spool file, which has at most `spool_bytes_at_most` bytes.
+    - `account`: a digest of the two accounts. A run resumes only a spool with the same digest.
+    - `max_changed`: the fraction of all customers that one run may request reconciles for.
+    - `now`: returns seconds since the epoch.
+    - `look_ups_at_most`: limits the look-ups of linked customers that are missing from Stripe's list.
+    - `patience_seconds`: the time for which a page with a passing failure is retried.
     """
 
     redis: Redis
@@ -75,21 +79,21 @@ class ScanDeps:
 
     @property
     def lists(self) -> Lists:
-        """The part that lists."""
+        """The dependencies of the listing."""
         return Lists(self.autumn, self.stripe, self.limits, self.policy, self.random, self.patience_seconds)
 
     @property
     def lens(self) -> Lens:
-        """What a plan depends on, as of now."""
+        """The inputs of a plan that are the same for all customers."""
         return Lens(self.mode, self.policy, self.now())
 
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """What a run is for: with `apply` it asks for syncs, with `force` for any number of them.
+    """The options of a run.
 
-    `kinds` of findings that are wanted, none means all; `since_ms` (milliseconds since the epoch) bounds it to
-    customers created then or later.
+    `apply` requests reconciles, and `force` allows any number of them. `kinds` are the kinds of findings to report;
+    empty means all. `since_ms` (milliseconds since the epoch) limits the scan to customers created then or later.
     """
 
     apply: bool = False
@@ -99,7 +103,7 @@ class ScanRequest:
 
     @property
     def scope(self) -> str:
-        """In words; empty for all customers and all kinds."""
+        """Describe the limits of the run in words; empty for all customers and all kinds."""
         bounds = [f"only {', '.join(self.kinds)}"] if self.kinds else []
         if self.since_ms is not None:
             since = datetime.fromtimestamp(self.since_ms / 1000, UTC).isoformat(timespec="seconds")
@@ -109,12 +113,12 @@ class ScanRequest:
 
 @asynccontextmanager
 async def scanning(deps: ScanDeps, request: ScanRequest, progress: ScanProgress) -> AsyncIterator[ScanReport]:
-    """Scan, and yield the report, whose findings are there until the block ends. `progress` is counted up meanwhile.
+    """Scan, and yield the report. Its findings exist until the block ends. `progress` is updated during the scan.
 
-    A run that was cut short within RESUME_MS, with the same accounts and scope, is gone on with at its last page. One
-    that is cancelled may be gone on with; one that fails is noted as failed.
+    A run with the same accounts, scope and policy that was interrupted within RESUME_MS is resumed at its last page.
+    A cancelled run can be resumed. A run that fails is stored as failed.
 
-    Raises ScanRunningError where one runs already, ScanLostError, SyncError, RedisError, OSError, sqlite3.Error.
+    Raises ScanRunningError if another scan is running; ScanLostError, SyncError, RedisError, OSError, sqlite3.Error.
     """
     unfinished = await deps.record.begin()
     try:
@@ -138,7 +142,7 @@ async def scanning(deps: ScanDeps, request: ScanRequest, progress: ScanProgress)
 
 @asynccontextmanager
 async def _noting_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[None]:
-    """Note the run as failed where the block fails. A run that was lost is another's to note."""
+    """Store the run as failed if the block raises. After ScanLostError, the scan that took over stores it."""
     try:
         yield
     except ScanLostError:
@@ -155,10 +159,10 @@ async def _noting_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIterat
 
 
 async def _open_spool(deps: ScanDeps, request: ScanRequest, unfinished: ScanProgress | None) -> tuple[Spool, About]:
-    """The spool of the run that was cut short, or else a new one."""
+    """Open the spool of the interrupted run if it can be resumed, or else a new one."""
     identity = f"{deps.account}\n{request.scope}\n{deps.policy}"
     now_ms = await deps.record.now_ms()
-    # A process that is killed while it reports leaves the spool of a run that is noted.
+    # A process that is killed while it reports leaves the spool of a run that is already in the history.
     noted = {run.run for run in await deps.record.history()}
 
     def open_it() -> tuple[Spool, About]:
@@ -177,13 +181,13 @@ async def _open_spool(deps: ScanDeps, request: ScanRequest, unfinished: ScanProg
 
     spool, about = await asyncio.to_thread(open_it)
     if unfinished is not None and unfinished.run != about.run:
-        await deps.record.end(_failed(unfinished, now_ms, "cut_short", "it was cut short and not gone on with"))
+        await deps.record.end(_failed(unfinished, now_ms, "cut_short", "the scan was interrupted and not resumed"))
     return spool, about
 
 
 @asynccontextmanager
 async def _beating(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[asyncio.Task[None]]:
-    """Keep the right to scan beside what is done in the block; the task ends with an error where it is lost."""
+    """Renew the scan's lease while the block runs. The task raises an error if the lease is lost."""
 
     async def beat() -> None:
         while True:
@@ -199,7 +203,7 @@ async def _beating(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[asyn
 
 
 async def _unless_lost(beat: asyncio.Task[None], work: Coroutine[Any, Any, ScanReport]) -> ScanReport:
-    """What the work comes to; it is ended where the right to scan is lost."""
+    """Return the result of the work. Cancel the work and raise ScanLostError if the lease is lost."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task, beat}, return_when=asyncio.FIRST_COMPLETED)
@@ -212,7 +216,7 @@ async def _unless_lost(beat: asyncio.Task[None], work: Coroutine[Any, Any, ScanR
 
 
 async def _run(deps: ScanDeps, request: ScanRequest, spool: Spool, about: About, progress: ScanProgress) -> ScanReport:
-    """One run from where its spool stands to the report; one that fails is noted as failed."""
+    """Run the scan from the position in its spool to the report. Store a failed run as failed."""
     before = await deps.record.history()
     whole = next((run for run in before if run.state == "done" and not run.scope), None)
     progress.run, progress.scope, progress.started_ms = about.run, request.scope, about.started_ms
@@ -227,7 +231,7 @@ async def _run(deps: ScanDeps, request: ScanRequest, spool: Spool, about: About,
 
 
 async def _compare(deps: ScanDeps, request: ScanRequest, spool: Spool, progress: ScanProgress) -> SpooledFindings:
-    """Find what is wrong with whom, and leave out whoever was or is being changed meanwhile."""
+    """Find what differs, without the customers that have events waiting or were synced during the scan."""
     progress.phase = "comparing"
     await asyncio.to_thread(spool.index)
     progress.autumn = await asyncio.to_thread(spool.count, "autumn")
@@ -252,7 +256,7 @@ async def _compare(deps: ScanDeps, request: ScanRequest, spool: Spool, progress:
 
 
 async def _note_refused(deps: ScanDeps, findings: SpooledFindings) -> None:
-    """Take what Stripe refused in a sync out of what is to be repaired."""
+    """Mark differences in values that Stripe refused in a sync, because another sync cannot repair them."""
     drifting = findings.drifting()
     while batch := await asyncio.to_thread(lambda: list(islice(drifting, CUSTOMERS_AT_A_TIME))):
         for customer, refused in zip(batch, await read_refused(deps.redis, deps.prefix, batch), strict=True):
@@ -273,7 +277,7 @@ def _find_orphans(spool: Spool, findings: SpooledFindings, after: int) -> int:
 
 
 async def _conclude(deps: ScanDeps, request: ScanRequest, findings: SpooledFindings, progress: ScanProgress) -> ScanRun:
-    """Ask for the syncs, where that is wanted and not too many, and note the run."""
+    """Request the reconciles, if `apply` is set and they are not too many, and store the run."""
     is_whole = not request.scope
     base = await deps.record.fingerprints() if is_whole else None
     run = ScanRun(
@@ -291,7 +295,7 @@ async def _conclude(deps: ScanDeps, request: ScanRequest, findings: SpooledFindi
         not_checked=progress.not_checked,
         changed=await asyncio.to_thread(findings.compare, base) if base is not None else None,
     )
-    # What nobody could check may be wrong, too: all of it is if the key is of another account.
+    # Unchecked customers count too: if the key is from another account, all of them would change.
     if (
         request.apply
         and not request.force
@@ -315,7 +319,7 @@ def _too_many(run: ScanRun, max_changed: float) -> str:
     unknown = f", {run.not_checked:,} more could not be checked" if run.not_checked else ""
     return (
         f"{run.repairable:,} of {run.autumn_customers:,} customers would change{unknown}, and SCAN_MAX_CHANGED is "
-        f"{max_changed:g}: nothing was asked for. Look at the findings; if they are right, scan with --apply --force"
+        f"{max_changed:g}: no reconcile was requested. Check the findings. If they are right, scan with --apply --force"
     )
 
 

@@ -1,8 +1,8 @@
-"""The spool of a scan: both sides' customers on disk while they are listed, and how far each list was read.
+"""The spool of a scan: both lists on disk, and the position in each.
 
-A page and the cursor behind it are kept in one transaction, so that a process that is killed at any moment goes on
-where it was. It only keeps and joins; what a difference means is up to jobs.scan.compare. The file holds names and
-e-mail addresses: nobody else may read it, and it is deleted when the scan is over.
+A page and the next cursor are stored in one transaction, so a scan can resume after a kill at any moment. The spool
+stores and joins; `jobs.scan.compare` decides what a difference means. The file holds names and e-mail addresses, so
+only its owner can read it, and it is deleted after the scan.
 """
 
 import json
@@ -57,12 +57,12 @@ AND (s.id IS NULL OR a.mode IS NOT :mode OR s.mode IS NOT :mode OR s.owner IS NO
   OR EXISTS (SELECT 1 FROM shared WHERE shared.id = a.stripe_id)
   OR EXISTS (SELECT 1 FROM carried WHERE carried.id = a.id))
 """
-"""All but those of whom a plan would say nothing: nine of ten and more, which would take the most time."""
+"""Skips customers whose plan would be empty. They are nine of ten or more, and would take the most time."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a list was read: the cursor of the next page, and what came until then."""
+    """The position in a list: the cursor of the next page, and the pages and rows that were read."""
 
     cursor: str = ""
     pages: int = 0
@@ -72,7 +72,7 @@ class Position:
 
 @dataclass(frozen=True)
 class About:
-    """Which run a spool belongs to. Another `identity` means other accounts or another scope."""
+    """The run that a spool belongs to. `identity` names its accounts, scope and policy."""
 
     run: str
     identity: str
@@ -83,9 +83,9 @@ class Spool:
     """An open spool. Its methods block, and may be called from any thread."""
 
     def __init__(self, path: Path, *, rows_at_most: int = ROWS_AT_MOST, bytes_at_most: int = BYTES_AT_MOST) -> None:
-        """Open the spool, or make a new one, which only this user may read. Raises OSError, sqlite3.Error.
+        """Open the spool, or create one that only this user can read. Raises OSError, sqlite3.Error.
 
-        `rows_at_most` are kept of each list, and the file has `bytes_at_most`.
+        `rows_at_most` limits the rows of each list, and `bytes_at_most` the size of the file.
         """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_private(path)
@@ -105,35 +105,35 @@ class Spool:
             raise
 
     def _prepare(self) -> None:
-        # A process that is killed loses nothing by synchronous=OFF: what it has written is with the system.
+        # synchronous=OFF loses nothing if the process is killed: the operating system has what it wrote.
         for setting in ("synchronous=OFF", "locking_mode=EXCLUSIVE", "journal_mode=WAL", f"cache_size=-{_CACHE_KIB}"):
             self._connection.execute(f"PRAGMA {setting}")
         self._connection.execute("PRAGMA temp_store=FILE")
         set_bound(self._connection, self._bytes_at_most)
 
     def about(self) -> About | None:
-        """Which run it belongs to; None for a new one."""
+        """Return the run that the spool belongs to; None for a new spool."""
         if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'about'"):
             return None
         rows = self._all("SELECT run, identity, started_ms FROM about")
         return About(*rows[0]) if rows else None
 
     def begin(self, about: About) -> None:
-        """Make the tables of a new spool for a run."""
+        """Create the tables of a new spool for a run."""
         with self.writing() as connection:
             for statement in TABLES.split(";"):
                 connection.execute(statement)
             connection.execute("INSERT INTO about VALUES (?, ?, ?)", (about.run, about.identity, about.started_ms))
 
     def position(self, side: Side) -> Position:
-        """How far a side was read."""
+        """Return the position in the list of a side."""
         rows = self._all("SELECT cursor, pages, rows, is_done FROM lists WHERE side = ?", (side,))
         return Position(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else Position()
 
     def add_autumn(self, page: Sequence[ListedCustomer], cursor: str | None, *, keys: Sequence[str] = ()) -> None:
-        """Keep a page of Autumn's list and the cursor of the next one, None after the last; of metadata, the `keys`.
+        """Store a page of Autumn's list and the cursor of the next page, None after the last page.
 
-        Raises ListError for a list that repeats itself or is too long.
+        Only the `keys` of the metadata are stored. Raises ListError for a list that repeats itself or is too long.
         """
         rows = [
             (
@@ -145,11 +145,11 @@ class Spool:
         self._add("autumn", "INSERT INTO autumn VALUES (?, ?, ?, ?, ?, ?, ?)", rows, cursor)
 
     def add_stripe(self, page: Sequence[StripeCustomer], cursor: str | None) -> None:
-        """Keep a page of Stripe's customers, as `add_autumn` does."""
+        """Store a page of Stripe's customers, as `add_autumn` does."""
         self._add("stripe", "INSERT INTO stripe VALUES (?, ?, ?, ?, ?, ?, ?)", [_stripe_row(e) for e in page], cursor)
 
     def add_payments(self, page: Sequence[tuple[str, PaymentIntent]], cursor: str | None) -> None:
-        """Keep a page of payment intents, each with its Stripe customer, as `add_autumn` does."""
+        """Store a page of payment intents, each with its Stripe customer, as `add_autumn` does."""
         rows = [
             (
                 *(each.id, customer, each.status, each.receipt_email, json.dumps(dict(each.metadata))),
@@ -160,7 +160,7 @@ class Spool:
         self._add("payments", "INSERT INTO payments VALUES (?, ?, ?, ?, ?, ?, ?)", rows, cursor)
 
     def step_back(self) -> str:
-        """Forget the last customer of Stripe's list, who was deleted meanwhile; the id to go on from."""
+        """Drop the last customer of Stripe's list, which was deleted, and return the id before it as the cursor."""
         with self.writing() as connection:
             connection.execute("DELETE FROM stripe WHERE rowid = (SELECT max(rowid) FROM stripe)")
             last = connection.execute("SELECT id FROM stripe ORDER BY rowid DESC LIMIT 1").fetchone()
@@ -169,7 +169,7 @@ class Spool:
         return str(cursor)
 
     def add_looked_up(self, stripe: Iterable[StripeCustomer], known: Iterable[str] = ()) -> None:
-        """Add customers that no list showed: those of Stripe, and the ids of those that Autumn `known`."""
+        """Add customers that the lists lack: Stripe customers, and the ids of `known` Autumn customers."""
         with self.writing() as connection:
             query = (
                 """INSERT INTO stripe SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM stripe WHERE id = ?)"""
@@ -178,94 +178,91 @@ class Spool:
             connection.executemany("INSERT OR IGNORE INTO outside VALUES (?)", [(each,) for each in known])
 
     def add_absent(self, stripe_id: str) -> None:
-        """Note that a linked customer was looked up and is not there."""
+        """Record that a linked customer was looked up and does not exist."""
         with self.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO absent VALUES (?)", (stripe_id,))
 
     def unseen_links(self, at_most: int) -> list[str]:
-        """The `stripe_id`s that no list of Stripe showed and nobody has looked up."""
+        """Return `stripe_id`s that Stripe's list lacks and that were not looked up."""
         query = f"SELECT DISTINCT a.stripe_id FROM autumn a WHERE {_UNCHECKED} LIMIT ?"  # noqa: S608
         return [row[0] for row in self._all(query, (at_most,))]
 
     def count_unchecked(self) -> int:
-        """How many customers have a link that no list of Stripe showed and nobody has looked up."""
+        """Count the customers whose `stripe_id` Stripe's list lacks and that was not looked up."""
         return int(self._all(f"SELECT count(*) FROM autumn a WHERE {_UNCHECKED}")[0][0])  # noqa: S608
 
     def without_stripe(self) -> list[tuple[str, str | None]]:
-        """Id and e-mail of the customers of whom Stripe has shown nothing: neither the linked one nor one of ours."""
+        """Return id and e-mail of the Autumn customers that are neither linked nor carried by a Stripe customer."""
         query = """SELECT id, email FROM autumn WHERE id NOT IN (SELECT owner FROM stripe WHERE owner IS NOT NULL)
             AND (stripe_id IS NULL OR stripe_id IN (SELECT id FROM absent))"""
         return [(row[0], row[1]) for row in self._all(query)]
 
     def unknown_owners(self) -> list[str]:
-        """The ids that Stripe's customers carry and that no list of Autumn showed."""
+        """Return the ids that Stripe customers carry and that Autumn's list lacks."""
         query = """SELECT DISTINCT owner FROM stripe WHERE owner IS NOT NULL
             AND owner NOT IN (SELECT id FROM autumn) AND owner NOT IN (SELECT id FROM outside)"""
         return [row[0] for row in self._all(query)]
 
     def index(self) -> None:
-        """Make ready for looking up, when both sides are listed: what was listed twice is kept once.
-
-        Once made, nothing is made again.
-        """
+        """Create the indexes and delete duplicates. Call this after both sides are listed; a second call is safe."""
         self._run(INDEXES)
         self._run(ONCE)
 
     def count(self, side: Literal["autumn", "stripe"]) -> int:
-        """How many customers of a side are kept."""
+        """Count the stored customers of a side."""
         return int(self._all(f"SELECT count(*) FROM {side}")[0][0])  # noqa: S608
 
     def join(self) -> None:
-        """Make ready for `pairs` and `orphans`, when all is kept. Once made, nothing is made again."""
+        """Prepare `pairs` and `orphans`. Call this after the last customer is stored; a second call is safe."""
         self._run(SHARED)
 
     def last_row(self, side: Literal["autumn", "stripe"]) -> int:
-        """The number of the last row, up to which chunks go."""
+        """Return the number of the last row, or 0."""
         return int(self._all(f"SELECT coalesce(max(rowid), 0) FROM {side}")[0][0])  # noqa: S608
 
     def pairs(self, after: int, until: int, *, in_doubt: str | None, payments: bool) -> list[Pair]:
-        """The customers of the rows `after` to `until`, joined.
+        """Return the Autumn customers of the rows after `after` up to `until`, joined with Stripe's.
 
-        `in_doubt` is the keys' mode where only those are wanted of whom a plan that copies no metadata and looks at no
-        payments might say something; None for all.
+        `in_doubt` is the mode of the keys, or None. With a mode, customers that plainly agree are skipped. That is only
+        right if the policy copies no metadata and reads no payments.
         """
         query = _PAIRS + (_IN_DOUBT if in_doubt else "")
         rows = self._all(query, {"after": after, "until": until, "mode": in_doubt})
         return [self._pair(row, payments=payments) for row in rows]
 
     def orphans(self, after: int, until: int) -> list[StripeCustomer]:
-        """Those of Stripe's rows `after` to `until` that carry an id which Autumn does not know."""
+        """Return Stripe's customers of the rows after `after` up to `until` that carry an id unknown to Autumn."""
         query = f"""SELECT {_STRIPE} FROM stripe s WHERE s.rowid > ? AND s.rowid <= ? AND s.owner IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM autumn a WHERE a.id = s.owner)
             AND NOT EXISTS (SELECT 1 FROM outside o WHERE o.id = s.owner)"""  # noqa: S608
         return [_stripe(row) for row in self._all(query, (after, until))]
 
     def close(self) -> None:
-        """Close it, after the transaction that runs; it can be opened again, by another process too."""
+        """Close the spool after the current transaction. Any process of this user can open it again."""
         with self._lock:
             self._connection.close()
 
     def remove(self) -> None:
-        """Close it and delete it from the disk."""
+        """Close the spool and delete its files."""
         self.close()
         delete_spool(self._path)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, alone among the threads; all of it or nothing is kept. Raises SpoolFullError."""
+        """Run the block in a transaction, one thread at a time. Raises SpoolFullError."""
         with self._lock, telling_full(self._path, self._bytes_at_most):
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
             except BaseException:
-                # SQLite itself takes a transaction back that finds no room.
+                # SQLite has rolled back a transaction that found no room.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
-        """The rows of a query, read as they are asked for."""
+        """Return an iterator over the rows of a query."""
         return iter(self._connection.execute(query, values))
 
     def _run(self, statements: str) -> None:
@@ -320,12 +317,12 @@ class Spool:
 
 
 def open_spool(path: Path, *, bytes_at_most: int = BYTES_AT_MOST) -> Spool:
-    """Open the spool there, or a new one in the place of what is none. Raises as Spool does."""
+    """Open the spool, or replace a file that is no database by a new spool. Raises OSError, sqlite3.Error."""
     try:
         spool = Spool(path, bytes_at_most=bytes_at_most)
         spool.about()
     except sqlite3.OperationalError:
-        raise  # Another process has it open, or the disk is full: then it is not ours to delete.
+        raise  # Another process uses it, or the disk is full: do not delete it.
     except sqlite3.DatabaseError:
         delete_spool(path)
         return Spool(path, bytes_at_most=bytes_at_most)
@@ -339,7 +336,7 @@ def _metadata(autumn: ListedCustomer, keys: Sequence[str]) -> str:
 def _stripe_row(each: StripeCustomer) -> tuple[Any, ...]:
     metadata = each.metadata
     owner, shown = metadata.get(AUTUMN_ID) or None, metadata.get(SEND_EMAIL_RECEIPTS)
-    # Most have our own two keys and no more, which have columns of their own.
+    # Most customers have only our two keys, which have their own columns.
     is_ours = len(metadata) == (owner is not None) + (shown is not None)
     kept = None if is_ours else json.dumps(dict(metadata))
     return (each.id, owner, each.name, each.email, each.mode, shown, kept)

@@ -1,11 +1,9 @@
-"""The file of a scan's spool: for its owner alone, of a bounded size, and gone when it is no longer needed.
+"""The file of a scan's spool, its tables, and the check that a list ends.
 
-Not what is in it.
+The file is readable by its owner only, has a maximum size, and is deleted after the scan.
 
-Whether a list that is spooled goes on: no cursor and no page comes twice, and there is an end to it.
-
-A service, or a proxy before it, may answer with the same pages for ever. Each page looks right by itself, so the pages
-before it are needed to tell. No I/O here.
+A service or a proxy may return the same pages for ever. Each page looks right by itself, so `ListGuard` compares it
+with the pages before it.
 """
 
 import os
@@ -19,16 +17,16 @@ from typing import Final
 from jobs.errors import GiveUp, Service
 
 BYTES_AT_MOST: Final = 16 * 1024**3
-"""Over twice what 20 million customers of both sides take, and some 50 times what a million takes."""
+"""More than twice the size of 20 million customers on both sides, and about 50 times the size of a million."""
 
 
 class SpoolFullError(GiveUp):
-    """The spool has no room left. The message is our own text and holds no personal data."""
+    """The spool has no room left. The message holds no personal data."""
 
 
 @contextmanager
 def telling_full(path: Path, bytes_at_most: int) -> Iterator[None]:
-    """Raise SpoolFullError if SQLite finds no room in the block."""
+    """Raise SpoolFullError if SQLite reports a full disk or a full file in the block."""
     try:
         yield
     except sqlite3.Error as error:
@@ -36,14 +34,14 @@ def telling_full(path: Path, bytes_at_most: int) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free
         text = (
-            f"the spool has no room: it may have {_megabytes(bytes_at_most)}, and {_megabytes(free)} are free in "
-            "SCAN_SPOOL; see docs/scan.md, How it works"
+            f"the spool is full: its limit is {_megabytes(bytes_at_most)}, and {_megabytes(free)} are free in "
+            "SCAN_SPOOL. Free space or name another folder in SCAN_SPOOL; see docs/scan.md, How it works"
         )
         raise SpoolFullError("scan", "spool_full", text) from error
 
 
 def set_bound(connection: sqlite3.Connection, bytes_at_most: int) -> None:
-    """Have SQLite refuse what would make the file larger."""
+    """Limit the size of the file: SQLite refuses a write that would exceed it."""
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     connection.execute(f"PRAGMA max_page_count={max(1, bytes_at_most // page_bytes)}")
 
@@ -53,18 +51,18 @@ def _megabytes(number: int) -> str:
 
 
 def make_private(path: Path) -> None:
-    """Make the file, or make sure that nobody else reads the one that is there. Raises OSError."""
+    """Create the file, or restrict the existing one to its owner. Raises OSError."""
     file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         if os.fstat(file).st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to another user: name another folder in SCAN_SPOOL")
+            raise PermissionError(f"{path}: belongs to another user; name another folder in SCAN_SPOOL")
         os.fchmod(file, 0o600)
     finally:
         os.close(file)
 
 
 def delete_spool(path: Path) -> None:
-    """Delete a spool and what SQLite keeps beside it."""
+    """Delete a spool and the files that SQLite keeps beside it."""
     for ending in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + ending).unlink(missing_ok=True)
 
@@ -86,7 +84,7 @@ CREATE TABLE findings
 CREATE VIEW shown AS SELECT * FROM findings
   WHERE kind IN (SELECT kind FROM wanted) AND customer NOT IN (SELECT customer FROM busy);
 """
-"""What is kept: both lists and how far they were read, then what is found, and what it is compared with."""
+"""Both lists and their positions, the findings, and the data that they are compared with."""
 INDEXES: Final = """
 CREATE INDEX IF NOT EXISTS autumn_id ON autumn (id);
 CREATE INDEX IF NOT EXISTS autumn_stripe_id ON autumn (stripe_id) WHERE stripe_id IS NOT NULL;
@@ -95,7 +93,7 @@ CREATE INDEX IF NOT EXISTS stripe_owner ON stripe (owner) WHERE owner IS NOT NUL
 CREATE INDEX IF NOT EXISTS payments_customer ON payments (customer, id);
 CREATE TABLE IF NOT EXISTS absent (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-"""For looking up, made when both lists are whole: an index that grows with them costs several times as much."""
+"""Created after both lists are complete, because an index that grows with them costs several times as much."""
 ONCE: Final = """
 DELETE FROM autumn WHERE rowid IN (SELECT b.rowid FROM
   (SELECT id, min(rowid) AS first FROM autumn GROUP BY id HAVING count(*) > 1) a
@@ -107,7 +105,7 @@ DELETE FROM payments WHERE rowid IN (SELECT b.rowid FROM
   (SELECT customer, id, min(rowid) AS first FROM payments GROUP BY customer, id HAVING count(*) > 1) a
   JOIN payments b ON b.customer = a.customer AND b.id = a.id AND b.rowid > a.first);
 """
-"""What a list showed twice, because it moved while it was read, counts once."""
+"""Delete duplicates: a list that changes while it is read may show a row twice."""
 SHARED: Final = """
 CREATE TABLE IF NOT EXISTS shared AS
   SELECT stripe_id AS id FROM autumn WHERE stripe_id IS NOT NULL GROUP BY stripe_id HAVING count(*) > 1;
@@ -116,27 +114,27 @@ CREATE TABLE IF NOT EXISTS carried AS
 CREATE INDEX IF NOT EXISTS shared_id ON shared (id);
 CREATE INDEX IF NOT EXISTS carried_id ON carried (id);
 """
-"""The few ids that several customers have, on either side."""
+"""The ids that several customers have, on either side. They are few."""
 
 
 ROWS_AT_MOST: Final = 20_000_000
-"""Of one list: some 7 GB on disk, and half a day at the rate of a scan."""
+"""The rows of one list: about 7 GB on disk, and half a day at the rate limit of a scan."""
 EMPTY_PAGES_AT_MOST: Final = 10_000
-"""In a row, with another page to follow. Customers without an id and payments of guests make some of them."""
+"""Empty pages in a row. A page is empty if all its customers have no id, or all its payments have no customer."""
 
 Known = Callable[[Collection[str]], int]
-"""Returns how many of these ids were kept before."""
+"""Returns the number of these ids that are already stored."""
 
 
 class ListError(GiveUp):
-    """A list that cannot be read to its end. The message is our own text and holds no personal data."""
+    """A list that cannot be read to its end. The message holds no personal data."""
 
 
 class ListGuard:
-    """Watches one list, page by page."""
+    """Checks one list, page by page, for repeats and for its length."""
 
     def __init__(self, service: Service, name: str, *, rows_at_most: int) -> None:
-        """`name` is what a sentence calls the list."""
+        """Begin before the first page. `name` names the list in an error."""
         self._service = service
         self._name = name
         self._rows_at_most = rows_at_most
@@ -145,25 +143,26 @@ class ListGuard:
         self._empty_pages = 0
 
     def check(self, ids: Sequence[str], cursor: str | None, *, came_from: str, rows: int, known: Known) -> None:
-        """Look at the next page: its ids, the cursor behind it (None after the last) and the one it was read from.
+        """Check the next page before it is stored. Raises ListError.
 
-        `rows` were kept before. Raises ListError.
+        `cursor` is that of the page after it, None after the last page. `came_from` is the cursor that it was read
+        from. `rows` is the number of stored rows.
         """
         if rows + len(ids) > self._rows_at_most:
-            text = f"{self._name} has more than {self._rows_at_most:,} rows: too many to be compared"
+            text = f"{self._name} has more than {self._rows_at_most:,} rows: a scan cannot compare so many"
             raise ListError(self._service, "list_too_long", text)
         self._cursors.add(came_from)
         self._empty_pages = 0 if ids else self._empty_pages + 1
         brings_nothing = self._is_known(frozenset(ids), known) or self._empty_pages > EMPTY_PAGES_AT_MOST
         if cursor is not None and (cursor in self._cursors or brings_nothing):
-            text = f"{self._name} repeats itself and does not end: scan again, and report it if it stays so"
+            text = f"{self._name} repeats itself and does not end: scan again, and report a bug if it repeats again"
             raise ListError(self._service, "list_repeats", text)
 
     def _is_known(self, page: frozenset[str], known: Known) -> bool:
-        """Whether all of a page was kept before.
+        """Return whether all ids of a page are stored already.
 
-        To ask for each page would need an index, which costs several times what the rows do. So it is asked if the
-        smallest id was that of another page before: in a list that goes round, all of them are in the second round.
+        A query for each page would need an index, which costs several times as much as the rows. So only a page is
+        queried whose smallest id was the smallest of an earlier page. A list that repeats has only such pages.
         """
         if not page:
             return False

@@ -32,7 +32,7 @@ NAMED_AT_MOST: Final = 100
 
 
 @dataclass(frozen=True)
-class Pair:
+class JoinedCustomer:
     """An Autumn customer, joined with what the lists show of it in Stripe.
 
     - `linked`: the Stripe customer under its `stripe_id`.
@@ -81,7 +81,7 @@ _NAMED: Final = 5
 
 
 @dataclass(frozen=True)
-class Lens:
+class PlanInputs:
     """The inputs of a plan that are the same for all customers.
 
     `mode` is that of the Stripe key. `now` is in seconds since the epoch. `searched` is False if the Stripe account has
@@ -95,25 +95,25 @@ class Lens:
 
     @property
     def skips_agreeing(self) -> Mode | None:
-        """The mode, if the spool may skip customers that plainly agree; see `Spool.pairs`. None if it may not."""
+        """The mode, if the spool may skip customers that plainly agree; see `Spool.joined`. None if it may not."""
         return None if self.policy.reads_payments or self.policy.metadata_keys else self.mode
 
 
-def findings_of(pair: Pair, lens: Lens) -> list[ScanFinding]:
+def findings_of(joined: JoinedCustomer, inputs: PlanInputs) -> list[ScanFinding]:
     """Return the findings about one Autumn customer; none if both sides agree."""
-    if not pair.is_checked:
-        return [*_shared(pair)]
-    view = _view(pair, lens)
-    run = dry_run(pair.autumn, view, mode=lens.mode, policy=lens.policy, now=lens.now)
+    if not joined.is_checked:
+        return [*_shared(joined)]
+    view = _view(joined, inputs)
+    run = dry_run(joined.autumn, view, mode=inputs.mode, policy=inputs.policy, now=inputs.now)
     plan, steps = run.plan, run.steps
-    if (plan.link is LinkState.UNCLAIMED and pair.sharers) or len(pair.autumn.id) > CUSTOMER_ID_MAX:
+    if (plan.link is LinkState.UNCLAIMED and joined.sharers) or len(joined.autumn.id) > CUSTOMER_ID_MAX:
         # The customer that is synced first would get the claim. And an id that is too long fits into no event.
         steps = ()
-    found = [*_link(pair, view, plan, steps), *_shared(pair), *_several(pair, plan)]
-    if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and pair.linked is not None:
-        found += _profile(pair, pair.linked, plan, steps)
-        found += _payments(pair, pair.linked, steps)
-    return [*found, *_for_a_person(pair, plan)]
+    found = [*_link(joined, view, plan, steps), *_shared(joined), *_several(joined, plan)]
+    if plan.link in {LinkState.LINKED, LinkState.UNCLAIMED} and joined.linked is not None:
+        found += _profile(joined, joined.linked, plan, steps)
+        found += _payments(joined, joined.linked, steps)
+    return [*found, *_for_a_person(joined, plan)]
 
 
 def orphan(stripe: StripeCustomer) -> ScanFinding:
@@ -123,65 +123,67 @@ def orphan(stripe: StripeCustomer) -> ScanFinding:
     return ScanFinding(owner, "orphan", (stripe.id,), _ID_FIELD, None, owner, reason, NOTHING, is_repairable=False)
 
 
-def _view(pair: Pair, lens: Lens) -> StripeView:
+def _view(joined: JoinedCustomer, inputs: PlanInputs) -> StripeView:
     """Return the view that a sync would fetch. A sync searches for `ours` only if nothing is linked."""
     payments = None
-    if lens.policy.reads_payments and pair.payments is not None:
-        newest = pair.payments[:NAMED_AT_MOST]
-        payments = Payments(newest, all_seen=len(newest) == len(pair.payments))
-    is_missing = pair.linked is None and pair.autumn.stripe_id is not None
-    ours = pair.ours if pair.linked is None else ()
-    if not lens.searched:
-        ours = tuple(each for each in ours if each.email and each.email == pair.autumn.email)
-    return StripeView(linked=pair.linked, is_missing=is_missing, ours=ours, searched=lens.searched, payments=payments)
+    if inputs.policy.reads_payments and joined.payments is not None:
+        newest = joined.payments[:NAMED_AT_MOST]
+        payments = Payments(newest, all_seen=len(newest) == len(joined.payments))
+    is_missing = joined.linked is None and joined.autumn.stripe_id is not None
+    ours = joined.ours if joined.linked is None else ()
+    if not inputs.searched:
+        ours = tuple(each for each in ours if each.email and each.email == joined.autumn.email)
+    return StripeView(
+        linked=joined.linked, is_missing=is_missing, ours=ours, searched=inputs.searched, payments=payments
+    )
 
 
-def _link(pair: Pair, view: StripeView, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+def _link(joined: JoinedCustomer, view: StripeView, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
     kind = LINK_KINDS.get(plan.link)
     if kind is None:
         return
-    autumn, linked = pair.autumn, pair.linked
-    field, ours, theirs = "stripe_id", autumn.stripe_id, pair.ours[0].id if pair.ours else None
+    autumn, linked = joined.autumn, joined.linked
+    field, ours, theirs = "stripe_id", autumn.stripe_id, joined.ours[0].id if joined.ours else None
     if plan.link in {LinkState.FOREIGN, LinkState.UNCLAIMED} and linked is not None:
         field, ours, theirs = _ID_FIELD, autumn.id, linked.owner
     elif plan.link is LinkState.AMBIGUOUS:
-        theirs = _named(customer.id for customer in pair.ours)
+        theirs = _named(customer.id for customer in joined.ours)
     elif plan.link is LinkState.WRONG_MODE:
         field, ours, theirs = "mode", autumn.mode, linked.mode if linked else None
-    stripe_ids = (linked.id,) if linked else tuple(customer.id for customer in pair.ours)
+    stripe_ids = (linked.id,) if linked else tuple(customer.id for customer in joined.ours)
     if autumn.stripe_id is not None and linked is None:
         stripe_ids = (autumn.stripe_id, *stripe_ids)
     would = ", then ".join(step.describe() for step in steps) or NOTHING
-    reason = _reason(pair, view, plan, kind)
+    reason = _reason(joined, view, plan, kind)
     yield ScanFinding(autumn.id, kind, stripe_ids, field, ours, theirs, reason, would, is_repairable=bool(steps))
 
 
-def _reason(pair: Pair, view: StripeView, plan: Plan, kind: DriftKind) -> str:
+def _reason(joined: JoinedCustomer, view: StripeView, plan: Plan, kind: DriftKind) -> str:
     if not view.searched and not view.ours and plan.link in {LinkState.UNLINKED, LinkState.GONE}:
-        return _without_search(pair)
-    said = next((finding.text for finding in plan.findings if finding.kind == kind), None)
-    if said is not None:
-        return said
+        return _without_search(joined)
+    text = next((finding.text for finding in plan.findings if finding.kind == kind), None)
+    if text is not None:
+        return text
     if plan.refusal is not None:
         return plan.refusal.text
-    stripe_id = pair.autumn.stripe_id
+    stripe_id = joined.autumn.stripe_id
     match plan.link:
         case LinkState.GONE:
             return f"{stripe_id} is deleted, or not of this account"
         case LinkState.UNCLAIMED:
             return f"{stripe_id} is linked and carries no {AUTUMN_ID}"
-        case LinkState.UNLINKED if pair.ours:
-            return f"{pair.ours[0].id} carries its id, and Autumn has no link"
+        case LinkState.UNLINKED if joined.ours:
+            return f"{joined.ours[0].id} carries its id, and Autumn has no link"
         case LinkState.UNLINKED:
             return "Autumn has no link, and no Stripe customer carries its id"
         case _:
             return "one side is live and the other test, or its environment is unknown"
 
 
-def _without_search(pair: Pair) -> str:
+def _without_search(joined: JoinedCustomer) -> str:
     """Explain why a customer stays unlinked, and what to do."""
-    if pair.ours:
-        stripe_id = pair.ours[0].id
+    if joined.ours:
+        stripe_id = joined.ours[0].id
         return (
             f"{stripe_id} carries its id and another e-mail address. This Stripe account has no search, so a sync does "
             f"not find it. If it is the right one, send an event with the stripe_id {stripe_id}"
@@ -192,13 +194,13 @@ def _without_search(pair: Pair) -> str:
     )
 
 
-def _shared(pair: Pair) -> Iterator[ScanFinding]:
-    autumn = pair.autumn
-    if not pair.sharers or autumn.stripe_id is None:
+def _shared(joined: JoinedCustomer) -> Iterator[ScanFinding]:
+    autumn = joined.autumn
+    if not joined.sharers or autumn.stripe_id is None:
         return
-    owner = pair.linked.owner if pair.linked else None
+    owner = joined.linked.owner if joined.linked else None
     reason = (
-        f"{autumn.stripe_id} is also the stripe_id of {_named(pair.sharers)}. This is urgent: each event of one may "
+        f"{autumn.stripe_id} is also the stripe_id of {_named(joined.sharers)}. This is urgent: each event of one may "
         "overwrite the other's name and e-mail in Autumn"
     )
     yield ScanFinding(
@@ -206,20 +208,22 @@ def _shared(pair: Pair) -> Iterator[ScanFinding]:
     )
 
 
-def _several(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
+def _several(joined: JoinedCustomer, plan: Plan) -> Iterator[ScanFinding]:
     """Report other Stripe customers that carry the id of a linked customer. A sync does not search for them."""
-    is_claimable = plan.link is LinkState.UNCLAIMED and pair.linked is not None
-    ids = {customer.id for customer in pair.ours} | ({pair.linked.id} if is_claimable and pair.linked else set())
+    is_claimable = plan.link is LinkState.UNCLAIMED and joined.linked is not None
+    ids = {customer.id for customer in joined.ours} | ({joined.linked.id} if is_claimable and joined.linked else set())
     if plan.link is LinkState.AMBIGUOUS or len(ids) <= 1:
         return
-    autumn, named = pair.autumn, _named(sorted(ids))
+    autumn, named = joined.autumn, _named(sorted(ids))
     reason = f"several Stripe customers carry its id: {named}. Remove metadata.{AUTUMN_ID} from all but the right one"
     yield ScanFinding(
         autumn.id, "ambiguous", tuple(sorted(ids)), "stripe_id", autumn.stripe_id, named, reason, NOTHING, False
     )
 
 
-def _profile(pair: Pair, linked: StripeCustomer, plan: Plan, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+def _profile(
+    joined: JoinedCustomer, linked: StripeCustomer, plan: Plan, steps: tuple[Step, ...]
+) -> Iterator[ScanFinding]:
     for step in steps:
         if not isinstance(step, UpdateStripe):
             continue
@@ -233,12 +237,12 @@ def _profile(pair: Pair, linked: StripeCustomer, plan: Plan, steps: tuple[Step, 
             reason = f"{field} is missing in Stripe" if theirs is None else f"{field} differs"
             would = part.describe()
             yield ScanFinding(
-                pair.autumn.id, kind, (linked.id,), field, value, theirs, reason, would, is_repairable=True
+                joined.autumn.id, kind, (linked.id,), field, value, theirs, reason, would, is_repairable=True
             )
 
 
-def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
-    addresses = {intent.id: intent.receipt_email for intent in pair.payments or ()}
+def _payments(joined: JoinedCustomer, linked: StripeCustomer, steps: tuple[Step, ...]) -> Iterator[ScanFinding]:
+    addresses = {intent.id: intent.receipt_email for intent in joined.payments or ()}
     for step in steps:
         if not isinstance(step, SetReceiptEmail | TakeBackReceiptEmail):
             continue
@@ -247,7 +251,7 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
             "receipts are on, and this payment has no address" if wanted else "receipts are off, and our address is set"
         )
         yield ScanFinding(
-            pair.autumn.id,
+            joined.autumn.id,
             "receipt-email-drift",
             (linked.id, step.intent_id),
             "receipt_email",
@@ -259,9 +263,9 @@ def _payments(pair: Pair, linked: StripeCustomer, steps: tuple[Step, ...]) -> It
         )
 
 
-def _for_a_person(pair: Pair, plan: Plan) -> Iterator[ScanFinding]:
+def _for_a_person(joined: JoinedCustomer, plan: Plan) -> Iterator[ScanFinding]:
     """Report what the plan leaves to a person, such as receipts that cannot be sent."""
-    autumn, linked = pair.autumn, pair.linked
+    autumn, linked = joined.autumn, joined.linked
     stripe_ids = () if autumn.stripe_id is None else (autumn.stripe_id,)
     for finding in plan.findings:
         is_about_the_link = plan.link is LinkState.UNCLAIMED and plan.refusal is not None

@@ -21,7 +21,7 @@ from jobs.scan.record import ScanProgress
 REQUESTED_AT_A_TIME = 500
 
 
-async def request_syncs(redis: Redis, inbox: str, customers: Iterator[str], progress: ScanProgress) -> int:
+async def request_reconciles(redis: Redis, inbox: str, customers: Iterator[str], progress: ScanProgress) -> int:
     """Request a reconcile of each customer, and return the number of requests.
 
     The event id depends on the run and the customer, so a resumed run does not request one twice.

@@ -74,11 +74,11 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
     size = PageSize()
 
     async def autumn(cursor: str) -> tuple[list[ListedCustomer], str | None]:
-        async def ask(limit: int) -> CustomerPage:
+        async def page_of(limit: int) -> CustomerPage:
             async with lists.limits.autumn_list():
                 return await lists.autumn.list_page(cursor, limit)
 
-        return _within_bound(await fitting_page(ask, size), since_ms)
+        return _within_bound(await fitting_page(page_of, size), since_ms)
 
     async def stripe(cursor: str) -> tuple[list[StripeCustomer], str | None]:
         return await lists.stripe.customer_page(cursor, created_since_ms=since_ms)

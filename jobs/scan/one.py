@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import replace
 
 from jobs.errors import GiveUp
-from jobs.scan.compare import SCAN_KINDS, Pair, findings_of, orphan
-from jobs.scan.inbox import request_syncs
+from jobs.scan.compare import SCAN_KINDS, JoinedCustomer, findings_of, orphan
+from jobs.scan.inbox import request_reconciles
 from jobs.scan.record import ScanProgress
 from jobs.scan.report import ScanFinding, ScanReport, ScanRun
 from jobs.scan.run import ScanDeps, ScanRequest
 from jobs.sync.preview import preview
 
 
-async def look_at_one(deps: ScanDeps, customer_id: str, request: ScanRequest) -> ScanReport:
+async def scan_one(deps: ScanDeps, customer_id: str, request: ScanRequest) -> ScanReport:
     """Compare one customer, and request its reconcile if `apply` is set. The run is not stored in the history.
 
     Raises SyncError, such as GiveUp `customer_not_found` if neither side knows the id; RedisError.
@@ -26,7 +26,7 @@ async def look_at_one(deps: ScanDeps, customer_id: str, request: ScanRequest) ->
     found = tuple(each for each in await _findings(deps, customer_id, progress) if each.kind in wanted)
     repairable = {each.customer for each in found if each.is_repairable}
     if request.apply:
-        await request_syncs(deps.redis, deps.inbox, iter(repairable), progress)
+        await request_reconciles(deps.redis, deps.inbox, iter(repairable), progress)
     run = ScanRun(
         run=progress.run,
         state="done",
@@ -56,5 +56,5 @@ async def _findings(deps: ScanDeps, customer_id: str, progress: ScanProgress) ->
     view = seen.stripe
     progress.autumn, progress.stripe = 1, len(view.everyone)
     payments = None if view.payments is None else view.payments.intents
-    pair = Pair(seen.autumn, view.linked, view.ours, payments=payments)
-    return findings_of(pair, replace(deps.lens, searched=view.searched))
+    joined = JoinedCustomer(seen.autumn, view.linked, view.ours, payments=payments)
+    return findings_of(joined, replace(deps.plan_inputs, searched=view.searched))

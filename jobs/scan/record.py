@@ -79,8 +79,8 @@ def read_progress(kept: bytes | str) -> ScanProgress:
     return progress
 
 
-def _read(kind: type[Kept], said: Mapping[str, Any]) -> Kept:
-    return kind(**{each.name: said[each.name] for each in fields(kind) if each.name in said})
+def _read(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
+    return kind(**{each.name: stored[each.name] for each in fields(kind) if each.name in stored})
 
 
 LEASE_SECONDS: Final = 15.0
@@ -169,12 +169,12 @@ class ScanRecord:
     async def _take_lease(self) -> bool:
         return bool(await self._redis.set(self._keys.lease, self._token, nx=True, px=self._lease_ms))
 
-    async def keep(self, progress: ScanProgress) -> None:
+    async def renew(self, progress: ScanProgress) -> None:
         """Renew the lease and store the progress. Raises ScanLostError."""
         if not await self._run(self._lease_ms, progress.as_json()):
             raise ScanLostError
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Release the lease."""
         await self._run(0, "")
 
@@ -241,9 +241,9 @@ class ScanRecord:
 def _read_run(kept: bytes) -> ScanRun | None:
     """Read a run that `end` stored, also in another version; None if it is anything else."""
     try:
-        said = json.loads(kept)
-        changed = Changed(**_known(Changed, said["changed"])) if said.get("changed") else None
-        run = ScanRun(**{**_known(ScanRun, said), "changed": changed})
+        stored = json.loads(kept)
+        changed = Changed(**_known(Changed, stored["changed"])) if stored.get("changed") else None
+        run = ScanRun(**{**_known(ScanRun, stored), "changed": changed})
         numbers = [getattr(run, each.name) for each in fields(ScanRun) if each.type is int]
         counts = [*numbers, *run.totals.values(), *(asdict(changed).values() if changed else ())]
         texts = (run.run, run.state, run.scope, run.error, run.text)
@@ -263,5 +263,5 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= PLAUSIBLE
 
 
-def _known(kind: type[Changed | ScanRun], said: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: said[each.name] for each in fields(kind) if each.name in said}
+def _known(kind: type[Changed | ScanRun], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: stored[each.name] for each in fields(kind) if each.name in stored}

@@ -27,9 +27,9 @@ from jobs.plan.customer import Mode
 from jobs.plan.policy import Policy
 from jobs.queue.record import read_refused
 from jobs.rate_limit import Limits
-from jobs.scan.compare import SCAN_KINDS, Lens, findings_of, orphan
+from jobs.scan.compare import SCAN_KINDS, PlanInputs, findings_of, orphan
 from jobs.scan.findings_store import SpooledFindings
-from jobs.scan.inbox import busy_customers, request_syncs
+from jobs.scan.inbox import busy_customers, request_reconciles
 from jobs.scan.listing import LOOK_UPS_AT_MOST, PATIENCE_SECONDS, Lists, fill_gaps, has_search, list_both, look_up_links
 from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord
 from jobs.scan.report import ScanReport, ScanRun
@@ -83,9 +83,9 @@ class ScanDeps:
         return Lists(self.autumn, self.stripe, self.limits, self.policy, self.random, self.patience_seconds)
 
     @property
-    def lens(self) -> Lens:
+    def plan_inputs(self) -> PlanInputs:
         """The inputs of a plan that are the same for all customers."""
-        return Lens(self.mode, self.policy, self.now())
+        return PlanInputs(self.mode, self.policy, self.now())
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ async def scanning(deps: ScanDeps, request: ScanRequest, progress: ScanProgress)
     """
     unfinished = await deps.record.begin()
     try:
-        async with _noting_failure(deps, progress):
+        async with _recording_failure(deps, progress):
             spool, about = await _open_spool(deps, request, unfinished)
         is_kept = False
         try:
-            async with _beating(deps, progress) as beat:
+            async with _renewing_lease(deps, progress) as beat:
                 try:
                     report = await _unless_lost(beat, _run(deps, request, spool, about, progress))
                 except (asyncio.CancelledError, ScanLostError):
@@ -137,11 +137,11 @@ async def scanning(deps: ScanDeps, request: ScanRequest, progress: ScanProgress)
             await asyncio.to_thread(spool.close if is_kept else spool.remove)
     finally:
         with contextlib.suppress(RedisError):
-            await deps.record.give_back()
+            await deps.record.release()
 
 
 @asynccontextmanager
-async def _noting_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[None]:
+async def _recording_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[None]:
     """Store the run as failed if the block raises. After ScanLostError, the scan that took over stores it."""
     try:
         yield
@@ -186,13 +186,13 @@ async def _open_spool(deps: ScanDeps, request: ScanRequest, unfinished: ScanProg
 
 
 @asynccontextmanager
-async def _beating(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[asyncio.Task[None]]:
+async def _renewing_lease(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[asyncio.Task[None]]:
     """Renew the scan's lease while the block runs. The task raises an error if the lease is lost."""
 
     async def beat() -> None:
         while True:
             await asyncio.sleep(deps.record.lease_seconds / BEATS_PER_LEASE)
-            await deps.record.keep(progress)
+            await deps.record.renew(progress)
 
     task = asyncio.create_task(beat())
     try:
@@ -221,8 +221,8 @@ async def _run(deps: ScanDeps, request: ScanRequest, spool: Spool, about: About,
     whole = next((run for run in before if run.state == "done" and not run.scope), None)
     progress.run, progress.scope, progress.started_ms = about.run, request.scope, about.started_ms
     progress.expected = whole.autumn_customers + whole.stripe_customers if whole and not request.scope else 0
-    async with _noting_failure(deps, progress):
-        await deps.record.keep(progress)
+    async with _recording_failure(deps, progress):
+        await deps.record.renew(progress)
         await list_both(deps.lists, spool, progress, since_ms=request.since_ms)
         findings = await _compare(deps, request, spool, progress)
         run = await _conclude(deps, request, findings, progress)
@@ -242,9 +242,9 @@ async def _compare(deps: ScanDeps, request: ScanRequest, spool: Spool, progress:
     await asyncio.to_thread(spool.join)
     findings = SpooledFindings(spool, request.kinds or SCAN_KINDS)
     findings.clear()
-    lens = replace(deps.lens, searched=await has_search(deps.lists, progress))
+    inputs = replace(deps.plan_inputs, searched=await has_search(deps.lists, progress))
     for after in range(0, spool.last_row("autumn"), ROWS_AT_A_TIME):
-        progress.findings += await asyncio.to_thread(_compare_rows, spool, findings, lens, after)
+        progress.findings += await asyncio.to_thread(_compare_rows, spool, findings, inputs, after)
         progress.compared += ROWS_AT_A_TIME
     for after in range(0, spool.last_row("stripe"), ROWS_AT_A_TIME):
         progress.findings += await asyncio.to_thread(_find_orphans, spool, findings, after)
@@ -264,10 +264,10 @@ async def _note_refused(deps: ScanDeps, findings: SpooledFindings) -> None:
                 await asyncio.to_thread(findings.note_refused, customer, refused)
 
 
-def _compare_rows(spool: Spool, findings: SpooledFindings, lens: Lens, after: int) -> int:
-    payments = lens.policy.reads_payments
-    pairs = spool.pairs(after, after + ROWS_AT_A_TIME, in_doubt=lens.skips_agreeing, payments=payments)
-    found = [finding for pair in pairs for finding in findings_of(pair, lens)]
+def _compare_rows(spool: Spool, findings: SpooledFindings, inputs: PlanInputs, after: int) -> int:
+    payments = inputs.policy.reads_payments
+    joined_rows = spool.joined(after, after + ROWS_AT_A_TIME, in_doubt=inputs.skips_agreeing, payments=payments)
+    found = [finding for joined in joined_rows for finding in findings_of(joined, inputs)]
     return findings.add(found) if found else 0
 
 
@@ -304,7 +304,7 @@ async def _conclude(deps: ScanDeps, request: ScanRequest, findings: SpooledFindi
         run = replace(run, state="refused", text=_too_many(run, deps.max_changed))
     elif request.apply:
         progress.phase = "requesting"
-        run = replace(run, requested=await request_syncs(deps.redis, deps.inbox, findings.repairable(), progress))
+        run = replace(run, requested=await request_reconciles(deps.redis, deps.inbox, findings.repairable(), progress))
     run = replace(run, ended_ms=await deps.record.now_ms())
     log.info(
         "scan_finished", state=run.state, findings=run.findings, repairable=run.repairable, requested=run.requested

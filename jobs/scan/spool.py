@@ -24,7 +24,7 @@ from jobs.plan.customer import (
     PaymentIntent,
     StripeCustomer,
 )
-from jobs.scan.compare import NAMED_AT_MOST, Pair
+from jobs.scan.compare import NAMED_AT_MOST, JoinedCustomer
 from jobs.scan.spool_file import (
     BYTES_AT_MOST,
     INDEXES,
@@ -213,14 +213,14 @@ class Spool:
         return int(self._all(f"SELECT count(*) FROM {side}")[0][0])  # noqa: S608
 
     def join(self) -> None:
-        """Prepare `pairs` and `orphans`. Call this after the last customer is stored; a second call is safe."""
+        """Prepare `joined` and `orphans`. Call this after the last customer is stored; a second call is safe."""
         self._run(SHARED)
 
     def last_row(self, side: Literal["autumn", "stripe"]) -> int:
         """Return the number of the last row, or 0."""
         return int(self._all(f"SELECT coalesce(max(rowid), 0) FROM {side}")[0][0])  # noqa: S608
 
-    def pairs(self, after: int, until: int, *, in_doubt: str | None, payments: bool) -> list[Pair]:
+    def joined(self, after: int, until: int, *, in_doubt: str | None, payments: bool) -> list[JoinedCustomer]:
         """Return the Autumn customers of the rows after `after` up to `until`, joined with Stripe's.
 
         `in_doubt` is the mode of the keys, or None. With a mode, customers that plainly agree are skipped. That is only
@@ -228,7 +228,7 @@ class Spool:
         """
         query = _PAIRS + (_IN_DOUBT if in_doubt else "")
         rows = self._all(query, {"after": after, "until": until, "mode": in_doubt})
-        return [self._pair(row, payments=payments) for row in rows]
+        return [self._joined(row, payments=payments) for row in rows]
 
     def orphans(self, after: int, until: int) -> list[StripeCustomer]:
         """Return Stripe's customers of the rows after `after` up to `until` that carry an id unknown to Autumn."""
@@ -288,7 +288,7 @@ class Spool:
         query = f"SELECT count(DISTINCT id) FROM {side} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
         return int(self._all(query, (json.dumps(list(ids)),))[0][0])
 
-    def _pair(self, row: Sequence[Any], *, payments: bool) -> Pair:
+    def _joined(self, row: Sequence[Any], *, payments: bool) -> JoinedCustomer:
         autumn, linked = _autumn(row[:7]), _stripe(row[7:14]) if row[7] is not None else None
         ours = self._all(f"SELECT {_STRIPE} FROM stripe s WHERE s.owner = ? LIMIT {NAMED_AT_MOST}", (autumn.id,))  # noqa: S608
         sharers = self._all(
@@ -296,7 +296,7 @@ class Spool:
             (autumn.stripe_id, autumn.id),
         )
         found = self._payments(linked) if payments and linked is not None else None
-        return Pair(
+        return JoinedCustomer(
             autumn,
             linked,
             ours=tuple(_stripe(each) for each in ours),

@@ -24,7 +24,7 @@ from config.logs import configure_logs
 from config.settings import Settings, SettingsError, load_scan_settings
 from jobs.errors import SyncError
 from jobs.scan.compare import SCAN_KINDS
-from jobs.scan.one import look_at_one
+from jobs.scan.one import scan_one
 from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord, ScanRunningError
 from jobs.scan.report import ScanReport, ScanRun
 from jobs.scan.run import ScanRequest, scanning
@@ -170,7 +170,7 @@ async def _scan(asked: ScanRequest, customer: str | None, deliver: Callable[[Sca
         open_scan(settings, redis) as deps,
     ):
         if customer is not None:
-            return deliver(await look_at_one(deps, customer, asked))
+            return deliver(await scan_one(deps, customer, asked))
         progress = ScanProgress()
         async with AsyncExitStack() as running:
             async with watching(progress):

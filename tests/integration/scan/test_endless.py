@@ -172,12 +172,12 @@ def test_what_is_listed_twice_is_compared_once(tmp_path: Path) -> None:
     spool.add_payments([("cus_1", paid), ("cus_1", replace(paid, id="pi_0"))], None)
     spool.index()
     spool.join()
-    pairs = spool.pairs(0, 10, in_doubt=None, payments=True)
-    assert [(pair.autumn.id, [each.id for each in pair.ours]) for pair in pairs] == [
+    rows = spool.joined(0, 10, in_doubt=None, payments=True)
+    assert [(each.autumn.id, [one.id for one in each.ours]) for each in rows] == [
         ("ann", ["cus_1"]),
         ("bob", ["cus_2"]),
     ]
-    assert [each.id for each in pairs[0].payments or ()] == ["pi_1", "pi_0"]
+    assert [each.id for each in rows[0].payments or ()] == ["pi_1", "pi_0"]
     assert (spool.count("autumn"), spool.count("stripe")) == (2, 3)
     spool.close()
 

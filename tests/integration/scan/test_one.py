@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.plan.policy import Policy
-from jobs.scan.one import look_at_one
+from jobs.scan.one import scan_one
 from jobs.scan.run import ScanRequest
 from tests.conftest import World
 from tests.support.planting import PLANTINGS, Field
@@ -20,14 +20,14 @@ async def test_one_customer_shows_what_a_whole_scan_shows(world: World, tmp_path
     PLANTINGS[planted](Field(world.autumn, world.stripe), "ann")
     deps = scan_deps_of(world, tmp_path)
     whole = {each for each in (await scan(deps)).findings if each.customer == "ann"}
-    assert set((await look_at_one(deps, "ann", ScanRequest())).findings) == whole
+    assert set((await scan_one(deps, "ann", ScanRequest())).findings) == whole
 
 
 async def test_payments_of_one_customer_are_read_if_a_later_step_needs_them(world: World, tmp_path: Path) -> None:
     stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited by hand")
     intent = world.stripe.seed_payment_intent(customer=stripe_id, status="requires_action")["id"]
     deps = scan_deps_of(world, tmp_path, policy=Policy(receipts="open"))
-    report = await look_at_one(deps, "ann", ScanRequest())
+    report = await scan_one(deps, "ann", ScanRequest())
     assert [(each.kind, each.stripe_ids) for each in report.findings] == [
         ("profile-drift", (stripe_id,)),
         ("receipt-email-drift", (stripe_id, intent)),

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from jobs.autumn.pages import ListedCustomer
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, AutumnCustomer, StripeCustomer
 from jobs.plan.policy import Policy
-from jobs.scan.compare import Lens, findings_of
+from jobs.scan.compare import PlanInputs, findings_of
 from jobs.scan.report import ScanFinding
 from jobs.scan.spool import About, Spool
 from sandbox.redis import EmbeddedRedis
@@ -84,7 +84,7 @@ def test_whatever_is_planted_is_found_and_nothing_else(redis_server: EmbeddedRed
 def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
     edits: list[tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
-    lens = Lens("test", Policy(), now=0.0)
+    inputs = PlanInputs("test", Policy(), now=0.0)
     autumn, stripe = [], []
     for index, (here, there) in enumerate(edits):
         customer_id, stripe_id = f"user_{index}", f"cus_{index}"
@@ -98,12 +98,12 @@ def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
         spool.add_stripe(stripe, None)
         spool.index()
         spool.join()
-        everybody, in_doubt = (_findings(spool, lens, skipping=skipping) for skipping in (False, True))
-        pairs = spool.pairs(0, 10, in_doubt=None, payments=False)
+        everybody, in_doubt = (_findings(spool, inputs, skipping=skipping) for skipping in (False, True))
+        rows = spool.joined(0, 10, in_doubt=None, payments=False)
         spool.close()
     assert in_doubt == everybody
-    assert [pair.autumn for pair in pairs] == autumn
-    assert all(pair.linked in stripe for pair in pairs if pair.linked is not None)
+    assert [each.autumn for each in rows] == autumn
+    assert all(each.linked in stripe for each in rows if each.linked is not None)
 
 
 def _listed(autumn: AutumnCustomer) -> ListedCustomer:
@@ -113,6 +113,6 @@ def _listed(autumn: AutumnCustomer) -> ListedCustomer:
     return ListedCustomer(**fields, env=env, metadata={}, created_at=0)
 
 
-def _findings(spool: Spool, lens: Lens, *, skipping: bool) -> Sequence[ScanFinding]:
-    pairs = spool.pairs(0, 10, in_doubt=lens.skips_agreeing if skipping else None, payments=False)
-    return [finding for pair in pairs for finding in findings_of(pair, lens)]
+def _findings(spool: Spool, inputs: PlanInputs, *, skipping: bool) -> Sequence[ScanFinding]:
+    rows = spool.joined(0, 10, in_doubt=inputs.skips_agreeing if skipping else None, payments=False)
+    return [finding for each in rows for finding in findings_of(each, inputs)]

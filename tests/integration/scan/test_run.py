@@ -8,7 +8,7 @@ import pytest
 
 from jobs.plan.policy import Policy
 from jobs.queue.record import read_totals
-from jobs.scan.inbox import request_syncs
+from jobs.scan.inbox import request_reconciles
 from jobs.scan.record import ScanProgress
 from jobs.scan.report import Changed
 from tests.conftest import INBOX, PREFIX, World
@@ -123,7 +123,7 @@ async def test_the_difference_to_the_run_before_is_told(world: World, tmp_path: 
 async def test_asked_for_twice_in_a_run_is_one_sync(world: World) -> None:
     progress = ScanProgress(run="1-a")
     for _ in range(2):
-        await request_syncs(world.redis, INBOX, iter(["ann", "no event's id", "bob"]), progress)
+        await request_reconciles(world.redis, INBOX, iter(["ann", "no event's id", "bob"]), progress)
     assert await world.redis.xlen(INBOX) == 4
     await world.mailbox.move()
     totals = await read_totals(world.redis, PREFIX)

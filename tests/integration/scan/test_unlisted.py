@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.scan.one import look_at_one
+from jobs.scan.one import scan_one
 from jobs.scan.run import ScanRequest
 from sandbox.faults import Fault
 from tests.conftest import World
@@ -53,7 +53,7 @@ async def test_scan_probes_the_search_once(world: World, tmp_path: Path) -> None
 async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, tmp_path: Path) -> None:
     world.stripe.search_available = False
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
-    report = await look_at_one(scan_deps_of(world, tmp_path), "ann", ScanRequest(apply=True))
+    report = await scan_one(scan_deps_of(world, tmp_path), "ann", ScanRequest(apply=True))
     (finding, *_) = report.findings
     assert (finding.kind, finding.is_repairable, report.this_run.requested) == ("unlinked", False, 0)
 

@@ -1,4 +1,4 @@
-"""What a sync would do and why, decided from plain values: customers, steps, findings, retries.
+"""Decide from plain values what a sync does: customers, steps, findings, retries.
 
-Purely computational. Nothing here reads a clock, draws a random number, or talks to Redis, Autumn or Stripe.
+Pure functions and values. Nothing here reads a clock, or talks to Redis, Autumn or Stripe.
 """

@@ -1,4 +1,4 @@
-"""The two sides of one customer, as far as a sync compares them. Plain values: no I/O, no provider's types."""
+"""The two sides of one customer, as far as a sync compares them. Plain values, independent of the services' types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,21 +9,21 @@ from pydantic import JsonValue
 
 Mode = Literal["live", "test"]
 AUTUMN_MODES: Final[Mapping[str, Mode]] = {"live": "live", "sandbox": "test"}
-"""The modes by Autumn's `env`."""
+"""The mode for each `env` of Autumn."""
 
 AUTUMN_ID = "autumn_id"
-"""The key of a Stripe customer's metadata that says whose it is in Autumn."""
+"""The metadata key of a Stripe customer that holds its id in Autumn."""
 SEND_EMAIL_RECEIPTS = "autumn_send_email_receipts"
-"""The key that shows Autumn's receipts flag in Stripe, "true" or "false"."""
+"""The metadata key of a Stripe customer that shows Autumn's receipts flag, "true" or "false"."""
 
 NAME_MAX, EMAIL_MAX = 256, 512
-"""Characters that Stripe takes."""
+"""Stripe's limits in characters."""
 METADATA_KEYS_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX = 50, 40, 500
-"""Keys of an object's metadata that Stripe takes, and the characters of a key and of a value."""
+"""Stripe's limits of metadata: keys of an object, characters of a key, characters of a value."""
 
 
 def normal_form(field_name: str, value: str) -> str:
-    """A name or e-mail without what Stripe may change when it stores it: white space around it, an address' case."""
+    """Return the value without what Stripe may change in it: white space, and the case of an e-mail address."""
     match field_name:
         case "name":
             return " ".join(value.split())
@@ -35,14 +35,14 @@ def normal_form(field_name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class AutumnCustomer:
-    """What Autumn says, from `customers.update` or `customers.get`."""
+    """A customer, as `customers.update` or `customers.get` of Autumn returns it."""
 
     id: str
     name: str | None
     email: str | None
     stripe_id: str | None
     mode: Mode | None
-    """From `env`: live is live, sandbox is test; None is an environment this version does not know."""
+    """From `env`, see AUTUMN_MODES; None for an unknown environment."""
     send_email_receipts: bool
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     fingerprint: str | None = None
@@ -52,7 +52,7 @@ class AutumnCustomer:
 
 @dataclass(frozen=True)
 class StripeCustomer:
-    """What Stripe says of a customer that is not deleted."""
+    """A customer in Stripe that is not deleted."""
 
     id: str
     name: str | None
@@ -65,24 +65,24 @@ class StripeCustomer:
 
     @property
     def owner(self) -> str | None:
-        """The Autumn customer whose id it carries; None where it is unclaimed."""
+        """The Autumn id that it carries; None if it is unclaimed."""
         return self.metadata.get(AUTUMN_ID) or None
 
 
 class NoCustomer(Enum):
-    """Why there is no Stripe customer under an id."""
+    """The reason why Stripe has no customer with an id."""
 
     DELETED = "deleted"
     MISSING = "missing"
-    """Not known to the key that asked: it never was, or it is another account's."""
+    """Unknown to this key: it never existed, or it belongs to another account."""
 
 
 @dataclass(frozen=True)
 class PaymentIntent:
-    """What Stripe says of a payment intent.
+    """A payment intent in Stripe.
 
-    `succeeded_at` is in seconds since the epoch, None before the success. `was_mailed`: its charge tells that a receipt
-    went out, whatever `receipt_email` says by now. Both are known only where the charge was asked for.
+    `succeeded_at` is in seconds since the epoch, None before the success. `was_mailed` is True if its charge shows that
+    a receipt was sent, even if `receipt_email` is empty now. Both are known only if the charge was read too.
     """
 
     id: str
@@ -95,7 +95,7 @@ class PaymentIntent:
 
 @dataclass(frozen=True)
 class Payments:
-    """The newest payment intents of a customer; `all_seen` is False where there are older ones."""
+    """The newest payment intents of a customer. `all_seen` is False if there are older ones."""
 
     intents: tuple[PaymentIntent, ...]
     all_seen: bool = True
@@ -103,14 +103,16 @@ class Payments:
 
 @dataclass(frozen=True)
 class StripeView:
-    """What a look at Stripe found for one customer of Autumn.
+    """The fetched state of Stripe for one Autumn customer.
 
-    `linked` is the customer under Autumn's `stripe_id`; None where that is deleted, or `is_missing`: not known to this
-    key, which may also be one of another account. `ours` are those that carry our `metadata.autumn_id`, looked for
-    only where nothing is linked; `searched` is False where the account has no search, so that there may be others.
-    `wanted` is the customer that a change asks to be linked to. `payments` is None where nobody looked.
-    `linked_elsewhere` has those of `ours` that another Autumn customer is linked to, with its id; an empty id where
-    that could not be found out.
+    - `linked`: the customer under Autumn's `stripe_id`; None if it is deleted or missing.
+    - `is_missing`: True if this key does not know the `stripe_id`, which may belong to another account.
+    - `ours`: the customers that carry our `metadata.autumn_id`. They are searched only if nothing is linked.
+    - `searched`: False if the account has no search, so there may be more than `ours`.
+    - `wanted`: the customer that an event wants to link to.
+    - `payments`: None if they were not fetched.
+    - `linked_elsewhere`: those of `ours` that another Autumn customer is linked to, with the id of that customer. The
+      id is empty if it is unknown.
     """
 
     linked: StripeCustomer | None = None
@@ -123,12 +125,12 @@ class StripeView:
 
     @property
     def everyone(self) -> tuple[StripeCustomer, ...]:
-        """Every customer that was seen."""
+        """All Stripe customers of the view."""
         alone = (self.linked, self.wanted)
         return (*self.ours, *(customer for customer in alone if customer is not None))
 
     def with_customer(self, customer: StripeCustomer) -> "StripeView":
-        """The view with a customer that was seen, as it is now."""
+        """Return the view with the new state of one of its customers."""
         return replace(
             self,
             linked=customer if self.linked is not None and self.linked.id == customer.id else self.linked,

@@ -1,6 +1,6 @@
-"""A dry run: the plan of a sync that is only shown, step after step to the end. Purely computational, no I/O here.
+"""A dry run: all steps of a sync, only shown. No I/O here.
 
-It follows `make_plan` over the states that each step would leave behind, as the sync follows it over those it sees.
+It calls `make_plan` again with the state that each step would leave behind, as the sync does with the real state.
 """
 
 from dataclasses import dataclass, replace
@@ -23,15 +23,15 @@ from jobs.plan.steps import (
 NEW_CUSTOMER: Final = "the new one"
 """Stands for the id of a Stripe customer that is not created yet."""
 _PLANS_AT_MOST: Final = 10
-"""More than any state of the link needs: confirm that it is gone, create, link, profile, receipts."""
+"""More than any state of the link needs: confirm gone, create, link, profile, receipts."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """The first plan, with what later ones find on top, and every step from here on.
+    """The first plan with the findings of all plans, and the steps of all plans.
 
-    The steps end early if the next one depends on what was not read, such as the payments of a customer that is yet
-    to be linked. `wants_payments`: they end because the payments were not read.
+    The steps end early if the next one depends on a value that was not fetched. `wants_payments` is True if that value
+    is the payments.
     """
 
     plan: Plan
@@ -40,7 +40,7 @@ class DryRun:
 
 
 def dry_run(autumn: AutumnCustomer, view: StripeView, *, mode: Mode, policy: Policy, now: float) -> DryRun:
-    """Return the dry run of a sync without a change; `now` in seconds since the epoch."""
+    """Return the dry run of a sync without changes. `now` is in seconds since the epoch."""
     request, steps = Request(), list[Step]()
     first = plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
     findings = dict.fromkeys(first.findings)
@@ -64,7 +64,7 @@ def dry_run(autumn: AutumnCustomer, view: StripeView, *, mode: Mode, policy: Pol
 def _after(
     step: Step, autumn: AutumnCustomer, view: StripeView, mode: Mode
 ) -> tuple[AutumnCustomer, StripeView] | None:
-    """Both sides after a step; None where that cannot be told."""
+    """Return both sides after a step; None if that cannot be derived."""
     match step:
         case UpdateAutumn(changes):
             seen = after_update(autumn, view, changes)
@@ -82,7 +82,7 @@ def _after(
 
 
 def _without_payments(view: StripeView) -> StripeView:
-    """A customer that is not there yet has no payments."""
+    """Set the payments of a customer that is only planned to none."""
     is_new = view.linked is not None and view.linked.id == NEW_CUSTOMER
     return replace(view, payments=Payments(())) if is_new else view
 

@@ -1,4 +1,4 @@
-"""What a person should know of a customer, in words that may be counted, shown and searched for."""
+"""Findings: observations about a customer for a person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FindingKind = Literal[
     "refused-by-stripe",
     "unexpected-answer-detail",
 ]
-"""What a sync leaves behind."""
+"""The kinds of findings of a sync."""
 
 DriftKind = Literal[
     FindingKind,
@@ -32,12 +32,12 @@ DriftKind = Literal[
     "receipts-flag-drift",
     "receipt-email-drift",
 ]
-"""What a scan finds: also what a sync would repair or never meets."""
+"""The kinds of findings of a scan, which also reports what a sync repairs or cannot see."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know. `text` names ids and fields, never a name, an address or another value of the customer."""
+    """One observation. `text` names ids and fields, never a value of the customer such as a name or an address."""
 
     kind: FindingKind
     text: str
@@ -48,7 +48,7 @@ _PATH_MAX: Final = 100
 
 
 def odd_details(paths: Sequence[str]) -> tuple[Finding, ...]:
-    """Return the finding about details of Autumn's answer that do not follow its contract; nothing without `paths`."""
+    """Return the finding about parts of Autumn's answer that break its contract; none if `paths` is empty."""
     if not paths:
         return ()
     more = len(paths) - _PATHS_NAMED

@@ -1,7 +1,7 @@
-"""Merging the changes that wait for one customer into one update. Purely computational, no I/O here.
+"""Merge the changes of one customer's events into one update. No I/O here.
 
-After Autumn's own semantics, so that one merged update is the same as the updates one by one: a later value wins,
-metadata merges by its top-level keys, a null deletes, metadata that is null changes nothing.
+The rules are Autumn's, so one merged update has the same effect as the updates one by one: a later value wins, metadata
+merges by its top-level keys, a null deletes, and metadata that is null changes nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ Changes = Mapping[str, JsonValue]
 
 
 def merge(changes: Iterable[Changes]) -> dict[str, JsonValue]:
-    """One update for all `changes`, the earliest first."""
+    """Return one update for all `changes`, which are ordered from the earliest to the latest."""
     merged: dict[str, JsonValue] = {}
     metadata: dict[str, JsonValue] = {}
     for change in changes:
@@ -27,7 +27,7 @@ def merge(changes: Iterable[Changes]) -> dict[str, JsonValue]:
 
 
 def cleared(merged: Changes) -> frozenset[str]:
-    """What an update clears: fields said as null, or as the empty text, which Autumn stores as null; `metadata.key`."""
+    """Return the fields and `metadata.key`s that an update sets to null, or to "", which Autumn stores as null."""
     fields = {name for name in ("name", "email", "stripe_id") if name in merged and merged[name] in (None, "")}
     metadata = merged.get("metadata")
     keys = [key for key, value in metadata.items() if value in (None, "")] if isinstance(metadata, dict) else []

@@ -1,8 +1,7 @@
-"""What a sync would do, decided from what both sides say. Purely computational, no I/O here.
+"""Decide the next steps of a sync from the state of both sides. No I/O here.
 
-A plan names the next steps only. Whoever applies them looks at the result and plans again, until nothing is left:
-creating a customer, linking it and copying the profile are three plans, and a plan that was cut short is simply made
-again.
+A plan holds only the next steps. The sync applies them, uses the result for the next plan, and stops when a plan has no
+steps. To create a customer, link it and copy the profile takes three plans. So an interrupted sync just plans again.
 """
 
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ from jobs.plan.steps import CreateInStripe, ReceiptStep, Step, UpdateAutumn, Upd
 
 
 class LinkState(StrEnum):
-    """How the two sides are connected."""
+    """The state of the link between an Autumn customer and a Stripe customer."""
 
     LINKED = "linked"
     UNCLAIMED = "unclaimed"
@@ -48,14 +47,16 @@ class LinkState(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What a sync was asked for.
+    """The request of a sync.
 
-    `said` is what is still to be sent to Autumn, `cleared` the fields (and `metadata.key`) that were said to be null,
-    sent already or not: only those may be blanked in Stripe, and a `stripe_id` among them means unlinked on purpose.
-    `gone_confirmed`: Autumn too finds the linked customer gone. `suspicious`: a write may have landed late.
-    `requested` are the fields that the change names, sent already or not. `refused` are those that Stripe does not
-    take, `forms` those that it stores in another form, and `left` those that are left to waiting changes, see `Wishes`.
-    `autumn_accepts` is False for a probe until Autumn has accepted an update: nothing is written to Stripe before that.
+    - `changes`: the changes that Autumn has not received yet.
+    - `cleared`: the fields (and `metadata.key`) that an event set to null, sent already or not. Only those may be
+      cleared in Stripe. A `stripe_id` among them means that the customer was unlinked on purpose.
+    - `gone_confirmed`: True if Autumn has confirmed that the linked customer is gone.
+    - `suspicious`: True if a write may have arrived late.
+    - `requested`: the fields that the events name, sent already or not.
+    - `refused`, `forms`, `left`: see `WriteRules`.
+    - `autumn_accepts`: False for a probe until Autumn has accepted an update. Nothing is written to Stripe before that.
     """
 
     changes: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -70,13 +71,13 @@ class Request:
 
     @property
     def wishes(self) -> Wishes:
-        """What decides about an update of Stripe."""
+        """The rules for an update of Stripe."""
         return Wishes(self.cleared, self.requested, self.refused, self.forms, self.left)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why nothing may be written: a short word and a text that says which ids are involved and what a person can do."""
+    """The reason why nothing may be written. `text` names the ids and says what a person can do."""
 
     code: str
     text: str
@@ -92,15 +93,15 @@ class Plan:
     link: LinkState
     steps: tuple[Step, ...] = ()
     wants_payments: bool = False
-    """The payments have to be looked at before it is known what is left to do."""
+    """True if the next steps depend on payments that were not fetched."""
     refusal: Refusal | None = None
     findings: tuple[Finding, ...] = ()
 
     def stop_where_needed(self, autumn: AutumnCustomer) -> None:
-        """Raise where nothing may be written: Halt in the wrong mode, GiveUp where a person has to decide."""
+        """Raise Halt if the modes differ, and GiveUp if a person has to decide."""
         if self.link is LinkState.WRONG_MODE:
             what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
-            fix = "AUTUMN_SECRET_KEY and STRIPE_API_KEY have to be of the same mode"
+            fix = "set AUTUMN_SECRET_KEY and STRIPE_API_KEY to keys of the same mode"
             raise Halt("stripe", "wrong_mode", f"{what}: {fix}")
         if self.refusal is not None:
             raise GiveUp("stripe", self.refusal.code, self.refusal.text)
@@ -109,9 +110,9 @@ class Plan:
 def make_plan(
     autumn: AutumnCustomer, view: StripeView, request: Request, *, mode: Mode, policy: Policy, now: float
 ) -> Plan:
-    """The next steps towards what was asked and what Autumn says.
+    """Return the next steps that fulfil the request and make Stripe agree with Autumn.
 
-    `mode` is that of the Stripe key, `now` in seconds since the epoch.
+    `mode` is that of the Stripe key. `now` is in seconds since the epoch.
     """
     link = link_state(autumn, view, mode)
     if link is LinkState.WRONG_MODE:
@@ -123,7 +124,7 @@ def make_plan(
     )
     if request.autumn_accepts or all(isinstance(step, UpdateAutumn) for step in plan.steps):
         return plan
-    # The trial holds no changes: what Stripe may still refuse must not be applied in part.
+    # The probe sends no changes, because Stripe may still refuse some, and they must not be applied in part.
     return replace(plan, steps=(UpdateAutumn({}),))
 
 
@@ -144,7 +145,7 @@ def _plan(
 
 
 def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkState:
-    """How the two are connected now, whatever is asked for."""
+    """Return the current state of the link, without regard to the request."""
     if autumn.mode != mode or any(customer.mode != mode for customer in view.everyone):
         return LinkState.WRONG_MODE
     if view.linked is None and len(view.ours) > 1:
@@ -160,33 +161,33 @@ def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkStat
 
 
 def _relink(autumn: AutumnCustomer, view: StripeView, request: Request) -> Plan:
-    """A change that names the Stripe customer itself, or unlinks: whatever the link was before, this one counts."""
+    """Plan changes that set `stripe_id`: they link or unlink, whatever the state of the link is."""
     wanted = request.changes["stripe_id"]
     if not wanted:
         return Plan(LinkState.UNLINKED, (UpdateAutumn(request.changes),))
     if view.wanted is None:
-        text = f"changes.stripe_id: {wanted} is deleted or not known to Stripe; send the id of one that exists"
+        text = f"changes.stripe_id: {wanted} is deleted or unknown to Stripe; send the id of an existing customer"
         return Plan(LinkState.GONE, refusal=Refusal("stripe_customer_missing", text))
     if view.wanted.owner not in {None, autumn.id}:
         text = (
             f"changes.stripe_id: {wanted} belongs to the Autumn customer {view.wanted.owner} (its metadata.autumn_id); "
-            "send another id, or remove that metadata if it is wrong"
+            "send another id, or remove that metadata in Stripe if it is wrong"
         )
         return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, text))
     if view.wanted.id in view.linked_elsewhere:
         return _shared_by_rename(LinkState.FOREIGN, autumn, view.wanted.id, view.linked_elsewhere[view.wanted.id])
-    # Nobody knows yet whether Autumn accepts this customer, so it is linked before it is claimed and written to.
+    # Autumn may still refuse this customer, so it is linked before it is claimed and written to.
     link = LinkState.LINKED if view.wanted.owner else LinkState.UNCLAIMED
     alone = Plan(link, (UpdateAutumn({"stripe_id": view.wanted.id}),))
     return _no_room(link, view.wanted) or _unfit(link, request) or alone
 
 
 def _no_room(link: LinkState, stripe: StripeCustomer) -> Plan | None:
-    """The plan for a customer that cannot be claimed."""
+    """Return the plan for a customer without room for the claim; None if there is room."""
     if can_be_claimed(stripe):
         return None
-    fact = f"{stripe.id} has as much metadata as Stripe allows, and needs room for {AUTUMN_ID}"
-    refusal = Refusal(NEEDS_REVIEW, f"{fact}: remove a key, replay this")
+    fact = f"{stripe.id} has as many metadata keys as Stripe allows, and no room for {AUTUMN_ID}"
+    refusal = Refusal(NEEDS_REVIEW, f"{fact}: remove a key in Stripe, and replay this dead letter")
     return Plan(link, refusal=refusal, findings=(Finding("metadata-left-out", fact),))
 
 
@@ -198,8 +199,8 @@ def _foreign(autumn: AutumnCustomer, view: StripeView) -> Plan:
         "in Autumn"
     )
     advice = (
-        f"{fact}. Send {autumn.id} a change with the right stripe_id, or with stripe_id null; or, if "
-        f"{autumn.stripe_id} is right, correct its metadata.autumn_id in Stripe. Then replay this"
+        f"{fact}. Send an event for {autumn.id} with the right stripe_id, or with stripe_id null. Or, if "
+        f"{autumn.stripe_id} is right, correct its metadata.autumn_id in Stripe. Then replay this dead letter"
     )
     return Plan(LinkState.FOREIGN, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
 
@@ -209,8 +210,8 @@ def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
     link = f"linked to {autumn.stripe_id}, which is deleted or missing" if autumn.stripe_id else "not linked"
     fact = f"{autumn.id} is {link}, and several Stripe customers carry it as metadata.autumn_id: {ids}"
     advice = (
-        f"{fact}. Send {autumn.id} a change with the stripe_id of the right one, and remove that metadata from the "
-        "others. Then replay this"
+        f"{fact}. Send an event for {autumn.id} with the stripe_id of the right one, and remove that metadata from the "
+        "others. Then replay this dead letter"
     )
     return Plan(LinkState.AMBIGUOUS, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("ambiguous", fact),))
 
@@ -224,7 +225,7 @@ def _unlinked(autumn: AutumnCustomer, view: StripeView, request: Request, policy
         if not view.ours and view.searched and policy.when_unlinked == "create":
             return _create(link, autumn, request)
     steps = (UpdateAutumn(request.changes),) if request.changes else ()
-    findings = (Finding("unlinked", "unlinked by a change" if on_purpose else _why_not(view, policy.when_unlinked)),)
+    findings = (Finding("unlinked", "unlinked by an event" if on_purpose else _why_not(view, policy.when_unlinked)),)
     return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, "not linked")))
 
 
@@ -234,7 +235,7 @@ def _gone(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Po
     may_create = policy.when_gone == "create" and view.searched and not view.ours
     is_certain = request.gone_confirmed or (request.autumn_accepts and not view.is_missing)
     if (may_link or may_create or request.changes) and not is_certain:
-        # Before anything is linked, created or refused.
+        # Confirm it first, before anything is linked, created or refused.
         return Plan(link, (UpdateAutumn({}, expects_gone=True),))
     if may_link:
         return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)
@@ -244,16 +245,19 @@ def _gone(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Po
     findings = (Finding("gone", text), *_no_receipts(autumn, "the Stripe customer is gone"))
     if not request.changes:
         return Plan(link, findings=findings)
-    advice = f"{text}. Autumn refuses every change until then: send one with another stripe_id or null, and replay this"
+    advice = (
+        f"{text}. Autumn refuses every change of this customer. Send an event with another stripe_id or null, and "
+        "replay this dead letter"
+    )
     return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=findings)
 
 
 def _why_not(view: StripeView, policy: str) -> str:
     if view.ours:
-        return f"{view.ours[0].id} is ours and could be linked, but the setting is {policy}"
+        return f"{view.ours[0].id} carries its id and could be linked, but the setting is {policy}"
     if not view.searched:
-        return "no customer of ours is found by e-mail, this Stripe account has no search, so none is created"
-    return f"no Stripe customer is ours, and the setting is {policy}"
+        return "no customer with its e-mail carries its id. This Stripe account has no search, so none is created"
+    return f"no Stripe customer carries its id, and the setting is {policy}"
 
 
 def _create(link: LinkState, autumn: AutumnCustomer, request: Request) -> Plan:
@@ -261,24 +265,27 @@ def _create(link: LinkState, autumn: AutumnCustomer, request: Request) -> Plan:
 
 
 def _linked_elsewhere(link: LinkState, autumn: AutumnCustomer, view: StripeView) -> Plan | None:
-    """The plan where the customer that carries our id is another Autumn customer's by now, as after a rename."""
+    """Return the plan if another Autumn customer is linked to the one that carries our id; else None.
+
+    A rename in Autumn leaves such a state.
+    """
     target = view.ours[0].id
     is_elsewhere = target in view.linked_elsewhere
     return _shared_by_rename(link, autumn, target, view.linked_elsewhere[target]) if is_elsewhere else None
 
 
 def _shared_by_rename(link: LinkState, autumn: AutumnCustomer, target: str, other: str) -> Plan:
-    whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now could not be found out"
+    whose = f"the Autumn customer {other} is linked to it" if other else "its current Autumn customer is unknown"
     fact = f"{target} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {whose}"
     advice = (
-        f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target} in Stripe; or send {autumn.id} "
-        "a change with the right stripe_id. Then replay this"
+        f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target} in Stripe. Or send an event for "
+        f"{autumn.id} with the right stripe_id. Then replay this dead letter"
     )
     return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=(Finding("foreign", fact),))
 
 
 def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, request: Request) -> Plan:
-    """Send the changes, together with the link to `target`, which carries our id."""
+    """Plan to send the changes and the link to `target`, which carries our id."""
     changes = request.changes if target.id == autumn.stripe_id else {**request.changes, "stripe_id": target.id}
     return _unfit(link, request) or _stripe_first(link, autumn, target, UpdateAutumn(changes), request)
 
@@ -286,15 +293,15 @@ def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, reque
 def _stripe_first(
     link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, update: UpdateAutumn, request: Request
 ) -> Plan:
-    """Write name and e-mail, as they will be, to Stripe before Autumn takes the update.
+    """Write the future name and e-mail to Stripe before Autumn receives the update.
 
-    What Autumn itself writes to a Stripe customer comes back to it by a webhook with the whole profile, late perhaps:
-    so the profile has to be right before, and Autumn finds nothing left to write.
+    If Autumn writes to a Stripe customer, a webhook brings the whole profile back to Autumn, and may overwrite newer
+    values. If Stripe already has the new profile, Autumn has nothing to write.
     """
     will_be: dict[str, Any] = {}
     for name in PROFILE:
         now, value = getattr(autumn, name), request.changes.get(name, getattr(autumn, name))
-        # A value that only Stripe has could not be restored if Autumn refused this: it waits until Autumn has accepted.
+        # If Autumn refuses, a value that only Stripe has could not be restored, so it stays until Autumn accepts.
         will_be[name] = getattr(target, name) if getattr(target, name) and not now else str(value) if value else None
     wishes = replace(request.wishes, cleared=frozenset(name for name in request.cleared if getattr(autumn, name, True)))
     write, findings = name_and_email_update(replace(autumn, **will_be), target, wishes)
@@ -302,7 +309,7 @@ def _stripe_first(
 
 
 def _unfit(link: LinkState, request: Request) -> Plan | None:
-    """The plan for what Stripe would refuse: Autumn passes a linked customer's new name and e-mail on to it."""
+    """Return the plan for changes that Stripe would refuse when Autumn forwards them; None if it would not."""
     text = too_long(request.changes)
     return Plan(link, refusal=Refusal("too_long", text)) if text is not None else None
 
@@ -312,7 +319,7 @@ def _linked(
 ) -> Plan:
     stripe = view.linked
     if stripe is None:
-        raise ValueError("a linked customer has to be in the view")
+        raise ValueError("view.linked: must be set for a linked customer")
     refused = _no_room(link, stripe) or _unfit(link, request)
     if refused is not None:
         return refused
@@ -325,10 +332,10 @@ def _linked(
     address = stripe.email if update.email is None else update.email
     findings = (*cut, *(() if address else _no_receipts(autumn, "no e-mail address")))
     if takes_back and link is LinkState.UNCLAIMED:
-        # Whose the payments are has to be written before anything is written to them.
+        # Claim the customer before anything is written to its payments.
         return Plan(link, (UpdateStripe(stripe.id, metadata=((AUTUMN_ID, autumn.id),)),), findings=findings)
     if write and not takes_back:
-        # What Stripe shows comes first; only "off" is shown last, when nothing of "on" is left to take back.
+        # The profile comes first. But "off" is written last, after every address of "on" is removed.
         return Plan(link, write, findings=findings)
     if wants and view.payments is None:
         return Plan(link, wants_payments=True, findings=findings)
@@ -344,13 +351,13 @@ def _no_receipts(autumn: AutumnCustomer, reason: str) -> tuple[Finding, ...]:
 
 
 def after_update(autumn: AutumnCustomer, view: StripeView, changes: Mapping[str, JsonValue]) -> StripeView | None:
-    """What Stripe shows after Autumn, `autumn` until then, took an update: what changed it writes to Stripe itself.
+    """Return the view after Autumn accepted `changes`; None if it cannot be derived from the view before.
 
-    None where that cannot be told from what was seen.
+    `autumn` is the state before. Autumn itself writes a changed name or e-mail to Stripe.
     """
     stripe_id = changes.get("stripe_id", autumn.stripe_id)
     if not stripe_id:
-        # A change that unlinks was sent without a look for who is ours.
+        # The view before an unlink lacks `ours`, because nothing was searched.
         return None if "stripe_id" in changes else view
     linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
     if linked is None:

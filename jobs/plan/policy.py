@@ -1,4 +1,4 @@
-"""What an operator has decided: how far a sync may go where both sides do not agree by themselves."""
+"""The operator's policy: which repairs a sync may do by itself."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,10 +12,12 @@ WhenMissing = Literal["dead-letter", "create"]
 class Policy:
     """The settings that a plan depends on.
 
-    `when_unlinked` and `when_gone`: create a Stripe customer where none is ours, only link the one that is, or only
-    report. `when_missing`: what becomes of a change of a customer that Autumn does not know. `metadata_keys` are
-    copied to Stripe. `receipts`: show the flag only, set the address on payments that are still open, or mail the
-    receipts of the last `recover_seconds` too.
+    - `when_unlinked`, `when_gone`: `create` links the Stripe customer that carries the id, or creates one;
+      `link-only` never creates; `report` only reports.
+    - `when_missing`: the outcome of an event for a customer that Autumn does not know.
+    - `metadata_keys`: the metadata keys that are copied to Stripe.
+    - `receipts`: `mirror` only shows the flag in Stripe; `open` also sets the address on open payments; `recover` also
+      mails the receipts of payments that succeeded in the last `recover_seconds`.
     """
 
     when_unlinked: WithoutLink = "create"
@@ -27,13 +29,13 @@ class Policy:
 
     @property
     def reads_payments(self) -> bool:
-        """Whether payments are read at all."""
+        """True if the plan needs payments."""
         return self.receipts != "mirror"
 
     @property
     def reads_charges(self) -> bool:
-        """Whether each payment is read with its charge, which takes one more permission.
+        """True if each payment is read with its charge, which needs one more permission of the key.
 
-        Only the charge tells when a payment succeeded and whether its receipt was mailed.
+        Only the charge shows when a payment succeeded and whether its receipt was mailed.
         """
         return self.receipts == "recover"

@@ -1,4 +1,4 @@
-"""What of Autumn's profile goes to Stripe, within what Stripe takes. Purely computational, no I/O here."""
+"""Decide which fields of Autumn's profile are written to Stripe, within Stripe's limits. No I/O here."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ from jobs.plan.findings import Finding
 from jobs.plan.steps import UpdateStripe
 
 PROFILE: Final = ("name", "email")
-"""The fields that Autumn copies from Stripe's webhooks, and writes to Stripe by itself."""
+"""The fields that Autumn itself writes to Stripe, and overwrites from Stripe's webhooks."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A field that Stripe refuses to take, named as in a change, with Stripe's code and the digest of the value."""
+    """A field that Stripe refuses, named as in an event, with Stripe's code and the digest of the value."""
 
     field: str
     code: str
@@ -39,12 +39,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What decides about an update of Stripe beside the two sides.
+    """The rules for an update of Stripe.
 
-    `cleared` are the fields that a change set to null: only those may be blanked. `requested` are those that a change
-    names: they are written in exactly the form that was sent. `refused` are left out. `forms` are digests of a name or
-    e-mail as it was sent and as Stripe stored it. `left` are the fields that waiting changes name: what Autumn shows of
-    them may be older than what Stripe shows.
+    - `cleared`: the fields that an event set to null. Only those may be cleared in Stripe.
+    - `requested`: the fields that an event names. They are written exactly as they were sent.
+    - `refused`: the fields that Stripe refuses. They are not written.
+    - `forms`: by field, the digests of the name or e-mail as it was sent and as Stripe stored it.
+    - `left`: the fields that waiting events name. They are not written, because Autumn's value may be the older one.
     """
 
     cleared: frozenset[str] = frozenset()
@@ -55,14 +56,14 @@ class Wishes:
 
 
 def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
-    """The digest of a field's value, the same for every form that Stripe may store it in."""
+    """Return the digest of a field's value, the same for every form in which Stripe may store it."""
     text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
     whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def divided(step: UpdateStripe) -> list[UpdateStripe]:
-    """A step as one for each field; a claim comes first, because nothing is written to a customer without it."""
+    """Split a step into one for each field. The claim comes first, because no other write may precede it."""
     whose = [each for each in step.metadata if each[0] == AUTUMN_ID]
     rest = [each for each in step.metadata if each[0] != AUTUMN_ID]
     parts = [
@@ -75,7 +76,7 @@ def divided(step: UpdateStripe) -> list[UpdateStripe]:
 
 
 def refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
-    """The field of a step that Stripe refuses, as a change names it; None where that cannot be told."""
+    """Return the field of a step that Stripe refused, named as in an event; None if it is unknown."""
     fields = step.written
     named = re.sub(r"^metadata\[(.*)\]$", r"metadata.\1", refusal.param or "")
     if named in fields:
@@ -86,7 +87,7 @@ def refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
 def profile_update(
     autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes, metadata_keys: tuple[str, ...]
 ) -> tuple[UpdateStripe, list[Finding]]:
-    """The update that makes a Stripe customer agree, and what had to be cut or left out of it."""
+    """Return the update that makes a Stripe customer agree, and findings about values that were cut or left out."""
     update, found = name_and_email_update(autumn, stripe, wishes)
     wanted, cut = _wanted_metadata(autumn, stripe, wishes.cleared, metadata_keys)
     differing = [(key, value) for key, value in wanted.items() if stripe.metadata.get(key, "") != value]
@@ -100,9 +101,9 @@ def profile_update(
 def name_and_email_update(
     autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes
 ) -> tuple[UpdateStripe, list[Finding]]:
-    """The part of the update that Autumn would otherwise write by itself, and bring back by an echo.
+    """Return the update of name and e-mail only. Autumn would write these itself and cause an echo by webhook.
 
-    It claims a customer that carries no id, because whose it is has to be known before anything is written to it.
+    The update also claims a customer without an owner, because no write may precede the claim.
     """
     name, email, found = _fitting(autumn, stripe)
     refused = {each.field for each in wishes.refused}
@@ -117,39 +118,39 @@ def name_and_email_update(
 
 
 def form_digest(value: str | None) -> str:
-    """The digest of one form of a value."""
+    """Return the digest of one form of a value."""
     return hashlib.sha256((value or "").encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def can_be_claimed(stripe: StripeCustomer) -> bool:
-    """Whether it carries an `autumn_id` already, or has room for one."""
+    """Return whether a customer carries an `autumn_id` or has room for one."""
     return AUTUMN_ID in stripe.metadata or len(stripe.metadata) < METADATA_KEYS_MAX
 
 
 def too_long(changes: Mapping[str, JsonValue]) -> str | None:
-    """Why Autumn, which passes a new name or e-mail on, would have a change refused by Stripe; None if it would not."""
+    """Return the error if a name or e-mail is too long for Stripe, to which Autumn forwards it; else None."""
     for name, longest in (("name", NAME_MAX), ("email", EMAIL_MAX)):
         value = changes.get(name)
         if isinstance(value, str) and len(value) > longest:
-            return f"changes.{name}: has {len(value)} characters, and Stripe takes {longest}: send a shorter one"
+            return f"changes.{name}: has {len(value)} characters, and Stripe allows {longest}: send a shorter one"
     return None
 
 
 def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None, str | None, list[Finding]]:
-    """Name and e-mail as Stripe takes them: a long name is cut, a long address left alone, for half of it is wrong."""
+    """Return name and e-mail within Stripe's limits. A cut address would be wrong, so a long one is not written."""
     name, email, found = autumn.name, autumn.email, []
     if name and len(name) > NAME_MAX:
-        found.append(Finding("name-cut", f"the name has {len(name)} characters, and Stripe takes {NAME_MAX}"))
+        found.append(Finding("name-cut", f"the name has {len(name)} characters, and Stripe allows {NAME_MAX}"))
         name = name[:NAME_MAX]
     if email and len(email) > EMAIL_MAX:
-        text = f"the e-mail address has {len(email)} characters, and Stripe takes {EMAIL_MAX}"
+        text = f"the e-mail address has {len(email)} characters, and Stripe allows {EMAIL_MAX}"
         found.append(Finding("email-left-out", text))
         email = stripe.email
     return name, email, found
 
 
 def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
-    """What to write so that Stripe's value becomes Autumn's: None for nothing, "" to clear."""
+    """Return the value to write so that Stripe agrees; None for no write, "" to clear."""
     if name in wishes.left:
         return None
     if autumn:
@@ -159,7 +160,7 @@ def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishe
 
 
 def _same(name: str, autumn: str, stripe: str | None, wishes: Wishes) -> bool:
-    """Whether Stripe's value is a form of Autumn's: what Stripe makes of a value is not written again and again."""
+    """Return whether Stripe's value is a stored form of Autumn's. Without this, a sync would write it each time."""
     if stripe is not None and normal_form(name, autumn) == normal_form(name, stripe):
         return True
     return wishes.forms.get(name) == (form_digest(autumn), form_digest(stripe))
@@ -168,7 +169,7 @@ def _same(name: str, autumn: str, stripe: str | None, wishes: Wishes) -> bool:
 def _wanted_metadata(
     autumn: AutumnCustomer, stripe: StripeCustomer, cleared: frozenset[str], keys: tuple[str, ...]
 ) -> tuple[dict[str, str], list[Finding]]:
-    """The metadata that Stripe should have, ours first; "" for a key that a change removed."""
+    """Return the metadata that Stripe should have, our keys first; "" for a key that an event removed."""
     wanted = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: str(autumn.send_email_receipts).lower()}
     found = []
     for key in keys:
@@ -180,7 +181,9 @@ def _wanted_metadata(
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if len(text) > METADATA_VALUE_MAX:
             found.append(
-                Finding("metadata-cut", f"metadata.{key} has {len(text)} characters: {METADATA_VALUE_MAX} fit")
+                Finding(
+                    "metadata-cut", f"metadata.{key} has {len(text)} characters, and Stripe allows {METADATA_VALUE_MAX}"
+                )
             )
         if text or (f"metadata.{key}" in cleared and key in stripe.metadata):
             wanted[key] = text[:METADATA_VALUE_MAX]
@@ -190,14 +193,17 @@ def _wanted_metadata(
 def _with_room(
     differing: list[tuple[str, str]], present: Mapping[str, str]
 ) -> tuple[tuple[tuple[str, str], ...], list[Finding]]:
-    """As many of the keys, in their order, as Stripe has room for."""
+    """Return the keys, in their order, that fit into Stripe's limit, and findings about the others."""
     room = METADATA_KEYS_MAX - len(present) + sum(not value for _, value in differing)
     fitting, found = [], []
     for key, value in differing:
         if value and key not in present:
             if room <= 0:
                 found.append(
-                    Finding("metadata-left-out", f"metadata.{key}: Stripe has {METADATA_KEYS_MAX} keys already")
+                    Finding(
+                        "metadata-left-out",
+                        f"metadata.{key}: the customer already has {METADATA_KEYS_MAX} keys in Stripe",
+                    )
                 )
                 continue
             room -= 1

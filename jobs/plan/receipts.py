@@ -1,12 +1,12 @@
-"""Which payments get a receipt's address, and which lose one that we set. Purely computational, no I/O here.
+"""Decide which payments get a receipt address, and which lose one that we set. No I/O here.
 
-A payment intent carries a mark of ours: which turn of setting and taking back it is in, and a digest of the address
-that we set. From the mark alone follow what may be done and under which idempotency key, so that a crash at any moment
-leaves the same step to do, and never a second mail:
+A payment intent carries our mark in its metadata. The mark holds a turn, which counts how often the address was set and
+taken back, and a digest of the address. The mark alone decides the next step and its idempotency key. So after a crash
+the same step is due, and no receipt is mailed twice:
 
-- An address is set only where there is none and the mark does not say that we set one before. Whoever cleared or
-  changed it meanwhile has decided.
-- Only an address that is still the one of the mark is taken back, and only before the payment succeeded.
+- An address is set only if there is none, and if the mark does not show that we set one. If we did, somebody has
+  removed it since, and that decision stays.
+- An address is taken back only if it is still the address of the mark, and only before the payment succeeds.
 """
 
 from collections.abc import Mapping
@@ -37,17 +37,17 @@ OPEN: Final = frozenset(
 
 
 def may_have_been_on(stripe: StripeCustomer) -> bool:
-    """Whether the flag may have been on before: until what we set is taken back, Stripe does not show it as off.
+    """Return whether receipts may have been on. Stripe shows "false" only after our addresses are taken back.
 
-    Where nothing is shown nobody knows: there was no room for it, or somebody removed it.
+    Without the key the answer is True: there was no room for it, or somebody removed it.
     """
     return stripe.metadata.get(SEND_EMAIL_RECEIPTS) != "false"
 
 
 def wants_payments(autumn: AutumnCustomer, stripe: StripeCustomer, policy: Policy, *, suspicious: bool) -> bool:
-    """Whether the payments have to be looked at. Not where the flag is off and shown as off.
+    """Return whether the sync needs the payments. It does not if the flag is off on both sides.
 
-    `suspicious`: an address may have been set by a write that landed late.
+    `suspicious`: a write may have arrived late and set an address.
     """
     if not policy.reads_payments:
         return False
@@ -59,7 +59,7 @@ def wants_payments(autumn: AutumnCustomer, stripe: StripeCustomer, policy: Polic
 def receipt_steps(
     autumn: AutumnCustomer, stripe: StripeCustomer, payments: Payments, policy: Policy, now: float
 ) -> tuple[ReceiptStep, ...]:
-    """What to write so that the flag has its effect; `now` in seconds since the epoch."""
+    """Return the steps that apply the flag to the payments. `now` is in seconds since the epoch."""
     if not policy.reads_payments:
         return ()
     if not autumn.send_email_receipts:
@@ -80,10 +80,10 @@ def receipt_steps(
 def receipt_findings(
     autumn: AutumnCustomer, stripe: StripeCustomer, payments: Payments, policy: Policy, now: float
 ) -> tuple[Finding, ...]:
-    """What a person should know of the payments that were looked at."""
+    """Return the findings about the payments that were fetched."""
     found = []
     if not payments.all_seen:
-        text = f"only the newest {len(payments.intents)} payments were looked at"
+        text = f"only the newest {len(payments.intents)} payments were checked"
         found.append(Finding("payments-not-all-seen", text))
     if autumn.send_email_receipts and stripe.email:
         full = [each.id for each in payments.intents if _may_be_set(each, policy, now) and _is_full(each)]

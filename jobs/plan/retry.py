@@ -1,7 +1,6 @@
-"""Whether a failed sync is tried again, and when. Purely computational: clock and randomness are handed in.
+"""Decide whether and when a failed sync is retried. The caller passes the clock and the randomness.
 
-Part of the jobs, not of the worker that runs them, because the job itself settles its failures while it holds the
-lease.
+This belongs to the jobs and not to the worker, because a job settles its own failure while it holds the lease.
 """
 
 import random
@@ -19,9 +18,9 @@ POISON_ATTEMPTS = 8
 
 @dataclass(frozen=True)
 class History:
-    """What a customer's changes went through before this failure, all in a row.
+    """The failures in a row of a customer's events before this one.
 
-    `attempts` that failed as services do, for `failing_seconds`, and `unexpected` errors, which are counted apart.
+    `attempts` counts failures of services, which began `failing_seconds` ago. `unexpected` counts other errors.
     """
 
     attempts: int
@@ -31,7 +30,7 @@ class History:
 
 @dataclass(frozen=True)
 class Again:
-    """Try again after so many seconds, of which `at_least_seconds` hold whatever else is known."""
+    """Retry after `after_seconds`, and never before `at_least_seconds`."""
 
     after_seconds: float
     at_least_seconds: float = 0.0
@@ -39,27 +38,27 @@ class Again:
 
 @dataclass(frozen=True)
 class Bury:
-    """Never again: a dead letter, with a short reason to group by and a message for a person."""
+    """Do not retry. `reason` is a short code to group by, and `message` is for a person."""
 
     reason: str
     message: str
 
 
 def is_permanent(error: Exception, attempts: int, *, others_work: bool) -> bool:
-    """Whether a failure that claims to be passing has shown by now that it is not.
+    """Return whether a failure that looks transient is permanent by now.
 
-    Autumn's `internal_error` is mostly transient and sometimes permanent, without saying so: after some tries, while
-    other customers get through, it is about the change.
+    Autumn's `internal_error` is mostly transient, but sometimes an event causes it each time. If it stays for
+    POISON_ATTEMPTS while the syncs of other customers work, the event is the cause.
     """
     passing = isinstance(error, TryAgain) and error.code == "internal_error"
     return passing and others_work and attempts >= POISON_ATTEMPTS
 
 
 def decide(error: Exception, history: History, jitter: random.Random) -> Again | Bury:
-    """What becomes of the changes whose sync ended with `error`.
+    """Return the outcome of the events whose sync ended with `error`.
 
-    Waits grow exponentially with full jitter, never shorter than the service asked for. How long changes are tried
-    at all is up to their age, and not decided here.
+    Waits grow exponentially with full jitter, and are never shorter than the service requires. The maximum age of
+    events is not checked here.
     """
     if isinstance(error, Halt):
         return Again(HALT_WAIT_SECONDS)

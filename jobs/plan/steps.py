@@ -1,9 +1,9 @@
-"""The steps of a plan: the writes that a sync does one after the other, each with its own description.
+"""The steps of a plan: the writes of a sync, in their order.
 
-Values only, so that the client of Stripe can take a step without knowing the plan. Why a step is due is decided in
-`jobs.plan.plan`, `jobs.plan.profile` and `jobs.plan.receipts`.
+Steps are plain values, so the Stripe client can execute one without the plan. `jobs.plan.plan`, `jobs.plan.profile` and
+`jobs.plan.receipts` decide which steps are due.
 
-Each `describe` says in words what a step does. It names ids and fields, never a value of the customer.
+`describe` returns a step in words. It names ids and fields, never a value of the customer.
 """
 
 import hashlib
@@ -31,9 +31,10 @@ class UpdateAutumn:
 
     changes: Mapping[str, JsonValue]
     expects_gone: bool = False
-    """Autumn is to confirm, by refusing this, that the linked customer is gone; else our key is another account's.
+    """True if Autumn should refuse this, which confirms that the linked customer is gone.
 
-    Then it holds no changes, because nobody has seen whose the customer is that Autumn would pass them on to.
+    If Autumn accepts it, our Stripe key belongs to another account. `changes` is empty then, because Autumn would
+    forward changes to a customer that we cannot see.
     """
 
     def describe(self) -> str:
@@ -48,7 +49,7 @@ class UpdateAutumn:
 
 @dataclass(frozen=True)
 class CreateInStripe:
-    """Create the Stripe customer, with nothing but its `autumn_id`: the profile follows in an update."""
+    """Create the Stripe customer with its `autumn_id` only. An update writes the profile later."""
 
     autumn_id: str
 
@@ -59,7 +60,7 @@ class CreateInStripe:
 
 @dataclass(frozen=True)
 class UpdateStripe:
-    """Write what differs. None leaves a field as it is, the empty text clears it, a metadata key too."""
+    """Write the fields that differ. None leaves a field as it is, and "" clears a field or a metadata key."""
 
     stripe_id: str
     name: str | None = None
@@ -68,14 +69,14 @@ class UpdateStripe:
 
     @property
     def written(self) -> dict[str, str]:
-        """The values that it writes, by field as a change names them; the empty text clears."""
+        """The values to write, by field name as in an event; "" clears."""
         profile = {"name": self.name, "email": self.email}
         metadata = {f"metadata.{key}": value for key, value in self.metadata}
         return {name: value for name, value in profile.items() if value is not None} | metadata
 
     @property
     def writes_nothing(self) -> bool:
-        """Whether nothing differs."""
+        """True if no field differs."""
         return not self.written
 
     def describe(self) -> str:
@@ -86,7 +87,7 @@ class UpdateStripe:
 
 @dataclass(frozen=True)
 class SetReceiptEmail:
-    """Set the address of a payment that has none; `mails_at_once` if it has succeeded already."""
+    """Set the receipt address of a payment. `mails_at_once`: the payment has succeeded, so Stripe mails now."""
 
     intent_id: str
     address: str
@@ -95,7 +96,7 @@ class SetReceiptEmail:
 
     @property
     def mark(self) -> str:
-        """The mark in the payment's metadata afterwards."""
+        """The mark that the payment's metadata has after this step."""
         return f"set-{self.turn}-{address_digest(self.address)}"
 
     def describe(self) -> str:
@@ -106,19 +107,19 @@ class SetReceiptEmail:
 
 @dataclass(frozen=True)
 class TakeBackReceiptEmail:
-    """Clear the address that we set, before the payment succeeds."""
+    """Clear the receipt address that we set on a payment that has not succeeded."""
 
     intent_id: str
     turn: int
 
     @property
     def address(self) -> str:
-        """The address that it writes: none."""
+        """The empty address, which clears."""
         return ""
 
     @property
     def mark(self) -> str:
-        """The mark in the payment's metadata afterwards."""
+        """The mark that the payment's metadata has after this step."""
         return f"unset-{self.turn + 1}"
 
     def describe(self) -> str:

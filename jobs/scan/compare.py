@@ -200,7 +200,7 @@ def _shared(joined: JoinedCustomer) -> Iterator[ScanFinding]:
         return
     owner = joined.linked.owner if joined.linked else None
     reason = (
-        f"{autumn.stripe_id} is also the stripe_id of {_named(joined.sharers)}. This is urgent: each event of one may "
+        f"{autumn.stripe_id} is also the stripe_id of {_named(joined.sharers)}. This is urgent: each change of one may "
         "overwrite the other's name and e-mail in Autumn"
     )
     yield ScanFinding(

@@ -18,7 +18,7 @@ from jobs.plan.policy import Policy
 from jobs.plan.profile import (
     PROFILE,
     Refused,
-    Wishes,
+    WriteRules,
     can_be_claimed,
     name_and_email_update,
     profile_update,
@@ -70,9 +70,9 @@ class Request:
     autumn_accepts: bool = True
 
     @property
-    def wishes(self) -> Wishes:
+    def rules(self) -> WriteRules:
         """The rules for an update of Stripe."""
-        return Wishes(self.cleared, self.requested, self.refused, self.forms, self.left)
+        return WriteRules(self.cleared, self.requested, self.refused, self.forms, self.left)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Plan:
     refusal: Refusal | None = None
     findings: tuple[Finding, ...] = ()
 
-    def stop_where_needed(self, autumn: AutumnCustomer) -> None:
+    def raise_if_blocked(self, autumn: AutumnCustomer) -> None:
         """Raise Halt if the modes differ, and GiveUp if a person has to decide."""
         if self.link is LinkState.WRONG_MODE:
             what = f"Autumn answered for {autumn.mode} mode" if autumn.mode else "Autumn's environment is unknown"
@@ -303,8 +303,8 @@ def _stripe_first(
         now, value = getattr(autumn, name), request.changes.get(name, getattr(autumn, name))
         # If Autumn refuses, a value that only Stripe has could not be restored, so it stays until Autumn accepts.
         will_be[name] = getattr(target, name) if getattr(target, name) and not now else str(value) if value else None
-    wishes = replace(request.wishes, cleared=frozenset(name for name in request.cleared if getattr(autumn, name, True)))
-    write, findings = name_and_email_update(replace(autumn, **will_be), target, wishes)
+    rules = replace(request.rules, cleared=frozenset(name for name in request.cleared if getattr(autumn, name, True)))
+    write, findings = name_and_email_update(replace(autumn, **will_be), target, rules)
     return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))
 
 
@@ -325,7 +325,7 @@ def _linked(
         return refused
     if request.changes:
         return _stripe_first(link, autumn, stripe, UpdateAutumn(request.changes), request)
-    update, cut = profile_update(autumn, stripe, request.wishes, policy.metadata_keys)
+    update, cut = profile_update(autumn, stripe, request.rules, policy.metadata_keys)
     write = () if update.writes_nothing else (update,)
     wants = wants_payments(autumn, stripe, policy, suspicious=request.suspicious)
     takes_back = wants and may_have_been_on(stripe) and not autumn.send_email_receipts

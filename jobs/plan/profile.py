@@ -38,7 +38,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class WriteRules:
     """The rules for an update of Stripe.
 
     - `cleared`: the fields that an event set to null. Only those may be cleared in Stripe.
@@ -85,13 +85,13 @@ def refused_field(refusal: GiveUp, step: UpdateStripe) -> str | None:
 
 
 def profile_update(
-    autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes, metadata_keys: tuple[str, ...]
+    autumn: AutumnCustomer, stripe: StripeCustomer, rules: WriteRules, metadata_keys: tuple[str, ...]
 ) -> tuple[UpdateStripe, list[Finding]]:
     """Return the update that makes a Stripe customer agree, and findings about values that were cut or left out."""
-    update, found = name_and_email_update(autumn, stripe, wishes)
-    wanted, cut = _wanted_metadata(autumn, stripe, wishes.cleared, metadata_keys)
+    update, found = name_and_email_update(autumn, stripe, rules)
+    wanted, cut = _wanted_metadata(autumn, stripe, rules.cleared, metadata_keys)
     differing = [(key, value) for key, value in wanted.items() if stripe.metadata.get(key, "") != value]
-    refused = {each.field for each in wishes.refused}
+    refused = {each.field for each in rules.refused}
     metadata, left_out = _with_room(
         [each for each in differing if f"metadata.{each[0]}" not in refused], stripe.metadata
     )
@@ -99,21 +99,21 @@ def profile_update(
 
 
 def name_and_email_update(
-    autumn: AutumnCustomer, stripe: StripeCustomer, wishes: Wishes
+    autumn: AutumnCustomer, stripe: StripeCustomer, rules: WriteRules
 ) -> tuple[UpdateStripe, list[Finding]]:
     """Return the update of name and e-mail only. Autumn would write these itself and cause an echo by webhook.
 
     The update also claims a customer without an owner, because no write may precede the claim.
     """
     name, email, found = _fitting(autumn, stripe)
-    refused = {each.field for each in wishes.refused}
+    refused = {each.field for each in rules.refused}
     update = UpdateStripe(
         stripe.id,
-        name=None if "name" in refused else _difference("name", name, stripe.name, wishes),
-        email=None if "email" in refused else _difference("email", email, stripe.email, wishes),
+        name=None if "name" in refused else _difference("name", name, stripe.name, rules),
+        email=None if "email" in refused else _difference("email", email, stripe.email, rules),
         metadata=() if stripe.owner else ((AUTUMN_ID, autumn.id),),
     )
-    texts = [Finding("refused-by-stripe", f"Stripe refuses {each.field} ({each.code})") for each in wishes.refused]
+    texts = [Finding("refused-by-stripe", f"Stripe refuses {each.field} ({each.code})") for each in rules.refused]
     return update, [*found, *texts]
 
 
@@ -149,21 +149,21 @@ def _fitting(autumn: AutumnCustomer, stripe: StripeCustomer) -> tuple[str | None
     return name, email, found
 
 
-def _difference(name: str, autumn: str | None, stripe: str | None, wishes: Wishes) -> str | None:
+def _difference(name: str, autumn: str | None, stripe: str | None, rules: WriteRules) -> str | None:
     """Return the value to write so that Stripe agrees; None for no write, "" to clear."""
-    if name in wishes.left:
+    if name in rules.left:
         return None
     if autumn:
-        is_same = autumn == stripe if name in wishes.requested else _same(name, autumn, stripe, wishes)
+        is_same = autumn == stripe if name in rules.requested else _same(name, autumn, stripe, rules)
         return None if is_same else autumn
-    return "" if name in wishes.cleared and stripe else None
+    return "" if name in rules.cleared and stripe else None
 
 
-def _same(name: str, autumn: str, stripe: str | None, wishes: Wishes) -> bool:
+def _same(name: str, autumn: str, stripe: str | None, rules: WriteRules) -> bool:
     """Return whether Stripe's value is a stored form of Autumn's. Without this, a sync would write it each time."""
     if stripe is not None and normal_form(name, autumn) == normal_form(name, stripe):
         return True
-    return wishes.forms.get(name) == (form_digest(autumn), form_digest(stripe))
+    return rules.forms.get(name) == (form_digest(autumn), form_digest(stripe))
 
 
 def _wanted_metadata(

@@ -29,7 +29,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Again:
+class Retry:
     """Retry after `after_seconds`, and never before `at_least_seconds`."""
 
     after_seconds: float
@@ -37,7 +37,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Bury:
+class DeadLettered:
     """Do not retry. `reason` is a short code to group by, and `message` is for a person."""
 
     reason: str
@@ -54,22 +54,22 @@ def is_permanent(error: Exception, attempts: int, *, others_work: bool) -> bool:
     return passing and others_work and attempts >= POISON_ATTEMPTS
 
 
-def decide(error: Exception, history: History, jitter: random.Random) -> Again | Bury:
+def decide(error: Exception, history: History, jitter: random.Random) -> Retry | DeadLettered:
     """Return the outcome of the events whose sync ended with `error`.
 
     Waits grow exponentially with full jitter, and are never shorter than the service requires. The maximum age of
     events is not checked here.
     """
     if isinstance(error, Halt):
-        return Again(HALT_WAIT_SECONDS)
+        return Retry(HALT_WAIT_SECONDS)
     if isinstance(error, TryAgain):
-        request = error.after_seconds or 0.0
-        return Again(request + _wait(history.attempts, jitter), request)
+        required_seconds = error.after_seconds or 0.0
+        return Retry(required_seconds + _wait(history.attempts, jitter), required_seconds)
     if isinstance(error, SyncError):
-        return Bury(error.code, error.message)
+        return DeadLettered(error.code, error.message)
     if history.unexpected + 1 >= UNEXPECTED_TRIES:
-        return Bury("unexpected", describe(error))
-    return Again(_wait(history.unexpected, jitter))
+        return DeadLettered("unexpected", describe(error))
+    return Retry(_wait(history.unexpected, jitter))
 
 
 def _wait(attempts: int, jitter: random.Random) -> float:

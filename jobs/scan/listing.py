@@ -22,7 +22,7 @@ from jobs.autumn.pages import CustomerPage, ListedCustomer, PageSize, fitting_pa
 from jobs.errors import Absent, GiveUp, OthersFound, TryAgain
 from jobs.plan.customer import PaymentIntent, StripeCustomer
 from jobs.plan.policy import Policy
-from jobs.plan.retry import Again, History, decide
+from jobs.plan.retry import History, Retry, decide
 from jobs.rate_limit import Limits
 from jobs.scan.record import ScanProgress, Trouble
 from jobs.scan.spool import Side, Spool
@@ -178,8 +178,8 @@ def _pause_seconds(error: TryAgain, trouble: Trouble, lists: Lists, failing_seco
     trouble.gives_up_in_seconds = max(0, int(lists.patience_seconds - failing_seconds))
     if trouble.tries == trouble.gives_up_after_tries or failing_seconds > lists.patience_seconds:
         return None
-    fate = decide(error, History(trouble.tries, 0.0), lists.random)
-    return min(fate.after_seconds, LONGEST_PAUSE_SECONDS) if isinstance(fate, Again) else None
+    outcome = decide(error, History(trouble.tries, 0.0), lists.random)
+    return min(outcome.after_seconds, LONGEST_PAUSE_SECONDS) if isinstance(outcome, Retry) else None
 
 
 LOOK_UPS_AT_MOST: Final = 1_000

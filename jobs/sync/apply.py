@@ -87,7 +87,7 @@ class CustomerSync:
             request = self._with_unaccepted(request, autumn, view)
             plan = make_plan(autumn, view, request, mode=deps.mode, policy=deps.policy, now=deps.now())
             self._note(plan, autumn, request)
-            plan.stop_where_needed(autumn)
+            plan.raise_if_blocked(autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
             elif not plan.steps or self._is_stuck(plan, taken, request):

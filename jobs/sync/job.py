@@ -20,7 +20,7 @@ from jobs.observer import sync_of
 from jobs.plan.merge import merge
 from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.recheck import flat
-from jobs.plan.retry import UNEXPECTED_TRIES, Again, Bury, History, decide, is_permanent
+from jobs.plan.retry import UNEXPECTED_TRIES, Retry, DeadLettered, History, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.queue.record import CustomerRecord
@@ -118,7 +118,7 @@ async def _work_on(sync: CustomerSync) -> Settlement:
 
 
 def _settlement(
-    progress: _Progress, breaker: ServiceReport, *, error: Exception | None = None, retry: Again | None = None
+    progress: _Progress, breaker: ServiceReport, *, error: Exception | None = None, retry: Retry | None = None
 ) -> Settlement:
     """Return the settlement of a sync that ended, or failed with an `error`."""
     writes, memory = progress.writes, progress.sync.memory
@@ -186,7 +186,7 @@ async def _apply(progress: _Progress) -> None:
                 continue
             if progress.sync.linked_ahead:
                 text = f"{refusal.message} (its stripe_id, {progress.sync.linked_ahead}, was linked before)"
-                refusal = Bury(refusal.reason, text)
+                refusal = DeadLettered(refusal.reason, text)
             log.error(
                 "entries_refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message)
             )
@@ -199,7 +199,7 @@ async def _apply(progress: _Progress) -> None:
         size = len(progress.left)
 
 
-def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) -> Bury | None:
+def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) -> DeadLettered | None:
     """Why a part is never applied as it is; None if the same thing may work later.
 
     An unexpected error is about the part while that can be divided. About a single event it is tried again first.
@@ -208,11 +208,11 @@ def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) ->
     if isinstance(error, SyncError):
         is_for_good = isinstance(error, GiveUp | Absent)
         if is_for_good or is_permanent(error, batch.record.attempts, others_work=not batch.is_probe):
-            return Bury(error.code, error.message)
+            return DeadLettered(error.code, error.message)
         return None
     progress.sync.fetch_again()
     if is_divisible or batch.record.unexpected + 1 >= UNEXPECTED_TRIES:
-        return Bury("unexpected", describe(error))
+        return DeadLettered("unexpected", describe(error))
     return None
 
 
@@ -230,7 +230,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Settlement:
     fate = decide(error, history, progress.deps.random)
     code, cause = _code_of(error), cause_of(error)
     writes.record = replace(writes.record, last_error=code, last_cause=cause)
-    if isinstance(fate, Bury):
+    if isinstance(fate, DeadLettered):
         _bury(progress, progress.left, fate.reason, fate.message)
         writes.record = replace(writes.record, attempts=0, unexpected=0, failing_since=None)
         return _settlement(progress, report_of(error), error=error)

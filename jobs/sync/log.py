@@ -9,7 +9,7 @@ import structlog
 
 from jobs.errors import Halt, cause_of
 from jobs.events import unknown_fields
-from jobs.plan.retry import Again, History
+from jobs.plan.retry import History, Retry
 from jobs.queue.batch import Batch, Entry, EntryOutcome
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def note_unknown_fields(entries: Sequence[Entry], totals: Counter[str]) -> None:
         log.warning("unknown_fields_ignored", names=sorted(set().union(*of_each))[:NAMES_SHOWN])
 
 
-def log_again(error: Exception, code: str, fate: Again, history: History) -> None:
+def log_again(error: Exception, code: str, fate: Retry, history: History) -> None:
     """Log that the try failed and that there will be another; of an unexpected error also the type and the places."""
     wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):

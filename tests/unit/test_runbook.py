@@ -13,7 +13,16 @@ from worker.status.advice import FAILURES, REASONS, TO_DROP
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SOURCES = [path for folder in ("jobs", "worker", "config") for path in (ROOT / folder).rglob("*.py")]
-CODE = {"Halt": 1, "GiveUp": 1, "Absent": 1, "TryAgain": 1, "TimedOut": 1, "Limited": 1, "Refusal": 0, "Bury": 0}
+CODE = {
+    "Halt": 1,
+    "GiveUp": 1,
+    "Absent": 1,
+    "TryAgain": 1,
+    "TimedOut": 1,
+    "Limited": 1,
+    "Refusal": 0,
+    "DeadLettered": 0,
+}
 """Where each of them takes its code."""
 PASSING = {"TryAgain", "TimedOut", "Limited"}
 HALTS_BY_CODE = "_TO_MEND"

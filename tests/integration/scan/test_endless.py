@@ -1,4 +1,4 @@
-"""Lists that repeat themselves or never end: a scan fails with the reason, and does not read for ever."""
+"""Lists that repeat themselves or never end: a scan fails with the reason."""
 
 import json
 import os
@@ -46,24 +46,24 @@ def stripe_page(*ids: str, has_more: bool = True) -> dict[str, Any]:
     return {"object": "list", "data": data, "has_more": has_more}
 
 
-async def fails(world: World, folder: Path, **deps: Any) -> tuple[SyncError, str, str]:
-    """The error of a scan, and the code and text that are noted of it."""
-    made = replace(scan_deps_of(world, folder), **deps)
+async def failure_of(world: World, folder: Path, **deps: Any) -> tuple[SyncError, str, str]:
+    """Return the error of a scan, and the code and text of its stored run."""
+    changed = replace(scan_deps_of(world, folder), **deps)
     with pytest.raises(SyncError) as raised:
-        await scan(made)
-    (run,) = await made.record.history()
+        await scan(changed)
+    (run,) = await changed.record.history()
     assert run.state == "failed"
     return raised.value, run.error, run.text
 
 
-async def test_scan_of_a_stripe_list_that_goes_in_circles_fails(world: World, tmp_path: Path) -> None:
+async def test_scan_of_a_circular_stripe_list_fails(world: World, tmp_path: Path) -> None:
     pages = {"": ("cus_4", "cus_3"), "cus_3": ("cus_2", "cus_1"), "cus_1": ("cus_4", "cus_3")}
 
     async def circle(request: web.Request) -> web.Response:
         return web.json_response(stripe_page(*pages[request.query.get("starting_after", "")]))
 
     async with serving_lists(circle) as (_, stripe):
-        error, code, text = await fails(world, tmp_path, stripe=stripe)
+        error, code, text = await failure_of(world, tmp_path, stripe=stripe)
     assert isinstance(error, ListError)
     assert (error.service, code) == ("stripe", "list_repeats")
     assert "Stripe's list of customers repeats itself" in text
@@ -78,56 +78,56 @@ async def test_scan_of_a_stripe_list_without_a_second_page_fails(world: World, t
         return web.json_response(stripe_page("cus_2", "cus_1"))
 
     async with serving_lists(first_page_only) as (_, stripe):
-        error, code, _ = await fails(world, tmp_path, stripe=stripe)
+        error, code, _ = await failure_of(world, tmp_path, stripe=stripe)
     assert (error.service, code) == ("stripe", "list_repeats")
 
 
-async def test_scan_of_a_stripe_list_that_stands_still_fails(world: World, tmp_path: Path) -> None:
+async def test_scan_of_a_stripe_list_with_one_endless_page_fails(world: World, tmp_path: Path) -> None:
     async def same(_: web.Request) -> web.Response:
         return web.json_response(stripe_page("cus_2", "cus_1"))
 
     async with serving_lists(same) as (_, stripe):
-        error, code, _ = await fails(world, tmp_path, stripe=stripe)
+        error, code, _ = await failure_of(world, tmp_path, stripe=stripe)
     assert isinstance(error, TryAgain)
     assert code == "unexpected_response"
     assert "the list does not go on" in error.message
 
 
-async def test_scan_of_an_autumn_list_with_ever_new_cursors_fails(world: World, tmp_path: Path) -> None:
-    asked = 0
+async def test_scan_of_one_autumn_page_with_new_cursors_fails(world: World, tmp_path: Path) -> None:
+    pages_sent = 0
 
     async def same(_: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
-        return web.json_response({**FIRST_PAGE["json"], "next_cursor": f"cursor-{asked}"})
+        nonlocal pages_sent
+        pages_sent += 1
+        return web.json_response({**FIRST_PAGE["json"], "next_cursor": f"cursor-{pages_sent}"})
 
     async with serving_lists(same) as (autumn, _):
-        error, code, text = await fails(world, tmp_path, autumn=autumn)
+        error, code, text = await failure_of(world, tmp_path, autumn=autumn)
     assert (error.service, code) == ("autumn", "list_repeats")
     assert "Autumn's list of customers repeats itself" in text
 
 
 @pytest.mark.parametrize("pages", [["ab", "cd"], ["abc", "bcd", "cda"], ["ab", "cd", "ad", "cb"]])
-async def test_scan_of_an_autumn_list_that_goes_round_with_new_cursors_fails(
+async def test_scan_of_a_circular_autumn_list_with_new_cursors_fails(
     world: World, tmp_path: Path, pages: list[str]
 ) -> None:
-    asked = 0
+    pages_sent = 0
 
     async def round_and_round(_: web.Request) -> web.Response:
-        nonlocal asked
-        ids = pages[asked % len(pages)]
-        asked += 1
+        nonlocal pages_sent
+        ids = pages[pages_sent % len(pages)]
+        pages_sent += 1
         rows = [{**FIRST_PAGE["json"]["list"][0], "id": each} for each in ids]
-        return web.json_response({"list": rows, "next_cursor": f"cursor-{asked}"})
+        return web.json_response({"list": rows, "next_cursor": f"cursor-{pages_sent}"})
 
     async with serving_lists(round_and_round) as (autumn, _):
-        error, code, text = await fails(world, tmp_path, autumn=autumn)
+        error, code, text = await failure_of(world, tmp_path, autumn=autumn)
     assert (error.service, code) == ("autumn", "list_repeats")
     assert "Autumn's list of customers repeats itself" in text
-    assert asked <= 2 * len(pages) + 1
+    assert pages_sent <= 2 * len(pages) + 1
 
 
-def test_list_that_moves_while_it_is_read_goes_on(tmp_path: Path) -> None:
+def test_list_that_shifts_during_the_read_is_accepted(tmp_path: Path) -> None:
     spool = new_spool(tmp_path)
     spool.add_autumn([listed("bob"), listed("ann")], "1")
     spool.add_autumn([listed("ann"), listed("cid")], "2")
@@ -137,7 +137,7 @@ def test_list_that_moves_while_it_is_read_goes_on(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_list_of_nothing_has_an_end() -> None:
+def test_endless_empty_pages_fail() -> None:
     guard = ListGuard("stripe", "Stripe's list of payments", rows_at_most=10)
     for page in range(EMPTY_PAGES_AT_MOST):
         guard.check([], f"{page + 1}", came_from=f"{page}", rows=0, known=len)
@@ -161,7 +161,7 @@ def new_spool(folder: Path, **bounds: int) -> Spool:
     return spool
 
 
-def test_what_is_listed_twice_is_compared_once(tmp_path: Path) -> None:
+def test_customer_listed_twice_is_compared_once(tmp_path: Path) -> None:
     spool = new_spool(tmp_path)
     spool.add_autumn([listed("ann", "cus_1"), listed("bob")], "next")
     spool.add_autumn([listed("ann", "cus_1")], None)
@@ -182,7 +182,7 @@ def test_what_is_listed_twice_is_compared_once(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_spool_has_an_upper_bound(tmp_path: Path) -> None:
+def test_spool_limits_the_rows_of_a_list(tmp_path: Path) -> None:
     spool = new_spool(tmp_path, rows_at_most=3)
     spool.add_autumn([listed("ann"), listed("bob")], "next")
     with pytest.raises(ListError, match=r"Autumn's list of customers has more than 3 rows") as raised:
@@ -196,14 +196,14 @@ def long_page(number: int) -> list[ListedCustomer]:
     return [listed(f"{number}-{each}-{'x' * 200}") for each in range(100)]
 
 
-def test_spool_has_an_upper_bound_in_bytes(tmp_path: Path) -> None:
+def test_spool_limits_the_size_of_its_file(tmp_path: Path) -> None:
     spool = new_spool(tmp_path, bytes_at_most=SMALL_SPOOL_BYTES)
 
     def fill() -> None:
         for number in range(100):
             spool.add_autumn(long_page(number), f"after {number}")
 
-    with pytest.raises(SpoolFullError, match=r"it may have 0.2 MiB, and [\d,.]+ MiB are free in SCAN_SPOOL") as raised:
+    with pytest.raises(SpoolFullError, match=r"its limit is 0.2 MiB, and [\d,.]+ MiB are free in SCAN_SPOOL") as raised:
         fill()
     assert (raised.value.service, raised.value.code) == ("scan", "spool_full")
     position = spool.position("autumn")
@@ -212,7 +212,7 @@ def test_spool_has_an_upper_bound_in_bytes(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_index_that_finds_no_room_in_the_spool_is_told(tmp_path: Path) -> None:
+def test_index_without_room_raises_spool_full(tmp_path: Path) -> None:
     spool = new_spool(tmp_path, bytes_at_most=SMALL_SPOOL_BYTES)
     for number in range(4):
         spool.add_autumn(long_page(number), f"after {number}")
@@ -222,18 +222,18 @@ def test_index_that_finds_no_room_in_the_spool_is_told(tmp_path: Path) -> None:
     spool.close()
 
 
-async def test_scan_whose_spool_is_full_fails_and_says_so(world: World, tmp_path: Path) -> None:
+async def test_scan_with_a_full_spool_fails_with_the_reason(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for number in range(500):
         field.agreeing(f"user_{number}_{'x' * 100}")
-    error, code, text = await fails(world, tmp_path, spool_bytes_at_most=SMALL_SPOOL_BYTES)
+    error, code, text = await failure_of(world, tmp_path, spool_bytes_at_most=SMALL_SPOOL_BYTES)
     assert isinstance(error, SpoolFullError)
     assert (code, text) == ("spool_full", error.message)
     assert "SCAN_SPOOL" in text
     assert os.listdir(tmp_path) == []
 
 
-def test_spool_that_is_opened_again_knows_its_last_cursor(tmp_path: Path) -> None:
+def test_reopened_spool_knows_its_last_cursor(tmp_path: Path) -> None:
     spool = new_spool(tmp_path)
     spool.add_autumn([listed("ann")], "cursor-1")
     spool.close()
@@ -243,7 +243,7 @@ def test_spool_that_is_opened_again_knows_its_last_cursor(tmp_path: Path) -> Non
     spool.close()
 
 
-async def test_report_counts_a_customer_that_is_listed_twice_once(world: World, tmp_path: Path) -> None:
+async def test_report_counts_a_customer_listed_twice_once(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann")
     ann = world.stripe.customers[stripe_id]

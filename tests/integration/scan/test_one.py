@@ -1,4 +1,4 @@
-"""One customer compared at once: what is found is what a scan of everybody finds for that customer."""
+"""A scan of one customer finds what a scan of all customers finds for it."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from tests.support.planting import PLANTINGS, Field
 from tests.support.scans import scan, scan_deps_of
 
 ONLY_AMONG_ALL = {"double", "shared"}
-"""Plantings that only a comparison of everybody shows."""
+"""Plantings that only a scan of all customers finds."""
 
 
 @pytest.mark.parametrize("planted", sorted(PLANTINGS.keys() - ONLY_AMONG_ALL - {"strangers"}))
-async def test_one_customer_shows_what_a_whole_scan_shows(world: World, tmp_path: Path, planted: str) -> None:
+async def test_scan_of_one_customer_finds_what_a_full_scan_finds(world: World, tmp_path: Path, planted: str) -> None:
     PLANTINGS[planted](Field(world.autumn, world.stripe), "ann")
     deps = scan_deps_of(world, tmp_path)
     whole = {each for each in (await scan(deps)).findings if each.customer == "ann"}
     assert set((await scan_one(deps, "ann", ScanRequest())).findings) == whole
 
 
-async def test_payments_of_one_customer_are_read_if_a_later_step_needs_them(world: World, tmp_path: Path) -> None:
+async def test_scan_of_one_customer_reads_payments_if_needed(world: World, tmp_path: Path) -> None:
     stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited by hand")
     intent = world.stripe.seed_payment_intent(customer=stripe_id, status="requires_action")["id"]
     deps = scan_deps_of(world, tmp_path, policy=Policy(receipts="open"))

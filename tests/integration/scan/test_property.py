@@ -1,6 +1,4 @@
-"""Random accounts: a scan finds what was planted and nothing else, and leaves out nobody of whom a plan has to say
-something.
-"""
+"""Random accounts: a scan finds exactly what was planted, and never skips a customer with findings."""
 
 import asyncio
 import tempfile
@@ -28,7 +26,7 @@ from tests.support.scans import scan, scan_deps_of
 PLANTS = st.lists(st.sampled_from(sorted(PLANTINGS)), max_size=40)
 SHORT = [None, "", "x", "X", "y", "x" * 256]
 LONG = [*SHORT, "x" * 300]
-"""Longer than Stripe takes, so that it is never found there."""
+"""With one value longer than Stripe allows, which Stripe never holds."""
 STRIPE_IDS = ["cus_0", "cus_1", "cus_2"]
 AUTUMN_EDITS = st.fixed_dictionaries(
     {},
@@ -62,7 +60,7 @@ EDITS = st.tuples(NO_EDIT | AUTUMN_EDITS, NO_EDIT | STRIPE_EDITS)
 
 @settings(max_examples=examples(15), deadline=None)
 @given(plants=PLANTS)
-def test_whatever_is_planted_is_found_and_nothing_else(redis_server: EmbeddedRedis, plants: list[str]) -> None:
+def test_scan_finds_exactly_what_is_planted(redis_server: EmbeddedRedis, plants: list[str]) -> None:
     async def check() -> None:
         async with Redis.from_url(redis_server.url) as redis:
             await redis.flushall()
@@ -81,7 +79,7 @@ def test_whatever_is_planted_is_found_and_nothing_else(redis_server: EmbeddedRed
 
 @settings(max_examples=examples(150), deadline=None)
 @given(edits=st.lists(EDITS, min_size=1, max_size=3))
-def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
+def test_skipped_customers_have_no_findings(
     edits: list[tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
     inputs = PlanInputs("test", Policy(), now=0.0)
@@ -107,7 +105,7 @@ def test_of_those_that_are_skipped_no_plan_has_anything_to_say(
 
 
 def _listed(autumn: AutumnCustomer) -> ListedCustomer:
-    """As Autumn's list shows it."""
+    """Return the customer as Autumn's list shows it."""
     env = {"test": "sandbox", "live": "live"}.get(autumn.mode or "", "staging")
     fields = {name: getattr(autumn, name) for name in ("id", "name", "email", "stripe_id", "send_email_receipts")}
     return ListedCustomer(**fields, env=env, metadata={}, created_at=0)

@@ -1,4 +1,4 @@
-"""A scan of both services over HTTP: what it finds, what it asks for, and what it costs."""
+"""A scan of both services over HTTP: its findings, its reconciles, and its calls."""
 
 import os
 import time
@@ -18,14 +18,14 @@ from tests.support.steps import reconcile, under
 
 
 def plant_everything(world: World) -> Expected:
-    """Each planting twice; what has to be found."""
+    """Plant each problem twice, and return the expected findings."""
     field = Field(world.autumn, world.stripe)
     plants = [plant(field, f"{name}_{index}") for name, plant in PLANTINGS.items() for index in range(2)]
     return set[tuple[str, str, str]]().union(*plants)
 
 
 @pytest.mark.parametrize("name", PLANTINGS)
-async def test_what_is_planted_is_found_and_nothing_else(world: World, tmp_path: Path, name: str) -> None:
+async def test_each_planting_is_found_and_nothing_else(world: World, tmp_path: Path, name: str) -> None:
     field = Field(world.autumn, world.stripe)
     field.agreeing("neighbour")
     expected = PLANTINGS[name](field, "planted")
@@ -34,9 +34,7 @@ async def test_what_is_planted_is_found_and_nothing_else(world: World, tmp_path:
     assert any(each.is_repairable for each in scanned.findings) == bool(expected and name not in BEYOND_REPAIR)
 
 
-async def test_apply_until_the_second_scan_has_nothing_left_that_a_sync_would_change(
-    world: World, tmp_path: Path
-) -> None:
+async def test_second_scan_finds_nothing_repairable_after_apply(world: World, tmp_path: Path) -> None:
     expected = plant_everything(world)
     deps = scan_deps_of(world, tmp_path)
     first = await scan(deps, apply=True)
@@ -49,7 +47,7 @@ async def test_apply_until_the_second_scan_has_nothing_left_that_a_sync_would_ch
     assert second.found == {(each.customer, each.kind, each.field) for each in first.findings if not each.is_repairable}
 
 
-async def test_a_scan_that_only_reports_writes_nothing_anywhere(world: World, tmp_path: Path) -> None:
+async def test_scan_without_apply_writes_nothing(world: World, tmp_path: Path) -> None:
     plant_everything(world)
     await scan(scan_deps_of(world, tmp_path))
     assert {call.path for call in world.autumn.calls} == {"/v1/customers.list"}
@@ -58,7 +56,7 @@ async def test_a_scan_that_only_reports_writes_nothing_anywhere(world: World, tm
     assert os.listdir(tmp_path) == []
 
 
-async def test_scan_takes_a_call_for_each_page_and_one_probe_of_the_search(world: World, tmp_path: Path) -> None:
+async def test_scan_costs_one_call_per_page_and_one_search(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(201):
         field.agreeing(f"both_{index}")
@@ -71,9 +69,7 @@ async def test_scan_takes_a_call_for_each_page_and_one_probe_of_the_search(world
     assert len(scanned.findings) == 1800
 
 
-async def test_more_than_the_setting_allows_is_refused_with_both_numbers_and_force_goes_on(
-    world: World, tmp_path: Path
-) -> None:
+async def test_apply_beyond_the_limit_is_refused_unless_forced(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     plants = {"name": 3, "agreeing": 7}
     for name, count in plants.items():
@@ -88,7 +84,7 @@ async def test_more_than_the_setting_allows_is_refused_with_both_numbers_and_for
     assert (forced.run.state, forced.run.requested, await world.redis.xlen(INBOX)) == ("done", 3, 3)
 
 
-async def test_exactly_as_many_as_the_setting_allows_are_asked_for(world: World, tmp_path: Path) -> None:
+async def test_apply_of_exactly_the_limit_is_allowed(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     PLANTINGS["name"](field, "wrong")
     for index in range(4):
@@ -96,7 +92,7 @@ async def test_exactly_as_many_as_the_setting_allows_are_asked_for(world: World,
     assert (await scan(scan_deps_of(world, tmp_path, max_changed=0.2), apply=True)).run.state == "done"
 
 
-async def test_only_the_kinds_that_are_wanted_are_reported_and_asked_for(world: World, tmp_path: Path) -> None:
+async def test_only_requested_kinds_are_reported_and_reconciled(world: World, tmp_path: Path) -> None:
     plant_everything(world)
     scanned = await scan(scan_deps_of(world, tmp_path), apply=True, kinds=("unclaimed", "orphan"))
     assert set(scanned.run.totals) == {"unclaimed", "orphan"}
@@ -105,7 +101,7 @@ async def test_only_the_kinds_that_are_wanted_are_reported_and_asked_for(world: 
     assert asked == {b"unclaimed_0", b"unclaimed_1"}
 
 
-async def test_the_difference_to_the_run_before_is_told(world: World, tmp_path: Path) -> None:
+async def test_report_has_the_difference_from_the_run_before(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stays, fixed = field.agreeing("stays", name="Edited"), field.agreeing("fixed", name="Edited")
     deps = scan_deps_of(world, tmp_path)
@@ -120,7 +116,7 @@ async def test_the_difference_to_the_run_before_is_told(world: World, tmp_path: 
     assert [run.findings for run in await deps.record.history()] == [2, 0, 2]
 
 
-async def test_asked_for_twice_in_a_run_is_one_sync(world: World) -> None:
+async def test_two_requests_in_one_run_are_one_event(world: World) -> None:
     progress = ScanProgress(run="1-a")
     for _ in range(2):
         await request_reconciles(world.redis, INBOX, iter(["ann", "no event's id", "bob"]), progress)
@@ -130,7 +126,7 @@ async def test_asked_for_twice_in_a_run_is_one_sync(world: World) -> None:
     assert (totals["received"], totals["duplicates"]) == (4, 2)
 
 
-async def test_a_policy_that_only_reports_asks_for_nothing(world: World, tmp_path: Path) -> None:
+async def test_report_policy_requests_no_reconcile(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     expected = {*PLANTINGS["unlinked"](field, "ann"), *PLANTINGS["deleted"](field, "bob")}
     no_receipts = {(name, "receipts-cannot-be-sent", "email") for name in ("ann", "bob")}
@@ -140,7 +136,7 @@ async def test_a_policy_that_only_reports_asks_for_nothing(world: World, tmp_pat
     assert scanned.run.requested == 0
 
 
-async def test_metadata_that_is_copied_is_compared_by_key(world: World, tmp_path: Path) -> None:
+async def test_copied_metadata_is_compared_by_key(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann", metadata={"plan": "old"})
     world.autumn.customers["ann"]["metadata"] = {"plan": "pro", "other": 1}
@@ -150,9 +146,7 @@ async def test_metadata_that_is_copied_is_compared_by_key(world: World, tmp_path
     assert finding.would == f"write metadata.plan to {stripe_id}"
 
 
-async def test_payments_are_listed_and_compared_where_receipts_are_more_than_shown(
-    world: World, tmp_path: Path
-) -> None:
+async def test_payments_are_compared_if_receipts_are_set_on_payments(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann")
     done = {"status": "succeeded", "succeeded_at": int(time.time()) - 60}
@@ -168,9 +162,7 @@ async def test_payments_are_listed_and_compared_where_receipts_are_more_than_sho
     assert sum(call.path == "/v1/payment_intents" for call in world.stripe.calls) == 2
 
 
-async def test_what_is_wrong_with_payments_is_found_and_repaired_but_for_what_has_no_room(
-    world: World, tmp_path: Path
-) -> None:
+async def test_payments_are_repaired_unless_metadata_is_full(world: World, tmp_path: Path) -> None:
     world = under(world, receipts="open")
     field, open_payment = Field(world.autumn, world.stripe), {"status": "requires_action"}
     off = field.agreeing("off")
@@ -198,7 +190,7 @@ async def test_what_is_wrong_with_payments_is_found_and_repaired_but_for_what_ha
     assert {each.kind for each in (await scan(deps)).findings} == {"receipt-not-set"}
 
 
-async def test_only_customers_created_since_and_their_older_other_sides(world: World, tmp_path: Path) -> None:
+async def test_bounded_scan_reads_older_other_sides_too(world: World, tmp_path: Path) -> None:
     field, since = Field(world.autumn, world.stripe), int(time.time()) - 3600
     long_ago = since - 86_400
     field.agreeing("old", name="Not of interest")
@@ -231,14 +223,12 @@ async def test_bounded_scan_of_several_pages_stops_at_the_bound(world: World, tm
     assert scanned.run.autumn_customers == 2100
     lists = [call.body for call in world.autumn.calls if call.path == "/v1/customers.list"]
     assert len(lists) == 3
-    # Autumn answers 500 to each later page of a list with a range.
+    # Autumn returns 500 for each later page of a list with a range.
     assert not any("created_at_range" in body for body in lists)
 
 
 @pytest.mark.parametrize("since", [None, 3600])
-async def test_scan_goes_on_with_the_page_size_that_autumn_names(
-    world: World, tmp_path: Path, since: int | None
-) -> None:
+async def test_scan_adopts_the_page_size_that_autumn_names(world: World, tmp_path: Path, since: int | None) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(250):
         field.agreeing(f"user_{index}", name="Edited" if index == 0 else f"Name of user_{index}")
@@ -263,7 +253,7 @@ async def test_bounded_scan_ends_with_the_list_or_the_first_page(
     assert sum(call.path == "/v1/customers.list" for call in world.autumn.calls) == calls
 
 
-async def test_whom_a_shared_customer_belongs_to_is_for_a_person_to_say(world: World, tmp_path: Path) -> None:
+async def test_shared_unclaimed_customer_is_left_to_a_person(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann", metadata={"autumn_id": None})
     field.in_autumn("bob", stripe_id)
@@ -274,7 +264,7 @@ async def test_whom_a_shared_customer_belongs_to_is_for_a_person_to_say(world: W
     assert scanned.run.requested == 0
 
 
-async def test_two_that_are_ours_are_told_before_one_of_them_is_claimed(world: World, tmp_path: Path) -> None:
+async def test_two_candidates_are_reported_before_one_is_claimed(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     field.agreeing("ann", metadata={"autumn_id": None, FLAG: None})
     field.stripe.seed_customer(metadata={"autumn_id": "ann"})

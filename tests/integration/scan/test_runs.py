@@ -1,4 +1,4 @@
-"""The record of runs, and which unfinished ones are resumed."""
+"""The history of runs, and the resume of interrupted ones."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.support.scans import called, scan, scan_deps_of
 OPEN = Policy(receipts="open")
 
 
-async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world: World, tmp_path: Path) -> None:
+async def test_interrupted_run_of_another_host_is_stored_as_failed(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     record = ScanRecord(world.redis, PREFIX)
     await record.begin()
@@ -36,7 +36,7 @@ async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world
 
 
 @pytest.mark.parametrize(
-    ("other", "hours_later", "goes_on"),
+    ("other", "hours_later", "is_resumed"),
     [
         ({}, 0, True),
         ({}, 5.9, True),
@@ -45,8 +45,8 @@ async def test_a_run_of_another_host_that_was_cut_short_is_noted_as_failed(world
         ({"policy": OPEN}, 0, False),
     ],
 )
-async def test_a_run_that_was_cut_short_is_gone_on_with_for_six_hours_over_the_same_accounts_by_the_same_policy(
-    world: World, tmp_path: Path, other: dict[str, Any], hours_later: float, goes_on: bool
+async def test_interrupted_run_resumes_only_if_recent_and_unchanged(
+    world: World, tmp_path: Path, other: dict[str, Any], hours_later: float, is_resumed: bool
 ) -> None:
     deps = scan_deps_of(world, tmp_path)
     PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
@@ -61,31 +61,31 @@ async def test_a_run_that_was_cut_short_is_gone_on_with_for_six_hours_over_the_s
         spool.execute("UPDATE about SET started_ms = started_ms - ?", (hours_later * 3_600_000,))
     scanned = await scan(replace(deps, **other))
     assert unfinished is not None
-    assert (scanned.run.run == unfinished.run) is goes_on
+    assert (scanned.run.run == unfinished.run) is is_resumed
     assert scanned.found == {("ann", "profile-drift", "name")}
     errors = [run.error for run in await deps.record.history()]
-    assert errors == ([""] if goes_on else ["", "cut_short"])
+    assert errors == ([""] if is_resumed else ["", "cut_short"])
 
 
-async def phase_of_what_runs(world: World) -> str | None:
-    """As a second start is told."""
+async def phase_of_running_scan(world: World) -> str | None:
+    """Return the phase that a second start is refused with; None if no scan runs."""
     with pytest.raises(ScanRunningError) as refused:
         await ScanRecord(world.redis, PREFIX).begin()
     progress = refused.value.progress
     return None if progress is None else progress.phase
 
 
-async def test_a_run_whose_report_takes_long_is_not_noted_a_second_time(world: World, tmp_path: Path) -> None:
+async def test_run_with_a_slow_report_is_stored_once(world: World, tmp_path: Path) -> None:
     deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=1.0))
     async with scanning(deps, ScanRequest(), ScanProgress()), asyncio.timeout(10):
-        while await phase_of_what_runs(world) != "reporting":  # noqa: ASYNC110 - it is in Redis
+        while await phase_of_running_scan(world) != "reporting":  # noqa: ASYNC110 - it is in Redis
             await asyncio.sleep(0.01)
         assert await deps.record.unfinished() is None
     await scan(deps)
     assert [run.state for run in await deps.record.history()] == ["done", "done"]
 
 
-async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: World, tmp_path: Path) -> None:
+async def test_run_killed_during_its_report_is_not_resumed(world: World, tmp_path: Path) -> None:
     stripe_id = Field(world.autumn, world.stripe).agreeing("ann", name="Edited")
     deps = scan_deps_of(world, tmp_path)
     async with scanning(deps, ScanRequest(), ScanProgress()):
@@ -97,7 +97,7 @@ async def test_a_run_that_is_killed_while_it_reports_is_not_gone_on_with(world: 
     assert len({run.run for run in await deps.record.history()}) == 2
 
 
-async def test_runs_that_a_newer_version_has_noted_can_be_read(world: World, tmp_path: Path) -> None:
+async def test_runs_of_a_newer_version_can_be_read(world: World, tmp_path: Path) -> None:
     deps = scan_deps_of(world, tmp_path)
     noted = await scan(deps)
     newer = asdict(noted.run) | {"unknown": 1, "changed": {"new": 1, "fixed": 2, "still_there": 3, "unknown": 4}}
@@ -106,7 +106,7 @@ async def test_runs_that_a_newer_version_has_noted_can_be_read(world: World, tmp
     assert last == replace(noted.run, changed=Changed(1, 2, 3))
 
 
-async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> None:
+async def test_stored_runs_are_bounded(world: World, tmp_path: Path) -> None:
     deps = scan_deps_of(world, tmp_path)
     for _ in range(32):
         await scan(deps)
@@ -127,7 +127,7 @@ async def test_what_is_kept_of_runs_is_bounded(world: World, tmp_path: Path) -> 
         {"changed": {"new": "x", "fixed": 0, "still_there": 0}},
     ],
 )
-async def test_run_that_no_scan_noted_is_left_out(world: World, tmp_path: Path, broken: dict[str, Any]) -> None:
+async def test_invalid_run_in_history_is_left_out(world: World, tmp_path: Path, broken: dict[str, Any]) -> None:
     record = ScanRecord(world.redis, PREFIX)
     whole = (await scan(scan_deps_of(world, tmp_path))).run
     await world.redis.lpush(f"{PREFIX}:scan:history", json.dumps({**asdict(whole), **broken}))  # type: ignore[misc]  # one type for both clients
@@ -137,7 +137,7 @@ async def test_run_that_no_scan_noted_is_left_out(world: World, tmp_path: Path, 
 @pytest.mark.parametrize(
     "broken", [{"autumn": "x"}, {"started_ms": 10**30}, {"phase": 1}, {"troubles": [{"tries": "x"}]}]
 )
-async def test_progress_that_no_scan_noted_is_left_out(world: World, broken: dict[str, Any]) -> None:
+async def test_invalid_progress_is_left_out(world: World, broken: dict[str, Any]) -> None:
     record = ScanRecord(world.redis, PREFIX)
     noted = asdict(ScanProgress(run="a"))
     await world.redis.set(f"{PREFIX}:scan:run", json.dumps(noted))
@@ -146,7 +146,7 @@ async def test_progress_that_no_scan_noted_is_left_out(world: World, broken: dic
     assert await record.unfinished() is None
 
 
-async def test_lease_of_a_wrong_type_is_no_scan_that_runs(world: World) -> None:
+async def test_lease_of_wrong_type_does_not_block_a_scan(world: World) -> None:
     await world.redis.rpush(f"{PREFIX}:scan:lease", "x")  # type: ignore[misc]  # one type for both clients
     assert await ScanRecord(world.redis, PREFIX).begin() is None
     with pytest.raises(ScanRunningError):

@@ -19,9 +19,7 @@ from tests.support.scans import between_the_lists, called, scan, scan_deps_of, s
 from tests.support.steps import change
 
 
-async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_are(
-    world: World, tmp_path: Path
-) -> None:
+async def test_customers_with_waiting_events_are_left_out(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for customer in ("settled", "in_inbox", "waits", "called", "quiet"):
         PLANTINGS["name"](field, customer)
@@ -36,7 +34,7 @@ async def test_customers_with_changes_waiting_are_left_out_wherever_the_changes_
     assert (scanned.run.left_out, scanned.run.requested, scanned.run.totals) == (3, 2, {"profile-drift": 2})
 
 
-async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_path: Path) -> None:
+async def test_event_during_a_scan_is_no_drift(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for customer in ("changes", "rests"):
         field.agreeing(customer)
@@ -49,9 +47,7 @@ async def test_a_change_in_the_middle_of_a_scan_is_no_drift(world: World, tmp_pa
     assert (scanned.run.left_out, scanned.run.requested) == (1, 0)
 
 
-async def test_an_edit_in_the_middle_of_a_scan_is_found_and_looked_at_again_before_anything_is_written(
-    world: World, tmp_path: Path
-) -> None:
+async def test_sync_fetches_again_after_an_edit_during_a_scan(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     stripe_id = field.agreeing("ann")
     async with between_the_lists(world, scan_deps_of(world, tmp_path), apply=True) as running:
@@ -65,7 +61,7 @@ async def test_an_edit_in_the_middle_of_a_scan_is_found_and_looked_at_again_befo
     assert world.stripe.customers[stripe_id]["name"] == "Edited on both sides"
 
 
-async def test_a_list_that_lags_makes_a_finding_and_no_write(world: World, tmp_path: Path) -> None:
+async def test_lagging_list_causes_a_finding_but_no_write(world: World, tmp_path: Path) -> None:
     stripe_id = Field(world.autumn, world.stripe).agreeing("ann")
     world.autumn.hold_lists()
     await change(world, "ann", name="New name", email="new@example.com")
@@ -83,9 +79,7 @@ async def test_a_list_that_lags_makes_a_finding_and_no_write(world: World, tmp_p
     assert (await scan(scan_deps_of(world, tmp_path))).findings == []
 
 
-async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_stop_the_list(
-    world: World, tmp_path: Path
-) -> None:
+async def test_deletion_of_the_cursor_customer_does_not_stop_the_list(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(250):
         field.agreeing(f"user_{index}")
@@ -103,7 +97,7 @@ async def test_a_customer_that_is_deleted_while_its_page_was_the_last_does_not_s
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "503", "cut", "garbage"])
-async def test_a_page_that_fails_in_passing_is_asked_for_again(world: World, tmp_path: Path, kind: str) -> None:
+async def test_page_with_a_passing_failure_is_retried(world: World, tmp_path: Path, kind: str) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     world.autumn.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]  # of the parameters above
     world.stripe.switches.add(Fault(kind, times=1))  # type: ignore[arg-type]
@@ -111,7 +105,7 @@ async def test_a_page_that_fails_in_passing_is_asked_for_again(world: World, tmp
     assert (scanned.run.state, scanned.findings) == ("done", [])
 
 
-async def test_service_that_fails_is_shown_until_it_answers(world: World, tmp_path: Path) -> None:
+async def test_failing_service_is_shown_until_it_answers(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(5):
         field.agreeing(f"user_{index}")
@@ -131,7 +125,7 @@ async def test_service_that_fails_is_shown_until_it_answers(world: World, tmp_pa
     assert progress.troubles == []
 
 
-async def test_a_run_that_fails_is_noted_as_failed_and_the_next_one_begins_anew(world: World, tmp_path: Path) -> None:
+async def test_failed_run_is_stored_and_the_next_starts_afresh(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     deps = scan_deps_of(world, tmp_path)
     world.stripe.key = "sk_test_another"
@@ -145,13 +139,13 @@ async def test_a_run_that_fails_is_noted_as_failed_and_the_next_one_begins_anew(
     assert await deps.record.watermark_ms() is None
 
 
-async def test_an_answer_that_nobody_can_read_fails_the_run_soon(world: World, tmp_path: Path) -> None:
+async def test_unreadable_answer_fails_the_run_after_few_tries(world: World, tmp_path: Path) -> None:
     world.autumn.switches.add(Fault("garbage"))
     with pytest.raises(TryAgain, match="unexpected_response"):
         await scan(scan_deps_of(world, tmp_path))
 
 
-async def test_a_second_start_while_one_runs_is_refused_with_its_progress(world: World, tmp_path: Path) -> None:
+async def test_second_scan_is_refused_with_progress_of_the_first(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     record = ScanRecord(world.redis, PREFIX, lease_seconds=3.0)
     async with between_the_lists(world, scan_deps_of(world, tmp_path, record=record)) as running:
@@ -168,7 +162,7 @@ async def test_a_second_start_while_one_runs_is_refused_with_its_progress(world:
     assert (await scan(scan_deps_of(world, tmp_path))).run.state == "done"
 
 
-async def test_a_spool_that_cannot_be_made_is_a_failed_run(world: World, tmp_path: Path) -> None:
+async def test_run_without_a_writable_spool_fails(world: World, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     deps = scan_deps_of(world, tmp_path / "file")
     with pytest.raises(OSError, match="file"):
@@ -179,13 +173,13 @@ async def test_a_spool_that_cannot_be_made_is_a_failed_run(world: World, tmp_pat
     assert str(tmp_path) not in run.text
 
 
-async def test_a_spool_that_is_none_any_more_is_replaced(world: World, tmp_path: Path) -> None:
+async def test_broken_spool_is_replaced(world: World, tmp_path: Path) -> None:
     PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
     (tmp_path / "scan.sqlite3").write_text("no database" * 1000)
     assert (await scan(scan_deps_of(world, tmp_path))).found == {("ann", "profile-drift", "name")}
 
 
-async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, tmp_path: Path) -> None:
+async def test_scan_without_its_lease_ends_and_stores_nothing(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", seconds=3))
@@ -198,7 +192,7 @@ async def test_a_scan_that_lost_its_right_ends_and_notes_nothing(world: World, t
     assert await world.redis.get(f"{PREFIX}:scan:lease") == b"another"
 
 
-async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World, tmp_path: Path) -> None:
+async def test_spool_is_private_and_deleted_after_the_scan(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
     async with scanning(scan_deps_of(world, tmp_path / "spool"), ScanRequest(), ScanProgress()):
         for name in os.listdir(tmp_path / "spool"):
@@ -208,7 +202,7 @@ async def test_the_spool_is_for_this_user_alone_and_gone_in_the_end(world: World
     assert os.listdir(tmp_path / "spool") == []
 
 
-async def test_a_reconcile_that_an_app_sent_is_a_change_that_waits(world: World, tmp_path: Path) -> None:
+async def test_reconcile_of_an_app_counts_as_waiting_event(world: World, tmp_path: Path) -> None:
     PLANTINGS["name"](Field(world.autumn, world.stripe), "ann")
     await send(world.redis, new_update(customer_id="ann", type="customer.reconcile"), stream=INBOX)
     assert (await scan(scan_deps_of(world, tmp_path))).run.left_out == 1

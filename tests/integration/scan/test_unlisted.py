@@ -1,4 +1,4 @@
-"""A scan where Stripe's list and search do not show everything: accounts without search, customers of test clocks."""
+"""Customers that Stripe's list or search lacks: accounts without search, and test clocks."""
 
 import time
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.support.scans import scan, scan_deps_of, time_passed
 from worker.reports.terminal import summary
 
 
-async def test_scan_without_search_asks_for_nothing_that_a_sync_would_not_do(world: World, tmp_path: Path) -> None:
+async def test_scan_without_search_requests_only_possible_repairs(world: World, tmp_path: Path) -> None:
     world.stripe.search_available = False
     field = Field(world.autumn, world.stripe)
     for name in ("agreeing", "unlinked", "deleted", "missing"):
@@ -50,7 +50,7 @@ async def test_scan_probes_the_search_once(world: World, tmp_path: Path) -> None
     assert [call.path for call in world.stripe.calls] == ["/v1/customers", "/v1/customers/search"]
 
 
-async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, tmp_path: Path) -> None:
+async def test_scan_of_one_customer_detects_missing_search(world: World, tmp_path: Path) -> None:
     world.stripe.search_available = False
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
     report = await scan_one(scan_deps_of(world, tmp_path), "ann", ScanRequest(apply=True))
@@ -58,7 +58,7 @@ async def test_scan_of_one_customer_knows_that_there_is_no_search(world: World, 
     assert (finding.kind, finding.is_repairable, report.this_run.requested) == ("unlinked", False, 0)
 
 
-async def test_outage_of_the_search_fails_no_scan(world: World, tmp_path: Path) -> None:
+async def test_outage_of_search_does_not_fail_a_scan(world: World, tmp_path: Path) -> None:
     PLANTINGS["unlinked"](Field(world.autumn, world.stripe), "ann")
     world.stripe.switches.add(Fault("garbage", route="GET /v1/customers/search"))
     deps = replace(scan_deps_of(world, tmp_path), patience_seconds=0.1)
@@ -67,13 +67,13 @@ async def test_outage_of_the_search_fails_no_scan(world: World, tmp_path: Path) 
 
 
 def on_test_clock(field: Field, customer: str, **different: object) -> str:
-    """A customer that agrees but for what is given, and that Stripe's list leaves out."""
+    """Add a customer on a test clock, which Stripe's list lacks. It agrees except for `different`."""
     stripe_id = field.agreeing(customer, **different)
     field.stripe.customers[stripe_id]["test_clock"] = "clock_1"
     return stripe_id
 
 
-async def test_customer_of_a_test_clock_is_compared_and_not_gone(world: World, tmp_path: Path) -> None:
+async def test_customer_of_a_test_clock_is_not_gone(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     on_test_clock(field, "right")
     on_test_clock(field, "wrong", name="Edited")
@@ -91,7 +91,7 @@ async def test_customer_of_a_test_clock_is_compared_and_not_gone(world: World, t
     }
 
 
-async def test_links_beyond_the_bound_are_counted_and_not_called_gone(world: World, tmp_path: Path) -> None:
+async def test_links_beyond_the_limit_are_counted_as_not_checked(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(8):
         field.in_autumn(f"user_{index}", f"cus_missing{index}")
@@ -105,14 +105,14 @@ async def test_links_beyond_the_bound_are_counted_and_not_called_gone(world: Wor
     assert "5 more could not be checked" in refused.run.text
 
 
-async def test_look_up_that_fails_in_passing_is_tried_again(world: World, tmp_path: Path) -> None:
+async def test_look_up_with_a_passing_failure_is_retried(world: World, tmp_path: Path) -> None:
     on_test_clock(Field(world.autumn, world.stripe), "ann")
     world.stripe.switches.add(Fault("503", route="GET /v1/customers/cus_", times=2))
     scanned = await scan(scan_deps_of(world, tmp_path))
     assert (scanned.run.state, scanned.findings) == ("done", [])
 
 
-async def test_scan_of_those_created_since_does_not_call_unchecked_links_gone(world: World, tmp_path: Path) -> None:
+async def test_bounded_scan_does_not_report_unchecked_links_as_gone(world: World, tmp_path: Path) -> None:
     field = Field(world.autumn, world.stripe)
     for index in range(8):
         field.in_autumn(f"user_{index}", f"cus_missing{index}")
@@ -120,7 +120,7 @@ async def test_scan_of_those_created_since_does_not_call_unchecked_links_gone(wo
     assert (scanned.run.totals, scanned.run.not_checked) == ({"gone": 3}, 5)
 
 
-async def test_search_that_shows_others_fails_no_bounded_scan(world: World, tmp_path: Path) -> None:
+async def test_search_with_other_customers_does_not_fail_a_bounded_scan(world: World, tmp_path: Path) -> None:
     for owner in ("ann", "bob"):
         world.stripe.seed_customer(metadata={"autumn_id": owner}, created=1)
     world.autumn.seed("ann", email=None)

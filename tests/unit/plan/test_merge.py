@@ -1,4 +1,4 @@
-"""Merged changes are the same as the changes one by one, after Autumn's own semantics."""
+"""One merged update has the same effect as the updates one by one."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jobs.plan.merge import cleared, merge
 KEYS = st.sampled_from(["plan", "seats", "note"])
 VALUES = st.none() | st.integers(0, 3) | st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=2)
 NAMES = st.sampled_from(["Ann", "Bob", ""])
-SAID = st.fixed_dictionaries(
+CHANGES = st.fixed_dictionaries(
     {},
     optional={
         "name": NAMES | st.none(),
@@ -23,10 +23,10 @@ SAID = st.fixed_dictionaries(
 )
 
 
-def applied(customer: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """Autumn's customers.update, as its documentation and recordings have it."""
+def applied(customer: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Apply `customers.update` as Autumn's documentation and recordings show it."""
     after = {**customer, "metadata": dict(customer["metadata"])}
-    for name, value in said.items():
+    for name, value in changes.items():
         if name != "metadata":
             after[name] = None if value == "" else value
             continue
@@ -38,10 +38,8 @@ def applied(customer: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-@given(st.lists(SAID, max_size=8), st.dictionaries(KEYS, st.integers(0, 3)))
-def test_one_merged_update_is_the_same_as_the_updates_one_by_one(
-    changes: list[dict[str, Any]], metadata: dict[str, int]
-) -> None:
+@given(st.lists(CHANGES, max_size=8), st.dictionaries(KEYS, st.integers(0, 3)))
+def test_merged_update_equals_the_updates_one_by_one(changes: list[dict[str, Any]], metadata: dict[str, int]) -> None:
     customer = {
         "name": "Old",
         "email": None,
@@ -51,15 +49,13 @@ def test_one_merged_update_is_the_same_as_the_updates_one_by_one(
         "send_email_receipts": False,
     }
     one_by_one = customer
-    for said in changes:
-        one_by_one = applied(one_by_one, said)
+    for each in changes:
+        one_by_one = applied(one_by_one, each)
     assert applied(customer, merge(changes)) == one_by_one
 
 
-@given(st.lists(SAID, max_size=6), st.lists(SAID, max_size=6))
-def test_merging_in_two_parts_is_the_same_as_merging_at_once(
-    first: list[dict[str, Any]], second: list[dict[str, Any]]
-) -> None:
+@given(st.lists(CHANGES, max_size=6), st.lists(CHANGES, max_size=6))
+def test_merging_in_two_parts_equals_merging_at_once(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
     assert merge([merge(first), merge(second)]) == merge([*first, *second])
 
 
@@ -67,10 +63,10 @@ def test_metadata_that_changes_nothing_is_not_sent() -> None:
     assert merge([{"metadata": None}, {"metadata": {}}]) == {}
 
 
-def test_only_what_is_null_at_the_end_counts_as_cleared() -> None:
+def test_field_is_cleared_only_if_its_last_value_is_null() -> None:
     merged = merge([{"email": None, "name": None}, {"name": "Ann", "stripe_id": ""}])
     assert cleared(merged) == {"email", "stripe_id"}
 
 
-def test_an_empty_metadata_value_counts_as_cleared() -> None:
+def test_empty_metadata_value_counts_as_cleared() -> None:
     assert cleared({"metadata": {"plan": "", "seats": 0, "tags": None}}) == {"metadata.plan", "metadata.tags"}

@@ -1,4 +1,4 @@
-"""The plan: what it does in each state, that it comes to an end, and what it never does."""
+"""The plan: its steps in each state, its end, and the writes that it never makes."""
 
 from dataclasses import replace
 
@@ -60,17 +60,17 @@ VIEWS = st.builds(
 )
 
 
-def look(autumn: AutumnCustomer, view: StripeView) -> StripeView:
-    """The fetched Stripe customers: the linked customer, or those that carry the id."""
+def fetched(autumn: AutumnCustomer, view: StripeView) -> StripeView:
+    """Return the part of a view that a sync fetches: the linked customer, or those that carry the id."""
     if autumn.stripe_id and view.linked is not None:
         return StripeView(linked=view.linked)
     return StripeView(ours=view.ours, is_missing=bool(autumn.stripe_id))
 
 
-def take(
+def after_step(
     step: Step, autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> tuple[AutumnCustomer, StripeView, Request]:
-    """Both sides after a step, as the services would have them, and what is still asked for."""
+    """Return both sides after a step, and the rest of the request."""
     match step:
         case UpdateAutumn(_, True):
             return autumn, view, replace(request, gone_confirmed=True, autumn_accepts=True)
@@ -92,14 +92,14 @@ def take(
             written = replace(target, name=name, email=email, metadata=metadata)
             return autumn, view.with_customer(written), request
         case _:
-            raise AssertionError("no receipts in here")
+            raise AssertionError(f"unexpected step: {step}")
 
 
 def plan_of(autumn: AutumnCustomer, view: StripeView, mode: Mode = "test", request: Request = NOTHING) -> Plan:
     return make_plan(autumn, view, request, mode=mode, policy=Policy(), now=0.0)
 
 
-def take_all(
+def after_all_plans(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> tuple[AutumnCustomer, StripeView, Plan, list[Step]]:
     steps: list[Step] = []
@@ -109,23 +109,23 @@ def take_all(
             return autumn, view, plan, steps
         for step in plan.steps:
             steps.append(step)
-            autumn, view, request = take(step, autumn, view, mode, request)
-    raise AssertionError(f"no end after {steps}")
+            autumn, view, request = after_step(step, autumn, view, mode, request)
+    raise AssertionError(f"plans do not end: {steps}")
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
-def test_applying_plans_comes_to_an_end_and_planning_again_gives_nothing(
+def test_plans_end_and_a_new_plan_has_no_steps(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    after, seen, _, _ = take_all(autumn, look(autumn, view), mode, request)
+    after, seen, _, _ = after_all_plans(autumn, fetched(autumn, view), mode, request)
     assert plan_of(after, seen, mode, replace(request, changes={})).steps == ()
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
-def test_nothing_is_erased_unless_the_change_said_null(
+def test_nothing_is_cleared_unless_the_event_sets_null(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    _, _, _, steps = take_all(autumn, look(autumn, view), mode, request)
+    _, _, _, steps = after_all_plans(autumn, fetched(autumn, view), mode, request)
     for step in steps:
         if isinstance(step, UpdateStripe):
             assert step.name != "" or "name" in request.cleared
@@ -134,10 +134,10 @@ def test_nothing_is_erased_unless_the_change_said_null(
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
-def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
+def test_wrong_mode_or_foreign_customer_is_never_written(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    seen = look(autumn, view)
+    seen = fetched(autumn, view)
     plan = plan_of(autumn, seen, mode, request)
     everyone = [*seen.ours, *([seen.linked] if seen.linked else [])]
     if autumn.mode != mode or any(customer.mode != mode for customer in everyone):
@@ -147,10 +147,10 @@ def test_nothing_is_written_in_the_wrong_mode_or_to_what_is_not_ours(
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
-def test_stripe_shows_the_profile_that_will_be_before_autumn_writes_to_it(
+def test_stripe_has_new_profile_before_autumn_writes_it(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    seen = look(autumn, view)
+    seen = fetched(autumn, view)
     for _ in range(8):
         plan = plan_of(autumn, seen, mode, request)
         for step in plan.steps:
@@ -163,23 +163,23 @@ def test_stripe_shows_the_profile_that_will_be_before_autumn_writes_to_it(
                         continue  # Only Stripe has a value: it stays until Autumn has accepted another.
                     assert not value or getattr(target, name) == value
                     assert name not in request.changes or value or not getattr(target, name)
-            autumn, seen, request = take(step, autumn, seen, mode, request)
+            autumn, seen, request = after_step(step, autumn, seen, mode, request)
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
-def test_a_probe_writes_nothing_to_stripe_before_autumn_has_accepted_an_update(
+def test_probe_writes_to_stripe_only_after_autumn_accepts(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    plan = plan_of(autumn, look(autumn, view), mode, replace(request, autumn_accepts=False))
+    plan = plan_of(autumn, fetched(autumn, view), mode, replace(request, autumn_accepts=False))
     for step in plan.steps:
         assert isinstance(step, UpdateAutumn)
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
-def test_at_the_end_of_a_link_both_sides_agree(
+def test_linked_sides_agree_after_all_plans(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    after, seen, plan, _ = take_all(autumn, look(autumn, view), mode, request)
+    after, seen, plan, _ = after_all_plans(autumn, fetched(autumn, view), mode, request)
     if plan.link is LinkState.LINKED:
         assert seen.linked is not None
         assert not after.name or seen.linked.name == after.name
@@ -227,7 +227,7 @@ def test_at_the_end_of_a_link_both_sides_agree(
         (ANN, StripeView(replace(STRIPE_ANN, mode="live")), LinkState.WRONG_MODE, ()),
     ],
 )
-def test_each_state_has_its_steps(
+def test_each_link_state_has_its_steps(
     autumn: AutumnCustomer, view: StripeView, link: LinkState, steps: tuple[Step, ...]
 ) -> None:
     plan = plan_of(autumn, view)
@@ -245,21 +245,19 @@ def test_each_state_has_its_steps(
         ),
     ],
 )
-def test_what_needs_review_names_the_ids_that_are_involved(
-    autumn: AutumnCustomer, view: StripeView, ids: list[str]
-) -> None:
+def test_review_text_names_the_ids(autumn: AutumnCustomer, view: StripeView, ids: list[str]) -> None:
     refusal = plan_of(autumn, view).refusal
     assert refusal is not None
     assert refusal.code == "needs-review"
     assert all(each in refusal.text for each in ids)
 
 
-def test_an_email_that_was_said_to_be_null_is_cleared_in_stripe() -> None:
+def test_email_set_to_null_is_cleared_in_stripe() -> None:
     plan = plan_of(replace(ANN, email=None), StripeView(STRIPE_ANN), request=Request(cleared=frozenset({"email"})))
     assert plan.steps == (UpdateStripe("cus_1", email=""),)
 
 
-def test_an_unclaimed_customer_is_linked_before_anything_is_written_to_it() -> None:
+def test_unclaimed_customer_is_linked_before_it_is_written() -> None:
     wanted = replace(STRIPE_TWO, metadata={}, name="Stale")
     plan = plan_of(ANN, StripeView(wanted=wanted), request=Request({"stripe_id": "cus_2", "name": "New"}))
     assert plan.steps == (UpdateAutumn({"stripe_id": "cus_2"}),)
@@ -268,7 +266,7 @@ def test_an_unclaimed_customer_is_linked_before_anything_is_written_to_it() -> N
     assert plan.steps == (UpdateAutumn({"stripe_id": "cus_2"}),)
 
 
-def test_a_customer_that_is_linked_elsewhere_is_not_linked_again() -> None:
+def test_customer_linked_elsewhere_is_not_linked_again() -> None:
     view = StripeView(ours=(STRIPE_ANN,), linked_elsewhere={"cus_1": "bob"})
     for autumn in (replace(ANN, stripe_id=None), replace(ANN, stripe_id="cus_0")):
         plan = plan_of(autumn, view)
@@ -278,7 +276,7 @@ def test_a_customer_that_is_linked_elsewhere_is_not_linked_again() -> None:
         assert all(each in plan.refusal.text for each in ("ann", "bob", "cus_1"))
 
 
-def test_a_customer_that_was_unlinked_on_purpose_stays_unlinked() -> None:
+def test_customer_unlinked_on_purpose_stays_unlinked() -> None:
     request = Request(cleared=frozenset({"stripe_id"}))
     plan = plan_of(replace(ANN, stripe_id=None), StripeView(ours=(STRIPE_ANN,)), request=request)
     assert plan.steps == ()
@@ -295,7 +293,7 @@ def test_a_customer_that_was_unlinked_on_purpose_stays_unlinked() -> None:
         (replace(ANN, stripe_id=None, send_email_receipts=False), StripeView(), None),
     ],
 )
-def test_a_plan_says_why_receipts_cannot_be_sent(autumn: AutumnCustomer, view: StripeView, reason: str | None) -> None:
+def test_finding_says_why_receipts_cannot_be_sent(autumn: AutumnCustomer, view: StripeView, reason: str | None) -> None:
     policy = Policy(when_unlinked="report", when_gone="report")
     plan = make_plan(autumn, view, NOTHING, mode="test", policy=policy, now=0.0)
     texts = [finding.text for finding in plan.findings if finding.kind == "receipts-cannot-be-sent"]
@@ -304,16 +302,14 @@ def test_a_plan_says_why_receipts_cannot_be_sent(autumn: AutumnCustomer, view: S
 
 @pytest.mark.parametrize("names_link", [True, False])
 @pytest.mark.parametrize("view", [StripeView(STRIPE_ANN), StripeView(replace(STRIPE_ANN, metadata={})), StripeView()])
-def test_what_stripe_would_refuse_is_refused_before_anything_is_created_or_sent(
-    view: StripeView, names_link: bool
-) -> None:
+def test_too_long_name_is_refused_before_any_write(view: StripeView, names_link: bool) -> None:
     changes = {"name": "x" * 257} | ({"stripe_id": "cus_2"} if names_link else {})
     wanted = STRIPE_TWO if names_link else None
     plan = plan_of(ANN, replace(view, wanted=wanted), request=Request(changes))
     assert (plan.steps, plan.refusal and plan.refusal.code) == ((), "too_long")
 
 
-def test_nothing_is_created_where_the_account_has_no_search() -> None:
+def test_nothing_is_created_without_search() -> None:
     view = StripeView(searched=False)
     unlinked = plan_of(replace(ANN, stripe_id=None), view)
     assert (unlinked.steps, unlinked.refusal) == ((), None)
@@ -323,7 +319,7 @@ def test_nothing_is_created_where_the_account_has_no_search() -> None:
     assert "no search" in gone.refusal.text
 
 
-def test_off_is_shown_only_when_what_on_has_set_is_taken_back() -> None:
+def test_flag_off_is_written_after_addresses_are_taken_back() -> None:
     autumn = replace(ANN, send_email_receipts=False, name="Ann Two")
     policy = Policy(receipts="open")
     before = make_plan(autumn, StripeView(STRIPE_ANN), NOTHING, mode="test", policy=policy, now=0.0)
@@ -334,14 +330,14 @@ def test_off_is_shown_only_when_what_on_has_set_is_taken_back() -> None:
     assert after.steps == (UpdateStripe("cus_1", name="Ann Two", metadata=metadata),)
 
 
-def test_what_is_ambiguous_says_whether_the_link_is_lost_or_there_was_none() -> None:
+def test_ambiguous_finding_tells_lost_link_from_no_link() -> None:
     both = StripeView(ours=(STRIPE_ANN, STRIPE_TWO))
     lost, none = (plan_of(autumn, both).findings[0].text for autumn in (ANN, replace(ANN, stripe_id=None)))
     assert lost.startswith("ann is linked to cus_1, which is deleted or missing, and several")
     assert none.startswith("ann is not linked, and several")
 
 
-def test_an_address_that_stripe_does_not_take_is_none_for_receipts() -> None:
+def test_too_long_email_cannot_receive_receipts() -> None:
     autumn, stripe = replace(ANN, email=f"{'x' * 520}@example.com"), replace(STRIPE_ANN, email=None)
     kinds = [finding.kind for finding in plan_of(autumn, StripeView(linked=stripe)).findings]
     assert kinds == ["email-left-out", "receipts-cannot-be-sent"]

@@ -1,4 +1,4 @@
-"""The settings that a plan depends on, and what they have a sync read."""
+"""The policy, and the data that a sync reads because of it."""
 
 import pytest
 
@@ -9,6 +9,8 @@ from jobs.plan.policy import Policy, ReceiptsMode
     ("receipts", "reads_payments", "reads_charges"),
     [("mirror", False, False), ("open", True, False), ("recover", True, True)],
 )
-def test_only_what_receipts_need_is_read(receipts: ReceiptsMode, reads_payments: bool, reads_charges: bool) -> None:
+def test_policy_reads_only_what_receipts_need(
+    receipts: ReceiptsMode, reads_payments: bool, reads_charges: bool
+) -> None:
     policy = Policy(receipts=receipts)
     assert (policy.reads_payments, policy.reads_charges) == (reads_payments, reads_charges)

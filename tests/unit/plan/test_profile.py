@@ -1,4 +1,4 @@
-"""The part of the profile that goes to Stripe: within its limits, and never an empty value that nobody requested."""
+"""The profile in Stripe: within its limits, and cleared only on request."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from jobs.errors import GiveUp
 from jobs.plan.customer import METADATA_KEYS_MAX, METADATA_VALUE_MAX, AutumnCustomer, StripeCustomer
 from jobs.plan.profile import (
     Refused,
-    Wishes,
+    WriteRules,
     can_be_claimed,
     divided,
     form_digest,
@@ -24,10 +24,10 @@ from jobs.plan.steps import UpdateStripe
 AUTUMN = AutumnCustomer("ann", "Ann", "ann@example.com", "cus_1", "test", send_email_receipts=False)
 OURS = {"autumn_id": "ann", "autumn_send_email_receipts": "false"}
 STRIPE = StripeCustomer("cus_1", "Ann", "ann@example.com", "test", OURS)
-NOTHING = Wishes()
+NOTHING = WriteRules()
 
 
-def test_a_long_name_is_cut_and_a_long_address_left_alone_each_with_a_finding() -> None:
+def test_long_name_is_cut_and_long_email_left_out() -> None:
     autumn = replace(AUTUMN, name="x" * 300, email=f"{'y' * 520}@example.com")
     update, found = profile_update(autumn, STRIPE, NOTHING, ())
     assert update == UpdateStripe("cus_1", name="x" * 256)
@@ -35,20 +35,20 @@ def test_a_long_name_is_cut_and_a_long_address_left_alone_each_with_a_finding() 
     assert not any("xxx" in finding.text or "yyy" in finding.text for finding in found)
 
 
-def test_the_named_metadata_is_copied_as_text_and_no_other() -> None:
+def test_only_named_metadata_keys_are_copied_as_text() -> None:
     autumn = replace(AUTUMN, metadata={"plan": "pro", "seats": 3, "tags": ["a", "ö"], "secret": "x", "none": None})
     update, found = profile_update(autumn, STRIPE, NOTHING, ("plan", "seats", "tags", "none", "missing"))
     assert update.metadata == (("plan", "pro"), ("seats", "3"), ("tags", '["a","ö"]'))
     assert found == []
 
 
-def test_a_key_that_a_change_removed_is_removed_and_one_that_is_only_missing_is_kept() -> None:
+def test_metadata_key_is_removed_only_if_an_event_removed_it() -> None:
     stripe = replace(STRIPE, metadata={**OURS, "plan": "pro", "seats": "3"})
-    update, _ = profile_update(AUTUMN, stripe, Wishes(frozenset({"metadata.plan"})), ("plan", "seats"))
+    update, _ = profile_update(AUTUMN, stripe, WriteRules(frozenset({"metadata.plan"})), ("plan", "seats"))
     assert update == UpdateStripe("cus_1", metadata=(("plan", ""),))
 
 
-def test_a_long_value_is_cut_and_keys_without_room_are_left_out_each_with_a_finding() -> None:
+def test_long_metadata_is_cut_and_excess_keys_left_out() -> None:
     theirs = {f"k{index}": "v" for index in range(METADATA_KEYS_MAX - 3)}
     stripe = replace(STRIPE, metadata={**OURS, **theirs})
     autumn = replace(AUTUMN, metadata={"long": "x" * 501, "more": "y"})
@@ -57,13 +57,13 @@ def test_a_long_value_is_cut_and_keys_without_room_are_left_out_each_with_a_find
     assert [finding.kind for finding in found] == ["metadata-cut", "metadata-left-out"]
 
 
-def test_a_customer_whose_metadata_is_full_of_other_keys_cannot_be_claimed() -> None:
+def test_customer_with_full_metadata_cannot_be_claimed() -> None:
     full = {f"k{index}": "v" for index in range(METADATA_KEYS_MAX)}
     assert not can_be_claimed(replace(STRIPE, metadata=full))
     assert can_be_claimed(replace(STRIPE, metadata={**dict(list(full.items())[:49]), "autumn_id": "ann"}))
 
 
-def test_what_autumn_would_pass_on_and_stripe_refuse_is_named_with_its_field() -> None:
+def test_too_long_value_is_reported_with_its_field() -> None:
     assert too_long({"name": "x" * 256, "email": None}) is None
     text = too_long({"name": "x" * 257})
     assert text is not None
@@ -74,35 +74,35 @@ METADATA = st.dictionaries(st.sampled_from([f"k{index}" for index in range(60)])
 
 
 @given(METADATA, METADATA, st.frozensets(st.sampled_from([f"metadata.k{index}" for index in range(60)])))
-def test_stripe_never_gets_more_than_it_takes_nor_loses_what_nobody_cleared(
+def test_update_respects_limits_and_clears_only_requested_fields(
     in_autumn: dict[str, str], in_stripe: dict[str, str], cleared: frozenset[str]
 ) -> None:
     present = dict([(key, value) for key, value in in_stripe.items() if value][:48])
     autumn = replace(AUTUMN, metadata=in_autumn)
     stripe = replace(STRIPE, metadata={**present, **OURS})
     keys = tuple(f"k{index}" for index in range(60))
-    update, _ = profile_update(autumn, stripe, Wishes(cleared), keys)
+    update, _ = profile_update(autumn, stripe, WriteRules(cleared), keys)
     after = {key: value for key, value in {**stripe.metadata, **dict(update.metadata)}.items() if value}
     assert len(after) <= METADATA_KEYS_MAX
     for key in stripe.metadata.keys() - after.keys():
         assert f"metadata.{key}" in cleared
-    again, _ = profile_update(autumn, replace(stripe, metadata=after), Wishes(cleared), keys)
+    again, _ = profile_update(autumn, replace(stripe, metadata=after), WriteRules(cleared), keys)
     assert again.metadata == ()
 
 
-def test_another_form_of_a_value_is_not_written_again_unless_a_change_requests_it() -> None:
+def test_other_form_of_a_value_is_written_only_if_requested() -> None:
     autumn = replace(AUTUMN, name=" Ann  B. ", email="Ann@Example.com")
     stripe = replace(STRIPE, name="Ann B.", email="ann@example.com")
     assert profile_update(autumn, stripe, NOTHING, ())[0].writes_nothing
-    requested = Wishes(requested=frozenset({"email"}))
+    requested = WriteRules(requested=frozenset({"email"}))
     assert profile_update(autumn, stripe, requested, ())[0] == UpdateStripe("cus_1", email="Ann@Example.com")
     assert profile_update(replace(AUTUMN, name="ann"), STRIPE, NOTHING, ())[0] == UpdateStripe("cus_1", name="ann")
 
 
-def test_what_stripe_refuses_is_left_out_with_a_finding_that_names_the_field_and_the_code() -> None:
+def test_refused_field_is_left_out_with_a_finding() -> None:
     autumn = replace(AUTUMN, name="Bob", email="foo@com", metadata={"plan": "pro"})
-    wishes = Wishes(refused=(Refused("email", "email_invalid"), Refused("metadata.plan", "parameter_invalid")))
-    update, found = profile_update(autumn, STRIPE, wishes, ("plan",))
+    rules = WriteRules(refused=(Refused("email", "email_invalid"), Refused("metadata.plan", "parameter_invalid")))
+    update, found = profile_update(autumn, STRIPE, rules, ("plan",))
     assert update == UpdateStripe("cus_1", name="Bob")
     assert [(each.kind, each.text) for each in found] == [
         ("refused-by-stripe", "Stripe refuses email (email_invalid)"),
@@ -110,28 +110,28 @@ def test_what_stripe_refuses_is_left_out_with_a_finding_that_names_the_field_and
     ]
 
 
-def test_the_form_that_stripe_stored_is_not_written_again() -> None:
+def test_form_that_stripe_stored_is_not_written_again() -> None:
     autumn, stripe = replace(AUTUMN, name="Jose\u0301"), replace(STRIPE, name="Jos\u00e9")
     assert profile_update(autumn, stripe, NOTHING, ())[0] == UpdateStripe("cus_1", name="Jose\u0301")
-    forms = Wishes(forms={"name": (form_digest("Jose\u0301"), form_digest("Jos\u00e9"))})
+    forms = WriteRules(forms={"name": (form_digest("Jose\u0301"), form_digest("Jos\u00e9"))})
     assert profile_update(autumn, stripe, forms, ())[0].writes_nothing
     assert not profile_update(replace(autumn, name="Another"), stripe, forms, ())[0].writes_nothing
 
 
-def test_an_unclaimed_customer_is_claimed_in_the_same_write_as_its_profile() -> None:
+def test_claim_and_profile_are_one_write() -> None:
     update, _ = name_and_email_update(replace(AUTUMN, name="Bob"), replace(STRIPE, metadata={}), NOTHING)
     assert update == UpdateStripe("cus_1", name="Bob", metadata=(("autumn_id", "ann"),))
 
 
-def test_a_key_that_a_change_set_to_the_empty_text_is_removed() -> None:
+def test_metadata_key_set_to_empty_text_is_removed() -> None:
     stripe = replace(STRIPE, metadata={**OURS, "plan": "pro"})
     autumn = replace(AUTUMN, metadata={"plan": ""})
     assert profile_update(autumn, stripe, NOTHING, ("plan",))[0].writes_nothing
-    wishes = Wishes(cleared=frozenset({"metadata.plan"}))
-    assert profile_update(autumn, stripe, wishes, ("plan",))[0] == UpdateStripe("cus_1", metadata=(("plan", ""),))
+    rules = WriteRules(cleared=frozenset({"metadata.plan"}))
+    assert profile_update(autumn, stripe, rules, ("plan",))[0] == UpdateStripe("cus_1", metadata=(("plan", ""),))
 
 
-def test_a_step_is_divided_by_field_with_the_claim_first() -> None:
+def test_step_is_divided_by_field_with_claim_first() -> None:
     step = UpdateStripe("cus_1", name="Ann", metadata=(("plan", "pro"), ("autumn_id", "ann")))
     assert divided(step) == [
         UpdateStripe("cus_1", metadata=(("autumn_id", "ann"),)),
@@ -144,7 +144,7 @@ def test_a_step_is_divided_by_field_with_the_claim_first() -> None:
     ("param", "field"),
     [("name", "name"), ("metadata[plan]", "metadata.plan"), ("metadata", None), (None, None), ("email", None)],
 )
-def test_the_field_that_stripe_refuses_is_known_by_its_parameter(param: str | None, field: str | None) -> None:
+def test_refused_field_is_found_by_its_parameter(param: str | None, field: str | None) -> None:
     step = UpdateStripe("cus_1", name="Ann", metadata=(("plan", "pro"),))
     assert refused_field(GiveUp("stripe", "invalid", param=param), step) == field
     assert refused_field(GiveUp("stripe", "invalid", param=param), UpdateStripe("cus_1", name="Ann")) == "name"

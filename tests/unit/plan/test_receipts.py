@@ -1,4 +1,4 @@
-"""Which payments get an address, which lose one, and that no order of events mails one twice."""
+"""Receipt addresses: which payments get one, which lose one, and that none is mailed twice."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def written(intent: PaymentIntent, step: SetReceiptEmail | TakeBackReceiptEmail)
 
 @pytest.mark.parametrize("status", sorted(OPEN))
 @pytest.mark.parametrize("policy", [OPEN_MODE, RECOVER])
-def test_a_payment_that_is_still_open_gets_the_address(status: str, policy: Policy) -> None:
+def test_open_payment_gets_the_address(status: str, policy: Policy) -> None:
     intent = PaymentIntent("pi_1", status, None)
     assert steps(ON, policy, intent) == (SetReceiptEmail("pi_1", "ann@example.com", 0, mails_at_once=False),)
 
@@ -52,18 +52,18 @@ def test_a_payment_that_is_still_open_gets_the_address(status: str, policy: Poli
         paid(3601),
     ],
 )
-def test_what_is_left_alone_whatever_the_flag_says(mode: ReceiptsMode, intent: PaymentIntent) -> None:
+def test_payment_is_left_alone_for_either_flag(mode: ReceiptsMode, intent: PaymentIntent) -> None:
     policy = Policy(receipts=mode, recover_seconds=3600)
     assert steps(ON, policy, intent) == ()
     assert steps(OFF, policy, intent) == ()
 
 
-def test_only_recover_mails_the_receipts_of_what_succeeded_lately() -> None:
+def test_only_recover_mails_receipts_of_recent_payments() -> None:
     assert steps(ON, RECOVER, paid(3599)) == (SetReceiptEmail("pi_1", "ann@example.com", 0, mails_at_once=True),)
     assert steps(ON, OPEN_MODE, paid(1)) == ()
 
 
-def test_what_was_set_is_taken_back_when_the_flag_goes_off_and_set_anew_under_the_next_turn() -> None:
+def test_address_is_taken_back_and_set_again_under_next_turn() -> None:
     intent = PaymentIntent("pi_1", "processing", None)
     (set_it,) = receipt_steps(ON, STRIPE, Payments((intent,)), OPEN_MODE, NOW)
     intent = written(intent, set_it)
@@ -75,14 +75,14 @@ def test_what_was_set_is_taken_back_when_the_flag_goes_off_and_set_anew_under_th
     assert steps(ON, OPEN_MODE, intent) == (SetReceiptEmail("pi_1", "ann@example.com", 1, mails_at_once=False),)
 
 
-def test_an_address_is_not_written_again_with_another_value() -> None:
+def test_address_is_not_written_again_with_another_value() -> None:
     intent = PaymentIntent("pi_1", "processing", None)
     (set_it,) = receipt_steps(ON, STRIPE, Payments((intent,)), OPEN_MODE, NOW)
     moved = replace(STRIPE, email="new@example.com")
     assert receipt_steps(ON, moved, Payments((written(intent, set_it),)), OPEN_MODE, NOW) == ()
 
 
-def test_what_cannot_be_done_or_seen_is_a_finding() -> None:
+def test_unset_receipts_and_unseen_payments_are_findings() -> None:
     full = PaymentIntent("pi_full", "processing", None, {f"k{index}": "v" for index in range(50)})
     payments = Payments((full,), all_seen=False)
     assert receipt_steps(ON, STRIPE, payments, OPEN_MODE, NOW) == ()
@@ -95,9 +95,7 @@ EVENTS = st.lists(st.sampled_from(["on", "off", "sync", "pay", "moved", "app set
 
 
 @given(EVENTS, st.sampled_from([OPEN_MODE, RECOVER]))
-def test_no_order_of_events_mails_one_payment_twice_or_touches_an_address_of_the_app(
-    events: list[str], policy: Policy
-) -> None:
+def test_no_order_mails_twice_or_changes_the_apps_address(events: list[str], policy: Policy) -> None:
     autumn, stripe, intent = OFF, STRIPE, PaymentIntent("pi_1", "processing", None)
     keys: set[tuple[str, int]] = set()
     mails, apps_own = 0, False

@@ -1,4 +1,4 @@
-"""Whether and when a failure is tried again: one case a line, and the bounds as properties."""
+"""Retries of failed syncs: when, and when not."""
 
 import random
 
@@ -7,40 +7,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import Absent, GiveUp, Halt, TryAgain
-from jobs.plan.retry import Again, Bury, History, decide, is_permanent
+from jobs.plan.retry import DeadLettered, History, Retry, decide, is_permanent
 
 DAY = 86_400.0
 FIRST = History(attempts=0, failing_seconds=0.0)
 
 
-def fate(error: Exception, history: History = FIRST, seed: int = 0) -> Again | Bury:
+def outcome_of(error: Exception, history: History = FIRST, seed: int = 0) -> Retry | DeadLettered:
     return decide(error, history, random.Random(seed))
 
 
-@given(attempts=st.integers(0, 10_000), seed=st.integers(0, 1000), asked=st.none() | st.floats(0, 300))
-def test_a_wait_is_never_shorter_than_asked_for_and_grows_up_to_five_minutes(
-    attempts: int, seed: int, asked: float | None
-) -> None:
-    again = fate(TryAgain("autumn", "http_500", after_seconds=asked), History(attempts, 1.0), seed)
-    assert isinstance(again, Again)
+@given(attempts=st.integers(0, 10_000), seed=st.integers(0, 1000), required=st.none() | st.floats(0, 300))
+def test_wait_respects_the_service_and_grows_to_five_minutes(attempts: int, seed: int, required: float | None) -> None:
+    retry = outcome_of(TryAgain("autumn", "http_500", after_seconds=required), History(attempts, 1.0), seed)
+    assert isinstance(retry, Retry)
     longest = min(300.0, 2.0**attempts) if attempts < 20 else 300.0
-    assert again.at_least_seconds == (asked or 0.0)
-    assert (asked or 0.0) <= again.after_seconds <= (asked or 0.0) + longest
+    assert retry.at_least_seconds == (required or 0.0)
+    assert (required or 0.0) <= retry.after_seconds <= (required or 0.0) + longest
 
 
-def test_waits_are_spread_out() -> None:
-    waits = {fate(TryAgain("stripe", "rate_limit"), History(8, 1.0), seed) for seed in range(50)}
+def test_waits_have_jitter() -> None:
+    waits = {outcome_of(TryAgain("stripe", "rate_limit"), History(8, 1.0), seed) for seed in range(50)}
     assert len(waits) == 50
 
 
 @pytest.mark.parametrize("error", [GiveUp("autumn", "customer_not_found"), Absent("autumn", "stripe_customer_missing")])
-def test_a_refusal_for_good_is_buried_at_once(error: GiveUp | Absent) -> None:
-    assert fate(error) == Bury(error.code, error.message)
+def test_permanent_refusal_is_dead_lettered_at_once(error: GiveUp | Absent) -> None:
+    assert outcome_of(error) == DeadLettered(error.code, error.message)
 
 
 @pytest.mark.parametrize("error", [Halt("autumn", "invalid_secret_key"), TryAgain("autumn", "http_500")])
-def test_nothing_is_buried_for_what_its_service_does_wrong_however_long(error: Halt | TryAgain) -> None:
-    assert isinstance(fate(error, History(10_000, 100 * DAY)), Again)
+def test_failure_of_a_service_is_retried_however_long(error: Halt | TryAgain) -> None:
+    assert isinstance(outcome_of(error, History(10_000, 100 * DAY)), Retry)
 
 
 @pytest.mark.parametrize(
@@ -52,21 +50,21 @@ def test_nothing_is_buried_for_what_its_service_does_wrong_however_long(error: H
         ("service_unavailable", 100, True, False),
     ],
 )
-def test_an_internal_error_that_stays_while_others_get_through_is_permanent(
+def test_internal_error_is_permanent_if_other_customers_work(
     code: str, attempts: int, *, others_work: bool, permanent: bool
 ) -> None:
     assert is_permanent(TryAgain("autumn", code), attempts, others_work=others_work) == permanent
 
 
-def test_an_unexpected_error_is_tried_a_few_times_and_then_buried_with_its_place_and_without_its_values() -> None:
+def test_unexpected_error_is_dead_lettered_after_five_tries_without_values() -> None:
     with pytest.raises(KeyError) as raised:
         _look_up("ann@example.com")
-    assert all(isinstance(fate(raised.value, History(90, 1.0, unexpected)), Again) for unexpected in range(4))
-    buried = fate(raised.value, History(0, 1.0, 4))
-    assert isinstance(buried, Bury)
-    assert buried.reason == "unexpected"
-    assert buried.message.startswith("KeyError at plan/test_retry.py:")
-    assert "ann@example.com" not in buried.message
+    assert all(isinstance(outcome_of(raised.value, History(90, 1.0, unexpected)), Retry) for unexpected in range(4))
+    dead_lettered = outcome_of(raised.value, History(0, 1.0, 4))
+    assert isinstance(dead_lettered, DeadLettered)
+    assert dead_lettered.reason == "unexpected"
+    assert dead_lettered.message.startswith("KeyError at plan/test_retry.py:")
+    assert "ann@example.com" not in dead_lettered.message
 
 
 def _look_up(key: str) -> str:

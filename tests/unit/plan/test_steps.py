@@ -1,4 +1,4 @@
-"""The steps of a plan: each is described in words, and tells what it writes."""
+"""The steps of a plan: their descriptions and the fields that they write."""
 
 from typing import get_args
 
@@ -28,11 +28,11 @@ def test_step_is_described_in_words(text: str, step: Step) -> None:
     assert step.describe() == text
 
 
-def test_every_type_of_step_is_described() -> None:
+def test_every_step_has_a_description() -> None:
     assert {type(step) for step in DESCRIBED.values()} == set(get_args(Step))
 
 
-def test_update_of_stripe_tells_what_it_writes() -> None:
+def test_update_of_stripe_lists_its_written_fields() -> None:
     step = UpdateStripe("cus_1", name="Ann", email="", metadata=(("plan", ""), ("autumn_id", "ann")))
     assert step.written == {"name": "Ann", "email": "", "metadata.plan": "", "metadata.autumn_id": "ann"}
     assert not step.writes_nothing

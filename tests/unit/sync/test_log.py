@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.errors import TryAgain
-from jobs.plan.retry import Again, History
+from jobs.plan.retry import History, Retry
 from jobs.queue.record import as_text
 from jobs.sync.log import log_again
 
@@ -13,7 +13,7 @@ def test_an_unexpected_error_is_logged_with_its_type_and_place() -> None:
     with pytest.raises(AttributeError) as raised:
         as_text({"ann@example.com": b""})  # type: ignore[dict-item]  # on purpose
     with capture_logs() as lines:
-        log_again(raised.value, "unexpected", Again(1.0), History(0, 0.0))
+        log_again(raised.value, "unexpected", Retry(1.0), History(0, 0.0))
     assert lines[0]["error"] == "unexpected"
     assert lines[0]["cause"].startswith("AttributeError at jobs/queue/record.py:")
     assert "ann@example.com" not in str(lines)
@@ -21,7 +21,7 @@ def test_an_unexpected_error_is_logged_with_its_type_and_place() -> None:
 
 def test_an_error_of_a_service_is_logged_by_its_code_alone() -> None:
     with capture_logs() as lines:
-        log_again(TryAgain("autumn", "http_500", "ann@example.com"), "http_500", Again(1.0), History(0, 0.0))
+        log_again(TryAgain("autumn", "http_500", "ann@example.com"), "http_500", Retry(1.0), History(0, 0.0))
     assert lines == [
         {"event": "retry_scheduled", "log_level": "warning", "error": "http_500", "after_seconds": 1.0, "attempts": 0}
     ]

@@ -124,7 +124,7 @@ class StripeView:
     linked_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def everyone(self) -> tuple[StripeCustomer, ...]:
+    def all_customers(self) -> tuple[StripeCustomer, ...]:
         """All Stripe customers of the view."""
         alone = (self.linked, self.wanted)
         return (*self.ours, *(customer for customer in alone if customer is not None))

@@ -75,7 +75,7 @@ def _after(
             new = StripeCustomer(NEW_CUSTOMER, None, None, mode, {AUTUMN_ID: autumn_id})
             return autumn, replace(view, ours=(new,))
         case UpdateStripe():
-            target = next((each for each in view.everyone if each.id == step.stripe_id), None)
+            target = next((each for each in view.all_customers if each.id == step.stripe_id), None)
             return None if target is None else (autumn, view.with_customer(_written(target, step)))
         case SetReceiptEmail() | TakeBackReceiptEmail():
             return None if view.payments is None else (autumn, replace(view, payments=_paid(view.payments, step)))

@@ -1,7 +1,9 @@
 """Merge the changes of one customer's events into one update. No I/O here.
 
-The rules are Autumn's, so one merged update has the same effect as the updates one by one: a later value wins, metadata
-merges by its top-level keys, a null deletes, and metadata that is null changes nothing.
+The rules are Autumn's, so one merged update has the same effect as the updates one by one:
+
+- A later value wins, and metadata merges by its top-level keys.
+- A null deletes a value, and metadata that is null changes nothing.
 """
 
 from collections.abc import Iterable, Mapping

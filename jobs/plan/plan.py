@@ -146,7 +146,7 @@ def _plan(
 
 def link_state(autumn: AutumnCustomer, view: StripeView, mode: Mode) -> LinkState:
     """Return the current state of the link, without regard to the request."""
-    if autumn.mode != mode or any(customer.mode != mode for customer in view.everyone):
+    if autumn.mode != mode or any(customer.mode != mode for customer in view.all_customers):
         return LinkState.WRONG_MODE
     if view.linked is None and len(view.ours) > 1:
         return LinkState.AMBIGUOUS
@@ -275,8 +275,8 @@ def _linked_elsewhere(link: LinkState, autumn: AutumnCustomer, view: StripeView)
 
 
 def _shared_by_rename(link: LinkState, autumn: AutumnCustomer, target: str, other: str) -> Plan:
-    whose = f"the Autumn customer {other} is linked to it" if other else "its current Autumn customer is unknown"
-    fact = f"{target} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {whose}"
+    owner_text = f"the Autumn customer {other} is linked to it" if other else "its current Autumn customer is unknown"
+    fact = f"{target} carries {autumn.id} as its metadata.autumn_id, is older than {autumn.id}, and {owner_text}"
     advice = (
         f"{fact}. If {autumn.id} was renamed, correct metadata.autumn_id of {target} in Stripe. Or send an event for "
         f"{autumn.id} with the right stripe_id. Then replay this dead letter"
@@ -359,7 +359,7 @@ def after_update(autumn: AutumnCustomer, view: StripeView, changes: Mapping[str,
     if not stripe_id:
         # The view before an unlink lacks `ours`, because nothing was searched.
         return None if "stripe_id" in changes else view
-    linked = next((customer for customer in view.everyone if customer.id == stripe_id), None)
+    linked = next((customer for customer in view.all_customers if customer.id == stripe_id), None)
     if linked is None:
         return None
     name, email = changes.get("name"), changes.get("email")

@@ -16,7 +16,7 @@ class Policy:
       `link-only` never creates; `report` only reports.
     - `when_missing`: the outcome of an event for a customer that Autumn does not know.
     - `metadata_keys`: the metadata keys that are copied to Stripe.
-    - `receipts`: `mirror` only shows the flag in Stripe; `open` also sets the address on open payments; `recover` also
+    - `receipts`: `mirror` only shows the flag in Stripe. `open` also sets the address on open payments. `recover` also
       mails the receipts of payments that succeeded in the last `recover_seconds`.
     """
 

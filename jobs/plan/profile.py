@@ -64,14 +64,14 @@ def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
 
 def divided(step: UpdateStripe) -> list[UpdateStripe]:
     """Split a step into one for each field. The claim comes first, because no other write may precede it."""
-    whose = [each for each in step.metadata if each[0] == AUTUMN_ID]
+    claim = [each for each in step.metadata if each[0] == AUTUMN_ID]
     rest = [each for each in step.metadata if each[0] != AUTUMN_ID]
     parts = [
         UpdateStripe(step.stripe_id, name=step.name),
         UpdateStripe(step.stripe_id, email=step.email),
-        *(UpdateStripe(step.stripe_id, metadata=(each,)) for each in [*whose, *rest]),
+        *(UpdateStripe(step.stripe_id, metadata=(each,)) for each in [*claim, *rest]),
     ]
-    parts.sort(key=lambda part: part.metadata != tuple(whose))
+    parts.sort(key=lambda part: part.metadata != tuple(claim))
     return [part for part in parts if not part.writes_nothing]
 
 

@@ -297,6 +297,6 @@ def _value_at(stripe: StripeCustomer, field: str) -> str | None:
 
 def _named(ids: Iterable[str]) -> str:
     """Join the first few ids for a sentence."""
-    everyone = list(ids)
-    more = len(everyone) - _NAMED
-    return ", ".join(everyone[:_NAMED]) + (f" and {more} or more others" if more > 0 else "")
+    every_id = list(ids)
+    more = len(every_id) - _NAMED
+    return ", ".join(every_id[:_NAMED]) + (f" and {more} or more others" if more > 0 else "")

@@ -68,7 +68,7 @@ class SpooledFindings:
         rows = self._spool.rows("SELECT DISTINCT customer FROM shown WHERE kind = 'profile-drift' ORDER BY customer")
         return (str(row[0]) for row in rows)
 
-    def note_refused(self, customer: str, refused: Mapping[str, tuple[str, str]]) -> None:
+    def mark_refused(self, customer: str, refused: Mapping[str, tuple[str, str]]) -> None:
         """Mark differences in fields that Stripe refuses, because no sync would repair them.
 
         `refused` has Stripe's code and the digest of the refused value, by field. Another value stays repairable.

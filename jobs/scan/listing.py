@@ -119,7 +119,7 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
         return
     cursor: str | None = position.cursor
     steps_back = 0
-    reading = asyncio.ensure_future(patiently(partial(chain.read, position.cursor), lists, progress))
+    reading = asyncio.ensure_future(with_retries(partial(chain.read, position.cursor), lists, progress))
     try:
         while True:
             try:
@@ -134,10 +134,10 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
                 # The customer of the cursor was deleted meanwhile, so continue after the one before it.
                 cursor = await asyncio.to_thread(spool.step_back)
                 progress.stripe -= 1
-                reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
+                reading = asyncio.ensure_future(with_retries(partial(chain.read, cursor), lists, progress))
                 continue
             if cursor is not None:
-                reading = asyncio.ensure_future(patiently(partial(chain.read, cursor), lists, progress))
+                reading = asyncio.ensure_future(with_retries(partial(chain.read, cursor), lists, progress))
                 await asyncio.sleep(0)
             # Not in a thread: a page is written in a millisecond, and a switch of threads takes longer.
             chain.keep(page, cursor)
@@ -148,18 +148,18 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
         reading.cancel()
 
 
-async def patiently(read: Callable[[], Awaitable[Answer]], lists: Lists, progress: ScanProgress) -> Answer:
+async def with_retries(read: Callable[[], Awaitable[Answer]], lists: Lists, progress: ScanProgress) -> Answer:
     """Return the result of `read`, and retry it after passing failures. `progress` shows the trouble meanwhile.
 
     Raises SyncError for any other failure, or if the failures last longer than `patience_seconds`.
     """
-    begun, trouble = time.monotonic(), Trouble()
+    started, trouble = time.monotonic(), Trouble()
     try:
         while True:
             try:
                 return await read()
             except TryAgain as error:
-                pause_seconds = _pause_seconds(error, trouble, lists, time.monotonic() - begun)
+                pause_seconds = _pause_seconds(error, trouble, lists, time.monotonic() - started)
                 if pause_seconds is None:
                     raise
                 if trouble not in progress.troubles:
@@ -196,7 +196,7 @@ async def has_search(lists: Lists, progress: ScanProgress) -> bool:
     """
     try:
         probing = replace(lists, patience_seconds=min(PROBE_PATIENCE_SECONDS, lists.patience_seconds))
-        return await patiently(lists.stripe.has_search, probing, progress)
+        return await with_retries(lists.stripe.has_search, probing, progress)
     except TryAgain:
         return True
 
@@ -204,7 +204,7 @@ async def has_search(lists: Lists, progress: ScanProgress) -> bool:
 async def look_up_links(lists: Lists, spool: Spool, progress: ScanProgress, *, at_most: int) -> None:
     """Look up `at_most` linked customers that Stripe's list lacks, and count the rest. Raises SyncError."""
     for stripe_id in await asyncio.to_thread(spool.unseen_links, at_most):
-        linked = await patiently(partial(lists.stripe.retrieve, stripe_id), lists, progress)
+        linked = await with_retries(partial(lists.stripe.retrieve, stripe_id), lists, progress)
         progress.looked_up += 1
         if isinstance(linked, StripeCustomer):
             await asyncio.to_thread(spool.add_looked_up, [linked])
@@ -219,13 +219,13 @@ async def fill_gaps(lists: Lists, spool: Spool, progress: ScanProgress) -> None:
     Search Stripe for customers that carry an unmatched Autumn id, and fetch unmatched owners from Autumn.
     """
     for customer_id, email in await asyncio.to_thread(spool.without_stripe):
-        ours = await patiently(partial(_find_ours, lists, customer_id, email), lists, progress)
+        ours = await with_retries(partial(_find_ours, lists, customer_id, email), lists, progress)
         progress.looked_up += 1
         await asyncio.to_thread(spool.add_looked_up, ours)
     for owner in await asyncio.to_thread(spool.unknown_owners):
         progress.looked_up += 1
         try:
-            await patiently(partial(lists.autumn.get, owner), lists, progress)
+            await with_retries(partial(lists.autumn.get, owner), lists, progress)
         except GiveUp:
             continue
         await asyncio.to_thread(spool.add_looked_up, (), [owner])

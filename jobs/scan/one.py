@@ -54,7 +54,7 @@ async def _findings(deps: ScanDeps, customer_id: str, progress: ScanProgress) ->
         progress.stripe = len(ours)
         return [orphan(customer) for customer in ours]
     view = seen.stripe
-    progress.autumn, progress.stripe = 1, len(view.everyone)
+    progress.autumn, progress.stripe = 1, len(view.all_customers)
     payments = None if view.payments is None else view.payments.intents
     joined = JoinedCustomer(seen.autumn, view.linked, view.ours, payments=payments)
     return findings_of(joined, replace(deps.plan_inputs, searched=view.searched))

@@ -94,7 +94,7 @@ UNREADABLE: Final = (ValueError, RecursionError, KeyError, TypeError, AttributeE
 
 
 class ScanRunningError(Exception):
-    """Another scan is running. `progress` is None if that scan has just begun."""
+    """Another scan is running. `progress` is None if that scan has just started."""
 
     def __init__(self, progress: ScanProgress | None) -> None:
         """See the class."""
@@ -103,11 +103,11 @@ class ScanRunningError(Exception):
 
 
 class ScanLostError(Exception):
-    """This scan did not renew its lease in time, and another scan has begun."""
+    """This scan did not renew its lease in time, and another scan has started."""
 
     def __init__(self) -> None:
         """See the class."""
-        super().__init__(f"this scan did not renew its lease for {LEASE_SECONDS:.0f} s, and another scan has begun")
+        super().__init__(f"this scan did not renew its lease for {LEASE_SECONDS:.0f} s, and another scan has started")
 
 
 @dataclass(frozen=True)

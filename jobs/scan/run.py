@@ -43,7 +43,7 @@ RESUME_MS: Final = 6 * 3_600_000
 """The age up to which an interrupted run is resumed. Later, its first pages are too old to compare with its last."""
 ROWS_AT_A_TIME: Final = 5_000
 CUSTOMERS_AT_A_TIME: Final = 500
-BEATS_PER_LEASE: Final = 5
+RENEWALS_PER_LEASE: Final = 5
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ async def scanning(deps: ScanDeps, request: ScanRequest, progress: ScanProgress)
             spool, about = await _open_spool(deps, request, unfinished)
         is_kept = False
         try:
-            async with _renewing_lease(deps, progress) as beat:
+            async with _renewing_lease(deps, progress) as renewal:
                 try:
-                    report = await _unless_lost(beat, _run(deps, request, spool, about, progress))
+                    report = await _unless_lost(renewal, _run(deps, request, spool, about, progress))
                 except (asyncio.CancelledError, ScanLostError):
                     is_kept = True
                     raise
@@ -189,12 +189,12 @@ async def _open_spool(deps: ScanDeps, request: ScanRequest, unfinished: ScanProg
 async def _renewing_lease(deps: ScanDeps, progress: ScanProgress) -> AsyncIterator[asyncio.Task[None]]:
     """Renew the scan's lease while the block runs. The task raises an error if the lease is lost."""
 
-    async def beat() -> None:
+    async def renewal() -> None:
         while True:
-            await asyncio.sleep(deps.record.lease_seconds / BEATS_PER_LEASE)
+            await asyncio.sleep(deps.record.lease_seconds / RENEWALS_PER_LEASE)
             await deps.record.renew(progress)
 
-    task = asyncio.create_task(beat())
+    task = asyncio.create_task(renewal())
     try:
         yield task
     finally:
@@ -202,13 +202,13 @@ async def _renewing_lease(deps: ScanDeps, progress: ScanProgress) -> AsyncIterat
         await asyncio.wait({task})
 
 
-async def _unless_lost(beat: asyncio.Task[None], work: Coroutine[Any, Any, ScanReport]) -> ScanReport:
+async def _unless_lost(renewal: asyncio.Task[None], work: Coroutine[Any, Any, ScanReport]) -> ScanReport:
     """Return the result of the work. Cancel the work and raise ScanLostError if the lease is lost."""
     task = asyncio.create_task(work)
     try:
-        await asyncio.wait({task, beat}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, renewal}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            beat.result()
+            renewal.result()
         return await task
     finally:
         task.cancel()
@@ -251,17 +251,17 @@ async def _compare(deps: ScanDeps, request: ScanRequest, spool: Spool, progress:
         progress.compared += ROWS_AT_A_TIME
     async for batch in busy_customers(deps.redis, deps.prefix, deps.inbox, since_ms=progress.started_ms):
         await asyncio.to_thread(findings.leave_out, batch)
-    await _note_refused(deps, findings)
+    await _mark_refused(deps, findings)
     return findings
 
 
-async def _note_refused(deps: ScanDeps, findings: SpooledFindings) -> None:
+async def _mark_refused(deps: ScanDeps, findings: SpooledFindings) -> None:
     """Mark differences in values that Stripe refused in a sync, because another sync cannot repair them."""
     drifting = findings.drifting()
     while batch := await asyncio.to_thread(lambda: list(islice(drifting, CUSTOMERS_AT_A_TIME))):
         for customer, refused in zip(batch, await read_refused(deps.redis, deps.prefix, batch), strict=True):
             if refused:
-                await asyncio.to_thread(findings.note_refused, customer, refused)
+                await asyncio.to_thread(findings.mark_refused, customer, refused)
 
 
 def _compare_rows(spool: Spool, findings: SpooledFindings, inputs: PlanInputs, after: int) -> int:

@@ -35,8 +35,8 @@ from jobs.scan.spool_file import (
     ListGuard,
     delete_spool,
     make_private,
+    raising_spool_full,
     set_bound,
-    telling_full,
 )
 
 Side = Literal["autumn", "stripe", "payments"]
@@ -250,7 +250,7 @@ class Spool:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run the block in a transaction, one thread at a time. Raises SpoolFullError."""
-        with self._lock, telling_full(self._path, self._bytes_at_most):
+        with self._lock, raising_spool_full(self._path, self._bytes_at_most):
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
@@ -267,7 +267,7 @@ class Spool:
 
     def _run(self, statements: str) -> None:
         for statement in statements.split(";"):
-            with self._lock, telling_full(self._path, self._bytes_at_most):
+            with self._lock, raising_spool_full(self._path, self._bytes_at_most):
                 self._connection.execute(statement)
 
     def _add(self, side: Side, insert: str, rows: list[Any], cursor: str | None) -> None:

@@ -25,7 +25,7 @@ class SpoolFullError(GiveUp):
 
 
 @contextmanager
-def telling_full(path: Path, bytes_at_most: int) -> Iterator[None]:
+def raising_spool_full(path: Path, bytes_at_most: int) -> Iterator[None]:
     """Raise SpoolFullError if SQLite reports a full disk or a full file in the block."""
     try:
         yield
@@ -63,8 +63,8 @@ def make_private(path: Path) -> None:
 
 def delete_spool(path: Path) -> None:
     """Delete a spool and the files that SQLite keeps beside it."""
-    for ending in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 TABLES: Final = """

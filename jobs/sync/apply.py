@@ -230,7 +230,7 @@ class CustomerSync:
         self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, request: Request
     ) -> None:
         """Remember what a step overwrites. What a customer showed before it is linked is older than the link."""
-        shown = next(each for each in view.everyone if each.id == step.stripe_id)
+        shown = next(each for each in view.all_customers if each.id == step.stripe_id)
         if shown.id != autumn.stripe_id:
             await self._expect_echo(autumn, shown, {*request.changes, *request.left})
             return
@@ -285,7 +285,7 @@ class CustomerSync:
 
     def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
         """The customer after a step, with values as they were sent: another form that Stripe stores is as good."""
-        before = next(each for each in view.everyone if each.id == step.stripe_id)
+        before = next(each for each in view.all_customers if each.id == step.stripe_id)
         sent: dict[str, Any] = {}
         for name in PROFILE:
             written, shown, stored = (getattr(each, name) for each in (step, before, after))
@@ -327,7 +327,7 @@ class CustomerSync:
     async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, request: Request) -> Request:
         """Have Autumn take an update, and see what came of it; what is still asked for."""
         expected = step.changes.get("stripe_id", autumn.stripe_id) or None
-        linked = next((each for each in view.everyone if each.id == expected), None)
+        linked = next((each for each in view.all_customers if each.id == expected), None)
         if linked is not None:
             # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
             if linked.id != autumn.stripe_id:

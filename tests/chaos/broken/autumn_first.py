@@ -22,7 +22,7 @@ def plan_autumn_first(
     if not request.changes or len(plan.steps) != 1 or not isinstance(plan.steps[0], UpdateStripe):
         return plan
     write = plan.steps[0]
-    shown = next(customer for customer in view.everyone if customer.id == write.stripe_id)
+    shown = next(customer for customer in view.all_customers if customer.id == write.stripe_id)
     written: dict[str, Any] = {
         name: getattr(write, name) or None for name in PROFILE if getattr(write, name) is not None
     }

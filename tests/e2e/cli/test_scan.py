@@ -174,7 +174,7 @@ async def test_a_second_start_is_refused_with_the_progress_of_the_first(
 ) -> None:
     record = ScanRecord(redis, PREFIX)
     await record.begin()
-    await record.keep(ScanProgress(run="1", started_ms=1_700_000_000_000, autumn=4000, stripe=700))
+    await record.renew(ScanProgress(run="1", started_ms=1_700_000_000_000, autumn=4000, stripe=700))
     code, _, errors = await scans.run("scan")
     assert code == FAILED
     assert errors.startswith(

@@ -31,7 +31,7 @@ async def test_scan_without_search_requests_only_possible_repairs(world: World, 
     for customer in ("unlinked", "deleted", "missing", "hidden"):
         assert links[customer].would == "nothing"
         assert "no search" in links[customer].reason
-        assert "end a change with the stripe_id" in links[customer].reason
+        assert "end an event with the stripe_id" in links[customer].reason
     assert hidden in links["hidden"].reason
     await world.run()
     await time_passed(world)

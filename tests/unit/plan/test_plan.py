@@ -85,7 +85,7 @@ def after_step(
             created = StripeCustomer("cus_new", None, None, mode, {"autumn_id": autumn_id})
             return autumn, replace(view, ours=(created,)), request
         case UpdateStripe():
-            target = next(each for each in view.everyone if each.id == step.stripe_id)
+            target = next(each for each in view.all_customers if each.id == step.stripe_id)
             name = target.name if step.name is None else step.name or None
             email = target.email if step.email is None else step.email or None
             metadata = {**target.metadata, **dict(step.metadata)}
@@ -156,7 +156,7 @@ def test_stripe_has_new_profile_before_autumn_writes_it(
         for step in plan.steps:
             if isinstance(step, UpdateAutumn) and not step.expects_gone and request.autumn_accepts:
                 stripe_id = step.changes.get("stripe_id", autumn.stripe_id)
-                target = next((each for each in seen.everyone if each.id == stripe_id), None)
+                target = next((each for each in seen.all_customers if each.id == stripe_id), None)
                 for name in ("name", "email") if target is not None else ():
                     value = request.changes.get(name, getattr(autumn, name))
                     if not getattr(autumn, name) and getattr(target, name):

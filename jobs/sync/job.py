@@ -20,7 +20,7 @@ from jobs.observer import sync_of
 from jobs.plan.merge import merge
 from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.recheck import flat
-from jobs.plan.retry import UNEXPECTED_TRIES, Retry, DeadLettered, History, decide, is_permanent
+from jobs.plan.retry import UNEXPECTED_TRIES, DeadLettered, History, Retry, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.queue.record import CustomerRecord

@@ -80,7 +80,7 @@ def preview_json(preview: Preview) -> Json:
         "sentence": verdict.text,
         "link": plan.link.value,
         "autumn": _autumn_json(preview.autumn, preview.metadata_keys),
-        "stripe": [_stripe_json(customer) for customer in preview.stripe.everyone],
+        "stripe": [_stripe_json(customer) for customer in preview.stripe.all_customers],
         "payments": _payments_json(preview.stripe.payments),
         "next_steps": [step.describe() for step in plan.steps],
         "findings": [_finding_json(finding, preview.autumn.id) for finding in plan.findings],

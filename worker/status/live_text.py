@@ -92,9 +92,9 @@ def _stripe_texts(preview: Preview) -> Iterator[str]:
     view = preview.stripe
     if preview.autumn.stripe_id is not None and view.linked is None:
         yield f"{preview.autumn.stripe_id} is {'not known to this key' if view.is_missing else 'deleted'}"
-    for customer in view.everyone:
+    for customer in view.all_customers:
         yield _stripe_text(customer, preview.metadata_keys)
-    if not view.everyone:
+    if not view.all_customers:
         yield "no customer carries its id" + ("" if view.searched else ", as far as can be told without a search")
     if view.payments is not None:
         yield _payments_text(view)

@@ -35,7 +35,7 @@ PATIENCE_SECONDS: Final = 600.0
 """The time for which one page is retried before the scan fails."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
 STEPS_BACK_AT_MOST: Final = 1_000
-"""In a run. One is needed if the last customer of a page is deleted before the next page is read: a few are usual."""
+"""Per run. A step back is needed if the cursor customer is deleted before the next page is read: a few are usual."""
 UNREADABLE_TRIES: Final = 3
 """A proxy may return an unreadable answer in passing, but hardly more often than this."""
 
@@ -129,7 +129,7 @@ async def _list(chain: _Chain[Row], lists: Lists, spool: Spool, progress: ScanPr
                     raise
                 steps_back += 1
                 if steps_back > STEPS_BACK_AT_MOST:
-                    text = "Stripe reports each customer that it listed as missing: scan again later"
+                    text = "Stripe reports that each listed customer is missing: scan again later"
                     raise ListError("stripe", "list_repeats", text) from None
                 # The customer of the cursor was deleted meanwhile, so continue after the one before it.
                 cursor = await asyncio.to_thread(spool.step_back)
@@ -185,7 +185,8 @@ def _pause_seconds(error: TryAgain, trouble: Trouble, lists: Lists, failing_seco
 LOOK_UPS_AT_MOST: Final = 1_000
 """Limits the look-ups of linked customers that Stripe's list lacks: two minutes at the rate limit of a scan.
 
-Test clocks have fewer customers. If more are missing, the key may be from another account."""
+Test clocks have fewer customers. If more are missing, the key may be from another account.
+"""
 PROBE_PATIENCE_SECONDS: Final = 30.0
 
 

@@ -168,7 +168,7 @@ async def test_hundred_thousand_findings_are_searched_and_sorted_with_few_rows_s
     """A search or a sort that compared each finding with each other one would outlast the test's time-out."""
     write_page(report_of([finding(number) for number in range(MANY + 5)]), tmp_path / "report.html")
     await page.goto((tmp_path / "report.html").as_uri())
-    assert await page.evaluate("document.body.textContent.includes('This page holds the first 100,000.')")
+    assert await page.evaluate("document.body.textContent.includes('This page contains the first 100,000.')")
     assert await page.evaluate(ROWS) == 500
     search = "const e = document.getElementById('findings-search'); e.value = '{}'; e.dispatchEvent(new Event('input'))"
     await page.evaluate(f"(() => {{ {search.format('9999')} }})()")

@@ -110,7 +110,7 @@ async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
         "dead, too": ["send", "nobody", '{"name": "y"}', "--wait", "20"],
         "status": ["status", "nobody"],
         "dropped: ": ["dead", "drop", "--all", "--yes"],
-        "removed its record": ["forget", "nobody", "--yes"],
+        "erased its customer record": ["forget", "nobody", "--yes"],
     }
     ends = {name: await command(box, *words, **as_user) for name, words in expected.items()}
     assert {name: code for name, (code, _) in ends.items() if code} == {}

@@ -1,4 +1,4 @@
-"""The truth in Redis: inbox, mailboxes, leases, outcomes, dead letters, the circuit breaker, and the Lua scripts.
+"""The state in Redis: inbox, mailboxes, leases, outcomes, dead letters, the circuit breaker, and the Lua scripts.
 
-Nothing here knows Autumn, Stripe or arq.
+Nothing here depends on Autumn, Stripe or arq.
 """

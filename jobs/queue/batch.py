@@ -16,7 +16,7 @@ RECORD_SECONDS = 30 * 86_400
 
 
 class LeaseLostError(Exception):
-    """Another worker may have the customer by now: write nothing, settle nothing."""
+    """The lease is lost, and another worker may have the customer: write nothing, settle nothing."""
 
 
 @dataclass
@@ -28,30 +28,30 @@ class Lease:
     deadline: float
 
     def check(self) -> None:
-        """Raise LeaseLostError if the time is over. To be called before every write."""
+        """Raise LeaseLostError if the lease has expired. Call this before every write."""
         if time.monotonic() >= self.deadline:
             raise LeaseLostError(self.customer_id)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a mailbox: the id it had in the inbox, and its fields as they were sent."""
+    """One entry of a mailbox: its id from the inbox, and its fields as they were sent."""
 
     id: str
     fields: Mapping[bytes, bytes]
 
     @property
     def traceparent(self) -> str | None:
-        """The trace context that the app sent along, None where there is no valid one."""
+        """The trace context that the app sent; None if there is no valid one."""
         return valid_traceparent(self.fields.get(b"traceparent", b"").decode(errors="replace"))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A customer's mailbox, taken under a lease.
+    """The entries of a customer's mailbox, taken under a lease.
 
-    `record` is the state that the last syncs left, `remembered` what they remembered of the values they wrote (see
-    jobs.plan.recheck). `is_probe`: the breaker is open and this round finds out whether it may close.
+    `record` is the customer record. `remembered` is what earlier syncs remember of the values they wrote
+    (`jobs.plan.recheck`). `is_probe`: the breaker is open, and this sync finds out whether it can close.
     """
 
     lease: Lease
@@ -62,23 +62,23 @@ class Batch:
 
     @property
     def customer_id(self) -> str:
-        """The customer whose mailbox it is."""
+        """The id of the customer."""
         return self.lease.customer_id
 
     @property
     def is_recheck(self) -> bool:
-        """Whether this round was asked for because a write may have landed late."""
+        """Whether this sync is a recheck."""
         return self.record.recheck
 
     @property
     def was_abandoned(self) -> bool:
-        """Whether the round before this one never ended: its worker died, or stands still with a write on its way."""
+        """Whether the last sync never settled: its worker died or hangs, perhaps with a write that is still pending."""
         return bool(self.record.open_lease)
 
 
 @dataclass(frozen=True)
 class EntryOutcome:
-    """What became of one entry. `event` is the id it is known by; `dead` holds a dead letter's fields."""
+    """The outcome of one entry. `event` is the id of its event. `dead` holds the fields of a dead letter."""
 
     entry: str
     event: str
@@ -86,23 +86,23 @@ class EntryOutcome:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it ends as a dead letter."""
+        """Whether the entry becomes a dead letter."""
         return self.dead is not None
 
     def as_json(self) -> dict[str, str]:
-        """The form that the settling script reads."""
+        """Return the format that `settle.lua` reads."""
         status = "dead" if self.is_dead else "applied"
         return {"entry": self.entry, "event": self.event, "status": status, **(self.dead or {})}
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """The end of a sync: what became of which entries, the customer record from now on, counters to raise.
+    """The result of a sync: outcomes of entries, the new customer record, and counters to add to `totals`.
 
-    Fields of the `record` that are as in the record `before` are not written.
-    What is left in the mailbox waits for `again_after_ms`; while the breaker is open for less, but for `at_least_ms`. A
-    recheck comes after `recheck_after_ms`, none for 0. `remembered` is kept for it and for the next sync, for
-    `remembered_seconds`; None leaves what was. `breaker` is what was learned about the services.
+    Only fields in which `record` differs from `before` are written. The entries that are left wait for
+    `again_after_ms`. While the breaker is open they may wait less, but at least `at_least_ms`. A recheck is due after
+    `recheck_after_ms`; 0 schedules none. `remembered` is stored for `remembered_seconds`; None keeps the stored value.
+    `breaker` is what the sync learned about the services.
     """
 
     outcomes: Sequence[EntryOutcome]
@@ -117,7 +117,7 @@ class Settlement:
     before: CustomerRecord = NO_RECORD
 
     def as_json(self) -> str:
-        """The form that the settling script reads."""
+        """Return the format that `settle.lua` reads."""
         return json.dumps(
             {
                 "outcomes": [outcome.as_json() for outcome in self.outcomes],
@@ -140,32 +140,32 @@ class Settlement:
 
 @dataclass(frozen=True)
 class ParsedEvent:
-    """A valid entry of a mailbox."""
+    """An entry of a mailbox, parsed and validated."""
 
     entry: str
     update: CustomerUpdate
 
     @property
     def event(self) -> str:
-        """The id the event is known by: the app's own, or else its entry's."""
+        """The id of the event: the `event_id` that the app sent, else the entry id."""
         return self.update.event_id or self.entry
 
     @property
     def sent_at_seconds(self) -> float:
-        """When it reached the inbox, since the epoch: the first part of its entry's id, which is in milliseconds."""
+        """When the entry reached the inbox, in seconds since the epoch."""
         return int(self.entry.split("-")[0]) / 1000
 
     def applied(self) -> EntryOutcome:
-        """Its end, where it was applied."""
+        """Return the outcome of an event that was applied."""
         return EntryOutcome(self.entry, self.event)
 
     def dead(self, reason: str, message: str, record: CustomerRecord) -> EntryOutcome:
-        """Its end, where it will never be applied; `record` is the customer's, with the tries before this one."""
+        """Return the outcome of an event that will never be applied; `record` counts the tries before this one."""
         return _dead(self.entry, self.event, reason, message, record.attempts + 1, time_text(record.failing_since))
 
 
 def parse_entries(entries: Sequence[Entry]) -> tuple[list[ParsedEvent], list[EntryOutcome]]:
-    """The valid entries as events, and the ends of the others, each naming the fields that are wrong."""
+    """Return the valid entries as events, and the outcomes of the others. Each names the invalid fields."""
     events, refused = [], []
     for entry in entries:
         try:
@@ -176,7 +176,7 @@ def parse_entries(entries: Sequence[Entry]) -> tuple[list[ParsedEvent], list[Ent
 
 
 def _event_id(entry: Entry) -> str:
-    """The id that move.lua has noted an entry under, whether it is valid in an event or not."""
+    """Return the event id under which `move.lua` noted the entry, even if the id is invalid in an event."""
     raw = entry.fields.get(b"event_id", b"")
     return raw.decode(errors="replace") if 0 < len(raw) <= EVENT_ID_MAX_BYTES else entry.id
 

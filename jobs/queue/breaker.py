@@ -1,7 +1,7 @@
-"""The circuit breaker: it is closed while work flows, and open while a service is down or a person has to act.
+"""The circuit breaker: closed while work flows, open while a service is down or a person has to fix the configuration.
 
-An open breaker lets one customer at a time through, over all workers, as a probe. The first probe that succeeds closes
-it. The script that settles writes it, so that it costs no call of its own.
+An open breaker lets one customer at a time through, over all workers, as a probe. The first successful probe closes it.
+`settle.lua` updates it, so it needs no round trip of its own.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from jobs.errors import Halt, Limited, TryAgain
 from jobs.queue.key_types import or_none
 
 FAILURES_TO_OPEN = 5
-"""Syncs in a row, over all workers, that failed for want of a service."""
+"""Syncs in a row, over all workers, that failed because a service was down."""
 LONGEST_PROBE_WAIT_MS = 5_000
 NOT_THE_SERVICE = frozenset(
     {
@@ -25,14 +25,14 @@ NOT_THE_SERVICE = frozenset(
         "claimed_elsewhere",
     }
 )
-"""Reasons to try again that say nothing about a service being down."""
+"""Error codes of retries that do not mean that a service is down."""
 
 Verdict = Literal["works", "down", "halt", "unknown"]
 
 
 @dataclass(frozen=True)
 class ServiceReport:
-    """What a round learned about the services."""
+    """The state of the services, as one sync observed it."""
 
     verdict: Verdict
     service: str = ""
@@ -45,7 +45,7 @@ NOTHING_LEARNED = ServiceReport("unknown")
 
 @dataclass(frozen=True)
 class OpenBreaker:
-    """An open breaker: since when (milliseconds since the epoch), why, and what a person should do about a halt."""
+    """An open breaker: since when (milliseconds since the epoch), why, and how a person can fix a halt."""
 
     kind: Literal["outage", "halt"]
     since_ms: int
@@ -55,12 +55,12 @@ class OpenBreaker:
 
 
 def breaker_key(prefix: str) -> str:
-    """A hash; there is none while all is well."""
+    """Return the key of a hash. It does not exist while nothing fails."""
     return f"{prefix}:breaker"
 
 
 def report_of(error: Exception) -> ServiceReport:
-    """What a failed round says about the services. A halt's message is our own text and holds no personal data."""
+    """Return what a failed sync says about the services. The message of a halt holds no personal data."""
     if isinstance(error, Halt):
         return ServiceReport("halt", error.service, error.code, error.message)
     if isinstance(error, Limited):
@@ -76,7 +76,7 @@ async def read_breaker(redis: Redis, prefix: str) -> OpenBreaker | None:
     async with redis.pipeline(transaction=False) as pipe:
         pipe.hmget(breaker_key(prefix), list(names))
         (values,) = await pipe.execute(raise_on_error=False)
-    # The next script that needs a key of the wrong type deletes it first.
+    # If the key has the wrong type, the next script that needs it deletes it.
     found = or_none(values) or [None] * len(names)
     texts = (value.decode(errors="replace") if value else "" for value in found)
     opened, kind, since, service, reason, message = texts

@@ -1,8 +1,8 @@
-"""What will never be applied by itself: reading dead letters, sending them again, dropping them.
+"""The client of the dead letters: read them, replay them, drop them.
 
-The one door to the stream of dead letters for whoever decides about them; the scripts that move and settle write it.
-Reading goes page by page, so that a million letters never are in memory. No words for a person belong in here, and
-nothing that decides by itself which letter deserves another try.
+The scripts `move.lua` and `settle.lua` write dead letters; all other code uses this module. It reads page by page, so
+that a million dead letters are never in memory. It formats nothing for people, and a person or command decides which
+dead letter to replay.
 """
 
 import re
@@ -17,11 +17,11 @@ from jobs.queue.record import PLAUSIBLE, RecordKeys
 from jobs.queue.scripts import Scripts
 
 PAGE = 200
-"""Letters that are read, sent again or dropped at a time. One letter may be as large as an event, some 256 KiB."""
+"""Dead letters that are read, replayed or dropped at a time. One may be as large as an event, about 256 KiB."""
 NO_LETTER = "0-0"
-"""Before the first id that a letter can have."""
+"""An id that is smaller than that of any dead letter."""
 PAGES_FOR_ONE = 5
-"""Pages that are read, the newest first, for the letters of one customer: whoever asks about it is answered soon."""
+"""Pages that are read, newest first, for the dead letters of one customer. This keeps the answer fast."""
 SENT = b"sent."
 LETTER_ID = re.compile(r"(\d{1,20})-(\d{1,20})")
 LARGEST_PART = 2**64 - 1
@@ -33,9 +33,9 @@ SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?")
 class DeadLetter:
     """One event that was given up, and why.
 
-    `entry` is the id it had as an entry; `customer` is None where the event names no usable one; `attempts` are the
-    tries, and `since` is when they began to fail, in seconds since the epoch, None if there was no try before the
-    last. `sent` are the fields as the app sent them: they may hold personal data.
+    `entry` is the id of its entry. `customer` is None if the event names no valid customer. `attempts` counts the
+    tries. `since` is when they began to fail, in seconds since the epoch, None if there was only one try. `sent` holds
+    the fields as the app sent them, perhaps with personal data.
     """
 
     id: str
@@ -49,7 +49,7 @@ class DeadLetter:
     sent: Mapping[bytes, bytes]
 
     def summary(self) -> dict[str, str | int | float | None]:
-        """Everything but what was sent, for JSON."""
+        """Return everything except the sent fields, for JSON."""
         return {
             "id": self.id,
             "entry": self.entry,
@@ -62,23 +62,23 @@ class DeadLetter:
         }
 
     def sent_text(self) -> dict[str, str]:
-        """What was sent as text; a byte that is no UTF-8 is shown as `\\xff`. May hold personal data."""
+        """Return the sent fields as text; an invalid UTF-8 byte is shown as `\\xff`. May hold personal data."""
         return {_text(name): _text(value) for name, value in self.sent.items()}
 
     def as_json(self) -> dict[str, object]:
-        """Everything, what was sent included, for JSON. May hold personal data."""
+        """Return everything, including the sent fields, for JSON. May hold personal data."""
         return {**self.summary(), "sent": self.sent_text()}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which letters are meant: those of a reason, of a customer, of both, or, with neither, all."""
+    """A filter of dead letters by reason and customer. None matches all."""
 
     reason: str | None = None
     customer: str | None = None
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Whether the letter is one of them."""
+        """Whether the filter matches the dead letter."""
         return self.reason in {None, letter.reason} and self.customer in {None, letter.customer}
 
 
@@ -87,10 +87,10 @@ EVERY_LETTER = Wanted()
 
 @dataclass(frozen=True)
 class Replayed:
-    """A letter that is in the inbox again, as the event `event_id`.
+    """A dead letter that is in the inbox again, as the event `event_id`.
 
-    `outdated` says that the customer has had newer changes since, applied or waiting in its mailbox, which this one
-    will overwrite. What is still in the inbox, or was applied more than 30 days ago, is not known.
+    `outdated`: the customer has newer events, applied or in its mailbox, and this one will overwrite their values.
+    Events that are still in the inbox, or were applied more than 30 days ago, are not considered.
     """
 
     id: str
@@ -99,26 +99,26 @@ class Replayed:
     outdated: bool
 
     def as_json(self) -> dict[str, str | bool | None]:
-        """The form for JSON."""
+        """Return the fields for JSON."""
         return {"id": self.id, "event_id": self.event_id, "customer": self.customer, "outdated": self.outdated}
 
 
 @dataclass(frozen=True)
 class NewestLetters:
-    """The newest letters of one customer; `are_all` is False where there are, or may be, older ones."""
+    """The newest dead letters of one customer; `are_all` is False if there are, or may be, older ones."""
 
     letters: tuple[DeadLetter, ...] = ()
     are_all: bool = True
 
 
 class DeadLetters:
-    """The door to the dead letters. Every method raises RedisError when Redis does not do what it is asked.
+    """The client of the dead letters. Every method raises RedisError if a command fails.
 
-    A key of the wrong type holds no letter to read; the overview names it.
+    A key of the wrong type counts as empty; the overview reports it.
     """
 
     def __init__(self, redis: Redis, *, inbox: str, prefix: str) -> None:
-        """Opens nothing. `redis` answers in bytes; `inbox` is the stream that letters go back to."""
+        """Open no connection. `redis` answers in bytes. `inbox` is the stream into which dead letters are replayed."""
         self._redis = redis
         self._inbox = inbox
         self._prefix = prefix
@@ -126,12 +126,12 @@ class DeadLetters:
         self._scripts = Scripts(redis, "replay")
 
     async def newest(self) -> str:
-        """The newest letter's id, NO_LETTER if there is none. Raises: RedisError."""
+        """Return the id of the newest dead letter; NO_LETTER if there is none."""
         found = await answer_or_none(self._redis.xrevrange(self._keys.dead, count=1))
         return found[0][0].decode() if found else NO_LETTER
 
     async def count_aside(self) -> int:
-        """Return how many letters are kept aside, because the key of dead letters takes none. Raises: RedisError."""
+        """Return the number of dead letters that are kept aside, because the stream does not accept them."""
         return int(await answer_or_none(self._redis.xlen(self._keys.aside)) or 0)
 
     async def pages(
@@ -142,20 +142,18 @@ class DeadLetters:
         until: str = "+",
         at_most_pages: int | None = None,
     ) -> AsyncIterator[tuple[DeadLetter, ...]]:
-        """The letters that are wanted, by the pages that hold any, none newer than the id `until`.
+        """Yield the wanted dead letters page by page, none newer than the id `until`. Empty pages are left out.
 
-        No more than `at_most_pages` are read, whether they hold any or not; None reads all there are. Whoever sends
-        letters again while reading has to say until which: one that is refused again is a new letter.
-
-        Raises: RedisError.
+        At most `at_most_pages` are read, including empty ones; None reads all. Pass `until` if you replay while you
+        read: an event that is refused again becomes a new dead letter, and would be read again.
         """
         first, last = "-", until
         for _ in islice(count(), at_most_pages):
             if newest_first:
-                asked = self._redis.xrevrange(self._keys.dead, max=last, min=first, count=PAGE)
+                command = self._redis.xrevrange(self._keys.dead, max=last, min=first, count=PAGE)
             else:
-                asked = self._redis.xrange(self._keys.dead, min=first, max=last, count=PAGE)
-            page = await answer_or_none(asked)
+                command = self._redis.xrange(self._keys.dead, min=first, max=last, count=PAGE)
+            page = await answer_or_none(command)
             if not page:
                 return
             beyond = "(" + page[-1][0].decode()
@@ -165,7 +163,7 @@ class DeadLetters:
                 yield letters
 
     async def newest_of(self, customer: str, *, at_most: int = 5) -> NewestLetters:
-        """The newest letters of a customer, `at_most` of them, among the newest thousand of all. Raises: RedisError."""
+        """Return at most `at_most` of the newest dead letters of a customer, found among the newest thousand of all."""
         wanted, found = Wanted(customer=customer), list[DeadLetter]()
         async for page in self.pages(wanted, newest_first=True, at_most_pages=PAGES_FOR_ONE):
             found += page
@@ -174,19 +172,17 @@ class DeadLetters:
         return NewestLetters(tuple(found[:at_most]), are_all)
 
     async def find(self, letter_id: str) -> DeadLetter | None:
-        """The letter of this id, None if there is none. Raises: RedisError."""
+        """Return the dead letter with this id; None if there is none."""
         if not _is_letter_id(letter_id):
             return None
         found = await answer_or_none(self._redis.xrange(self._keys.dead, min=letter_id, max=letter_id))
         return _read(*found[0]) if found else None
 
     async def replay(self, letter_ids: Sequence[str]) -> list[Replayed]:
-        """Send letters again, all in one atomic step; those that were there, in the order they are in the inbox now.
+        """Move dead letters into the inbox in one atomic step. Return those that existed, in their order in the inbox.
 
-        A letter leaves as its event enters the inbox, so however this ends, it is in exactly one of both. The event is
-        the one that was sent but for its `event_id`, which is new.
-
-        Raises: RedisError.
+        Each event is at any time either a dead letter or in the inbox, never both. It has its original fields, but a
+        new `event_id`.
         """
         keys = [self._keys.dead, self._inbox, self._keys.totals]
         replayed = await self._scripts.run("replay", keys, [self._prefix, *filter(_is_letter_id, letter_ids)])
@@ -196,7 +192,7 @@ class DeadLetters:
         ]
 
     async def drop(self, letter_ids: Sequence[str]) -> list[str]:
-        """Delete letters for good; the ids of those that were there. Raises: RedisError."""
+        """Delete dead letters permanently. Return the ids of those that existed."""
         usable = list(filter(_is_letter_id, letter_ids))
         async with self._redis.pipeline(transaction=True) as pipe:
             for letter_id in usable:
@@ -206,7 +202,7 @@ class DeadLetters:
 
 
 def _is_letter_id(text: str) -> bool:
-    # Redis refuses a whole script for one id that is none, and takes a part of one for a range.
+    # Redis fails the whole script if one id is malformed, and reads a part of an id as a range.
     parts = LETTER_ID.fullmatch(text)
     return parts is not None and all(int(part) <= LARGEST_PART for part in parts.groups())
 
@@ -227,7 +223,7 @@ def _read(raw_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
 
 
 def _matching(form: re.Pattern[str], raw: bytes) -> str:
-    """Return the text of a field; nothing if it has another form, because no script wrote it."""
+    """Return the text of a field; "" if it does not match `form`, because then no script wrote it."""
     text = raw.decode(errors="replace")
     return text if form.fullmatch(text) else ""
 

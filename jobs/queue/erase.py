@@ -1,7 +1,6 @@
-"""Forgetting a customer: everything that Redis keeps about it is removed, while workers run.
+"""Removal of all data that Redis holds about a customer, while workers run.
 
-What waits is not removed: it was accepted, and nothing that was accepted is lost. Neither service is asked or told
-anything here.
+Events that wait are not removed, because no accepted event is ever lost. Autumn and Stripe are not called.
 """
 
 import time
@@ -22,12 +21,12 @@ PAGE = 500
 
 
 class StillWaitingError(Exception):
-    """Changes of the customer wait, or are being applied: nothing was removed."""
+    """Events of the customer wait or are being applied, so nothing was removed."""
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was removed beside the customer's record: how many of each."""
+    """The numbers of things that were removed besides the customer record."""
 
     dead_letters: int
     outcomes: int
@@ -35,10 +34,10 @@ class Forgotten:
 
 
 async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> Forgotten:
-    """Remove the record, what is remembered of its values, the dead letters, outcomes and event ids of a customer.
+    """Remove the record, the remembered values, the dead letters, outcomes and event ids of a customer.
 
-    What comes for it later is kept as of any other. An event of it that is sent again is a new event. Request again
-    after a failure, it does the rest. Raises StillWaitingError where nothing was removed, and RedisError.
+    A later event of the customer is stored as usual, and a repeated one counts as new. After a failure, call this
+    again: it removes the rest. Raises StillWaitingError if nothing was removed, and RedisError.
     """
     async for fields in _entries(redis, inbox):
         if fields.get(b"customer_id") == customer_id.encode():
@@ -64,7 +63,7 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
 
 
 async def _forget_letters(letters: DeadLetters, customer_id: str) -> set[str]:
-    """The entries whose letters were dropped; that of no event may name its customer in what was sent alone."""
+    """Drop the customer's dead letters and return their entry ids. An invalid event names it only in `sent`."""
     entries: set[str] = set()
     async for page in letters.pages(until=await letters.newest()):
         ours = {letter.id: letter.entry for letter in page if _is_about(letter, customer_id)}
@@ -115,9 +114,9 @@ async def _entries(redis: Redis, stream: str) -> AsyncIterator[Mapping[bytes, by
 
 
 async def _stream(redis: Redis, stream: str) -> AsyncIterator[tuple[bytes, Mapping[bytes, bytes]]]:
-    """Every entry of a stream, page by page, from the oldest on."""
+    """Yield every entry of a stream, oldest first, page by page."""
     after = "-"
-    # A key of the wrong type holds nothing of ours.
+    # A key of the wrong type holds no data of ours.
     while page := await answer_or_none(redis.xrange(stream, min=after, count=PAGE)):
         for entry in page:
             yield entry

@@ -1,6 +1,6 @@
-"""The loops of the workers that keep failing: noted by the worker, read by /readyz and the command line.
+"""Notes about worker loops that keep failing. Workers write them; /readyz and the command line read them.
 
-A note expires by itself, so that neither a worker that ended nor one that went on leaves one behind.
+A note expires by itself, so a worker that ended or recovered leaves none behind.
 """
 
 import json
@@ -14,7 +14,7 @@ from jobs.queue.key_types import or_none
 LOOPS: Final = ("intake", "supervise", "renew", "slots", "history", "pulse", "watchdog", "scan", "owner")
 """The loops of all process types."""
 KEPT_SECONDS: Final = 30
-"""The life of a note that is not made again. A run that fails may take ten seconds to do so."""
+"""The life of a note. It is longer than one failing run of a loop, which can take ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,26 @@ class FailingLoop:
 
 
 def failing_key(prefix: str, loop: str) -> str:
-    """The key of the note, which is JSON. Lives 30 seconds after the last failure."""
+    """Return the key of the note, which is JSON. It expires 30 seconds after the last failure."""
     return f"{prefix}:failing:{loop}"
 
 
 async def note_failing(redis: Redis, prefix: str, loop: FailingLoop) -> None:
     """Note that a loop keeps failing. Raises RedisError."""
-    told = json.dumps({"since_ms": loop.since_ms, "error": loop.error})
-    await redis.set(failing_key(prefix, loop.name), told, px=KEPT_SECONDS * 1000)
+    note = json.dumps({"since_ms": loop.since_ms, "error": loop.error})
+    await redis.set(failing_key(prefix, loop.name), note, px=KEPT_SECONDS * 1000)
 
 
 async def clear_failing(redis: Redis, prefix: str, name: str) -> None:
-    """Note that a loop works again. Another worker whose loop still fails notes it again. Raises RedisError."""
+    """Delete the note, because the loop works again. If it still fails in another worker, that one notes it again.
+
+    Raises RedisError.
+    """
     await redis.delete(failing_key(prefix, name))
 
 
 async def read_failing(redis: Redis, prefix: str) -> tuple[FailingLoop, ...]:
-    """Return the loops that keep failing, of any worker. Raises RedisError."""
+    """Return the loops that keep failing in any worker. Raises RedisError."""
     async with redis.pipeline(transaction=False) as pipe:
         for name in LOOPS:
             pipe.get(failing_key(prefix, name))
@@ -53,7 +56,7 @@ async def read_failing(redis: Redis, prefix: str) -> tuple[FailingLoop, ...]:
 
 def _read(name: str, note: bytes) -> FailingLoop:
     try:
-        told = json.loads(note)
-        return FailingLoop(name, int(told["since_ms"]), str(told["error"]))
+        found = json.loads(note)
+        return FailingLoop(name, int(found["since_ms"]), str(found["error"]))
     except (ValueError, TypeError, KeyError, OverflowError):
         return FailingLoop(name, 0, "unknown")

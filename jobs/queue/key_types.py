@@ -1,4 +1,4 @@
-"""Answers of Redis about a key that holds another type of value than this software gives it."""
+"""Handling of answers of Redis about a key that holds the wrong type of value."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -7,14 +7,14 @@ from redis.exceptions import RedisError, ResponseError
 
 
 def is_wrong_type(answer: object) -> bool:
-    """Whether the answer of a command is that its key has another type."""
+    """Whether the answer of a command is the error that its key has the wrong type."""
     return isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer)
 
 
 def or_none(answer: Any) -> Any:
-    """Return an answer of a pipeline that raised nothing; None for a key of the wrong type.
+    """Return an answer of a pipeline that ran with `raise_on_error=False`; None if the key has the wrong type.
 
-    Raises RedisError for any other error: the answer itself.
+    Raises RedisError if the answer is any other error.
     """
     if is_wrong_type(answer):
         return None
@@ -24,7 +24,7 @@ def or_none(answer: Any) -> Any:
 
 
 async def answer_or_none(answer: Awaitable[Any]) -> Any:
-    """Return the answer of a command; None for a key of the wrong type. Raises RedisError for any other error."""
+    """Return the answer of a command; None if the key has the wrong type. Raises RedisError for any other error."""
     try:
         return await answer
     except ResponseError as error:

@@ -1,8 +1,8 @@
-"""The truth about what is to be done: the inbox, a mailbox for each customer, dispatches and leases.
+"""The pending work in Redis: the inbox, a mailbox for each customer, dispatches and leases.
 
-A customer with events is in exactly one of two sorted sets: `waiting` (scored by when it may be worked on) or
-`dispatched` (scored by when we stop believing that somebody works on it). Every move between them is one script, so
-losing any job, any worker or any reply delays a customer and loses nothing. arq never holds more than a wake-up.
+A customer with events is in exactly one of two sorted sets: `waiting`, scored by when its sync may start, or
+`dispatched`, scored by when its dispatch or lease expires. Each move between them is one atomic script. So a lost job,
+worker or reply delays a customer but loses nothing. A job of arq is only a wake-up.
 """
 
 import json
@@ -22,18 +22,18 @@ from jobs.queue.record import RecordKeys, parse_record, read_remembered
 from jobs.queue.scripts import Scripts
 
 MAX_WAITING = 10_000
-"""Customers that may wait; more stay in the inbox, where an entry costs the least memory."""
+"""Customers that may wait. More stay in the inbox, because an entry needs the least memory there."""
 DISPATCH_MS = 10_000
-"""How long a wake-up may take to reach a worker before the customer is dispatched again."""
+"""The time that a wake-up has to reach a worker. After it, the customer is dispatched again."""
 LEASE_SECONDS = 15.0
 CLAIM_MS = 60_000
-"""How long a claim of a Stripe customer is held: longer than a round, so that the write is seen by the next one."""
+"""The life of a claim of a Stripe customer: longer than a sync, so that the next sync sees the write."""
 BATCH = 100
-"""Entries that one update may merge."""
+"""The most entries that one update merges."""
 MAX_AHEAD_MS = 300_000
-"""The longest time that the id of an entry may be ahead of the clock of Redis.
+"""The most that the id of an entry may be ahead of the clock of Redis.
 
-Less would refuse entries after a failover to a clock that is a little behind.
+A lower limit would refuse entries after a failover to a clock that is a little behind.
 """
 
 log = structlog.get_logger(__name__)
@@ -41,23 +41,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class MailboxKeys:
-    """The keys in Redis of what waits. All are gone when nothing waits, leases and what is remembered after a time."""
+    """The Redis keys of pending work. They are gone when nothing waits; `lease`, `claim` and `remembered` expire."""
 
     prefix: str
 
     @property
     def queue(self) -> str:
-        """Sorted set: arq's jobs by when they are due. A wake-up that is lost with it is made again."""
+        """Sorted set: arq's jobs by when they are due. Lost wake-ups are created again."""
         return f"{self.prefix}:queue"
 
     @property
     def waiting(self) -> str:
-        """Sorted set: customer by when it may be worked on, in milliseconds."""
+        """Sorted set: customer by when its sync may start, in milliseconds."""
         return f"{self.prefix}:waiting"
 
     @property
     def dispatched(self) -> str:
-        """Sorted set: customer by when its dispatch or its lease is over, in milliseconds."""
+        """Sorted set: customer by when its dispatch or its lease expires, in milliseconds."""
         return f"{self.prefix}:dispatched"
 
     @property
@@ -71,11 +71,11 @@ class MailboxKeys:
         return f"{self.prefix}:rechecks"
 
     def claim(self, stripe_id: str) -> str:
-        """The Autumn customer that is being linked to a Stripe customer."""
+        """The id of the Autumn customer that is being linked to a Stripe customer."""
         return f"{self.prefix}:claim:{stripe_id}"
 
     def remembered(self, customer_id: str) -> str:
-        """What syncs remember of the values they wrote lately, as JSON: see jobs.plan.recheck. Lives for minutes."""
+        """The values that syncs wrote recently, as JSON (`jobs.plan.recheck`). Expires after minutes or days."""
         return f"{self.prefix}:remembered:{customer_id}"
 
     def mailbox(self, customer_id: str) -> str:
@@ -83,12 +83,12 @@ class MailboxKeys:
         return f"{self.prefix}:mailbox:{customer_id}"
 
     def lease(self, customer_id: str) -> str:
-        """The token of who works on a customer."""
+        """The token of the worker that holds the lease of a customer."""
         return f"{self.prefix}:lease:{customer_id}"
 
 
 class Mailbox:
-    """The door to what waits in Redis."""
+    """The client of the pending work in Redis."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Mailbox:
         lease_seconds: float = LEASE_SECONDS,
         dispatch_ms: int = DISPATCH_MS,
     ) -> None:
-        """Opens nothing. `redis` answers in bytes; `inbox` is the stream that apps add to."""
+        """Open no connection. `redis` answers in bytes. `inbox` is the stream that apps write to."""
         self.keys = MailboxKeys(prefix)
         self.record_keys = RecordKeys(prefix)
         self.held: dict[str, Lease] = {}
@@ -113,7 +113,7 @@ class Mailbox:
         self._scripts = Scripts(redis, "move", "dispatch", "take", "renew", "settle", "recheck", "claim", "remember")
 
     async def arrival(self, block_ms: int) -> bool:
-        """Wait until the inbox holds an entry, `block_ms` at most; whether it does."""
+        """Wait at most `block_ms` until the inbox holds an entry. Return whether it does."""
         return bool(await self._redis.xread({self._inbox: "0"}, count=1, block=block_ms))
 
     async def move(self, count: int = 500) -> tuple[int, bool]:
@@ -127,7 +127,7 @@ class Mailbox:
         return int(moved), bool(full)
 
     async def dispatch(self, at_most: int) -> tuple[int, list[str]]:
-        """Dispatch due customers until `at_most` are dispatched; return Redis' time in milliseconds, and whom."""
+        """Dispatch due customers until `at_most` are dispatched. Return Redis' time in milliseconds, and their ids."""
         keys = [
             self.keys.waiting,
             self.keys.dispatched,
@@ -140,7 +140,7 @@ class Mailbox:
 
     async def take(self, customer_id: str) -> Batch | None:
         """Take a dispatched customer's batch under a lease; None if it is not dispatched or another worker has it."""
-        # The clock starts before the call, so that our deadline is never later than the one in Redis.
+        # Read the clock before the call, so that our deadline is never later than the one in Redis.
         lease = Lease(customer_id, secrets.token_hex(8), time.monotonic() + self.lease_seconds)
         keys = [
             self.keys.lease(customer_id),
@@ -170,7 +170,7 @@ class Mailbox:
         return Batch(lease, entries, record, remembered or {}, bool(is_probe))
 
     async def _start_afresh(self, customer_id: str, broken: Sequence[str], *, has_remembered: bool) -> None:
-        """Remove what is kept of a customer and cannot be read, so that it is reported once."""
+        """Delete the unreadable parts of a customer's state, so that they are reported once."""
         parts = [*broken, *([] if has_remembered else ["remembered"])]
         log.error("customer_state_reset", customer=customer_id, parts=parts)
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -179,11 +179,11 @@ class Mailbox:
             if not has_remembered:
                 pipe.delete(self.keys.remembered(customer_id))
             pipe.hincrby(self.record_keys.totals, "customer_states_reset", 1)
-            # The counter may be what is broken: that stops nothing.
+            # The counter itself may be broken. That must stop nothing.
             await pipe.execute(raise_on_error=False)
 
     async def renew(self) -> None:
-        """Renew every lease this process holds; one that is lost is forgotten and its deadline passes."""
+        """Renew every lease that this process holds. A lost one is forgotten, so its deadline passes."""
         for lease in list(self.held.values()):
             deadline = time.monotonic() + self.lease_seconds
             keys = [self.keys.lease(lease.customer_id), self.keys.dispatched]
@@ -192,10 +192,11 @@ class Mailbox:
             else:
                 self.forget(lease)
 
-    async def settle(self, lease: Lease, ending: Settlement) -> bool:
-        """End a lease: settle its entries and record what became of them, in one step.
+    async def settle(self, lease: Lease, settlement: Settlement) -> bool:
+        """Record the outcomes and release the lease, in one atomic step.
 
-        False if the lease was lost: then nothing was settled, and whoever has the customer now does it again.
+        Return False if the lease was lost. Then nothing was settled, and the next holder of the lease does the work
+        again.
         """
         customer_id = lease.customer_id
         keys = [
@@ -213,31 +214,31 @@ class Mailbox:
             self.record_keys.dead,
             self.record_keys.last_success,
         ]
-        done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, ending.as_json()])
+        done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, settlement.as_json()])
         self.forget(lease)
         return bool(done)
 
     async def remember(self, lease: Lease, remembered: Mapping[str, Any], seconds: int) -> None:
-        """Keep what a sync remembers before it writes, in case it does not live to settle.
+        """Store what a sync remembers before it writes, because it may die before it settles.
 
-        Raises LeaseLostError where the lease is lost.
+        Raises LeaseLostError if the lease is lost.
         """
         keys = [self.keys.lease(lease.customer_id), self.keys.remembered(lease.customer_id)]
         if not await self._scripts.run("remember", keys, [lease.token, json.dumps(remembered), seconds]):
             raise LeaseLostError(lease.customer_id)
 
     async def schedule_recheck(self, customer_id: str, after_ms: int) -> None:
-        """Schedule a recheck of a customer for which no event came."""
+        """Schedule a recheck of a customer after `after_ms`. It needs no event."""
         await self._scripts.run(
             "recheck", [self.keys.rechecks, self.record_keys.customer(customer_id)], [customer_id, after_ms]
         )
 
     async def claim(self, stripe_id: str, customer_id: str) -> bool:
-        """Whether this customer alone may link itself to an unclaimed Stripe customer, for a minute from now on."""
+        """Claim a Stripe customer for one minute. Return False if another customer holds the claim."""
         return bool(await self._scripts.run("claim", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
 
     def forget(self, lease: Lease) -> None:
-        """Renew this lease no more."""
+        """Stop renewing this lease."""
         if self.held.get(lease.customer_id) is lease:
             del self.held[lease.customer_id]
 

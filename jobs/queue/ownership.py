@@ -1,11 +1,11 @@
 """The account and mode that a key prefix belongs to, and the prefix that reads an inbox.
 
-Two deployments that share either would lose the order of changes, or write one account's changes to another. Nothing
-here names an account: Redis keeps a digest of its id, which stays the same when a key is rotated, and digests of both
-keys.
+Two deployments that share either would apply events in the wrong order, or write one account's data to another. Redis
+holds no account id: it holds a digest of the id, which survives a key rotation, and digests of both API keys.
 
-A start with both keys of the last one is the same deployment. With another key, the account decides. If Stripe never
-tells it, such a start needs one of the two keys. Autumn tells no id of its organisation, so that is not compared.
+A start with the same two keys as the last one is the same deployment. If a key changed, the account decides. If Stripe
+never reveals the account, one of the two keys has to be the same. Autumn reveals no id of its organisation, so it is
+not compared.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Owner:
-    """A deployment, as Redis keeps it: its `mode` is live or test, the others are digests.
+    """A deployment, as Redis stores it: `mode` is live or test, the other fields are digests.
 
-    `stripe` is the one of Stripe's account id, "" if it is not known.
+    `stripe` is the digest of Stripe's account id, "" if it is not known.
     """
 
     mode: str
@@ -41,10 +41,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Kept:
-    """The mode and the account's digest that Redis keeps of a prefix, and the prefix that reads the inbox.
-
-    Each is "" if it is not known.
-    """
+    """The stored mode and account digest of a prefix, and the prefix that reads the inbox. Unknown ones are ""."""
 
     mode: str
     stripe: str
@@ -53,12 +50,15 @@ class Kept:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A difference, and the value that Redis keeps.
+    """A difference between this deployment and the stored one. `kept` is the stored value, by `what`:
 
-    `kept` is a mode, a digest of an account, the prefix that reads the inbox, or the prefix that has the inbox as a key
-    of its own. With `own` it is a key of this prefix that another deployment reads as its inbox. With `keys` one of the
-    two accounts is not known, and neither key is one of the last start: `kept` is the account that Redis keeps, or "".
-    With `undecided` nothing differs yet, and only the account can decide.
+    - `mode`: the mode.
+    - `stripe`: the digest of the account.
+    - `keys`: the digest of the account, or "". One of the accounts is not known, and both keys differ.
+    - `reader`: the prefix that reads the inbox.
+    - `inbox`: the prefix that has the inbox as a key of its own.
+    - `own`: a key of this prefix that another deployment reads as its inbox.
+    - `undecided`: "". Nothing differs yet, and only the account can decide.
     """
 
     what: Literal["mode", "stripe", "keys", "reader", "inbox", "own", "undecided"]
@@ -69,26 +69,26 @@ UNDECIDED: Final = Mismatch("undecided", "")
 
 
 def owner_key(prefix: str) -> str:
-    """A hash of the owner of a key prefix. Permanent."""
+    """Return the key of the hash with the owner of a key prefix. Permanent."""
     return f"{prefix}:owner"
 
 
 def reader_key(inbox: str) -> str:
-    """The key prefix of the deployment that reads an inbox. Permanent."""
+    """Return the key that holds the prefix of the deployment that reads an inbox. Permanent."""
     return f"{inbox}:reader"
 
 
 def digest_of(kind: str, value: str) -> str:
-    """Return the digest of an account of Stripe (`stripe`) or of a key (`autumn_key`, `stripe_key`)."""
+    """Return the digest of a Stripe account (`stripe`) or of an API key (`autumn_key`, `stripe_key`)."""
     return hashlib.sha256(f"{kind}\n{value}".encode()).hexdigest()[:16]
 
 
 async def compare_owner(
     redis: Redis, *, prefix: str, inbox: str, owner: Owner, note: bool, may_follow: bool = False
 ) -> Mismatch | None:
-    """Return what differs from what Redis keeps, None if nothing does; with `note`, keep this deployment then.
+    """Return the difference from the stored deployment; None if there is none. Then store this one if `note` is set.
 
-    `may_follow`: if the account is not known, Stripe may tell it later. Raises RedisError.
+    `may_follow`: the account is not known now, but Stripe may reveal it later. Raises RedisError.
     """
     other = await _deployment_with_key(redis, inbox)
     if other not in {"", prefix}:
@@ -105,7 +105,7 @@ async def compare_owner(
 
 
 async def read_owner(redis: Redis, *, prefix: str, inbox: str) -> Kept:
-    """Return what Redis keeps. Raises RedisError, also if one of the two keys has another type."""
+    """Return the stored owner. Raises RedisError, also if one of the two keys has the wrong type."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.hmget(owner_key(prefix), ["mode", "stripe"])
         pipe.get(reader_key(inbox))
@@ -114,9 +114,9 @@ async def read_owner(redis: Redis, *, prefix: str, inbox: str) -> Kept:
 
 
 async def _deployment_with_key(redis: Redis, name: str) -> str:
-    """Return the prefix of the deployment that has this name for a key of its own; "" if there is none.
+    """Return the prefix of the deployment that has a key of this name; "" if there is none.
 
-    Such a prefix has an owner. If the user of Redis may not read that, it is not known. Raises RedisError.
+    Such a prefix has an owner. If the Redis user may not read it, the result is "". Raises RedisError.
     """
     first, colon, _ = name.partition(":")
     prefixes = [first] if colon else [name.removesuffix(OUTCOMES)] if name.endswith(OUTCOMES) else []
@@ -140,7 +140,7 @@ async def _own_key_read_by_another(redis: Redis, prefix: str) -> str:
         for key in keys:
             pipe.get(reader_key(key))
         readers = await pipe.execute(raise_on_error=False)
-    # An answer that is an error is a right that the user lacks, or another application's key.
+    # An error means that the user lacks a permission, or that the key belongs to another application.
     pairs = zip(keys, readers, strict=True)
     others = (key for key, reader in pairs if isinstance(reader, bytes) and _text(reader) != prefix)
     return next(others, "")

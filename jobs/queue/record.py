@@ -1,6 +1,6 @@
-"""What became of events and customers: written by the scripts that settle, read here.
+"""Outcomes, totals and customer records in Redis. Lua scripts write them; this module reads them.
 
-Owns the keys of the outcomes, the totals, the customer records and the dead letters, and the form of a record.
+Owns the keys of the outcomes, the totals, the customer records and the dead letters, and the format of a record.
 """
 
 import json
@@ -19,18 +19,18 @@ from jobs.queue.key_types import is_wrong_type, or_none
 HALF_DAY_SECONDS = 43_200
 Status = Literal["waiting", "applied", "dead"]
 FUTURE_SECONDS: Final = 2 * 86_400.0
-"""How far ahead of now a time may be that a sync keeps for a customer."""
+"""A stored time of a customer may be this far in the future. A later one counts as unreadable."""
 PLAUSIBLE: Final = 2**53
-"""The largest number that is shown, which every program that reads JSON has exactly: nothing here counts further."""
+"""The largest number that is shown. Every JSON parser reads it exactly, and no real counter reaches it."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one event.
+    """The outcome of one event.
 
-    `status` is `waiting` until a sync has ended it as `applied` or `dead`; `reason` is set for a dead one; `at` is in
-    milliseconds since the epoch, None while it waits.
+    `status` is `waiting` until the event is `applied` or `dead`. `reason` is set if it is dead. `at` is in milliseconds
+    since the epoch, None while the event waits.
     """
 
     status: Status
@@ -41,14 +41,14 @@ class Outcome:
 
 
 Pairs = Mapping[str, tuple[str, str]]
-"""Two words for each field of a customer."""
+"""Two strings for each field of a customer."""
 SYNC: Final = "sync"
-"""Writer of a field: a sync, in the settlement that `settle.lua` stores. The other writers are scripts."""
+"""Names a sync as the writer of a field: `settle.lua` stores its settlement. The other writers are scripts."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a field of the record is stored. `read` gets no empty text, and raises if the text has another form."""
+    """The format of a field of the record. `read` never gets an empty text. It raises if the text is malformed."""
 
     read: Callable[[str], Any]
     write: Callable[[Any], str]
@@ -81,7 +81,7 @@ def _read_reports(text: str) -> str:
 
 
 def time_text(seconds: float | None) -> str:
-    """Return a time of the record as it is stored, empty for none."""
+    """Return a time in the format of the record; "" for None."""
     return "" if seconds is None else f"{seconds:.3f}"
 
 
@@ -95,19 +95,19 @@ REPORTS: Final = Form(_read_reports, str)
 
 
 def _stored(form: Form, *writers: str, until: str, prefix: str = "") -> Mapping[str, Any]:
-    """Describe a field: its form, who writes it, and when its value ends.
+    """Return the metadata of a field: its format, its writers, and when its value is removed.
 
-    A field with a `prefix` is a mapping. Each of its items is a field of the hash, named by the prefix and the item.
+    A field with a `prefix` is a mapping. Each item is a field of the hash, named by the prefix and the item's key.
     """
     return {"form": form, "writers": writers, "until": until, "prefix": prefix}
 
 
 @dataclass(frozen=True)
 class CustomerRecord:
-    """The stored state of a customer. An attribute has the name that the field has in the hash.
+    """The stored state of a customer. An attribute has the same name as its field in the hash.
 
-    The hash has no end while events of the customer wait; after that it lives for 30 days. Times are in seconds since
-    the epoch, unless the name ends in `_ms`. A name with `.lua` is a script.
+    The hash does not expire while events of the customer wait. After that it expires in 30 days. Times are in seconds
+    since the epoch, unless the name ends in `_ms`. A writer that ends in `.lua` is a script.
     """
 
     link: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next fetch"))
@@ -123,7 +123,7 @@ class CustomerRecord:
     last_error: str = field(default="", metadata=_stored(TEXT, SYNC, until="a sync succeeds"))
     """Code of the error that ended the last sync."""
     last_cause: str = field(default="", metadata=_stored(TEXT, SYNC, until="a sync succeeds"))
-    """Type and places of that error, if it was unexpected."""
+    """Type and code locations of that error, if it was unexpected."""
     attempts: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds, or gives its events up"))
     """Failed syncs in a row that had events to apply."""
     unexpected: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds, or gives its events up"))
@@ -131,7 +131,7 @@ class CustomerRecord:
     failing_since: float | None = field(
         default=None, metadata=_stored(TIME, SYNC, until="a sync succeeds, gives its events up, or halts")
     )
-    """When the first of these failed."""
+    """When the first of these syncs failed."""
     recheck: bool = field(default=False, metadata=_stored(FLAG, "rechecks.lua", SYNC, until="a sync succeeds"))
     """Whether the next sync is a recheck."""
     recheck_kind: str = field(default="", metadata=_stored(TEXT, "recheck.lua", SYNC, until="the recheck succeeds"))
@@ -141,30 +141,30 @@ class CustomerRecord:
     reapplies: int = field(
         default=0, metadata=_stored(COUNT, SYNC, until="an applied event, or a recheck that finds nothing reverted")
     )
-    """How often in a row a value was reapplied."""
+    """Times in a row that a value was reapplied."""
     create_generation: int = field(default=0, metadata=_stored(COUNT, SYNC, until="the hash ends"))
     """Number of the idempotency key under which a Stripe customer is created."""
     create_tries: int = field(default=0, metadata=_stored(COUNT, SYNC, until="a sync succeeds, or the next generation"))
-    """Creates that were sent under this key."""
+    """Create requests that were sent with this key."""
     create_sent_at: float | None = field(default=None, metadata=_stored(TIME, SYNC, until="the next create"))
-    """When the last create was sent."""
+    """When the last create request was sent."""
     waits_for: str = field(default="", metadata=_stored(TEXT, SYNC, until="the next create"))
-    """Code of the error that the customer waits out until `waits_until_ms`."""
+    """Code of an error after which the customer has to wait until `waits_until_ms`."""
     waits_until_ms: int | None = field(default=None, metadata=_stored(UNTIL_MS, SYNC, until="the next create"))
     payments_read: bool = field(default=False, metadata=_stored(FLAG, SYNC, until="the hash ends"))
-    """Whether a sync has read the customer's payments, and so may have written to one."""
+    """Whether a sync has read the customer's payments. It may then have written to one."""
     refused: Pairs = field(default_factory=dict, metadata=_stored(PAIRS, SYNC, until="both sides agree without it"))
-    """What Stripe refused, by field: the code and the digest of the value."""
+    """Values that Stripe refused, by field: the error code and the digest of the value."""
     forms: Pairs = field(default_factory=dict, metadata=_stored(PAIRS, SYNC, until="the field is written again"))
-    """What Stripe stores in another form, by field: the digests of the value as sent and as stored."""
+    """Values that Stripe stores in another form, by field: the digests of the value as sent and as stored."""
     receipt_generations: Mapping[str, int] = field(
         default_factory=dict, metadata=_stored(COUNT, SYNC, until="the hash ends", prefix="receipt_generation:")
     )
-    """By PaymentIntent, the number of the idempotency key under which its receipt's address is written."""
+    """By PaymentIntent: the number of the idempotency key under which its receipt address is written."""
     takes: int = field(default=0, metadata=_stored(COUNT, "take.lua", until="the hash ends"))
-    """How often a batch of the customer was taken."""
+    """Batches of the customer that were taken."""
     open_lease: str = field(default="", metadata=_stored(TEXT, "take.lua", "settle.lua", until="the batch is settled"))
-    """Token of the lease of a batch that was taken and not settled."""
+    """Token of the lease of a batch that is taken but not settled."""
     settled_lease: str = field(default="", metadata=_stored(TEXT, "settle.lua", until="the next batch is settled"))
     """Token of the lease that was settled last."""
 
@@ -173,9 +173,9 @@ NO_RECORD: Final = CustomerRecord()
 
 
 def parse_record(raw: Mapping[bytes, bytes]) -> tuple[CustomerRecord, list[str]]:
-    """Return the record that a hash holds, and the names of the hash's fields that cannot be read.
+    """Return the record of a hash, and the names of the fields that cannot be read.
 
-    A field that is missing, empty or unreadable has its default. Fields that are not of a record are ignored.
+    A field that is missing, empty or unreadable has its default. Unknown fields are ignored.
     """
     texts = {name: text for name, text in as_text(raw).items() if text}
     found: dict[str, Any] = {}
@@ -197,9 +197,9 @@ def parse_record(raw: Mapping[bytes, bytes]) -> tuple[CustomerRecord, list[str]]
 
 
 def fields_to_write(record: CustomerRecord, before: CustomerRecord = NO_RECORD) -> dict[str, str]:
-    """Return the fields of the hash to write so that the record `before` becomes this one.
+    """Return the fields of the hash in which the record differs from `before`.
 
-    A field that is emptied is written with its default.
+    A field that was emptied is written with its default.
     """
     changed: dict[str, str] = {}
     for each in fields(CustomerRecord):
@@ -214,55 +214,55 @@ def fields_to_write(record: CustomerRecord, before: CustomerRecord = NO_RECORD) 
 
 @dataclass(frozen=True)
 class RecordKeys:
-    """The keys in Redis of what became of things."""
+    """The Redis keys of outcomes, totals, records and dead letters."""
 
     prefix: str
 
     @property
     def totals(self) -> str:
-        """A hash of counters since the beginning, some by reason: `dead:REASON`, `retries:REASON`. Permanent."""
+        """A hash of counters since the first start, some by reason: `dead:REASON`, `retries:REASON`. Permanent."""
         return f"{self.prefix}:totals"
 
     @property
     def dead(self) -> str:
-        """The stream of dead letters. Permanent: only a person drops one."""
+        """The stream of dead letters. Permanent: only a person deletes one."""
         return f"{self.prefix}:dead"
 
     @property
     def aside(self) -> str:
-        """A stream of dead letters that the one above did not take; they go back there as soon as it does."""
+        """A stream of dead letters that `dead` did not accept. They move to `dead` as soon as it accepts them."""
         return f"{self.dead}-aside"
 
     @property
     def last_success(self) -> str:
-        """When a change was last applied, in milliseconds since the epoch. Permanent."""
+        """When an event was last applied, in milliseconds since the epoch. Permanent."""
         return f"{self.prefix}:last-success"
 
     @property
     def outcomes(self) -> str:
-        """The stream of outcomes, trimmed."""
+        """The stream of outcomes. Trimmed to a length."""
         return f"{self.prefix}-outcomes"
 
     def customer(self, customer_id: str) -> str:
-        """The hash of a customer's record, see `CustomerRecord`."""
+        """The hash of a customer's record (`CustomerRecord`)."""
         return f"{self.prefix}:customer:{customer_id}"
 
     def events(self, bucket: int) -> str:
-        """A hash from event id to outcome, for half a day since the epoch. Lives 36 hours."""
+        """A hash from event id to outcome. A bucket is half a day, counted from the epoch. Expires after 36 hours."""
         return f"{self.prefix}:events:{bucket}"
 
 
 def event_buckets(now_seconds: float) -> Sequence[int]:
-    """The buckets that hold event ids of the last 24 hours, newest first.
+    """Return the buckets that hold the event ids of the last 24 hours, newest first.
 
-    One bucket ahead, because this clock may be behind the one of Redis.
+    It includes one future bucket, because this clock may be behind the clock of Redis.
     """
     newest = int(now_seconds // HALF_DAY_SECONDS) + 1
     return range(newest, newest - 4, -1)
 
 
 async def read_outcome(redis: Redis, prefix: str, event_id: str) -> Outcome | None:
-    """The outcome of an event of the last 24 hours, by its `event_id` or its entry's id; None if it is not known."""
+    """Return the outcome of an event of the last 24 hours, by its `event_id` or entry id; None if it is not known."""
     keys = RecordKeys(prefix)
     async with redis.pipeline(transaction=False) as pipe:
         for bucket in event_buckets(time.time()):
@@ -272,7 +272,7 @@ async def read_outcome(redis: Redis, prefix: str, event_id: str) -> Outcome | No
 
 
 def parse_outcome(note: bytes | None) -> Outcome | None:
-    """The outcome that was noted; None if there is none, or what is there cannot be read."""
+    """Return the outcome in a note; None if there is no note or it cannot be read."""
     try:
         found = json.loads(note or b"{}")
         return Outcome(found["status"], found["customer"], found["entry"], found.get("reason"), found.get("at"))
@@ -281,25 +281,25 @@ def parse_outcome(note: bytes | None) -> Outcome | None:
 
 
 async def read_totals(redis: Redis, prefix: str) -> dict[str, int]:
-    """The counters since the beginning, by name; one that cannot be right is cut to what one may be."""
+    """Return the counters since the first start, by name. Impossible values are clamped to 0 or `PLAUSIBLE`."""
     totals = as_text(await _hash(redis, RecordKeys(prefix).totals))
     numbers = {name: int(value) for name, value in totals.items() if re.fullmatch(r"-?[0-9]{1,19}", value)}
     return {name: max(0, min(number, PLAUSIBLE)) for name, number in numbers.items()}
 
 
 async def read_unreadable_totals(redis: Redis, prefix: str) -> list[str]:
-    """The names of the counters that are not numbers, and that `read_totals` leaves out, in order."""
+    """Return the sorted names of the counters that are not numbers. `read_totals` leaves them out."""
     totals = as_text(await _hash(redis, RecordKeys(prefix).totals))
     return sorted(name for name, value in totals.items() if not re.fullmatch(r"-?[0-9]{1,19}", value))
 
 
 async def read_customer(redis: Redis, prefix: str, customer_id: str) -> CustomerRecord:
-    """Return the record of a customer, less what cannot be read; `NO_RECORD` if there is none."""
+    """Return the record of a customer without unreadable fields; `NO_RECORD` if there is none."""
     return parse_record(await _hash(redis, RecordKeys(prefix).customer(customer_id)))[0]
 
 
 async def read_refused(redis: Redis, prefix: str, customers: Sequence[str]) -> list[Pairs]:
-    """Return what Stripe refused to take of each customer, by field: its code and the digest of the value."""
+    """Return the values that Stripe refused for each customer, by field: the error code and the digest."""
     async with redis.pipeline(transaction=False) as pipe:
         for customer in customers:
             pipe.hget(RecordKeys(prefix).customer(customer), "refused")
@@ -308,9 +308,9 @@ async def read_refused(redis: Redis, prefix: str, customers: Sequence[str]) -> l
 
 
 def read_remembered(kept: bytes, now: float) -> dict[str, Any] | None:
-    """Return what syncs remember of a customer's values (jobs.plan.recheck), None if it has not the form they write.
+    """Return what syncs remember of a customer's values (`jobs.plan.recheck`); None if it is malformed.
 
-    `now` is in seconds since the epoch: no time may be days ahead of it.
+    `now` is in seconds since the epoch. A stored time that is days ahead of it counts as malformed.
     """
     try:
         found = json.loads(kept)
@@ -360,17 +360,17 @@ def _list(value: object) -> list[Any]:
 
 
 def as_text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Fields of Redis as text; bytes that are no UTF-8 are shown as replacement characters."""
+    """Return fields of Redis as text. Invalid UTF-8 becomes replacement characters."""
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in fields.items()}
 
 
 async def _hash(redis: Redis, key: str) -> dict[bytes, bytes]:
-    # redis-py types the answers of its two clients as one.
+    # redis-py has one type for the answers of its sync and async clients.
     answer = redis.hgetall(key)
     try:
         return answer if isinstance(answer, dict) else await answer
     except ResponseError as error:
-        # A key of the wrong type holds nothing of ours; the overview names it.
+        # A key of the wrong type holds no data of ours. The overview reports it.
         if is_wrong_type(error):
             return {}
         raise

@@ -1,6 +1,6 @@
-"""Deleting a key of ours that holds another type of value than it should, so that it can be made again.
+"""Deletion of a key that holds the wrong type of value, so that it can be created again.
 
-For keys that no script writes, and whose value can be learned again: scripts do the same themselves (lua/wrong_types).
+It is for keys that no script writes and whose value can be rebuilt. Scripts do the same in `lua/wrong_types.lua`.
 """
 
 from typing import Literal
@@ -16,7 +16,7 @@ Kind = Literal["string", "list", "hash", "zset", "stream"]
 
 
 async def delete_if_wrong(redis: Redis, prefix: str, key: str, kind: Kind) -> bool:
-    """Delete the key if it holds another type of value than `kind`; return whether it did. Raises RedisError."""
+    """Delete the key if its type is not `kind`. Return whether it was deleted. Raises RedisError."""
     if not await Scripts(redis, "replace").run("replace", [key, RecordKeys(prefix).totals], [kind]):
         return False
     log.warning("key_replaced", key=key)

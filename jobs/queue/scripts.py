@@ -1,11 +1,11 @@
-"""The Lua scripts beside this module, run by name. What each one does, its head says.
+"""The Lua scripts in `lua/`, run by name. The head of each script describes it.
 
-Each is one atomic step, however it travels; so those that are asked for while a round trip is under way go out together
-in the next one. A busy worker waits for Redis a fraction as often, and an idle one no longer than before. They run in
-the order they were asked for, but for those that Redis has to be told first: who needs an order waits for each answer.
+Calls that arrive during a round trip are sent together in the next one, so a busy worker needs fewer round trips. They
+run in order, except a script that Redis does not know yet: it is loaded first, and runs in the next round trip. If the
+order matters, await each answer.
 
-With redis-py's own call of a registered script, one round trip each, an event takes 42 % more processor time. Its
-pipelines take registered scripts too, but ask `SCRIPT EXISTS` first, which is one more round trip.
+redis-py can call a registered script by itself, but needs one round trip for each call: an event then takes 42 % more
+processor time. Its pipelines ask `SCRIPT EXISTS` first, which is one more round trip.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 _USES = re.compile(r"^-- Uses: (\w+)$", re.MULTILINE)
-"""Names another file in a script's head, the functions of which it calls."""
+"""A line in the head of a script that names another file whose functions it calls."""
 
 
 @dataclass(frozen=True)
@@ -32,44 +32,44 @@ class _Call:
 
 
 class Scripts:
-    """Some of the scripts, on one Redis."""
+    """Some of the scripts, run on one Redis."""
 
     def __init__(self, redis: Redis, *names: str) -> None:
-        """Opens nothing."""
+        """Open no connection. `names` are those of the scripts."""
         self._redis = redis
         self._scripts = {name: redis.register_script(_read(name)) for name in names}
-        self._asked: list[_Call] = []
-        self._out: list[_Call] = []
+        self._pending: list[_Call] = []
+        self._sent: list[_Call] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
-        """What the script of this name answers. Raises RedisError."""
+        """Return the answer of a script. Raises RedisError."""
         call = _Call(self._scripts[name], keys, arguments, asyncio.get_running_loop().create_future())
-        self._asked.append(call)
+        self._pending.append(call)
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send_what_is_asked())
+            self._sender = asyncio.create_task(self._send_pending())
             self._sender.add_done_callback(self._cancel_with)
         return await call.answer
 
-    async def _send_what_is_asked(self) -> None:
-        while self._asked:
-            # Who was cancelled before it went out, never asked.
-            self._out, self._asked = [call for call in self._asked if not call.answer.done()], []
+    async def _send_pending(self) -> None:
+        while self._pending:
+            # Skip calls that were cancelled before they were sent.
+            self._sent, self._pending = [call for call in self._pending if not call.answer.done()], []
             try:
-                await self._send(self._out)
+                await self._send(self._sent)
             except Exception as error:
-                _fail(self._out, error)
-        self._out, self._sender = [], None
+                _fail(self._sent, error)
+        self._sent, self._sender = [], None
 
     def _cancel_with(self, sender: asyncio.Task[None]) -> None:
-        """Cancel who waits for a sender that was cancelled, as all tasks are at a loop's end: nobody else answers."""
+        """Cancel all calls if the sender was cancelled, as at the end of an event loop: nothing else answers them."""
         if sender.cancelled():
-            for call in [*self._out, *self._asked]:
+            for call in [*self._sent, *self._pending]:
                 call.answer.cancel()
-            self._out, self._asked, self._sender = [], [], None
+            self._sent, self._pending, self._sender = [], [], None
 
     async def _send(self, calls: Sequence[_Call]) -> None:
-        """Answer the calls in one round trip; those whose script Redis does not know (any more), in the next one."""
+        """Answer the calls in one round trip. If Redis does not know a script, load it and queue its calls again."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for call in calls:
                 pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.arguments)
@@ -85,7 +85,7 @@ class Scripts:
         if unknown:
             for script in {call.script for call in unknown}:
                 await self._redis.script_load(script.script)
-            self._asked = [*unknown, *self._asked]
+            self._pending = [*unknown, *self._pending]
 
 
 def _read(name: str) -> str:
@@ -98,7 +98,7 @@ def _text_of(name: str) -> str:
 
 
 def _fail(calls: Sequence[_Call], error: Exception) -> None:
-    """Raise the error where these calls are waited for; nobody waits for one that is done."""
+    """Make every call that is not done raise the error."""
     for call in calls:
         if not call.answer.done():
             call.answer.set_exception(error)

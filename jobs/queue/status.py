@@ -1,4 +1,4 @@
-"""Where things stand: what waits, for whom, and since when. Reads only, changes nothing."""
+"""The current state of the queue: what waits, for which customer, and since when. Reads only."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,11 +17,11 @@ State = Literal["idle", "waiting", "working"]
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one customer stands. Times are in milliseconds since the epoch.
+    """The current state of one customer. Times are in milliseconds since the epoch.
 
-    `state` is `idle`, `waiting` (until `due_ms`) or `working` (called, or being worked on). `oldest_entry` is the id of
-    the first of `entries` waiting events; its part before the dash is when it was sent. `recheck_due_ms` is when it is
-    looked at a second time, None where nobody asked for that. `breaker` says why nothing but a probe goes out.
+    `state` is `idle`, `waiting` (until `due_ms`) or `working` (dispatched, or a sync runs). `entries` is the number of
+    waiting events, and `oldest_entry` the id of the first one. `recheck_due_ms` is None if no recheck is scheduled.
+    `breaker` is set while it is open.
     """
 
     customer: str
@@ -33,20 +33,20 @@ class Standing:
     recheck_due_ms: int | None = None
     breaker: OpenBreaker | None = None
     wrong_keys: tuple[str, ...] = ()
-    """Keys of the customer that hold another type of value than they should."""
+    """Keys of the customer that hold the wrong type of value."""
 
     @property
     def is_known(self) -> bool:
-        """Whether anything waits for it, or a sync of the last 30 days left a record."""
+        """Whether anything waits for the customer, or a sync of the last 30 days left a record."""
         return self.state != "idle" or self.entries > 0 or self.recheck_due_ms is not None or self.record != NO_RECORD
 
 
 @dataclass(frozen=True)
 class Overview:
-    """How much waits altogether, and the counters since the beginning.
+    """The state of the whole queue, and the counters since the first start.
 
-    `inbox` and `dead` are events, `waiting` and `working` customers. Times are in milliseconds since the epoch, on the
-    clock of Redis, as `now_ms` is; None where there is none.
+    `inbox` and `dead` count events, `waiting` and `working` count customers. Times are in milliseconds since the epoch
+    on the clock of Redis; None if there is none.
     """
 
     now_ms: int
@@ -54,40 +54,41 @@ class Overview:
     waiting: int
     working: int
     oldest_sent_ms: int | None
-    """When the oldest change was sent that is neither applied nor dead."""
+    """When the oldest event was sent that is neither applied nor dead."""
     dead: int
     newest_dead_ms: int | None
-    """When the newest dead letter that is still there was buried."""
+    """When the newest remaining dead letter was added."""
     last_success_ms: int | None
-    """When a change was last applied."""
+    """When an event was last applied."""
     totals: dict[str, int]
     breaker: OpenBreaker | None
-    """Why nothing but a probe goes out; None while all is well."""
+    """The open breaker; None while it is closed."""
     wrong_keys: tuple[str, ...] = ()
-    """Keys that all customers share and that hold another type of value than they should."""
+    """Keys that all customers share and that hold the wrong type of value."""
     dead_aside: int = 0
-    """Those of the `dead` that are kept in another key, because the one of the dead letters takes none."""
+    """The number of `dead` that are kept aside, because the stream of dead letters does not accept them."""
     full_keys: tuple[str, ...] = ()
-    """Streams that have no id left, so that they take no entry."""
+    """Streams that accept no entry, because they have no id left."""
     failing: tuple[FailingLoop, ...] = ()
-    """Loops of workers that keep failing."""
+    """Worker loops that keep failing."""
 
     @property
     def in_mailboxes(self) -> int:
-        """Events in the mailboxes: those that came in and have not come to any end."""
-        ends = sum(self.totals.get(name, 0) for name in ("applied", "dead", "duplicates"))
-        # A counter that was lost or spoiled counts from 0: then the difference says nothing.
-        return max(0, self.totals.get("received", 0) - ends)
+        """The number of events in the mailboxes: received, but without an outcome."""
+        finished = sum(self.totals.get(name, 0) for name in ("applied", "dead", "duplicates"))
+        # The difference may be negative if a counter was lost and counts from 0 again.
+        return max(0, self.totals.get("received", 0) - finished)
 
     def age_seconds(self, then_ms: int | None) -> float | None:
-        """How long ago that was; 0 for what claims to be of the future."""
+        """Return the age of a time in seconds; 0 if the time is in the future."""
         return None if then_ms is None else max(0, self.now_ms - then_ms) / 1000
 
 
 async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing:
-    """Where one customer stands now. Raises RedisError."""
+    """Return the current state of one customer. Raises RedisError."""
     keys, records = MailboxKeys(prefix), RecordKeys(prefix)
-    # No transaction, which a Redis that has no memory left refuses. A customer may begin or cease to wait meanwhile.
+    # Not a transaction, because Redis refuses those when its memory is full. `waiting` is read twice, because the
+    # customer may move to or from `dispatched` in between.
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zscore(keys.waiting, customer_id)
         pipe.zscore(keys.dispatched, customer_id)
@@ -97,31 +98,31 @@ async def read_standing(redis: Redis, prefix: str, customer_id: str) -> Standing
         pipe.xrange(keys.mailbox(customer_id), count=1)
         pipe.hgetall(records.customer(customer_id))
         answers = await pipe.execute(raise_on_error=False)
-    waited, called, waits, look, entries, first, record = (or_none(answer) for answer in answers)
-    waiting = waits if waited is None else waited
+    first_waiting, dispatched, then_waiting, recheck, entries, first, record = map(or_none, answers)
+    waiting = then_waiting if first_waiting is None else first_waiting
     wrong = [keys.mailbox(customer_id)] if is_wrong_type(answers[4]) else []
     wrong += [records.customer(customer_id)] if is_wrong_type(answers[6]) else []
     state: State = "idle" if waiting is None else "waiting"
     return Standing(
         customer=customer_id,
-        state=state if called is None else "working",
-        due_ms=_bounded_ms(waiting) if called is None else None,
+        state=state if dispatched is None else "working",
+        due_ms=_bounded_ms(waiting) if dispatched is None else None,
         entries=entries or 0,
         oldest_entry=first[0][0].decode() if first else None,
         record=parse_record(record or {})[0],
-        recheck_due_ms=_bounded_ms(look),
+        recheck_due_ms=_bounded_ms(recheck),
         breaker=await read_breaker(redis, prefix),
         wrong_keys=tuple(wrong),
     )
 
 
 def _bounded_ms(score: float | None) -> int | None:
-    """Return a score as milliseconds; one that is infinite, or before 1970, is none that a script wrote."""
+    """Return a score as milliseconds, clamped: no script writes an infinite or negative one."""
     return None if score is None else int(max(0.0, min(score, PLAUSIBLE)))
 
 
 async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[Standing]:
-    """Where those customers stand whose changes have waited longest, the longest first. Raises RedisError."""
+    """Return the states of the customers whose events have waited longest, the longest first. Raises RedisError."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zrange(MailboxKeys(prefix).oldest, 0, at_most - 1)
         (answer,) = await pipe.execute(raise_on_error=False)
@@ -130,7 +131,7 @@ async def read_longest_waiting(redis: Redis, prefix: str, at_most: int) -> list[
 
 
 async def read_overview(redis: Redis, prefix: str, inbox: str) -> Overview:
-    """How much waits now. Raises RedisError."""
+    """Return the current state of the whole queue. Raises RedisError."""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [inbox, waits.waiting, waits.dispatched, waits.oldest, records.dead, records.last_success]
     keys += [waits.rechecks, records.outcomes, records.totals, breaker_key(prefix), waits.queue]

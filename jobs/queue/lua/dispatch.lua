@@ -1,19 +1,19 @@
--- Dispatches the customers whose time has come: they go from `waiting` to `dispatched`, where they stay until they are settled or
--- until their time there is over. Then nobody works on them (a lost wake-up, a killed worker) and they wait again.
--- While the breaker is open, one customer at a time is dispatched, as a probe.
+-- Dispatches the due customers: moves them from `waiting` to `dispatched`, until they are settled or their dispatch expires.
+-- It expires if a wake-up was lost or a worker was killed; then the customer waits again. While the breaker is open, one
+-- customer at a time is dispatched, as a probe.
 --
 -- Uses: wrong_types
 -- Uses: rechecks
 -- KEYS: waiting, dispatched, rechecks, breaker, totals
 -- ARGV: key prefix, customers that may be dispatched at a time, milliseconds that a dispatch is valid
--- Returns {now in milliseconds, the customers that were called}
+-- Returns {now in milliseconds, the customers that were dispatched}
 local waiting, dispatched, rechecks, breaker, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Fails before anybody is taken out of `dispatched` if this key has the wrong type.
+-- Fails here if this key has the wrong type, before a customer is removed from `dispatched`.
 redis.call('ZCARD', waiting)
--- Back to their old place among those that wait, not to the end.
+-- They return to their old position in `waiting`, not to the end.
 local overdue = redis.call('ZRANGEBYSCORE', dispatched, '-inf', now_ms, 'LIMIT', 0, 100)
 for _, customer in ipairs(overdue) do
   redis.call('ZREM', dispatched, customer)

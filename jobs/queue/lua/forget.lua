@@ -1,14 +1,14 @@
--- Forgets a customer for whom nothing waits and on whom nobody works: its record and what is remembered of its values.
+-- Deletes the record and the remembered values of a customer, if no event waits and no sync runs.
 --
 -- Uses: wrong_types
 -- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker
 -- ARGV: key prefix, customer
--- Returns 1, or 0 if something waits or is being worked on: then nothing was changed
+-- Returns 1, or 0 if an event waits or a sync runs: then nothing was changed
 local lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker = unpack(KEYS)
 local prefix, customer = ARGV[1], ARGV[2]
 
--- A mailbox of the wrong type holds no event, and is removed.
+-- A mailbox of the wrong type holds no event, so it is deleted.
 local waits = redis.pcall('XLEN', mailbox)
 if redis.call('EXISTS', lease) == 1 or (not is_error(waits) and waits > 0) then return 0 end
 if redis.call('ZSCORE', dispatched, customer) or redis.call('ZSCORE', waiting, customer) then return 0 end

@@ -1,4 +1,4 @@
--- Holds the slots of writes that run until a time that only grows.
+-- Extends the slots of running writes. Never shortens one.
 --
 -- Uses: wrong_types
 -- KEYS: slots

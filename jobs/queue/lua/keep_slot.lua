@@ -1,9 +1,9 @@
--- Keeps the slot of a write that nobody waits for any more and that may still land, unless it would be the last one: then
--- all other writes would stand still for as long as it may land, and one more in flight does no harm.
+-- Keeps the slot of an abandoned write that may still be applied, except the last slot: keeping that would block all other
+-- writes, and one more request in flight does no harm.
 --
 -- Uses: wrong_types
 -- KEYS: slots
--- ARGV: token, milliseconds it may still land, slots that there are
+-- ARGV: token, milliseconds in which it may still be applied, number of slots
 -- Returns 1, or 0 if the slot was freed
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -1,6 +1,6 @@
--- Shared by other scripts, and put before them, after wrong_types: adding a dead letter. A key of the dead letters that takes
--- none (it has the wrong type, or an id after its last one cannot be made) must hold nobody up, and a letter must not be
--- lost. So it is kept in a stream aside, until the key takes letters again.
+-- Functions to add dead letters. Included in other scripts, after wrong_types. The stream of dead letters may accept none,
+-- because the key has the wrong type or no id is left. That must not block other events, and no dead letter may be lost. So
+-- it goes to a second stream (`aside`) until the first one accepts entries again.
 local LETTERS_AT_A_TIME = 16
 
 local function aside_of(dead) return dead .. '-aside' end
@@ -11,7 +11,7 @@ local function add_letter(dead, letter)
   end
 end
 
--- Adds some of the letters that were kept aside, if their key takes them by now.
+-- Moves some dead letters from the second stream to the first, if that accepts them now.
 local function return_letters(dead)
   local aside = aside_of(dead)
   local letters = renewing('XRANGE', aside, '-', '+', 'COUNT', LETTERS_AT_A_TIME)
@@ -19,6 +19,6 @@ local function return_letters(dead)
     if is_error(redis.pcall('XADD', dead, '*', unpack(letter[2]))) then return end
     redis.call('XDEL', aside, letter[1])
   end
-  -- Only then: after any write, even of nothing, Redis lets a script exceed its memory.
+  -- Write only if needed: after the first write, Redis lets a script exceed the memory limit.
   if #letters > 0 and redis.call('XLEN', aside) == 0 then redis.call('DEL', aside) end
 end

@@ -1,5 +1,5 @@
--- Moves entries from the head of the inbox into their customers' mailboxes, in the order of the stream, and deletes them
--- from the inbox: one atomic step, so nothing is pending, claimed or seen twice.
+-- Moves entries from the head of the inbox into the mailboxes of their customers, in the order of the stream. This is one
+-- atomic step, so no entry is ever pending, claimed or seen twice.
 --
 -- Uses: wrong_types
 -- Uses: letters
@@ -9,18 +9,17 @@
 --       outcomes kept, milliseconds an entry's id may be ahead of the clock
 -- Returns {entries moved, 1 if it stopped because too many customers wait, keys of the wrong type that were deleted}
 --
--- No entry stays because of what it is, so none at the head holds up those behind it. If the key of the dead letters takes
--- none, an entry that ought to be one is kept aside as a letter: what becomes of it is decided here and now, so that no
--- later change of its customer can be overtaken by it.
+-- An invalid entry never stays in the inbox, so it blocks no entry behind it. It becomes a dead letter at once, even if the
+-- stream of dead letters does not accept it (see letters.lua). So it can never overtake a later event of its customer.
 local inbox, waiting, dispatched, oldest, totals, dead, outcomes = unpack(KEYS)
 local prefix, count_at_most, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_ahead_ms = tonumber(ARGV[7])
-local FIELDS_KEPT = 64 -- of an entry that is no event: unpack() of thousands would fail
+local FIELDS_KEPT = 64 -- of an invalid entry: unpack() of thousands of fields would fail
 local HALF_DAY = 43200
 local FUTURE_ID = 'this id, or that of an entry before it, was chosen ahead of the clock of Redis: ' ..
                   'let every app add entries with * as their id, then replay'
-local ENTRY_BYTES = 512 * 1024 -- twice what the changes of an event may have
+local ENTRY_BYTES = 512 * 1024 -- twice the limit of the changes of an event
 local AT_A_TIME, MOVED_BYTES = 16, 4 * 1024 * 1024
 
 local time = redis.call('TIME')
@@ -28,18 +27,18 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local bucket = math.floor(time[1] / HALF_DAY)
 local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
 
-local function note(event_id, said)
-  renewing('HSET', events_key(0), event_id, cjson.encode(said))
+local function note(event_id, outcome)
+  renewing('HSET', events_key(0), event_id, cjson.encode(outcome))
   redis.call('EXPIRE', events_key(0), 3 * HALF_DAY)
 end
 
--- An event that ended as a dead letter may be sent again: what was wrong may be right by now.
+-- Whether an event with this id was received before. A dead-lettered one may be sent again, because it may succeed now.
 local function seen_before(event_id)
   for back = 0, 2 do
     local before = renewing('HGET', events_key(back), event_id)
     if before then
-      local is_json, said = pcall(cjson.decode, before)
-      if is_json and type(said) == 'table' and said.status then return said.status ~= 'dead' end
+      local is_json, outcome = pcall(cjson.decode, before)
+      if is_json and type(outcome) == 'table' and outcome.status then return outcome.status ~= 'dead' end
     end
   end
   return false
@@ -51,7 +50,7 @@ local function bury(entry_id, event_id, fields, refusal)
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. fields[i]) or fields[i]
   end
   add_letter(dead, letter)
-  -- What is no event must not make an event that was seen look dead.
+  -- An invalid entry must not overwrite the outcome of a valid event with the same id.
   if not event_id or seen_before(event_id) then event_id = entry_id end
   note(event_id, {status = 'dead', customer = '', entry = entry_id, reason = refusal.reason, at = now_ms})
   redis.pcall('XADD', outcomes, 'MAXLEN', '~', ARGV[6], '*', 'customer', '', 'entry', entry_id, 'event', event_id,
@@ -60,14 +59,14 @@ local function bury(entry_id, event_id, fields, refusal)
   count(totals, 'dead:' .. refusal.reason, 1)
 end
 
--- Adds an entry to its mailbox; returns why the mailbox does not take it, nil if it did.
+-- Adds an entry to its mailbox. Returns nil, or the reason why the mailbox does not accept it.
 local function deliver(customer, entry_id, event_id, fields)
   local mailbox = prefix .. ':mailbox:' .. customer
   local reason = 'mailbox_unusable'
   local added = redis.pcall('XADD', mailbox, entry_id, unpack(fields))
   if is_error(added) and not is_wrong_type(added) then
-    -- A new inbox whose clock is behind the one that Redis had before: the order of arrival still holds. The id that
-    -- the app was given stays the one that the outcome is found under.
+    -- The id is too small if the inbox is new and its clock is behind the previous one. A new id keeps the order of
+    -- arrival. The outcome is still stored under the id that the app got.
     local parts = {unpack(fields)}
     if not event_id then
       parts[#parts + 1] = 'event_id'
@@ -76,9 +75,9 @@ local function deliver(customer, entry_id, event_id, fields)
     added = redis.pcall('XADD', mailbox, '*', unpack(parts))
   end
   if is_wrong_type(added) then
-    return {reason = reason, message = mailbox .. ' is no stream: delete this key, then replay'}
+    return {reason = reason, message = mailbox .. ' is not a stream: delete this key, then replay'}
   elseif is_error(added) then
-    return {reason = reason, message = mailbox .. ' takes no entry after its last id: see docs/operations.md'}
+    return {reason = reason, message = mailbox .. ' has no id left for another entry: see docs/operations.md'}
   end
   redis.call('ZADD', oldest, 'NX', sent_at(added, now_ms) or now_ms, customer)
 end
@@ -103,8 +102,8 @@ local function invalid(message) return {reason = 'invalid_event', message = mess
 
 local function is_ahead(id) return tonumber(string.match(id, '^%d+')) > now_ms + max_ahead_ms end
 
--- An id that is ahead stays the last one of the stream when its entry is gone, and every later id is ahead as well: so an
--- empty inbox is deleted then. The entry may never have been seen here: an app can trim it as it adds it.
+-- After an entry with an id in the future, all later ids of the stream are in the future too, even if the entry is gone. So
+-- the inbox is deleted once it is empty. This script may not see that entry, because an app can trim while it adds.
 local function delete_if_ahead()
   local last_id = last_id_of(inbox)
   if last_id and is_ahead(last_id) and redis.call('XLEN', inbox) == 0 then redis.call('DEL', inbox) end
@@ -126,7 +125,7 @@ local function unfit(entry_id, customer, fields, bytes)
   end
 end
 
--- Fails before anything is moved if this key has the wrong type: what a script has done is not taken back.
+-- Fails here if this key has the wrong type, before anything is moved: Redis does not roll a script back.
 redis.call('ZCARD', oldest)
 local room = max_waiting - redis.call('ZCARD', waiting) - redis.call('ZCARD', dispatched)
 local moved, full, moved_bytes = 0, false, 0
@@ -158,7 +157,7 @@ local function move(entry_id, fields)
 end
 
 return_letters(dead)
--- A few at a time and a few megabytes at most, so that huge entries cannot fill Redis' memory from in here.
+-- Read a few entries at a time and a few megabytes at most, so that huge entries cannot fill the memory of Redis.
 repeat
   local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', math.min(count_at_most - moved, AT_A_TIME))
   is_empty = #entries == 0

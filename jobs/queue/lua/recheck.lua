@@ -1,10 +1,9 @@
--- Schedules a recheck of a customer, or leaves a later one as it is. For a worker that lost the lease while a write was on
--- its way.
+-- Schedules a recheck of a customer, unless a later one is scheduled. For a worker that lost the lease during a write.
 --
 -- Uses: wrong_types
 -- Uses: rechecks
 -- KEYS: rechecks, record
--- ARGV: customer, milliseconds until then
+-- ARGV: customer, milliseconds until the recheck
 local time = redis.call('TIME')
 local due_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
 local added = schedule_recheck(KEYS[1], ARGV[1], due_ms)

@@ -1,9 +1,9 @@
--- Makes a lease that is still held good for its full time again.
+-- Extends a lease that is still held to its full time.
 --
 -- Uses: wrong_types
 -- KEYS: lease, dispatched
 -- ARGV: customer, token, lease in milliseconds
--- Returns 1 if it was renewed, 0 if it is lost
+-- Returns 1, or 0 if the lease is lost
 if renewing('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 local time = redis.call('TIME')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

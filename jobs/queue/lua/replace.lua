@@ -1,4 +1,4 @@
--- Deletes a key of ours that holds another type of value than it should.
+-- Deletes a key of ours that holds the wrong type of value.
 --
 -- Uses: wrong_types
 -- KEYS: the key, totals

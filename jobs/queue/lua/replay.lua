@@ -1,16 +1,16 @@
--- Puts dead letters back into the inbox with the fields they were sent with, each under a new event id because the old one
--- was seen, and deletes them: one atomic step, so a letter is either still here or sent again, never both and never neither.
+-- Moves dead letters into the inbox with their original fields. Each gets a new event id, because the old one was seen. This
+-- is one atomic step, so an event is either still a dead letter or in the inbox, never both.
 --
 -- Uses: wrong_types
 -- KEYS: dead, inbox, totals
--- ARGV: key prefix, then the letters' ids
--- Returns for each letter that was here, in the order of the inbox: {id, new event id, customer or '', 1 if the customer has
--- had newer changes since}
+-- ARGV: key prefix, then the ids of dead letters
+-- Returns for each dead letter that existed, in the order of the inbox: {id, new event id, customer or '', 1 if the customer
+-- has newer events}
 local dead, inbox, totals = KEYS[1], KEYS[2], KEYS[3]
 local prefix = ARGV[1]
 local SENT = 'sent.'
 
--- A double holds both parts of an entry's id exactly.
+-- tonumber() is exact here: a double holds both parts of an entry's id.
 local function is_later(left, right)
   local left_ms, left_nth = string.match(left, '^(%d+)%-(%d+)$')
   local right_ms, right_nth = string.match(right, '^(%d+)%-(%d+)$')
@@ -51,7 +51,7 @@ for i = 2, #ARGV do
     letters[#letters + 1] = open(found[1], found[2])
   end
 end
--- A customer's changes take effect in the order they were first sent, however their letters were buried or named.
+-- Replay in the order in which the events were first sent, not in the order of the dead letters.
 table.sort(letters, function(one, other)
   if one.entry ~= other.entry then return is_later(other.entry, one.entry) end
   return is_later(other.id, one.id)
@@ -60,7 +60,7 @@ end)
 local replayed = {}
 for _, letter in ipairs(letters) do
   replayed[#replayed + 1] = {letter.id, letter.event_id, letter.customer, is_outdated(letter) and 1 or 0}
-  -- In this order: a refused XADD ends the script with the letter still here.
+  -- XADD comes first: if it fails, the script ends and the dead letter still exists.
   redis.call('XADD', inbox, '*', unpack(letter.sent))
   redis.call('XDEL', dead, letter.id)
   count(totals, 'replayed', 1)

@@ -1,11 +1,11 @@
--- Keeps, or gives back, the right to scan, so that one scan runs at a time over all processes. Where the right ran out
--- and nobody took it, whoever had it has it again.
+-- Extends or releases the lease of the scan, so that one scan at a time runs over all processes. An expired lease can be
+-- taken again if no other process holds it.
 --
 -- Uses: wrong_types
 -- KEYS: lease, run
--- ARGV: token, lease in milliseconds (0 gives it back), how far the run is as JSON (empty: leave what is there),
---       seconds that is kept
--- Returns 1, or 0 if another has the right
+-- ARGV: token, lease in milliseconds (0 releases it), progress of the run as JSON (empty: keep the stored one), seconds
+--       until the progress expires
+-- Returns 1, or 0 if another process holds the lease
 local lease, run = KEYS[1], KEYS[2]
 local holder = renewing('GET', lease)
 

@@ -1,5 +1,5 @@
--- Ends a lease: takes the settled entries out of the mailbox and records what became of each, in one step. What is still
--- in the mailbox waits for the next sync. Also tells the breaker whether the services work.
+-- Settles a batch in one atomic step: deletes the finished entries from the mailbox, records their outcomes, updates the
+-- breaker, and releases the lease. Entries that are left in the mailbox wait for the next sync.
 --
 -- Uses: wrong_types
 -- Uses: letters
@@ -8,11 +8,11 @@
 -- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,
 --       recheck_after_ms, remembered,
---       breaker: {verdict, service, reason, message}, and what is kept: outcomes_kept, record_seconds, remembered_seconds,
+--       breaker: {verdict, service, reason, message}, and limits: outcomes_kept, record_seconds, remembered_seconds,
 --       failures_to_open, longest_probe_wait_ms, halt_wait_ms}
--- A settled entry: {entry, event, status, and for a dead letter reason, message, attempts, since}
--- Returns 1, or 0 if the lease is lost and nothing was settled. A second run for the same lease, as after a lost reply,
--- changes nothing and returns what the first one did.
+-- An outcome: {entry, event, status, and for a dead letter reason, message, attempts, since}
+-- Returns 1, or 0 if the lease is lost: then nothing was settled. A second run with the same lease, after a lost answer,
+-- changes nothing and returns 1.
 local lease, dispatched, waiting, rechecks, oldest, mailbox = unpack(KEYS, 1, 6)
 local record, remembered, breaker, totals, outcomes, dead, last_success = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
@@ -21,7 +21,7 @@ local HALF_DAY = 43200
 
 if renewing('HGET', record, 'settled_lease') == token then return 1 end
 if renewing('GET', lease) ~= token then return 0 end
--- Redis undoes nothing of a script that fails: what it cannot do without is looked at before anything is written.
+-- Redis does not roll a failed script back, so check the types of the required keys before the first write.
 for _, key in ipairs({dispatched, waiting, oldest}) do redis.call('ZCARD', key) end
 local has_mailbox = not is_error(redis.pcall('XLEN', mailbox))
 local time = redis.call('TIME')
@@ -50,7 +50,7 @@ local function open_breaker(kind, until_probe_ms)
   opened, wait_ms = '1', until_probe_ms
 end
 
--- Once the breaker is open, only the probe tells: what others learn began before.
+-- Once the breaker is open, only the probe updates it: the other syncs began earlier.
 local function report_to_breaker()
   local verdict = settlement.breaker.verdict
   if opened and probe ~= customer then return end
@@ -114,7 +114,7 @@ else
   if has_mailbox then redis.call('DEL', mailbox) end
   redis.call('EXPIRE', record, settlement.record_seconds)
 end
--- Nobody is left to probe with: whoever comes next finds out anew.
+-- No customer is left to probe with, so close the breaker. The next sync finds out whether the service works.
 if opened and redis.call('HGET', breaker, 'kind') == 'outage' and
    redis.call('ZCARD', waiting) + redis.call('ZCARD', dispatched) == 0 then
   redis.call('DEL', breaker)

@@ -1,5 +1,5 @@
--- Slows a rate down by one step after a 429, at most once a second: calls that were already on their way when the limit was
--- met say nothing new.
+-- Slows a rate down by one step after a 429, at most once a second: requests that were in flight when the limit was reached
+-- get a 429 for the same reason.
 --
 -- Uses: wrong_types
 -- Uses: slowdown

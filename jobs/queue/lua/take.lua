@@ -1,18 +1,18 @@
--- Takes a dispatched customer's mailbox under a lease, so that only one worker has it. While the breaker is open, only the
--- probe is taken; the others go back to waiting.
+-- Takes the batch of a dispatched customer under a lease, so that only one worker has it. While the breaker is open, only
+-- the probe is taken, and other customers wait again.
 --
 -- Uses: wrong_types
 -- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
--- Returns nil if there is nothing to take (not dispatched, another has it, no probe), else {entries, the record as the last
--- sync left it, what is remembered of its values as JSON, 1 if the breaker is open, keys of the wrong type that were
--- deleted}; 'unusable' if the mailbox has the wrong type: then the customer waits no more
+-- Returns nil if there is nothing to take (not dispatched, another worker has it, not the probe), else {entries, the record,
+-- the remembered values as JSON, 1 if the breaker is open, keys of the wrong type that were deleted}. Returns 'unusable' if
+-- the mailbox has the wrong type: then the customer no longer waits
 local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
--- A lease with the same token is of the same asking, sent again because its answer was lost on the way.
+-- The same token means that this call is repeated because its answer was lost.
 local holder = renewing('GET', lease)
 if not redis.call('ZSCORE', dispatched, customer) or (holder and holder ~= token) then return nil end
 local time = redis.call('TIME')
@@ -34,7 +34,7 @@ if #entries == 0 and not is_recheck_due(record) then
   redis.call('ZREM', dispatched, customer)
   return nil
 end
--- No more than a few megabytes at a time, however large the entries are; one at least.
+-- Take at least one entry, and then no more than a few megabytes.
 local bytes, fitting = 0, {}
 for _, entry in ipairs(entries) do
   for _, part in ipairs(entry[2]) do bytes = bytes + #part end
@@ -43,7 +43,7 @@ for _, entry in ipairs(entries) do
 end
 redis.call('SET', lease, token, 'PX', lease_ms)
 redis.call('ZADD', dispatched, now_ms + lease_ms, customer)
--- A number that is none begins again.
+-- Start from 1 if the stored value is not a number.
 if is_error(redis.pcall('HINCRBY', record, 'takes', 1)) then renewing('HSET', record, 'takes', 1) end
 local before = redis.call('HGETALL', record)
 redis.call('HSET', record, 'open_lease', token)

@@ -52,7 +52,7 @@ async def test_wrong_mailbox_makes_dead_letters_for_one_customer(world: World) -
     await world.run()
     (letter,) = await read_dead(world.redis)
     assert letter["reason"] == "mailbox_unusable"
-    assert letter["message"] == f"{wrong} is no stream: delete this key, then replay"
+    assert letter["message"] == f"{wrong} is not a stream: delete this key, then replay"
     assert letter["sent.customer_id"] == "ann"
     assert world.autumn.customers["bob"]["name"] == "Bob"
 

@@ -49,7 +49,7 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "sentence": verdict.text,
         "state": standing.state,
         "due_ms": standing.due_ms,
-        "second_look_due_ms": standing.recheck_due_ms,
+        "recheck_due_ms": standing.recheck_due_ms,
         "waiting_events": standing.entries,
         "oldest_sent_ms": min(int(standing.oldest_entry.split("-")[0]), PLAUSIBLE) if standing.oldest_entry else None,
         "link": record.link or None,

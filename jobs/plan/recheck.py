@@ -1,14 +1,18 @@
 """The rules of a recheck: when it is due, and which values something has reverted since they were written.
 
-A sync remembers the values it wrote, so that a later one recognises an older value that came back. Stripe announces
-writes with the whole customer, late and in any order, and Autumn copies the name and e-mail of each announcement (an
-echo). An update whose answer was lost may be applied late, and a replica may answer with an older
-state. In all three cases the value that is found is one that this worker wrote or saw before its last write. Only
-such a value is ever reverted: anything else is somebody's later change and stays.
+A sync remembers the values it wrote, so that a later sync recognises an older value that came back. There are three
+causes:
 
-What is remembered is bounded, expires after minutes, and holds digests instead of values. The one exception are values
-that nobody else may have: those requested while an update of unknown fate may still overwrite both sides, and those of
-Autumn that an echo may overwrite before they are in Stripe. Purely computational, no I/O here.
+- An echo. Stripe sends webhooks with the whole customer, late and in any order. Autumn copies their name and e-mail.
+- An update of unknown fate. Its answer was lost, and it is applied late.
+- A stale read. A replica answers with an older state.
+
+In each case the older value is one that a sync wrote or saw before its last write. Only such a value is replaced. Any
+other value is a later change of somebody else and stays.
+
+The memory is bounded, expires, and holds digests instead of values. It holds a value itself only if that may be lost on
+both sides: a requested value that an update of unknown fate may overwrite, and a value of Autumn that an echo may
+overwrite before it is in Stripe. No I/O in this module.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -21,18 +25,18 @@ from jobs.plan.customer import AutumnCustomer, StripeCustomer
 from jobs.plan.profile import PROFILE, digest_of
 
 KNOWN_SECONDS: Final = 600.0
-"""How long an older name or e-mail is recognised. Stripe's webhooks take seconds, after a failure minutes."""
+"""The time in which an older value is recognised. Stripe's webhooks take seconds, or minutes after a failure."""
 STALE_SECONDS: Final = 10.0
-"""How far a replica of Autumn's database may lag behind: so long a read gives way to the answer of an update."""
+"""The longest lag of a replica of Autumn's database. In this time, an update's answer outweighs a read."""
 UNACCEPTED_SECONDS: Final = 8 * 86_400.0
-"""How long it is remembered that Stripe holds a value that Autumn has not accepted: longer than a change is retried."""
+"""The time to remember that Stripe holds a value that Autumn has not accepted: longer than events are retried."""
 OLDER_KEPT: Final = 32
-"""Older values of a field that are kept: more than there are syncs of a customer while a webhook is on its way."""
+"""Older values that are kept of a field: more than the syncs of a customer during the delay of a webhook."""
 FIELDS_KEPT: Final = 64
 NO_VALUE: Final = "none"
-"""In place of a digest: there was no value, and nobody has cleared it on purpose."""
+"""Stands for a digest: there was no value, and nobody cleared it on purpose."""
 KEPT_SECONDS: Final = 540.0
-"""How long a value is kept after it was written, or could last be reverted: until the next try or recheck."""
+"""The time a value is kept after it was written or could last be reverted: until the next try or recheck."""
 RESTORE_AFTER_MS: Final = 1_000
 
 Fields = Mapping[str, JsonValue]
@@ -41,10 +45,10 @@ Fields = Mapping[str, JsonValue]
 
 @dataclass(frozen=True)
 class Recheck:
-    """The recheck that waits after a sync: its reason, and when a new one is due, in milliseconds from now.
+    """The recheck that is needed after a sync: its reason (`kind`), and when it is due.
 
-    The reason is `whole` if a write may be applied late, `echo` if only an older name or e-mail may come back, and
-    empty if none waits. `after_ms` is 0 if no new one is due.
+    `kind` is `whole` if a write may be applied late, `echo` if only an older name or e-mail may come back, and empty if
+    no recheck is needed. `after_ms` is in milliseconds from now; 0 schedules no new one.
     """
 
     kind: str
@@ -54,10 +58,10 @@ class Recheck:
 def next_recheck(
     waiting: str, *, after_seconds: float, has_unaccepted: bool, may_be_late: bool, may_echo: bool
 ) -> Recheck:
-    """Return the recheck that waits after a sync. One of the kind that was `waiting` is never made less.
+    """Return the recheck that is needed after a sync. `waiting` is the kind that is scheduled; it is never reduced.
 
-    It is due at once if Stripe holds a value that Autumn has not accepted. Otherwise it comes after `after_seconds`,
-    and never if that is 0: for a write that `may_be_late`, or for a new name or e-mail, which `may_echo`.
+    It is due at once if Stripe holds a value that Autumn has not accepted. Otherwise it is due after
+    `after_seconds` (0: never), if a write may be applied late or a new name or e-mail may be overwritten by an echo.
     """
     after_ms = int(after_seconds * 1000)
     if has_unaccepted:
@@ -71,12 +75,13 @@ def next_recheck(
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of one field: digests of the value written last, in each form it was seen in, and of older ones.
+    """The memory of one field.
 
-    `at` is when it was written, in seconds since the epoch. `overwritten` are values of somebody else that Stripe
-    showed and a sync wrote over: they are newer than the last change of the field, and older than the next one.
-    `unaccepted` is the digest of a value that was written to Stripe and not yet accepted by Autumn, empty where there
-    is none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides.
+    `newest` holds digests of the last written value in each of its forms, `older` those of older values. `at` is when
+    it was written, in seconds since the epoch. `overwritten` holds digests of somebody else's values in Stripe that a
+    sync overwrote. They are newer than the last change of the field, and older than the next one.
+    `unaccepted` is the digest of a value that was written to Stripe but not accepted by Autumn yet, empty if there is
+    none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides.
     """
 
     at: float
@@ -89,10 +94,10 @@ class Known:
 
 @dataclass
 class Memory:
-    """What is remembered of one customer.
+    """The memory of one customer.
 
-    `in_doubt_until` is when no update of unknown fate can be applied any more, in seconds since the epoch. `stripe_id`
-    is the Stripe customer that names and e-mails were written to, `wanted_id` one that Autumn was asked to link.
+    `in_doubt_until` is when an update of unknown fate can no longer be applied, in seconds since the epoch. `stripe_id`
+    is the Stripe customer that names and e-mails were written to. `wanted_id` is the one of the requested link.
     """
 
     customer_id: str
@@ -104,7 +109,7 @@ class Memory:
 
     @classmethod
     def read(cls, customer_id: str, kept: Mapping[str, Any], now: float) -> "Memory":
-        """The memory as the last sync left it, less what has expired; `now` in seconds since the epoch."""
+        """Return the stored memory without expired parts. `now` is in seconds since the epoch."""
         in_doubt_until = float(kept.get("in_doubt_until", 0.0))
         fields = {
             name: Known(
@@ -122,9 +127,9 @@ class Memory:
         return memory
 
     def as_dict(self) -> dict[str, Any]:
-        """The form that is stored."""
+        """Return the form that is stored."""
         self._expire()
-        # A name that may have to be reapplied is worth more than any number of metadata keys.
+        # If there are too many fields, keep a name or e-mail before any metadata key.
         by_worth = sorted(self.fields.items(), key=lambda item: (item[0] in PROFILE, item[1].at), reverse=True)
         return {
             "in_doubt_until": self.in_doubt_until,
@@ -140,7 +145,7 @@ class Memory:
 
     @property
     def seconds(self) -> int:
-        """How long it has to be stored."""
+        """The time to store the memory, in seconds."""
         return int(UNACCEPTED_SECONDS if self.unaccepted_fields else KNOWN_SECONDS)
 
     @property
@@ -150,7 +155,7 @@ class Memory:
 
     @property
     def is_unlinked(self) -> bool:
-        """Whether the last change of the link was to have none."""
+        """Whether the last change of the link removed it."""
         known = self.fields.get("stripe_id")
         return known is not None and known.newest == (self._digest("stripe_id", None),)
 
@@ -160,9 +165,9 @@ class Memory:
         return frozenset(name for name, known in self.fields.items() if known.unaccepted)
 
     def overwrite(self, autumn: Fields, stripe: Fields) -> bool:
-        """Note the names and e-mails of somebody else in Stripe, before they are written over; whether one is new.
+        """Note names and e-mails of somebody else in Stripe before they are overwritten. Return whether one is new.
 
-        Their webhook may be on its way to Autumn: it is right there, unless the field has been changed since.
+        Their webhook may still reach Autumn. Its values are right there, unless the field was changed since.
         """
         is_new = False
         for name in PROFILE:
@@ -174,19 +179,19 @@ class Memory:
         return is_new
 
     def expect(
-        self, requested: Fields, autumn: Fields, stripe: Fields, spoken: Sequence[Fields] = (), *, is_new: bool = True
+        self, requested: Fields, autumn: Fields, stripe: Fields, parts: Sequence[Fields] = (), *, is_new: bool = True
     ) -> None:
-        """Note what is about to be written, and what is older then: what Autumn shows, and what was written before.
+        """Note the values to write. The value that Autumn shows and those that were written before become older ones.
 
-        An earlier try may have sent some of the changes that the request was merged from (`spoken`). They come last: a
-        batch of many must not push out the values that were really written. A value that `stripe` shows already, or
-        that is only reapplied and not `is_new`, is nothing that Autumn has yet to accept.
+        An earlier try may have sent some of the changes that the request was merged from (`parts`). They come last, so
+        that a large batch does not push out values that were really written. A value is not unaccepted if `stripe`
+        shows it already, or if it is only reapplied (not `is_new`).
         """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             sent = [known.unaccepted] if known.unaccepted else []
             certain = [*self._digests(name, [autumn]), *sent, *known.newest, *known.older]
-            older = [*certain, *self._digests(name, reversed(spoken))]
+            older = [*certain, *self._digests(name, reversed(parts))]
             written = self._digest(name, value)
             is_there = self._digest(name, stripe.get(name)) == written != known.unaccepted
             is_open = name in PROFILE and name in stripe and is_new and not is_there
@@ -196,8 +201,8 @@ class Memory:
     def expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, *, besides: Set[str]) -> bool:
         """Note that an echo may bring the name and e-mail that Stripe shows now, at any time.
 
-        Fields that the update names (`besides`) are left out. Return whether Autumn may lose a value by it that Stripe
-        does not have: that is kept then. A field that Autumn has no value for may be filled, which erases nothing.
+        `besides` are the fields of the update; they are left out. Return whether the echo may overwrite a value of
+        Autumn that Stripe does not have: that value is kept. Filling an empty field of Autumn erases nothing.
         """
         is_lost = False
         for name in (each for each in PROFILE if each not in besides):
@@ -205,7 +210,7 @@ class Memory:
             right, shown = self._digest(name, ours), self._digest(name, theirs)
             is_cleared = not ours and right in known.newest
             if is_cleared and known.kept:
-                # Somebody set the value that Stripe shows later: it is not cleared again.
+                # Somebody set the value in Stripe after it was cleared, so do not clear it again.
                 continue
             right = right if ours or is_cleared else NO_VALUE
             kept = (ours,) if ours and theirs and shown != right else known.kept
@@ -215,7 +220,7 @@ class Memory:
         return is_lost
 
     def accept(self, requested: Fields, forms: Fields) -> None:
-        """Note that Autumn accepted what was requested; `forms` are Stripe's answers, perhaps in another form."""
+        """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them."""
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
@@ -228,13 +233,13 @@ class Memory:
         self.stripe_id, self.wanted_id = stripe_id or "", ""
 
     def forget_unaccepted(self) -> None:
-        """Note that what Autumn has not accepted cannot be taken back from Stripe."""
+        """Forget the unaccepted values, because Stripe refused to restore the old ones."""
         self.fields = {name: replace(known, unaccepted="") for name, known in self.fields.items()}
 
     def note_agreement(self, *, besides: Set[str] = frozenset()) -> None:
-        """Note that both sides agree but for some fields: nothing that Autumn has not accepted is left in Stripe.
+        """Note that both sides agree, except the fields of `besides`: no value in Stripe is unaccepted by Autumn.
 
-        What was kept for the end of a doubt has served its purpose.
+        Values that were kept for an update of unknown fate are dropped once it can no longer be applied.
         """
         self.fields = {
             name: replace(
@@ -247,15 +252,15 @@ class Memory:
         }
 
     def lost(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, *, besides: Set[str]) -> dict[str, JsonValue]:
-        """Return the fields that Autumn shows with an older value, and the right values; none of `besides`."""
+        """Return the right values of the fields that Autumn shows with an older value, without those of `besides`."""
         found = self._reverted(shown_by(autumn)) | self._echoes(autumn, stripe)
         return {name: value for name, value in found.items() if name not in besides}
 
     def _echoes(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
-        """The names and e-mails to reapply in Autumn, because it shows an older value.
+        """Return the names and e-mails to reapply in Autumn, because it shows an older value.
 
-        The right value is what Stripe shows: the one written last, or one that somebody wrote there since. Where both
-        sides show the same value, somebody chose it.
+        Stripe shows the right value: the one that was written last, or a newer one of somebody else. If both sides show
+        the same value, somebody chose it.
         """
         found: dict[str, JsonValue] = {}
         is_known = stripe is not None and stripe.id in {self.stripe_id, self.wanted_id}
@@ -268,13 +273,13 @@ class Memory:
             shown, right = self._digest(name, ours), self._digest(name, theirs)
             if shown == right or right in {*known.older, known.unaccepted} or {shown, right} <= {*known.newest}:
                 continue
-            # An empty value of Stripe's is right only where the last change cleared it: nothing else is ever erased.
+            # An empty value in Stripe is right only if the last change cleared it. No other value is ever erased.
             if shown in {*known.older, *known.newest} and (theirs or right in known.newest):
                 found[name] = theirs
         return found
 
     def _reverted(self, autumn: Fields) -> dict[str, JsonValue]:
-        """The fields that an update of unknown fate has put back to an older value, with what was requested last."""
+        """Return the fields that an update of unknown fate reverted, with the values that were requested last."""
         found = {}
         for name, known in self.fields.items():
             shown = self._digest(name, autumn.get(name))
@@ -283,7 +288,7 @@ class Memory:
         return found
 
     def is_stale(self, autumn: Fields) -> bool:
-        """Whether a read is older than what an update has just answered, as of a replica that lags."""
+        """Whether a read is older than the answer of a recent update, because a replica lags."""
         for name, known in self.fields.items():
             is_recent = name in autumn and known.newest and self.now - known.at < STALE_SECONDS
             shown = self._digest(name, autumn.get(name))
@@ -292,7 +297,7 @@ class Memory:
         return False
 
     def never_accepted(self, autumn: AutumnCustomer, stripe: StripeCustomer) -> frozenset[str]:
-        """Return the names and e-mails of Stripe that Autumn has neither accepted nor a value of its own for."""
+        """Return the fields that are empty in Autumn and have an unaccepted value in Stripe."""
         return frozenset(
             name
             for name in self.unaccepted_fields
@@ -319,7 +324,7 @@ class Memory:
 
 
 def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
-    """What Autumn shows of a customer, by field."""
+    """Return the values of a customer in Autumn, by field."""
     fields: dict[str, JsonValue] = {
         "name": autumn.name,
         "email": autumn.email,
@@ -331,14 +336,14 @@ def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
 
 
 def flat(values: Fields) -> dict[str, JsonValue]:
-    """A change or a customer of Autumn by field, each metadata key as a field of its own."""
+    """Return the values by field, each metadata key as a field of its own."""
     metadata = values.get("metadata")
     keys = {f"metadata.{key}": value for key, value in metadata.items()} if isinstance(metadata, dict) else {}
     return {name: value for name, value in values.items() if name != "metadata"} | keys
 
 
 def nested(fields: Fields) -> dict[str, JsonValue]:
-    """The change that requests these fields; the reverse of `flat`."""
+    """Return the change that requests these fields: the reverse of `flat`."""
     prefix = "metadata."
     keys: dict[str, JsonValue] = {
         name.removeprefix(prefix): value for name, value in fields.items() if name.startswith(prefix)
@@ -348,5 +353,5 @@ def nested(fields: Fields) -> dict[str, JsonValue]:
 
 
 def _others(digests: Iterable[str], than: Iterable[str]) -> tuple[str, ...]:
-    """The digests that are none of `than`, each once, as many as are kept."""
+    """Return the digests that are not in `than`, without duplicates, `OLDER_KEPT` at most."""
     return tuple(dict.fromkeys(each for each in digests if each not in set(than)))[:OLDER_KEPT]

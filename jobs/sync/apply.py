@@ -1,7 +1,7 @@
-"""One round of a customer through both services: the change is applied in Autumn, and Stripe is made to agree.
+"""One sync of a customer: apply the change in Autumn, and make Stripe agree.
 
-It looks, plans, takes a step, and plans again until nothing is left; what it takes for a write, jobs.sync.writes says.
-Anything may run twice: the values written are absolute, and each try begins with a new look.
+It fetches both sides, plans, takes a step, and plans again until nothing is left. Each write is in `jobs.sync.writes`.
+A sync may run twice, because it writes absolute values and each try begins with a new fetch.
 """
 
 from collections.abc import Sequence, Set
@@ -29,50 +29,50 @@ OTHER_ACCOUNT: Final = "Autumn and STRIPE_API_KEY are connected to different Str
 
 @dataclass
 class CustomerSync:
-    """One customer's batch on its way through both services; what it wrote and noted is in `writes`."""
+    """One sync of one customer's batch. `writes` holds the writes it made and the new customer record."""
 
     writes: Writes
     memory: Memory
     has_agreed: bool = False
-    """Whether both services answered to the end, so that they are known to work."""
+    """Whether the sync reached agreement. Then both services are known to work."""
     found: str | None = None
-    """The link as it was first seen; empty where a change named the new one at once, None before any look."""
+    """The link at the first fetch; empty if the change names the link, None before the first fetch."""
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
-    """Whether a name or e-mail was written over another one, which a late webhook may bring back."""
+    """Whether a name or e-mail was overwritten. A late webhook may bring the old value back."""
     linked_ahead: str = ""
-    """The Stripe customer that was linked before the rest of its change was sent."""
+    """The Stripe customer that was linked before the rest of the change was sent."""
     left_out: bool = False
-    """Whether something to reapply was left to a recheck."""
+    """Whether a value to reapply was left to a later recheck."""
     named_later: frozenset[str] = frozenset()
-    """The fields that changes behind the ones that are applied now name: what Stripe shows of them is theirs."""
+    """The fields that later events of the batch name. Those events decide their values in Stripe."""
     autumn_accepts: bool = True
-    """Whether Autumn may be taken to accept updates: a probe has to find out before it writes to Stripe."""
+    """Whether Autumn is assumed to accept updates. A probe has to find out before it writes to Stripe."""
     is_suspicious: bool = False
-    """Whether a receipt's address may have been set after the flag went off."""
+    """Whether a receipt address may have been set after receipts were turned off."""
     _autumn: AutumnCustomer | None = field(default=None, init=False)
     _view: StripeView | None = field(default=None, init=False)
     _wanted: tuple[JsonValue, StripeView] | None = field(default=None, init=False)
-    """The customer that a change asks to be linked to, under the id that it names."""
+    """The id that a change wants to link to, and the view of that Stripe customer."""
     _forms: dict[str, JsonValue] = field(default_factory=dict, init=False)
-    """Names and e-mails as Stripe has answered them."""
+    """Names and e-mails as Stripe stored them."""
     _refused: list[Refused] = field(default_factory=list, init=False)
 
-    async def apply(self, changes: Changes, entries: Sequence[str], spoken: Sequence[Changes] = ()) -> None:
-        """Apply one merged update of these entries, or with nothing said just look, and make Stripe agree.
+    async def apply(self, changes: Changes, entries: Sequence[str], parts: Sequence[Changes] = ()) -> None:
+        """Apply one merged update of these entries and make Stripe agree. `changes` may be empty.
 
-        `spoken` are the changes it was merged from: an earlier try may have sent some of them.
-        Raises SyncError, and LeaseLostError before a write that is no longer ours.
+        `parts` are the changes it was merged from: an earlier try may have sent some of them.
+        Raises SyncError, and LeaseLostError before a write if the lease is lost.
         """
         request = Request(changes, cleared(changes), suspicious=self.is_suspicious, requested=frozenset(flat(changes)))
-        await self.agree(request, entries, spoken)
+        await self.agree(request, entries, parts)
 
     def fetch_again(self) -> None:
-        """Read both sides again before anything else is done: what was known may be only half true."""
+        """Forget the fetched state, so that the next step reads both sides again: it may be only partly up to date."""
         self._autumn = self._view = self._wanted = None
 
-    async def agree(self, request: Request, entries: Sequence[str] = (), spoken: Sequence[Changes] = ()) -> None:
-        """Look, then plan and take steps until nothing is left to do. Raises as `apply` does."""
+    async def agree(self, request: Request, entries: Sequence[str] = (), parts: Sequence[Changes] = ()) -> None:
+        """Fetch both sides, then plan and take steps until nothing is left to do. Raises as `apply` does."""
         deps, taken = self.writes.deps, list[Step]()
         requested = request.changes
         while True:
@@ -95,7 +95,7 @@ class CustomerSync:
             if plan.steps and plan.link is LinkState.UNCLAIMED:
                 await self.writes.claim(view.wanted or view.linked)
             if plan.steps and requested:
-                await self._expect(requested, request, spoken, autumn, view)
+                await self._expect(requested, request, parts, autumn, view)
                 requested = {}
             for step in plan.steps:
                 taken.append(step)
@@ -106,21 +106,21 @@ class CustomerSync:
         self.has_agreed = True
 
     def _is_stuck(self, plan: Plan, taken: Sequence[Step], request: Request) -> bool:
-        """Whether the plan repeats itself, because what was written does not read back so.
+        """Whether the plan repeats a step, because the service does not return the values that were written.
 
-        That is for a person to know, and holds up only a change that is yet to be sent. Raises GiveUp for that.
+        This becomes a finding. Raises GiveUp if changes are not sent yet, because they would never be.
         """
         again = [step for step in plan.steps if step in taken]
         if again and request.changes:
-            raise GiveUp("stripe", "not_taken", "what was written does not read back as it was written")
+            raise GiveUp("stripe", "not_taken", "the service does not return the values that were written")
         fields = [name for step in again if isinstance(step, UpdateStripe) for name in step.written]
         if again:
-            text = f"Stripe stores another value of {', '.join(fields) or 'a payment'} than was written"
+            text = f"Stripe stores a different value of {', '.join(fields) or 'a payment'} than was written"
             self.writes.findings.append(Finding("refused-by-stripe", text))
         return bool(again)
 
     def _with_unaccepted(self, request: Request, autumn: AutumnCustomer, view: StripeView) -> Request:
-        """What is asked for, and to restore in Stripe what Autumn has neither accepted nor a value of its own for."""
+        """Return the request, and clear in Stripe the fields that Autumn neither accepted nor has a value for."""
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
             return request
@@ -128,16 +128,16 @@ class CustomerSync:
         return replace(request, cleared=request.cleared | never_accepted)
 
     async def _expect(
-        self, requested: Changes, request: Request, spoken: Sequence[Changes], autumn: AutumnCustomer, view: StripeView
+        self, requested: Changes, request: Request, parts: Sequence[Changes], autumn: AutumnCustomer, view: StripeView
     ) -> None:
-        """Remember what is about to be written, and what it replaces, before a name or e-mail is written anywhere."""
+        """Remember the values to write and those they replace, before a name or e-mail is written anywhere."""
         fields = self._tracked(flat(requested))
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        changes = [flat(each) for each in spoken]
-        self.memory.expect(fields, shown_by(autumn), shown, changes, is_new=bool(request.requested))
+        flat_parts = [flat(each) for each in parts]
+        self.memory.expect(fields, shown_by(autumn), shown, flat_parts, is_new=bool(request.requested))
         self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             if target.id == autumn.stripe_id:
@@ -145,13 +145,13 @@ class CustomerSync:
             await self.writes.remember(self.memory)
 
     def _tracked(self, fields: Fields) -> dict[str, JsonValue]:
-        """Those of the fields that are worth remembering: what Stripe shows of them may be wrong otherwise."""
+        """Return the fields to remember: those that affect Stripe, or all while an update is of unknown fate."""
         copied = {f"metadata.{key}" for key in self.writes.deps.policy.metadata_keys}
         always = {*PROFILE, "stripe_id", "send_email_receipts", *copied}
         return {name: value for name, value in fields.items() if name in always or self.memory.is_in_doubt}
 
     async def fetch(self, request: Request) -> tuple[AutumnCustomer, StripeView]:
-        """Both sides as they are known, looked at where they are not. Raises SyncError."""
+        """Return both sides, and fetch those that are not known. Raises SyncError."""
         if self._autumn is None:
             self._autumn = as_autumn_customer(await self.writes.read_autumn(may_create=bool(request.changes)))
         if "stripe_id" in request.changes:
@@ -160,31 +160,32 @@ class CustomerSync:
                 self._wanted = (wanted, await self._fetch_wanted(self._autumn, wanted))
             return self._autumn, self._wanted[1]
         if "stripe_id" in request.cleared and self._autumn.stripe_id is None:
-            # Unlinked on purpose: nothing is to be found, so nobody looks. The next change of this round has to.
+            # The link was removed on purpose, so search for none. `_view` stays unset for a later change of this sync.
             return self._autumn, StripeView()
         if self._view is None:
             self._view = await self._fetch_stripe(self._autumn)
         return self._autumn, self._view
 
     async def _fetch_wanted(self, autumn: AutumnCustomer, wanted: JsonValue) -> StripeView:
-        """The customer that a change asks to be linked to, and whether it is somebody else's since a rename."""
+        """Return the customer that a change wants to link to, and whether another one has it since a rename."""
         view = await fetch_wanted(self.writes.deps.stripe, wanted)
         is_ours = view.wanted is not None and view.wanted.owner == autumn.id
         if view.wanted is None or not is_ours or autumn.stripe_id == wanted:
             return view
         elsewhere = await self._linked_elsewhere(autumn, (view.wanted,))
-        # A person named this one, so what could not be found out is no reason to refuse it.
+        # A person chose this customer, so refuse it only if the other one is known.
         return replace(view, linked_elsewhere={each: other for each, other in elsewhere.items() if other})
 
     async def _fetch_stripe(self, autumn: AutumnCustomer) -> StripeView:
-        """The Stripe customer; without one those that carry our id, and which of them are somebody else's."""
+        """Return the linked Stripe customer, or else those with our id, and which of them another one is linked to."""
         view = await fetch_stripe(self.writes.deps.stripe, autumn)
         return replace(view, linked_elsewhere=await self._linked_elsewhere(autumn, view.ours))
 
     async def _linked_elsewhere(self, autumn: AutumnCustomer, ours: Sequence[StripeCustomer]) -> dict[str, str]:
-        """Those that carry our id and are linked to another Autumn customer, with its id.
+        """Return those of `ours` that another Autumn customer is linked to, with its id.
 
-        After a rename in Autumn a Stripe customer keeps the old id: a customer that is created with that id is younger.
+        After a rename in Autumn, a Stripe customer keeps the old id. An Autumn customer that is created with that id is
+        newer than the Stripe customer, so only older ones are searched.
         """
         created_at = autumn.created_at_ms
         older = [each for each in ours if each.created_at and created_at and each.created_at <= created_at // 1000]
@@ -198,7 +199,7 @@ class CustomerSync:
         if self.found is None:
             self.found = "" if names_link else plan.link
         if names_link:
-            # The plan is about the link that is asked for, which may be refused.
+            # The plan is about the requested link, which may be refused.
             return
         self.findings = plan.findings
         no_receipts = next((each.text for each in plan.findings if each.kind == "receipts-cannot-be-sent"), "")
@@ -207,20 +208,20 @@ class CustomerSync:
     async def _take_step(
         self, step: Step, autumn: AutumnCustomer, view: StripeView, request: Request, entries: Sequence[str]
     ) -> Request:
-        """Take one step, remember both sides as they are afterwards; what is still asked for."""
+        """Take one step and store both sides as they are afterwards. Return the rest of the request."""
         match step:
             case UpdateAutumn():
                 return await self._send(step, autumn, view, request)
             case CreateInStripe(autumn_id):
                 created, is_repeated = await self.writes.create_in_stripe(autumn_id)
-                # One that was created for this id before may have gone to another Autumn customer by a rename.
+                # If it was created earlier, a rename in Autumn may have given it to another customer.
                 elsewhere = await self._linked_elsewhere(autumn, (created,)) if is_repeated else {}
                 self._view = replace(view, ours=(created,), linked_elsewhere=elsewhere)
             case UpdateStripe():
                 await self._note_before(step, autumn, view, request)
                 return await self._update_stripe(step, view, request, entries)
             case SetReceiptEmail() | TakeBackReceiptEmail():
-                # One of several steps: what the ones before it left is in the view that is kept.
+                # An earlier step of this plan may have updated the view.
                 kept = self._view or view
                 payments = await self.writes.write_receipt(step, kept.payments or Payments(()))
                 self._view = replace(kept, payments=payments)
@@ -229,7 +230,7 @@ class CustomerSync:
     async def _note_before(
         self, step: UpdateStripe, autumn: AutumnCustomer, view: StripeView, request: Request
     ) -> None:
-        """Remember what a step overwrites. What a customer showed before it is linked is older than the link."""
+        """Remember the values that a step overwrites. Those of a customer that is not linked yet are older."""
         shown = next(each for each in view.all_customers if each.id == step.stripe_id)
         if shown.id != autumn.stripe_id:
             await self._expect_echo(autumn, shown, {*request.changes, *request.left})
@@ -238,15 +239,18 @@ class CustomerSync:
         self.profile_changed |= self.memory.overwrite(shown_by(autumn), written_over)
 
     async def _expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, changes: Set[str]) -> None:
-        """Remember that an echo may bring what Stripe shows now, for the fields that are not `said`."""
+        """Remember that an echo may bring the values that Stripe shows now, for fields that are not in `changes`."""
         if self.memory.expect_echo(autumn, stripe, besides=changes):
-            # It may come before the next step, if this worker dies or the step fails.
+            # Store it now: the echo may arrive before the next step if this worker dies.
             await self.writes.remember(self.memory)
 
     async def _update_stripe(
         self, step: UpdateStripe, view: StripeView, request: Request, entries: Sequence[str]
     ) -> Request:
-        """Write to Stripe. A field that it refuses is left out, unless the change that is yet to be sent names it."""
+        """Write to Stripe without the fields that it refuses.
+
+        Raises GiveUp if the rest of the request names such a field.
+        """
         known = self._known_refusals(step, request) if request.requested else []
         if known:
             self._refused += known
@@ -258,7 +262,7 @@ class CustomerSync:
             if refused is None:
                 return await self._update_one_by_one(step, view, request, entries, refusal)
             if refused in request.changes:
-                text = f"changes.{refused}: Stripe refuses it ({refusal.code}); send a value that it takes"
+                text = f"changes.{refused}: Stripe refuses it ({refusal.code}); send a value that Stripe accepts"
                 raise GiveUp("stripe", "stripe_refused", text) from refusal
             digest = digest_of(self.memory.customer_id, refused, step.written[refused])
             self._refused.append(Refused(refused, refusal.code, digest))
@@ -273,7 +277,7 @@ class CustomerSync:
     async def _update_one_by_one(
         self, step: UpdateStripe, view: StripeView, request: Request, entries: Sequence[str], refusal: GiveUp
     ) -> Request:
-        """Write the fields of a step each by itself, where Stripe does not say which one it refuses."""
+        """Write the fields of a step one by one, because Stripe did not say which one it refuses."""
         parts = divided(step)
         if len(parts) == 1:
             raise refusal
@@ -284,7 +288,7 @@ class CustomerSync:
         return request
 
     def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
-        """The customer after a step, with values as they were sent: another form that Stripe stores is as good."""
+        """Return the customer after a step with the values as sent: Stripe may store them in another form."""
         before = next(each for each in view.all_customers if each.id == step.stripe_id)
         sent: dict[str, Any] = {}
         for name in PROFILE:
@@ -301,7 +305,7 @@ class CustomerSync:
         return replace(after, **sent, metadata={**after.metadata, **kept})
 
     def _note_form(self, name: str, written: str, stored: str | None) -> None:
-        """Keep the digests of a value in the two forms, where Stripe stores it in another."""
+        """Store the digests of both forms of a value, if Stripe stores it in another form."""
         forms = dict(self._known_forms)
         forms.pop(name, None)
         if written and stored != written:
@@ -313,9 +317,9 @@ class CustomerSync:
         return dict(self.writes.record.forms)
 
     def _known_refusals(self, step: UpdateStripe, request: Request) -> list[Refused]:
-        """The fields of a step that an earlier sync found to be refused, with the same values.
+        """Return the fields of a step that Stripe refused in an earlier sync, with the same values.
 
-        A reconcile, which has no entries of a change, tries them again.
+        A request without changes of an event, such as a reconcile, tries these fields again.
         """
         values = step.written
         return [
@@ -325,11 +329,11 @@ class CustomerSync:
         ]
 
     async def _send(self, step: UpdateAutumn, autumn: AutumnCustomer, view: StripeView, request: Request) -> Request:
-        """Have Autumn take an update, and see what came of it; what is still asked for."""
+        """Send an update to Autumn and compare the result. Return the rest of the request."""
         expected = step.changes.get("stripe_id", autumn.stripe_id) or None
         linked = next((each for each in view.all_customers if each.id == expected), None)
         if linked is not None:
-            # Autumn writes to this customer in any case, and Stripe may announce it with what it shows now.
+            # Autumn always writes to this customer, so Stripe may send an echo with the values it shows now.
             if linked.id != autumn.stripe_id:
                 self.memory.wanted_id = linked.id
             await self._expect_echo(autumn, linked, {*step.changes, *request.left})
@@ -338,7 +342,7 @@ class CustomerSync:
         except Absent:
             return await self._gone_for_autumn(step, expected, request)
         if step.expects_gone and after.stripe_id == autumn.stripe_id:
-            # Autumn sees the customer that we do not see.
+            # Autumn still finds the Stripe customer that our key does not find.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
         self._autumn, self.autumn_accepts = after, True
         self.memory.accept(self._tracked(flat(step.changes)), self._forms)
@@ -346,7 +350,7 @@ class CustomerSync:
         self._refused = [each for each in self._refused if each.field not in flat(step.changes)]
         if step.changes.keys() == {"stripe_id"} and request.changes.keys() > step.changes.keys():
             self.linked_ahead = str(step.changes["stripe_id"])
-        # Where somebody else changed the link meanwhile, nothing is known of it.
+        # If something else changed the link in the meantime, fetch it again.
         self._view = after_update(autumn, view, step.changes) if after.stripe_id == expected else None
         self._wanted = None
         changed = any(name in step.changes and step.changes[name] != getattr(autumn, name) for name in PROFILE)
@@ -363,12 +367,12 @@ class CustomerSync:
         return replace(request, changes=merge([lost, left]), cleared=request.cleared | cleared(lost))
 
     async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, request: Request) -> Request:
-        """Autumn does not find the Stripe customer that it is, or would be, linked to."""
+        """Return the request after Autumn did not find the Stripe customer of its link or of the requested one."""
         if not step.expects_gone:
             now = await self.writes.deps.stripe.retrieve(str(stripe_id))
             if isinstance(now, StripeCustomer):
                 raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-            # Deleted since we looked: look again, and heal.
+            # It was deleted after our fetch: fetch again.
             self._view = self._wanted = None
         self.autumn_accepts = True
         return replace(request, gone_confirmed=step.expects_gone or request.gone_confirmed)

@@ -1,4 +1,4 @@
-"""What a job is handed: every door it may use, opened in one place and closed there again."""
+"""The dependencies of the sync job: its clients and settings. They are opened and closed in one place."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jobs.stripe.client import StripeGateway
 
 @dataclass(frozen=True)
 class Deps:
-    """The doors and the few settings of a sync. `mode` is that of the keys; times are in seconds."""
+    """The clients and settings of a sync. `mode` is the mode of the API keys. Times are in seconds."""
 
     mailbox: Mailbox
     autumn: AutumnClient
@@ -25,7 +25,7 @@ class Deps:
     policy: Policy
     retry_for_seconds: float
     recheck_after_seconds: float
-    """How long after a changed name or e-mail, or a write of unknown fate, a customer is looked at a second time."""
+    """The time from a changed name or e-mail, or from a write of unknown fate, to the recheck."""
     random: random.Random
     now: Callable[[], float]
     """Seconds since the epoch."""

@@ -1,6 +1,6 @@
-"""Looking at both sides of a customer: what a plan is made from. Reads only.
+"""The fetch of both sides of a customer, from which a plan is made. Reads only.
 
-The sync looks before it writes, and so does whoever only asks what a sync would do.
+Used by the sync before it writes, and by the dry run.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from jobs.rate_limit import Limits
 from jobs.stripe.client import StripeGateway
 
 LISTED_MAX: Final = 20_000
-"""Customers of Autumn that are read to find out whose a Stripe customer is."""
+"""The most Autumn customers that are read to find the one that is linked to a Stripe customer."""
 
 
 def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
-    """The part of Autumn's answer that a sync compares; the client has made sure that `id` is the one asked for."""
+    """Return the part of Autumn's answer that a sync compares. The client has verified its `id`."""
     return AutumnCustomer(
         id=answer.id or "",
         name=answer.name,
@@ -35,7 +35,7 @@ def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
 
 
 async def fetch_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> StripeView:
-    """The linked customer, and where there is none, those that are ours. Raises SyncError."""
+    """Return the linked customer; if there is none, those that carry our id. Raises SyncError."""
     is_missing = False
     if autumn.stripe_id is not None:
         linked = await stripe.retrieve(autumn.stripe_id)
@@ -49,22 +49,22 @@ async def fetch_stripe(stripe: StripeGateway, autumn: AutumnCustomer) -> StripeV
 async def find_linked_elsewhere(
     autumn: AutumnClient, limits: Limits, customer_id: str, ours: Sequence[StripeCustomer]
 ) -> dict[str, str]:
-    """The Stripe customers of `ours` that another Autumn customer is linked to, each with the id of that customer.
+    """Return the Stripe customers of `ours` that another Autumn customer is linked to, each with its id.
 
-    Autumn has no search by stripe_id, so its list is read, `LISTED_MAX` customers at most. Where that is not all, or
-    the version has no such list, the id is empty. Raises SyncError.
+    Autumn has no search by stripe_id, so its list is read, `LISTED_MAX` customers at most. If the list is longer, or
+    cannot be read, the id is empty for the others: it is not known. Raises SyncError.
     """
     wanted, size = {each.id for each in ours}, PageSize()
     found: dict[str, str] = {}
     cursor, read = "", 0
 
-    async def ask(limit: int) -> CustomerPage:
+    async def read_page(limit: int) -> CustomerPage:
         async with limits.autumn_list():
             return await autumn.list_page(cursor, limit)
 
     while read < LISTED_MAX:
         try:
-            page = await fitting_page(ask, size)
+            page = await fitting_page(read_page, size)
         except (GiveUp, TryAgain) as error:
             if isinstance(error, TryAgain) and error.code != "unexpected_response":
                 raise
@@ -80,7 +80,7 @@ async def find_linked_elsewhere(
 
 
 async def fetch_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
-    """The customer that a change asks to be linked to; nobody where it unlinks. Raises SyncError."""
+    """Return the customer that a change wants to link to; none if it removes the link. Raises SyncError."""
     wanted = await stripe.retrieve(str(stripe_id)) if stripe_id else None
     return StripeView(wanted=wanted if isinstance(wanted, StripeCustomer) else None)
 

@@ -1,5 +1,4 @@
-"""The job: a customer's batch is taken, applied in as few updates as possible, and settled in one script, however it
-ends.
+"""The sync job: take a customer's batch, apply it in as few updates as possible, and settle it.
 
 The writes live in `jobs.sync.apply`, and rechecks in `jobs.sync.recheck`. This module decides the outcome of each
 event: applied, dead-lettered or retried.
@@ -34,36 +33,36 @@ from jobs.sync.writes import Writes
 log = structlog.get_logger(__name__)
 
 ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "not_taken"})
-"""Refusals of the customer as a whole: taken apart, every part of a merged update would be refused again."""
+"""Refusals of the whole customer: every part of a merged update would be refused, too."""
 ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})
-"""Refusals of the customer as a whole, too, unless the change names the link itself."""
+"""Refusals of the whole customer, unless the change names the link."""
 REFUSALS_AT_A_TIME: Final = 20
-"""After so many, what is known is settled, and the rest is the next sync: nobody's bad changes use up the rates."""
+"""After so many refusals the sync settles and leaves the rest, so that bad events do not use up the rate limits."""
 SYNC_SECONDS: Final = 40.0
-"""Longer than one call of a service may take; what is not done by then is another sync."""
+"""The most time of one sync: longer than one request may take. The next sync does the rest."""
 AFTER_A_CUT_SECONDS: Final = 30.0
 EXPIRE_ATTEMPTS: Final = 5
-"""Tries of its own that a customer gets at least, since most of the time may have been an outage's or a halt's."""
+"""The least tries before an event expires, because most of the time may have been an outage or a halt."""
 
 
 @dataclass
 class _Progress:
-    """How far a sync has come: what is settled, and what is left in order."""
+    """The progress of a sync: the outcomes so far, and the events that are left, in order."""
 
     sync: CustomerSync
     writes: Writes
     batch: Batch
     deps: Deps
     left: list[ParsedEvent]
-    settled: list[EntryOutcome]
+    outcomes: list[EntryOutcome]
     refusals: int = 0
 
 
 async def sync_customer(deps: Deps, customer_id: str) -> bool:
-    """Bring a customer in sync, if it was called and nobody else has it; whether it was so.
+    """Sync a dispatched customer. Return False if it is not dispatched or another worker has it.
 
-    What services and events do wrong never raises: it ends as another try or as a dead letter. Raises RedisError;
-    then the lease runs out and the customer is called again.
+    Faults of services and events do not raise: they become a retry or a dead letter. Raises RedisError; then the lease
+    expires and the customer is dispatched again.
     """
     batch = await deps.mailbox.take(customer_id)
     if batch is None:
@@ -102,7 +101,7 @@ async def _work_on(sync: CustomerSync) -> Settlement:
         return _after_failure(progress, _too_long())
     except Exception as error:
         return _after_failure(progress, error)
-    log_settled(progress.settled, len(progress.left), writes.record.link if writes.has_link else None)
+    log_settled(progress.outcomes, len(progress.left), writes.record.link if writes.has_link else None)
     writes.record = replace(
         writes.record,
         attempts=0,
@@ -125,7 +124,7 @@ def _settlement(
     waits = recheck_after(progress.sync, _merged(progress.left), error)
     reports = _reports(progress, _code_of(error) if error is not None else "")
     return Settlement(
-        progress.settled,
+        progress.outcomes,
         replace(writes.record, recheck_kind=waits.kind, reports=reports),
         writes.totals,
         again_after_ms=int(retry.after_seconds * 1000) if retry is not None else 0,
@@ -143,12 +142,12 @@ def _code_of(error: Exception) -> str:
 
 
 def _too_long() -> TryAgain:
-    """The sync was cut short, perhaps with an update on its way: the next one gives that some time to land."""
+    """Return the error of a sync that ran out of time. The next one waits, because an update may still be pending."""
     return TryAgain("event", "sync_too_long", after_seconds=AFTER_A_CUT_SECONDS, maybe_applied=True)
 
 
 def _reports(progress: _Progress, error: str) -> str:
-    """The customer's reports with this sync's on top."""
+    """Return the customer's reports as JSON, with the one of this sync first."""
     sync, writes = progress.sync, progress.writes
     report = SyncReport(
         at_ms=int(progress.deps.now() * 1000),
@@ -159,20 +158,20 @@ def _reports(progress: _Progress, error: str) -> str:
         actions=tuple(writes.actions),
         findings=(*sync.findings, *writes.findings),
         error=error,
-        given_up=dict(Counter(end.dead["reason"] for end in progress.settled if end.dead is not None)),
+        given_up=dict(Counter(each.dead["reason"] for each in progress.outcomes if each.dead is not None)),
     )
     return add_report(progress.batch.record.reports, report)
 
 
 async def _apply(progress: _Progress) -> None:
-    """Apply what is left as one update; where that is refused for good, halve it until the bad event is found."""
+    """Apply the events that are left as one update. If it is refused permanently, halve it to find the bad event."""
     size = len(progress.left)
     while progress.left and progress.refusals < REFUSALS_AT_A_TIME:
         part = progress.left[:size]
         changes = _merged(part)
         progress.sync.named_later = _named_by(progress.left[len(part) :])
         try:
-            await progress.sync.apply(changes, [event.entry for event in part], _spoken(part))
+            await progress.sync.apply(changes, [event.entry for event in part], _changes_of(part))
         except (LeaseLostError, RedisError, TimeoutError):
             raise
         except Exception as error:
@@ -190,19 +189,19 @@ async def _apply(progress: _Progress) -> None:
             log.error(
                 "entries_refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message)
             )
-            progress.settled += [event.dead(refusal.reason, refusal.message, progress.batch.record) for event in part]
+            progress.outcomes += [event.dead(refusal.reason, refusal.message, progress.batch.record) for event in part]
         else:
             progress.writes.totals["merged"] += len(part) - 1
             progress.writes.record = replace(progress.writes.record, last_applied=part[-1].entry, reapplies=0)
-            progress.settled += [event.applied() for event in part]
+            progress.outcomes += [event.applied() for event in part]
         del progress.left[: len(part)]
         size = len(progress.left)
 
 
 def _refusal_of(error: Exception, progress: _Progress, *, is_divisible: bool) -> DeadLettered | None:
-    """Why a part is never applied as it is; None if the same thing may work later.
+    """Return why a part can never be applied; None if a later try may succeed.
 
-    An unexpected error is about the part while that can be divided. About a single event it is tried again first.
+    After an unexpected error a part is divided. A single event is tried again first.
     """
     batch = progress.batch
     if isinstance(error, SyncError):
@@ -223,7 +222,10 @@ def _is_about_the_customer(error: Exception, changes: dict[str, JsonValue]) -> b
 
 
 def _after_failure(progress: _Progress, error: Exception) -> Settlement:
-    """Another try for what is left, or its burial. What was settled before the failure stays settled."""
+    """Return the settlement after a failure: retry the events that are left, or dead-letter them.
+
+    Outcomes from before the failure stay.
+    """
     writes, record = progress.writes, progress.batch.record
     tries = record.attempts if progress.left else record.recheck_tries
     history = History(tries, _failing_seconds(progress), record.unexpected)
@@ -243,7 +245,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Settlement:
 
 
 def _failing_seconds(progress: _Progress) -> float:
-    """Return how long the customer's changes have failed in a row before this sync."""
+    """Return how long the customer's syncs have failed in a row before this one."""
     since = progress.batch.record.failing_since
     return 0.0 if since is None else progress.deps.now() - since
 
@@ -251,8 +253,8 @@ def _failing_seconds(progress: _Progress) -> float:
 def _counted(progress: _Progress, error: Exception, history: History) -> CustomerRecord:
     """Return the record after another failed try.
 
-    A halt is nobody's try, and its time counts for nobody. What a probe meets is about the service, not the customer.
-    A look without changes has tries of its own, which a change that comes does not inherit.
+    A halt does not count as a try, and neither does its time. A failed probe says nothing about the customer. A recheck
+    without events counts its own tries, so that later events begin at zero.
     """
     record, tries = progress.writes.record, history.attempts + (not progress.batch.is_probe)
     since = progress.deps.now() if record.failing_since is None else record.failing_since
@@ -266,7 +268,7 @@ def _counted(progress: _Progress, error: Exception, history: History) -> Custome
 
 
 def _bury_expired(progress: _Progress, history: History, code: str, cause: str) -> None:
-    """Bury what has waited too long itself, where the customer has failed for so long and some times, too."""
+    """Dead-letter the events that waited too long, if the customer failed for as long and often enough."""
     deps = progress.deps
     if history.failing_seconds < deps.retry_for_seconds or history.attempts < EXPIRE_ATTEMPTS:
         return
@@ -278,22 +280,22 @@ def _bury_expired(progress: _Progress, history: History, code: str, cause: str) 
 def _bury(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
     if events:
         log.error("entries_dead_lettered", entries=len(events), reason=reason, **_cause(reason, message))
-    progress.settled += [event.dead(reason, message, progress.batch.record) for event in events]
+    progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in events]
     progress.left = [event for event in progress.left if event not in events]
 
 
 def _cause(reason: str, message: str) -> dict[str, str]:
-    """What the log says beside a reason: of an unexpected error the places; a service's words may be personal."""
+    """Return the log field `cause` of an unexpected error. A service's message may be personal: do not log it."""
     return {"cause": message} if reason == "unexpected" else {}
 
 
 def _merged(events: Sequence[ParsedEvent]) -> dict[str, JsonValue]:
-    return merge(_spoken(events))
+    return merge(_changes_of(events))
 
 
 def _named_by(events: Sequence[ParsedEvent]) -> frozenset[str]:
     return frozenset(flat(_merged(events)))
 
 
-def _spoken(events: Sequence[ParsedEvent]) -> list[dict[str, JsonValue]]:
+def _changes_of(events: Sequence[ParsedEvent]) -> list[dict[str, JsonValue]]:
     return [event.update.changes.requested() for event in events if event.update.changes is not None]

@@ -1,4 +1,4 @@
-"""What a sync says in the log: constant event names, ids, codes and counts; never what was sent or answered."""
+"""Log events of a sync: constant names, ids, codes and counts; never data that was sent or answered."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from jobs.queue.batch import Batch, Entry, EntryOutcome
 log = structlog.get_logger(__name__)
 
 NAMED: Final = 3
-"""Entries whose ids are on each line; there may be a hundred."""
+"""Entry ids that each log line names at most. A batch may have a hundred."""
 NAMES_SHOWN: Final = 10
 
 
 def about(batch: Batch) -> AbstractContextManager[Any]:
-    """While it is entered, each line says whose sync it is, and of which entries."""
+    """Return a context in which each log line names the customer and the entries."""
     ids = [entry.id for entry in batch.entries]
     more = {"more_entries": len(ids) - NAMED} if len(ids) > NAMED else {}
     return structlog.contextvars.bound_contextvars(customer=batch.customer_id, entry_ids=ids[:NAMED], **more)
 
 
 def note_unknown_fields(entries: Sequence[Entry], totals: Counter[str]) -> None:
-    """Name and count the fields that this version ignores: of a newer app, or typing errors."""
+    """Log and count unknown fields. They come from a newer app, or are typing errors."""
     of_each = [names for entry in entries if (names := unknown_fields(entry.fields))]
     if of_each:
         totals["unknown_fields"] += len(of_each)
@@ -35,10 +35,10 @@ def note_unknown_fields(entries: Sequence[Entry], totals: Counter[str]) -> None:
 
 
 def log_again(error: Exception, code: str, fate: Retry, history: History) -> None:
-    """Log that the try failed and that there will be another; of an unexpected error also the type and the places."""
+    """Log that a try failed and is repeated; for an unexpected error, also its type and code locations."""
     wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
-        # The first half is our own text; what the service said stays out of the log, and is shown by `status`.
+        # The first part is our own text. The service's text may be personal, so only `status` shows it.
         log.error("work_halted", error=code, fix=error.message.split(" It changes: ", maxsplit=1)[0], **wait)
     elif cause := cause_of(error):
         log.warning("retry_scheduled", error=code, cause=cause, **wait)
@@ -47,6 +47,6 @@ def log_again(error: Exception, code: str, fate: Retry, history: History) -> Non
 
 
 def log_settled(settled: Sequence[EntryOutcome], left: int, link: str | None) -> None:
-    """The round came to its end."""
-    dead = sum(end.is_dead for end in settled)
+    """Log that the sync succeeded."""
+    dead = sum(outcome.is_dead for outcome in settled)
     log.info("sync_settled", applied=len(settled) - dead, dead=dead, left=left, link=link)

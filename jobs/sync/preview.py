@@ -1,7 +1,7 @@
-"""A sync of a customer as a dry run: both sides are fetched and the plan is made, and nothing is applied.
+"""A dry run of a customer's sync: fetch both sides and make the plan, but apply nothing.
 
-For commands and pages that show it to a person, and for the scan of one customer. Reads only: it writes to no service,
-and to Redis nothing but the shared rates, which limit its requests like those of a sync.
+Used by commands and pages that show the plan, and by the scan of one customer. It writes to no service, and to Redis
+only the shared rates, because they limit its requests, too.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from jobs.sync.fetch import as_autumn_customer, fetch_payments, fetch_stripe
 
 
 class PreviewDeps(Protocol):
-    """The dependencies of a preview: those of a sync hold them, those of a scan too."""
+    """The dependencies of a preview: a part of those of a sync, and of those of a scan."""
 
     @property
     def autumn(self) -> AutumnClient:
@@ -43,10 +43,10 @@ class PreviewDeps(Protocol):
 
 @dataclass(frozen=True)
 class Preview:
-    """Both sides as they are, and the plan of a sync without a change. Holds names and addresses.
+    """Both sides as fetched, and the plan of a sync without a change. Holds names and addresses.
 
-    `at_ms` is when the fetch began, in milliseconds since the epoch. `plan` is the first one of the dry run, with the
-    findings of the later ones. `metadata_keys` are those that are copied from Autumn to Stripe.
+    `at_ms` is when the fetch began, in milliseconds since the epoch. `plan` is the first plan of the dry run, with the
+    findings of all. `metadata_keys` are the keys that are copied from Autumn to Stripe.
     """
 
     at_ms: int
@@ -57,9 +57,9 @@ class Preview:
 
 
 async def preview(deps: PreviewDeps, customer_id: str) -> Preview:
-    """Fetch both sides, the payments only if a step depends on them, and plan. Events in the mailbox are left out.
+    """Return the preview of a customer. Payments are fetched only if a step depends on them.
 
-    Raises SyncError if a fetch fails, such as GiveUp `customer_not_found`; RedisError.
+    Events in the mailbox are ignored. Raises SyncError if a fetch fails (`customer_not_found`), and RedisError.
     """
     now = deps.now()
     autumn = as_autumn_customer(await deps.autumn.get(customer_id))

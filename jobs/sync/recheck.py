@@ -1,4 +1,4 @@
-"""Recheck that what was written stuck: request again what something reverted, and decide when to look again.
+"""The recheck: find values that something reverted, reapply them, and decide when the next recheck is due.
 
 `jobs.plan.recheck` holds the rules, `jobs.sync.apply` writes, and `rechecks.lua` stores when a recheck is due.
 """
@@ -25,14 +25,14 @@ from jobs.sync.writes import Writes
 log = structlog.get_logger(__name__)
 
 REAPPLIES_MAX: Final = 3
-"""How often in a row a value is reapplied. Somebody who reverts it each time would make a loop of it."""
+"""The most times in a row that a value is reapplied. Without a limit, two writers could loop forever."""
 STALE_READ_SECONDS: Final = 2.0
 LOST_LEASE_MS: Final = 1_000
-"""How long after a lost lease the customer is rechecked."""
+"""The time from a lost lease to the recheck of the customer."""
 
 
 def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
-    """Return the sync of a batch, with what earlier syncs remember of the customer."""
+    """Return the sync of a batch, with the memory of earlier syncs."""
     may_be_late = batch.is_recheck or batch.was_abandoned
     return CustomerSync(
         Writes(deps, batch),
@@ -43,9 +43,10 @@ def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
 
 
 async def recheck(sync: CustomerSync, later: Changes, *, is_all: bool) -> None:
-    """Reapply what something reverted, except what the changes in the batch (`later`) name.
+    """Reapply the values that something reverted, except the fields that the events of the batch (`later`) name.
 
-    `is_all`: no event follows, so a recheck also makes both sides agree. A refusal is logged and stops no event.
+    `is_all`: the batch has no valid event, so a recheck also makes both sides agree. A refusal is logged and stops no
+    event.
     Raises TryAgain, Halt, LeaseLostError, RedisError, TimeoutError.
     """
     batch = sync.writes.batch
@@ -61,9 +62,9 @@ async def recheck(sync: CustomerSync, later: Changes, *, is_all: bool) -> None:
 
 
 async def restore(sync: CustomerSync, left: Changes) -> None:
-    """Give Stripe Autumn's values again if Autumn did not accept what was written to Stripe first.
+    """Restore Autumn's values in Stripe if Autumn did not accept values that were written to Stripe first.
 
-    The changes that are `left` settle the fields that they name. Refusals and errors are as in `recheck`.
+    Fields that the `left` changes name are not restored. Refusals and errors are as in `recheck`.
     """
     sync.named_later = frozenset(flat(left))
 
@@ -81,10 +82,10 @@ async def restore(sync: CustomerSync, left: Changes) -> None:
 
 
 def recheck_after(sync: CustomerSync, left: Changes, error: Exception | None = None) -> Recheck:
-    """Return the recheck that waits after this sync, which failed with an `error` or ended without one.
+    """Return the recheck that is needed after this sync, which may have failed with an `error`.
 
-    The changes that are `left` settle the fields that they name. After a write of unknown fate, the memory notes how
-    long that write may still be applied.
+    Fields that the `left` changes name need no recheck. After a write of unknown fate, the memory also notes until when
+    that write may be applied.
     """
     writes, batch = sync.writes, sync.writes.batch
     is_unsure = writes.any_begun and isinstance(error, TryAgain) and error.maybe_applied
@@ -101,18 +102,18 @@ def recheck_after(sync: CustomerSync, left: Changes, error: Exception | None = N
 
 
 async def recheck_after_lost_lease(writes: Writes) -> None:
-    """Schedule a recheck if a write was begun: it may be applied after what another worker has written since."""
+    """Schedule a recheck if a write was started: it may be applied after a write of another worker."""
     if writes.any_begun:
         await writes.deps.mailbox.schedule_recheck(writes.batch.customer_id, LOST_LEASE_MS)
 
 
 def _read_memory(deps: Deps, batch: Batch) -> Memory:
-    """Return what earlier syncs remember of the customer. One that died may have left an update on its way."""
+    """Return the memory of earlier syncs. If the last one died, an update may still be pending."""
     now = deps.now()
     try:
         memory = Memory.read(batch.customer_id, batch.remembered, now)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        # Of another form than this version writes: the customer starts afresh.
+        # Another version wrote another format: start with an empty memory.
         log.error("customer_state_reset", customer=batch.customer_id, parts=["remembered"], cause=describe(error))
         memory = Memory.read(batch.customer_id, {}, now)
     if batch.was_abandoned:
@@ -121,7 +122,7 @@ def _read_memory(deps: Deps, batch: Batch) -> Memory:
 
 
 async def _log_refusal(sync: CustomerSync, work: Literal["recheck", "restore"], doing: Awaitable[None]) -> None:
-    """Do work that no event asked for: a refusal, or an error of ours, is logged and holds no event up."""
+    """Do work that no event requested. A refusal or an unexpected error is logged and stops no event."""
     try:
         await doing
     except (GiveUp, Absent) as refusal:
@@ -130,30 +131,29 @@ async def _log_refusal(sync: CustomerSync, work: Literal["recheck", "restore"], 
         raise
     except Exception as error:
         sync.fetch_again()
-        # Without the traceback: its values may be personal.
+        # Log no traceback, because its values may be personal.
         log.error("recheck_failed", work=work, cause=describe(error))
 
 
 async def _check(sync: CustomerSync) -> None:
     """Make both sides agree without a change. Raises as `CustomerSync.apply` does.
 
-    A customer that the last change unlinked stays so until the next event.
+    If the last change removed the link, it stays removed until the next event.
     """
     cleared_link = frozenset({"stripe_id"}) if sync.memory.is_unlinked else frozenset[str]()
     await sync.agree(Request(cleared=cleared_link, suspicious=sync.is_suspicious))
 
 
 async def _reapply_lost(sync: CustomerSync, later: Mapping[str, JsonValue]) -> None:
-    """Request again what something has reverted to an older value.
+    """Request the values again that something reverted to an older value, except fields that `later` events name.
 
-    What waiting changes name (`later`) is left to them. Raises SyncError, and LeaseLostError before a write that is no
-    longer ours.
+    Raises SyncError, and LeaseLostError before a write if the lease is lost.
     """
     if not sync.memory.fields:
         return
     autumn, view = await sync.fetch(Request())
     if "stripe_id" in later and view.linked is None:
-        # The link that is asked for comes first; what is to be reapplied goes to Stripe with it.
+        # Link first. A later recheck reapplies the values in Stripe.
         sync.left_out = True
         return
     lost = sync.memory.lost(autumn, view.linked, besides=sync.named_later)
@@ -168,11 +168,11 @@ async def _reapply_lost(sync: CustomerSync, later: Mapping[str, JsonValue]) -> N
 
 
 async def _reapply(sync: CustomerSync, lost: Fields) -> None:
-    """Request the values again, unless that was in vain too often."""
+    """Request the values again, unless they were reverted too often."""
     writes, fields = sync.writes, sorted(lost)
     before = writes.batch.record.reapplies
     if before >= REAPPLIES_MAX:
-        text = f"something undoes {', '.join(fields)} each time, and it was put back {before} times: left as it is now"
+        text = f"something reverts {', '.join(fields)} each time; gave up after reapplying it {before} times"
         log.error("reapply_given_up", fields=fields)
         writes.findings.append(Finding("reapply-given-up", text))
         return
@@ -183,18 +183,18 @@ async def _reapply(sync: CustomerSync, lost: Fields) -> None:
         rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
         await sync.agree(Request(rest, cleared(nested(lost)), suspicious=sync.is_suspicious))
     except (GiveUp, Absent):
-        # What is refused now may be accepted later, as long as the older values are known.
+        # It may be accepted later, as long as the older values are remembered.
         sync.left_out = True
         raise
     finally:
-        # A try that failed before Autumn took it was not in vain.
+        # Count only tries that Autumn accepted.
         done = int(any(action.kind == "updated-autumn" for action in writes.actions))
         writes.record = replace(writes.record, reapplies=before + done)
         writes.totals["reapplied"] += done
 
 
 async def _reapply_link(sync: CustomerSync, stripe_id: JsonValue) -> None:
-    """Ask for a link again. One that is refused by now does not hold up the rest."""
+    """Request a link again. A refusal does not stop the other fields."""
     wanted = {"stripe_id": stripe_id}
     try:
         await sync.agree(Request(wanted, cleared(wanted)))

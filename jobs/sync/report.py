@@ -1,6 +1,6 @@
-"""What a sync found and did, in order: kept with the customer's record for whoever asks. Plain values, no I/O.
+"""Reports of the findings and writes of a sync, stored in the customer record. Plain values, no I/O.
 
-Holds ids and names of fields, never a name, an address or another value of a customer.
+A report holds ids and names of fields, never a name, an address or another value of a customer.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 from jobs.plan.findings import Finding, FindingKind
 
 REPORTS_KEPT: Final = 3
-"""Of a customer: enough for "what happened last", little enough for a million customers."""
+"""Reports that are kept of each customer: enough to explain the last events, small enough for a million customers."""
 
 ActionKind = Literal[
     "created-in-autumn",
@@ -25,7 +25,7 @@ ActionKind = Literal[
 
 @dataclass(frozen=True)
 class Action:
-    """One write: when (milliseconds since the epoch), what, to which id, and the names of the fields written."""
+    """One write: its time (milliseconds since the epoch), its kind, the id it wrote to, and the names of the fields."""
 
     at_ms: int
     kind: ActionKind
@@ -35,11 +35,10 @@ class Action:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """One sync of so many waiting `events`.
+    """The report of one sync of `events` waiting events.
 
-    `found` is the link as it was before, empty where a change named the new one at once; `link` as it was left, empty
-    where it was not looked at. `given_up` counts the events that became dead letters, by reason. `error` is the code of
-    a failed sync.
+    `found` is the link at the first fetch, empty if the change named the link. `link` is the link afterwards, empty if
+    it was not fetched. `given_up` counts the dead-lettered events by reason. `error` is the code of a failed sync.
     """
 
     at_ms: int
@@ -53,18 +52,18 @@ class SyncReport:
     given_up: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields for JSON."""
         return asdict(self)
 
 
 def add_report(kept: str, report: SyncReport) -> str:
-    """The customer's reports as they are stored, with this one the newest.
+    """Return the stored reports as JSON, with this one first.
 
-    One that tells nothing new is left out. A failure that repeats takes the place of the one before it, so that what
-    was done before is still told.
+    A report without news is left out. A repeated failure replaces the previous one, so that older reports are not
+    pushed out.
     """
     before = read_reports(kept)
-    if not _tells_something(report, before):
+    if not _has_news(report, before):
         return kept
     if before and report.error and not report.actions and replace(before[0], at_ms=report.at_ms) == report:
         before = before[1:]
@@ -72,14 +71,14 @@ def add_report(kept: str, report: SyncReport) -> str:
     return json.dumps([each.as_dict() for each in reports], separators=(",", ":"))
 
 
-def _tells_something(report: SyncReport, before: Sequence[SyncReport]) -> bool:
+def _has_news(report: SyncReport, before: Sequence[SyncReport]) -> bool:
     if report.events or report.actions or report.error:
         return True
     return bool(report.link or report.findings) and report.findings != known_findings(before)
 
 
 def known_findings(reports: Sequence[SyncReport]) -> tuple[Finding, ...]:
-    """What is known of a customer by its reports, the newest first: back to the last sync that looked at the link."""
+    """Return the findings of the reports, newest first, back to the last sync that fetched the link."""
     found: list[Finding] = []
     for report in reports:
         found += report.findings
@@ -89,7 +88,7 @@ def known_findings(reports: Sequence[SyncReport]) -> tuple[Finding, ...]:
 
 
 def read_reports(kept: str) -> list[SyncReport]:
-    """The reports, the newest first; those that another version wrote in another form are left out."""
+    """Return the reports, newest first, without those that another version wrote in another format."""
     found = []
     for raw in json.loads(kept) if kept else []:
         try:

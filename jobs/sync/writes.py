@@ -1,6 +1,6 @@
-"""Every write of a sync, each with its throttle, its lease, its idempotency key and its line in the report.
+"""The writes of a sync, each with its throttle, lease check, idempotency key and line in the report.
 
-What is to be written, jobs.plan.plan decides, and jobs.sync.apply in which order.
+`jobs.plan.plan` decides which writes are needed, and `jobs.sync.apply` their order.
 """
 
 from collections import Counter
@@ -25,16 +25,16 @@ from jobs.sync.fetch import fetch_payments, find_linked_elsewhere
 from jobs.sync.report import Action, ActionKind
 
 LAND_SECONDS: Final = 60.0
-"""How long a write to Stripe that nobody waits for may still be on its way."""
+"""The time in which an abandoned write to Stripe may still be applied."""
 CREATE_TRIES: Final = 5
 GENERATIONS_AT_A_TIME: Final = 3
 SEARCH_LAG_SECONDS: Final = 3600.0
-"""The longest that Stripe's search is said to trail behind."""
+"""The longest delay of Stripe's search index, according to Stripe."""
 
 
 @dataclass
 class Writes:
-    """The writes of one sync. `record` is the customer record from now on; the sync adds to the other fields."""
+    """The writes of one sync. `record` is the new customer record. The sync adds to the other fields."""
 
     deps: Deps
     batch: Batch
@@ -42,40 +42,40 @@ class Writes:
     totals: Counter[str] = field(default_factory=Counter)
     actions: list[Action] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    """What is to be known beside what a plan finds: a write that was refused or left out, and holds nothing else up."""
+    """Findings besides those of the plan: writes that were refused or left out, and that stop no other write."""
     any_begun: bool = False
-    """Whether a write to either service was begun."""
+    """Whether a write to a service was started."""
     has_link: bool = False
     """Whether this sync has noted the link in the record."""
 
     def __post_init__(self) -> None:
-        """Begin with the record as the last sync left it."""
+        """Copy the record of the last sync."""
         self.record = self.batch.record
 
     def note_link(self, link: str, stripe_id: str, receipts: str) -> None:
-        """Note the link as it was fetched, and why receipts cannot be sent, if they cannot."""
+        """Store the fetched link in the record, and why receipts cannot be sent; "" if they can."""
         self.record = replace(self.record, link=link, stripe_id=stripe_id, receipts=receipts)
         self.has_link = True
 
     async def claim(self, target: StripeCustomer | None) -> None:
-        """Keep other customers from claiming the same Stripe customer. Raises TryAgain where one is just about to."""
+        """Claim the Stripe customer for this Autumn customer. Raises TryAgain if another one holds the claim."""
         mailbox = self.deps.mailbox
         if target is not None and not await mailbox.claim(target.id, self.batch.customer_id):
             raise TryAgain("stripe", "claimed_elsewhere", f"another customer is being linked to {target.id}")
 
     async def remember(self, memory: Memory) -> None:
-        """Keep what this round remembers before it writes. Raises LeaseLostError where the lease is lost."""
+        """Store what this sync remembers before it writes. Raises LeaseLostError if the lease is lost."""
         await self.deps.mailbox.remember(self.batch.lease, memory.as_dict(), memory.seconds)
 
     async def read_autumn(self, *, may_create: bool) -> UpdateCustomerResponse:
-        """The customer in Autumn, created there where that is wished for and `may_create`. Raises SyncError."""
+        """Return the customer in Autumn. Create it if the policy and `may_create` say so. Raises SyncError."""
         autumn, customer_id = self.deps.autumn, self.batch.customer_id
         self.totals["autumn_gets"] += 1
         try:
             answer = await autumn.get(customer_id)
         except GiveUp as error:
-            wished_for = may_create and self.deps.policy.when_missing == "create"
-            if error.code != "customer_not_found" or not wished_for:
+            is_wanted = may_create and self.deps.policy.when_missing == "create"
+            if error.code != "customer_not_found" or not is_wanted:
                 raise
             await self._refuse_old_id(customer_id)
             async with self.deps.limits.autumn_create():
@@ -86,32 +86,32 @@ class Writes:
         return answer
 
     async def _refuse_old_id(self, customer_id: str) -> None:
-        """Raise GiveUp where a Stripe customer carries this id and another Autumn customer is linked to it.
+        """Raise GiveUp if a Stripe customer carries this id and another Autumn customer is linked to it.
 
-        That happens after a rename in Autumn. A customer with the old id would share the other's Stripe customer.
+        This happens after a rename in Autumn. A new customer with the old id would share that Stripe customer.
         """
         ours, _ = await self.deps.stripe.find_ours(customer_id, None)
         if not ours:
             return
         elsewhere = await find_linked_elsewhere(self.deps.autumn, self.deps.limits, customer_id, ours)
         for stripe_id, other in elsewhere.items():
-            whose = f"the Autumn customer {other} is linked to it" if other else "whose it is now was not found out"
+            link = f"the Autumn customer {other} is linked to it" if other else "its Autumn customer was not found"
             text = (
                 f"Autumn has no customer {customer_id}, and {stripe_id} carries that id as its metadata.autumn_id: "
-                f"{whose}. If {customer_id} was renamed, send its changes under the new id, and correct "
+                f"{link}. If {customer_id} was renamed, send its changes under the new id, and correct "
                 f"metadata.autumn_id of {stripe_id} in Stripe. Then replay this"
             )
             raise GiveUp("stripe", NEEDS_REVIEW, text)
 
     async def read_payments(self, stripe_id: str) -> Payments:
-        """The customer's newest payments. Raises SyncError."""
+        """Return the customer's newest payments. Raises SyncError."""
         self.totals["payment_lists"] += 1
-        # Not only where one was written: a worker that died over a write left no note of it.
+        # Set even if no payment is written: a worker that dies during a write stores nothing afterwards.
         self.record = replace(self.record, payments_read=True)
         return await fetch_payments(self.deps.stripe, stripe_id, self.deps.policy)
 
     async def update_autumn(self, changes: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
-        """Send an update of the customer that was `before`. Raises SyncError."""
+        """Send an update of the customer `before` to Autumn. Raises SyncError."""
         customer_id = self.batch.customer_id
         async with self.deps.limits.autumn_update(stripe_endpoints=_autumns_requests(changes, before)):
             self._begin("autumn_updates")
@@ -121,21 +121,21 @@ class Writes:
         return answer
 
     async def create_in_stripe(self, autumn_id: str) -> Created:
-        """The Stripe customer of an Autumn id, created by this try or by an earlier one. Raises SyncError.
+        """Return the Stripe customer of an Autumn id, created now or by an earlier try. Raises SyncError.
 
-        A repeated create answers as at first, so Stripe is asked once more. What was deleted since will not come back:
-        then the next generation of the key may be used at once.
+        Stripe answers a repeated create with the first answer, so the customer is fetched afterwards. If it was deleted
+        since, the next generation of the key creates another one.
         """
         for _ in range(GENERATIONS_AT_A_TIME):
             generation = self._generation()
-            # The right to write is asked for once more after the throttle.
+            # The client checks the lease again when the request has a slot.
             self._begin("stripe_creates")
             try:
                 created = await self.deps.stripe.create(autumn_id, generation, self.batch.lease.check)
             except TryAgain as error:
                 if not error.is_replay:
                     raise
-                # Stripe has stored this failure: to repeat the request would tell nothing new.
+                # Stripe repeats a stored failure, so another try with this key is useless.
                 self.record = replace(self.record, create_tries=CREATE_TRIES)
                 raise self._wait_for_search(SEARCH_LAG_SECONDS) from error
             now = await self.deps.stripe.retrieve(created.customer.id)
@@ -143,14 +143,13 @@ class Writes:
                 self._note("created-in-stripe", now.id)
                 return Created(now, created.is_repeated)
             self.record = replace(self.record, create_generation=generation + 1, create_tries=0)
-        raise TryAgain("stripe", "create_failed_before", "what was created is deleted each time")
+        raise TryAgain("stripe", "create_failed_before", "each created customer was deleted")
 
     def _generation(self) -> int:
-        """Which key to create under. Raises TryAgain while a create that failed may still be unknown to a search.
+        """Return the generation of the create key. Raises TryAgain while the search may miss a created customer.
 
-        Stripe keeps a failure under its key for a day. Once it repeats one, or after some tries, nothing is created for
-        as long as a search may trail behind; had one of them made a customer, the look before this would have found it
-        by then.
+        Stripe stores a failure under its key for a day. After a repeated failure or `CREATE_TRIES` tries, wait until
+        Stripe's search index is up to date. If a failed create made a customer, the fetch finds it by then.
         """
         now = self.deps.now()
         generation, tries = self.record.create_generation, self.record.create_tries
@@ -170,16 +169,16 @@ class Writes:
         return generation
 
     def _wait_for_search(self, seconds: float) -> TryAgain:
-        """Note what the customer waits for and until when; the error to raise."""
+        """Store until when the customer waits. Return the error to raise."""
         until_ms = int((self.deps.now() + seconds) * 1000)
         self.record = replace(self.record, waits_for="create_failed_before", waits_until_ms=until_ms)
         return TryAgain("stripe", "create_failed_before", after_seconds=seconds)
 
     async def update_stripe(self, step: UpdateStripe, entries: Sequence[str]) -> StripeCustomer:
-        """Write what differs. Raises SyncError."""
+        """Write the fields of a step. Return the customer afterwards. Raises SyncError."""
         self._begin("stripe_updates")
-        # A try that looked and found the value missing writes under a key of its own: under the one of the try
-        # before it, Stripe would repeat that one's answer, a stored 500 included, and change nothing.
+        # Each try needs its own key: with the key of an earlier try, Stripe would repeat the stored answer, even a
+        # 500, and change nothing.
         name = f"update-{self.batch.record.takes}-{self.totals['stripe_updates']}"
         key = idempotency_key(self.batch.customer_id, [*entries, self.batch.lease.token], name)
         after = await self.deps.stripe.update(step, key, self.batch.lease.check)
@@ -187,10 +186,10 @@ class Writes:
         return after
 
     async def write_receipt(self, step: ReceiptStep, payments: Payments) -> Payments:
-        """Set or take back one receipt's address; the payments as they are afterwards. Raises SyncError.
+        """Set or remove the receipt address of one payment. Return the payments afterwards. Raises SyncError.
 
-        The key follows from the payment and its mark alone: however often and by whomever it is tried, one mail at most
-        goes out. A payment that Stripe refuses to change is noted, and holds nothing else up.
+        The key depends only on the payment and its mark, so all tries together send at most one mail. If Stripe refuses
+        the write, it becomes a finding and stops no other write.
         """
         intent_id = step.intent_id
         if isinstance(step, SetReceiptEmail) and step.mails_at_once:
@@ -208,21 +207,21 @@ class Writes:
             return replace(payments, intents=tuple(each for each in payments.intents if each.id != intent_id))
         except TryAgain as error:
             if error.code.startswith("http_5") or error.code == "idempotency_error":
-                # Answered, hence over: Stripe repeats this answer under its key, so the next try, if it still finds
-                # no address, needs another one. Without an answer the first may still be on its way: the same key.
+                # Stripe repeats this stored answer, so the next try needs another key. After a try without an answer
+                # the key stays the same, because that write may still be applied.
                 self.record = replace(
                     self.record,
                     receipt_generations={**self.record.receipt_generations, intent_id: generation + 1},
                 )
             if error.code == "idempotency_error":
-                # Nobody heard how the try before this one ended, and it had another address: it has time to land.
+                # An earlier try with another address got no answer. Wait until it can no longer be applied.
                 raise TryAgain("stripe", error.code, error.message, after_seconds=LAND_SECONDS) from error
             raise
         self._note(verb, intent_id)
         return _with(after, payments)
 
     def _begin(self, total: str) -> None:
-        """Count a write that begins now. Raises LeaseLostError where it is no longer ours."""
+        """Count a write that starts now. Raises LeaseLostError if the lease is lost."""
         self.batch.lease.check()
         self.any_begun = True
         self.totals[total] += 1
@@ -232,7 +231,7 @@ class Writes:
 
 
 def _autumns_requests(changes: Mapping[str, JsonValue], before: AutumnCustomer) -> list[str]:
-    """The requests to Stripe that Autumn will make for an update."""
+    """Return the requests that Autumn will send to Stripe for an update."""
     linked = changes.get("stripe_id", before.stripe_id)
     if not linked:
         return []
@@ -240,7 +239,7 @@ def _autumns_requests(changes: Mapping[str, JsonValue], before: AutumnCustomer) 
 
 
 def _differs(now: PaymentIntent, payments: Payments) -> bool:
-    """Whether a payment's address or mark is no longer what was looked at."""
+    """Whether the address or the mark of a payment changed since it was fetched."""
     seen = next((each for each in payments.intents if each.id == now.id), None)
     if seen is None:
         return True

@@ -1,4 +1,4 @@
-"""Dead letters on a real Redis: reading them page by page, sending them again exactly once, dropping them."""
+"""Dead letters on a real Redis: reading them page by page, replaying them exactly once, dropping them."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def bury(
     letter_id: str = "*",
     name: str = "",
 ) -> str:
-    """A letter as the settling script writes it."""
+    """Add a dead letter as `settle.lua` writes it."""
     letter = {
         "entry": entry,
         "customer": customer,
@@ -60,9 +60,7 @@ async def everything(letters: DeadLetters, wanted: Wanted, *, newest_first: bool
     return [letter async for page in letters.pages(wanted, newest_first=newest_first) for letter in page]
 
 
-async def test_the_newest_letters_of_a_customer_are_found_among_those_of_others(
-    redis: Redis, letters: DeadLetters
-) -> None:
+async def test_newest_dead_letters_of_customer_are_found_among_others(redis: Redis, letters: DeadLetters) -> None:
     mine = [await bury(redis, name=str(index)) for index in range(6)]
     await bury(redis, "bob")
     newest = await letters.newest_of("ann", at_most=2)
@@ -72,7 +70,7 @@ async def test_the_newest_letters_of_a_customer_are_found_among_those_of_others(
     assert await letters.newest_of("nobody") == NewestLetters()
 
 
-async def test_looking_for_the_letters_of_a_customer_ends_after_a_few_pages(redis: Redis, letters: DeadLetters) -> None:
+async def test_search_for_dead_letters_of_customer_ends_after_few_pages(redis: Redis, letters: DeadLetters) -> None:
     await bury(redis)
     for _ in range(PAGES_FOR_ONE * PAGE - 1):
         await bury(redis, "bob")
@@ -81,9 +79,7 @@ async def test_looking_for_the_letters_of_a_customer_ends_after_a_few_pages(redi
     assert await letters.newest_of("ann") == NewestLetters((), are_all=False)
 
 
-async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_event(
-    world: World, letters: DeadLetters
-) -> None:
+async def test_replayed_dead_letter_is_applied_as_new_event(world: World, letters: DeadLetters) -> None:
     update = new_update(customer_id="ann", changes={"name": "Ann"}, event_id="e1", traceparent=TRACEPARENT)
     await send(world.redis, update)
     await world.run()
@@ -106,7 +102,7 @@ async def test_a_letter_whose_cause_is_mended_is_replayed_and_applied_as_a_new_e
     assert (await read_totals(world.redis, PREFIX))["replayed"] == 1
 
 
-async def test_a_letter_that_is_refused_again_is_a_new_letter(world: World, letters: DeadLetters) -> None:
+async def test_event_that_is_refused_again_is_new_dead_letter(world: World, letters: DeadLetters) -> None:
     await send(world.redis, new_update(customer_id="ann", changes={"name": "Ann"}))
     await world.run()
     first = await letters.newest()
@@ -117,7 +113,7 @@ async def test_a_letter_that_is_refused_again_is_a_new_letter(world: World, lett
     assert letter.sent[b"event_id"].decode() == replayed.event_id
 
 
-async def test_binary_garbage_goes_back_byte_by_byte(redis: Redis, letters: DeadLetters) -> None:
+async def test_replay_keeps_binary_garbage_unchanged(redis: Redis, letters: DeadLetters) -> None:
     garbage = {b"customer_id": b"\xff\xfe\x00", b"\x00\xff": b"\r\n\x80", b"": b""}
     entry = await redis.xadd(INBOX, dict(garbage.items()))
     await Mailbox(redis, inbox=INBOX, prefix=PREFIX).move()
@@ -136,16 +132,16 @@ async def test_binary_garbage_goes_back_byte_by_byte(redis: Redis, letters: Dead
     [("4-9", False), ("5-9", False), ("5-11", True), ("10-0", True), ("", False)],
     ids=["older", "itself", "later in the same millisecond", "newer", "none"],
 )
-async def test_a_newer_change_that_was_applied_makes_a_letter_outdated(
+async def test_newer_applied_event_makes_dead_letter_outdated(
     redis: Redis, letters: DeadLetters, last_applied: str, outdated: bool
 ) -> None:
     letter = await bury(redis, entry="5-9")
-    await redis.hset(RECORD, "last_applied", last_applied)  # type: ignore[misc]  # redis-py types its two clients' answers as one
+    await redis.hset(RECORD, "last_applied", last_applied)  # type: ignore[misc]  # redis-py has one type for both clients
     assert [each.outdated for each in await letters.replay([letter])] == [outdated]
 
 
 @pytest.mark.parametrize(("waiting", "outdated"), [("4-9", False), ("10-0", True)], ids=["older", "newer"])
-async def test_a_newer_change_that_waits_makes_a_letter_outdated(
+async def test_newer_waiting_event_makes_dead_letter_outdated(
     redis: Redis, letters: DeadLetters, waiting: str, outdated: bool
 ) -> None:
     letter = await bury(redis, entry="5-9")
@@ -154,9 +150,7 @@ async def test_a_newer_change_that_waits_makes_a_letter_outdated(
     assert [each.outdated for each in await letters.replay([letter])] == [outdated]
 
 
-async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(
-    redis: Redis, letters: DeadLetters
-) -> None:
+async def test_replay_keeps_order_of_first_sending(redis: Redis, letters: DeadLetters) -> None:
     third = await bury(redis, entry="10-0", name="third")
     first = await bury(redis, entry="9-2", name="first")
     second = await bury(redis, entry="9-10", name="second")
@@ -169,7 +163,7 @@ async def test_a_customers_letters_go_back_in_the_order_they_were_first_sent(
     ]
 
 
-async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, letters: DeadLetters) -> None:
+async def test_dead_letters_are_filtered_by_reason_and_customer(redis: Redis, letters: DeadLetters) -> None:
     ids = [
         await bury(redis, customer, reason)
         for customer, reason in (("ann", "not_taken"), ("ann", "needs-review"), ("bob", "not_taken"))
@@ -185,9 +179,7 @@ async def test_letters_are_filtered_by_reason_and_by_customer(redis: Redis, lett
         assert [letter.id for letter in await everything(letters, wanted, newest_first=True)] == expected[::-1]
 
 
-async def test_more_than_a_thousand_letters_are_read_page_by_page_while_they_are_replayed(
-    redis: Redis, letters: DeadLetters
-) -> None:
+async def test_dead_letters_are_read_page_by_page_during_replay(redis: Redis, letters: DeadLetters) -> None:
     ids = [await bury(redis, letter_id=f"1-{number + 1}") for number in range(1_050)]
     assert [letter.id for letter in await everything(letters, Wanted(), newest_first=True)] == ids[::-1]
     until = await letters.newest()
@@ -202,7 +194,7 @@ async def test_more_than_a_thousand_letters_are_read_page_by_page_while_they_are
     assert {letter.id for letter in await everything(letters, Wanted())}.isdisjoint(ids)
 
 
-async def test_two_replays_of_one_letter_at_the_same_time_are_one_event(
+async def test_concurrent_replays_of_dead_letter_make_one_event(
     redis: Redis, redis_server: EmbeddedRedis, letters: DeadLetters
 ) -> None:
     letter = await bury(redis)
@@ -213,13 +205,13 @@ async def test_two_replays_of_one_letter_at_the_same_time_are_one_event(
     assert await redis.xlen(INBOX) == 1
 
 
-async def test_a_letter_named_twice_is_replayed_once(redis: Redis, letters: DeadLetters) -> None:
+async def test_dead_letter_named_twice_is_replayed_once(redis: Redis, letters: DeadLetters) -> None:
     letter = await bury(redis, letter_id="7-1")
     assert [each.id for each in await letters.replay([letter, letter, "007-1"])] == [letter]
     assert await redis.xlen(INBOX) == 1
 
 
-async def test_a_letter_stays_where_the_inbox_does_not_take_it(redis: Redis, letters: DeadLetters) -> None:
+async def test_dead_letter_stays_if_inbox_refuses_event(redis: Redis, letters: DeadLetters) -> None:
     letter = await bury(redis)
     await redis.set(INBOX, "no stream")
     with pytest.raises(ResponseError):
@@ -228,9 +220,7 @@ async def test_a_letter_stays_where_the_inbox_does_not_take_it(redis: Redis, let
 
 
 @pytest.mark.parametrize("unknown", ["1-1", "no id", "1", "-", "99999999999999999999-0", ""])
-async def test_an_id_that_is_not_there_changes_nothing_for_the_others(
-    redis: Redis, letters: DeadLetters, unknown: str
-) -> None:
+async def test_unknown_id_does_not_affect_other_dead_letters(redis: Redis, letters: DeadLetters, unknown: str) -> None:
     replayed, dropped = await bury(redis), await bury(redis)
     assert await letters.find(unknown) is None
     assert [each.id for each in await letters.replay([unknown, replayed])] == [replayed]
@@ -239,29 +229,27 @@ async def test_an_id_that_is_not_there_changes_nothing_for_the_others(
     assert await letters.drop([unknown]) == []
 
 
-async def test_a_dropped_letter_is_gone_and_sent_nowhere(redis: Redis, letters: DeadLetters) -> None:
+async def test_dropped_dead_letter_is_deleted_and_not_replayed(redis: Redis, letters: DeadLetters) -> None:
     dropped, kept = await bury(redis), await bury(redis)
     assert await letters.drop([dropped, dropped]) == [dropped]
     assert [letter.id for letter in await everything(letters, Wanted())] == [kept]
     assert await redis.exists(INBOX) == 0
 
 
-async def test_without_letters_there_is_nothing_to_read(letters: DeadLetters) -> None:
+async def test_empty_stream_has_no_dead_letters(letters: DeadLetters) -> None:
     assert await letters.newest() == NO_LETTER
     assert await everything(letters, Wanted()) == []
     assert [page async for page in letters.pages(until=NO_LETTER)] == []
 
 
 @pytest.mark.parametrize("broken", ["many", "-1", "nan", "9" * 400, "1e300", ""])
-async def test_letter_that_no_script_wrote_is_read_without_what_is_broken(
-    redis: Redis, letters: DeadLetters, broken: str
-) -> None:
+async def test_malformed_fields_of_dead_letter_have_defaults(redis: Redis, letters: DeadLetters, broken: str) -> None:
     await redis.xadd(DEAD, {"attempts": broken, "since": broken, "reason": "odd"}, id=f"{2**64 - 1}-0")
     (letter,) = await everything(letters, Wanted())
     assert (letter.reason, letter.attempts, letter.since, letter.buried_at_ms) == ("odd", 0, None, 2**53)
 
 
-async def test_key_of_the_wrong_type_holds_no_letter(redis: Redis, letters: DeadLetters) -> None:
+async def test_key_of_wrong_type_holds_no_dead_letters(redis: Redis, letters: DeadLetters) -> None:
     await redis.set(DEAD, "x")
     assert await everything(letters, Wanted()) == []
     assert (await letters.newest_of("ann"), await letters.newest(), await letters.find("1-1")) == (

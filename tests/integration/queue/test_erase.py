@@ -1,4 +1,4 @@
-"""Forgetting a customer: nothing about it is left anywhere in Redis, and nothing that waits is lost."""
+"""Forgetting a customer leaves none of its data in Redis, and loses no waiting event."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,11 +17,11 @@ PERSONAL = (ANN.encode(), b"ann@forget.example", b"Forgettable Ann", b"secret-me
 
 
 async def contents(redis: Redis) -> list[bytes]:
-    """Everything that is in Redis: each key, each field and each value."""
+    """Return all keys, fields and values in Redis."""
     found: list[bytes] = []
     async for key in redis.scan_iter():
         kind = await redis.type(key)
-        if kind == b"none":  # It is gone meanwhile.
+        if kind == b"none":  # It expired in the meantime.
             continue
         read: dict[bytes, Any] = {
             b"string": redis.get,
@@ -50,8 +50,8 @@ async def about_ann(redis: Redis) -> list[bytes]:
     return [each for each in await contents(redis) if any(word in each for word in PERSONAL)]
 
 
-async def live_through_everything(world: World) -> None:
-    """A claim, changes applied, a recheck that waits, and dead letters of each kind."""
+async def store_data_of_each_kind(world: World) -> None:
+    """Store a claim, applied events, a scheduled recheck, and dead letters of each kind."""
     stripe = world.stripe.seed_customer()
     world.autumn.seed(ANN, stripe_id=stripe["id"])
     await change(world, ANN, name="Forgettable Ann", email="ann@forget.example", metadata={"note": "secret-metadata"})
@@ -66,13 +66,13 @@ async def forget_ann(world: World) -> Forgotten:
     return await forget(world.redis, inbox=INBOX, prefix=PREFIX, customer_id=ANN)
 
 
-async def test_nothing_is_left_of_a_forgotten_customer_and_all_is_left_of_the_others(world: World) -> None:
+async def test_forgotten_customer_leaves_nothing_and_others_keep_everything(world: World) -> None:
     seed(world, "bob")
     await change(world, "bob", event_id="b1", name="Bob")
     await change(world, "nobody", event_id="b2", name="x")
     await world.run()
     before = sorted(await contents(world.redis))
-    await live_through_everything(world)
+    await store_data_of_each_kind(world)
     assert len({word for word in PERSONAL for each in await about_ann(world.redis) if word in each}) == len(PERSONAL)
     assert await forget_ann(world) == Forgotten(dead_letters=2, outcomes=4, event_ids=4)
     assert await about_ann(world.redis) == []
@@ -84,11 +84,11 @@ async def test_nothing_is_left_of_a_forgotten_customer_and_all_is_left_of_the_ot
     assert set(new) <= set(totals)
 
 
-async def test_forgetting_a_customer_that_is_not_known_does_nothing(world: World) -> None:
+async def test_forgetting_unknown_customer_changes_nothing(world: World) -> None:
     assert await forget_ann(world) == Forgotten(0, 0, 0)
 
 
-async def test_more_than_a_page_of_everything_is_forgotten(world: World) -> None:
+async def test_more_than_one_page_is_forgotten(world: World) -> None:
     for number in range(1100):
         await world.redis.xadd(INBOX, {"customer_id": ANN, "changes": "[]", "event_id": f"e{number}"})
     await world.run(rounds=40)
@@ -97,7 +97,7 @@ async def test_more_than_a_page_of_everything_is_forgotten(world: World) -> None
     assert await about_ann(world.redis) == []
 
 
-async def test_what_waits_is_not_forgotten_and_nothing_else_is_then(world: World) -> None:
+async def test_waiting_event_prevents_forgetting(world: World) -> None:
     seed(world, ANN)
     await change(world, ANN, name="Forgettable Ann")
     await world.run()
@@ -117,7 +117,7 @@ async def test_what_waits_is_not_forgotten_and_nothing_else_is_then(world: World
     assert [each for each in before if each not in await contents(world.redis) and ANN.encode() in each] == []
 
 
-async def test_a_change_that_fails_again_and_again_waits_too(world: World) -> None:
+async def test_failing_event_prevents_forgetting(world: World) -> None:
     seed(world, ANN)
     world.autumn.switches.add(Fault("503"))
     await change(world, ANN, name="Forgettable Ann")
@@ -132,7 +132,7 @@ async def test_a_change_that_fails_again_and_again_waits_too(world: World) -> No
     assert await about_ann(world.redis) == []
 
 
-async def test_what_comes_after_is_kept_as_of_any_customer(world: World) -> None:
+async def test_events_after_forgetting_are_stored_as_usual(world: World) -> None:
     seed(world, ANN)
     await change(world, ANN, event_id="e1", name="Forgettable Ann")
     await world.run()

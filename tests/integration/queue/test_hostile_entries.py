@@ -1,4 +1,4 @@
-"""Whatever is added to the inbox ends as applied, as a duplicate or as a dead letter, and holds nothing else up."""
+"""Each entry of the inbox is applied, a duplicate or a dead letter, and blocks no other entry."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ changes = st.dictionaries(
 values = (
     st.sampled_from(["ann", "nobody", "customer.updated", "customer.reconcile", "a b", "*", "{}", "[" * 5000])
     .map(str.encode)
-    .__or__(changes.map(lambda said: json.dumps(said).encode()))
+    .__or__(changes.map(lambda each: json.dumps(each).encode()))
     .__or__(st.binary(max_size=30))
 )
 near_misses = st.fixed_dictionaries(
     {
         b"customer_id": st.sampled_from([b"ann", b"nobody"]),
-        b"changes": changes.map(lambda said: json.dumps(said).encode()),
+        b"changes": changes.map(lambda each: json.dumps(each).encode()),
     },
     optional={b"event_id": values, b"type": values},
 )
@@ -45,7 +45,7 @@ entries = st.lists(
 
 @settings(max_examples=examples(30), deadline=None)
 @given(entries)
-def test_any_entries_come_to_an_end_and_a_good_one_behind_them_is_applied(
+def test_hostile_entries_never_block_valid_entry_behind_them(
     redis_server: EmbeddedRedis, added: list[Mapping[bytes, bytes]]
 ) -> None:
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The mailbox on a real Redis: order, one at a time, settling, calling again, and what is no event."""
+"""The mailbox on a real Redis: order, leases, settlements, repeated dispatches, and invalid entries."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def applied(batch: Batch) -> Settlement:
     return Settlement([EntryOutcome(entry.id, entry.id) for entry in batch.entries])
 
 
-async def test_a_move_keeps_the_order_of_the_stream_and_empties_it(redis: Redis, mailbox: Mailbox) -> None:
+async def test_move_keeps_order_and_empties_inbox(redis: Redis, mailbox: Mailbox) -> None:
     sent = [await add(redis, "ann" if index % 3 else "bob", str(index)) for index in range(30)]
     assert await mailbox.move() == (30, False)
     assert await redis.xlen(INBOX) == 0
@@ -46,7 +46,7 @@ async def test_a_move_keeps_the_order_of_the_stream_and_empties_it(redis: Redis,
     assert [entry.id for entry in bob.entries] == [each for index, each in enumerate(sent) if not index % 3]
 
 
-async def test_the_apps_trace_context_comes_out_with_its_entry(redis: Redis, mailbox: Mailbox) -> None:
+async def test_entry_keeps_trace_context_of_app(redis: Redis, mailbox: Mailbox) -> None:
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     for sent in ({"traceparent": traceparent}, {}, {"traceparent": "garbage"}):
         await add(redis, "ann", **sent)
@@ -54,22 +54,20 @@ async def test_the_apps_trace_context_comes_out_with_its_entry(redis: Redis, mai
     assert [entry.traceparent for entry in batch.entries] == [traceparent, None, None]
 
 
-async def test_a_customer_is_taken_by_one_only(redis: Redis, mailbox: Mailbox) -> None:
+async def test_customer_is_taken_by_one_worker_only(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     await take(mailbox, "ann")
     assert await mailbox.take("ann") is None
     assert await Mailbox(redis, inbox=INBOX, prefix=PREFIX).take("ann") is None
 
 
-async def test_a_customer_that_was_not_called_is_not_taken(redis: Redis, mailbox: Mailbox) -> None:
+async def test_customer_that_is_not_dispatched_is_not_taken(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     await mailbox.move()
     assert await mailbox.take("ann") is None
 
 
-async def test_settling_takes_out_exactly_the_settled_entries_and_the_rest_is_the_next_round(
-    redis: Redis, mailbox: Mailbox
-) -> None:
+async def test_settle_removes_only_finished_entries(redis: Redis, mailbox: Mailbox) -> None:
     first = await add(redis, "ann", "1")
     batch = await take(mailbox, "ann")
     second = await add(redis, "ann", "2")
@@ -82,7 +80,7 @@ async def test_settling_takes_out_exactly_the_settled_entries_and_the_rest_is_th
     assert (outcome.status, outcome.customer_id, outcome.entry_id) == ("applied", "ann", first)
 
 
-async def test_nothing_is_left_behind_when_all_is_settled(redis: Redis, mailbox: Mailbox) -> None:
+async def test_settled_customer_leaves_no_queue_keys(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     batch = await take(mailbox, "ann")
     await mailbox.settle(batch.lease, applied(batch))
@@ -94,7 +92,7 @@ async def test_nothing_is_left_behind_when_all_is_settled(redis: Redis, mailbox:
         assert await redis.ttl(key) > 0, f"{key} would stay for ever"
 
 
-async def test_who_lost_the_lease_settles_nothing(redis: Redis, mailbox: Mailbox) -> None:
+async def test_lost_lease_settles_nothing(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     batch = await take(mailbox, "ann")
     await redis.delete(f"{PREFIX}:lease:ann")
@@ -105,7 +103,7 @@ async def test_who_lost_the_lease_settles_nothing(redis: Redis, mailbox: Mailbox
     assert await mailbox.settle(other.lease, applied(other))
 
 
-async def test_a_call_that_nobody_answers_is_made_again(redis: Redis) -> None:
+async def test_expired_dispatch_is_repeated(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, dispatch_ms=1)
     await add(redis, "ann")
     await mailbox.move()
@@ -118,7 +116,7 @@ async def test_a_call_that_nobody_answers_is_made_again(redis: Redis) -> None:
     assert (await read_totals(redis, PREFIX))["dispatched_again"] == 1
 
 
-async def test_a_lease_that_runs_out_frees_the_customer_and_forbids_to_write(redis: Redis) -> None:
+async def test_expired_lease_frees_customer_and_forbids_writes(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, lease_seconds=0.02)
     await add(redis, "ann")
     batch = await take(mailbox, "ann")
@@ -131,7 +129,7 @@ async def test_a_lease_that_runs_out_frees_the_customer_and_forbids_to_write(red
     assert again.entries == batch.entries
 
 
-async def test_a_renewed_lease_stays(redis: Redis, mailbox: Mailbox) -> None:
+async def test_renewed_lease_stays(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     batch = await take(mailbox, "ann")
     deadline = batch.lease.deadline
@@ -143,7 +141,7 @@ async def test_a_renewed_lease_stays(redis: Redis, mailbox: Mailbox) -> None:
     assert mailbox.held == {}
 
 
-async def test_a_lease_that_was_lost_is_not_renewed(redis: Redis, mailbox: Mailbox) -> None:
+async def test_lost_lease_is_not_renewed(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann")
     batch = await take(mailbox, "ann")
     await redis.set(f"{PREFIX}:lease:ann", "somebody else")
@@ -152,7 +150,7 @@ async def test_a_lease_that_was_lost_is_not_renewed(redis: Redis, mailbox: Mailb
     assert not await mailbox.settle(batch.lease, applied(batch))
 
 
-async def test_settling_again_after_a_lost_reply_returns_what_the_first_did(redis: Redis, mailbox: Mailbox) -> None:
+async def test_second_settle_returns_same_result_and_changes_nothing(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", "1")
     batch = await take(mailbox, "ann")
     assert await mailbox.settle(batch.lease, applied(batch))
@@ -166,9 +164,7 @@ async def test_settling_again_after_a_lost_reply_returns_what_the_first_did(redi
     assert not await mailbox.settle(batch.lease, applied(batch))
 
 
-async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_comes(
-    redis: Redis, mailbox: Mailbox
-) -> None:
+async def test_new_event_does_not_advance_scheduled_retry(redis: Redis, mailbox: Mailbox) -> None:
     first = await add(redis, "ann", "1")
     batch = await take(mailbox, "ann")
     await mailbox.settle(batch.lease, Settlement([], CustomerRecord(attempts=1), again_after_ms=60_000))
@@ -183,7 +179,7 @@ async def test_a_customer_that_waits_for_its_next_try_keeps_its_time_when_more_c
     assert batch.record.attempts == 1
 
 
-async def test_the_same_event_id_twice_is_one_event(redis: Redis, mailbox: Mailbox) -> None:
+async def test_repeated_event_id_is_one_event(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", "1", event_id="e1")
     await add(redis, "ann", "1", event_id="e1")
     batch = await take(mailbox, "ann")
@@ -195,7 +191,7 @@ async def test_the_same_event_id_twice_is_one_event(redis: Redis, mailbox: Mailb
     assert (await read_totals(redis, PREFIX))["duplicates"] == 2
 
 
-async def test_the_inbox_keeps_what_comes_while_too_many_customers_wait(redis: Redis) -> None:
+async def test_inbox_keeps_events_while_too_many_customers_wait(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, max_waiting=2)
     for customer in ("ann", "bob", "cid", "ann"):
         await add(redis, customer)
@@ -217,7 +213,7 @@ async def test_the_inbox_keeps_what_comes_while_too_many_customers_wait(redis: R
         ({"customer_id": "ann", **{f"field{index}": "x" for index in range(5000)}}, "the entry has too many fields"),
     ],
 )
-async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_goes_on(
+async def test_invalid_entry_is_dead_lettered_and_blocks_nothing(
     redis: Redis, mailbox: Mailbox, fields: dict[str, str | bytes], message: str
 ) -> None:
     entry = (await redis.xadd(INBOX, dict(fields.items()))).decode()
@@ -230,7 +226,7 @@ async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_goes_on(
     assert [each.id for each in batch.entries] == [good]
 
 
-async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Redis, mailbox: Mailbox) -> None:
+async def test_entries_arrive_after_redis_clock_was_set_back(redis: Redis, mailbox: Mailbox) -> None:
     ahead = f"{int(time.time() * 1000) + MAX_AHEAD_MS // 2}-0"
     await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "1"}'}, id=ahead)
     await mailbox.move()
@@ -249,7 +245,7 @@ async def test_entries_arrive_although_the_clock_of_redis_was_set_back(redis: Re
     assert ended.status == "applied"
 
 
-async def test_calls_stay_below_their_number_and_the_longest_waiting_come_first(redis: Redis, mailbox: Mailbox) -> None:
+async def test_dispatches_are_limited_and_longest_waiting_come_first(redis: Redis, mailbox: Mailbox) -> None:
     for index in range(10):
         await add(redis, f"user_{index}")
         await mailbox.move()
@@ -258,7 +254,7 @@ async def test_calls_stay_below_their_number_and_the_longest_waiting_come_first(
     assert (await mailbox.dispatch(2))[1] == []
 
 
-async def test_a_dead_letter_holds_everything_that_was_sent(redis: Redis, mailbox: Mailbox) -> None:
+async def test_dead_letter_holds_all_sent_fields(redis: Redis, mailbox: Mailbox) -> None:
     entry = await add(redis, "ann", "1", event_id="e1")
     batch = await take(mailbox, "ann")
     fields = {"reason": "refused", "message": "no", "attempts": "3", "since": "12.5"}
@@ -278,9 +274,7 @@ async def test_a_dead_letter_holds_everything_that_was_sent(redis: Redis, mailbo
     assert (outcome.status, outcome.reason) == ("dead", "refused")
 
 
-async def test_a_claim_is_one_customers_and_lasts_a_minute_from_the_last_time_it_was_asked_for(
-    redis: Redis, mailbox: Mailbox
-) -> None:
+async def test_claim_is_exclusive_and_lasts_one_minute(redis: Redis, mailbox: Mailbox) -> None:
     assert await mailbox.claim("cus_1", "ann")
     assert not await mailbox.claim("cus_1", "bob")
     await redis.pexpire(f"{PREFIX}:claim:cus_1", 1000)

@@ -1,7 +1,7 @@
-"""The promises of the mailbox under any interleaving: nothing is lost, order, one at a time, again is harmless.
+"""The promises of the mailbox under any interleaving: no event is lost, order is kept, and one worker has a customer.
 
-Hypothesis plays apps, three workers, time and accidents on a real Redis. What has to come of it follows from what was
-sent, in a ledger that shares nothing with the code under test.
+Hypothesis plays apps, three workers, time and accidents on a real Redis. The expected result comes from a ledger of the
+sent events, which shares no code with the queue.
 """
 
 import asyncio
@@ -31,40 +31,44 @@ from tests.examples import examples
 from tests.support.ledger import NAMES, Ledger
 
 MAX_WAITING = 2
-NEVER_MS = 3_600_000  # longer than a run: only a rule makes such a time come
-WAITING, CALLED, OLDEST = f"{PREFIX}:waiting", f"{PREFIX}:dispatched", f"{PREFIX}:oldest"
+NEVER_MS = 3_600_000  # longer than a run: only a rule lets this time pass
+WAITING, DISPATCHED, OLDEST = f"{PREFIX}:waiting", f"{PREFIX}:dispatched", f"{PREFIX}:oldest"
 LIMITS: Any = {"max_waiting": MAX_WAITING, "lease_seconds": NEVER_MS / 1000, "dispatch_ms": NEVER_MS // 2}
 DEAD = {"reason": "refused", "message": "no", "attempts": "1", "since": ""}
 WORKERS, PICKS, COUNTS = st.integers(0, 2), st.integers(0, 5), st.integers(1, 6)
 WAYS = st.sampled_from(["settles", "settles", "goes on", "gives up", "crashes"])
 CUSTOMERS = st.sampled_from(NAMES)
 METADATA = st.dictionaries(st.sampled_from(["plan", "seats"]), st.none() | st.integers(0, 9), max_size=2)
-SAID = st.fixed_dictionaries({}, optional={"metadata": METADATA, "refused": st.just(True)})
+REQUESTED = st.fixed_dictionaries({}, optional={"metadata": METADATA, "refused": st.just(True)})
 SENDERS = CUSTOMERS | CUSTOMERS | st.sampled_from([None, "a b"])
 EVENT_IDS = st.none() | st.sampled_from(["e1", "e2", "e3", "e4"])
-DRAFTS = st.fixed_dictionaries({"customer_id": SENDERS, "event_id": EVENT_IDS, "changes": SAID | SAID | st.none()})
+DRAFTS = st.fixed_dictionaries(
+    {"customer_id": SENDERS, "event_id": EVENT_IDS, "changes": REQUESTED | REQUESTED | st.none()}
+)
 
 
 class Work:
-    """A worker on a customer's batch, of which it has written the first `done` entries to the service."""
+    """A worker's batch. The first `done` entries of it are written to the service."""
 
     def __init__(self, mailbox: Mailbox, batch: Batch) -> None:
         self.mailbox, self.batch, self.customer, self.done = mailbox, batch, batch.customer_id, 0
-        self.said = {each.id: json.loads(each.fields.get(b"changes", b"{}")) for each in batch.entries}
-        self.ends = {entry: "dead" if "refused" in said else "applied" for entry, said in self.said.items()}
+        self.requested = {each.id: json.loads(each.fields.get(b"changes", b"{}")) for each in batch.entries}
+        self.outcomes = {
+            entry: "dead" if "refused" in requested else "applied" for entry, requested in self.requested.items()
+        }
 
 
 def step(needs: str, **draws: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A rule for when the machine has some of what it `needs`, the path of an attribute."""
+    """Return a rule that runs only if the attribute at the path `needs` is not empty."""
     return lambda method: precondition(attrgetter(needs))(cast(Any, rule)(**draws)(method))
 
 
 class Machine(RuleBasedStateMachine):
-    """Works are `working` while their lease is good; `stale` ones come with the ends they would settle."""
+    """Works are `working` while their lease is valid. `stale` ones hold the outcomes that they would settle."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        # By a factory the runner leaves alone which event loop is the thread's.
+        # With a factory, the runner does not replace the event loop of the thread.
         self.run = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.redis, self.deps = Redis.from_url(url, decode_responses=True), AsyncRedis.from_url(url)
         self.redis.flushall()
@@ -73,24 +77,28 @@ class Machine(RuleBasedStateMachine):
         self.working: list[Work] = []
         self.stale: list[tuple[Work, Mapping[str, str]]] = []
         self.settled_last: dict[str, Work] = {}
-        self.seen = self.look()
+        self.seen = self.contents()
 
-    def look(self) -> SimpleNamespace:
-        """The contents of Redis; `waiting` and `called` with their times in milliseconds."""
+    def contents(self) -> SimpleNamespace:
+        """Return the contents of Redis; `waiting` and `dispatched` with their times in milliseconds."""
         pipe: Any = self.redis.pipeline()
-        pipe.zrange(WAITING, 0, -1, withscores=True).zrange(CALLED, 0, -1, withscores=True).hgetall(f"{PREFIX}:totals")
+        pipe.zrange(WAITING, 0, -1, withscores=True).zrange(DISPATCHED, 0, -1, withscores=True).hgetall(
+            f"{PREFIX}:totals"
+        )
         pipe.zrange(OLDEST, 0, -1, withscores=True)
         pipe.xrange(INBOX).xrange(f"{PREFIX}-outcomes").xrange(f"{PREFIX}:dead")
         for name in NAMES:
             pipe.xrange(f"{PREFIX}:mailbox:{name}").get(f"{PREFIX}:lease:{name}")
-        waiting, called, totals, oldest, inbox, ends, dead, *rest = pipe.execute()
+        waiting, dispatched, totals, oldest, inbox, outcomes, dead, *rest = pipe.execute()
         seen = SimpleNamespace(
-            waiting=dict(waiting), called=dict(called), dead=[{"id": letter_id, **letter} for letter_id, letter in dead]
+            waiting=dict(waiting),
+            dispatched=dict(dispatched),
+            dead=[{"id": letter_id, **letter} for letter_id, letter in dead],
         )
         seen.oldest = dict(oldest)
         seen.totals = {name: int(value) for name, value in totals.items()}
         seen.inbox = [entry for entry, _ in inbox]
-        seen.ends = sorted((end["entry"], end["status"]) for _, end in ends)
+        seen.outcomes = sorted((outcome["entry"], outcome["status"]) for _, outcome in outcomes)
         seen.batch = {name: [entry for entry, _ in found] for name, found in zip(NAMES, rest[::2], strict=True)}
         seen.leases = {name: token for name, token in zip(NAMES, rest[1::2], strict=True) if token}
         return seen
@@ -117,40 +125,42 @@ class Machine(RuleBasedStateMachine):
         self.ledger.accept(entry, fields)
 
     def move(self, worker: int, count: int) -> None:
-        before = self.look()
+        before = self.contents()
         moved, full = self.run.run(self.workers[worker].move(count))
-        after = self.look()
+        after = self.contents()
         assert after.inbox == before.inbox[moved:]
         for entry in before.inbox[:moved]:
             self.ledger.move(entry)
         assert full or moved == min(count, len(before.inbox))
-        assert not full or len(after.waiting) + len(after.called) == MAX_WAITING
+        assert not full or len(after.waiting) + len(after.dispatched) == MAX_WAITING
 
     @step("ledger.sent", worker=WORKERS, at_most=st.integers(0, 2), customer=CUSTOMERS | st.none())
-    def call_and_take(self, worker: int, at_most: int, customer: str | None) -> None:
-        """Take who is called, or (wake-ups come late, twice or never) another one."""
-        before = self.look()
+    def dispatch_and_take(self, worker: int, at_most: int, customer: str | None) -> None:
+        """Take a dispatched customer, or another one: wake-ups may be late, repeated or lost."""
+        before = self.contents()
         now_ms, customers = self.run.run(self.workers[worker].dispatch(at_most))
-        after = self.look()
-        assert all((before.waiting | before.called)[name] <= now_ms for name in customers)
-        assert len(after.called) <= max(at_most, len(before.called))
-        assert len(after.called) >= at_most or all(at > now_ms for at in after.waiting.values())
-        assert all(at > now_ms for at in after.called.values())
-        customer = customer or next(iter(after.called), NAMES[0])
+        after = self.contents()
+        assert all((before.waiting | before.dispatched)[name] <= now_ms for name in customers)
+        assert len(after.dispatched) <= max(at_most, len(before.dispatched))
+        assert len(after.dispatched) >= at_most or all(at > now_ms for at in after.waiting.values())
+        assert all(at > now_ms for at in after.dispatched.values())
+        customer = customer or next(iter(after.dispatched), NAMES[0])
         batch = self.run.run(self.workers[worker].take(customer))
-        is_free = customer in after.called and customer not in after.leases
+        is_free = customer in after.dispatched and customer not in after.leases
         assert [each.id for each in (batch.entries if batch else ())] == (after.batch[customer] if is_free else [])
         if batch is not None:
-            assert self.look().called[customer] > after.called[customer]
+            assert self.contents().dispatched[customer] > after.dispatched[customer]
             self.working.append(Work(self.workers[worker], batch))
 
     @step("working", pick=PICKS, count=COUNTS | st.just(0), way=WAYS, later=st.booleans())
     def work(self, pick: int, count: int, way: str, later: bool) -> None:
-        """Work on a customer. Giving up dead-letters all entries that no try may have applied."""
+        """Work on a customer. "gives up" dead-letters all entries that no try may have applied."""
         work = self.working[pick % len(self.working)]
         work.batch.lease.check()
-        entries = [entry for entry in list(work.ends)[work.done : work.done + count] if work.ends[entry] == "applied"]
-        self.ledger.write(work.customer, entries, merge(work.said[entry] for entry in entries))
+        entries = [
+            entry for entry in list(work.outcomes)[work.done : work.done + count] if work.outcomes[entry] == "applied"
+        ]
+        self.ledger.write(work.customer, entries, merge(work.requested[entry] for entry in entries))
         work.done += count
         if way == "goes on":
             return
@@ -158,38 +168,38 @@ class Machine(RuleBasedStateMachine):
         if way == "crashes":
             work.mailbox.forget(work.batch.lease)
             return
-        ends = dict(list(work.ends.items())[: work.done])
+        outcomes = dict(list(work.outcomes.items())[: work.done])
         if way == "gives up":
-            ends |= dict.fromkeys(work.ends.keys() - ends.keys() - self.ledger.unsettled, "dead")
-        assert self.try_to_settle(work, ends, NEVER_MS if later else 0)
+            outcomes |= dict.fromkeys(work.outcomes.keys() - outcomes.keys() - self.ledger.unsettled, "dead")
+        assert self.try_to_settle(work, outcomes, NEVER_MS if later else 0)
         self.settled_last[work.customer] = work
-        self.ledger.settle(work.customer, ends)
-        self.stale.append((work, ends))
+        self.ledger.settle(work.customer, outcomes)
+        self.stale.append((work, outcomes))
 
-    def try_to_settle(self, work: Work, ends: Mapping[str, str], again_after_ms: int = 0) -> bool:
-        sent = [(entry, sent.event) for entry, sent in self.ledger.sent.items() if entry in ends]
-        settled = [EntryOutcome(entry, event, DEAD if ends[entry] == "dead" else None) for entry, event in sent]
+    def try_to_settle(self, work: Work, outcomes: Mapping[str, str], again_after_ms: int = 0) -> bool:
+        sent = [(entry, sent.event) for entry, sent in self.ledger.sent.items() if entry in outcomes]
+        settled = [EntryOutcome(entry, event, DEAD if outcomes[entry] == "dead" else None) for entry, event in sent]
         return self.run.run(work.mailbox.settle(work.batch.lease, Settlement(settled, again_after_ms=again_after_ms)))
 
     @step("stale", pick=PICKS)
     def settle_without_the_lease(self, pick: int) -> None:
-        """By who lost the lease, or lost the reply of a settling that succeeded."""
+        """Settle again after the lease, or the answer of a successful settle, was lost."""
         before = {key: self.redis.dump(key) for key in self.redis.scan_iter()}
-        work, ends = self.stale[-1 - pick % len(self.stale)]
-        # The last one to settle has lost only the reply, and is told again that it did.
-        assert self.try_to_settle(work, ends) == (self.settled_last.get(work.customer) is work)
+        work, outcomes = self.stale[-1 - pick % len(self.stale)]
+        # The last one that settled has only lost the answer, so it gets the same answer again.
+        assert self.try_to_settle(work, outcomes) == (self.settled_last.get(work.customer) is work)
         assert {key: self.redis.dump(key) for key in self.redis.scan_iter()} == before
 
-    @step("ledger.sent", customer=CUSTOMERS, key=st.sampled_from([WAITING, CALLED]), ends_lease=st.booleans())
+    @step("ledger.sent", customer=CUSTOMERS, key=st.sampled_from([WAITING, DISPATCHED]), ends_lease=st.booleans())
     def time_passes(self, customer: str, key: str, ends_lease: bool) -> None:
-        """A wait, a call or a lease is over. A call may end before its lease, as in the last millisecond."""
+        """Let a wait, a dispatch or a lease expire. A dispatch may expire just before its lease."""
         self.redis.zadd(key, {customer: 0}, xx=True)
         if ends_lease:
             self.redis.delete(f"{PREFIX}:lease:{customer}")
             for work in [work for work in self.working if work.customer == customer]:
                 work.batch.lease.deadline = 0.0
                 self.working.remove(work)
-                self.stale.append((work, work.ends))
+                self.stale.append((work, work.outcomes))
 
     @step("stale", worker=WORKERS)
     def renew(self, worker: int) -> None:
@@ -199,27 +209,29 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def promises_hold(self) -> None:
-        self.seen = seen = self.look()
+        self.seen = seen = self.contents()
         ledger = self.ledger
         assert [*ledger.moved, *seen.inbox] == list(ledger.sent), "not in order"
         assert seen.batch == {name: ledger.mail(name, None) for name in NAMES}
-        assert seen.ends == sorted((entry, end) for entry, end in ledger.ended.items() if end != "duplicates")
-        buried = [entry for entry, end in seen.ends if end == "dead" and entry not in ledger.replayed]
-        assert sorted(letter["entry"] for letter in seen.dead) == buried
-        ends = list(ledger.ended.values())
-        totals = {name: ends.count(name) for name in ("applied", "dead", "duplicates")}
-        totals["received"] = len(ends) + sum(map(len, seen.batch.values()))
+        assert seen.outcomes == sorted(
+            (entry, outcome) for entry, outcome in ledger.ended.items() if outcome != "duplicates"
+        )
+        dead = [entry for entry, outcome in seen.outcomes if outcome == "dead" and entry not in ledger.replayed]
+        assert sorted(letter["entry"] for letter in seen.dead) == dead
+        outcomes = list(ledger.ended.values())
+        totals = {name: outcomes.count(name) for name in ("applied", "dead", "duplicates")}
+        totals["received"] = len(outcomes) + sum(map(len, seen.batch.values()))
         assert {name: seen.totals.get(name, 0) for name in totals} == totals
         assert seen.oldest == {name: int(batch[0].split("-")[0]) for name, batch in seen.batch.items() if batch}
-        assert not seen.waiting.keys() & seen.called.keys()
-        assert {name for name in NAMES if seen.batch[name]} <= seen.waiting.keys() | seen.called.keys()
-        assert len(seen.waiting) + len(seen.called) <= MAX_WAITING
-        assert len({work.customer for work in self.working}) == len(self.working), "two have one customer"
+        assert not seen.waiting.keys() & seen.dispatched.keys()
+        assert {name for name in NAMES if seen.batch[name]} <= seen.waiting.keys() | seen.dispatched.keys()
+        assert len(seen.waiting) + len(seen.dispatched) <= MAX_WAITING
+        assert len({work.customer for work in self.working}) == len(self.working), "two workers have one customer"
         assert all(seen.leases[work.customer] == work.batch.lease.token for work in self.working)
 
     def teardown(self) -> None:
         try:
-            if sys.exc_info()[0] is None:  # else the failure shall show, not what it did to the rest
+            if sys.exc_info()[0] is None:  # otherwise show the failure, not its consequences
                 self.drain()
         finally:
             self.redis.close()
@@ -227,27 +239,27 @@ class Machine(RuleBasedStateMachine):
             self.run.close()
 
     def drain(self) -> None:
-        """One honest worker is enough for all that anybody left behind."""
+        """Process everything that is left with one correct worker."""
         for _ in range(2 + len(self.ledger.sent)):
             self.promises_hold()
-            if not (self.seen.inbox or self.seen.waiting or self.seen.called):
+            if not (self.seen.inbox or self.seen.waiting or self.seen.dispatched):
                 break
             self.move(0, 1000)
             for name in NAMES:
-                self.time_passes(name, CALLED, ends_lease=True)
+                self.time_passes(name, DISPATCHED, ends_lease=True)
                 self.time_passes(name, WAITING, ends_lease=True)
-                self.call_and_take(0, MAX_WAITING, name)
+                self.dispatch_and_take(0, MAX_WAITING, name)
             while self.working:
                 self.work(0, 1000, "settles", later=True)
         seen = self.seen
-        left = (seen.inbox, seen.waiting, seen.called, seen.leases, self.redis.keys(f"{PREFIX}:mailbox:*"))
+        left = (seen.inbox, seen.waiting, seen.dispatched, seen.leases, self.redis.keys(f"{PREFIX}:mailbox:*"))
         assert left == ([], {}, {}, {}, [])
-        for entry in [entry for entry, end in self.ledger.ended.items() if end == "applied"]:
+        for entry in [entry for entry, outcome in self.ledger.ended.items() if outcome == "applied"]:
             outcome = self.run.run(read_outcome(self.deps, PREFIX, self.ledger.sent[entry].event))
             assert (outcome and (outcome.entry_id, outcome.status)) == (entry, "applied")
 
 
-@pytest.mark.timeout(600)  # a run that fails is made short before it is shown
-def test_any_interleaving_keeps_the_promises(redis_server: EmbeddedRedis) -> None:
+@pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it shows it
+def test_any_interleaving_keeps_promises(redis_server: EmbeddedRedis) -> None:
     small = settings(max_examples=examples(30), deadline=None, report_multiple_bugs=False)
     run_state_machine_as_test(cast(Any, partial(Machine, redis_server.url)), settings=small)

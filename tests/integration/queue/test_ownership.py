@@ -1,4 +1,4 @@
-"""The owner of a key prefix and of an inbox, as the script compares it and notes it."""
+"""The owner of a key prefix and the reader of an inbox, as the script compares and stores them."""
 
 import pytest
 from redis.asyncio import Redis
@@ -27,7 +27,7 @@ async def test_first_start_decides_the_owner(redis: Redis) -> None:
     assert await fields(redis) == ALL
 
 
-async def test_comparing_alone_keeps_nothing(redis: Redis) -> None:
+async def test_compare_without_note_stores_nothing(redis: Redis) -> None:
     assert await start(redis, KNOWN, note=False) is None
     assert await redis.keys() == []
     assert await read_owner(redis, prefix=PREFIX, inbox=INBOX) == Kept("", "", "")
@@ -65,7 +65,7 @@ async def test_known_account_is_compared_and_never_replaced(
         (Owner("live", "a1", "s1", "account"), Mismatch("mode", "test")),
     ],
 )
-async def test_unknown_account_is_completed_only_with_a_key_that_was_there(
+async def test_unknown_account_is_completed_only_with_known_key(
     redis: Redis, later: Owner, mismatch: Mismatch | None
 ) -> None:
     await start(redis, UNKNOWN)
@@ -74,13 +74,13 @@ async def test_unknown_account_is_completed_only_with_a_key_that_was_there(
     assert await read_owner(redis, prefix=PREFIX, inbox=INBOX) == Kept("test", account, PREFIX)
 
 
-async def test_keys_of_an_unknown_account_are_rotated_one_after_the_other(redis: Redis) -> None:
+async def test_keys_of_unknown_account_are_rotated_one_by_one(redis: Redis) -> None:
     for autumn_key, stripe_key in (("a1", "s1"), ("a2", "s1"), ("a2", "s2"), ("a3", "s2")):
         assert await start(redis, Owner("test", autumn_key, stripe_key)) is None
     assert await start(redis, Owner("test", "a1", "s1")) == Mismatch("keys", "")
 
 
-async def test_new_keys_are_kept_when_their_account_is_compared(redis: Redis) -> None:
+async def test_new_keys_are_stored_when_account_matches(redis: Redis) -> None:
     await start(redis, KNOWN)
     assert await start(redis, Owner("test", "a2", "s2", "account")) is None
     assert await start(redis, Owner("test", "a2", "s2"), may_follow=True) is None
@@ -88,7 +88,7 @@ async def test_new_keys_are_kept_when_their_account_is_compared(redis: Redis) ->
 
 
 @pytest.mark.parametrize("later", [Owner("test", "a2", "s1"), Owner("test", "a1", "s2"), Owner("test", "a2", "s2")])
-async def test_start_with_another_key_decides_nothing_while_stripe_is_away(redis: Redis, later: Owner) -> None:
+async def test_start_with_new_key_stores_nothing_while_stripe_is_down(redis: Redis, later: Owner) -> None:
     await start(redis, KNOWN)
     before = await redis.hgetall(f"{PREFIX}:owner")  # type: ignore[misc]  # of redis-py
     assert await start(redis, later, may_follow=True, inbox="another-inbox") == UNDECIDED
@@ -96,12 +96,12 @@ async def test_start_with_another_key_decides_nothing_while_stripe_is_away(redis
     assert not await redis.exists("another-inbox:reader")
 
 
-async def test_first_start_keeps_nothing_while_stripe_is_away(redis: Redis) -> None:
+async def test_first_start_stores_nothing_while_stripe_is_down(redis: Redis) -> None:
     assert await start(redis, UNKNOWN, may_follow=True) == UNDECIDED
     assert await redis.keys() == []
 
 
-async def test_account_kept_without_keys_is_held_by_itself(redis: Redis) -> None:
+async def test_account_stored_without_keys_is_compared(redis: Redis) -> None:
     await redis.hset(f"{PREFIX}:owner", mapping={"mode": "test", "stripe": "account"})  # type: ignore[misc]  # of redis-py
     assert await start(redis, UNKNOWN, may_follow=True) == UNDECIDED
     assert await start(redis, UNKNOWN) == Mismatch("keys", "account")
@@ -109,7 +109,7 @@ async def test_account_kept_without_keys_is_held_by_itself(redis: Redis) -> None
     assert await fields(redis) == ALL
 
 
-async def test_comparing_alone_deletes_no_key_of_the_wrong_type(redis: Redis) -> None:
+async def test_compare_without_note_deletes_no_key_of_wrong_type(redis: Redis) -> None:
     await redis.set(f"{PREFIX}:owner", "x")
     assert await start(redis, KNOWN, note=False) is None
     assert await redis.get(f"{PREFIX}:owner") == b"x"
@@ -118,7 +118,7 @@ async def test_comparing_alone_deletes_no_key_of_the_wrong_type(redis: Redis) ->
 
 
 @pytest.mark.parametrize("own", [f"{PREFIX}:dead", f"{PREFIX}:waiting", f"{PREFIX}-outcomes"])
-async def test_prefix_whose_key_is_the_inbox_of_another_is_not_taken(redis: Redis, own: str) -> None:
+async def test_prefix_whose_key_is_foreign_inbox_is_refused(redis: Redis, own: str) -> None:
     assert await compare_owner(redis, prefix="other", inbox=own, owner=KNOWN, note=True) is None
     assert await start(redis, KNOWN) == Mismatch("own", own)
     assert not await redis.exists(f"{PREFIX}:owner")
@@ -130,7 +130,7 @@ async def test_unknown_account_is_completed_once(redis: Redis) -> None:
     assert await start(redis, Owner("test", "a1", "s1", "other")) == Mismatch("stripe", "account")
 
 
-async def test_inbox_that_is_a_key_of_another_prefix_is_named(redis: Redis) -> None:
+async def test_inbox_that_is_key_of_another_prefix_is_refused(redis: Redis) -> None:
     await start(redis, KNOWN)
     for inbox in (f"{PREFIX}:dead", f"{PREFIX}-outcomes"):
         found = await compare_owner(redis, prefix="other", inbox=inbox, owner=KNOWN, note=True)
@@ -138,7 +138,7 @@ async def test_inbox_that_is_a_key_of_another_prefix_is_named(redis: Redis) -> N
     assert not await redis.exists("other:owner")
 
 
-async def test_user_that_may_not_read_another_owner_may_start(redis: Redis) -> None:
+async def test_start_succeeds_without_permission_to_read_other_owner(redis: Redis) -> None:
     await redis.execute_command(  # type: ignore[no-untyped-call]  # of redis-py
         "ACL", "SETUSER", "app", "reset", "on", ">word", "~other:*", "~shop:updates*", "+@all"
     )

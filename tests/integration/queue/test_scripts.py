@@ -1,4 +1,4 @@
-"""Scripts that are asked for together travel together, and each caller gets its own answer."""
+"""Concurrent calls of scripts share a round trip, and each caller gets its own answer."""
 
 import asyncio
 from pathlib import Path
@@ -16,11 +16,11 @@ from tests.benchmarks.proxy import counting
 
 
 async def throttle(scripts: Scripts, slots: str, token: str = "") -> int:
-    """The microseconds to wait, or -1 while the only place is another's."""
+    """Return the microseconds to wait, or -1 while another token holds the only slot."""
     return int(await scripts.run("throttle", [slots], [token, int(bool(token)), 60_000, 1]))
 
 
-async def test_what_is_asked_for_at_once_takes_one_round_trip(redis_server: EmbeddedRedis, redis: Redis) -> None:
+async def test_concurrent_calls_share_one_round_trip(redis_server: EmbeddedRedis, redis: Redis) -> None:
     await redis.script_flush()
     async with counting(redis_server.port) as (url, waits), Redis.from_url(url) as client:
         scripts = Scripts(client, "throttle", "free_slot")
@@ -31,28 +31,28 @@ async def test_what_is_asked_for_at_once_takes_one_round_trip(redis_server: Embe
         assert waits.count - before == 1
 
 
-async def test_each_is_answered_by_its_own_script(redis: Redis) -> None:
+async def test_each_call_gets_answer_of_its_script(redis: Redis) -> None:
     scripts = Scripts(redis, "throttle", "free_slot")
-    # A script that Redis has to be told first comes after the others.
+    # Load both scripts first: a script that Redis does not know runs after the others.
     await throttle(scripts, "other")
     await scripts.run("free_slot", ["other"], [""])
-    asked = [
+    calls = [
         throttle(scripts, "slots", "ann"),
         throttle(scripts, "slots", "ben"),
         scripts.run("free_slot", ["slots"], ["ann"]),
         throttle(scripts, "slots", "ben"),
     ]
-    assert await asyncio.gather(*asked) == [0, -1, 1, 0]
+    assert await asyncio.gather(*calls) == [0, -1, 1, 0]
 
 
-async def test_a_redis_that_has_forgotten_the_scripts_is_told_them_again(redis: Redis) -> None:
+async def test_forgotten_scripts_are_loaded_again(redis: Redis) -> None:
     scripts = Scripts(redis, "throttle")
     for _ in range(2):
         await redis.script_flush()
         assert await asyncio.gather(*(throttle(scripts, slots) for slots in "ab")) == [0, 0]
 
 
-async def test_the_failure_of_one_is_raised_to_its_caller_alone_without_what_was_sent(redis: Redis) -> None:
+async def test_failure_is_raised_only_to_its_caller_without_arguments(redis: Redis) -> None:
     scripts = Scripts(redis, "free_slot")
     await redis.set("text", "x")
     await redis.zadd("slots", {"ann": 1})
@@ -64,7 +64,7 @@ async def test_the_failure_of_one_is_raised_to_its_caller_alone_without_what_was
     assert "ann@example.com" not in str(failed.value)
 
 
-async def test_who_is_cancelled_before_it_went_out_never_asked(redis: Redis) -> None:
+async def test_call_cancelled_before_sending_is_never_sent(redis: Redis) -> None:
     scripts = Scripts(redis, "free_slot")
     await redis.zadd("slots", {"ann": 1, "ben": 1})
     impatient = asyncio.create_task(scripts.run("free_slot", ["slots"], ["ann"]))
@@ -77,7 +77,7 @@ async def test_who_is_cancelled_before_it_went_out_never_asked(redis: Redis) -> 
     assert await redis.zrange("slots", 0, -1) == [b"ann"]
 
 
-async def test_a_redis_that_is_away_fails_all_who_wait_and_none_who_come_later(tmp_path: Path) -> None:
+async def test_lost_connection_fails_pending_calls_but_not_later_ones(tmp_path: Path) -> None:
     with embedded_redis(directory=tmp_path) as server:
         async with Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) as client:
             scripts = Scripts(client, "free_slot")
@@ -90,7 +90,7 @@ async def test_a_redis_that_is_away_fails_all_who_wait_and_none_who_come_later(t
             assert await scripts.run("free_slot", ["slots"], ["ann"]) == 0
 
 
-async def test_a_loop_that_cancels_all_that_runs_ends_also_those_who_still_ask_for_something(redis: Redis) -> None:
+async def test_cancelling_all_tasks_also_ends_their_pending_calls(redis: Redis) -> None:
     scripts = Scripts(redis, "free_slot")
     await scripts.run("free_slot", ["slots"], ["ann"])
 
@@ -101,7 +101,7 @@ async def test_a_loop_that_cancels_all_that_runs_ends_also_those_who_still_ask_f
         finally:
             await scripts.run("free_slot", ["slots"], ["ben"])
 
-    # Whether they ask before the sender has ended or after it is another one each time.
+    # The order of the calls and of the end of the sender differs from run to run, so repeat it.
     for _ in range(20):
         working = [asyncio.create_task(work()) for _ in range(5)]
         await asyncio.sleep(0)

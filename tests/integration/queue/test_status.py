@@ -1,4 +1,4 @@
-"""Where a customer stands, read from a real Redis in each state that it can be in."""
+"""The state of a customer, read from a real Redis in each state that it can have."""
 
 from jobs.queue.record import NO_RECORD
 from jobs.queue.status import Standing, read_standing
@@ -11,13 +11,13 @@ async def standing_of(world: World, customer: str) -> Standing:
     return await read_standing(world.redis, PREFIX, customer)
 
 
-async def test_nobody_is_not_known(world: World) -> None:
+async def test_customer_without_events_is_not_known(world: World) -> None:
     standing = await standing_of(world, "ann")
     assert standing == Standing("ann", "idle", None, 0, None, NO_RECORD)
     assert not standing.is_known
 
 
-async def test_who_waits_was_called_and_is_done_is_told_apart(world: World) -> None:
+async def test_status_distinguishes_waiting_dispatched_and_idle(world: World) -> None:
     seed(world, "ann")
     entry = await change(world, "ann", name="Ann")
     await world.mailbox.move()
@@ -33,7 +33,7 @@ async def test_who_waits_was_called_and_is_done_is_told_apart(world: World) -> N
     assert (idle.state, idle.due_ms, idle.entries, idle.oldest_entry, idle.is_known) == ("idle", None, 0, None, True)
 
 
-async def test_a_try_that_failed_is_due_later(world: World) -> None:
+async def test_failed_sync_is_due_later(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("503", times=1))
     entry = await change(world, "ann", name="Ann")
@@ -47,15 +47,15 @@ async def test_status_shows_pending_recheck(world: World) -> None:
     seed(world, "ann")
     await lose_an_answer(world, name="Ann")
     standing = await standing_of(world, "ann")
-    look = await world.redis.zscore(f"{PREFIX}:rechecks", "ann")
-    assert look is not None
-    assert (standing.state, standing.recheck_due_ms, standing.record.recheck_kind) == ("idle", int(look), "whole")
+    due_ms = await world.redis.zscore(f"{PREFIX}:rechecks", "ann")
+    assert due_ms is not None
+    assert (standing.state, standing.recheck_due_ms, standing.record.recheck_kind) == ("idle", int(due_ms), "whole")
 
 
-async def test_a_closed_line_is_seen(world: World) -> None:
+async def test_status_shows_open_breaker(world: World) -> None:
     seed(world, "ann")
     assert (await standing_of(world, "ann")).breaker is None
     await autumn_goes_down(world)
-    line = (await standing_of(world, "ann")).breaker
-    assert line is not None
-    assert (line.kind, line.service) == ("outage", "autumn")
+    breaker = (await standing_of(world, "ann")).breaker
+    assert breaker is not None
+    assert (breaker.kind, breaker.service) == ("outage", "autumn")

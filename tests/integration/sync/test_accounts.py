@@ -1,8 +1,7 @@
-"""Whatever state an account is in and whatever happens to it: both sides end in agreement, and nothing else is touched.
+"""From any state of an account and after any events, both sides agree in the end, and nothing else has changed.
 
-Hypothesis plants accounts, and plays apps, people at Stripe's dashboard, faults of both services, dying workers and
-time, over both simulators. What has to come of it, the checks say, which share nothing with the plan of the code under
-test.
+Hypothesis plants accounts, and plays apps, people in Stripe's dashboard, faults of both services, dying workers and
+time on both simulators. The checks decide what is right. They share no code with the plan.
 """
 
 import asyncio
@@ -48,7 +47,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Accounts:
-    """Both simulators, one worker's doors and a clock of their own; it judges each sync that it runs."""
+    """Both simulators, the dependencies of one worker, and a clock. Checks each sync that it runs."""
 
     def __init__(self, redis: Redis, policy: Policy, *, search_lags: bool, arriving: drawn.Arriving) -> None:
         self.redis, self.policy, self.ledger, self.arriving = redis, policy, Ledger(), arriving
@@ -84,14 +83,14 @@ class Accounts:
         self.planted = dict(sides.autumn)
 
     async def arrive(self, picks: list[int]) -> None:
-        """Some of the webhooks that are under way reach Autumn, in this order."""
+        """Deliver some of the pending webhooks to Autumn, in this order."""
         pending = self.stripe.webhooks.pending
         for pick in picks:
             if pending:
                 await self.stripe.webhooks.deliver(pending[pick % len(pending)])
 
     async def edit(self, what: str, stripe_id: str, whose: str) -> None:
-        """A person edits a Stripe customer."""
+        """Edit a Stripe customer as a person does."""
         people.edit(self.stripe, what, stripe_id, whose)
         self.ledger.note_edit(both_sides(self.world), stripe_id)
 
@@ -113,12 +112,12 @@ class Accounts:
         return app
 
     def pick_living(self, pick: int) -> str | None:
-        """A Stripe customer that is not deleted, if there is any."""
+        """Return a Stripe customer that is not deleted; None if there is none."""
         living = [each for each in self.stripe.customers if not self.stripe.customers[each].get("deleted")]
         return living[pick % len(living)] if living else None
 
     def take_payment(self, what: str, pick: int, payment: drawn.Payment) -> None:
-        """An app begins a payment, or goes on with one that is not canceled."""
+        """Begin a payment as an app does, or continue one that is not canceled."""
         intents, mails, stripe_id = self.stripe.payment_intents, len(self.stripe.mails), self.pick_living(pick)
         before = list(intents.values())[pick % len(intents)]
         intent_id = before["id"]
@@ -131,27 +130,27 @@ class Accounts:
             self.ledger.note_app(before, intents[intent_id])
         self.ledger.told |= {batch.payment_intent for batch in self.stripe.mails[mails:]}
 
-    async def say(self, customer: str, changes: dict[str, Any]) -> None:
-        """An app says what changed; nothing is a reconcile."""
+    async def send(self, customer: str, changes: dict[str, Any]) -> None:
+        """Send an event as an app does. Without changes it is a reconcile."""
         kind = "customer.updated" if changes else "customer.reconcile"
         update = new_update(customer_id=customer, type=kind, changes=changes or None)
         entry = await self.redis.xadd(INBOX, dict(update.fields().items()))
         self.ledger.said[entry.decode()] = Said(customer, changes)
 
-    async def sync_who_is_due(self, crash_after: int | None = None) -> bool:
-        """Sync each customer that is due, once; the first of them dies after so many requests. Whether anybody was."""
+    async def sync_due_customers(self, crash_after: int | None = None) -> bool:
+        """Sync each due customer once. The first sync dies after `crash_after` requests. Return whether any was due."""
         await self.world.mailbox.move()
-        _, called = await self.world.mailbox.dispatch(1000)
-        for customer in called:
+        _, dispatched = await self.world.mailbox.dispatch(1000)
+        for customer in dispatched:
             await self._sync(customer, crash_after)
             crash_after = None
-        return bool(called)
+        return bool(dispatched)
 
     async def _sync(self, customer: str, crash_after: int | None) -> None:
         before, writes, mails = both_sides(self.world), len(self.stripe.writes), len(self.stripe.mails)
         batch = await self.redis.xrange(f"{PREFIX}:mailbox:{customer}")
         ended = await self.redis.xlen(f"{PREFIX}-outcomes")
-        is_look = (await read_customer(self.redis, PREFIX, customer)).recheck
+        is_recheck = (await read_customer(self.redis, PREFIX, customer)).recheck
         refused = self.world.autumn.switches.fired.get("400", 0)
         is_over = await self._run(customer, crash_after)
         record = await read_customer(self.redis, PREFIX, customer)
@@ -161,7 +160,7 @@ class Accounts:
             before,
             both_sides(self.world),
             {entry.decode(): json.loads(fields.get(b"changes", b"{}")) for entry, fields in batch},
-            is_look,
+            is_recheck,
             is_over and not record.last_error,
             self.world.autumn.switches.fired.get("400", 0) > refused,
             self.stripe.writes[writes:],
@@ -174,9 +173,9 @@ class Accounts:
         judge_end(sync, self.ledger, self.policy, self.stripe.charges, search_lags=self.search_lags)
 
     async def _run(self, customer: str, crash_after: int | None) -> bool:
-        """Sync, or die after so many requests; then what was sent still lands, and the lease runs out.
+        """Sync, or die after `crash_after` requests. Then sent requests are still applied, and the lease expires.
 
-        Return whether it came to its end.
+        Return whether the sync completed.
         """
         task, until = asyncio.create_task(sync_customer(self.world.deps, customer)), self.requests
         while crash_after is not None and not task.done():
@@ -184,7 +183,7 @@ class Accounts:
                 task.cancel()
             await asyncio.sleep(0)
         await asyncio.wait([task])
-        while self.running:  # noqa: ASYNC110 - the simulators end in this loop, and tell nobody
+        while self.running:  # noqa: ASYNC110 - the simulators signal no event when they end
             await asyncio.sleep(0)
         if not task.cancelled():
             task.result()
@@ -194,7 +193,7 @@ class Accounts:
         return False
 
     async def time_passes(self, seconds: float) -> None:
-        """Make every waiting customer due, and free those that are held for a time."""
+        """Make every waiting customer due, and expire claims and places."""
         self.skew_seconds += seconds
         await time_passes(self.world)
         async for key in self.redis.scan_iter(f"{PREFIX}:claim:*"):
@@ -202,37 +201,37 @@ class Accounts:
         await self.redis.delete(f"{PREFIX}:limit:autumn-slots")
 
     async def settle(self) -> None:
-        """Nothing fails any more, and time passes until nothing is left to do."""
+        """Let time pass until nothing is left to do."""
         for _ in range(60):
             await self.stripe.webhooks.deliver_all()
             await self.time_passes(SEARCH_LAG_SECONDS + 1)
-            if not await self.sync_who_is_due():
+            if not await self.sync_due_customers():
                 return
         raise AssertionError("there is still something to do")
 
     async def end(self) -> None:
-        """After a last look at everybody both sides stand as they should, and another one writes nothing."""
+        """Check that both sides are right after a last reconcile of all, and that another one writes nothing."""
         self.stripe.switches.clear()
         self.world.autumn.switches.clear()
         self.search_lags, self.stripe.search_lag_seconds = False, 0.0
         await self.settle()
         for name in NAMES:
-            await self.say(name, {})
+            await self.send(name, {})
         await self.settle()
         writes, updates = len(self.stripe.writes), self._updates()
         for name in NAMES:
-            await self.say(name, {})
+            await self.send(name, {})
         await self.settle()
         assert self.stripe.writes[writes:] == []
         assert self._updates() == updates
-        for entry, said in self.ledger.said.items():
+        for entry, requested in self.ledger.said.items():
             outcome = await outcome_of(self.redis, entry)
             assert outcome is not None
-            assert (outcome.status, outcome.customer_id) == (said.end, said.customer)
+            assert (outcome.status, outcome.customer_id) == (requested.end, requested.customer)
         self.ledger.note_webhooks(self.stripe.webhooks.events)
         for name in NAMES:
-            said_of = [said for said in self.ledger.said.values() if said.customer == name]
-            judge_autumn(name, self.world.autumn.customers[name], self.planted[name], said_of, self.ledger)
+            events = [each for each in self.ledger.said.values() if each.customer == name]
+            judge_autumn(name, self.world.autumn.customers[name], self.planted[name], events, self.ledger)
 
     def _updates(self) -> int:
         return sum(call.path == "/v1/customers.update" for call in self.world.autumn.calls)
@@ -243,7 +242,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        # By a factory the runner leaves alone which event loop is the thread's.
+        # With a factory, the runner does not replace the event loop of the thread.
         self.run = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.stack, self.redis = AsyncExitStack(), Redis.from_url(url)
 
@@ -257,43 +256,45 @@ class Machine(RuleBasedStateMachine):
         self.accounts = Accounts(self.redis, policy, search_lags=search_lags, arriving=arriving)
         self.run.run(self.accounts.open(self.stack, dict(zip(NAMES, accounts, strict=True))))
 
-    @rule(said=drawn.SAYINGS, sync=drawn.SYNCS)
-    def apps_say(self, said: drawn.Sayings, sync: drawn.Syncing) -> None:
-        for customer, changes in said:
-            self.run.run(self.accounts.say(customer, changes))
+    @rule(requests=drawn.SAYINGS, sync=drawn.SYNCS)
+    def apps_send(self, requests: drawn.Sayings, sync: drawn.Syncing) -> None:
+        for customer, changes in requests:
+            self.run.run(self.accounts.send(customer, changes))
         if sync != "later":
-            self.run.run(self.accounts.sync_who_is_due(None if sync == "whole" else sync))
+            self.run.run(self.accounts.sync_due_customers(None if sync == "whole" else sync))
 
-    @rule(seconds=st.sampled_from([61.0, 61.0, SEARCH_LAG_SECONDS + 1]), said=drawn.SAYINGS, sync=drawn.SYNCS)
-    def time_passes(self, seconds: float, said: drawn.Sayings, sync: drawn.Syncing) -> None:
+    @rule(seconds=st.sampled_from([61.0, 61.0, SEARCH_LAG_SECONDS + 1]), requests=drawn.SAYINGS, sync=drawn.SYNCS)
+    def time_passes(self, seconds: float, requests: drawn.Sayings, sync: drawn.Syncing) -> None:
         self.run.run(self.accounts.time_passes(seconds))
-        self.apps_say(said, sync)
+        self.apps_send(requests, sync)
 
-    @rule(autumns=st.booleans(), fault=drawn.FAULTS, said=drawn.SAYINGS, sync=drawn.SYNCS)
-    def a_service_fails(self, autumns: bool, fault: Fault, said: drawn.Sayings, sync: drawn.Syncing) -> None:
+    @rule(autumns=st.booleans(), fault=drawn.FAULTS, requests=drawn.SAYINGS, sync=drawn.SYNCS)
+    def service_fails(self, autumns: bool, fault: Fault, requests: drawn.Sayings, sync: drawn.Syncing) -> None:
         switches = (self.accounts.world.autumn if autumns else self.accounts.stripe).switches
         if sum(each.times or 0 for each in switches.faults) < FAULTS_AT_A_TIME:
             switches.add(replace(fault))
-        self.apps_say(said, sync)
+        self.apps_send(requests, sync)
 
-    @rule(what=drawn.HANDS, pick=drawn.PICKS, whose=drawn.CUSTOMERS, said=drawn.SAYINGS, sync=drawn.SYNCS)
-    def somebody_edits(self, what: str, pick: int, whose: str, said: drawn.Sayings, sync: drawn.Syncing) -> None:
+    @rule(what=drawn.HANDS, pick=drawn.PICKS, whose=drawn.CUSTOMERS, requests=drawn.SAYINGS, sync=drawn.SYNCS)
+    def person_edits_stripe(
+        self, what: str, pick: int, whose: str, requests: drawn.Sayings, sync: drawn.Syncing
+    ) -> None:
         stripe_id = self.accounts.pick_living(pick)
         if stripe_id is not None:
             self.run.run(self.accounts.edit(what, stripe_id, whose))
-        self.apps_say(said, sync)
+        self.apps_send(requests, sync)
 
-    @rule(picks=drawn.WEBHOOKS, said=drawn.SAYINGS, sync=drawn.SYNCS)
-    def webhooks_arrive(self, picks: list[int], said: drawn.Sayings, sync: drawn.Syncing) -> None:
+    @rule(picks=drawn.WEBHOOKS, requests=drawn.SAYINGS, sync=drawn.SYNCS)
+    def webhooks_arrive(self, picks: list[int], requests: drawn.Sayings, sync: drawn.Syncing) -> None:
         self.run.run(self.accounts.arrive(picks))
-        self.apps_say(said, sync)
+        self.apps_send(requests, sync)
 
-    @rule(what=drawn.PAYERS, pick=drawn.PICKS, payment=drawn.PAYMENTS, said=drawn.SAYINGS, sync=drawn.SYNCS)
-    def an_app_takes_payments(
-        self, what: str, pick: int, payment: drawn.Payment, said: drawn.Sayings, sync: drawn.Syncing
+    @rule(what=drawn.PAYERS, pick=drawn.PICKS, payment=drawn.PAYMENTS, requests=drawn.SAYINGS, sync=drawn.SYNCS)
+    def app_takes_payments(
+        self, what: str, pick: int, payment: drawn.Payment, requests: drawn.Sayings, sync: drawn.Syncing
     ) -> None:
         self.accounts.take_payment(what, pick, payment)
-        self.apps_say(said, sync)
+        self.apps_send(requests, sync)
 
     def teardown(self) -> None:
         try:
@@ -305,10 +306,9 @@ class Machine(RuleBasedStateMachine):
             self.run.close()
 
 
-@pytest.mark.timeout(600)  # a run that fails is made short before it is shown
-def test_accounts_end_in_agreement_and_nothing_else_is_touched(redis_server: EmbeddedRedis) -> None:
-    # The same examples each time: one that nobody has seen yet is hunted with many more of them
-    # (`tests.examples`), not met by chance.
+@pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it shows it
+def test_accounts_end_in_agreement_and_nothing_else_changes(redis_server: EmbeddedRedis) -> None:
+    # Use the same examples each time. To search for new failures, run many more examples (`tests.examples`).
     small = settings(
         max_examples=examples(30), deadline=None, report_multiple_bugs=False, stateful_step_count=16, derandomize=True
     )

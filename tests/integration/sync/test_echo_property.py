@@ -1,7 +1,7 @@
-"""Whatever the order of events, other writers, webhooks, crashes and lost answers: the last value of each field stays.
+"""The last value of each field stays, in any order of events, other writers, webhooks, crashes and lost answers.
 
-A value counts when its writer succeeded; at the end each field holds, on both sides, the last value that anybody wrote
-on purpose, and no field has changed that nobody wrote. `echo_limits` has what is left out.
+A value counts if its write succeeded. In the end, each field has on both sides the last value that somebody wrote on
+purpose. All other fields are unchanged. `echo_limits` lists the exceptions.
 """
 
 import asyncio
@@ -77,13 +77,13 @@ class Machine(RuleBasedStateMachine):
         self.run.run(self.world.open(self.stack, planted, says_more=says_more, twice=twice))
 
     @rule(who=WHO, tokens=EVENT, pick=PICKS, how=SYNCS)
-    def an_event_comes(self, who: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
+    def event_arrives(self, who: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
         customer = self._customer(who)
         self.run.run(self.world.event(customer, self._values(customer, tokens, pick)))
         self._sync(how)
 
     @rule(who=WHO, spare=st.integers(0, SPARES - 1), tokens=EVENT, pick=PICKS, how=SYNCS)
-    def an_event_relinks(self, who: int, spare: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
+    def event_relinks(self, who: int, spare: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
         customer = self._customer(who)
         if limits.may_relink(self.world, customer):
             fields = {"stripe_id": f"cus_{customer}_{spare}", **self._values(customer, tokens, pick)}
@@ -91,7 +91,7 @@ class Machine(RuleBasedStateMachine):
         self._sync(how)
 
     @rule(who=WHO, tokens=OTHER_APP, pick=PICKS, how=SYNCS)
-    def another_app_writes(self, who: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
+    def other_app_writes(self, who: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
         customer = self._customer(who)
         fields = self._values(customer, tokens, pick)
         chooses_again = FLAG in fields or None in fields.values()
@@ -109,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         empties=st.sampled_from([False, False, False, True]),
         how=SYNCS,
     )
-    def a_person_edits(self, who: int, spare: int | None, field: str, empties: bool, how: Syncing | None) -> None:
+    def person_edits_stripe(self, who: int, spare: int | None, field: str, empties: bool, how: Syncing | None) -> None:
         customer = self._customer(who)
         stripe_id = self.world.row(customer)["stripe_id"] if spare is None else f"cus_{customer}_{spare}"
         may_write = (
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         self._sync(how)
 
     @rule(in_autumn=st.booleans(), fault=FAULTS, how=SYNCS)
-    def an_answer_is_lost(self, in_autumn: bool, fault: Fault, how: Syncing | None) -> None:
+    def answer_is_lost(self, in_autumn: bool, fault: Fault, how: Syncing | None) -> None:
         self.world.lose(fault, in_autumn=in_autumn)
         self._sync(how)
 
@@ -174,12 +174,12 @@ class Machine(RuleBasedStateMachine):
 
 
 def property_on(url: str, chosen: settings) -> Callable[[], None]:
-    """The property on the Redis at `url`, as a function that runs it."""
+    """Return a function that checks the property on the Redis at `url`."""
     return get_state_machine_test(cast(Any, partial(Machine, url)), settings=chosen)
 
 
-@pytest.mark.timeout(600)  # a run that fails is made short before it is shown
-def test_last_value_of_each_field_stays_and_no_other_field_changes(redis_server: EmbeddedRedis) -> None:
+@pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it shows it
+def test_last_value_of_each_field_stays(redis_server: EmbeddedRedis) -> None:
     small = settings(
         max_examples=examples(EXAMPLES),
         stateful_step_count=STEPS,

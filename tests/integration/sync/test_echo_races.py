@@ -1,6 +1,6 @@
-"""Echoes that come between two steps of a sync, after a change of the link, or after an update that changed nothing.
+"""Echoes between two steps of a sync, after a change of the link, or after an update that changed nothing.
 
-Each of these cases is one that `test_echo_property.py` has found.
+`test_echo_property.py` found each of these cases.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from tests.support.steps import change, reconcile, time_passes
 
 
 class OnlyOurWritesFail(Switches):
-    """Stripe refuses what the worker writes, and takes what Autumn writes."""
+    """Stripe refuses the writes of the worker and accepts those of Autumn."""
 
     def pick(self, request: web.Request) -> Fault | None:
         """See Switches."""
@@ -40,7 +40,7 @@ async def test_echo_between_link_and_profile_loses_nothing(world: World) -> None
 
 
 @pytest.mark.parametrize("by", ["an app in Autumn", "a person in Stripe"])
-async def test_late_echo_of_an_update_that_changed_nothing_loses_no_change_since(world: World, by: str) -> None:
+async def test_late_echo_of_unchanged_update_loses_no_newer_change(world: World, by: str) -> None:
     world.stripe.webhooks.without_change = True
     stripe_id = plant(world)
     await apply(world, metadata={"k": 1})
@@ -58,9 +58,7 @@ async def test_late_echo_of_an_update_that_changed_nothing_loses_no_change_since
 
 
 @pytest.mark.parametrize("is_cleared", [False, True], ids=["none before", "cleared by a change"])
-async def test_echo_that_fills_a_field_gives_way_to_what_a_person_wrote_since(
-    world: World, *, is_cleared: bool
-) -> None:
+async def test_echo_never_overwrites_newer_edit_of_person(world: World, *, is_cleared: bool) -> None:
     world.stripe.webhooks.without_change = True
     plant(world)
     if is_cleared:
@@ -80,7 +78,7 @@ async def test_echo_that_fills_a_field_gives_way_to_what_a_person_wrote_since(
 
 
 @pytest.mark.parametrize("target", ["the same", "another"])
-async def test_relink_after_an_echo_takes_no_older_value_along(world: World, target: str) -> None:
+async def test_relink_after_echo_carries_no_older_value(world: World, target: str) -> None:
     plant(world)
     await apply(world, name="v2")
     world.autumn.customers["ann"]["name"] = "Ann"  # as a late webhook leaves it
@@ -93,7 +91,7 @@ async def test_relink_after_an_echo_takes_no_older_value_along(world: World, tar
 
 
 @pytest.mark.parametrize("target", ["ours", "unclaimed", "found by our id"])
-async def test_edit_of_a_customer_before_it_is_linked_does_not_reach_autumn(world: World, target: str) -> None:
+async def test_edit_before_link_does_not_reach_autumn(world: World, target: str) -> None:
     plant(world)
     metadata = {} if target == "unclaimed" else {"autumn_id": "ann"}
     other = world.stripe.seed_customer(name="Ann", email=RIGHT, metadata=metadata)["id"]
@@ -112,7 +110,7 @@ async def test_edit_of_a_customer_before_it_is_linked_does_not_reach_autumn(worl
     assert both(world, "email") == (RIGHT, RIGHT)
 
 
-async def test_field_that_a_waiting_change_names_is_left_to_it(world: World) -> None:
+async def test_field_of_waiting_change_is_not_reapplied(world: World) -> None:
     stripe_id = plant(world)
     await apply(world, name="v1", email="ann.new@example.com")
     world.stripe.edit(stripe_id, name="By hand", email="hand@example.com")

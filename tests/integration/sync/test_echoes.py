@@ -1,7 +1,6 @@
-"""Echoes: Stripe announces a write with the whole customer, and Autumn copies its name and e-mail, late perhaps.
+"""Echoes: Stripe sends a webhook with the whole customer, and Autumn copies its name and e-mail, perhaps late.
 
-Each event is delivered by hand, so that it arrives when it does the most harm. Nothing that nobody changed may be lost,
-and what somebody else changed later stays.
+Each webhook is delivered by hand at the worst moment. No unchanged value may be lost, and later changes of others stay.
 """
 
 import asyncio
@@ -29,9 +28,7 @@ from tests.support.steps import change, reconcile, seed, time_passes, under
 
 @pytest.mark.parametrize("says_more", [False, True], ids=["changes only", "changes or not"])
 @pytest.mark.parametrize("state", ["relinked", "linked with drift", "linked and unclaimed", "found by our id"])
-async def test_field_that_nobody_changed_survives_change_of_another(
-    world: World, state: str, *, says_more: bool
-) -> None:
+async def test_unchanged_field_survives_change_of_another(world: World, state: str, *, says_more: bool) -> None:
     world.stripe.webhooks.without_change = says_more
     owner = "ann" if state in {"linked with drift", "found by our id"} else None
     is_linked = state in {"linked with drift", "linked and unclaimed"}
@@ -72,7 +69,7 @@ async def test_late_webhook_of_older_name_loses_nothing(world: World, *, says_mo
 
 
 @pytest.mark.parametrize("older", ["name", "email", "both"])
-async def test_sync_reapplies_name_or_email_that_an_echo_reverted(world: World, older: str) -> None:
+async def test_sync_reapplies_profile_that_echo_reverted(world: World, older: str) -> None:
     plant(world)
     await apply(world, name="Ann B.", email="ann.new@example.com")
     stored = {"name": "Ann", "email": RIGHT}
@@ -84,7 +81,7 @@ async def test_sync_reapplies_name_or_email_that_an_echo_reverted(world: World, 
     assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
-async def test_cleared_email_that_an_echo_brings_back_is_cleared_again(world: World) -> None:
+async def test_cleared_email_is_cleared_again_after_echo(world: World) -> None:
     plant(world)
     await apply(world, email=None)
     world.autumn.customers["ann"]["email"] = RIGHT
@@ -109,7 +106,7 @@ async def test_later_change_of_another_app_stays_for_every_field(world: World) -
     assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
-async def test_older_name_that_an_app_chose_on_both_sides_stays(world: World) -> None:
+async def test_older_name_chosen_on_both_sides_stays(world: World) -> None:
     plant(world)
     await apply(world, name="v1")
     await apply(world, name="v2")
@@ -118,7 +115,7 @@ async def test_older_name_that_an_app_chose_on_both_sides_stays(world: World) ->
     assert both(world, "name") == ("v1", "v1")
 
 
-async def test_name_that_a_person_edits_in_stripe_after_a_change_stays(world: World) -> None:
+async def test_edit_in_stripe_after_change_stays(world: World) -> None:
     stripe_id = plant(world)
     await apply(world, name="v2")
     world.stripe.edit(stripe_id, name="By hand")
@@ -153,7 +150,7 @@ async def test_late_webhook_of_another_writer_brings_no_older_value_back(
 
 @pytest.mark.parametrize("before", ["a change", "a change that an echo reverted", "another app"])
 @pytest.mark.parametrize("then", ["many changes at once", "many changes one by one"])
-async def test_late_webhook_of_value_before_many_changes_loses_nothing(world: World, before: str, then: str) -> None:
+async def test_late_webhook_from_before_many_changes_loses_nothing(world: World, before: str, then: str) -> None:
     world.stripe.webhooks.without_change = True
     plant(world)
     await (update_by_another_app(world, name="Before") if before == "another app" else apply(world, name="Before"))
@@ -174,7 +171,7 @@ async def test_late_webhook_of_value_before_many_changes_loses_nothing(world: Wo
 @pytest.mark.parametrize("edited", [{"name": "By hand"}, {"name": "By hand", "email": "hand@example.com"}], ids=len)
 @pytest.mark.parametrize("before", [None, "name", "email"])
 @pytest.mark.parametrize("between", [None, "an event", "a reconcile", "a refused change"])
-async def test_edit_in_stripe_that_a_sync_wrote_over_loses_to_a_later_change(
+async def test_overwritten_edit_in_stripe_loses_to_later_change(
     world: World, between: str | None, before: str | None, edited: dict[str, str]
 ) -> None:
     stripe_id = plant(world)
@@ -196,7 +193,7 @@ async def test_edit_in_stripe_that_a_sync_wrote_over_loses_to_a_later_change(
 
 
 @pytest.mark.parametrize("between", ["an event", "a reconcile"])
-async def test_edit_in_stripe_that_a_sync_wrote_over_comes_back_with_its_webhook(world: World, between: str) -> None:
+async def test_overwritten_edit_in_stripe_returns_with_its_webhook(world: World, between: str) -> None:
     stripe_id = plant(world)
     world.stripe.edit(stripe_id, name="By hand")
     if between == "an event":
@@ -210,7 +207,7 @@ async def test_edit_in_stripe_that_a_sync_wrote_over_comes_back_with_its_webhook
     assert both(world, "name") == ("By hand", "By hand")
 
 
-async def test_edit_in_stripe_before_each_recheck_is_no_loop(world: World) -> None:
+async def test_edit_before_each_recheck_causes_no_loop(world: World) -> None:
     stripe_id, rechecks = plant(world), 0
     await apply(world, email="ann.new@example.com")
     while await world.redis.zcard(f"{PREFIX}:rechecks"):
@@ -222,7 +219,7 @@ async def test_edit_in_stripe_before_each_recheck_is_no_loop(world: World) -> No
     assert both(world, "name") == ("By hand", "By hand")
 
 
-async def test_reverted_value_that_a_waiting_change_names_is_never_written_to_stripe(world: World) -> None:
+async def test_reverted_value_named_by_waiting_change_is_not_written(world: World) -> None:
     plant(world)
     await apply(world, name="v1", email="ann.new@example.com")
     world.autumn.customers["ann"].update(name="Ann", email=RIGHT)
@@ -232,7 +229,7 @@ async def test_reverted_value_that_a_waiting_change_names_is_never_written_to_st
     assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
-async def test_edit_in_stripe_just_before_a_change_of_the_same_field_loses(world: World) -> None:
+async def test_edit_in_stripe_loses_to_later_change_of_same_field(world: World) -> None:
     stripe_id = plant(world)
     world.stripe.edit(stripe_id, name="By hand")
     await apply(world, name="Ann B.")
@@ -242,12 +239,12 @@ async def test_edit_in_stripe_just_before_a_change_of_the_same_field_loses(world
 
 
 @pytest.mark.parametrize("field", ["name", "send_email_receipts"])
-async def test_older_read_does_not_overrule_what_an_update_has_answered(world: World, field: str) -> None:
+async def test_stale_read_does_not_overrule_update_answer(world: World, field: str) -> None:
     stripe_id = plant(world)
     old, new = ("Ann", "v2") if field == "name" else (False, True)
     await apply(world, **{field: new})
     row = world.autumn.customers["ann"]
-    row[field] = old  # as a replica shows it that lags behind
+    row[field] = old  # as a lagging replica shows it
     await reconcile(world, "ann")
     await world.run()
     shown = world.stripe.customers[stripe_id]
@@ -260,7 +257,7 @@ async def test_older_read_does_not_overrule_what_an_update_has_answered(world: W
     assert await read_dead(world.redis) == []
 
 
-async def test_reads_take_the_cache_that_writes_keep_current(world: World) -> None:
+async def test_reads_use_cache_that_writes_update(world: World) -> None:
     plant(world)
     world.autumn.replica_lag_seconds = 1.5
     await apply(world, name="v2", send_email_receipts=True)
@@ -270,7 +267,7 @@ async def test_reads_take_the_cache_that_writes_keep_current(world: World) -> No
     assert world.autumn.customers["ann"]["send_email_receipts"] is True
 
 
-async def test_echo_that_comes_between_the_read_and_the_update_is_recognised(world: World) -> None:
+async def test_echo_between_read_and_update_is_recognised(world: World) -> None:
     plant(world)
     await apply(world, email="ann.new@example.com")
     world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.2))
@@ -282,7 +279,7 @@ async def test_echo_that_comes_between_the_read_and_the_update_is_recognised(wor
     assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
 
 
-async def test_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:
+async def test_repeated_echo_becomes_finding_instead_of_loop(world: World) -> None:
     plant(world)
     await apply(world, name="New")
     row, looks = world.autumn.customers["ann"], 0
@@ -301,7 +298,7 @@ async def test_echo_each_time_is_no_loop_but_a_finding(world: World) -> None:
 
 
 @pytest.mark.parametrize("failing", ["a read", "the update"])
-async def test_reapplying_that_fails_does_not_count_against_a_loop(world: World, failing: str) -> None:
+async def test_failed_reapply_does_not_count(world: World, failing: str) -> None:
     plant(world)
     await apply(world, name="New")
     world.autumn.customers["ann"]["name"] = "Ann"
@@ -316,7 +313,7 @@ async def test_reapplying_that_fails_does_not_count_against_a_loop(world: World,
     assert await findings(world) == []
 
 
-async def test_change_that_came_meanwhile_is_not_undone(world: World) -> None:
+async def test_newer_change_of_other_writer_is_not_undone(world: World) -> None:
     plant(world)
     await apply(world, name="First")
     world.autumn.customers["ann"]["name"] = "Ann"
@@ -335,7 +332,7 @@ async def test_older_value_is_forgotten_after_minutes(world: World) -> None:
     assert both(world, "name") == ("Ann", "Ann")
 
 
-async def test_nothing_that_is_remembered_shows_a_name_or_an_address(world: World) -> None:
+async def test_memory_holds_no_name_or_address(world: World) -> None:
     plant(world)
     await apply(world, name="Secret name", email="secret@example.com", metadata={"note": "secret note"})
     kept = await world.redis.get(f"{PREFIX}:remembered:ann")
@@ -347,13 +344,13 @@ async def test_nothing_that_is_remembered_shows_a_name_or_an_address(world: Worl
 @pytest.mark.parametrize(
     "changes", [{"send_email_receipts": True}, {"metadata": {"k": 1}}], ids=["a flag", "a metadata key"]
 )
-async def test_what_leaves_no_echo_is_not_rechecked(world: World, changes: Mapping[str, Any]) -> None:
+async def test_change_without_echo_needs_no_recheck(world: World, changes: Mapping[str, Any]) -> None:
     plant(world)
     await apply(world, **changes)
     assert await world.redis.zcard(f"{PREFIX}:rechecks") == 0
 
 
-async def test_recheck_of_what_is_right_reads_both_sides_and_writes_nothing(world: World) -> None:
+async def test_recheck_of_right_values_only_reads(world: World) -> None:
     plant(world)
     await apply(world, name="New", email="ann.new@example.com")
     autumn, stripe = len(world.autumn.calls), len(world.stripe.calls)

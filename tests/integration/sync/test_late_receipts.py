@@ -1,4 +1,4 @@
-"""Writes of receipts' addresses that land, or fail, when nobody waits for them any more."""
+"""Writes of receipt addresses that are applied, or fail, after their worker was killed or timed out."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.support.steps import change, time_passes, under
 
 
 async def kill(world: World, worker: "asyncio.Task[None]") -> None:
-    """End a worker in the middle of Ann's sync; her lease is over."""
+    """Kill a worker in the middle of Ann's sync and expire her lease."""
     worker.cancel()
     await asyncio.wait([worker])
     await world.redis.delete(f"{PREFIX}:lease:ann")
@@ -22,7 +22,7 @@ async def kill(world: World, worker: "asyncio.Task[None]") -> None:
 
 
 async def test_recheck_clears_receipt_address_that_landed_late(world: World) -> None:
-    """The flag went off while a write of ours was still on its way."""
+    """The flag is turned off while a write of ours is still pending."""
     world = under(world, receipts="open")
     customer = plant(world)
     intent = payment(world, customer)
@@ -39,7 +39,7 @@ async def test_recheck_clears_receipt_address_that_landed_late(world: World) -> 
     assert address(world, intent) is None
 
 
-async def test_a_write_of_a_killed_worker_that_lands_after_the_flag_went_off_is_taken_back(world: World) -> None:
+async def test_late_receipt_write_of_killed_worker_is_removed(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world)
     intent = payment(world, customer)
@@ -57,8 +57,8 @@ async def test_a_write_of_a_killed_worker_that_lands_after_the_flag_went_off_is_
     assert address(world, intent) is None
 
 
-async def test_an_address_is_set_where_another_one_failed_in_a_worker_that_was_killed(world: World) -> None:
-    """Stripe keeps the failure under the key that the next try, with the new address, uses again."""
+async def test_receipt_address_is_set_after_failure_in_killed_worker(world: World) -> None:
+    """Stripe stores the failure under the key that the next try uses again, with the new address."""
     world = under(world, receipts="open")
     intent = payment(world, plant(world))
     world.stripe.switches.add(Fault("500", route="POST /v1/payment_intents", times=1))
@@ -69,7 +69,7 @@ async def test_an_address_is_set_where_another_one_failed_in_a_worker_that_was_k
     await world.run()
     due, (seconds, _) = await world.redis.zscore(f"{PREFIX}:waiting", "ann"), await world.redis.time()
     assert due is not None
-    assert due / 1000 - seconds > 50, "the other one has time to land, if it should still be on its way"
+    assert due / 1000 - seconds > 50, "the other write has time to be applied if it is still pending"
     await time_passes(world)
     await world.run()
     assert address(world, intent) == "new@example.com"

@@ -1,4 +1,4 @@
-"""Links that are lost, asked for, or somebody else's: what is written, and what is left alone."""
+"""Links that are lost, requested, or belong to another customer: what is written, and what stays unchanged."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ async def ends(world: World, event: str) -> tuple[str, str | None]:
     return outcome.status, outcome.reason
 
 
-async def test_a_lost_link_heals_with_the_change_in_the_same_update(world: World) -> None:
+async def test_lost_link_is_repaired_in_update_of_change(world: World) -> None:
     world.autumn.seed(
         "ann", name="Ann", email="ann@example.com", stripe_id=world.stripe.seed_customer(deleted=True)["id"]
     )
@@ -41,7 +41,7 @@ async def test_a_lost_link_heals_with_the_change_in_the_same_update(world: World
 
 
 @pytest.mark.parametrize("stripe_id", [".", "..", "search", "a/b"])
-async def test_link_in_autumn_that_is_no_id_of_stripe_heals(world: World, stripe_id: str) -> None:
+async def test_malformed_stripe_id_in_autumn_is_repaired(world: World, stripe_id: str) -> None:
     world.autumn.seed("ann", name="Ann", stripe_id=stripe_id)
     event = await change(world, "ann", name="Ann Two")
     await world.run()
@@ -49,7 +49,7 @@ async def test_link_in_autumn_that_is_no_id_of_stripe_heals(world: World, stripe
     assert world.autumn.customers["ann"]["stripe_id"] in world.stripe.customers
 
 
-async def test_a_customer_that_is_deleted_after_the_look_heals_at_once(world: World) -> None:
+async def test_customer_deleted_after_fetch_is_repaired_at_once(world: World) -> None:
     seed(world, "ann")
     before = world.autumn.customers["ann"]["stripe_id"]
     world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.3))
@@ -64,7 +64,7 @@ async def test_a_customer_that_is_deleted_after_the_look_heals_at_once(world: Wo
     assert world.stripe.customers[linked]["name"] == "Ann"
 
 
-async def test_a_customer_that_somebody_links_while_autumn_is_asked_whether_it_is_gone_halts_nobody(
+async def test_link_by_another_writer_during_update_does_not_halt(
     world: World,
 ) -> None:
     world.autumn.seed("ann", stripe_id="cus_gone")
@@ -81,10 +81,10 @@ async def test_a_customer_that_somebody_links_while_autumn_is_asked_whether_it_i
     assert world.stripe.customers[right["id"]]["name"] == "Ann"
 
 
-async def test_a_customer_that_we_created_and_somebody_deleted_is_created_once_more(world: World) -> None:
+async def test_deleted_customer_is_created_again(world: World) -> None:
     world.autumn.seed("ann", name="Ann")
     for expected in (1, 2, 3):
-        await change(world, "ann", metadata={"round": expected})
+        await change(world, "ann", metadata={"attempt": expected})
         await world.run()
         linked = world.autumn.customers["ann"]["stripe_id"]
         assert world.stripe.customers[linked]["name"] == "Ann"
@@ -92,7 +92,7 @@ async def test_a_customer_that_we_created_and_somebody_deleted_is_created_once_m
         delete(world, linked)
 
 
-async def test_a_stripe_id_that_is_asked_for_is_linked_claimed_and_filled(world: World) -> None:
+async def test_requested_stripe_id_is_linked_claimed_and_filled(world: World) -> None:
     seed(world, "ann")
     world.autumn.customers["ann"]["email"] = "ann@example.com"
     other = world.stripe.seed_customer(name="Other")
@@ -104,7 +104,7 @@ async def test_a_stripe_id_that_is_asked_for_is_linked_claimed_and_filled(world:
 
 
 @pytest.mark.parametrize("was", ["linked", "gone", "foreign", "ambiguous"])
-async def test_a_stripe_id_that_is_asked_for_mends_any_link(world: World, was: str) -> None:
+async def test_requested_stripe_id_replaces_any_link(world: World, was: str) -> None:
     for _ in range(2):
         world.stripe.seed_customer(metadata={"autumn_id": "ann" if was == "ambiguous" else "bob"})
     first = next(iter(world.stripe.customers))
@@ -126,7 +126,7 @@ async def test_a_stripe_id_that_is_asked_for_mends_any_link(world: World, was: s
         ({"metadata": {"autumn_id": "bob"}}, "needs-review"),
     ],
 )
-async def test_a_stripe_id_that_may_not_be_linked_is_refused_before_it_is_sent(
+async def test_forbidden_stripe_id_is_refused_before_update(
     world: World, fields: dict[str, Any] | None, reason: str
 ) -> None:
     seed(world, "ann")
@@ -143,7 +143,7 @@ async def test_a_stripe_id_that_may_not_be_linked_is_refused_before_it_is_sent(
     assert wanted not in {write.object_id for write in world.stripe.writes}
 
 
-async def test_a_stripe_id_of_the_other_mode_halts(world: World) -> None:
+async def test_stripe_id_of_other_mode_halts(world: World) -> None:
     seed(world, "ann")
     wanted = world.stripe.seed_customer(livemode=True)
     await change(world, "ann", stripe_id=wanted["id"])
@@ -155,7 +155,7 @@ async def test_a_stripe_id_of_the_other_mode_halts(world: World) -> None:
 
 
 @pytest.mark.parametrize("when_unlinked", ["create", "link-only"])
-async def test_what_was_unlinked_by_a_change_stays_so_in_that_sync(world: World, when_unlinked: str) -> None:
+async def test_unlinked_customer_stays_unlinked_in_same_sync(world: World, when_unlinked: str) -> None:
     world = under(world, when_unlinked=when_unlinked)
     seed(world, "ann")
     await change(world, "ann", stripe_id=None, name="Ann")
@@ -166,8 +166,8 @@ async def test_what_was_unlinked_by_a_change_stays_so_in_that_sync(world: World,
 
 
 @pytest.mark.parametrize("was_linked", [True, False])
-async def test_a_change_behind_one_that_was_refused_looks_for_who_is_ours(world: World, was_linked: bool) -> None:
-    """The first change unlinks, the second is refused, the third links again: to ours, and not to a new one."""
+async def test_change_after_refused_one_finds_our_customer(world: World, was_linked: bool) -> None:
+    """The first change unlinks, the second is refused, the third links again: to our customer, not a new one."""
     seed(world, "ann")
     ours = world.autumn.customers["ann"]["stripe_id"]
     if not was_linked:
@@ -180,7 +180,7 @@ async def test_a_change_behind_one_that_was_refused_looks_for_who_is_ours(world:
     assert list(world.stripe.customers) == [ours]
 
 
-async def test_the_second_of_two_with_one_stripe_customer_is_foreign(world: World) -> None:
+async def test_second_customer_of_shared_stripe_customer_is_foreign(world: World) -> None:
     shared = world.stripe.seed_customer()
     for customer in ("ann", "bob"):
         world.autumn.seed(customer, stripe_id=shared["id"])
@@ -195,7 +195,7 @@ async def test_the_second_of_two_with_one_stripe_customer_is_foreign(world: Worl
     assert world.autumn.customers["bob"]["name"] is None
 
 
-async def test_a_rename_is_refused_with_what_to_do(world: World) -> None:
+async def test_rename_is_refused_with_instructions(world: World) -> None:
     seed(world, "ann")
     fields = {"customer_id": "ann", "changes": '{"name": "Ann", "new_customer_id": "anna"}', "event_id": "e1"}
     await world.redis.xadd(INBOX, dict(fields.items()))
@@ -206,7 +206,7 @@ async def test_a_rename_is_refused_with_what_to_do(world: World) -> None:
     assert world.autumn.calls == []
 
 
-async def test_a_customer_that_autumn_does_not_know_is_created_where_that_is_wished_for(world: World) -> None:
+async def test_missing_autumn_customer_is_created_if_policy_says_so(world: World) -> None:
     world = under(world, when_missing="create")
     world.autumn.switches.add(Fault("lost", route="get_or_create", times=1))
     event = await change(world, "ann", name="Ann", email="ann@example.com")
@@ -219,7 +219,7 @@ async def test_a_customer_that_autumn_does_not_know_is_created_where_that_is_wis
     assert len(world.stripe.customers) == 1
 
 
-async def test_a_look_at_a_customer_that_autumn_does_not_know_creates_none(world: World) -> None:
+async def test_reconcile_of_unknown_customer_creates_none(world: World) -> None:
     world = under(world, when_missing="create")
     event = await reconcile(world, "ann")
     await world.run()
@@ -227,7 +227,7 @@ async def test_a_look_at_a_customer_that_autumn_does_not_know_creates_none(world
     assert world.autumn.customers == {}
 
 
-async def test_without_a_search_an_unlinked_customer_is_changed_and_nobody_is_created(world: World) -> None:
+async def test_unlinked_customer_is_updated_without_search(world: World) -> None:
     world.stripe.search_available = False
     world.autumn.seed("ann", email="ann@example.com")
     event = await change(world, "ann", name="Ann")
@@ -238,7 +238,7 @@ async def test_without_a_search_an_unlinked_customer_is_changed_and_nobody_is_cr
     assert "no search" in record.reports
 
 
-async def test_a_long_name_is_refused_before_it_is_sent_and_the_changes_around_it_are_applied(world: World) -> None:
+async def test_long_name_is_refused_and_other_changes_are_applied(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", metadata={"a": 1})
     bad = await change(world, "ann", name="x" * 257)
@@ -249,7 +249,7 @@ async def test_a_long_name_is_refused_before_it_is_sent_and_the_changes_around_i
     assert all(len(body.get("name") or "") <= 256 for body in updates(world))
 
 
-async def test_named_metadata_is_copied_and_removed_when_a_change_removes_it(world: World) -> None:
+async def test_configured_metadata_is_copied_and_removed(world: World) -> None:
     world = under(world, metadata_keys=("plan", "seats"))
     seed(world, "ann")
     stripe_id = world.autumn.customers["ann"]["stripe_id"]
@@ -263,4 +263,4 @@ async def test_named_metadata_is_copied_and_removed_when_a_change_removes_it(wor
     del world.autumn.customers["ann"]["metadata"]["seats"]
     await reconcile(world, "ann")
     await world.run()
-    assert world.stripe.customers[stripe_id]["metadata"]["seats"] == "3", "nobody said that it is to go"
+    assert world.stripe.customers[stripe_id]["metadata"]["seats"] == "3", "no change removed it"

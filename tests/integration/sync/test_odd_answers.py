@@ -1,4 +1,4 @@
-"""Answers that a service gave by mistake: what a sync does not use stops nothing, and what is wrong is not believed."""
+"""Malformed answers of a service: an unused field stops nothing, and a wrong value is not used."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ ODD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", ODD)
-async def test_odd_detail_in_autumn_is_a_finding_and_the_change_is_applied(world: World, field: str) -> None:
+async def test_odd_detail_in_autumn_becomes_finding_and_change_is_applied(world: World, field: str) -> None:
     seed(world, "ann")
     world.autumn.customers["ann"][field] = ODD[field]
     event = await change(world, "ann", name="Ann")
@@ -31,7 +31,7 @@ async def test_odd_detail_in_autumn_is_a_finding_and_the_change_is_applied(world
     assert f" at {field}." in finding.text
 
 
-async def test_field_of_the_wrong_type_in_autumn_is_named_and_tried_again(world: World) -> None:
+async def test_field_of_wrong_type_in_autumn_is_named_and_retried(world: World) -> None:
     seed(world, "ann")
     world.autumn.customers["ann"]["balances"] = []
     event = await change(world, "ann", name="Ann")

@@ -1,4 +1,4 @@
-"""Two workers at the same customers at the same moment, with crashes where they hurt: one Stripe customer each."""
+"""Two workers with the same customers at the same time, and crashes after a create: one Stripe customer each."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,15 +14,15 @@ from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, opened_deps, read_dead
 from tests.support.steps import change, time_passes
 
-ROUNDS = 25
-SLOW_ROUNDS = 10
-"""Of the crash that takes time: a lease has to run out."""
+REPEATS = 25
+SLOW_REPEATS = 10
+"""Repeats of the slow crash, in which a lease has to expire."""
 LEASE_SECONDS = 0.2
 
 
 @pytest.fixture
 async def second(world: World) -> AsyncIterator[Deps]:
-    """The dependencies of a second worker. It shares none with the first."""
+    """The dependencies of a second worker, which shares none with the first."""
     async with opened_deps(
         world.redis, world.autumn_url, world.autumn.key, world.autumn.stripe.url, world.stripe.key
     ) as deps:
@@ -30,22 +30,22 @@ async def second(world: World) -> AsyncIterator[Deps]:
 
 
 def with_lease(world: World, deps: Deps, seconds: float) -> Deps:
-    """The worker with a lease of so many seconds."""
+    """Return the worker with a lease of `seconds`."""
     mailbox = Mailbox(world.redis, inbox=INBOX, prefix=PREFIX, lease_seconds=seconds)
     return replace(deps, mailbox=mailbox)
 
 
-async def created(world: World, before: int, by: asyncio.Task[bool]) -> None:
-    """Wait until Stripe has executed a create; its caller may not know yet."""
+async def wait_for_create(world: World, before: int, by: asyncio.Task[bool]) -> None:
+    """Wait until Stripe has executed a create. Its caller may not know yet."""
     while sum(write.endpoint == "customers.create" for write in world.stripe.writes) == before:
         assert not by.done(), "the sync ended without a create"
         await world.redis.ping()
 
 
-async def both_try(world: World, both: tuple[Deps, Deps], customer: str) -> None:
-    """Both are woken for the customer, again and again, until nothing is left to do.
+async def sync_with_both(world: World, both: tuple[Deps, Deps], customer: str) -> None:
+    """Sync the customer with both workers until nothing is left to do.
 
-    Their lease is longer each time, because a slow machine needs longer than the first one.
+    The lease is longer each time, because a slow machine may need longer than the first lease.
     """
     lease_seconds = LEASE_SECONDS
     async with asyncio.timeout(60):
@@ -58,12 +58,10 @@ async def both_try(world: World, both: tuple[Deps, Deps], customer: str) -> None
 
 
 @pytest.mark.parametrize("crash", ["the answer is lost", "the worker is killed", "the worker stands still"])
-async def test_two_workers_and_a_crash_after_the_create_make_one_stripe_customer(
-    world: World, second: Deps, crash: str
-) -> None:
+async def test_crash_after_create_makes_only_one_stripe_customer(world: World, second: Deps, crash: str) -> None:
     world.stripe.search_lag_seconds = 3600
     workers = (world.deps, second)
-    for number in range(SLOW_ROUNDS if crash == "the worker stands still" else ROUNDS):
+    for number in range(SLOW_REPEATS if crash == "the worker stands still" else REPEATS):
         customer = f"user_{number}"
         world.autumn.seed(customer, name="Ann")
         event = await change(world, customer, name=f"Ann {number}")
@@ -72,8 +70,8 @@ async def test_two_workers_and_a_crash_after_the_create_make_one_stripe_customer
         elif crash == "the worker stands still":
             world.stripe.switches.add(Fault("hang", route="POST /v1/customers", times=1, seconds=1.5 * LEASE_SECONDS))
         else:
-            await killed_after_the_create(world, workers[number % 2], customer)
-        await both_try(world, workers, customer)
+            await kill_after_create(world, workers[number % 2], customer)
+        await sync_with_both(world, workers, customer)
         outcome = await outcome_of(world.redis, event)
         assert outcome is not None
         assert outcome.status == "applied"
@@ -83,24 +81,22 @@ async def test_two_workers_and_a_crash_after_the_create_make_one_stripe_customer
     assert await read_dead(world.redis) == []
 
 
-async def killed_after_the_create(world: World, worker: Deps, customer: str) -> None:
-    """The worker ends at the moment when Stripe has created the customer: it learns nothing and settles nothing."""
+async def kill_after_create(world: World, worker: Deps, customer: str) -> None:
+    """Kill the worker as soon as Stripe has created the customer. It learns nothing and settles nothing."""
     before = sum(write.endpoint == "customers.create" for write in world.stripe.writes)
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
     dying = asyncio.create_task(sync_customer(worker, customer))
-    await created(world, before, dying)
+    await wait_for_create(world, before, dying)
     dying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await dying
-    # As if its lease had run out.
+    # Expire its lease.
     assert await world.redis.delete(f"{PREFIX}:lease:{customer}") == 1
 
 
-async def test_of_two_customers_that_claim_one_stripe_customer_at_the_same_moment_one_gets_it(
-    world: World, second: Deps
-) -> None:
-    for number in range(ROUNDS):
+async def test_concurrent_claims_link_only_one_customer(world: World, second: Deps) -> None:
+    for number in range(REPEATS):
         shared = world.stripe.seed_customer(name="Before")
         pair = [f"ann_{number}", f"bob_{number}"]
         events = {}

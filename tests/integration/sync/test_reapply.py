@@ -1,4 +1,4 @@
-"""Reapplying and restoring: what a sync does when a write fails, is refused or lands late after values were written."""
+"""Reapplying and restoring values after a write that fails, is refused or is applied late."""
 
 import asyncio
 from collections.abc import Mapping

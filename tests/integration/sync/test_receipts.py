@@ -1,4 +1,4 @@
-"""The receipts flag and what it does to payments, through crashes, lost answers and changes of mind."""
+"""The receipts flag and its effect on payments, with crashes, lost answers and later changes of the flag."""
 
 import asyncio
 from dataclasses import replace
@@ -23,7 +23,7 @@ async def last_report(world: World) -> SyncReport:
     return read_reports((await read_customer(world.redis, PREFIX, "ann")).reports)[0]
 
 
-async def test_nothing_is_read_where_the_flag_is_off_and_was_never_on(world: World) -> None:
+async def test_payments_are_not_read_if_flag_was_never_on(world: World) -> None:
     world = under(world, receipts="recover")
     payment(world, plant(world))
     await change(world, "ann", name="Ann")
@@ -31,7 +31,7 @@ async def test_nothing_is_read_where_the_flag_is_off_and_was_never_on(world: Wor
     assert payment_calls(world) == []
 
 
-async def test_the_payments_are_read_in_one_call(world: World) -> None:
+async def test_payments_are_read_in_one_request(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world)
     for _ in range(3):
@@ -42,7 +42,7 @@ async def test_the_payments_are_read_in_one_call(world: World) -> None:
     assert listing.params == {"customer": customer, "limit": "100"}
 
 
-async def test_what_was_set_is_taken_back_when_the_flag_goes_off_and_an_address_of_the_app_is_not(world: World) -> None:
+async def test_flag_turned_off_removes_only_addresses_we_set(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world)
     ours, apps, changed = (payment(world, customer, receipt_email=each) for each in (None, "app@example.com", None))
@@ -58,7 +58,7 @@ async def test_what_was_set_is_taken_back_when_the_flag_goes_off_and_an_address_
 
 
 @pytest.mark.parametrize("why", ["there is no room", "somebody removed it"])
-async def test_what_was_set_is_taken_back_where_stripe_does_not_show_the_flag(world: World, why: str) -> None:
+async def test_address_is_removed_if_stripe_lacks_flag(world: World, why: str) -> None:
     world = under(world, receipts="open")
     keys = 49 if why == "there is no room" else 0
     metadata = {"autumn_id": "ann", **{f"k{index}": "theirs" for index in range(keys)}}
@@ -72,7 +72,7 @@ async def test_what_was_set_is_taken_back_where_stripe_does_not_show_the_flag(wo
     assert address(world, intent) is None
 
 
-async def test_a_crash_between_two_payments_leaves_neither_out(world: World) -> None:
+async def test_crash_between_two_payments_skips_neither(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world, on=True)
     intents = [payment(world, customer) for _ in range(3)]
@@ -88,7 +88,7 @@ async def test_a_crash_between_two_payments_leaves_neither_out(world: World) -> 
 
 
 @pytest.mark.parametrize("kind", ["lost", "cut", "500", "503", "garbage", "429"])
-async def test_recover_mails_once_whatever_happens_to_the_answer(world: World, kind: Kind) -> None:
+async def test_recover_mails_once_despite_lost_answers(world: World, kind: Kind) -> None:
     world = under(world, receipts="recover")
     customer = plant(world)
     intent = paid(world, customer)
@@ -101,7 +101,7 @@ async def test_recover_mails_once_whatever_happens_to_the_answer(world: World, k
     assert await read_dead(world.redis) == []
 
 
-async def test_recover_mails_nobody_twice_where_the_address_changed_after_a_lost_answer(world: World) -> None:
+async def test_recover_never_mails_twice_after_address_change(world: World) -> None:
     world = under(world, receipts="recover")
     intent = paid(world, plant(world))
     world.stripe.switches.add(Fault("lost", route="POST /v1/payment_intents", times=1))
@@ -113,7 +113,7 @@ async def test_recover_mails_nobody_twice_where_the_address_changed_after_a_lost
     assert address(world, intent) == EMAIL
 
 
-async def test_recover_leaves_what_is_old_or_has_an_address_or_was_cleared(world: World) -> None:
+async def test_recover_skips_old_addressed_and_cleared_payments(world: World) -> None:
     world = under(world, receipts="recover", recover_seconds=7200.0)
     customer = plant(world)
     paid(world, customer, hours_ago=3)
@@ -130,7 +130,7 @@ async def test_recover_leaves_what_is_old_or_has_an_address_or_was_cleared(world
     assert len(world.stripe.mails) == 1
 
 
-async def test_recover_mails_nobody_who_was_mailed_at_an_address_that_is_cleared_since(world: World) -> None:
+async def test_recover_never_mails_again_after_address_was_cleared(world: World) -> None:
     world = under(world, receipts="recover")
     intent = paid(world, plant(world), receipt_email="app@example.com")
     world.stripe.account.payments.update(intent, {"receipt_email": ""})
@@ -138,7 +138,7 @@ async def test_recover_mails_nobody_who_was_mailed_at_an_address_that_is_cleared
     assert (address(world, intent), world.stripe.mails) == (None, [])
 
 
-async def test_a_customer_is_claimed_before_what_was_set_on_its_payments_is_taken_back(world: World) -> None:
+async def test_customer_is_claimed_before_receipt_addresses_are_removed(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world)
     intent = payment(world, customer)
@@ -155,7 +155,7 @@ async def test_a_customer_is_claimed_before_what_was_set_on_its_payments_is_take
     assert address(world, intent) is None
 
 
-async def test_an_address_that_an_app_sets_after_the_list_is_not_changed(world: World) -> None:
+async def test_address_set_by_app_after_fetch_is_not_changed(world: World) -> None:
     world = under(world, receipts="recover")
     intent = paid(world, plant(world))
     world.stripe.switches.add(Fault("hang", route="GET /v1/payment_intents/", times=1, seconds=0.3))
@@ -167,7 +167,7 @@ async def test_an_address_that_an_app_sets_after_the_list_is_not_changed(world: 
     assert (address(world, intent), world.stripe.mails) == ("app@example.com", [])
 
 
-async def test_a_payment_that_stripe_refuses_to_change_is_a_finding_and_holds_nothing_up(world: World) -> None:
+async def test_refused_payment_write_becomes_finding_and_blocks_nothing(world: World) -> None:
     world = under(world, receipts="open")
     customer = plant(world)
     intent = payment(world, customer)
@@ -182,9 +182,7 @@ async def test_a_payment_that_stripe_refuses_to_change_is_a_finding_and_holds_no
 @pytest.mark.parametrize(
     ("link", "reason"), [("none", "not linked"), ("gone", "gone"), ("no address", "no e-mail address")]
 )
-async def test_a_flag_without_effect_is_a_finding_with_its_reason(
-    world: World, mode: str, link: str, reason: str
-) -> None:
+async def test_flag_without_effect_becomes_finding_with_reason(world: World, mode: str, link: str, reason: str) -> None:
     world = under(world, receipts=mode, when_unlinked="report", when_gone="report")
     if link == "no address":
         plant(world, email=None)
@@ -198,7 +196,7 @@ async def test_a_flag_without_effect_is_a_finding_with_its_reason(
     assert world.stripe.writes == [] or link == "no address"
 
 
-async def test_a_missing_permission_for_payments_halts_and_is_named(world: World) -> None:
+async def test_missing_permission_for_payments_halts_and_is_named(world: World) -> None:
     payment(world, plant(world))
     world.stripe.missing_permissions.add("rak_payment_intent_read")
     async with open_stripe(

@@ -1,4 +1,4 @@
-"""Rechecks and the circuit breaker, where several things go wrong at once."""
+"""Rechecks and the circuit breaker when several things fail at once."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from tests.conftest import PREFIX, World, read_dead
 from tests.support.steps import autumn_goes_down, change, lose_an_answer, seed, time_passes
 
 
-async def test_a_look_that_fails_is_taken_again(world: World) -> None:
+async def test_failed_recheck_is_repeated(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Old")
     await world.run()
@@ -33,7 +33,7 @@ async def test_a_look_that_fails_is_taken_again(world: World) -> None:
     assert (await world.mailbox.dispatch(100))[1] == []
 
 
-async def test_a_look_leaves_the_link_alone(world: World) -> None:
+async def test_recheck_leaves_link_alone(world: World) -> None:
     seed(world, "ann")
     await lose_an_answer(world, stripe_id=None, name="Ann")
     await change(world, "ann", metadata={"k": 1})
@@ -46,7 +46,7 @@ async def test_a_look_leaves_the_link_alone(world: World) -> None:
 
 
 @pytest.mark.parametrize("newer", ["another link", "no link", "another link, deleted since"])
-async def test_an_older_link_that_lands_late_gives_way_to_the_one_that_was_said_last(world: World, newer: str) -> None:
+async def test_late_older_link_gives_way_to_last_requested_one(world: World, newer: str) -> None:
     seed(world, "ann")
     older, other = (world.stripe.seed_customer()["id"] for _ in range(2))
     wanted = None if newer == "no link" else other
@@ -68,7 +68,7 @@ async def test_an_older_link_that_lands_late_gives_way_to_the_one_that_was_said_
     assert claimed == ("deleted" in newer)
 
 
-async def test_a_look_that_is_refused_takes_nothing_down_with_it(world: World) -> None:
+async def test_refused_recheck_stops_no_event(world: World) -> None:
     seed(world, "ann")
     await lose_an_answer(world, name="Ann")
     healthy = world.stripe.seed_customer()
@@ -82,7 +82,7 @@ async def test_a_look_that_is_refused_takes_nothing_down_with_it(world: World) -
     assert await read_dead(world.redis) == []
 
 
-async def test_tries_as_a_probe_are_about_the_service_and_bury_nothing(world: World) -> None:
+async def test_failed_probes_dead_letter_nothing(world: World) -> None:
     seed(world, "ann", "bob")
     world.autumn.switches.add(Fault("500"))
     await change(world, "ann", name="Ann")
@@ -100,7 +100,7 @@ async def test_tries_as_a_probe_are_about_the_service_and_bury_nothing(world: Wo
     assert world.autumn.customers["ann"]["name"] == "Ann"
 
 
-async def test_the_time_of_a_halt_buries_nothing_afterwards(world: World) -> None:
+async def test_time_of_halt_does_not_expire_events(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("503", times=1))
     await world.redis.xadd("customer-updates", {"customer_id": "ann", "changes": '{"name": "Ann"}'}, id="1000-0")
@@ -114,7 +114,7 @@ async def test_the_time_of_a_halt_buries_nothing_afterwards(world: World) -> Non
     assert await read_dead(world.redis) == []
 
 
-async def test_a_refused_event_does_not_open_the_line_for_a_service_that_is_down(world: World) -> None:
+async def test_refused_event_does_not_close_breaker_during_outage(world: World) -> None:
     seed(world, *[f"user_{index}" for index in range(12)])
     world.stripe.switches.add(Fault("503", route="GET "))
     for index in range(12):
@@ -126,7 +126,7 @@ async def test_a_refused_event_does_not_open_the_line_for_a_service_that_is_down
     assert (breaker.kind, breaker.service) == ("outage", "stripe")
 
 
-async def test_a_probe_that_learns_nothing_is_followed_by_a_pause(world: World) -> None:
+async def test_probe_without_result_is_followed_by_pause(world: World) -> None:
     seed(world, "ann", "bob")
     await autumn_goes_down(world)
     assert await read_breaker(world.redis, PREFIX) is not None
@@ -137,7 +137,7 @@ async def test_a_probe_that_learns_nothing_is_followed_by_a_pause(world: World) 
     assert (await world.mailbox.dispatch(100))[1] == []
 
 
-async def test_a_failure_from_before_the_closing_does_not_touch_the_probe(world: World) -> None:
+async def test_failure_from_before_opening_does_not_affect_probe(world: World) -> None:
     customers = [f"user_{index}" for index in range(7)]
     seed(world, *customers)
     for customer in customers:
@@ -160,13 +160,13 @@ async def test_a_failure_from_before_the_closing_does_not_touch_the_probe(world:
     assert (await world.mailbox.dispatch(100))[1] == [], "one probe at a time"
 
 
-def test_a_text_that_a_service_cut_in_the_middle_of_a_character_can_be_written_down() -> None:
+def test_text_cut_within_character_can_be_stored() -> None:
     error = Limited("autumn", "http_429", "cut \ud83d", limit="autumn")
     error.message.encode()
     assert error.message.startswith("cut ")
 
 
-async def test_a_waiter_that_is_cancelled_leaves_no_place_behind(world: World) -> None:
+async def test_cancelled_waiter_leaves_no_place_behind(world: World) -> None:
     rates = Rates(autumn_updates=1, autumn_max_in_flight=3, stripe_requests=1, stripe_endpoint_requests=1)
     limits = Limits(world.redis, rates, prefix=PREFIX)
 

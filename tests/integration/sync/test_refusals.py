@@ -1,4 +1,4 @@
-"""A refused change costs little, harms no other customer, and keeps what was applied before it."""
+"""A refused change costs few requests, affects no other customer, and keeps the changes applied before it."""
 
 import json
 from collections.abc import Callable
@@ -33,8 +33,8 @@ def linked(world: World, customer: str, **fields: Any) -> dict[str, Any]:
     return stripe
 
 
-async def one_round(world: World, customer: str) -> int:
-    """Take the customer's batch once; how many updates that cost."""
+async def sync_once(world: World, customer: str) -> int:
+    """Sync the customer once. Return the number of requests to Autumn."""
     before = len(world.autumn.calls)
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
@@ -42,39 +42,39 @@ async def one_round(world: World, customer: str) -> int:
     return len(world.autumn.calls) - before
 
 
-async def test_a_foreign_customer_costs_one_look_for_all_its_events(world: World) -> None:
+async def test_foreign_customer_costs_one_fetch_for_all_events(world: World) -> None:
     stripe = world.stripe.seed_customer(metadata={"autumn_id": "bob"})
     world.autumn.seed("ann", stripe_id=stripe["id"])
     for index in range(100):
         await change(world, "ann", name=f"Ann {index}")
-    assert await one_round(world, "ann") == 1
+    assert await sync_once(world, "ann") == 1
     letters = await read_dead(world.redis, PREFIX)
     assert [letter["reason"] for letter in letters] == ["needs-review"] * 100
 
 
-async def test_many_bad_changes_are_taken_apart_over_several_rounds(world: World) -> None:
+async def test_many_refused_changes_are_divided_over_several_syncs(world: World) -> None:
     linked(world, "ann")
     for index in range(60):
         await change(world, "ann", stripe_id=f"cus_missing{index}")
     await change(world, "ann", name="Good")
-    assert await one_round(world, "ann") <= 2 * REFUSALS_AT_A_TIME
+    assert await sync_once(world, "ann") <= 2 * REFUSALS_AT_A_TIME
     assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") > 0
     await world.run(rounds=40)
     assert world.autumn.customers["ann"]["name"] == "Good"
     assert len(await read_dead(world.redis, PREFIX)) == 60
 
 
-async def test_what_was_applied_before_a_failure_stays_applied(world: World) -> None:
+async def test_changes_applied_before_failure_stay_applied(world: World) -> None:
     linked(world, "ann")
     events = [
         await change(world, "ann", name="Good"),
         await change(world, "ann", stripe_id="cus_missing"),
         await change(world, "ann", metadata={"k": 1}),
     ]
-    # One look; all three are refused unsent, the first is applied, the second is refused; the third meets a failure.
+    # All three together are refused before sending. Then the first is applied, the second refused, the third fails.
     world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0))
     world.autumn.switches.add(Fault("503", route="customers.update", times=1))
-    assert await one_round(world, "ann") == 3
+    assert await sync_once(world, "ann") == 3
     outcomes = [await outcome_of(world.redis, event) for event in events]
     assert [outcome.status for outcome in outcomes if outcome is not None] == ["applied", "dead", "waiting"]
     await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
@@ -85,7 +85,7 @@ async def test_what_was_applied_before_a_failure_stays_applied(world: World) -> 
 
 
 @pytest.mark.parametrize("stripe_id", ["..", ".", "search", "a/b", "acct_1032D82eZvKYlo2C"])
-async def test_stripe_id_that_is_no_customer_is_refused_before_any_call(world: World, stripe_id: str) -> None:
+async def test_malformed_stripe_id_is_refused_before_any_request(world: World, stripe_id: str) -> None:
     linked(world, "ann")
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": json.dumps({"stripe_id": stripe_id})})
     await world.run()
@@ -96,7 +96,7 @@ async def test_stripe_id_that_is_no_customer_is_refused_before_any_call(world: W
     assert world.stripe.calls == []
 
 
-async def test_a_name_that_stripe_finds_too_long_is_cut_and_holds_nothing_up(world: World) -> None:
+async def test_name_too_long_for_stripe_is_cut_and_blocks_nothing(world: World) -> None:
     world.autumn.seed("ann", name="x" * 300)
     await change(world, "ann", send_email_receipts=True)
     await world.run()
@@ -109,7 +109,7 @@ async def test_a_name_that_stripe_finds_too_long_is_cut_and_holds_nothing_up(wor
     ("changes", "when_gone"),
     [({"name": "Ann"}, "create"), ({"name": "Ann"}, "link-only"), ({"name": "Ann"}, "report"), (None, "create")],
 )
-async def test_a_key_of_another_account_halts_and_buries_nothing(
+async def test_key_of_another_account_halts_and_dead_letters_nothing(
     world: World, changes: dict[str, Any] | None, when_gone: WithoutLink
 ) -> None:
     linked(world, "ann")
@@ -133,7 +133,7 @@ async def test_a_key_of_another_account_halts_and_buries_nothing(
     assert [call for call in elsewhere.calls if call.method == "POST"] == []
 
 
-async def test_what_the_search_shows_is_asked_for_once_more_before_it_is_linked(world: World) -> None:
+async def test_search_hit_is_fetched_again_before_link(world: World) -> None:
     ours = world.stripe.seed_customer(name="Old", metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", name="Ann")
     await change(world, "ann", metadata={"k": 1})
@@ -145,7 +145,7 @@ async def test_what_the_search_shows_is_asked_for_once_more_before_it_is_linked(
     assert world.stripe.customers[ours["id"]]["name"] == "Ann"
 
 
-async def test_an_event_without_a_usable_customer_has_an_outcome_too(world: World) -> None:
+async def test_event_without_valid_customer_has_outcome(world: World) -> None:
     entry = (await world.redis.xadd(INBOX, {"customer_id": "a b", "changes": "{}"})).decode()
     await world.redis.xadd(INBOX, {"changes": "{}", "event_id": "e1"})
     await world.run()
@@ -156,7 +156,7 @@ async def test_an_event_without_a_usable_customer_has_an_outcome_too(world: Worl
     assert await world.redis.xlen(f"{PREFIX}-outcomes") == 2
 
 
-async def test_an_event_that_ended_dead_may_be_sent_again_under_its_id(world: World) -> None:
+async def test_dead_lettered_event_may_be_sent_again_with_same_id(world: World) -> None:
     await change(world, "ann", event_id="e1", name="Ann")
     await world.run()
     world.autumn.seed("ann")
@@ -167,12 +167,12 @@ async def test_an_event_that_ended_dead_may_be_sent_again_under_its_id(world: Wo
     assert outcome.status == "applied"
 
 
-async def test_an_error_of_redis_is_raised_and_counts_for_nobody(world: World) -> None:
+async def test_redis_error_is_raised_and_not_counted(world: World) -> None:
     linked(world, "ann")
     await change(world, "ann", name="Ann")
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
-    # Only the script that throttles the calls of services uses this command.
+    # Only the script that throttles requests uses this command.
     await world.redis.acl_setuser("default", enabled=True, commands=["-zremrangebyscore"])
     try:
         with pytest.raises(RedisError):
@@ -183,7 +183,7 @@ async def test_an_error_of_redis_is_raised_and_counts_for_nobody(world: World) -
     assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
 
 
-async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(world: World) -> None:
+async def test_timed_out_update_keeps_its_place_and_customer_waits(world: World) -> None:
     linked(world, "ann")
     world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=8))
     await change(world, "ann", name="Old")
@@ -197,12 +197,12 @@ async def test_a_timed_out_update_keeps_its_place_and_the_customer_waits_for_it(
     assert due - now_ms > 50_000
 
 
-async def test_failed_create_is_repeated_once_and_waits_out_the_search(world: World) -> None:
+async def test_failed_create_is_repeated_once_and_waits_for_search(world: World) -> None:
     world.autumn.seed("ann")
     world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
     await change(world, "ann", name="Ann")
     for _ in range(8):
-        await one_round(world, "ann")
+        await sync_once(world, "ann")
         await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
     creates = [call for call in world.stripe.calls if call.endpoint == "customers.create"]
     assert (len(creates), len({call.idempotency_key for call in creates})) == (2, 1)
@@ -217,12 +217,12 @@ async def test_failed_create_is_repeated_once_and_waits_out_the_search(world: Wo
     assert (await read_customer(world.redis, PREFIX, "ann")).waits_for == ""
 
 
-async def test_customer_that_a_failed_create_left_behind_is_linked_when_the_search_shows_it(world: World) -> None:
+async def test_customer_of_failed_create_is_linked_once_search_finds_it(world: World) -> None:
     world.autumn.seed("ann")
     world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
     await change(world, "ann", name="Ann")
     for _ in range(3):
-        await one_round(world, "ann")
+        await sync_once(world, "ann")
         await world.redis.zadd(f"{PREFIX}:waiting", {"ann": 1})
     left_behind = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
     await world.run()
@@ -236,11 +236,11 @@ async def test_replayed_failures_do_not_open_the_breaker(world: World) -> None:
         world.autumn.seed(customer)
         world.stripe.switches.add(Fault("500", route="POST /v1/customers", times=1))
         await change(world, customer, name="Ann")
-        await one_round(world, customer)
+        await sync_once(world, customer)
         await world.redis.delete(f"{PREFIX}:breaker")
     for customer in customers:
         await world.redis.zadd(f"{PREFIX}:waiting", {customer: 1})
-        await one_round(world, customer)
+        await sync_once(world, customer)
     replayed = [call.replayed for call in world.stripe.calls if call.endpoint == "customers.create"]
     assert replayed == [False] * 8 + [True] * 8
     assert await read_breaker(world.redis, PREFIX) is None
@@ -253,16 +253,16 @@ async def test_replayed_failures_do_not_open_the_breaker(world: World) -> None:
 
 
 class Fragile(StripeGateway):
-    """A gateway with a fault of its own: it cannot write one certain address."""
+    """A gateway with a bug: it cannot write one certain address."""
 
     async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
-        """Write, or fail as no code of ours expects."""
+        """Write, or raise an unexpected error."""
         if step.email == FAULT:
             raise ZeroDivisionError(step.email)
         return await super().update(step, key, still_ours)
 
 
-async def test_event_that_causes_an_unexpected_error_takes_no_other_with_it(world: World) -> None:
+async def test_event_with_unexpected_error_affects_no_other(world: World) -> None:
     stripe = linked(world, "ann")
     gateway = world.deps.stripe
     fragile = Fragile(gateway._client, gateway._throttle)

@@ -1,4 +1,4 @@
-"""The reports that a sync keeps for later questions about the customer."""
+"""The reports that a sync stores in the customer record."""
 
 from jobs.queue.record import CustomerRecord, read_customer
 from jobs.sync.report import SyncReport, read_reports
@@ -15,30 +15,30 @@ async def reports_of(world: World, customer: str) -> list[SyncReport]:
     return read_reports((await record_of(world, customer)).reports)
 
 
-async def undo_again_and_again(world: World, times: int) -> None:
-    """Another writer restores ann's old name before each recheck."""
+async def revert_repeatedly(world: World, times: int) -> None:
+    """Restore ann's old name before each recheck, as another writer."""
     for _ in range(times):
         world.autumn.customers["ann"]["name"] = "Old"
         await time_passes(world)
         await world.run()
 
 
-async def test_what_is_left_as_somebody_undoes_it_is_reported_beside_the_changes_of_the_same_round(
+async def test_given_up_reapply_is_reported_beside_applied_changes(
     world: World,
 ) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Old")
     await world.run()
     await lose_an_answer(world, name="New")
-    await undo_again_and_again(world, 3)
+    await revert_repeatedly(world, 3)
     await change(world, "ann", metadata={"k": 1})
-    await undo_again_and_again(world, 1)
+    await revert_repeatedly(world, 1)
     (newest, *_) = await reports_of(world, "ann")
     assert newest.events == 1
     assert [finding.kind for finding in newest.findings] == ["reapply-given-up"]
 
 
-async def test_a_sync_that_gave_changes_up_says_how_many_and_why(world: World) -> None:
+async def test_report_counts_dead_lettered_events_by_reason(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Ann")
     await change(world, "ann", stripe_id="cus_nobody")
@@ -49,7 +49,7 @@ async def test_a_sync_that_gave_changes_up_says_how_many_and_why(world: World) -
     assert newest.given_up == {"invalid_event": 1, "stripe_customer_missing": 1}
 
 
-async def test_a_failure_that_repeats_leaves_room_for_what_was_done_before(world: World) -> None:
+async def test_repeated_failure_keeps_earlier_reports(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Ann")
     await world.run()
@@ -61,7 +61,7 @@ async def test_a_failure_that_repeats_leaves_room_for_what_was_done_before(world
     assert [report.error for report in await reports_of(world, "ann")] == ["service_unavailable", ""]
 
 
-async def test_a_refused_link_leaves_the_link_that_there_is_on_record(world: World) -> None:
+async def test_refused_link_keeps_recorded_link(world: World) -> None:
     seed(world, "ann", "bob")
     await change(world, "ann", name="Ann")
     await change(world, "ann", stripe_id=world.autumn.customers["bob"]["stripe_id"])

@@ -1,6 +1,6 @@
-"""Every state of the link, under every setting and in every mode of receipts: what is written, in which order.
+"""The writes and their order for every state of the link, every setting and every mode of receipts.
 
-What happened is read from the simulators, not from what the worker says of itself.
+The writes are read from the simulators, not from the worker.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ LINK: tuple[WithoutLink, ...] = ("create", "link-only")
 
 
 def stripe_customer(world: World, owner: str | None = "ann", **fields: Any) -> str:
-    """A Stripe customer with a payment that is open and one that succeeded just now, both without an address."""
+    """Add a Stripe customer with an open payment and one that just succeeded, both without a receipt address."""
     metadata = {"autumn_id": owner} if owner else {}
     seeded = world.stripe.seed_customer(name=NAME, email=EMAIL, metadata=metadata, **fields)
     now = int(world.deps.now())
@@ -45,7 +45,7 @@ def unclaimed(world: World) -> str | None:
 
 
 def unlinked(world: World) -> str | None:
-    stripe_customer(world, owner=None)  # a stranger of the same address
+    stripe_customer(world, owner=None)  # another customer with the same address
     return None
 
 
@@ -89,7 +89,7 @@ def wrong_mode(world: World) -> str | None:
 
 @dataclass(frozen=True)
 class Row:
-    """One state under some settings: the writes in their order, and how the change ends."""
+    """One state under some settings: the writes in order, and the outcome of the change."""
 
     plant: Callable[[World], str | None]
     settings: Sequence[WithoutLink]
@@ -122,7 +122,7 @@ RECEIPTS: dict[ReceiptsMode, tuple[str, ...]] = {"mirror": (), "open": ("open",)
 
 
 def written(world: World) -> list[str]:
-    """The writes to both services in their order; Autumn's own writes to Stripe belong to its update."""
+    """Return the writes to both services in order. Autumn's writes to Stripe are a part of its update."""
     in_autumn = [
         (call.started, "autumn" if call.status == 200 else "autumn refused")
         for call in world.autumn.calls
@@ -141,7 +141,7 @@ def written(world: World) -> list[str]:
     ("row", "setting"),
     [pytest.param(row, setting, id=f"{row.plant.__name__}-{setting}") for row in TABLE for setting in row.settings],
 )
-async def test_each_state_setting_and_mode_has_its_writes(
+async def test_each_state_and_setting_has_expected_writes(
     world: World, row: Row, setting: WithoutLink, receipts: ReceiptsMode
 ) -> None:
     world = under(world, when_unlinked=setting, when_gone=setting, receipts=receipts)
@@ -149,7 +149,7 @@ async def test_each_state_setting_and_mode_has_its_writes(
     world.autumn.seed("ann", name=NAME, email=EMAIL, send_email_receipts=True, stripe_id=stripe_id)
     event = await change(world, "ann", metadata={"k": 1})
     await world.run()
-    # Of several payments the newest comes first.
+    # The newest payment comes first.
     receipts_set = sorted(RECEIPTS[receipts], reverse=True) if row.has_payments else ()
     assert written(world) == [*row.writes, *receipts_set]
     outcome = await outcome_of(world.redis, event)
@@ -160,10 +160,10 @@ async def test_each_state_setting_and_mode_has_its_writes(
     assert len(world.stripe.mails) == ("paid" in receipts_set)
     record = await read_customer(world.redis, PREFIX, "ann")
     assert f'"found":"{row.found}"' in record.reports
-    await a_second_round_writes_nothing(world)
+    await check_second_sync_writes_nothing(world)
 
 
-async def a_second_round_writes_nothing(world: World) -> None:
+async def check_second_sync_writes_nothing(world: World) -> None:
     calls, writes = len(world.autumn.calls), len(world.stripe.writes)
     if not await read_dead(world.redis):
         await reconcile(world, "ann")

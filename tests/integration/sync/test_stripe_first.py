@@ -1,4 +1,4 @@
-"""A name or e-mail goes to Stripe before Autumn: what that must not break when one of the two refuses or is away."""
+"""Names and e-mails are written to Stripe before Autumn, and one of the two refuses or is down."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ UPDATE = "customers.update"
 
 
 def plant(world: World, customer: str = "ann", **fields: Any) -> dict[str, Any]:
-    """A customer that is linked and the same on both sides but for what the fields say of Stripe's."""
+    """Add a linked customer. Both sides are equal, except the given fields in Stripe."""
     profile = {"name": "Ann", "email": "ann@example.com"}
     metadata = {"autumn_id": customer, "autumn_send_email_receipts": "false"}
     stripe: dict[str, Any] = world.stripe.seed_customer(metadata=metadata, **{**profile, **fields})
@@ -44,11 +44,11 @@ async def findings(world: World, customer: str = "ann") -> list[tuple[str, str]]
     return [(finding.kind, finding.text) for finding in report.findings]
 
 
-async def test_value_that_autumn_holds_and_stripe_refuses_holds_no_change_up(world: World) -> None:
+async def test_value_that_stripe_refuses_blocks_no_change(world: World) -> None:
     plant(world)
     world.autumn.customers["ann"]["email"] = "foo@com"
-    said: tuple[dict[str, Any], ...] = ({"name": "Ann B."}, {"metadata": {"k": 1}}, {"send_email_receipts": True})
-    for number, changes in enumerate(said):
+    requests: tuple[dict[str, Any], ...] = ({"name": "Ann B."}, {"metadata": {"k": 1}}, {"send_email_receipts": True})
+    for number, changes in enumerate(requests):
         event = await change(world, "ann", **changes)
         await world.run()
         assert (number, await status(world, event)) == (number, ("applied", None))
@@ -59,7 +59,7 @@ async def test_value_that_autumn_holds_and_stripe_refuses_holds_no_change_up(wor
     assert world.autumn.customers["ann"]["email"] == "foo@com"
 
 
-async def test_metadata_key_that_stripe_refuses_holds_nothing_up(world: World) -> None:
+async def test_metadata_key_that_stripe_refuses_blocks_nothing(world: World) -> None:
     plant(world)
     world = under(world, metadata_keys=("a_key_of_more_than_forty_characters_in_all_", "plan"))
     event = await change(world, "ann", metadata={"a_key_of_more_than_forty_characters_in_all_": "x", "plan": "pro"})
@@ -69,7 +69,7 @@ async def test_metadata_key_that_stripe_refuses_holds_nothing_up(world: World) -
     assert in_stripe(world)["metadata"]["plan"] == "pro"
 
 
-async def test_value_that_stripe_refused_is_not_tried_again_with_each_change(world: World) -> None:
+async def test_refused_value_is_not_sent_with_each_change(world: World) -> None:
     plant(world)
     world.autumn.customers["ann"]["email"] = "foo@com"
     await change(world, "ann", name="Ann B.")
@@ -85,7 +85,7 @@ async def test_value_that_stripe_refused_is_not_tried_again_with_each_change(wor
     assert await findings(world) == []
 
 
-async def test_scan_lists_what_stripe_refused_for_a_person_and_requests_nothing(world: World, tmp_path: Path) -> None:
+async def test_scan_lists_refused_values_and_requests_nothing(world: World, tmp_path: Path) -> None:
     plant(world)
     world.autumn.customers["ann"]["email"] = "foo@com"
     first = await scan(scan_deps_of(world, tmp_path), apply=True)
@@ -101,7 +101,7 @@ async def test_scan_lists_what_stripe_refused_for_a_person_and_requests_nothing(
     assert (third.found, third.run.requested) == ({("ann", "profile-drift", "email")}, 1)
 
 
-async def test_value_of_a_change_that_stripe_refuses_is_written_nowhere(world: World) -> None:
+async def test_changed_value_that_stripe_refuses_is_written_nowhere(world: World) -> None:
     plant(world)
     good = await change(world, "ann", name="Ann B.")
     bad = await change(world, "ann", email="foo@com", metadata={"k": 1})
@@ -113,14 +113,14 @@ async def test_value_of_a_change_that_stripe_refuses_is_written_nowhere(world: W
         ("applied", None),
     ]
     (letter,) = await read_dead(world.redis)
-    assert letter["message"] == "changes.email: Stripe refuses it (email_invalid); send a value that it takes"
+    assert letter["message"] == "changes.email: Stripe refuses it (email_invalid); send a value that Stripe accepts"
     row = world.autumn.customers["ann"]
     assert (row["name"], row["email"], row["metadata"]) == ("Ann B.", "ann@example.com", {"last": True})
     assert (in_stripe(world)["name"], in_stripe(world)["email"]) == ("Ann B.", "ann@example.com")
 
 
 @pytest.mark.parametrize("refusal", ["Autumn refuses", "Autumn cannot see it"])
-async def test_unclaimed_customer_is_untouched_until_autumn_has_accepted_the_link(world: World, refusal: str) -> None:
+async def test_unclaimed_customer_is_untouched_until_autumn_accepts_link(world: World, refusal: str) -> None:
     plant(world)
     x = world.stripe.seed_customer(name="X", email="x@example.com")["id"]
     before = dict(world.stripe.customers[x])
@@ -134,7 +134,7 @@ async def test_unclaimed_customer_is_untouched_until_autumn_has_accepted_the_lin
     assert in_stripe(world)["name"] == "Ann"
 
 
-async def test_unclaimed_customer_gets_the_profile_after_the_link_and_before_the_rest(world: World) -> None:
+async def test_unclaimed_customer_gets_profile_between_link_and_rest(world: World) -> None:
     plant(world)
     x = world.stripe.seed_customer(name="X", email="x@example.com")["id"]
     event = await change(world, "ann", stripe_id=x, name="Ann B.", metadata={"k": 1})
@@ -147,7 +147,7 @@ async def test_unclaimed_customer_gets_the_profile_after_the_link_and_before_the
 
 
 @pytest.mark.parametrize("change_of", ["a name", "a null", "a name that Autumn has none of"])
-async def test_stripe_has_autumns_value_again_when_autumn_refuses(world: World, change_of: str) -> None:
+async def test_stripe_value_is_restored_when_autumn_refuses(world: World, change_of: str) -> None:
     plant(world)
     if change_of == "a name that Autumn has none of":
         world.autumn.customers["ann"]["name"] = None
@@ -159,13 +159,13 @@ async def test_stripe_has_autumns_value_again_when_autumn_refuses(world: World, 
 
 
 @pytest.mark.parametrize("value", ["Ann B.", None])
-async def test_stripe_has_autumns_value_again_when_a_change_is_given_up(world: World, value: str | None) -> None:
+async def test_stripe_value_is_restored_when_change_is_given_up(world: World, value: str | None) -> None:
     plant(world)
     world.autumn.switches.add(Fault("503", route=UPDATE))
     await world.redis.xadd("customer-updates", {"customer_id": "ann", "changes": _json(value)}, id="1000-0")
     await world.run()
     assert in_stripe(world)["name"] == value
-    await _fails_for_a_day(world)
+    await _fail_for_a_day(world)
     assert [letter["reason"] for letter in await read_dead(world.redis)] == ["service_unavailable"]
     world.autumn.switches.clear()
     for _ in range(3):
@@ -179,8 +179,8 @@ def _json(name: str | None) -> str:
     return '{"name": null}' if name is None else f'{{"name": "{name}"}}'
 
 
-async def _fails_for_a_day(world: World) -> None:
-    """The customer fails often and long enough that its change is given up."""
+async def _fail_for_a_day(world: World) -> None:
+    """Let the customer fail so often and so long that its event is given up."""
     for _ in range(20):
         await world.redis.hset(f"{PREFIX}:customer:ann", "failing_since", "1.0")  # type: ignore[misc]  # one type for both
         await time_passes(world)
@@ -192,7 +192,7 @@ async def _fails_for_a_day(world: World) -> None:
 
 @pytest.mark.parametrize("why", ["halted", "an outage"])
 @pytest.mark.parametrize("what", ["a name", "a repair"])
-async def test_probe_writes_nothing_to_stripe_before_autumn_has_accepted(world: World, why: str, what: str) -> None:
+async def test_probe_writes_to_stripe_only_after_autumn_accepts(world: World, why: str, what: str) -> None:
     plant(world)
     world.autumn.switches.add(Fault("403" if why == "halted" else "503", route=UPDATE))
     while await read_breaker(world.redis, PREFIX) is None:
@@ -218,7 +218,7 @@ async def test_probe_writes_nothing_to_stripe_before_autumn_has_accepted(world: 
     assert (in_stripe(world, "bob")["name"], world.autumn.customers["bob"]["name"]) == (expected, expected)
 
 
-async def test_another_form_in_stripe_is_accepted_and_not_written_again(world: World) -> None:
+async def test_other_form_in_stripe_is_accepted(world: World) -> None:
     world.stripe.normalizes = True
     plant(world)
     event = await change(world, "ann", name="  Ann B. ", email="Ann.New@Example.com")
@@ -237,13 +237,13 @@ async def test_another_form_in_stripe_is_accepted_and_not_written_again(world: W
 
 
 DECOMPOSED = "Jose\u0301"
-"""A name that a Stripe which normalizes stores in the composed form."""
+"""A name that Stripe stores in the composed form if it normalizes."""
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("name", DECOMPOSED), ("name", "   "), ("metadata", {"plan": " pro "})], ids=repr
 )
-async def test_form_that_stripe_stores_is_not_copied_to_autumn(world: World, field: str, value: Any) -> None:
+async def test_stored_form_of_stripe_is_not_copied_to_autumn(world: World, field: str, value: Any) -> None:
     world.stripe.normalizes = True
     world = under(world, metadata_keys=("plan",))
     plant(world)
@@ -256,7 +256,7 @@ async def test_form_that_stripe_stores_is_not_copied_to_autumn(world: World, fie
     assert world.autumn.customers["ann"][field] == value
 
 
-async def test_form_that_stripe_stores_is_not_written_again_and_again(world: World) -> None:
+async def test_stored_form_of_stripe_is_not_rewritten_each_time(world: World) -> None:
     world.stripe.normalizes = True
     plant(world)
     world.autumn.customers["ann"]["name"] = DECOMPOSED
@@ -319,9 +319,7 @@ async def test_link_to_customer_of_renamed_customer_needs_review(world: World) -
 
 
 @pytest.mark.parametrize("is_created_by", ["the worker", "another app"])
-async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
-    world: World, is_created_by: str
-) -> None:
+async def test_old_id_of_renamed_customer_needs_review(world: World, is_created_by: str) -> None:
     stripe_id = plant(world, "ann")["id"]
     await world.deps.autumn.update("ann", {"metadata": {"k": 1}})
     row = world.autumn.customers.pop("ann")
@@ -342,7 +340,7 @@ async def test_old_id_of_a_renamed_customer_needs_review_and_nothing_is_written(
     assert ("ann" in world.autumn.customers) == (is_created_by == "another app")
 
 
-async def test_old_id_whose_customer_no_search_shows_yet_needs_review(world: World) -> None:
+async def test_old_id_missing_in_search_needs_review(world: World) -> None:
     world.autumn.seed("ann", name="Ann")
     await change(world, "ann", metadata={"k": 1})
     await world.run()
@@ -357,7 +355,7 @@ async def test_old_id_whose_customer_no_search_shows_yet_needs_review(world: Wor
     assert world.stripe.customers[stripe_id]["name"] == "Ann"
 
 
-async def test_lost_link_of_a_customer_that_nobody_else_has_is_found_again(world: World) -> None:
+async def test_lost_link_of_unshared_customer_is_found_again(world: World) -> None:
     plant(world, "bob")
     ours = world.stripe.seed_customer(name="Old", metadata={"autumn_id": "ann"})["id"]
     world.autumn.seed("ann", name="Ann")

@@ -1,4 +1,4 @@
-"""A sync from the inbox to both services, over HTTP, in each state that meets no trouble."""
+"""A sync from the inbox to both services over HTTP, in each state without a fault."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ def updates(world: World) -> list[dict[str, Any]]:
 
 
 def own_writes(world: World) -> list[Any]:
-    """The writes to Stripe that carry our key; Autumn's own do not."""
+    """Return the writes to Stripe that carry our key. Those of Autumn do not."""
     return [
         call
         for call in world.stripe.calls
@@ -27,7 +27,7 @@ def own_writes(world: World) -> list[Any]:
     ]
 
 
-async def test_a_linked_customer_gets_the_change_on_both_sides(world: World) -> None:
+async def test_linked_customer_gets_change_on_both_sides(world: World) -> None:
     stripe = world.stripe.seed_customer(name="Ann", email="old@example.com", metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", name="Ann", email="old@example.com", stripe_id=stripe["id"])
     event = await change(world, "ann", email="new@example.com", send_email_receipts=True)
@@ -43,7 +43,7 @@ async def test_a_linked_customer_gets_the_change_on_both_sides(world: World) -> 
     assert (record.link, record.stripe_id, record.receipts) == ("linked", stripe["id"], "")
 
 
-async def test_a_customer_without_a_link_is_created_linked_and_filled(world: World) -> None:
+async def test_unlinked_customer_is_created_linked_and_filled(world: World) -> None:
     world.autumn.seed("ann", name="Ann", email="ann@example.com")
     await change(world, "ann", name="Ann Two")
     await world.run()
@@ -53,7 +53,7 @@ async def test_a_customer_without_a_link_is_created_linked_and_filled(world: Wor
     assert stripe["metadata"] == {"autumn_id": "ann", RECEIPTS: "false"}
 
 
-async def test_a_customer_that_is_already_ours_in_stripe_is_linked_and_not_created_again(world: World) -> None:
+async def test_our_stripe_customer_is_linked_and_not_created_again(world: World) -> None:
     mine = world.stripe.seed_customer(email="other@example.com", metadata={"autumn_id": "ann"})
     world.stripe.seed_customer(email="ann@example.com", metadata={"autumn_id": "bob"})
     world.stripe.seed_customer(email="ann@example.com")
@@ -64,7 +64,7 @@ async def test_a_customer_that_is_already_ours_in_stripe_is_linked_and_not_creat
     assert len(world.stripe.customers) == 3
 
 
-async def test_an_email_alone_never_links_two_customers(world: World) -> None:
+async def test_same_email_alone_never_links_customers(world: World) -> None:
     stranger = world.stripe.seed_customer(email="ann@example.com")
     world.autumn.seed("ann", email="ann@example.com")
     await change(world, "ann", name="Ann")
@@ -73,7 +73,7 @@ async def test_an_email_alone_never_links_two_customers(world: World) -> None:
     assert world.stripe.customers[stranger["id"]]["metadata"] == {}
 
 
-async def test_an_unclaimed_customer_is_claimed(world: World) -> None:
+async def test_unclaimed_customer_is_claimed(world: World) -> None:
     stripe = world.stripe.seed_customer(name="Ann", email="ann@example.com")
     world.autumn.seed("ann", name="Ann", email="ann@example.com", stripe_id=stripe["id"])
     await reconcile(world, "ann")
@@ -81,7 +81,7 @@ async def test_an_unclaimed_customer_is_claimed(world: World) -> None:
     assert world.stripe.customers[stripe["id"]]["metadata"]["autumn_id"] == "ann"
 
 
-async def test_a_reconcile_repairs_stripe_without_an_update_of_autumn(world: World) -> None:
+async def test_reconcile_repairs_stripe_without_update_of_autumn(world: World) -> None:
     stripe = world.stripe.seed_customer(name="Edited", email="ann@example.com", metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", name="Ann", email="ann@example.com", stripe_id=stripe["id"])
     await reconcile(world, "ann")
@@ -90,7 +90,7 @@ async def test_a_reconcile_repairs_stripe_without_an_update_of_autumn(world: Wor
     assert updates(world) == []
 
 
-async def test_a_customer_in_sync_is_not_written(world: World) -> None:
+async def test_customer_in_sync_is_not_written(world: World) -> None:
     metadata = {"autumn_id": "ann", RECEIPTS: "false"}
     stripe = world.stripe.seed_customer(name="Ann", email="ann@example.com", metadata=metadata)
     world.autumn.seed("ann", name="Ann", email="ann@example.com", stripe_id=stripe["id"])
@@ -99,7 +99,7 @@ async def test_a_customer_in_sync_is_not_written(world: World) -> None:
     assert own_writes(world) == []
 
 
-async def test_an_empty_value_in_autumn_erases_nothing_and_a_null_that_was_said_does(world: World) -> None:
+async def test_only_requested_null_erases_value_in_stripe(world: World) -> None:
     stripe = world.stripe.seed_customer(name="Ann", email="ann@example.com", metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", name=None, email="ann@example.com", stripe_id=stripe["id"])
     await change(world, "ann", email=None)
@@ -108,7 +108,7 @@ async def test_an_empty_value_in_autumn_erases_nothing_and_a_null_that_was_said_
     assert (after["name"], after["email"]) == ("Ann", None)
 
 
-async def test_a_stripe_id_set_to_null_unlinks_and_creates_nothing(world: World) -> None:
+async def test_null_stripe_id_unlinks_and_creates_nothing(world: World) -> None:
     stripe = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", stripe_id=stripe["id"])
     await change(world, "ann", stripe_id=None)
@@ -117,7 +117,7 @@ async def test_a_stripe_id_set_to_null_unlinks_and_creates_nothing(world: World)
     assert list(world.stripe.customers) == [stripe["id"]]
 
 
-async def test_a_burst_on_one_customer_is_a_handful_of_updates_with_the_last_value_on_both_sides(world: World) -> None:
+async def test_burst_is_merged_into_few_updates(world: World) -> None:
     stripe = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", stripe_id=stripe["id"])
     for index in range(500):
@@ -131,7 +131,7 @@ async def test_a_burst_on_one_customer_is_a_handful_of_updates_with_the_last_val
     assert (totals["applied"], totals["merged"]) == (500, 495)
 
 
-async def test_a_bad_entry_among_good_ones_is_buried_and_the_others_are_applied(world: World) -> None:
+async def test_invalid_entry_is_dead_lettered_and_others_are_applied(world: World) -> None:
     world.autumn.seed("ann")
     await change(world, "ann", name="First")
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"emial": "ann@example.com"}', "event_id": "bad"})
@@ -147,7 +147,7 @@ async def test_a_bad_entry_among_good_ones_is_buried_and_the_others_are_applied(
     assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
 
 
-async def test_a_change_that_autumn_refuses_is_found_and_the_others_are_applied_in_order(world: World) -> None:
+async def test_refused_change_is_found_and_others_are_applied(world: World) -> None:
     world.autumn.seed("ann")
     for index in range(6):
         await change(world, "ann", name=f"Ann {index}")
@@ -160,7 +160,7 @@ async def test_a_change_that_autumn_refuses_is_found_and_the_others_are_applied_
     assert world.autumn.customers["ann"]["metadata"] == {"k6": 6, "k7": 7, "k8": 8}
 
 
-async def test_an_unknown_customer_is_one_look_and_a_dead_letter_for_each_event(world: World) -> None:
+async def test_unknown_customer_costs_one_fetch_and_dead_letters_each_event(world: World) -> None:
     for index in range(8):
         await change(world, "nobody", name=f"{index}")
     await world.run()
@@ -169,7 +169,7 @@ async def test_an_unknown_customer_is_one_look_and_a_dead_letter_for_each_event(
     assert (len(letters), [call.path for call in world.autumn.calls]) == (8, ["/v1/customers.get"])
 
 
-async def test_a_foreign_customer_is_not_touched_and_needs_review(world: World) -> None:
+async def test_foreign_customer_is_not_changed_and_needs_review(world: World) -> None:
     stripe = world.stripe.seed_customer(name="Bob", email="bob@example.com", metadata={"autumn_id": "bob"})
     world.autumn.seed("ann", name="Ann", stripe_id=stripe["id"])
     await reconcile(world, "ann")
@@ -181,7 +181,7 @@ async def test_a_foreign_customer_is_not_touched_and_needs_review(world: World) 
     assert stripe["id"] in letter["message"]
 
 
-async def test_two_that_are_ours_are_not_touched_and_need_review(world: World) -> None:
+async def test_two_customers_of_ours_need_review(world: World) -> None:
     for _ in range(2):
         world.stripe.seed_customer(metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", name="Ann")
@@ -192,7 +192,7 @@ async def test_two_that_are_ours_are_not_touched_and_need_review(world: World) -
     assert [letter["reason"] for letter in await read_dead(world.redis, PREFIX)] == ["needs-review"]
 
 
-async def test_a_failed_look_up_creates_nothing_and_is_tried_again(world: World) -> None:
+async def test_failed_search_creates_nothing_and_is_retried(world: World) -> None:
     world.autumn.seed("ann", email="ann@example.com")
     world.stripe.switches.add(Fault("500", route="GET /v1/customers/search", times=1))
     event = await change(world, "ann", name="Ann")
@@ -208,7 +208,7 @@ async def test_a_failed_look_up_creates_nothing_and_is_tried_again(world: World)
     assert outcome.status == "applied"
 
 
-async def test_a_create_whose_answer_was_lost_makes_no_second_customer(world: World) -> None:
+async def test_lost_answer_of_create_makes_no_second_customer(world: World) -> None:
     world.autumn.seed("ann")
     world.stripe.search_lag_seconds = 3600
     world.stripe.switches.add(Fault("lost", route="POST /v1/customers", times=1))
@@ -220,7 +220,7 @@ async def test_a_create_whose_answer_was_lost_makes_no_second_customer(world: Wo
     assert world.autumn.customers["ann"]["stripe_id"] in world.stripe.customers
 
 
-async def test_every_own_write_to_stripe_carries_a_key_that_autumn_knows(world: World) -> None:
+async def test_every_write_to_stripe_carries_key_that_autumn_knows(world: World) -> None:
     world.autumn.seed("ann", name="Ann")
     await change(world, "ann", email="ann@example.com")
     await world.run()
@@ -231,7 +231,7 @@ async def test_every_own_write_to_stripe_carries_a_key_that_autumn_knows(world: 
     assert all(len(key) <= 255 for key in keys)
 
 
-async def test_a_value_that_comes_and_goes_and_comes_back_is_written_each_time(world: World) -> None:
+async def test_value_that_alternates_is_written_each_time(world: World) -> None:
     stripe = world.stripe.seed_customer(metadata={"autumn_id": "ann", RECEIPTS: "false"})
     world.autumn.seed("ann", stripe_id=stripe["id"])
     for receipts in (True, False, True):
@@ -240,7 +240,7 @@ async def test_a_value_that_comes_and_goes_and_comes_back_is_written_each_time(w
         assert world.stripe.customers[stripe["id"]]["metadata"][RECEIPTS] == str(receipts).lower()
 
 
-async def test_the_wrong_mode_halts_and_loses_nothing(world: World) -> None:
+async def test_wrong_mode_halts_and_loses_nothing(world: World) -> None:
     stripe = world.stripe.seed_customer(metadata={"autumn_id": "ann"}, livemode=True)
     world.autumn.seed("ann", stripe_id=stripe["id"], name="Ann")
     await reconcile(world, "ann")
@@ -252,7 +252,7 @@ async def test_the_wrong_mode_halts_and_loses_nothing(world: World) -> None:
     assert await world.redis.zcard(f"{PREFIX}:waiting") == 1
 
 
-async def test_outcomes_go_to_their_stream_without_what_was_sent(world: World) -> None:
+async def test_outcome_stream_holds_no_sent_values(world: World) -> None:
     world.autumn.seed("ann")
     await change(world, "ann", event_id="e1", email="ann@example.com")
     await world.run()
@@ -262,7 +262,7 @@ async def test_outcomes_go_to_their_stream_without_what_was_sent(world: World) -
     assert "example.com" not in json.dumps({key.decode(): value.decode() for key, value in fields.items()})
 
 
-async def test_a_hundred_customers_do_not_wait_for_one_that_hangs(world: World) -> None:
+async def test_hundred_customers_do_not_wait_for_hanging_one(world: World) -> None:
     world.autumn.seed("slow", name="Slow")
     world.autumn.seed("ann", name="Ann")
     world.autumn.switches.add(Fault("503", route="customers.update", times=1))
@@ -275,7 +275,7 @@ async def test_a_hundred_customers_do_not_wait_for_one_that_hangs(world: World) 
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_flag_on_without_an_address_is_noted(world: World, count: int) -> None:
+async def test_flag_without_email_address_is_recorded(world: World, count: int) -> None:
     stripe = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
     world.autumn.seed("ann", stripe_id=stripe["id"])
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""A service fails, a key is wrong, a worker dies or a write lands late: nothing is lost or stale."""
+"""No event is lost, and no value is stale, after a failure, a wrong key, a dead worker or a late write."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ def names(world: World, customer: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("kind", ["500", "503", "cut", "lost", "garbage", "429"])
 @pytest.mark.parametrize("service", ["autumn", "stripe"])
-async def test_each_fault_ends_in_sync_after_another_try(world: World, service: str, kind: Kind) -> None:
+async def test_each_fault_ends_in_sync_after_retry(world: World, service: str, kind: Kind) -> None:
     seed(world, "ann")
     simulator = world.autumn if service == "autumn" else world.stripe
     simulator.switches.add(Fault(kind, route="POST /v1/customers", times=1))
@@ -41,7 +41,7 @@ async def test_each_fault_ends_in_sync_after_another_try(world: World, service: 
     assert await read_dead(world.redis, PREFIX) == []
 
 
-async def test_changes_that_come_while_an_older_one_waits_queue_behind_it_and_merge(world: World) -> None:
+async def test_changes_behind_waiting_one_keep_order_and_merge(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("500", route="customers.update", times=1))
     await change(world, "ann", name="First", metadata={"a": 1})
@@ -56,7 +56,7 @@ async def test_changes_that_come_while_an_older_one_waits_queue_behind_it_and_me
     assert sent == ["First", "Second"]
 
 
-async def test_during_an_outage_one_probe_at_a_time_goes_out_and_the_return_opens_the_line(world: World) -> None:
+async def test_outage_allows_one_probe_until_service_recovers(world: World) -> None:
     customers = [f"user_{index}" for index in range(30)]
     seed(world, *customers)
     world.autumn.switches.add(Fault("503"))
@@ -84,7 +84,7 @@ async def test_during_an_outage_one_probe_at_a_time_goes_out_and_the_return_open
     assert await read_dead(world.redis, PREFIX) == []
 
 
-async def test_a_probe_whose_worker_dies_is_followed_by_another(world: World) -> None:
+async def test_probe_of_dead_worker_is_followed_by_another(world: World) -> None:
     seed(world, "ann", "bob")
     await autumn_goes_down(world)
     await change(world, "bob", name="Bob")
@@ -97,7 +97,7 @@ async def test_a_probe_whose_worker_dies_is_followed_by_another(world: World) ->
     assert len((await world.mailbox.dispatch(100))[1]) == 1
 
 
-async def test_who_was_called_before_the_line_closed_is_not_taken(world: World) -> None:
+async def test_customer_dispatched_before_breaker_opened_is_not_taken(world: World) -> None:
     seed(world, "ann", "bob")
     await change(world, "ann", name="Ann")
     await change(world, "bob", name="Bob")
@@ -109,7 +109,7 @@ async def test_who_was_called_before_the_line_closed_is_not_taken(world: World) 
     assert await world.redis.zscore(f"{PREFIX}:waiting", "bob") is not None
 
 
-async def test_a_wrong_key_stops_the_line_and_buries_nothing_and_goes_on_when_it_is_right(world: World) -> None:
+async def test_wrong_key_halts_work_until_it_is_fixed(world: World) -> None:
     seed(world, "ann", "bob")
     right, world.autumn.key = world.autumn.key, "am_sk_test_rotated"
     for customer in ("ann", "bob"):
@@ -130,7 +130,7 @@ async def test_a_wrong_key_stops_the_line_and_buries_nothing_and_goes_on_when_it
     assert names(world, "ann") == names(world, "bob") == ("Name", "Name")
 
 
-async def test_a_refused_event_does_not_count_as_an_outage(world: World) -> None:
+async def test_refused_event_does_not_count_as_outage(world: World) -> None:
     for index in range(8):
         await change(world, f"nobody_{index}", name="x")
     await world.run()
@@ -138,7 +138,7 @@ async def test_a_refused_event_does_not_count_as_an_outage(world: World) -> None
     assert len(await read_dead(world.redis, PREFIX)) == 8
 
 
-async def test_an_outage_ends_when_nobody_waits_for_its_end_any_more(world: World) -> None:
+async def test_breaker_closes_when_no_customer_waits(world: World) -> None:
     world.autumn.switches.add(Fault("503"))
     for index in range(5):
         await change(world, f"nobody_{index}", name="x")
@@ -151,7 +151,7 @@ async def test_an_outage_ends_when_nobody_waits_for_its_end_any_more(world: Worl
     assert await read_breaker(world.redis, PREFIX) is None
 
 
-async def test_what_fails_too_long_becomes_a_dead_letter_with_its_history(world: World) -> None:
+async def test_event_that_fails_too_long_is_dead_lettered_with_history(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("503"))
     old = await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}'}, id="1000000-0")
@@ -173,7 +173,7 @@ async def test_what_fails_too_long_becomes_a_dead_letter_with_its_history(world:
     assert outcome.status == "dead"
 
 
-async def test_an_internal_error_that_stays_while_others_get_through_is_about_the_change(world: World) -> None:
+async def test_repeated_internal_error_of_one_change_dead_letters_it(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("500", route="customers.update"))
     await change(world, "ann", name="Ann")
@@ -238,7 +238,7 @@ async def test_failing_recheck_backs_off(world: World) -> None:
     assert await world.redis.zcard(f"{PREFIX}:waiting") == 0
 
 
-async def test_recheck_never_reapplies_what_a_waiting_change_sets(world: World) -> None:
+async def test_recheck_never_reapplies_field_of_waiting_change(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="First")
     await world.run()
@@ -270,7 +270,7 @@ async def test_worker_killed_during_write_is_followed_by_recheck(world: World) -
     assert names(world, "ann") == ("New", "New")
 
 
-async def test_who_finds_its_lease_lost_after_a_write_asks_for_a_look_and_settles_nothing(world: World) -> None:
+async def test_lease_lost_after_write_schedules_recheck_and_settles_nothing(world: World) -> None:
     seed(world, "ann")
     world.stripe.switches.latency_seconds = 0.1
     await change(world, "ann", name="Old")
@@ -295,9 +295,7 @@ SLOTS = f"{PREFIX}:limit:autumn-slots"
     ("kind", "kept"), [("lost", 1), ("cut", 1), ("garbage", 1), ("500", 0), ("503", 0), ("429", 0)]
 )
 @pytest.mark.parametrize("route", ["customers.update", "customers.get_or_create"])
-async def test_write_without_an_answer_of_autumns_keeps_its_slot(
-    world: World, route: str, kind: Kind, kept: int
-) -> None:
+async def test_unanswered_write_of_autumn_keeps_its_slot(world: World, route: str, kind: Kind, kept: int) -> None:
     here = under(world, when_missing="create")
     if route == "customers.update":
         seed(here, "ann")
@@ -310,7 +308,7 @@ async def test_write_without_an_answer_of_autumns_keeps_its_slot(
     assert here.autumn.customers["ann"]["name"] == "Ann"
 
 
-async def test_create_in_autumn_holds_a_place_meanwhile(world: World) -> None:
+async def test_create_in_autumn_holds_place_until_answer(world: World) -> None:
     here = under(world, when_missing="create")
     here.autumn.switches.add(Fault("hang", route="customers.get_or_create", times=1, seconds=0.3))
     await change(here, "ann", name="Ann")
@@ -326,7 +324,7 @@ async def _is_creating(world: World) -> bool:
 
 
 @pytest.mark.parametrize("size", [5_000_000])
-async def test_a_huge_entry_becomes_a_dead_letter_and_the_next_goes_on(world: World, size: int) -> None:
+async def test_huge_entry_is_dead_lettered_and_blocks_nothing(world: World, size: int) -> None:
     seed(world, "ann")
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "' + "x" * size + '"}'})
     await change(world, "ann", name="Ann")

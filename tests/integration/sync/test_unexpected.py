@@ -1,4 +1,4 @@
-"""The trace of a fault in this software: its type and its places in the log, and nothing that was sent."""
+"""An unexpected error in the log: its type and code locations, and no sent data."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,14 +13,14 @@ PRIVATE = "ann@example.com"
 
 
 class Fragile(StripeGateway):
-    """A gateway with a fault of its own: it cannot create a customer."""
+    """A gateway with a bug: it cannot create a customer."""
 
     async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> Created:
-        """Fail as no code of ours expects."""
+        """Raise an unexpected error."""
         raise ValueError(f"{PRIVATE}: {autumn_id}, {generation}, {still_ours}")
 
 
-async def test_an_unexpected_error_of_a_sync_is_logged_with_its_places(world: World) -> None:
+async def test_unexpected_error_of_sync_is_logged_with_code_locations(world: World) -> None:
     world.autumn.seed("ann")
     gateway = world.deps.stripe
     world = replace(world, deps=replace(world.deps, stripe=Fragile(gateway._client, gateway._throttle)))

@@ -1,4 +1,4 @@
-"""Where everything stands, as `status`, /readyz and /metrics are told: ages, counts and times, on a real Redis."""
+"""The overview that `status`, /readyz and /metrics show: ages, counts and times, on a real Redis."""
 
 import time
 
@@ -23,19 +23,19 @@ def mailbox(redis: Redis) -> Mailbox:
     return Mailbox(redis, inbox=INBOX, prefix=PREFIX, max_waiting=3)
 
 
-async def look(redis: Redis) -> Overview:
+async def overview_of(redis: Redis) -> Overview:
     return await read_overview(redis, PREFIX, INBOX)
 
 
 async def minutes_ago(redis: Redis) -> float | None:
-    """Minutes since the oldest change was sent."""
-    overview = await look(redis)
+    """Return the minutes since the oldest event was sent."""
+    overview = await overview_of(redis)
     age_seconds = overview.age_seconds(overview.oldest_sent_ms)
     return None if age_seconds is None else age_seconds // 60
 
 
 async def add(redis: Redis, customer: str, minutes: int) -> str:
-    """A change that was sent so many minutes ago."""
+    """Add an event that was sent `minutes` ago."""
     entry = {"customer_id": customer, "changes": '{"name": "x"}'}
     sent_ms = int(time.time() * 1000) - minutes * MINUTE_MS
     return str((await redis.xadd(INBOX, dict(entry.items()), id=f"{sent_ms}-0")).decode())
@@ -49,7 +49,7 @@ async def take(mailbox: Mailbox, customer: str) -> Batch:
     return batch
 
 
-async def test_the_oldest_change_may_be_in_the_inbox(redis: Redis, mailbox: Mailbox) -> None:
+async def test_oldest_event_may_be_in_inbox(redis: Redis, mailbox: Mailbox) -> None:
     assert await minutes_ago(redis) is None
     await add(redis, "ann", 7)
     await add(redis, "bob", 5)
@@ -58,7 +58,7 @@ async def test_the_oldest_change_may_be_in_the_inbox(redis: Redis, mailbox: Mail
     assert await minutes_ago(redis) == 7
 
 
-async def test_what_does_not_fit_and_stays_in_the_inbox_counts(redis: Redis, mailbox: Mailbox) -> None:
+async def test_event_left_in_full_inbox_counts(redis: Redis, mailbox: Mailbox) -> None:
     for index in range(4):
         await add(redis, f"user_{index}", 9 - index)
     assert await mailbox.move() == (3, True)
@@ -68,11 +68,11 @@ async def test_what_does_not_fit_and_stays_in_the_inbox_counts(redis: Redis, mai
     assert await minutes_ago(redis) == 6
 
 
-async def test_a_customer_that_is_tried_again_later_keeps_its_age(redis: Redis, mailbox: Mailbox) -> None:
+async def test_retried_customer_keeps_its_age(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", 20)
     await add(redis, "bob", 3)
     batch = await take(mailbox, "ann")
-    assert await minutes_ago(redis) == 20, "what is worked on is not done yet"
+    assert await minutes_ago(redis) == 20, "an event in progress has no outcome yet"
     await mailbox.settle(batch.lease, Settlement([], again_after_ms=5 * MINUTE_MS))
     assert await minutes_ago(redis) == 20
     await redis.zadd(f"{PREFIX}:waiting", {"ann": 0})
@@ -81,7 +81,7 @@ async def test_a_customer_that_is_tried_again_later_keeps_its_age(redis: Redis, 
     assert await minutes_ago(redis) == 3
 
 
-async def test_the_age_is_that_of_the_first_change_that_is_not_settled(redis: Redis, mailbox: Mailbox) -> None:
+async def test_age_is_that_of_first_unsettled_event(redis: Redis, mailbox: Mailbox) -> None:
     entries = [await add(redis, "ann", minutes) for minutes in (30, 20, 10)]
     batch = await take(mailbox, "ann")
     settled = [EntryOutcome(entries[0], "e0"), EntryOutcome(entries[1], "e1", DEAD)]
@@ -89,14 +89,14 @@ async def test_the_age_is_that_of_the_first_change_that_is_not_settled(redis: Re
     assert await minutes_ago(redis) == 10
 
 
-async def test_who_sent_with_an_id_of_the_future_has_no_negative_age(redis: Redis, mailbox: Mailbox) -> None:
+async def test_future_entry_id_gives_no_negative_age(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", -2)
     assert await minutes_ago(redis) is None
     await mailbox.move()
     assert await minutes_ago(redis) == 0
 
 
-async def test_an_inbox_whose_clock_went_back_never_makes_a_mailbox_older(redis: Redis, mailbox: Mailbox) -> None:
+async def test_inbox_with_older_clock_never_makes_mailbox_older(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "ann", 5)
     await mailbox.move()
     await redis.delete(INBOX)
@@ -106,46 +106,46 @@ async def test_an_inbox_whose_clock_went_back_never_makes_a_mailbox_older(redis:
     assert await redis.xlen(f"{PREFIX}:mailbox:ann") == 2
 
 
-async def test_the_events_in_the_mailboxes_are_counted(redis: Redis, mailbox: Mailbox) -> None:
+async def test_events_in_mailboxes_are_counted(redis: Redis, mailbox: Mailbox) -> None:
     entries = [await add(redis, "ann", minutes) for minutes in (5, 4, 3, 2)]
     await add(redis, "a b", 1)
     await redis.xadd(INBOX, {"customer_id": "bob", "event_id": "once"})
     await redis.xadd(INBOX, {"customer_id": "bob", "event_id": "once"})
-    assert (await look(redis)).inbox == 7
+    assert (await overview_of(redis)).inbox == 7
     batch = await take(mailbox, "ann")
     await mailbox.settle(
         batch.lease, Settlement([EntryOutcome(entries[0], "e0"), EntryOutcome(entries[1], "e1", DEAD)])
     )
-    overview = await look(redis)
+    overview = await overview_of(redis)
     lengths = [await redis.xlen(f"{PREFIX}:mailbox:{customer}") for customer in ("ann", "bob")]
     assert (overview.inbox, overview.in_mailboxes, lengths) == (0, 3, [2, 1])
 
 
-async def test_only_an_applied_change_is_a_success(redis: Redis, mailbox: Mailbox) -> None:
+async def test_only_applied_event_is_success(redis: Redis, mailbox: Mailbox) -> None:
     begin = time.monotonic()
     entry = await add(redis, "ann", 1)
     batch = await take(mailbox, "ann")
     await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e", DEAD)]))
-    assert (await look(redis)).last_success_ms is None
+    assert (await overview_of(redis)).last_success_ms is None
     entry = await add(redis, "ann", 0)
     batch = await take(mailbox, "ann")
     await mailbox.settle(batch.lease, Settlement([EntryOutcome(entry, "e")]))
-    overview = await look(redis)
+    overview = await overview_of(redis)
     age_seconds = overview.age_seconds(overview.last_success_ms)
     assert age_seconds is not None
-    # Both of its times are of whole milliseconds.
+    # Both times are in whole milliseconds.
     assert 0 <= age_seconds <= time.monotonic() - begin + 0.001
 
 
-async def test_a_dead_letter_counts_until_it_is_dropped(redis: Redis, mailbox: Mailbox) -> None:
+async def test_dead_letter_counts_until_dropped(redis: Redis, mailbox: Mailbox) -> None:
     await add(redis, "a b", 0)
     await mailbox.move()
-    overview = await look(redis)
+    overview = await overview_of(redis)
     assert overview.dead == 1
     assert overview.newest_dead_ms is not None
     letters = DeadLetters(redis, inbox=INBOX, prefix=PREFIX)
     await letters.drop([await letters.newest()])
-    overview = await look(redis)
+    overview = await overview_of(redis)
     assert (overview.dead, overview.newest_dead_ms) == (0, None)
 
 

@@ -1,4 +1,4 @@
-"""Answers about something else than what was asked for are never believed: they are tried again."""
+"""An answer about another object than the requested one is not used: the request is retried."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,8 +37,8 @@ def page(*data: Json, has_more: bool = False) -> Json:
 
 
 @asynccontextmanager
-async def stripe_that_says(*answers: Json) -> AsyncIterator[StripeGateway]:
-    """Stripe gives these answers in turn, the last one again and again."""
+async def stripe_answering(*answers: Json) -> AsyncIterator[StripeGateway]:
+    """Serve these answers in turn, and then repeat the last one."""
     left = list(answers)
 
     async def answer(_: web.Request) -> web.Response:
@@ -77,17 +77,17 @@ Call = Callable[[StripeGateway], Awaitable[object]]
         (page(has_more=True), lambda stripe: stripe.payment_page("", with_charges=False)),
     ],
 )
-async def test_answer_about_another_object_is_tried_again(answer: Json, call: Call) -> None:
-    async with stripe_that_says(answer) as stripe:
+async def test_answer_about_another_object_is_retried(answer: Json, call: Call) -> None:
+    async with stripe_answering(answer) as stripe:
         with pytest.raises(TryAgain, match=r"cus_|pi_|autumn_id|list") as raised:
             await call(stripe)
     assert raised.value.code == "unexpected_response"
 
 
 @pytest.mark.parametrize("email", ["ann@example.com", None])
-async def test_lists_of_other_customers_do_not_say_that_there_is_none(email: str | None) -> None:
+async def test_list_of_other_customers_does_not_mean_none(email: str | None) -> None:
     others = {**customer("cus_2", "bob"), "email": "bob@example.com"}
-    async with stripe_that_says(*([page(others)] if email else []), page(others), others) as stripe:
+    async with stripe_answering(*([page(others)] if email else []), page(others), others) as stripe:
         with pytest.raises(TryAgain, match=r"asked for") as raised:
             await stripe.find_ours("ann", email)
     assert raised.value.code == "unexpected_response"
@@ -95,69 +95,69 @@ async def test_lists_of_other_customers_do_not_say_that_there_is_none(email: str
 
 async def test_search_may_ignore_case_and_lag() -> None:
     was_ours, now = customer("cus_2", "ann"), customer("cus_2", "bob")
-    async with stripe_that_says(page(was_ours, customer("cus_3", "ANN")), now, customer("cus_3", "ANN")) as stripe:
+    async with stripe_answering(page(was_ours, customer("cus_3", "ANN")), now, customer("cus_3", "ANN")) as stripe:
         assert await stripe.find_ours("ann", None) == ((), True)
 
 
 @pytest.mark.parametrize("email", ["ann@example.com", None])
-async def test_search_hit_that_is_deleted_is_no_customer(email: str | None) -> None:
+async def test_deleted_search_hit_is_no_customer(email: str | None) -> None:
     hit, deleted = {**customer("cus_2"), "metadata": {}}, {"id": "cus_2", "object": "customer", "deleted": True}
-    async with stripe_that_says(*([page()] if email else []), page(hit), deleted) as stripe:
+    async with stripe_answering(*([page()] if email else []), page(hit), deleted) as stripe:
         assert await stripe.find_ours("ann", email) == ((), True)
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_ours_is_found_among_hits_of_other_owners(is_first: bool) -> None:
+async def test_our_customer_is_found_among_hits_of_other_owners(is_first: bool) -> None:
     hits = [customer("cus_1"), customer("cus_2", "bob")]
     hits = hits if is_first else hits[::-1]
-    async with stripe_that_says(page(*hits), *hits) as stripe:
+    async with stripe_answering(page(*hits), *hits) as stripe:
         found, searched = await stripe.find_ours("ann", None)
     assert ([each.id for each in found], searched) == (["cus_1"], True)
 
 
-async def test_hits_of_other_owners_alone_are_tried_again_and_named() -> None:
+async def test_hits_of_other_owners_only_are_retried_and_named() -> None:
     hit = customer("cus_2", "bob")
-    async with stripe_that_says(page(hit), hit) as stripe:
+    async with stripe_answering(page(hit), hit) as stripe:
         with pytest.raises(OthersFound, match=r"cus_2.* link ann in Autumn") as raised:
             await stripe.find_ours("ann", None)
     assert raised.value.code == "unexpected_response"
 
 
 @pytest.mark.parametrize("address", ["ann@xn--mnchen-3ya.example", "Ann@MÜNCHEN.example", "other@example.com", None])
-async def test_ours_is_listed_however_its_address_is_spelled(address: str | None) -> None:
+async def test_our_customer_is_found_with_any_spelling_of_address(address: str | None) -> None:
     ours = {**customer("cus_1"), "email": address}
-    async with stripe_that_says(page(ours), page()) as stripe:
+    async with stripe_answering(page(ours), page()) as stripe:
         found, _ = await stripe.find_ours("ann", "ann@münchen.example")
     assert [each.id for each in found] == ["cus_1"]
 
 
-async def test_unclaimed_customer_with_the_address_in_punycode_blocks_nobody() -> None:
+async def test_unclaimed_customer_with_punycode_address_blocks_no_search() -> None:
     unclaimed = {**customer("cus_1"), "email": "ann@xn--mnchen-3ya.example", "metadata": {}}
-    async with stripe_that_says(page(unclaimed), page()) as stripe:
+    async with stripe_answering(page(unclaimed), page()) as stripe:
         assert await stripe.find_ours("ann", "ann@münchen.example") == ((), True)
 
 
-async def test_customer_that_is_listed_twice_counts_once() -> None:
+async def test_customer_listed_twice_counts_once() -> None:
     listed = [page(customer("cus_2"), customer("cus_1"), has_more=True), page(customer("cus_2"), customer("cus_0"))]
-    async with stripe_that_says(*listed, page()) as stripe:
+    async with stripe_answering(*listed, page()) as stripe:
         found, _ = await stripe.find_ours("ann", "ann@example.com")
     assert [each.id for each in found] == ["cus_2", "cus_1", "cus_0"]
-    async with stripe_that_says(page(customer("cus_1"), customer("cus_1"))) as stripe:
+    async with stripe_answering(page(customer("cus_1"), customer("cus_1"))) as stripe:
         rows, _ = await stripe.customer_page("")
     assert [each.id for each in rows] == ["cus_1"]
-    async with stripe_that_says(page(payment("pi_1"), payment("pi_1"))) as stripe:
+    async with stripe_answering(page(payment("pi_1"), payment("pi_1"))) as stripe:
         payments = await stripe.payments("cus_1", with_charges=False)
         listed_payments, _ = await stripe.payment_page("", with_charges=False)
     assert [each.id for each in payments.intents] == [each.id for _, each in listed_payments] == ["pi_1"]
 
 
-async def test_expanded_customer_of_a_payment_is_told_by_its_id() -> None:
-    async with stripe_that_says(page({**payment("pi_1"), "customer": {"id": "cus_1"}})) as stripe:
+async def test_expanded_customer_of_payment_is_recognised_by_id() -> None:
+    async with stripe_answering(page({**payment("pi_1"), "customer": {"id": "cus_1"}})) as stripe:
         assert len((await stripe.payments("cus_1", with_charges=False)).intents) == 1
 
 
-async def test_the_customer_that_was_asked_for_is_believed() -> None:
-    async with stripe_that_says(customer("cus_1")) as stripe:
+async def test_requested_customer_is_accepted() -> None:
+    async with stripe_answering(customer("cus_1")) as stripe:
         assert isinstance(await stripe.retrieve("cus_1"), StripeCustomer)
         assert (await stripe.create("ann", 0, lambda: None)).customer.id == "cus_1"
 
@@ -169,7 +169,7 @@ async def test_the_customer_that_was_asked_for_is_believed() -> None:
         ({"list": [], "next_cursor": "cursor-2"}, "cursor-1"),
     ],
 )
-async def test_list_of_autumn_that_does_not_go_on_is_tried_again(answer: Json, cursor: str) -> None:
+async def test_autumn_list_that_does_not_advance_is_retried(answer: Json, cursor: str) -> None:
     async with autumn_of(answering({"status": 200, "headers": {}, "json": answer})) as (_, client):
         error = await failed(client.list_page(cursor))
     assert error.code == "unexpected_response"
@@ -182,7 +182,7 @@ async def test_last_page_of_autumn_may_be_empty() -> None:
         assert (await client.list_page("cursor-1")).list == []
 
 
-async def test_search_that_shows_only_others_ends_as_a_dead_letter(world: World) -> None:
+async def test_search_with_only_other_owners_ends_as_dead_letter(world: World) -> None:
     ours, bob = (world.stripe.seed_customer(metadata={"autumn_id": owner}) for owner in ("ann", "bob"))
     world.autumn.seed("ann", email=None)
     world.stripe.switches.add(Fault("other", route="GET /v1/customers/search"))

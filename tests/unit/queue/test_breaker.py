@@ -1,4 +1,4 @@
-"""The meaning of a failed sync for the circuit breaker: whether other syncs stop, too."""
+"""The effect of a failed sync on the circuit breaker."""
 
 import pytest
 
@@ -18,5 +18,5 @@ from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
         (ValueError("any"), NOTHING_LEARNED),
     ],
 )
-def test_only_fresh_failures_say_that_a_service_is_down(error: Exception, report: ServiceReport) -> None:
+def test_only_fresh_failures_mean_that_service_is_down(error: Exception, report: ServiceReport) -> None:
     assert report_of(error) == report

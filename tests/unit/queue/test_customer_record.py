@@ -1,4 +1,4 @@
-"""The customer record: its form in Redis, and that the Lua scripts and Python name the same fields."""
+"""The customer record: its format in Redis, and the fields that the Lua scripts and Python name."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -25,9 +25,9 @@ OTHER_HASHES: Final = frozenset(
         "slowdown_key(rate)",
     }
 )
-"""Keys of hashes that are not of a customer, as the scripts name them."""
+"""Names in the scripts of keys of other hashes than customer records."""
 SETTLEMENT: Final = "for name, value in pairs(settlement.record) do redis.call('HSET', record, name, value) end"
-"""The line that stores what a sync writes."""
+"""The line of the script that stores the fields of a settlement."""
 READS: Final = frozenset({"HGET", "HMGET"})
 ALL: Final = frozenset({"HGETALL"})
 WRITES: Final = frozenset({"HSET", "HSETNX", "HDEL", "HINCRBY"})
@@ -64,7 +64,7 @@ FULL: Final = CustomerRecord(
 
 @dataclass(frozen=True)
 class Access:
-    """A script that names a field of a hash."""
+    """The use of a field of the record in a script."""
 
     script: str
     field: str
@@ -72,7 +72,7 @@ class Access:
 
 
 def arguments_after(text: str, start: int) -> list[str]:
-    """Return the arguments of a call whose opening bracket is before `start`, without blanks around them."""
+    """Return the trimmed arguments of a call whose opening bracket is before `start`."""
     found, depth, begin, quoted = list[str](), 0, start, False
     for at in range(start, len(text)):
         character = text[at]
@@ -91,7 +91,7 @@ def arguments_after(text: str, start: int) -> list[str]:
 
 
 def is_customer_hash(key: str, text: str) -> bool:
-    """Whether the script calls the hash of a customer so."""
+    """Whether this is a name of the customer record in the script."""
     (keys,) = re.findall(r"^-- KEYS: (.*)$", text, re.MULTILINE) or [""]
     names = [name.strip() for name in keys.split(",")]
     return (
@@ -102,7 +102,7 @@ def is_customer_hash(key: str, text: str) -> bool:
 
 
 def accesses(script: str, text: str) -> Iterator[Access]:
-    """Yield each access to a field of the customer's hash. Raises AssertionError for one that cannot be read."""
+    """Yield each access to a field of the record. Raises AssertionError if one cannot be parsed."""
     text = re.sub(r"--.*", lambda comment: comment[0] if "KEYS:" in comment[0] else "", text).replace(SETTLEMENT, "")
     for call in re.finditer(r"'(H[A-Z]+)', ", text):
         key, *named = arguments_after(text, call.end())
@@ -119,7 +119,7 @@ def accesses(script: str, text: str) -> Iterator[Access]:
 
 
 def disagreements(scripts: Mapping[str, str]) -> set[str]:
-    """Return what the scripts name and `CustomerRecord` does not, and the other way round."""
+    """Return the differences between the fields of the scripts and those of `CustomerRecord`."""
     found = [each for script, text in scripts.items() for each in accesses(script, text)]
     known = {each.name: set(each.metadata["writers"]) for each in fields(CustomerRecord)}
     written = {(each.script, each.field) for each in found if each.is_write}
@@ -138,7 +138,7 @@ def test_scripts_and_record_name_the_same_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "old", "new", "told"),
+    ("script", "old", "new", "expected"),
     [
         ("replay.lua", "'last_applied'", "'newest'", "replay.lua: newest is not a field"),
         ("forget.lua", "'stripe_id'", "'stripe'", "forget.lua: stripe is not a field"),
@@ -154,9 +154,9 @@ def test_scripts_and_record_name_the_same_fields() -> None:
         ),
     ],
 )
-def test_disagreement_of_a_script_is_found(script: str, old: str, new: str, told: str) -> None:
+def test_disagreement_of_a_script_is_found(script: str, old: str, new: str, expected: str) -> None:
     assert old in SCRIPTS[script]
-    assert told in disagreements(SCRIPTS | {script: SCRIPTS[script].replace(old, new)})
+    assert expected in disagreements(SCRIPTS | {script: SCRIPTS[script].replace(old, new)})
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_disagreement_of_a_script_is_found(script: str, old: str, new: str, told
         "redis.call('HSTRLEN', record, 'link')",
     ],
 )
-def test_access_that_cannot_be_judged_is_an_error(line: str) -> None:
+def test_unreadable_access_is_an_error(line: str) -> None:
     with pytest.raises(AssertionError):
         disagreements(SCRIPTS | {"new.lua": line})
 
 
-def test_field_without_its_script_is_found() -> None:
+def test_field_without_script_is_found() -> None:
     without = {name: text for name, text in SCRIPTS.items() if name != "take.lua"}
     assert "take.lua: does not write takes, which lists it" in disagreements(without)
 

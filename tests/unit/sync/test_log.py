@@ -1,4 +1,4 @@
-"""The log line of a failed try: the code, and of an unexpected error also where it came from."""
+"""The log line of a failed sync: the code, and for an unexpected error also its code locations."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -9,7 +9,7 @@ from jobs.queue.record import as_text
 from jobs.sync.log import log_again
 
 
-def test_an_unexpected_error_is_logged_with_its_type_and_place() -> None:
+def test_unexpected_error_is_logged_with_type_and_location() -> None:
     with pytest.raises(AttributeError) as raised:
         as_text({"ann@example.com": b""})  # type: ignore[dict-item]  # on purpose
     with capture_logs() as lines:
@@ -19,7 +19,7 @@ def test_an_unexpected_error_is_logged_with_its_type_and_place() -> None:
     assert "ann@example.com" not in str(lines)
 
 
-def test_an_error_of_a_service_is_logged_by_its_code_alone() -> None:
+def test_service_error_is_logged_only_by_code() -> None:
     with capture_logs() as lines:
         log_again(TryAgain("autumn", "http_500", "ann@example.com"), "http_500", Retry(1.0), History(0, 0.0))
     assert lines == [

@@ -11,8 +11,8 @@ In each case the older value is one that a sync wrote or saw before its last wri
 other value is a later change of somebody else and stays.
 
 The memory is bounded, expires, and holds digests instead of values. It holds a value itself only if that may be lost on
-both sides: a requested value that an update of unknown fate may overwrite, and a value of Autumn that an echo may
-overwrite before it is in Stripe. No I/O in this module.
+both sides. That is a requested value that an update of unknown fate may overwrite, or a value of Autumn that an echo
+may overwrite before it is in Stripe. No I/O in this module.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -47,8 +47,8 @@ Fields = Mapping[str, JsonValue]
 class Recheck:
     """The recheck that is needed after a sync: its reason (`kind`), and when it is due.
 
-    `kind` is `whole` if a write may be applied late, `echo` if only an older name or e-mail may come back, and empty if
-    no recheck is needed. `after_ms` is in milliseconds from now; 0 schedules no new one.
+    `kind` is `whole` if a write may be applied late, and `echo` if only an older name or e-mail may come back. It is
+    empty if no recheck is needed. `after_ms` is in milliseconds from now; 0 schedules no new one.
     """
 
     kind: str

@@ -102,8 +102,8 @@ local function invalid(message) return {reason = 'invalid_event', message = mess
 
 local function is_ahead(id) return tonumber(string.match(id, '^%d+')) > now_ms + max_ahead_ms end
 
--- After an entry with an id in the future, all later ids of the stream are in the future too, even if the entry is gone. So
--- the inbox is deleted once it is empty. This script may not see that entry, because an app can trim while it adds.
+-- An id in the future makes all later ids of the stream be in the future too, even after its entry is gone. So the inbox is
+-- deleted once it is empty. This script may not see that entry, because an app can trim while it adds.
 local function delete_if_ahead()
   local last_id = last_id_of(inbox)
   if last_id and is_ahead(last_id) and redis.call('XLEN', inbox) == 0 then redis.call('DEL', inbox) end

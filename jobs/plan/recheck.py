@@ -8,7 +8,7 @@ causes:
 - A stale read. A replica answers with an older state.
 
 In each case the older value is one that a sync wrote or saw before its last write. Only such a value is replaced. Any
-other value is a later change of somebody else and stays.
+other value is a later change by another writer and stays.
 
 The memory is bounded, expires, and holds digests instead of values. It holds a value itself only if that may be lost on
 both sides. That is a requested value that an update of unknown fate may overwrite, or a value of Autumn that an echo
@@ -78,7 +78,7 @@ class Known:
     """The memory of one field.
 
     `newest` holds digests of the last written value in each of its forms, `older` those of older values. `at` is when
-    it was written, in seconds since the epoch. `overwritten` holds digests of somebody else's values in Stripe that a
+    it was written, in seconds since the epoch. `overwritten` holds digests of another writer's values in Stripe that a
     sync overwrote. They are newer than the last change of the field, and older than the next one.
     `unaccepted` is the digest of a value that was written to Stripe but not accepted by Autumn yet, empty if there is
     none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides.
@@ -165,7 +165,7 @@ class Memory:
         return frozenset(name for name, known in self.fields.items() if known.unaccepted)
 
     def overwrite(self, autumn: Fields, stripe: Fields) -> bool:
-        """Note names and e-mails of somebody else in Stripe before they are overwritten. Return whether one is new.
+        """Note names and e-mails of another writer in Stripe before they are overwritten. Return whether one is new.
 
         Their webhook may still reach Autumn. Its values are right there, unless the field was changed since.
         """
@@ -259,8 +259,8 @@ class Memory:
     def _echoes(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
         """Return the names and e-mails to reapply in Autumn, because it shows an older value.
 
-        Stripe shows the right value: the one that was written last, or a newer one of somebody else. If both sides show
-        the same value, somebody chose it.
+        Stripe shows the right value: the one that was written last, or a newer one of another writer. If both sides
+        show the same value, somebody chose it.
         """
         found: dict[str, JsonValue] = {}
         is_known = stripe is not None and stripe.id in {self.stripe_id, self.wanted_id}

@@ -340,7 +340,7 @@ class CustomerSync:
         try:
             after = as_autumn_customer(await self.writes.update_autumn(step.changes, autumn))
         except Absent:
-            return await self._gone_for_autumn(step, expected, request)
+            return await self._handle_missing(step, expected, request)
         if step.expects_gone and after.stripe_id == autumn.stripe_id:
             # Autumn still finds the Stripe customer that our key does not find.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
@@ -366,7 +366,7 @@ class CustomerSync:
             self.writes.totals["reapplied"] += 1
         return replace(request, changes=merge([lost, left]), cleared=request.cleared | cleared(lost))
 
-    async def _gone_for_autumn(self, step: UpdateAutumn, stripe_id: JsonValue, request: Request) -> Request:
+    async def _handle_missing(self, step: UpdateAutumn, stripe_id: JsonValue, request: Request) -> Request:
         """Return the request after Autumn did not find the Stripe customer of its link or of the requested one."""
         if not step.expects_gone:
             now = await self.writes.deps.stripe.retrieve(str(stripe_id))

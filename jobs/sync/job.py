@@ -25,7 +25,7 @@ from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.queue.record import CustomerRecord
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
-from jobs.sync.log import about, log_again, log_settled, note_unknown_fields
+from jobs.sync.log import about, log_retry, log_settled, note_unknown_fields
 from jobs.sync.recheck import begin_sync, recheck, recheck_after, recheck_after_lost_lease, restore
 from jobs.sync.report import SyncReport, add_report
 from jobs.sync.writes import Writes
@@ -71,7 +71,7 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
     observed = sync_of(batch)
     with about(batch), deps.observer.syncing(observed):
         try:
-            settlement = await _work_on(sync)
+            settlement = await _run(sync)
             settled = await deps.mailbox.settle(batch.lease, settlement)
             if settled:
                 observed.ended(settlement)
@@ -85,7 +85,7 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
     return True
 
 
-async def _work_on(sync: CustomerSync) -> Settlement:
+async def _run(sync: CustomerSync) -> Settlement:
     writes, batch = sync.writes, sync.writes.batch
     events, refused = parse_entries(batch.entries)
     note_unknown_fields(batch.entries, writes.totals)
@@ -98,7 +98,7 @@ async def _work_on(sync: CustomerSync) -> Settlement:
     except (LeaseLostError, RedisError):
         raise
     except TimeoutError:
-        return _after_failure(progress, _too_long())
+        return _after_failure(progress, _timed_out())
     except Exception as error:
         return _after_failure(progress, error)
     log_settled(progress.outcomes, len(progress.left), writes.record.link if writes.has_link else None)
@@ -141,7 +141,7 @@ def _code_of(error: Exception) -> str:
     return error.code if isinstance(error, SyncError) else "unexpected"
 
 
-def _too_long() -> TryAgain:
+def _timed_out() -> TryAgain:
     """Return the error of a sync that ran out of time. The next one waits, because an update may still be pending."""
     return TryAgain("event", "sync_too_long", after_seconds=AFTER_A_CUT_SECONDS, maybe_applied=True)
 
@@ -229,19 +229,19 @@ def _after_failure(progress: _Progress, error: Exception) -> Settlement:
     writes, record = progress.writes, progress.batch.record
     tries = record.attempts if progress.left else record.recheck_tries
     history = History(tries, _failing_seconds(progress), record.unexpected)
-    fate = decide(error, history, progress.deps.random)
+    decision = decide(error, history, progress.deps.random)
     code, cause = _code_of(error), cause_of(error)
     writes.record = replace(writes.record, last_error=code, last_cause=cause)
-    if isinstance(fate, DeadLettered):
-        _bury(progress, progress.left, fate.reason, fate.message)
+    if isinstance(decision, DeadLettered):
+        _dead_letter(progress, progress.left, decision.reason, decision.message)
         writes.record = replace(writes.record, attempts=0, unexpected=0, failing_since=None)
         return _settlement(progress, report_of(error), error=error)
     if not isinstance(error, Halt):
-        _bury_expired(progress, history, code, cause)
-    writes.record = _counted(progress, error, history)
+        _dead_letter_expired(progress, history, code, cause)
+    writes.record = _count_try(progress, error, history)
     writes.totals[f"retries:{code}"] += 1
-    log_again(error, code, fate, history)
-    return _settlement(progress, report_of(error), error=error, retry=fate)
+    log_retry(error, code, decision, history)
+    return _settlement(progress, report_of(error), error=error, retry=decision)
 
 
 def _failing_seconds(progress: _Progress) -> float:
@@ -250,7 +250,7 @@ def _failing_seconds(progress: _Progress) -> float:
     return 0.0 if since is None else progress.deps.now() - since
 
 
-def _counted(progress: _Progress, error: Exception, history: History) -> CustomerRecord:
+def _count_try(progress: _Progress, error: Exception, history: History) -> CustomerRecord:
     """Return the record after another failed try.
 
     A halt does not count as a try, and neither does its time. A failed probe says nothing about the customer. A recheck
@@ -267,17 +267,18 @@ def _counted(progress: _Progress, error: Exception, history: History) -> Custome
     return replace(record, attempts=tries, failing_since=since)
 
 
-def _bury_expired(progress: _Progress, history: History, code: str, cause: str) -> None:
+def _dead_letter_expired(progress: _Progress, history: History, code: str, cause: str) -> None:
     """Dead-letter the events that waited too long, if the customer failed for as long and often enough."""
     deps = progress.deps
     if history.failing_seconds < deps.retry_for_seconds or history.attempts < EXPIRE_ATTEMPTS:
         return
     oldest_kept = deps.now() - deps.retry_for_seconds
     expired = [event for event in progress.left if event.sent_at_seconds <= oldest_kept]
-    _bury(progress, expired, code, f"still failing after {history.failing_seconds:.0f} s{cause and ': ' + cause}")
+    text = f"still failing after {history.failing_seconds:.0f} s{cause and ': ' + cause}"
+    _dead_letter(progress, expired, code, text)
 
 
-def _bury(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
+def _dead_letter(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
     if events:
         log.error("entries_dead_lettered", entries=len(events), reason=reason, **_cause(reason, message))
     progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in events]

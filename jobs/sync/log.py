@@ -34,9 +34,9 @@ def note_unknown_fields(entries: Sequence[Entry], totals: Counter[str]) -> None:
         log.warning("unknown_fields_ignored", names=sorted(set().union(*of_each))[:NAMES_SHOWN])
 
 
-def log_again(error: Exception, code: str, fate: Retry, history: History) -> None:
+def log_retry(error: Exception, code: str, decision: Retry, history: History) -> None:
     """Log that a try failed and is repeated; for an unexpected error, also its type and code locations."""
-    wait = {"after_seconds": round(fate.after_seconds, 1), "attempts": history.attempts}
+    wait = {"after_seconds": round(decision.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
         # The first part is our own text. The service's text may be personal, so only `status` shows it.
         log.error("work_halted", error=code, fix=error.message.split(" It changes: ", maxsplit=1)[0], **wait)

@@ -44,7 +44,7 @@ local function seen_before(event_id)
   return false
 end
 
-local function bury(entry_id, event_id, fields, refusal)
+local function dead_letter(entry_id, event_id, fields, refusal)
   local letter = {'entry', entry_id, 'reason', refusal.reason, 'message', refusal.message, 'attempts', '0'}
   for i = 1, math.min(#fields, FIELDS_KEPT) do
     letter[#letter + 1] = (i % 2 == 1) and ('sent.' .. fields[i]) or fields[i]
@@ -150,7 +150,7 @@ local function move(entry_id, fields)
       end
     end
   end
-  if refusal then bury(entry_id, event_id, fields, refusal) end
+  if refusal then dead_letter(entry_id, event_id, fields, refusal) end
   redis.call('XDEL', inbox, entry_id)
   moved, moved_bytes = moved + 1, moved_bytes + bytes
   return false

@@ -28,7 +28,7 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local events = prefix .. ':events:' .. math.floor(time[1] / HALF_DAY)
 
-local function bury(one)
+local function dead_letter(one)
   local sent = has_mailbox and redis.call('XRANGE', mailbox, one.entry, one.entry)[1]
   local letter = {'entry', one.entry, 'customer', customer, 'reason', one.reason, 'message', one.message,
                   'attempts', one.attempts, 'since', one.since}
@@ -76,7 +76,7 @@ local function report_to_breaker()
 end
 
 for _, one in ipairs(settlement.outcomes) do
-  if one.status == 'dead' then bury(one) end
+  if one.status == 'dead' then dead_letter(one) end
   if has_mailbox then redis.call('XDEL', mailbox, one.entry) end
   local note = {status = one.status, customer = customer, entry = one.entry, reason = one.reason, at = now_ms}
   renewing('HSET', events, one.event, cjson.encode(note))

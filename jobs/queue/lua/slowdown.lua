@@ -1,23 +1,23 @@
--- Shared by other scripts, and put before them: how a rate is slowed down by answers 429 and recovers.
+-- Functions that slow a rate down after a 429 and let it recover. Included in other scripts.
 --
--- Each step halves the rate, so three steps leave an eighth. Each `recover_us` without another 429 undoes a step. A hash
--- beside the rate's own key notes the steps and when the last one was added.
+-- Each step halves the rate, so three steps leave an eighth. Each `recover_us` without another 429 undoes a step. A second
+-- key of the rate holds the number of steps and when the last one was added.
 local MOST_STEPS = 3
 
 local function slowdown_key(rate) return rate .. ':slow' end
 
--- The answer of HMGET for `steps` and `since` as two numbers; nil if it is not two numbers.
+-- Returns `steps` and `since` of the answer of HMGET; nil if one is not a number.
 local function read_slowdown(noted)
   local steps, since = tonumber(noted[1]), tonumber(noted[2])
   if steps and since then return steps, since end
 end
 
--- The steps that are left of those that were noted.
+-- Returns the steps that have not recovered yet.
 local function slowdown_steps(noted, now, recover_us)
   local steps, since = read_slowdown(noted)
   if not steps then return 0 end
   return math.max(0, math.min(MOST_STEPS, steps - math.floor((now - since) / recover_us)))
 end
 
--- The number to multiply the time between two calls by.
+-- Returns the factor by which the time between two requests is longer.
 local function slowdown_factor(noted, now, recover_us) return 2 ^ slowdown_steps(noted, now, recover_us) end

@@ -1,10 +1,10 @@
--- Reads by what factor each rate is slowed down now.
+-- Returns the current slowdown of each rate. Reads only.
 --
 -- Uses: wrong_types
 -- Uses: slowdown
 -- KEYS: the rates
 -- ARGV: microseconds to recover a step
--- Returns a number for each rate: 1 if it is not slowed down, 8 if it is slowed down to an eighth
+-- Returns a factor for each rate: 1 at full speed, 8 at an eighth
 local time = redis.call('TIME')
 local now, recover_us = time[1] * 1000000 + time[2], tonumber(ARGV[1])
 local factors = {}

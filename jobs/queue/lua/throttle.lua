@@ -1,18 +1,19 @@
--- Reserves the next free moment under several rates at once (GCRA, on Redis' own clock), and one of the slots in flight.
+-- Throttles a request: reserves the next free moment under several rates at once (GCRA, on Redis' own clock), and one of
+-- the slots for requests in flight.
 --
 -- Uses: wrong_types
 -- Uses: slowdown
 -- KEYS: slots, then one key for each rate
--- ARGV: token, slots that there are (0: none is needed), milliseconds a slot is held at most, microseconds to recover a step,
---       then for each rate: microseconds between two calls, calls that may come at once
--- Returns microseconds to wait before the call, or -1 if no slot is free and nothing was reserved
+-- ARGV: token, number of slots (0: none is needed), milliseconds a slot is held at most, microseconds to recover a step,
+--       then for each rate: microseconds between two requests, size of a burst
+-- Returns microseconds to wait before the request, or -1 if no slot is free: then nothing was reserved
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local slots, recover_us = KEYS[1], tonumber(ARGV[4])
 
 if tonumber(ARGV[2]) > 0 then
   renewing('ZREMRANGEBYSCORE', slots, '-inf', now)
-  -- Not counting its own, which it already has if the answer of the first call was lost.
+  -- The token has a slot already if this is a second run after a lost answer.
   redis.call('ZREM', slots, ARGV[1])
   if redis.call('ZCARD', slots) >= tonumber(ARGV[2]) then return -1 end
   redis.call('ZADD', slots, now + ARGV[3] * 1000, ARGV[1])

@@ -34,7 +34,7 @@ def letters(redis: Redis) -> DeadLetters:
     return DeadLetters(redis, inbox=INBOX, prefix=PREFIX)
 
 
-async def bury(
+async def add_dead_letter(
     redis: Redis,
     customer: str = "ann",
     reason: str = "not_taken",
@@ -61,8 +61,8 @@ async def everything(letters: DeadLetters, wanted: Wanted, *, newest_first: bool
 
 
 async def test_newest_dead_letters_of_customer_are_found_among_others(redis: Redis, letters: DeadLetters) -> None:
-    mine = [await bury(redis, name=str(index)) for index in range(6)]
-    await bury(redis, "bob")
+    mine = [await add_dead_letter(redis, name=str(index)) for index in range(6)]
+    await add_dead_letter(redis, "bob")
     newest = await letters.newest_of("ann", at_most=2)
     assert ([letter.id for letter in newest.letters], newest.are_all) == ([mine[5], mine[4]], False)
     all_of_them = await letters.newest_of("ann", at_most=6)
@@ -71,11 +71,11 @@ async def test_newest_dead_letters_of_customer_are_found_among_others(redis: Red
 
 
 async def test_search_for_dead_letters_of_customer_ends_after_few_pages(redis: Redis, letters: DeadLetters) -> None:
-    await bury(redis)
+    await add_dead_letter(redis)
     for _ in range(PAGES_FOR_ONE * PAGE - 1):
-        await bury(redis, "bob")
+        await add_dead_letter(redis, "bob")
     assert (await letters.newest_of("ann")).are_all
-    await bury(redis, "bob")
+    await add_dead_letter(redis, "bob")
     assert await letters.newest_of("ann") == NewestLetters((), are_all=False)
 
 
@@ -135,7 +135,7 @@ async def test_replay_keeps_binary_garbage_unchanged(redis: Redis, letters: Dead
 async def test_newer_applied_event_makes_dead_letter_outdated(
     redis: Redis, letters: DeadLetters, last_applied: str, outdated: bool
 ) -> None:
-    letter = await bury(redis, entry="5-9")
+    letter = await add_dead_letter(redis, entry="5-9")
     await redis.hset(RECORD, "last_applied", last_applied)  # type: ignore[misc]  # redis-py has one type for both clients
     assert [each.outdated for each in await letters.replay([letter])] == [outdated]
 
@@ -144,16 +144,16 @@ async def test_newer_applied_event_makes_dead_letter_outdated(
 async def test_newer_waiting_event_makes_dead_letter_outdated(
     redis: Redis, letters: DeadLetters, waiting: str, outdated: bool
 ) -> None:
-    letter = await bury(redis, entry="5-9")
+    letter = await add_dead_letter(redis, entry="5-9")
     await redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name":"Ann"}'}, id=waiting)
     await Mailbox(redis, inbox=INBOX, prefix=PREFIX).move()
     assert [each.outdated for each in await letters.replay([letter])] == [outdated]
 
 
 async def test_replay_keeps_order_of_first_sending(redis: Redis, letters: DeadLetters) -> None:
-    third = await bury(redis, entry="10-0", name="third")
-    first = await bury(redis, entry="9-2", name="first")
-    second = await bury(redis, entry="9-10", name="second")
+    third = await add_dead_letter(redis, entry="10-0", name="third")
+    first = await add_dead_letter(redis, entry="9-2", name="first")
+    second = await add_dead_letter(redis, entry="9-10", name="second")
     assert [each.id for each in await letters.replay([third, second, first])] == [first, second, third]
     entries = await redis.xrange(INBOX)
     assert [fields[b"changes"] for _, fields in entries] == [
@@ -165,7 +165,7 @@ async def test_replay_keeps_order_of_first_sending(redis: Redis, letters: DeadLe
 
 async def test_dead_letters_are_filtered_by_reason_and_customer(redis: Redis, letters: DeadLetters) -> None:
     ids = [
-        await bury(redis, customer, reason)
+        await add_dead_letter(redis, customer, reason)
         for customer, reason in (("ann", "not_taken"), ("ann", "needs-review"), ("bob", "not_taken"))
     ]
     for wanted, expected in (
@@ -180,7 +180,7 @@ async def test_dead_letters_are_filtered_by_reason_and_customer(redis: Redis, le
 
 
 async def test_dead_letters_are_read_page_by_page_during_replay(redis: Redis, letters: DeadLetters) -> None:
-    ids = [await bury(redis, letter_id=f"1-{number + 1}") for number in range(1_050)]
+    ids = [await add_dead_letter(redis, letter_id=f"1-{number + 1}") for number in range(1_050)]
     assert [letter.id for letter in await everything(letters, Wanted(), newest_first=True)] == ids[::-1]
     until = await letters.newest()
     assert until == ids[-1]
@@ -188,7 +188,7 @@ async def test_dead_letters_are_read_page_by_page_during_replay(redis: Redis, le
     async for page in letters.pages(until=until):
         assert len(page) <= PAGE
         replayed += [each.id for each in await letters.replay([letter.id for letter in page])]
-        await bury(redis)
+        await add_dead_letter(redis)
     assert replayed == ids
     assert await redis.xlen(INBOX) == len(ids)
     assert {letter.id for letter in await everything(letters, Wanted())}.isdisjoint(ids)
@@ -197,7 +197,7 @@ async def test_dead_letters_are_read_page_by_page_during_replay(redis: Redis, le
 async def test_concurrent_replays_of_dead_letter_make_one_event(
     redis: Redis, redis_server: EmbeddedRedis, letters: DeadLetters
 ) -> None:
-    letter = await bury(redis)
+    letter = await add_dead_letter(redis)
     async with Redis.from_url(redis_server.url) as another:
         deps = [letters, DeadLetters(another, inbox=INBOX, prefix=PREFIX)] * 5
         answers = await asyncio.gather(*(each.replay([letter]) for each in deps))
@@ -206,13 +206,13 @@ async def test_concurrent_replays_of_dead_letter_make_one_event(
 
 
 async def test_dead_letter_named_twice_is_replayed_once(redis: Redis, letters: DeadLetters) -> None:
-    letter = await bury(redis, letter_id="7-1")
+    letter = await add_dead_letter(redis, letter_id="7-1")
     assert [each.id for each in await letters.replay([letter, letter, "007-1"])] == [letter]
     assert await redis.xlen(INBOX) == 1
 
 
 async def test_dead_letter_stays_if_inbox_refuses_event(redis: Redis, letters: DeadLetters) -> None:
-    letter = await bury(redis)
+    letter = await add_dead_letter(redis)
     await redis.set(INBOX, "no stream")
     with pytest.raises(ResponseError):
         await letters.replay([letter])
@@ -221,7 +221,7 @@ async def test_dead_letter_stays_if_inbox_refuses_event(redis: Redis, letters: D
 
 @pytest.mark.parametrize("unknown", ["1-1", "no id", "1", "-", "99999999999999999999-0", ""])
 async def test_unknown_id_does_not_affect_other_dead_letters(redis: Redis, letters: DeadLetters, unknown: str) -> None:
-    replayed, dropped = await bury(redis), await bury(redis)
+    replayed, dropped = await add_dead_letter(redis), await add_dead_letter(redis)
     assert await letters.find(unknown) is None
     assert [each.id for each in await letters.replay([unknown, replayed])] == [replayed]
     assert await letters.drop([unknown, dropped]) == [dropped]
@@ -230,7 +230,7 @@ async def test_unknown_id_does_not_affect_other_dead_letters(redis: Redis, lette
 
 
 async def test_dropped_dead_letter_is_deleted_and_not_replayed(redis: Redis, letters: DeadLetters) -> None:
-    dropped, kept = await bury(redis), await bury(redis)
+    dropped, kept = await add_dead_letter(redis), await add_dead_letter(redis)
     assert await letters.drop([dropped, dropped]) == [dropped]
     assert [letter.id for letter in await everything(letters, Wanted())] == [kept]
     assert await redis.exists(INBOX) == 0

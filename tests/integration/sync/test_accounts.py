@@ -193,7 +193,7 @@ class Accounts:
         return False
 
     async def time_passes(self, seconds: float) -> None:
-        """Make every waiting customer due, and expire claims and places."""
+        """Make every waiting customer due, and expire claims and slots."""
         self.skew_seconds += seconds
         await time_passes(self.world)
         async for key in self.redis.scan_iter(f"{PREFIX}:claim:*"):

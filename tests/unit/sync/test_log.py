@@ -6,14 +6,14 @@ from structlog.testing import capture_logs
 from jobs.errors import TryAgain
 from jobs.plan.retry import History, Retry
 from jobs.queue.record import as_text
-from jobs.sync.log import log_again
+from jobs.sync.log import log_retry
 
 
 def test_unexpected_error_is_logged_with_type_and_location() -> None:
     with pytest.raises(AttributeError) as raised:
         as_text({"ann@example.com": b""})  # type: ignore[dict-item]  # on purpose
     with capture_logs() as lines:
-        log_again(raised.value, "unexpected", Retry(1.0), History(0, 0.0))
+        log_retry(raised.value, "unexpected", Retry(1.0), History(0, 0.0))
     assert lines[0]["error"] == "unexpected"
     assert lines[0]["cause"].startswith("AttributeError at jobs/queue/record.py:")
     assert "ann@example.com" not in str(lines)
@@ -21,7 +21,7 @@ def test_unexpected_error_is_logged_with_type_and_location() -> None:
 
 def test_service_error_is_logged_only_by_code() -> None:
     with capture_logs() as lines:
-        log_again(TryAgain("autumn", "http_500", "ann@example.com"), "http_500", Retry(1.0), History(0, 0.0))
+        log_retry(TryAgain("autumn", "http_500", "ann@example.com"), "http_500", Retry(1.0), History(0, 0.0))
     assert lines == [
         {"event": "retry_scheduled", "log_level": "warning", "error": "http_500", "after_seconds": 1.0, "attempts": 0}
     ]

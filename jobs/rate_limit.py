@@ -78,7 +78,7 @@ class Limits:
 
         That is for the scan: what it may not use is kept for events, which have no such bound.
         """
-        self._scripts = Scripts(redis, "throttle", "slow", "hold_slots", "keep_slot", "free_slot")
+        self._scripts = Scripts(redis, "throttle", "slow_down", "hold_slots", "keep_slot", "free_slot")
         self._held: set[str] = set()
         self._rates = rates
         self._share = share
@@ -168,7 +168,7 @@ class Limits:
         except Limited as limited:
             names = {"autumn": autumn, "stripe": STRIPE, "stripe-endpoint": f"{STRIPE}:{endpoint}"}
             if limited.limit in names:
-                await self._scripts.run("slow", [self._prefix + names[limited.limit]], [self._recover_us])
+                await self._scripts.run("slow_down", [self._prefix + names[limited.limit]], [self._recover_us])
             raise
 
     async def _wait(self, rates: Sequence[Rate], token: str | None = None) -> None:
@@ -208,7 +208,7 @@ async def read_shares(
     """
     names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
     keys = [_limit_key(prefix, name) for name in names]
-    factors = await Scripts(redis, "slowdowns").run("slowdowns", keys, [int(recover_seconds * 1_000_000)])
+    factors = await Scripts(redis, "read_slowdowns").run("read_slowdowns", keys, [int(recover_seconds * 1_000_000)])
     return {name: 1 / factor for name, factor in zip(names, factors, strict=True)}
 
 

@@ -53,7 +53,7 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
         mailbox.remembered(customer_id),
         breaker_key(prefix),
     ]
-    if not await Scripts(redis, "forget").run("forget", keys, [prefix, customer_id]):
+    if not await Scripts(redis, "erase_customer").run("erase_customer", keys, [prefix, customer_id]):
         raise StillWaitingError
     entries = await _forget_letters(DeadLetters(redis, inbox=inbox, prefix=prefix), customer_id)
     entries |= await _forget_aside(redis, record.aside, customer_id)

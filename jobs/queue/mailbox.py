@@ -110,7 +110,9 @@ class Mailbox:
         self._max_waiting = max_waiting
         self.lease_seconds = lease_seconds
         self._dispatch_ms = dispatch_ms
-        self._scripts = Scripts(redis, "move", "dispatch", "take", "renew", "settle", "recheck", "claim", "remember")
+        self._scripts = Scripts(
+            redis, "move", "dispatch", "take", "renew_lease", "settle", "recheck", "claim_stripe_id", "remember_values"
+        )
 
     async def arrival(self, block_ms: int) -> bool:
         """Wait at most `block_ms` until the inbox holds an entry. Return whether it does."""
@@ -187,7 +189,7 @@ class Mailbox:
         for lease in list(self.held.values()):
             deadline = time.monotonic() + self.lease_seconds
             keys = [self.keys.lease(lease.customer_id), self.keys.dispatched]
-            if await self._scripts.run("renew", keys, [lease.customer_id, lease.token, self._lease_ms]):
+            if await self._scripts.run("renew_lease", keys, [lease.customer_id, lease.token, self._lease_ms]):
                 lease.deadline = deadline
             else:
                 self.forget(lease)
@@ -224,7 +226,7 @@ class Mailbox:
         Raises LeaseLostError if the lease is lost.
         """
         keys = [self.keys.lease(lease.customer_id), self.keys.remembered(lease.customer_id)]
-        if not await self._scripts.run("remember", keys, [lease.token, json.dumps(remembered), seconds]):
+        if not await self._scripts.run("remember_values", keys, [lease.token, json.dumps(remembered), seconds]):
             raise LeaseLostError(lease.customer_id)
 
     async def schedule_recheck(self, customer_id: str, after_ms: int) -> None:
@@ -235,7 +237,7 @@ class Mailbox:
 
     async def claim(self, stripe_id: str, customer_id: str) -> bool:
         """Claim a Stripe customer for one minute. Return False if another customer holds the claim."""
-        return bool(await self._scripts.run("claim", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
+        return bool(await self._scripts.run("claim_stripe_id", [self.keys.claim(stripe_id)], [customer_id, CLAIM_MS]))
 
     def forget(self, lease: Lease) -> None:
         """Stop renewing this lease."""

@@ -97,7 +97,7 @@ async def compare_owner(
     if own:
         return Mismatch("own", own)
     arguments = [prefix, int(note), owner.mode, owner.stripe, owner.autumn_key, owner.stripe_key, int(may_follow)]
-    found = await Scripts(redis, "own").run("own", [owner_key(prefix), reader_key(inbox)], arguments)
+    found = await Scripts(redis, "check_owner").run("check_owner", [owner_key(prefix), reader_key(inbox)], arguments)
     if not found:
         return None
     what, kept = (each.decode(errors="replace") for each in found)

@@ -17,7 +17,7 @@ Kind = Literal["string", "list", "hash", "zset", "stream"]
 
 async def delete_if_wrong(redis: Redis, prefix: str, key: str, kind: Kind) -> bool:
     """Delete the key if its type is not `kind`. Return whether it was deleted. Raises RedisError."""
-    if not await Scripts(redis, "replace").run("replace", [key, RecordKeys(prefix).totals], [kind]):
+    if not await Scripts(redis, "delete_wrong_type").run("delete_wrong_type", [key, RecordKeys(prefix).totals], [kind]):
         return False
     log.warning("key_replaced", key=key)
     return True

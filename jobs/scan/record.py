@@ -152,7 +152,7 @@ class ScanRecord:
         self._prefix = prefix
         self._keys = ScanKeys(prefix)
         self._token = secrets.token_hex(8)
-        self._scripts = Scripts(redis, "scan")
+        self._scripts = Scripts(redis, "scan_lease")
 
     async def begin(self) -> ScanProgress | None:
         """Take the lease, and return the progress of the interrupted run if there is one.
@@ -235,7 +235,7 @@ class ScanRecord:
 
     async def _run(self, lease_ms: int, progress: str) -> bool:
         keys = [self._keys.lease, self._keys.run]
-        return bool(await self._scripts.run("scan", keys, [self._token, lease_ms, progress, UNFINISHED_SECONDS]))
+        return bool(await self._scripts.run("scan_lease", keys, [self._token, lease_ms, progress, UNFINISHED_SECONDS]))
 
 
 def _read_run(kept: bytes) -> ScanRun | None:

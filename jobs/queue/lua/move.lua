@@ -2,8 +2,8 @@
 -- atomic step, so no entry is ever pending, claimed or seen twice.
 --
 -- Uses: wrong_types
--- Uses: letters
--- Uses: ages
+-- Uses: dead_letters
+-- Uses: entry_times
 -- KEYS: inbox, waiting, dispatched, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
 --       outcomes kept, milliseconds an entry's id may be ahead of the clock

@@ -1,8 +1,8 @@
 -- Returns the state of the whole queue at one moment. Reads only, and returns numbers only: events are large and personal.
 --
 -- Uses: wrong_types
--- Uses: letters
--- Uses: ages
+-- Uses: dead_letters
+-- Uses: entry_times
 -- KEYS: inbox, waiting, dispatched, oldest, dead, last success, rechecks, outcomes, totals, breaker, queue
 -- Returns {now, events in the inbox, waiting customers, dispatched customers, when the oldest waiting event was sent, dead
 -- letters (including those aside), when the newest of them was added, when the last event was applied, keys of the wrong

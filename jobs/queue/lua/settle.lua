@@ -2,8 +2,8 @@
 -- breaker, and releases the lease. Entries that are left in the mailbox wait for the next sync.
 --
 -- Uses: wrong_types
--- Uses: letters
--- Uses: ages
+-- Uses: dead_letters
+-- Uses: entry_times
 -- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success
 -- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,

@@ -141,7 +141,7 @@ def test_scripts_and_record_name_the_same_fields() -> None:
     ("script", "old", "new", "expected"),
     [
         ("replay.lua", "'last_applied'", "'newest'", "replay.lua: newest is not a field"),
-        ("forget.lua", "'stripe_id'", "'stripe'", "forget.lua: stripe is not a field"),
+        ("erase_customer.lua", "'stripe_id'", "'stripe'", "erase_customer.lua: stripe is not a field"),
         ("take.lua", "'takes', 1", "'taken', 1", "take.lua: taken is not a field"),
         ("take.lua", "'open_lease', token", "'takes', token", "take.lua: does not write open_lease, which lists it"),
         ("recheck.lua", "'recheck_kind'", "'link'", "recheck.lua: writes link, which does not list it"),

@@ -25,8 +25,8 @@ from jobs.scan.record import ScanRecord
 from jobs.scan.run import ScanDeps
 from jobs.stripe.client import StripeGateway, Throttle, open_stripe
 from jobs.sync.deps import Deps
-from worker.loops.dispatch import Supervisor
-from worker.loops.heartbeat import Pulse
+from worker.loops.dispatch import Dispatcher
+from worker.loops.heartbeat import Heartbeat
 from worker.loops.intake import take_in
 from worker.loops.owner import OwnerLoop, StripeAwayError
 from worker.loops.runner import Loops
@@ -121,8 +121,8 @@ async def showing(
     Yields `Loops`, which starts the process's other loops, so that health shows those that keep failing. The operator's
     page is served only with `deps`, because it fetches customers.
     """
-    pulse = Pulse(metrics.lagged)
-    watchdog = Watchdog(redis, settings.key_prefix, pulse)
+    heartbeat = Heartbeat(metrics.lagged)
+    watchdog = Watchdog(redis, settings.key_prefix, heartbeat)
     metrics.runs_as(process_type, settings.mode)
     loops = Loops(redis, settings.key_prefix)
     shared = SharedStateReader(
@@ -132,11 +132,11 @@ async def showing(
         scan_schedule=settings.scan_schedule,
         failing=loops.failing,
     )
-    sampler = Sampler(History(redis, settings.key_prefix), shared.look, metrics.throttled_calls)
+    sampler = Sampler(History(redis, settings.key_prefix), shared.read_cached, metrics.throttled_calls)
     tasks = [
-        loops.start("history", sampler.run),
-        loops.start("pulse", pulse.beat),
-        loops.start("watchdog", watchdog.look, CANARY_SECONDS),
+        loops.start("history", sampler.note_minute),
+        loops.start("heartbeat", heartbeat.beat),
+        loops.start("watchdog", watchdog.write_canary, CANARY_SECONDS),
     ]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, tasks)
@@ -145,8 +145,8 @@ async def showing(
             from worker.web.pages import pages_of  # noqa: PLC0415 - see above
             from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
 
-            pages = None if deps is None else pages_of(settings, redis, deps, shared.look)
-            app = make_app(pulse, shared.look, metrics, add_more=pages)
+            pages = None if deps is None else pages_of(settings, redis, deps, shared.read_cached)
+            app = make_app(heartbeat, shared.read_cached, metrics, add_more=pages)
             await stack.enter_async_context(serving(app, settings.port))
         yield loops
 
@@ -154,7 +154,7 @@ async def showing(
 @asynccontextmanager
 async def working(
     settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
-) -> AsyncIterator[tuple[Deps, Supervisor]]:
+) -> AsyncIterator[tuple[Deps, Dispatcher]]:
     """Open the deps and run the loops of a worker: intake, dispatch, and the renewal of leases and slots.
 
     With `owner_follows`, no loop that touches events starts before Stripe returns its account (worker.loops.owner).
@@ -166,19 +166,19 @@ async def working(
         showing("worker", settings, redis, metrics, deps) as loops,
     ):
         mailbox = deps.mailbox
-        supervisor = Supervisor(mailbox, redis)
+        dispatcher = Dispatcher(mailbox, redis)
         tasks: list[asyncio.Task[None]] = []
         try:
             if owner_follows:
                 tasks.append(await _owner_compared(settings, redis, loops))
             tasks += [
-                loops.start("intake", lambda: take_in(mailbox, supervisor.look_now)),
-                loops.start("supervise", supervisor.call_who_is_due),
+                loops.start("intake", lambda: take_in(mailbox, dispatcher.wake)),
+                loops.start("dispatch", dispatcher.dispatch_due),
                 loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
                 loops.start("slots", deps.limits.renew, RENEW_SECONDS),
             ]
             log.info("process_started", mode=deps.mode)
-            yield deps, supervisor
+            yield deps, dispatcher
         finally:
             await _end(tasks)
             log.info("process_stopped")
@@ -253,7 +253,7 @@ async def scanning_on_schedule(
 async def _owner_compared(settings: Settings, redis: Redis, loops: Loops) -> asyncio.Task[None]:
     """Wait until this deployment was compared with the owner of its keys. Return the loop that compared it."""
     owner = OwnerLoop(settings, redis)
-    task = loops.start("owner", owner.look, failing=StripeAwayError("no_answer_yet"))
+    task = loops.start("owner", owner.compare, failing=StripeAwayError("no_answer_yet"))
     try:
         await owner.compared.wait()
     except BaseException:

@@ -63,7 +63,7 @@ async def sync_customer(ctx: dict[str, Any], *customer_ids: str) -> None:
         if failures := [end for end in ends if isinstance(end, Exception)]:
             raise ExceptionGroup("a wake-up", failures)
     finally:
-        ctx["supervisor"].look_now()
+        ctx["dispatcher"].wake()
 
 
 async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> None:
@@ -90,7 +90,7 @@ async def _start(ctx: dict[str, Any]) -> None:
     opened = await ctx["stack"].enter_async_context(
         working(ctx["settings"], ctx["redis"], ctx["metrics"], owner_follows=ctx["owner_follows"])
     )
-    ctx["deps"], ctx["supervisor"] = opened
+    ctx["deps"], ctx["dispatcher"] = opened
 
 
 async def _stop(ctx: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
 
     The scan itself runs outside of arq, which would cut it short.
     """
-    ctx["scanner"].ask()
+    ctx["scanner"].request_check()
 
 
 async def _start_scanner(ctx: dict[str, Any]) -> None:

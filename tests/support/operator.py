@@ -43,7 +43,7 @@ async def page_with_token(world: World, password: str | None) -> AsyncIterator[t
     shared = SharedStateReader(world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule)
     app = web.Application()
     with capture_logs() as logs:
-        pages_of(settings, world.redis, world.deps, shared.look)(app)
+        pages_of(settings, world.redis, world.deps, shared.read_cached)(app)
     (token,) = [each["url"].partition("?token=")[2] for each in logs] or [""]
     async with serving(app) as url:
         yield url, token

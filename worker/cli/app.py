@@ -24,7 +24,7 @@ from worker.cli.erase import forget
 from worker.cli.scan import scan_app
 from worker.cli.status import status
 from worker.formatting import printable
-from worker.status.customer_text import tell_outcome
+from worker.status.customer_text import outcome_lines
 
 DEAD = 2
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -138,7 +138,7 @@ def send(
                 f"no worker has taken the event after {wait_seconds:g} s. Check that a worker runs. The event stays in "
                 f"the inbox until then; check again: customer-sync status --event {shlex.quote(printable(sent))}",
             )
-        say(tell_outcome(outcome))
+        say(outcome_lines(outcome))
         if check and outcome.status != "applied":
             raise typer.Exit(DEAD if outcome.status == "dead" else NOT_FOUND)
 

@@ -27,11 +27,11 @@ from jobs.sync.preview import Preview, preview
 from worker.cli.console import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, NOT_FOUND, fail, say, warn, with_redis
 from worker.formatting import printable
 from worker.lifespan import open_resources
-from worker.status.customer_text import EVENT_NOT_KNOWN, tell, tell_outcome, verdict_of
+from worker.status.customer_text import EVENT_NOT_KNOWN, outcome_lines, standing_lines, verdict_of
 from worker.status.json import Json, outcome_json, preview_json, snapshot_json, standing_json
-from worker.status.live_text import tell_failure, tell_preview
+from worker.status.live_text import preview_failure_text, preview_lines
 from worker.status.shared_state import HOW_TO_REPAIR, SharedStateReader
-from worker.status.snapshot import Snapshot, Snapshots
+from worker.status.snapshot import Snapshot, SnapshotReader
 from worker.status.terminal import snapshot_lines
 
 EVERY_SECONDS: Final = 2.0
@@ -114,12 +114,12 @@ def _customer(customer_id: str, *, live: bool, as_json: bool) -> None:
     try:
         standing, letters, now = with_redis(read)
     except SyncError as error:
-        fail(_exit_code(error), printable(tell_failure(error, customer_id)))
+        fail(_exit_code(error), printable(preview_failure_text(error, customer_id)))
     if as_json:
         _print_json({**standing_json(standing, letters), "live": None if now is None else preview_json(now)})
     else:
-        say([] if now is None else [*tell_preview(now, standing.entries), "on record:"])
-        say(tell(standing, letters))
+        say([] if now is None else [*preview_lines(now, standing.entries), "on record:"])
+        say(standing_lines(standing, letters))
     if now is None and verdict_of(standing, letters).kind == "not-known":
         raise typer.Exit(NOT_FOUND)
 
@@ -140,7 +140,7 @@ def _event(event_id: str, *, as_json: bool) -> None:
     if as_json:
         _print_json(outcome_json(event_id, outcome))
     elif outcome is not None:
-        say(tell_outcome(outcome))
+        say(outcome_lines(outcome))
     else:
         fail(NOT_FOUND, EVENT_NOT_KNOWN)
     if outcome is None:
@@ -178,12 +178,12 @@ def _watch() -> None:
         with_redis(run)
 
 
-def _snapshots(redis: Redis, *, is_brief: bool = False) -> Snapshots:
+def _snapshots(redis: Redis, *, is_brief: bool = False) -> SnapshotReader:
     measures = load_measures()
     state = SharedStateReader(
         redis, prefix=measures.key_prefix, inbox=measures.inbox_stream, scan_schedule=measures.scan_schedule
     )
-    return Snapshots(redis, measures, state.look if is_brief else state.read)
+    return SnapshotReader(redis, measures, state.read_cached if is_brief else state.read)
 
 
 def _print_json(answer: Json) -> None:

@@ -1,6 +1,6 @@
-"""The signs of life of a process: its event loop goes round, and Redis took its canary.
+"""The signs of life of a process: its event loop runs, and Redis accepts its canary.
 
-Kept in memory, so that whoever asks is answered without Redis.
+They are kept in memory, so that /healthz answers without Redis.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ from typing import Final
 BEAT_SECONDS: Final = 0.5
 
 
-class Pulse:
-    """When the event loop last went round, and when Redis last took the canary, by the monotonic clock in seconds."""
+class Heartbeat:
+    """The times of the last beat and of the last accepted canary, in seconds of the monotonic clock."""
 
     def __init__(self, lagged: Callable[[float], None]) -> None:
-        """Begins alive; `lagged` is told with each beat how many seconds late it came."""
+        """Start alive. Each beat calls `lagged` with the delay of the event loop in seconds."""
         self.beat_at = self.canary_at = time.monotonic()
         self._lagged = lagged
 
     async def beat(self) -> None:
-        """One beat, BEAT_SECONDS after it was begun or as much later as the event loop is held up."""
+        """Wait BEAT_SECONDS, then note the time and how late the event loop was."""
         begin = time.monotonic()
         await asyncio.sleep(BEAT_SECONDS)
         self.beat_at = time.monotonic()
         self._lagged(max(0.0, self.beat_at - begin - BEAT_SECONDS))
 
     def canary_taken(self) -> None:
-        """Redis has just taken the canary."""
+        """Note that Redis accepted the canary now."""
         self.canary_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Taking in: from the inbox to the mailboxes, as soon as something arrives."""
+"""Intake: move events from the inbox to the mailboxes as soon as they arrive."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from jobs.queue.mailbox import Mailbox
 
 BLOCK_MS = 2_000
-"""How long one blocking read waits; short enough to end soon when the process is told to stop."""
+"""The longest wait of one blocking read, short enough for the process to stop soon."""
 PAUSE_WHEN_FULL_SECONDS = 0.25
 
 
-async def take_in(mailbox: Mailbox, look_now: Callable[[], None]) -> None:
-    """Wait for arrivals and move as many as one step takes; `look_now` is told if any were moved.
+async def take_in(mailbox: Mailbox, wake: Callable[[], None]) -> None:
+    """Wait for events and move one page of them. Call `wake` if any were moved. Raises RedisError.
 
-    While too many customers wait, the inbox is left alone for a moment: what comes stays there in order.
+    While too many customers wait, pause. New events stay in the inbox, in order.
     """
-    # Also without an arrival: letters that were kept aside may go back by now.
+    # Move also without new events: dead letters that were kept aside may return to the stream by now.
     await mailbox.arrival(BLOCK_MS)
     moved, full = await mailbox.move()
     if moved:
-        look_now()
+        wake()
     if full:
         await asyncio.sleep(PAUSE_WHEN_FULL_SECONDS)

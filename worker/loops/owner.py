@@ -1,8 +1,8 @@
-"""The wait for the Stripe account, of a process that has another key than the last start and does not know its account.
+"""The check that a process uses the Stripe account which owns its keys in Redis.
 
-Until the account is known and compared with the owner that Redis keeps, the process touches no event and takes no job:
-one with another account's keys would write changes to the wrong customers. Nothing is lost by waiting, since no
-customer can be synced while Stripe does not answer. A mismatch ends the process as at the start.
+It runs when a process starts with a new Stripe key while Stripe does not answer. Until the account is known, the
+process moves no event and runs no job: with another account's key it would write to the wrong customers. Waiting loses
+nothing, because no customer can be synced while Stripe does not answer. A mismatch ends the process.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from config.settings import Settings
 from worker.ownership import Account, ForeignDeploymentError, ask_for_account, compare_with, warn_if_unknown
 
 PAUSE_SECONDS: Final = 4.0
-"""The time between two requests, and the longest run: a note of a loop that fails is made again before it expires."""
+"""The pause between two requests. It is short, so that the note of a failing loop is renewed before it expires."""
 
 log = structlog.get_logger(__name__)
 
 
 class StripeAwayError(Exception):
-    """Stripe did not tell its account: the text is a code."""
+    """Stripe did not return its account. The text is an error code."""
 
 
 class OwnerLoop:
-    """Asks Stripe until it tells its account, compares once, and sets `compared`."""
+    """Requests the account until Stripe returns it, compares it once, and sets `compared`."""
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
-        """Asks nothing yet."""
+        """Do no I/O."""
         self._settings = settings
         self._redis = redis
         self._request: asyncio.Task[Account] | None = None
         self.compared = asyncio.Event()
 
-    async def look(self) -> None:
-        """Wait for an answer for a few seconds, run by run; a run after the last one only waits.
+    async def compare(self) -> None:
+        """Wait a few seconds for the account and compare it. Once it is compared, only wait.
 
         Raises: StripeAwayError, which turns /readyz and `customer-sync status` red, and RedisError.
         """
@@ -48,7 +48,7 @@ class OwnerLoop:
             is_compared = await compare_with(self._settings, self._redis, account, note=True)
         except ForeignDeploymentError as error:
             log.critical("deployment_rejected", error=error.text, fix=error.fix, ends_with=os.EX_CONFIG)
-            # Not by an exception: nothing may hold up the end, and all that matters is in Redis.
+            # An exception would run cleanup that can block. Nothing needs it: all state is in Redis.
             os._exit(os.EX_CONFIG)
         if not is_compared:
             raise StripeAwayError(account.why_not)
@@ -58,9 +58,9 @@ class OwnerLoop:
         self.compared.set()
 
     async def _answer(self) -> Account:
-        """Return what Stripe tells. The request goes on if a run is over before it. Raises StripeAwayError."""
+        """Return Stripe's answer. Raises StripeAwayError after a few seconds; the next call awaits the same request."""
         if self._request is None:
-            self._request = asyncio.create_task(self._ask())
+            self._request = asyncio.create_task(self._fetch_account())
         try:
             await asyncio.wait({self._request}, timeout=PAUSE_SECONDS + 1)
         except asyncio.CancelledError:
@@ -71,6 +71,6 @@ class OwnerLoop:
         request, self._request = self._request, None
         return request.result()
 
-    async def _ask(self) -> Account:
+    async def _fetch_account(self) -> Account:
         await asyncio.sleep(PAUSE_SECONDS)
         return await ask_for_account(self._settings, self._settings.request_timeout_seconds)

@@ -1,7 +1,7 @@
-"""The loops beside the jobs: each runs again and again for as long as the process lives, also after a run that failed.
+"""The loops beside the jobs: each repeats its function while the process lives, also after an error.
 
-A loop that keeps failing notes it in Redis, so that /readyz of all processes and `customer-sync status` say so. A Redis
-that has no memory left takes no note: then only /readyz and the page of the process itself know it.
+A loop that keeps failing is noted in Redis, for /readyz of all processes and `customer-sync status`. A Redis without
+free memory rejects the note. Then only /readyz and the page of the same process show it.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR_SECONDS: Final = 1.0
 FAILING_AFTER_SECONDS: Final = 3.0
-"""A loop that has failed for so long without one good run keeps failing; less may be a hiccup of Redis."""
+"""A loop keeps failing after this time without a success. Shorter failures may be a short fault of Redis."""
 
 
 class Loops:
-    """Starts loops. A loop that keeps failing is noted in `redis`, below `prefix`."""
+    """Starts loops, and notes in Redis those that keep failing."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
-        """Starts nothing."""
+        """Do no I/O."""
         self._redis = redis
         self._prefix = prefix
         self._failing: dict[str, FailingLoop] = {}
@@ -41,20 +41,19 @@ class Loops:
     def start(
         self,
         name: str,
-        run: Callable[[], Awaitable[Any]],
+        run_once: Callable[[], Awaitable[Any]],
         pause_seconds: float = 0.0,
         *,
         failing: Exception | None = None,
     ) -> asyncio.Task[None]:
-        """Run it again and again until cancelled, with a pause after each run. One that fails changes nothing else.
+        """Repeat `run_once` until cancelled, with a pause after each run. An error ends neither this loop nor others.
 
-        `name` is one of `jobs.queue.failing.LOOPS`. With `failing`, the loop is noted as one that fails until its first
-        good run.
+        `name` is one of `jobs.queue.failing.LOOPS`. With `failing`, the loop counts as failing until its first success.
         """
-        return asyncio.create_task(self._run(name, run, pause_seconds, failing))
+        return asyncio.create_task(self._run(name, run_once, pause_seconds, failing))
 
     async def _run(
-        self, name: str, run: Callable[[], Awaitable[Any]], pause_seconds: float, failing: Exception | None
+        self, name: str, run_once: Callable[[], Awaitable[Any]], pause_seconds: float, failing: Exception | None
     ) -> None:
         failing_since: float | None = None
         if failing is not None:
@@ -62,7 +61,7 @@ class Loops:
             await self._note(name, 0.0, failing)
         while True:
             try:
-                await run()
+                await run_once()
                 failing_since = None
                 if name in self._failing:
                     await clear_failing(self._redis, self._prefix, name)

@@ -1,8 +1,7 @@
-"""Scanning on a schedule: the scan that is due is run, however long nobody was there to run it.
+"""Scans on a schedule. A scan that was missed while no scanner ran starts as soon as one runs.
 
-Whether one is due follows from the schedule and the watermark in Redis alone, so that it does not matter which process
-asks, how often, or what was missed. arq's cron only makes one of all scanners ask each minute: a scan may take an hour,
-and runs beside arq, not as a job of it.
+Only the schedule and the watermark in Redis decide if a scan is due, so any process may check, as often as it likes.
+arq's cron makes one scanner check each minute. The scan itself is no arq job, because it may take an hour.
 """
 
 import asyncio
@@ -19,26 +18,29 @@ from jobs.scan.run import ScanDeps, ScanRequest, scanning
 log = structlog.get_logger(__name__)
 
 AFTER_FAILURE_MS: Final = 15 * 60_000
-"""How long after a failed run the next one begins: an outage may be over by then."""
+"""The wait after a failed scan. An outage may be over by then."""
 
 
 class Scanner:
     """Runs the scans of one process, one after the other."""
 
     def __init__(self, deps: ScanDeps, schedule: str) -> None:
-        """Opens nothing. `schedule` is as cron writes it, in UTC."""
+        """Do no I/O. `schedule` is a cron expression in UTC."""
         self._deps = deps
         self._schedule = schedule
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
 
-    def ask(self) -> None:
-        """A scan may be due."""
-        self._asked.set()
+    def request_check(self) -> None:
+        """Check now if a scan is due."""
+        self._requested.set()
 
     async def scan_if_due(self) -> None:
-        """Run once: wait until asked, and scan if one is due. Raises as `scanning` does, when the run is noted."""
-        await self._asked.wait()
-        self._asked.clear()
+        """Wait for a request to check, and scan if a scan is due.
+
+        Raises: the errors of `scanning`, after it recorded the failed scan.
+        """
+        await self._requested.wait()
+        self._requested.clear()
         record = self._deps.record
         last = next(iter(await record.history()), None)
         if not is_due(self._schedule, await record.watermark_ms(), last, await record.now_ms()):
@@ -54,11 +56,13 @@ class Scanner:
 
 
 def is_due(schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int, *, grace_ms: int = 0) -> bool:
-    """Whether a scan is due: a time of the schedule has come since the last one that asked for syncs began.
+    """Return True if the schedule has come due since the start of the last scan that requested reconciles.
 
-    Without a watermark one is due at once: Redis is new, or has lost what it held, which is what a scan makes good. So
-    it is with one that lies ahead, because the clock of Redis was wrong then: its time may be a year away.
-    With `grace_ms` it has to have been due for so long. All times are in milliseconds since the epoch.
+    The watermark is that start. All times are in milliseconds since the epoch. With `grace_ms`, the scan must have been
+    due for that long.
+
+    Without a watermark a scan is due at once: Redis is new or has lost its data, and a scan repairs that. A watermark
+    in the future counts as none, because the clock of Redis was wrong when it was written.
     """
     if last is not None and last.state == "failed" and 0 <= now_ms - last.ended_ms < AFTER_FAILURE_MS:
         return False

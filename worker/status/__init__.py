@@ -1,4 +1,4 @@
-"""The state of everything and of one customer: read from Redis, put into words, shown on a terminal or as JSON.
+"""The state of the deployment and of one customer, read from Redis, as text for a terminal or as JSON.
 
-Changes nothing. Pages belong in `worker.web`.
+Nothing here writes, except the history. Pages belong in `worker.web`.
 """

@@ -1,68 +1,70 @@
-"""Whether the process lives, and whether the work is being done: judged from what is known, without any I/O.
+"""The health of a process and of the work, judged without I/O.
 
-Two questions, because two answer them. A platform restarts a process that is not alive, so that is red only where a
-restart may help. A person looks at work that is not done, so that is red where a person can do something: a service
-that is down for a minute is none of it.
+These are two questions. A platform restarts a process that is not alive, so liveness fails only if a restart may help.
+Readiness fails if a person can do something. A service that is down for a minute is no such case.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from jobs.queue.status import Overview
-from worker.loops.heartbeat import Pulse
+from worker.loops.heartbeat import Heartbeat
 from worker.status.breaker_text import breaker_text
 from worker.status.shared_state import READ_SECONDS, ScanState, SharedState
 
 STANDSTILL_SECONDS: Final = 10.0
-"""The event loop stood still for so long: two thirds of a lease. While it does, no probe is answered at all; this is
-for the one that comes just after."""
+"""The longest time that the event loop may be blocked: two thirds of a lease. A blocked loop answers no health check,
+so this limit is for the check just after."""
 NO_CANARY_SECONDS: Final = 150.0
-"""Redis took no canary for so long. A restart does not bring Redis back, and a worker whose Redis is away for 120 s
-ends by itself (worker.redis_client). So only a process that neither works nor ends is to be restarted from outside: one
-whose Redis accepts connections and hangs may take many minutes to lose its patience."""
+"""The longest time without an accepted canary before a platform should restart the process.
+
+A restart does not repair Redis, and a worker whose Redis is down for 120 s ends by itself (worker.redis_client). The
+limit is for a Redis that accepts connections and then hangs: such a worker may take many minutes to end."""
 NO_WRITE_SECONDS: Final = 10.0
-"""Redis took no canary for so long, one of which is due each second: it is full, or its disk is, or it is away. Then
-apps are refused as well, so that nothing need wait."""
+"""The longest time without an accepted canary before a person should act. A canary is due each second, so by then Redis
+is down, or its memory or disk is full. Apps cannot add events either."""
 OLDEST_SECONDS: Final = 900.0
-"""Three of the longest waits between two tries: what passes by itself has mostly passed by then."""
+"""The highest age of the oldest change: three of the longest pauses between retries. Most temporary failures are over
+by then."""
 NO_SUCCESS_SECONDS: Final = 600.0
-"""Nothing at all was applied for so long although changes as old wait: sooner than one customer's trouble counts."""
+"""The longest time without any applied change, if a change of that age waits. It is shorter than OLDEST_SECONDS, which
+may concern one customer only."""
 OUTAGE_SECONDS: Final = 300.0
-"""A service's restarts and short failures are over by then; a longer one is worth a look at its status page."""
+"""The longest outage that needs no person. Restarts and short failures of a service are over by then."""
 DEAD_LETTER_SECONDS: Final = 3600.0
-"""For so long a new dead letter calls for somebody, unless it is sent again or dropped. The older ones are only
-counted: one that is left alone must not hide everything else."""
+"""The time for which a new dead letter makes /readyz fail, unless it is replayed or dropped. Older ones are only
+counted, because one that stays must not hide other faults."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something is red: `alert` is the alert of docs/alerts.yml that is about the same, `text` is for a person."""
+    """A reason for a failed check. `alert` names the alert of docs/alerts.yml for it, and `text` is for a person."""
 
     alert: str
     text: str
 
 
-def why_not_alive(pulse: Pulse, now: float) -> list[str]:
-    """What is wrong with the process; empty while it is alive. `now` is on the monotonic clock, in seconds."""
+def why_not_alive(heartbeat: Heartbeat, now: float) -> list[str]:
+    """Return what is wrong with the process; empty while it is alive. `now` is monotonic, in seconds."""
     reasons = []
-    if now - pulse.beat_at > STANDSTILL_SECONDS:
-        reasons.append(f"the event loop stood still for {now - pulse.beat_at:.0f} s")
-    if now - pulse.canary_at > NO_CANARY_SECONDS:
-        reasons.append(f"nothing could be written to Redis for {now - pulse.canary_at:.0f} s")
+    if now - heartbeat.beat_at > STANDSTILL_SECONDS:
+        reasons.append(f"the event loop was blocked for {now - heartbeat.beat_at:.0f} s")
+    if now - heartbeat.canary_at > NO_CANARY_SECONDS:
+        reasons.append(f"Redis accepted no write for {now - heartbeat.canary_at:.0f} s")
     return reasons
 
 
-def why_no_write(pulse: Pulse, now: float) -> list[Reason]:
-    """Why nothing can be accepted; empty while Redis takes writes. `now` is on the monotonic clock, in seconds."""
-    seconds = now - pulse.canary_at
+def why_no_write(heartbeat: Heartbeat, now: float) -> list[Reason]:
+    """Return why no event can be accepted; empty if Redis accepts writes. `now` is monotonic, in seconds."""
+    seconds = now - heartbeat.canary_at
     if seconds <= NO_WRITE_SECONDS:
         return []
-    text = f"Redis took no write for {seconds:.0f} s; if it answers, see that neither its memory nor its disk is full"
+    text = f"Redis accepted no write for {seconds:.0f} s; if it answers, check its free memory and disk"
     return [Reason("CustomerSyncRedisDown", text)]
 
 
-def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
-    """What a person should look at; empty while the work is being done."""
+def why_not_ready(state: SharedState | None) -> list[Reason]:
+    """Return why a person should act; empty if nobody needs to. None is a state that could not be read."""
     if state is None:
         return [Reason("CustomerSyncRedisDown", f"Redis does not answer within {READ_SECONDS:.0f} s")]
     overview = state.overview
@@ -70,20 +72,20 @@ def why_a_person_should_look(state: SharedState | None) -> list[Reason]:
 
 
 def why_redis_refuses_writes(state: SharedState | None) -> list[Reason]:
-    """Return why nothing can be accepted, as another process than a worker sees it, which writes no canary."""
+    """Return why no event can be accepted, for a process that writes no canary."""
     if state is None or not state.refuses_writes:
         return []
-    text = f"Redis takes no write ({state.refuses_writes}); see that it is the primary, and has memory and disk left"
+    text = f"Redis accepts no write ({state.refuses_writes}); check that it is the primary and has free memory and disk"
     return [Reason("CustomerSyncRedisDown", text)]
 
 
 def _blocked(overview: Overview) -> list[Reason]:
-    what = [f"the key {key} holds another type of value than it should" for key in overview.wrong_keys]
-    what += [f"the stream {key} has no id left for an entry: rename or delete it" for key in overview.full_keys]
+    texts = [f"the key {key} holds a value of the wrong type" for key in overview.wrong_keys]
+    texts += [f"the stream {key} has no id left for an entry: rename or delete it" for key in overview.full_keys]
     for loop in overview.failing:
         seconds = overview.age_seconds(loop.since_ms) or 0.0
-        what.append(f"a worker's loop {loop.name} has failed for {seconds:.0f} s ({loop.error})")
-    return [Reason("CustomerSyncBlocked", f"{each}; `customer-sync doctor` says more") for each in what]
+        texts.append(f"a worker's loop {loop.name} has failed for {seconds:.0f} s ({loop.error})")
+    return [Reason("CustomerSyncBlocked", f"{each}; see `customer-sync doctor`") for each in texts]
 
 
 def _breaker(overview: Overview) -> list[Reason]:
@@ -104,11 +106,11 @@ def _age(overview: Overview) -> list[Reason]:
     reasons = []
     if age_seconds > OLDEST_SECONDS:
         reasons.append(
-            Reason("CustomerSyncOldestChangeTooOld", f"the oldest change that waits was sent {age_seconds:.0f} s ago")
+            Reason("CustomerSyncOldestChangeTooOld", f"the oldest waiting change was sent {age_seconds:.0f} s ago")
         )
     if age_seconds > NO_SUCCESS_SECONDS and (success_seconds is None or success_seconds > NO_SUCCESS_SECONDS):
         since = "ever" if success_seconds is None else f"for {success_seconds:.0f} s"
-        reasons.append(Reason("CustomerSyncNoSuccess", f"changes wait, and none was applied {since}"))
+        reasons.append(Reason("CustomerSyncNoSuccess", f"changes wait, but none was applied {since}"))
     return reasons
 
 
@@ -124,19 +126,22 @@ def _dead(overview: Overview) -> list[Reason]:
 
 
 def _scan(scan: ScanState) -> list[Reason]:
-    """A deployment that never scanned is left to the alert, which waits: its first scan may only have begun."""
+    """Return what is wrong with scans.
+
+    A deployment without any scan is left to the alert, which waits: its first scan may be running.
+    """
     reasons = []
     if scan.last is not None and scan.last.state in {"failed", "refused"}:
         failed = f"failed ({scan.last.error})" if scan.last.error else "failed"
-        what = failed if scan.last.state == "failed" else "was refused, as too much would change"
+        what = failed if scan.last.state == "failed" else "was refused, because it would change too much"
         reasons.append(Reason("CustomerSyncScanFailed", f"the last scan {what}; see `customer-sync scan history`"))
     if scan.is_overdue and scan.began_ms is not None:
-        reasons.append(Reason("CustomerSyncScanOverdue", "a scan should have come to its end; does a scanner run?"))
+        reasons.append(Reason("CustomerSyncScanOverdue", "a scan is overdue; check that a scanner runs"))
     return reasons
 
 
 def readiness_json(state: SharedState | None, reasons: list[Reason]) -> dict[str, Any]:
-    """The answer of /readyz: whether it is ready, why not, and the facts that was judged by; ages are in seconds."""
+    """Return the answer of /readyz: the verdict, its reasons, and the facts behind it. Ages are in seconds."""
     return {
         "ready": not reasons,
         "reasons": [{"alert": reason.alert, "text": reason.text} for reason in reasons],

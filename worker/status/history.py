@@ -1,7 +1,7 @@
-"""How things went, minute by minute, over the last hours: noted by every worker, drawn on the operator's page.
+"""The history of the last hours by minute: written by every worker, drawn on the operator's page.
 
-What all workers share is noted by whichever is first in a minute; the calls of each are added up. Bounded: a day of
-minutes, in a hash an hour. Numbers only: nothing of a customer belongs in here.
+The first worker of a minute writes the shared numbers, and each adds its own requests. One hash holds an hour and
+expires after a day. Only numbers belong here, and no data of a customer.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from jobs.queue.key_types import or_none
 from jobs.queue.record import PLAUSIBLE
 from jobs.queue.replacing import delete_if_wrong
 from jobs.queue.status import Overview
-from worker.status.shared_state import Look
+from worker.status.shared_state import ReadState
 
 MINUTE_MS: Final = 60_000
 MINUTES_AN_HOUR: Final = 60
@@ -30,9 +30,9 @@ COUNTED: Final = ("received", "applied", "dead")
 class Minute:
     """One minute, `number` counted since the epoch.
 
-    `totals` are the counters since the beginning as they were then: events that were received, applied, dead.
-    `oldest_seconds` is how old the oldest change was that waited, 0 where none did. `calls` are those that were let
-    through in the minute before, by the name of their limit.
+    `totals` are the counters of received, applied and dead-lettered events at that minute, since the beginning.
+    `oldest_seconds` is the age of the oldest waiting change, 0 if none waited. `calls` are the requests to the services
+    in the minute before, by the name of their rate limit.
     """
 
     number: int
@@ -42,19 +42,19 @@ class Minute:
 
 
 class History:
-    """The door to the minutes. Every method raises RedisError when Redis does not do what it is asked."""
+    """Writes and reads the minutes. Every method that is awaited raises RedisError."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
-        """Opens nothing. `redis` answers in bytes."""
+        """Do no I/O. `redis` returns bytes."""
         self._redis = redis
         self._prefix = prefix
 
     def key(self, hour: int) -> str:
-        """A hash of the minutes of an hour since the epoch, by minute and name. Lives 25 hours."""
+        """Return the key of a hash with the minutes of an hour since the epoch. Expires after 25 hours."""
         return f"{self._prefix}:history:{hour}"
 
     async def note(self, overview: Overview, calls: Mapping[str, int]) -> None:
-        """Note the minute that it is now by the clock of Redis; `calls` are this process's since it last noted."""
+        """Write the current minute by the clock of Redis. `calls` are this process's requests since its last write."""
         number = overview.now_ms // MINUTE_MS
         key = self.key(number // MINUTES_AN_HOUR)
         shared = {name: overview.totals.get(name, 0) for name in COUNTED}
@@ -70,7 +70,7 @@ class History:
             await pipe.execute()
 
     async def read(self, *, until_ms: int, hours: int) -> list[Minute]:
-        """The minutes of the last hours that were noted, the oldest first, without those that cannot be read."""
+        """Return the minutes of the last hours, the oldest first. Skip minutes that are missing or unreadable."""
         last = until_ms // MINUTE_MS
         first = last - hours * MINUTES_AN_HOUR
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -96,24 +96,24 @@ def _minute(number: int, noted: Mapping[str, int]) -> Minute:
 
 
 class Sampler:
-    """Notes the minutes of one process."""
+    """Writes the minutes of one process."""
 
-    def __init__(self, history: History, look: Look, calls: Callable[[], Mapping[str, int]]) -> None:
-        """`calls` gives how many this process has made so far, by the name of their limit."""
+    def __init__(self, history: History, read_state: ReadState, calls: Callable[[], Mapping[str, int]]) -> None:
+        """Do no I/O. `calls` returns the requests of this process so far, by the name of their rate limit."""
         self._history = history
-        self._look = look
+        self._read_state = read_state
         self._calls = calls
         self._noted: Mapping[str, int] = {}
         self._seconds_to_next = 0.0
 
-    async def run(self) -> None:
-        """Wait for the next minute, and note it. Raises RedisError.
+    async def note_minute(self) -> None:
+        """Wait for the next minute and write it. Raises RedisError.
 
-        The wait comes first, so that a run that succeeds after a failure ends at once and shows that all is well.
+        The wait comes first, so that the loop counts as working as soon as a minute is written after a failure.
         """
         seconds, self._seconds_to_next = self._seconds_to_next, 0.0
         await asyncio.sleep(seconds)
-        state = await self._look()
+        state = await self._read_state()
         if state is None:
             self._seconds_to_next = 1.0
             return

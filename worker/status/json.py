@@ -1,14 +1,7 @@
-"""The answers of `customer-sync status … --json` about a customer or an event, for machines. Pure.
+"""The answers of `customer-sync status … --json` about the deployment, a customer or an event. Pure.
 
-What was read goes in, a dictionary comes out; the answer about everything is in worker.status.json.
-
-A field keeps its name and meaning; new ones may come. A time ends in `_ms` and is in milliseconds since the epoch. What
-is not known is null. `standing_json` holds no name and no address, `preview_json` holds both.
-
-The answer of `customer-sync status --json`, for machines. Pure: a snapshot goes in, a dictionary comes out.
-
-As in worker.status.json a field keeps its name and meaning, new ones may come, a time ends in `_ms` and is in
-milliseconds since the epoch, and what is not known is null. No name, no address, and nothing that a service said.
+A field keeps its name and meaning; new fields may be added. A time ends in `_ms` and is in milliseconds since the
+epoch. Unknown values are null. Only `preview_json` contains names and e-mail addresses. No answer quotes a service.
 """
 
 from typing import Any, Final
@@ -24,7 +17,7 @@ from jobs.sync.preview import Preview
 from jobs.sync.report import Action, SyncReport
 from worker.status.advice import OTHER_REASON, REASONS
 from worker.status.customer_text import action_text, findings_of, reports_of, verdict_of, waits_until, what_to_do
-from worker.status.health import why_a_person_should_look, why_redis_refuses_writes
+from worker.status.health import why_not_ready, why_redis_refuses_writes
 from worker.status.live_text import live_verdict_of
 from worker.status.snapshot import Snapshot
 from worker.status.summary import headline_of, reasons_of
@@ -34,13 +27,14 @@ Json = dict[str, Any]
 
 
 def standing_json(standing: Standing, letters: NewestLetters) -> Json:
-    """A customer, `status CUSTOMER`.
+    """Return the answer to `status CUSTOMER`.
 
-    `verdict` is in-sync, waiting, needs-a-person or not-known, `sentence` the same for a person; `state` is idle,
-    waiting (until `due_ms`) or working. `waits_until_ms` is set if the customer waits that long for what `last_error`
-    and `sentence` name, such as Stripe's search after a failed create. `last_cause` says where an unexpected error came
-    from. `syncs` are the last ones, the earliest first, each with its `actions` in order. `dead_letters` are the
-    newest, the newest first; `dead_letters_are_all` is false where there may be older ones.
+    - `verdict`: in-sync, waiting, needs-a-person or not-known. `sentence` is the same for a person.
+    - `state`: idle, waiting (until `due_ms`) or working.
+    - `waits_until_ms`: set if the customer waits for something that `sentence` names, such as Stripe's search.
+    - `last_cause`: the place in the code of an unexpected error.
+    - `syncs`: the last syncs, the earliest first, each with its `actions` in order.
+    - `dead_letters`: the newest first. `dead_letters_are_all` is false if there may be older ones.
     """
     record, verdict = standing.record, verdict_of(standing, letters)
     return {
@@ -68,10 +62,10 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
 
 
 def preview_json(preview: Preview) -> Json:
-    """Both sides now, the field `live` of `status CUSTOMER --live`; holds names and addresses.
+    """Return the field `live` of `status CUSTOMER --live`: both sides now, with names and addresses.
 
-    `verdict` is in-sync, out-of-sync (`next_steps` says what a sync would do first) or needs-a-person; `stripe` are all
-    Stripe customers that were seen. Events that wait (`waiting_events`) are not part of it.
+    `verdict` is in-sync, out-of-sync (then `next_steps` are the first steps of a sync) or needs-a-person. `stripe` has
+    all Stripe customers that were found. Events that wait are not applied to it.
     """
     verdict, plan = live_verdict_of(preview), preview.plan
     return {
@@ -89,7 +83,7 @@ def preview_json(preview: Preview) -> Json:
 
 
 def outcome_json(event_id: str, outcome: Outcome | None) -> Json:
-    """An event, `status --event ID`: `status` is waiting, applied, dead (then with a `reason`) or not-known."""
+    """Return the answer to `status --event ID`: `status` is waiting, applied, dead (with a `reason`) or not-known."""
     return {
         "event": event_id,
         "status": "not-known" if outcome is None else outcome.status,
@@ -100,16 +94,16 @@ def outcome_json(event_id: str, outcome: Outcome | None) -> Json:
     }
 
 
-def breaker_json(line: OpenBreaker | None) -> Json | None:
-    """Why nothing but a probe goes out; null while all is well."""
-    if line is None:
+def breaker_json(breaker: OpenBreaker | None) -> Json | None:
+    """Return the open circuit breaker; None if it is closed."""
+    if breaker is None:
         return None
     return {
-        "kind": line.kind,
-        "since_ms": line.since_ms,
-        "service": line.service,
-        "reason": line.reason,
-        "message": line.message or None,
+        "kind": breaker.kind,
+        "since_ms": breaker.since_ms,
+        "service": breaker.service,
+        "reason": breaker.reason,
+        "message": breaker.message or None,
     }
 
 
@@ -122,7 +116,7 @@ def _sync_json(report: SyncReport, customer: str) -> Json:
         "stripe_id": report.stripe_id or None,
         "actions": [_action_json(action, report.stripe_id) for action in report.actions],
         "findings": [_finding_json(finding, customer) for finding in report.findings],
-        "given_up": dict(report.given_up),
+        "dead_lettered": dict(report.given_up),
         "error": report.error or None,
     }
 
@@ -142,8 +136,8 @@ def _finding_json(finding: Finding, customer: str) -> Json:
 
 
 def letter_json(letter: DeadLetter) -> Json:
-    """A dead letter, with what can be done about it."""
-    # Without the message, which may quote what a service said.
+    """Return a dead letter with its advice."""
+    # The message is left out, because it may quote a service.
     return {
         "id": letter.id,
         "entry": letter.entry,
@@ -187,23 +181,23 @@ LETTERS_SHOWN: Final = 50
 
 
 def snapshot_json(snapshot: Snapshot) -> Json:
-    """Everything, `status`: `inbox` and `dead_letters` count events, `waiting` and `working` customers.
+    """Return the answer to `status`: the whole deployment.
 
-    `verdict` is all-right, waiting (a service is failing, see `breaker`) or needs-a-person, and `sentence` the same
-    for a person. `reasons` are why a person should look, each with its `alert` of docs/alerts.yml, as /readyz has them.
-
-    `oldest_sent_ms` is when the oldest change was sent that is neither applied nor dead, `last_success_ms` when a
-    change was last applied, `newest_dead_letter_ms` when the newest dead letter was buried; null where there is none.
-    `breaker` says why nothing but a probe goes out (`kind` is outage or halt), and is null while all is well. `totals`
-    count since the beginning.
-
-    `rate_shares` are the share of each rate that is in force, by its name: 1 is all. `hours` are the last ones, see
-    `_hours_json`. `longest_waiting` are customers, the longest first; `newest_dead_letters` and `scans` begin with the
-    newest. `dead_letter_reasons` counts the newest `dead_letter_reasons_of` of them.
+    - `verdict`: all-right, waiting (for a service that fails) or needs-a-person. `sentence` is the same for a person.
+    - `reasons`: why a person should act, as in /readyz, each with its `alert` of docs/alerts.yml.
+    - `inbox`, `dead_letters`: numbers of events. `waiting`, `working`: numbers of customers.
+    - `oldest_sent_ms`: the time of the oldest change that has no outcome yet. `last_success_ms`: the time of the last
+      applied change. `newest_dead_letter_ms`: the time of the newest dead letter. Null if there is none.
+    - `breaker`: the open circuit breaker, with `kind` outage or halt. Null if it is closed.
+    - `totals`: the counters since the beginning.
+    - `rate_shares`: the share of each rate limit that is in use, by its name. 1 is the whole limit.
+    - `hours`: the last hours, see `_hours_json`.
+    - `longest_waiting`: customers, the longest waiting first. `newest_dead_letters`, `scans`: the newest first.
+    - `dead_letter_reasons`: the reasons of the newest dead letters; `dead_letter_reasons_of` is the number of these.
     """
     overview, letters = snapshot.overview, snapshot.letters
     headline = headline_of(snapshot.state)
-    reasons = [*why_redis_refuses_writes(snapshot.state), *why_a_person_should_look(snapshot.state)]
+    reasons = [*why_redis_refuses_writes(snapshot.state), *why_not_ready(snapshot.state)]
     return {
         "verdict": VERDICTS[headline.kind],
         "sentence": " ".join(filter(None, [headline.text, headline.more])).strip(),
@@ -230,9 +224,12 @@ def snapshot_json(snapshot: Snapshot) -> Json:
 
 
 def _hours_json(trends: Trends) -> Json:
-    """Steps of `step_minutes`, the oldest first: events that were applied and given up, the greatest age of the oldest
-    change, and the calls of the busiest minute in percent of their limit."""
-    names = ("begins_ms", "applied", "given_up", "oldest_seconds", "autumn_percent", "stripe_percent")
+    """Return the last hours in steps of `step_minutes`, the oldest first.
+
+    A step has its applied and dead-lettered events and the highest age of the oldest change. Requests are those of the
+    busiest minute, in percent of the rate limit.
+    """
+    names = ("begins_ms", "applied", "dead_lettered", "oldest_seconds", "autumn_percent", "stripe_percent")
     columns = [getattr(trends, name) for name in names]
     steps = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
     return {"step_minutes": STEP_MINUTES, "steps": steps}

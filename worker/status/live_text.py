@@ -1,7 +1,6 @@
-"""What both sides of a customer say now and what a sync would do about it, told in lines for a person.
+"""Both sides of a customer now and the steps of a dry run, as lines for a person.
 
-Pure, as worker.status.customer_text is. The lines hold names and addresses: they are for the terminal of whoever asked,
-and for nothing else.
+Pure. The lines hold names and addresses, so they may go only to the person who requested them.
 """
 
 from collections.abc import Iterator
@@ -15,25 +14,25 @@ from jobs.plan.steps import Step
 from jobs.sync.preview import Preview
 from worker.formatting import time_text
 from worker.status.advice import FINDINGS, LINKS
-from worker.status.customer_text import plural, tell_findings
+from worker.status.customer_text import finding_lines, plural
 
 ADDRESSES = {"autumn": "AUTUMN_API_URL", "stripe": "STRIPE_API_BASE"}
 
 
 @dataclass(frozen=True)
 class LiveVerdict:
-    """Whether both sides agree now, as a word for machines and a sentence for a person."""
+    """The judgment of both sides now: a word for machines and a sentence for a person."""
 
     kind: Literal["in-sync", "out-of-sync", "needs-a-person"]
     text: str
 
 
 def live_verdict_of(preview: Preview) -> LiveVerdict:
-    """Whether both sides agree now, and if not, who is to act."""
+    """Return if both sides agree now, and if not, whether a sync or a person has to act."""
     plan = preview.plan
     if plan.link is LinkState.WRONG_MODE:
         return LiveVerdict(
-            "needs-a-person", "needs a person: live and test mode are mixed, so nothing would be written"
+            "needs-a-person", "needs a person: live and test mode are mixed, so a sync would write nothing"
         )
     if plan.steps:
         return LiveVerdict("out-of-sync", "not in sync: a sync has something to write")
@@ -45,33 +44,33 @@ def live_verdict_of(preview: Preview) -> LiveVerdict:
     return LiveVerdict("in-sync", "in sync")
 
 
-def tell_preview(preview: Preview, waiting_events: int) -> list[str]:
-    """Both sides, the state of the link, what a sync would do next, and what is to be known."""
+def preview_lines(preview: Preview, waiting_events: int) -> list[str]:
+    """Return both sides, the state of the link, the next steps of a sync, and the findings."""
     plan = preview.plan
     return [
-        f"{preview.autumn.id}, looked at on both sides at {time_text(preview.at_ms)}: {live_verdict_of(preview).text}",
+        f"{preview.autumn.id}, both sides fetched at {time_text(preview.at_ms)}: {live_verdict_of(preview).text}",
         f"link: {LINKS[plan.link]}",
         f"in Autumn: {_autumn_text(preview)}",
         *(f"in Stripe: {text}" for text in _stripe_texts(preview)),
         *([f"a sync would write nothing: {plan.refusal.text}"] if plan.refusal is not None else []),
         *_next_steps(plan.steps),
         *_waiting(waiting_events),
-        *tell_findings(plan.findings, preview.autumn.id),
+        *finding_lines(plan.findings, preview.autumn.id),
     ]
 
 
-def tell_failure(error: SyncError, customer: str) -> str:
-    """Why there is no preview, and what can be done about it."""
+def preview_failure_text(error: SyncError, customer: str) -> str:
+    """Return why there is no preview, and what to do."""
     service = error.service.capitalize()
     if isinstance(error, Halt):
         return error.message
     if isinstance(error, Limited):
-        return f"{service} asks to go slower ({error.code}): ask again in a moment"
+        return f"{service} is limiting requests ({error.code}): try again in a moment"
     if isinstance(error, TryAgain):
-        return f"{service} gives no usable answer ({error.code}): is {ADDRESSES[error.service]} right, is it reachable?"
+        return f"{service} gave no usable answer ({error.code}): check {ADDRESSES[error.service]} and the network"
     if error.code == "customer_not_found":
         return f"Autumn does not know the customer {customer}"
-    return f"{service} refuses the look ({error.code}): {error.message}"
+    return f"{service} refused the request ({error.code}): {error.message}"
 
 
 def _autumn_text(preview: Preview) -> str:
@@ -88,14 +87,14 @@ def _autumn_text(preview: Preview) -> str:
 
 
 def _stripe_texts(preview: Preview) -> Iterator[str]:
-    """A line for each Stripe customer that was seen, or one that says why there is none."""
+    """Yield a line for each Stripe customer that was found, or one that says why there is none."""
     view = preview.stripe
     if preview.autumn.stripe_id is not None and view.linked is None:
         yield f"{preview.autumn.stripe_id} is {'not known to this key' if view.is_missing else 'deleted'}"
     for customer in view.all_customers:
         yield _stripe_text(customer, preview.metadata_keys)
     if not view.all_customers:
-        yield "no customer carries its id" + ("" if view.searched else ", as far as can be told without a search")
+        yield "no customer carries its id" + ("" if view.searched else " (without a search)")
     if view.payments is not None:
         yield _payments_text(view)
 
@@ -118,7 +117,7 @@ def _value(value: object) -> str:
 def _payments_text(view: StripeView) -> str:
     intents = view.payments.intents if view.payments is not None else ()
     without = sum(not intent.receipt_email for intent in intents)
-    return f"{plural(len(intents), 'payment')} looked at, {without} without a receipt's address"
+    return f"{plural(len(intents), 'payment')} checked, {without} without a receipt address"
 
 
 def _next_steps(steps: tuple[Step, ...]) -> Iterator[str]:
@@ -126,10 +125,10 @@ def _next_steps(steps: tuple[Step, ...]) -> Iterator[str]:
         return
     yield "a sync would:"
     yield from (f"  {step.describe()}" for step in steps)
-    yield "  then look again, until nothing is left to do"
+    yield "  then fetch both sides again, until no step is left"
 
 
 def _waiting(events: int) -> Iterator[str]:
     if events:
-        wait = "waits and is" if events == 1 else "wait and are"
-        yield f"{plural(events, 'event')} {wait} not part of this"
+        verb = "is" if events == 1 else "are"
+        yield f"{plural(events, 'waiting event')} {verb} not included"

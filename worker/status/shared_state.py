@@ -1,6 +1,6 @@
-"""What all workers share, as Redis has it at a moment: read for whoever asks, rarely, and never for long.
+"""The state that all workers share, read from Redis at most once a second and with a time-out.
 
-A page or a scrape must not hang because Redis does, nor ask it more than it needs to be asked.
+A page or a scrape must not hang with Redis, and must not load it.
 """
 
 import asyncio
@@ -25,11 +25,10 @@ from worker.loops.watchdog import refusal_of_writes
 from worker.redis_errors import reason_of
 
 READ_SECONDS: Final = 2.0
-"""Less than the time-outs of probes and scrapes, which begin at 5 s or 10 s as a rule."""
+"""Less than the usual time-outs of health checks and scrapes, which are 5 s or more."""
 GOOD_FOR_SECONDS: Final = 1.0
-"""However many ask: Redis is asked once a second."""
 SCAN_GRACE_MS: Final = 6 * 3_600_000
-"""How long after its time a scan may take to come to its end: a run that was cut short is gone on with for so long."""
+"""The time that a scheduled scan has to finish. An interrupted scan can be continued for that long."""
 HOW_TO_REPAIR: Final = "redis-cli HDEL KEY_PREFIX:totals NAME: the total then counts from 0"
 NAMED: Final = 5
 NAME_OF_A_TOTAL: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
@@ -37,11 +36,11 @@ NAME_OF_A_TOTAL: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 
 @dataclass(frozen=True)
 class ScanState:
-    """What is known of the scans of everything, those that were bounded to a part left aside.
+    """The state of the full scans. Scans of a part are left out.
 
-    `last` is the newest run, `last_done` the newest that came to its end, None where there is none. `began_ms` is when
-    the last one began that did what the schedule asks for, in milliseconds since the epoch. `is_overdue`: a time of the
-    schedule has come and gone without one, or there never was one.
+    `last` is the newest run and `last_done` the newest that did not fail, None if there is none. `began_ms` is the
+    start of the last scan that the schedule counts, in milliseconds since the epoch. `is_overdue` is True if a
+    scheduled scan was missed, or if there never was one.
     """
 
     last: ScanRun | None
@@ -52,28 +51,28 @@ class ScanState:
 
 @dataclass(frozen=True)
 class SharedState:
-    """Where the work stands, the share of each rate that is in force, by its name, and what is known of scans."""
+    """The numbers of the deployment, the share of each rate limit in use, by its name, and the state of the scans."""
 
     overview: Overview
     rate_shares: Mapping[str, float]
     scan: ScanState
     unreadable_totals: tuple[str, ...] = ()
-    """The names of totals that are not numbers, and are left out."""
+    """The names of totals that are not numbers. `overview` leaves them out."""
     refuses_writes: str = ""
-    """The error with which Redis refuses writes; "" if it takes them."""
+    """The error with which Redis rejects writes; "" if it accepts them."""
 
     @property
     def unreadable_names(self) -> list[str]:
-        """The first names of those that are ours: others may be anything."""
+        """Return the first names that a worker may have written. Others may hold anything, so they are not shown."""
         return [name for name in self.unreadable_totals if NAME_OF_A_TOTAL.fullmatch(name)][:NAMED]
 
 
-Look = Callable[[], Awaitable[SharedState | None]]
-"""Gives the state as it is now or was a moment ago, None where Redis does not tell. Never raises, never hangs."""
+ReadState = Callable[[], Awaitable[SharedState | None]]
+"""Returns the state now or a moment ago, None if Redis does not answer."""
 
 
 class SharedStateReader:
-    """Reads it; `look` is a Look, and so is `read` for whoever wants to know why Redis does not tell."""
+    """Reads the shared state. `read_cached` never raises and never hangs; `read` raises the error of Redis."""
 
     def __init__(
         self,
@@ -84,9 +83,9 @@ class SharedStateReader:
         scan_schedule: str,
         failing: Callable[[], Sequence[FailingLoop]] = tuple,
     ) -> None:
-        """Opens nothing. `scan_schedule` is as cron writes it, in UTC.
+        """Do no I/O. `scan_schedule` is a cron expression in UTC.
 
-        `failing` gives the loops of this process that keep failing.
+        `failing` returns the loops of this process that keep failing.
         """
         self._failing = failing
         self._redis = redis
@@ -98,8 +97,8 @@ class SharedStateReader:
         self._state: SharedState | None = None
         self._good_until = 0.0
 
-    async def look(self) -> SharedState | None:
-        """See Look. Who asks while another's reading is on its way shares it."""
+    async def read_cached(self) -> SharedState | None:
+        """Return the state, at most a second old; None if Redis does not answer. Concurrent callers share one read."""
         async with self._reading:
             if time.monotonic() >= self._good_until:
                 self._state = await self._read_soon()
@@ -114,11 +113,11 @@ class SharedStateReader:
             return None
 
     async def read(self) -> SharedState:
-        """The state as it is now, however long that takes. Raises RedisError."""
-        # Before the totals: one that is spoiled meanwhile must not be counted here and shown there.
+        """Return the state now, without a time-out. Raises RedisError."""
+        # Read before the totals: a total that breaks in between must not be both named here and shown there.
         unreadable = await read_unreadable_totals(self._redis, self._prefix)
         overview = await read_overview(self._redis, self._prefix, self._inbox)
-        # Those of this process may not be noted in Redis: it takes no notes if it has no memory left.
+        # Redis may lack the notes of this process: without free memory it rejects them.
         failing = {loop.name: loop for loop in (*overview.failing, *self._failing())}
         overview = replace(overview, failing=tuple(failing.values()))
         refusal = await refusal_of_writes(self._redis, self._prefix)
@@ -131,7 +130,6 @@ class SharedStateReader:
         )
 
     async def _read_scans(self, now_ms: int) -> ScanState:
-        """The one place that knows where scans are recorded."""
         runs = [run for run in await self._scans.history() if not run.scope]
         began_ms = await self._scans.watermark_ms()
         return ScanState(

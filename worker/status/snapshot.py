@@ -1,6 +1,6 @@
-"""Everything at a glance, read for whoever shows it: the operator's page and `customer-sync status` show the same.
+"""The snapshot of the whole deployment that the operator's page and `customer-sync status` show.
 
-Reads only. What it comes to in words, worker.status.summary says; nothing that shows it belongs in here.
+Only reads from Redis belong here. `worker.status.summary` has the texts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from jobs.rate_limit import AUTUMN_UPDATES, STRIPE
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun
 from worker.status.history import History, Minute
-from worker.status.shared_state import Look, SharedState
+from worker.status.shared_state import ReadState, SharedState
 from worker.status.trends import HOURS
 
 WAITING_AT_MOST: Final = 20
@@ -24,12 +24,11 @@ WAITING_AT_MOST: Final = 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was read at a moment.
+    """The state of the deployment at a moment.
 
-    `minutes` are those of the last hours that were noted. `waiting` are the customers that have waited longest, the
-    longest first, WAITING_AT_MOST of them. `letters` are the newest page of dead letters, and `runs` the last scans,
-    both the newest first. `rates` are the calls a second that each limit lets through, by its name, None where that is
-    not known.
+    `minutes` is the history of the last hours. `waiting` has at most WAITING_AT_MOST customers, the longest waiting
+    first. `letters` is the newest page of dead letters and `runs` the last scans, both the newest first. `rates` are
+    the rate limits in requests a second, by name, None if not known.
     """
 
     state: SharedState
@@ -42,16 +41,16 @@ class Snapshot:
 
     @property
     def overview(self) -> Overview:
-        """How much waits, and the counters."""
+        """The numbers of what waits, and the counters."""
         return self.state.overview
 
 
-class Snapshots:
-    """The door to them."""
+class SnapshotReader:
+    """Reads snapshots."""
 
-    def __init__(self, redis: Redis, measures: Measures, look: Look) -> None:
-        """Opens nothing. `look` gives what all workers share, None where Redis does not tell."""
-        self._look = look
+    def __init__(self, redis: Redis, measures: Measures, read_state: ReadState) -> None:
+        """Do no I/O."""
+        self._read_state = read_state
         self._history = History(redis, measures.key_prefix)
         self._letters = DeadLetters(redis, inbox=measures.inbox_stream, prefix=measures.key_prefix)
         self._scans = ScanRecord(redis, measures.key_prefix)
@@ -59,8 +58,8 @@ class Snapshots:
         self._measures = measures
 
     async def read(self) -> Snapshot:
-        """The snapshot of now. Raises RedisError, and TimeoutError where the look gave nothing."""
-        state = await self._look()
+        """Return the snapshot of now. Raises RedisError, and TimeoutError if the shared state could not be read."""
+        state = await self._read_state()
         if state is None:
             raise TimeoutError
         return Snapshot(

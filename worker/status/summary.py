@@ -1,4 +1,4 @@
-"""What everything comes to, in words and rows: the operator's page and `customer-sync status` say the same. Pure."""
+"""The texts and rows that the operator's page and `customer-sync status` share. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,13 @@ from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.status import Overview, Standing
 from worker.status.breaker_text import breaker_text
 from worker.status.customer_text import plural, verdict_of
-from worker.status.health import why_a_person_should_look, why_redis_refuses_writes
+from worker.status.health import why_not_ready, why_redis_refuses_writes
 from worker.status.shared_state import SharedState
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What a page says first: `kind` is `good`, `warn` or `bad`; `more` follows in smaller letters."""
+    """The first line of a page: `kind` is `good`, `warn` or `bad`; `more` follows in smaller letters."""
 
     kind: str
     text: str
@@ -23,12 +23,12 @@ class Headline:
 
 COMMAND = "`customer-sync"
 BREAKER_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
-"""The alerts that are about an open circuit breaker themselves."""
+"""The alerts about an open circuit breaker."""
 
 
 @dataclass(frozen=True)
-class Station:
-    """A place that events come through, with how many there are."""
+class Stage:
+    """A stage of the flow of events, with the number of events or customers in it."""
 
     name: str
     number: int
@@ -36,12 +36,12 @@ class Station:
 
 
 def headline_of(state: SharedState | None) -> Headline:
-    """Whether everything is all right, in one sentence; None is a state that Redis does not tell."""
-    told = [*why_redis_refuses_writes(state), *why_a_person_should_look(state)]
-    reasons = [_without_command(reason.text) for reason in told]
+    """Return the verdict on the deployment in one sentence. `state` is None if Redis does not answer."""
+    problems = [*why_redis_refuses_writes(state), *why_not_ready(state)]
+    reasons = [_without_command(problem.text) for problem in problems]
     breaker = None if state is None else state.overview.breaker
     outage = ""
-    if breaker is not None and BREAKER_ALERTS.isdisjoint(reason.alert for reason in told):
+    if breaker is not None and BREAKER_ALERTS.isdisjoint(problem.alert for problem in problems):
         outage = breaker_text(breaker)
     if reasons or state is None:
         texts = [*reasons[1:], outage] if breaker is None else [breaker.message, *reasons[1:], outage]
@@ -56,41 +56,39 @@ def headline_of(state: SharedState | None) -> Headline:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter at its begin and a full stop at its end."""
+    """Return a text with a capital letter at its start and a full stop at its end."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 def _without_command(reason: str) -> str:
-    """A reason without the command that shows more: it stands above what that shows."""
+    """Return a reason without the command for details, because the same page shows the details."""
     what, _, hint = reason.partition("; ")
     return what if COMMAND in hint else reason
 
 
 def age_text(seconds: float) -> str:
-    """A time in a unit of which there are some."""
+    """Return a duration in the largest unit of which it has at least two."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return plural(round(seconds), "second")
 
 
-def stations_of(overview: Overview) -> list[Station]:
-    """The way of the data, with live numbers."""
+def stages_of(overview: Overview) -> list[Stage]:
+    """Return the flow of events, with current numbers."""
     oldest = overview.age_seconds(overview.oldest_sent_ms)
     totals = overview.totals
     return [
-        Station("Inbox", overview.inbox, "events not yet taken in"),
-        Station(
-            "Waiting", overview.waiting, "customers" if oldest is None else f"oldest change {age_text(oldest)} old"
-        ),
-        Station("Being synced", overview.working, "customers"),
-        Station("Applied", totals.get("applied", 0), f"events, {totals.get('merged', 0):,} merged into others"),
-        Station("Given up", overview.dead, "dead letters"),
+        Stage("Inbox", overview.inbox, "events not yet in a mailbox"),
+        Stage("Waiting", overview.waiting, "customers" if oldest is None else f"oldest change {age_text(oldest)} old"),
+        Stage("Being synced", overview.working, "customers"),
+        Stage("Applied", totals.get("applied", 0), f"events, {totals.get('merged', 0):,} merged into others"),
+        Stage("Dead letters", overview.dead, "events"),
     ]
 
 
 def waiting_rows(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
-    """The customers that wait, each with when its oldest change was sent, in milliseconds, and why it waits."""
+    """Return the waiting customers, each with the time of its oldest change in milliseconds, and why it waits."""
     return [
         (each.customer, int(each.oldest_entry.split("-")[0]), verdict_of(each, NewestLetters()).text)
         for each in standings
@@ -99,5 +97,5 @@ def waiting_rows(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
 
 
 def reasons_of(letters: Sequence[DeadLetter]) -> list[tuple[str, int]]:
-    """How many letters there are of each reason, the most first."""
+    """Return the number of dead letters for each reason, the most frequent first."""
     return Counter(letter.reason for letter in letters).most_common()

@@ -1,7 +1,6 @@
-"""Everything at a glance on a terminal: what the operator's page shows, in lines that read well at 80 columns.
+"""The snapshot as lines for a terminal of 80 columns, with the content of the operator's page.
 
-Pure: a snapshot goes in, what a console prints comes out. No line may hold a name, an address or what a service said,
-so a dead letter is shown without its message.
+Pure. No line may hold a name, an address or a quote of a service, so a dead letter is shown without its message.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,28 +16,28 @@ from jobs.queue.dead_letters import DeadLetter
 from jobs.scan.report import ScanRun
 from worker.formatting import printable, time_text, utc
 from worker.status.snapshot import WAITING_AT_MOST, Snapshot
-from worker.status.summary import Headline, age_text, headline_of, reasons_of, stations_of, waiting_rows
+from worker.status.summary import Headline, age_text, headline_of, reasons_of, stages_of, waiting_rows
 from worker.status.trends import HOURS, Trends, Values, trends_of
 
 COLOURS: Final = {"good": "bold green", "warn": "bold yellow", "bad": "bold red"}
 MARK_MINUTES: Final = 10
-"""Of one mark: the last hours fit beside their names and numbers."""
+"""The minutes of one mark. With 10, six hours fit on a line beside their name and numbers."""
 MARKS: Final = "▁▂▃▄▅▆▇█"
 PLAIN_MARKS: Final = "_1234567"
-"""Where the terminal's encoding has no others."""
+"""The marks for a terminal whose encoding lacks MARKS."""
 LETTERS_SHOWN: Final = 5
 RUNS_SHOWN: Final = 5
 HUNDRED_PERCENT: Final = 100.0
 
 
 def snapshot_lines(snapshot: Snapshot, *, is_old: bool = False, is_plain: bool = False) -> Iterator[RenderableType]:
-    """The snapshot, what matters most first.
+    """Yield the lines of the snapshot, the most important first.
 
-    `is_old`: Redis does not tell any more how things stand. `is_plain` keeps to ASCII where a drawing would not.
+    Set `is_old` if Redis does not answer any more. `is_plain` draws the marks in ASCII.
     """
     yield from _headline(headline_of(None if is_old else snapshot.state))
     if is_old:
-        yield Text("It is asked again and again. Below is what it told last.")
+        yield Text("Retrying. The last known state is below.")
     yield ""
     yield from _flow(snapshot)
     yield ""
@@ -53,7 +52,7 @@ def snapshot_lines(snapshot: Snapshot, *, is_old: bool = False, is_plain: bool =
     yield ""
     totals = ", ".join(f"{name} {value:,}" for name, value in sorted(snapshot.overview.totals.items()))
     if totals:
-        yield Text(f"counted since the beginning: {totals}", style="dim")
+        yield Text(f"totals since the beginning: {totals}", style="dim")
     mode = "" if snapshot.mode is None else f", {snapshot.mode} mode"
     yield Text(f"as of {time_text(snapshot.overview.now_ms)}{mode}", style="dim")
 
@@ -66,21 +65,21 @@ def _headline(headline: Headline) -> Iterator[RenderableType]:
 
 def _flow(snapshot: Snapshot) -> Iterator[RenderableType]:
     table = _table("left", "right", "left")
-    for station in stations_of(snapshot.overview):
-        table.add_row(station.name.lower(), f"{station.number:,}", station.note)
-    yield from (_title("the way of the events"), _below(table))
+    for stage in stages_of(snapshot.overview):
+        table.add_row(stage.name.lower(), f"{stage.number:,}", stage.note)
+    yield from (_title("flow of events"), _below(table))
 
 
 def _hours(trends: Trends, marks: str) -> Iterator[RenderableType]:
     if not trends.begins_ms:
         yield _title(f"the last {HOURS} hours")
-        yield _below(Text("Nothing was noted yet: a worker does that once a minute."))
+        yield _below(Text("No data yet. A worker adds some once a minute."))
         return
     first, last = (_clock(trends.begins_ms[end]) for end in (0, -1))
     table = _table("left", "left", "right", "right", headings=("", f"{first} to {last} UTC", "most", "last"))
     for name, values, top in (
         ("applied", trends.applied, None),
-        ("given up", trends.given_up, None),
+        ("dead-lettered", trends.dead_lettered, None),
         ("oldest, seconds", trends.oldest_seconds, None),
         ("Autumn, % of limit", trends.autumn_percent, HUNDRED_PERCENT),
         ("Stripe, % of limit", trends.stripe_percent, HUNDRED_PERCENT),
@@ -94,7 +93,7 @@ def _hours(trends: Trends, marks: str) -> Iterator[RenderableType]:
 
 
 def sparkline(values: Values, marks: str, top: float | None = None) -> str:
-    """A mark for each value: the first for 0, the last for `top` or the greatest; a blank where nothing is known."""
+    """Return a mark for each value: the first mark for 0, the last for `top` or the maximum, a blank for None."""
     most = top or max((value or 0.0 for value in values), default=0.0)
     return "".join(" " if value is None else marks[_level(value, most, len(marks) - 1)] for value in values)
 
@@ -104,15 +103,15 @@ def _level(value: float, most: float, levels: int) -> int:
 
 
 def _waiting(snapshot: Snapshot) -> Iterator[RenderableType]:
-    """Customers that wait for the same reason stand together: in an outage that is all of them."""
+    """Yield the waiting customers, grouped by reason: in an outage, all have the same."""
     together: dict[str, list[str]] = {}
     for customer, sent_ms, why in waiting_rows(snapshot.waiting):
         age = age_text(snapshot.overview.age_seconds(sent_ms) or 0.0)
         together.setdefault(why, []).append(f"{customer} ({age})")
     is_part = len(snapshot.waiting) == WAITING_AT_MOST
-    yield _title("what waits, and why" + (f": the {WAITING_AT_MOST} that have waited longest" if is_part else ""))
+    yield _title("waiting customers" + (f": the {WAITING_AT_MOST} that have waited longest" if is_part else ""))
     if not together:
-        yield _below(Text("Nothing waits."))
+        yield _below(Text("None."))
     for why, customers in together.items():
         yield _below(Text(printable(", ".join(customers))))
         yield _below(Text(printable(why)), by=4)
@@ -125,13 +124,11 @@ def _letters(snapshot: Snapshot) -> Iterator[RenderableType]:
     yield _title(f"dead letters: {number:,}" + (f" ({newest}{reasons})" if letters else ""))
     if not letters:
         return
-    table = _table(
-        "left", "left", "left", "left", "right", headings=("id", "given up (UTC)", "customer", "reason", "tries")
-    )
+    table = _table("left", "left", "left", "left", "right", headings=("id", "at (UTC)", "customer", "reason", "tries"))
     for letter in letters[:LETTERS_SHOWN]:
         table.add_row(*_letter_cells(letter))
     yield _below(table)
-    yield _below(Text("all: customer-sync dead list; what one says: customer-sync dead show ID", style="dim"))
+    yield _below(Text("all: customer-sync dead list; one with its message: customer-sync dead show ID", style="dim"))
 
 
 def _letter_cells(letter: DeadLetter) -> list[Text]:
@@ -140,11 +137,11 @@ def _letter_cells(letter: DeadLetter) -> list[Text]:
 
 
 def _scans(runs: Sequence[ScanRun]) -> Iterator[RenderableType]:
-    yield _title("the last scans")
+    yield _title("last scans")
     if not runs:
-        yield _below(Text("There was none yet."))
+        yield _below(Text("None yet."))
         return
-    headings = ("began (UTC)", "state", "customers", "findings", "new", "fixed", "asked for")
+    headings = ("began (UTC)", "state", "customers", "findings", "new", "fixed", "requested")
     table = _table("left", "left", *["right"] * 5, headings=headings)
     for run in runs[:RUNS_SHOWN]:
         state = run.state + (f" ({run.error})" if run.error else "") + (f", only {run.scope}" if run.scope else "")

@@ -1,4 +1,4 @@
-"""The last hours as numbers: what the minutes that were noted come to, step by step, for whoever draws them. Pure."""
+"""The history of the last hours, added up in steps for charts. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Trends:
-    """The last hours in steps, the oldest first: a value for each step, None where nobody noted it.
+    """The last hours in steps, the oldest first: a value for each step, None if there is no data.
 
-    `begins_ms` is when each step begins, in milliseconds since the epoch. `applied` and `given_up` are events of a
-    step, `oldest_seconds` the greatest age of the oldest change that waited. `autumn_percent` and `stripe_percent` are
-    the calls of the busiest minute against what their limit lets through in one; None, too, where that is not known.
+    `begins_ms` are the starts of the steps, in milliseconds since the epoch. `applied` and `dead_lettered` count
+    events. `oldest_seconds` is the highest age of the oldest waiting change. `autumn_percent` and `stripe_percent` are
+    the requests of the busiest minute in percent of the rate limit, None if that limit is not known.
     """
 
     begins_ms: Sequence[int]
     applied: Values
-    given_up: Values
+    dead_lettered: Values
     oldest_seconds: Values
     autumn_percent: Values
     stripe_percent: Values
 
 
 def trends_of(minutes: Sequence[Minute], rates: Mapping[str, float | None], step_minutes: int = STEP_MINUTES) -> Trends:
-    """What was noted; `rates` are the calls a second that each limit lets through, by its name, None if not known."""
+    """Return the trends. `rates` are the rate limits in requests a second, by name, None if not known."""
     steps = _steps(minutes, step_minutes)
     return Trends(
         begins_ms=[step * step_minutes * MINUTE_MS for step in steps],
         applied=_each(steps, _grown("applied")),
-        given_up=_each(steps, _grown("dead")),
+        dead_lettered=_each(steps, _grown("dead")),
         oldest_seconds=_each(steps, lambda step: max(minute.oldest_seconds for minute in step)),
         autumn_percent=_each(steps, _used(AUTUMN_UPDATES, rates[AUTUMN_UPDATES])),
         stripe_percent=_each(steps, _used(STRIPE, rates[STRIPE])),
@@ -43,7 +43,7 @@ def trends_of(minutes: Sequence[Minute], rates: Mapping[str, float | None], step
 
 
 def _steps(minutes: Sequence[Minute], step_minutes: int) -> dict[int, list[Minute]]:
-    """The minutes by steps; a step that nobody noted is empty."""
+    """Return the minutes by step. A step without data is empty."""
     if not minutes:
         return {}
     numbers = [minute.number // step_minutes for minute in minutes]
@@ -54,7 +54,7 @@ def _steps(minutes: Sequence[Minute], step_minutes: int) -> dict[int, list[Minut
 
 
 def _each(steps: Mapping[int, list[Minute]], value: Callable[[list[Minute]], float | None]) -> Values:
-    """The value of each step, which begins with the last minute of the one before."""
+    """Return the value of each step, computed from its minutes and the last minute of the step before."""
     values: list[float | None] = []
     before: list[Minute] = []
     for step in steps.values():
@@ -64,12 +64,12 @@ def _each(steps: Mapping[int, list[Minute]], value: Callable[[list[Minute]], flo
 
 
 def _grown(name: str) -> Callable[[list[Minute]], float]:
-    """By how much a counter grew; one that was lost with its Redis begins anew."""
+    """Return a function for the growth of a counter in a step. A counter that Redis lost starts again at 0."""
     return lambda step: max(0, step[-1].totals[name] - step[0].totals[name])
 
 
 def _used(limit: str, per_second: float | None) -> Callable[[list[Minute]], float | None]:
-    """The busiest minute's calls, in percent of what the limit lets through in a minute."""
+    """Return a function for the requests of the busiest minute of a step, in percent of the rate limit."""
     if per_second is None:
         return lambda _: None
     full = per_second * MINUTE_MS / 1000

@@ -26,9 +26,9 @@ from jobs.sync.deps import Deps
 from jobs.sync.preview import Preview, preview
 from worker.status import summary
 from worker.status.customer_text import verdict_of
-from worker.status.live_text import tell_failure
-from worker.status.shared_state import Look
-from worker.status.snapshot import WAITING_AT_MOST, Snapshots
+from worker.status.live_text import preview_failure_text
+from worker.status.shared_state import ReadState
+from worker.status.snapshot import WAITING_AT_MOST, SnapshotReader
 from worker.status.trends import HOURS, trends_of
 from worker.web import views as page_views
 from worker.web.access import Doorkeeper, answer
@@ -48,7 +48,7 @@ STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon
 class Backstage:
     """The dependencies of the pages. `preview` fetches a customer from both services."""
 
-    snapshots: Snapshots
+    snapshots: SnapshotReader
     letters: DeadLetters
     standing: Callable[[str], Awaitable[Standing]]
     preview: Callable[[str], Awaitable[Preview]]
@@ -97,7 +97,7 @@ class Pages:
             mode=snapshot.mode,
             now_ms=overview.now_ms,
             headline=summary.headline_of(snapshot.state),
-            stations=summary.stations_of(overview),
+            stages=summary.stages_of(overview),
             charts=charts_of(trends_of(snapshot.minutes, snapshot.rates)),
             hours=HOURS,
             waiting=page_views.waiting_of(snapshot.waiting),
@@ -143,7 +143,7 @@ class Pages:
             async with asyncio.timeout(LOOK_SECONDS):
                 seen = await self._back.preview(customer)
         except SyncError as error:
-            return {"failure": tell_failure(error, customer)}
+            return {"failure": preview_failure_text(error, customer)}
         except TimeoutError:
             return {"failure": f"The services did not answer within {LOOK_SECONDS:.0f} s."}
         return {
@@ -189,7 +189,7 @@ def _outdated(replayed: Sequence[Any]) -> int:
 SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password and use the actions"  # noqa: S105 - not one
 
 
-def pages_of(settings: Settings, redis: Redis, deps: Deps, look: Look) -> Callable[[web.Application], None]:
+def pages_of(settings: Settings, redis: Redis, deps: Deps, read_state: ReadState) -> Callable[[web.Application], None]:
     """Return a function that adds the operator's page, with these deps, to an application.
 
     Without a password, the address that opens the page is logged. Its token works only for this process, because logs
@@ -204,7 +204,7 @@ def pages_of(settings: Settings, redis: Redis, deps: Deps, look: Look) -> Callab
         log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
     door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
     backstage = Backstage(
-        snapshots=Snapshots(redis, settings, look),
+        snapshots=SnapshotReader(redis, settings, read_state),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),
         standing=partial(read_standing, redis, prefix),
         preview=partial(preview, deps),

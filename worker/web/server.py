@@ -20,9 +20,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from worker.loops.heartbeat import Pulse
-from worker.status.health import readiness_json, why_a_person_should_look, why_no_write, why_not_alive
-from worker.status.shared_state import HOW_TO_REPAIR, Look, SharedState
+from worker.loops.heartbeat import Heartbeat
+from worker.status.health import readiness_json, why_no_write, why_not_alive, why_not_ready
+from worker.status.shared_state import HOW_TO_REPAIR, ReadState, SharedState
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.shared_metrics import SharedMetrics
 
@@ -46,19 +46,23 @@ CLOSE_SECONDS: Final = 1.0
 
 
 def make_app(
-    pulse: Pulse, look: Look, metrics: Metrics, *, add_more: Callable[[web.Application], None] | None = None
+    heartbeat: Heartbeat,
+    read_state: ReadState,
+    metrics: Metrics,
+    *,
+    add_more: Callable[[web.Application], None] | None = None,
 ) -> web.Application:
-    """Return the application. `look` returns the shared state of all workers; `metrics` belong to this process.
+    """Return the application. `read_state` returns the shared state of all workers; `metrics` belong to this process.
 
     `add_more` adds routes, which must check access themselves.
     """
 
     told: tuple[str, ...] = ()
 
-    async def look_and_tell() -> SharedState | None:
+    async def read_and_log() -> SharedState | None:
         """Read the shared state, and log totals that are not numbers once, until they change."""
         nonlocal told
-        state = await look()
+        state = await read_state()
         if state is not None and state.unreadable_totals != told:
             told = state.unreadable_totals
             if told:
@@ -66,17 +70,17 @@ def make_app(
         return state
 
     async def healthz(_: web.Request) -> web.Response:
-        reasons = why_not_alive(pulse, time.monotonic())
+        reasons = why_not_alive(heartbeat, time.monotonic())
         return _json({"alive": not reasons, "reasons": reasons}, is_well=not reasons)
 
     async def readyz(_: web.Request) -> web.Response:
-        state = await look_and_tell()
-        reasons = [*why_no_write(pulse, time.monotonic()), *why_a_person_should_look(state)]
+        state = await read_and_log()
+        reasons = [*why_no_write(heartbeat, time.monotonic()), *why_not_ready(state)]
         return _json(readiness_json(state, reasons), is_well=not reasons)
 
     async def scrape(_: web.Request) -> web.Response:
-        state = await look_and_tell()
-        shared = SharedMetrics(state, takes_writes=not why_no_write(pulse, time.monotonic()))
+        state = await read_and_log()
+        shared = SharedMetrics(state, takes_writes=not why_no_write(heartbeat, time.monotonic()))
         text = generate_latest(metrics.registry) + generate_latest(shared)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -15,7 +15,7 @@ from jobs.queue.dead_letters import NewestLetters
 from jobs.queue.status import Standing
 from jobs.sync.preview import Preview
 from worker.formatting import utc
-from worker.status.customer_text import Verdict, tell
+from worker.status.customer_text import Verdict, standing_lines
 from worker.status.live_text import LiveVerdict, live_verdict_of
 from worker.status.summary import Headline, sentence, waiting_rows
 from worker.status.trends import STEP_MINUTES, Trends
@@ -62,7 +62,7 @@ def live_headline(preview: Preview) -> Headline:
 
 def customer_lines(standing: Standing, letters: NewestLetters) -> list[Line]:
     """Return the history of a customer and what to do, without the first line, which is the headline."""
-    lines = tell(standing, letters)[1:]
+    lines = standing_lines(standing, letters)[1:]
     return [Line(_readable(line.strip()), (len(line) - len(line.lstrip())) // INDENT) for line in lines]
 
 
@@ -109,7 +109,7 @@ class Chart:
 def charts_of(trends: Trends) -> list[Chart]:
     """Return the charts of the last hours."""
     labels = [utc(begin_ms).strftime("%H:%M") for begin_ms in trends.begins_ms]
-    ends = [Series("applied", trends.applied), Series("dead-lettered", trends.given_up)]
+    ends = [Series("applied", trends.applied), Series("dead-lettered", trends.dead_lettered)]
     ages = [Series("seconds", trends.oldest_seconds)]
     calls = [Series("Autumn updates", trends.autumn_percent), Series("Stripe requests", trends.stripe_percent)]
     return [

@@ -54,12 +54,12 @@ async def applied(redis: Redis, name: str) -> str | None:
     return None if outcome is None else outcome.status
 
 
-@pytest.mark.parametrize(("key", "loop"), [(f"{PREFIX}:waiting", "supervise"), (INBOX, "intake")])
+@pytest.mark.parametrize(("key", "loop"), [(f"{PREFIX}:waiting", "dispatch"), (INBOX, "intake")])
 async def test_wrong_key_turns_everything_red_and_is_named(box: Sandbox, redis: Redis, key: str, loop: str) -> None:
     async with watched(box.environment) as shown:
         await redis.delete(key)
         await redis.set(key, "wrong")
-        await wait_until(partial(tells, shown, f"{key} holds another type"), seconds=LONGEST_SECONDS)
+        await wait_until(partial(tells, shown, f"{key} holds a value of the wrong type"), seconds=LONGEST_SECONDS)
         await wait_until(partial(tells, shown, f"loop {loop} has failed"), seconds=LONGEST_SECONDS)
         code, output = await ended(box.environment, *CLI, "status", "--json")
         assert code == 0, output

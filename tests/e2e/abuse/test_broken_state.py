@@ -15,7 +15,7 @@ from tests.conftest import PREFIX, World
 from tests.support.busy import assert_untroubled, attacked_box
 from tests.support.processes import worker
 from tests.support.steps import change, seed
-from worker.status.customer_text import tell
+from worker.status.customer_text import standing_lines
 from worker.status.json import standing_json
 
 FAR = 10**30
@@ -64,7 +64,7 @@ async def test_broken_record_is_reported_once_and_shown(world: World) -> None:
     await world.mailbox.move()
     standing = await read_standing(world.redis, PREFIX, "ann")
 
-    assert tell(standing, NewestLetters())
+    assert standing_lines(standing, NewestLetters())
     assert standing_json(standing, NewestLetters())["failed_tries"] == 0
     with capture_logs() as logs:
         await world.run()

@@ -23,12 +23,12 @@ from tests.support.scans import scan, scan_deps_of
 from tests.support.steps import change, seed
 from worker.checks.key_types import wrong_keys
 from worker.redis_client import open_redis, queue_name
-from worker.status.customer_text import tell
-from worker.status.health import why_a_person_should_look
+from worker.status.customer_text import standing_lines
+from worker.status.health import why_not_ready
 from worker.status.history import History
 from worker.status.json import snapshot_json, standing_json
 from worker.status.shared_state import SharedStateReader
-from worker.status.snapshot import Snapshot, Snapshots
+from worker.status.snapshot import Snapshot, SnapshotReader
 from worker.web.credentials import Credentials, Tries
 
 CORE: Mapping[str, str] = {
@@ -102,11 +102,11 @@ async def show_everything(redis: Redis) -> Snapshot:
     """Read and show what /readyz, the page and `customer-sync status` show."""
     measures = Measures.model_validate({"redis_url": "redis://localhost", "key_prefix": PREFIX, "inbox_stream": INBOX})
     shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule)
-    snapshot = await Snapshots(redis, measures, shared.read).read()
+    snapshot = await SnapshotReader(redis, measures, shared.read).read()
     assert snapshot_json(snapshot)
     for customer in ("ann", "bob"):
         standing = await read_standing(redis, PREFIX, customer)
-        assert tell(standing, NewestLetters())
+        assert standing_lines(standing, NewestLetters())
         assert standing_json(standing, NewestLetters())
     assert await read_longest_waiting(redis, PREFIX, 5) is not None
     return snapshot
@@ -173,7 +173,7 @@ async def test_key_of_a_wrong_type_holds_up_nobody_else(world: World, arq: ArqRe
         if key in STAYS:
             assert found == kind
             if key in SHARED:
-                assert any(key in reason.text for reason in why_a_person_should_look(snapshot.state))
+                assert any(key in reason.text for reason in why_not_ready(snapshot.state))
         else:
             # The canary is written by the watchdog, and a slot is only held while something is in flight.
             assert found in {"none", needed} or key == f"{PREFIX}:canary", (kind, found)
@@ -194,7 +194,7 @@ async def test_core_key_of_wrong_type_is_named_and_loses_nothing(world: World, k
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             await world.run()
         snapshot = await show_everything(world.redis)
-        assert any(key in reason.text for reason in why_a_person_should_look(snapshot.state))
+        assert any(key in reason.text for reason in why_not_ready(snapshot.state))
         await world.redis.delete(key)
         if key == INBOX:
             await change(world, "bob", name=f"Name {kind}")

@@ -126,7 +126,7 @@ async def commands(box: Sandbox) -> dict[str, tuple[int | None, str]]:
 
 @pytest.mark.parametrize("how", ["wrong type", "no id is left"])
 async def test_letters_aside_are_named_with_their_cause_and_what_to_do(how: str) -> None:
-    cause = f"{DEAD} holds another type" if how == "wrong type" else f"{DEAD} has no id left"
+    cause = f"{DEAD} holds a value of the wrong type" if how == "wrong type" else f"{DEAD} has no id left"
     async with sandbox() as box, Redis.from_url(box.redis.url) as redis, watched(box.environment) as one:
         await spoil(redis, how)
         await redis.xadd(INBOX, {"no": "event"})

@@ -20,7 +20,7 @@ from sandbox.redis import EmbeddedRedis
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import command_of, ended, free_port, wait_until, worker
-from worker.loops.dispatch import Supervisor
+from worker.loops.dispatch import Dispatcher
 from worker.main import scan_worker_settings
 from worker.ownership import LOOK_SECONDS
 from worker.redis_client import open_redis
@@ -43,7 +43,7 @@ async def wake_ups(redis: Redis, client: ArqRedis, prefix: str) -> set[bytes]:
     mailbox = Mailbox(client, inbox=f"{prefix}-inbox", prefix=prefix)
     await redis.xadd(f"{prefix}-inbox", {"customer_id": "ann", "changes": '{"name": "Ann"}'})
     await mailbox.move()
-    await Supervisor(mailbox, client).call_who_is_due()
+    await Dispatcher(mailbox, client).dispatch_due()
     return set(await redis.zrange(f"{prefix}:queue", 0, -1))
 
 

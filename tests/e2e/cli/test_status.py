@@ -71,7 +71,7 @@ async def test_what_was_found_and_done_is_told_in_order(terminal: Terminal, worl
         "ann: in sync",
         "link: linked",
         f"Stripe customer: {stripe_id}",
-        "the last syncs:",
+        "last syncs:",
         "  TIME  1 event: found not linked, left linked",
         f"    TIME  created the Stripe customer {stripe_id}",
         f"    TIME  wrote name, email to {stripe_id}",
@@ -89,7 +89,7 @@ async def test_what_is_wrong_is_told_with_what_can_be_done(terminal: Terminal, w
     assert code == 0
     assert output.startswith("ann: needs a person: its Stripe customer carries the id of another Autumn customer\n")
     assert "  foreign: ann is linked to " in output
-    assert "    This is urgent: each change of the owner may overwrite the profile" in output
+    assert "    This is urgent: each change of one customer may overwrite" in output
     assert "    customer-sync dead replay --customer ann --reason needs-review\n" in output
     code, told = await answer(terminal, "ann")
     assert (code, told["verdict"], told["link"]) == (0, "needs-a-person", "foreign")
@@ -104,9 +104,7 @@ async def test_a_customer_that_is_tried_again_says_when_and_since_when(terminal:
     await change(world, "ann", name="Ann")
     await world.run()
     output = (await terminal.run("status", "ann"))[1]
-    assert re.match(
-        rf"ann: waits for another try at {TIME.pattern}: the last one failed, because a service was", output
-    )
+    assert re.match(rf"ann: waits for another try at {TIME.pattern}: the last one failed because a service was", output)
     assert re.search(rf"^waiting: 1 event, the oldest sent at {TIME.pattern}$", output, re.MULTILINE)
     assert re.search(rf"^failed tries: 1, since {TIME.pattern}$", output, re.MULTILINE)
     told = (await answer(terminal, "ann"))[1]
@@ -157,15 +155,15 @@ async def test_live_shows_both_sides_and_what_a_sync_would_do(both: Both) -> Non
     code, output, errors = await both.live("ann")
     assert (code, errors) == (0, "")
     assert TIME.sub("TIME", output).splitlines()[:9] == [
-        "ann, looked at on both sides at TIME: not in sync: a sync has something to write",
+        "ann, both sides fetched at TIME: not in sync: a sync has something to write",
         "link: linked",
         f"in Autumn: name Ann, e-mail ann@example.com, receipts off, stripe_id {stripe['id']}, mode test",
         f"in Stripe: {stripe['id']}: name Ann\N{REPLACEMENT CHARACTER}[31m, e-mail old@example.com, mode test, "
         "metadata.autumn_id ann, metadata.autumn_send_email_receipts none",
         "a sync would:",
         f"  write name, email, metadata.autumn_send_email_receipts to {stripe['id']}",
-        "  then look again, until nothing is left to do",
-        "1 event waits and is not part of this",
+        "  then fetch both sides again, until no step is left",
+        "1 waiting event is not included",
         "on record:",
     ]
 
@@ -184,8 +182,8 @@ async def test_live_as_json_holds_both_sides_and_needs_no_record(both: Both) -> 
         ("nobody", {}, 1, "Autumn does not know the customer nobody\n"),
         ("ann", {"STRIPE_API_KEY": "sk_test_wrong"}, 78, "Stripe refuses STRIPE_API_KEY: set one that is valid\n"),
         ("ann", {"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}, 78, "Replace AUTUMN_SECRET_KEY: "),
-        ("ann", {"AUTUMN_API_URL": "http://127.0.0.1:1"}, 69, "Autumn gives no usable answer (no_connection): "),
-        ("ann", {"STRIPE_API_BASE": "http://127.0.0.1:1"}, 69, "Stripe gives no usable answer (connection): "),
+        ("ann", {"AUTUMN_API_URL": "http://127.0.0.1:1"}, 69, "Autumn gave no usable answer (no_connection): "),
+        ("ann", {"STRIPE_API_BASE": "http://127.0.0.1:1"}, 69, "Stripe gave no usable answer (connection): "),
         ("ann", {"STRIPE_API_KEY": ""}, 78, "STRIPE_API_KEY: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""Calling who is due: wake-ups in arq's queue, each for a few customers."""
+"""Dispatch adds jobs to arq's queue, each for a few customers that are due."""
 
 import json
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from jobs.queue.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
-from worker.loops.dispatch import CALLED_AT_MOST, CUSTOMERS_OF_A_JOB, Supervisor
+from worker.loops.dispatch import CUSTOMERS_PER_JOB, MAX_DISPATCHED, Dispatcher
 from worker.redis_client import open_redis, queue_name
 
 
@@ -29,27 +29,27 @@ async def send(redis: Redis, mailbox: Mailbox, count: int) -> list[str]:
     return customers
 
 
-async def woken(redis: Redis) -> list[list[str]]:
-    """The customers that each wake-up in the queue names."""
+async def dispatched(redis: Redis) -> list[list[str]]:
+    """Return the customers of each job in the queue."""
     names = await redis.zrange(queue_name(PREFIX), 0, -1)
     jobs = [json.loads(await redis.get(f"arq:job:{name.decode()}")) for name in names]
     return [job["a"] for job in jobs]
 
 
-async def test_those_who_are_due_share_wake_ups_and_each_is_named_once(redis: Redis, arq: ArqRedis) -> None:
+async def test_due_customers_share_jobs_and_each_is_in_one(redis: Redis, arq: ArqRedis) -> None:
     mailbox = Mailbox(arq, inbox=INBOX, prefix=PREFIX)
     customers = await send(redis, mailbox, 25)
-    await Supervisor(mailbox, arq).call_who_is_due()
-    named = await woken(redis)
-    assert sorted(customer for some in named for customer in some) == sorted(customers)
-    assert sorted(map(len, named)) == [5, CUSTOMERS_OF_A_JOB, CUSTOMERS_OF_A_JOB]
+    await Dispatcher(mailbox, arq).dispatch_due()
+    jobs = await dispatched(redis)
+    assert sorted(customer for job in jobs for customer in job) == sorted(customers)
+    assert sorted(map(len, jobs)) == [5, CUSTOMERS_PER_JOB, CUSTOMERS_PER_JOB]
 
 
-async def test_no_more_are_called_than_can_be_worked_on(redis: Redis, arq: ArqRedis) -> None:
+async def test_dispatch_is_limited_over_all_jobs(redis: Redis, arq: ArqRedis) -> None:
     mailbox = Mailbox(arq, inbox=INBOX, prefix=PREFIX)
-    await send(redis, mailbox, CALLED_AT_MOST + 10)
-    supervisor = Supervisor(mailbox, arq)
+    await send(redis, mailbox, MAX_DISPATCHED + 10)
+    dispatcher = Dispatcher(mailbox, arq)
     for _ in range(2):
-        supervisor.look_now()
-        await supervisor.call_who_is_due()
-    assert sum(map(len, await woken(redis))) == CALLED_AT_MOST
+        dispatcher.wake()
+        await dispatcher.dispatch_due()
+    assert sum(map(len, await dispatched(redis))) == MAX_DISPATCHED

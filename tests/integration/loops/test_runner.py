@@ -1,4 +1,4 @@
-"""Loops that keep failing: shown by their own process even if Redis takes no note of it."""
+"""A loop that keeps failing is shown by its process, even if Redis rejects the note."""
 
 import asyncio
 
@@ -9,21 +9,21 @@ from jobs.queue.status import read_standing
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import wait_until
 from worker.loops.runner import Loops
-from worker.status.health import why_a_person_should_look
+from worker.status.health import why_not_ready
 from worker.status.shared_state import SharedStateReader
 
 
-async def test_failing_loop_is_shown_by_its_process_if_redis_has_no_memory_left(redis: Redis) -> None:
+async def test_failing_loop_is_shown_without_free_memory_in_redis(redis: Redis) -> None:
     loops = Loops(redis, PREFIX)
     shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule="0 3 * * *", failing=loops.failing)
-    # A Redis that has no memory left runs scripts it knows.
+    # Without free memory, Redis runs only scripts that it has loaded before.
     await shared.read()
     await redis.config_set("maxmemory", 1)
     task = loops.start("intake", lambda: redis.xadd(INBOX, {"no": "event"}))
     try:
 
         async def is_shown() -> bool:
-            reasons = why_a_person_should_look(await shared.read())
+            reasons = why_not_ready(await shared.read())
             return any("loop intake has failed" in each.text and "OutOfMemoryError" in each.text for each in reasons)
 
         await wait_until(is_shown)
@@ -40,7 +40,7 @@ async def test_failing_loop_is_shown_by_its_process_if_redis_has_no_memory_left(
         task.cancel()
 
 
-async def test_loop_that_starts_as_failing_is_noted_before_its_first_turn_ends(redis: Redis) -> None:
+async def test_loop_started_as_failing_is_noted_before_first_success(redis: Redis) -> None:
     loops, is_good = Loops(redis, PREFIX), asyncio.Event()
     task = loops.start("owner", is_good.wait, failing=TimeoutError())
 

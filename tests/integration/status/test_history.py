@@ -1,4 +1,4 @@
-"""The minutes of the last hours: noted once by any worker, added up when each counts its own, and gone after a day."""
+"""The history of the last hours: shared numbers are written once a minute, requests are added up over all workers."""
 
 import asyncio
 from dataclasses import replace
@@ -13,7 +13,7 @@ from worker.status.shared_state import ScanState, SharedState
 NOW_MS = 1_800_000_000_000
 
 
-async def test_the_first_worker_of_a_minute_notes_what_is_shared_and_each_adds_its_calls(redis: Redis) -> None:
+async def test_shared_numbers_are_written_once_and_requests_add_up(redis: Redis) -> None:
     overview = replace(await read_overview(redis, PREFIX, INBOX), now_ms=NOW_MS, totals={"applied": 7})
     history = History(redis, PREFIX)
     await history.note(overview, {"stripe": 3})
@@ -24,26 +24,26 @@ async def test_the_first_worker_of_a_minute_notes_what_is_shared_and_each_adds_i
     assert minute.calls == {"stripe": 5}
 
 
-async def test_a_turn_ends_as_soon_as_its_minute_is_noted(redis: Redis) -> None:
+async def test_sampler_returns_as_soon_as_minute_is_written(redis: Redis) -> None:
     overview = replace(await read_overview(redis, PREFIX, INBOX), now_ms=NOW_MS)
     history = History(redis, PREFIX)
 
-    async def look() -> SharedState:
+    async def read_state() -> SharedState:
         return SharedState(overview, {}, ScanState(last=None, last_done=None, began_ms=None, is_overdue=False))
 
     async with asyncio.timeout(MINUTE_MS / 1000 / 2):
-        await Sampler(history, look, lambda: {"stripe": 3}).run()
+        await Sampler(history, read_state, lambda: {"stripe": 3}).note_minute()
     assert [minute.calls for minute in await history.read(until_ms=NOW_MS, hours=1)] == [{"stripe": 3}]
 
 
-async def test_the_age_of_the_oldest_change_is_noted(redis: Redis) -> None:
+async def test_minute_has_age_of_oldest_change(redis: Redis) -> None:
     overview = replace(await read_overview(redis, PREFIX, INBOX), now_ms=NOW_MS, oldest_sent_ms=NOW_MS - 5_000)
     history = History(redis, PREFIX)
     await history.note(overview, {})
     assert [minute.oldest_seconds for minute in await history.read(until_ms=NOW_MS, hours=1)] == [5]
 
 
-async def test_the_last_hours_are_read_in_order_and_no_more(redis: Redis) -> None:
+async def test_only_last_hours_are_read_in_order(redis: Redis) -> None:
     overview = await read_overview(redis, PREFIX, INBOX)
     history = History(redis, PREFIX)
     minutes_ago = [0, 1, 59, 60, 61, 300]
@@ -53,7 +53,7 @@ async def test_the_last_hours_are_read_in_order_and_no_more(redis: Redis) -> Non
     assert [NOW_MS // MINUTE_MS - minute.number for minute in found] == [60, 59, 1, 0]
 
 
-async def test_every_key_lives_a_day_and_an_hour_holds_sixty_minutes(redis: Redis) -> None:
+async def test_each_key_holds_an_hour_and_expires(redis: Redis) -> None:
     overview = await read_overview(redis, PREFIX, INBOX)
     history = History(redis, PREFIX)
     for ago in range(120):

@@ -1,4 +1,4 @@
-"""Whether a scan is due follows from the schedule and the watermark alone."""
+"""The schedule and the watermark alone decide if a scan is due."""
 
 from datetime import UTC, datetime
 
@@ -25,17 +25,15 @@ def at(text: str) -> int:
         ("2026-11-25T03:10:00", "2026-11-25T09:00:00", True),
     ],
 )
-def test_a_scan_is_due_when_a_time_of_the_schedule_came_since_the_last_one_began(
-    watermark: str, now: str, due: bool
-) -> None:
+def test_scan_is_due_once_schedule_time_passed_since_watermark(watermark: str, now: str, due: bool) -> None:
     assert is_due(DAILY, at(watermark), None, at(now)) is due
 
 
-def test_without_a_watermark_one_is_due_at_once() -> None:
+def test_scan_is_due_at_once_without_watermark() -> None:
     assert is_due(DAILY, None, None, at("2026-11-25T12:00:00"))
 
 
-def test_a_clock_that_was_set_back_holds_up_no_scan() -> None:
+def test_clock_that_was_set_back_delays_no_scan() -> None:
     now, ahead = at("2026-11-25T12:00:00"), at("2027-11-25T12:00:00")
     failed = ScanRun("run", "failed", ahead - 1, ahead, 0, 0, error="invalid_key")
     assert is_due(DAILY, ahead, None, now)
@@ -51,12 +49,12 @@ def test_a_clock_that_was_set_back_holds_up_no_scan() -> None:
         ("2027-11-25T12:00:00", "2026-11-25T12:00:00", True),
     ],
 )
-def test_a_scan_that_is_due_may_take_a_while_before_it_is_overdue(watermark: str, now: str, due: bool) -> None:
+def test_scan_is_overdue_only_after_grace(watermark: str, now: str, due: bool) -> None:
     assert is_due(DAILY, at(watermark), None, at(now), grace_ms=6 * 3_600_000) is due
 
 
 @pytest.mark.parametrize(("minutes_ago", "due"), [(1, False), (14, False), (15, True), (60, True)])
-def test_after_a_failure_the_next_one_waits_a_while(minutes_ago: int, due: bool) -> None:
+def test_scan_waits_after_a_failed_one(minutes_ago: int, due: bool) -> None:
     now = at("2026-11-25T12:00:00")
     ended_ms = now - minutes_ago * 60_000
     failed = ScanRun("run", "failed", ended_ms - 1, ended_ms, 0, 0, error="invalid_key")

@@ -1,4 +1,4 @@
-"""The answer of `status --json`: every field is always there, and holds what the lines for a person say."""
+"""The answer of `status --json` always has every field, with the content of the lines for a person."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ NOBODY = Standing("ann", "idle", None, 0, None, NO_RECORD)
 NOTHING: dict[str, Any] = {
     "customer": "ann",
     "verdict": "not-known",
-    "sentence": "not known: no event of it was seen in the last 30 days, or it is still in the inbox",
+    "sentence": "not known: it had no event in the last 30 days, or its event is still in the inbox",
     "state": "idle",
     "due_ms": None,
     "recheck_due_ms": None,
@@ -46,8 +46,8 @@ FINDING = Finding("unlinked", "unlinked by a change")
 FINDING_JSON = {
     "kind": "unlinked",
     "text": "unlinked by a change",
-    "to_do": "If it should be: customer-sync send ann links it again, as far as STRIPE_WHEN_UNLINKED and the account's "
-    "search allow. A change with the stripe_id of an existing Stripe customer links that one in any case.",
+    "to_do": "If it should be linked, run customer-sync send ann. That links it if STRIPE_WHEN_UNLINKED and the "
+    "account's search allow it. A change with the stripe_id of an existing Stripe customer always links that one.",
 }
 
 
@@ -55,18 +55,18 @@ def through_json(answer: dict[str, Any]) -> Any:
     return json.loads(json.dumps(answer))
 
 
-def test_every_field_of_a_customer_is_there_also_where_nothing_is_known() -> None:
+def test_unknown_customer_has_every_field() -> None:
     assert through_json(standing_json(NOBODY, NewestLetters())) == NOTHING
 
 
-def test_customer_that_waits_for_the_search_says_until_when() -> None:
+def test_wait_for_search_has_its_end() -> None:
     record = CustomerRecord(last_error="create_failed_before", waits_for="create_failed_before", waits_until_ms=AT)
     waiting = Standing("ann", "waiting", AT + 1, 1, "1700000000000-7", record)
     assert standing_json(waiting, NewestLetters())["waits_until_ms"] == AT
     assert standing_json(replace(waiting, state="idle"), NewestLetters())["waits_until_ms"] is None
 
 
-def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
+def test_waiting_customer_has_times_in_milliseconds() -> None:
     record = CustomerRecord(
         link="unlinked",
         last_error="http_500",
@@ -95,7 +95,7 @@ def test_a_customer_that_waits_has_its_times_in_milliseconds() -> None:
     }
 
 
-def test_syncs_come_the_earliest_first_with_actions_and_what_can_be_done() -> None:
+def test_syncs_are_listed_with_actions_and_advice() -> None:
     actions = (Action(AT, "updated-autumn", "ann", ("stripe_id",)),)
     first = SyncReport(AT, 3, "linked", "unlinked", "", actions, (FINDING,), given_up={"too_long": 1})
     stored = add_report(add_report("", first), SyncReport(AT + 1, 1, "", "", "", error="timeout"))
@@ -112,7 +112,7 @@ def test_syncs_come_the_earliest_first_with_actions_and_what_can_be_done() -> No
                 {"at_ms": AT, "kind": "updated-autumn", "id": "ann", "fields": ["stripe_id"], "text": "unlinked it"}
             ],
             "findings": [FINDING_JSON],
-            "given_up": {"too_long": 1},
+            "dead_lettered": {"too_long": 1},
             "error": None,
         },
         {
@@ -123,13 +123,13 @@ def test_syncs_come_the_earliest_first_with_actions_and_what_can_be_done() -> No
             "stripe_id": None,
             "actions": [],
             "findings": [],
-            "given_up": {},
+            "dead_lettered": {},
             "error": "timeout",
         },
     ]
 
 
-def test_dead_letters_come_without_what_was_sent_and_without_the_message() -> None:
+def test_dead_letters_have_neither_fields_nor_message() -> None:
     sent = {b"changes": b'{"email":"ann@example.com"}'}
     letter = DeadLetter("8-0", "5-0", "ann", "too_long", "ann@example.com is wrong", 2, None, AT, sent)
     answer = through_json(standing_json(NOBODY, NewestLetters((letter,))))
@@ -140,12 +140,12 @@ def test_dead_letters_come_without_what_was_sent_and_without_the_message() -> No
             "reason": "too_long",
             "tries": 2,
             "buried_at_ms": AT,
-            "to_do": "A value is longer than Stripe takes. Send a shorter one, and drop this one.",
+            "to_do": "A value is longer than Stripe accepts. Send a shorter one, and drop this one.",
         }
     ]
 
 
-def test_both_sides_now_are_there_with_the_plan() -> None:
+def test_preview_has_both_sides_and_plan() -> None:
     autumn = AutumnCustomer("ann", "Ann", None, "cus_1", "test", send_email_receipts=True, metadata={"a": 1, "b": 2})
     payments = Payments((PaymentIntent("pi_1", "processing", None),))
     view = StripeView(StripeCustomer("cus_1", "Ann", None, "test", {"autumn_id": "ann"}), payments=payments)
@@ -179,7 +179,7 @@ def test_both_sides_now_are_there_with_the_plan() -> None:
     assert (bare["stripe"], bare["payments"], bare["refusal"]) == ([], None, None)
 
 
-def test_an_event_and_everything() -> None:
+def test_outcome_of_event_has_every_field() -> None:
     assert outcome_json("e1", None) == {
         "event": "e1",
         "status": "not-known",

@@ -1,4 +1,4 @@
-"""Everything at a glance: what a snapshot comes to on a terminal and for machines."""
+"""A snapshot on a terminal and as JSON."""
 
 import json
 from dataclasses import replace
@@ -40,10 +40,10 @@ def snapshot(overview: Overview = OVERVIEW, **more: Any) -> Snapshot:
     return Snapshot(state=SharedState(overview, {"stripe": 0.5}, NO_SCAN), **{**nothing, **more})
 
 
-def lines(seen: Snapshot, **options: bool) -> list[str]:
+def lines(read: Snapshot, **options: bool) -> list[str]:
     output = StringIO()
     console = Console(file=output, width=80)
-    for line in snapshot_lines(seen, **options):
+    for line in snapshot_lines(read, **options):
         console.print(line)
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
@@ -56,50 +56,50 @@ def waiting(customer: str, error: str = "") -> Standing:
     return Standing(customer, "waiting", NOW_MS, 1, f"{NOW_MS - 120_000}-0", CustomerRecord(last_error=error))
 
 
-def test_an_idle_deployment_is_told_on_a_page_of_a_terminal() -> None:
+def test_idle_deployment_fits_on_one_screen() -> None:
     assert lines(snapshot()) == [
         "Everything is all right.",
         "5 customers being brought in sync.",
         "",
-        "the way of the events",
-        "  inbox         1  events not yet taken in",
+        "flow of events",
+        "  inbox         1  events not yet in a mailbox",
         "  waiting       2  oldest change 5 seconds old",
         "  being synced  3  customers",
         "  applied       5  events, 2 merged into others",
-        "  given up      0  dead letters",
+        "  dead letters  0  events",
         "",
         "the last 6 hours",
-        "  Nothing was noted yet: a worker does that once a minute.",
+        "  No data yet. A worker adds some once a minute.",
         "",
-        "what waits, and why",
-        "  Nothing waits.",
+        "waiting customers",
+        "  None.",
         "",
         "dead letters: 0",
         "",
-        "the last scans",
-        "  There was none yet.",
+        "last scans",
+        "  None yet.",
         "",
-        "counted since the beginning: applied 5, merged 2",
+        "totals since the beginning: applied 5, merged 2",
         "as of 2027-01-15T08:00:00+00:00, test mode",
     ]
 
 
-def test_a_halt_is_told_with_what_to_mend_and_without_the_command_that_is_running() -> None:
-    told = lines(snapshot(replace(OVERVIEW, breaker=HALT)))
-    assert told[:2] == [
+def test_halt_is_shown_with_its_fix_and_without_command() -> None:
+    output = lines(snapshot(replace(OVERVIEW, breaker=HALT)))
+    assert output[:2] == [
         "Syncs have been halted since 2027-01-15 07:59 UTC (autumn invalid_secret_key).",
         "Replace AUTUMN_SECRET_KEY.",
     ]
 
 
-def test_when_redis_does_not_tell_any_more_nothing_is_said_to_be_all_right() -> None:
-    told = lines(snapshot(), is_old=True)
-    assert told[0] == "Redis does not answer within 2 s."
-    assert "Everything is all right." not in told
-    assert "  inbox         1  events not yet taken in" in told
+def test_old_snapshot_begins_with_fault_of_redis() -> None:
+    output = lines(snapshot(), is_old=True)
+    assert output[0] == "Redis does not answer within 2 s."
+    assert "Everything is all right." not in output
+    assert "  inbox         1  events not yet in a mailbox" in output
 
 
-def test_the_last_hours_are_drawn_with_their_most_and_their_last() -> None:
+def test_last_hours_are_drawn_with_maximum_and_last_value() -> None:
     minutes = [minute(MINUTE - 30, 0, 0), minute(MINUTE - 20, 40, 4800), minute(MINUTE, 50, 1200)]
     drawn = {line[2:22].strip(): line[22:] for line in lines(snapshot(minutes=minutes)) if line.startswith("  ")}
     assert drawn["applied"].split() == ["▁█", "▁", "40", "0"]
@@ -108,43 +108,43 @@ def test_the_last_hours_are_drawn_with_their_most_and_their_last() -> None:
     assert plain.isascii()
 
 
-def test_calls_against_a_limit_that_is_not_known_are_said_to_be_so() -> None:
-    seen = snapshot(minutes=[minute(MINUTE, 1, 60)], rates={**RATES, "stripe": None}, mode=None)
-    assert any(line.startswith("  Stripe, % of limit  not known without STRIPE_API_KEY") for line in lines(seen))
-    assert snapshot_json(seen)["hours"]["steps"][0]["stripe_percent"] is None
+def test_unknown_rate_limit_is_shown_as_not_known() -> None:
+    read = snapshot(minutes=[minute(MINUTE, 1, 60)], rates={**RATES, "stripe": None}, mode=None)
+    assert any(line.startswith("  Stripe, % of limit  not known without STRIPE_API_KEY") for line in lines(read))
+    assert snapshot_json(read)["hours"]["steps"][0]["stripe_percent"] is None
 
 
 @pytest.mark.parametrize(
     ("values", "top", "marks"),
     [([0, 1, 100, None], 100.0, "_17 "), ([200], 100.0, "7"), ([0, 0], None, "__"), ([], None, "")],
 )
-def test_a_mark_tells_nothing_from_little_and_little_from_not_known(
+def test_marks_distinguish_zero_small_and_unknown_values(
     values: list[float | None], top: float | None, marks: str
 ) -> None:
     assert sparkline(values, "_1234567", top) == marks
 
 
-def test_who_waits_for_the_same_reason_stands_together() -> None:
-    told = lines(snapshot(waiting=[waiting("ann"), waiting("bob", "timeout"), waiting("cid")]))
-    assert "  ann (2 minutes), cid (2 minutes)" in told
-    assert told[told.index("  ann (2 minutes), cid (2 minutes)") + 1] == "    waits for its next sync"
-    assert any(line.startswith("    waits for another try at ") for line in told)
+def test_waiting_customers_are_grouped_by_reason() -> None:
+    output = lines(snapshot(waiting=[waiting("ann"), waiting("bob", "timeout"), waiting("cid")]))
+    assert "  ann (2 minutes), cid (2 minutes)" in output
+    assert output[output.index("  ann (2 minutes), cid (2 minutes)") + 1] == "    waits for its next sync"
+    assert any(line.startswith("    waits for another try at ") for line in output)
     many = lines(snapshot(waiting=[waiting(f"user_{number}") for number in range(WAITING_AT_MOST)]))
-    assert f"what waits, and why: the {WAITING_AT_MOST} that have waited longest" in many
+    assert f"waiting customers: the {WAITING_AT_MOST} that have waited longest" in many
 
 
-def test_dead_letters_and_scans_are_listed_without_what_was_said_and_steer_no_terminal() -> None:
-    told = "\n".join(lines(snapshot(replace(OVERVIEW, dead=9), letters=[LETTER], runs=[RUN])))
-    assert "dead letters: 9 (of the newest 1: too_long 1)" in told
-    assert "bob\N{REPLACEMENT CHARACTER}[31m" in told
-    assert "said something" not in told
-    assert "failed (x)" in told
+def test_dead_letters_and_scans_are_listed_in_safe_text() -> None:
+    output = "\n".join(lines(snapshot(replace(OVERVIEW, dead=9), letters=[LETTER], runs=[RUN])))
+    assert "dead letters: 9 (of the newest 1: too_long 1)" in output
+    assert "bob\N{REPLACEMENT CHARACTER}[31m" in output
+    assert "said something" not in output
+    assert "failed (x)" in output
 
 
-def test_machines_get_the_same_and_every_field_is_always_there() -> None:
+def test_json_has_every_field_and_same_verdict() -> None:
     empty, full = (
-        json.loads(json.dumps(snapshot_json(seen)))
-        for seen in (
+        json.loads(json.dumps(snapshot_json(read)))
+        for read in (
             snapshot(),
             snapshot(replace(OVERVIEW, breaker=HALT), letters=[LETTER], runs=[RUN], waiting=[waiting("a")]),
         )
@@ -166,9 +166,9 @@ def test_machines_get_the_same_and_every_field_is_always_there() -> None:
 
 
 def test_json_has_the_expected_fields() -> None:
-    told = snapshot_json(snapshot(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, breaker=HALT)))
+    output = snapshot_json(snapshot(replace(OVERVIEW, dead=4, newest_dead_ms=NOW_MS - 6, breaker=HALT)))
     assert (
-        told.items()
+        output.items()
         >= {
             "inbox": 1,
             "waiting": 2,

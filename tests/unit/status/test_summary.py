@@ -1,7 +1,4 @@
-"""The sentence at the top of the operator's page and of `customer-sync status`: what is wrong comes first.
-
-Nothing that is wrong hides something else that is.
-"""
+"""The headline of the operator's page and of `customer-sync status` names every fault."""
 
 from dataclasses import replace
 
@@ -29,29 +26,29 @@ def outage(seconds: float) -> Overview:
     return replace(IDLE, breaker=OpenBreaker("outage", NOW_MS - int(seconds * 1000), "stripe", "http_503", ""))
 
 
-def test_an_outage_that_has_just_begun_is_said_and_calls_for_nobody() -> None:
+def test_new_outage_is_shown_as_warning() -> None:
     headline = headline_of(SharedState(outage(2), {}, SCANNED))
     assert (headline.kind, headline.text) == ("warn", STRIPE_FAILS)
 
 
-def test_an_outage_is_said_beside_what_a_person_should_look_at() -> None:
+def test_new_outage_is_shown_beside_other_faults() -> None:
     headline = headline_of(SharedState(outage(2), {}, replace(SCANNED, last=REFUSED)))
-    assert (headline.kind, headline.text) == ("bad", "The last scan was refused, as too much would change.")
+    assert (headline.kind, headline.text) == ("bad", "The last scan was refused, because it would change too much.")
     assert headline.more == STRIPE_FAILS
 
 
-def test_an_outage_that_lasts_is_said_once() -> None:
+def test_long_outage_is_shown_once() -> None:
     headline = headline_of(SharedState(outage(OUTAGE_SECONDS + 1), {}, SCANNED))
     assert headline == Headline("bad", STRIPE_FAILS.replace("07:59", "07:54"))
 
 
-def test_what_mends_a_halt_is_a_sentence_beside_what_else_is_wrong() -> None:
+def test_fix_of_halt_is_shown_beside_other_faults() -> None:
     headline = headline_of(SharedState(replace(IDLE, breaker=HALT), {}, replace(SCANNED, is_overdue=True)))
     assert headline.text == "Syncs have been halted since 2027-01-15 08:00 UTC (stripe invalid_key)."
-    assert headline.more == f"{HALT.message}. A scan should have come to its end; does a scanner run?"
+    assert headline.more == f"{HALT.message}. A scan is overdue; check that a scanner runs."
 
 
 @pytest.mark.parametrize("scan", [replace(SCANNED, is_overdue=True), replace(SCANNED, last=REFUSED)])
-def test_a_sentence_ends_once(scan: ScanState) -> None:
+def test_headline_ends_with_one_full_stop(scan: ScanState) -> None:
     headline = headline_of(SharedState(IDLE, {}, scan))
     assert headline.text.rstrip(".?") == headline.text[:-1]

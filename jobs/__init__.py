@@ -1,1 +1,1 @@
-"""What the worker does: the nouns, the pure decisions, one door to each service, and the jobs themselves."""
+"""The product: events, the decisions about them, a client for each service, and the jobs."""

@@ -45,7 +45,7 @@ class DeadLetter:
     message: str
     attempts: int
     since: float | None
-    buried_at_ms: int
+    dead_lettered_at_ms: int
     sent: Mapping[bytes, bytes]
 
     def summary(self) -> dict[str, str | int | float | None]:
@@ -58,7 +58,7 @@ class DeadLetter:
             "message": self.message,
             "attempts": self.attempts,
             "since": self.since,
-            "buried_at_ms": self.buried_at_ms,
+            "dead_lettered_at_ms": self.dead_lettered_at_ms,
         }
 
     def sent_text(self) -> dict[str, str]:
@@ -217,7 +217,7 @@ def _read(raw_id: bytes, fields: Mapping[bytes, bytes]) -> DeadLetter:
         message=_text(fields.get(b"message", b"")),
         attempts=int(_matching(ATTEMPTS, fields.get(b"attempts", b"")) or 0),
         since=float(_matching(SECONDS, fields.get(b"since", b"")) or 0) or None,
-        buried_at_ms=min(int(letter_id.partition("-")[0]), PLAUSIBLE),
+        dead_lettered_at_ms=min(int(letter_id.partition("-")[0]), PLAUSIBLE),
         sent={name.removeprefix(SENT): value for name, value in fields.items() if name.startswith(SENT)},
     )
 

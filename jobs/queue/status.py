@@ -6,7 +6,7 @@ from typing import Literal
 from redis.asyncio import Redis
 
 from jobs.queue.breaker import OpenBreaker, breaker_key, read_breaker
-from jobs.queue.failing import FailingLoop, read_failing
+from jobs.queue.failing_loops import FailingLoop, read_failing
 from jobs.queue.key_types import is_wrong_type, or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.record import NO_RECORD, PLAUSIBLE, CustomerRecord, RecordKeys, parse_record, read_totals

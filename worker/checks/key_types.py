@@ -6,7 +6,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from jobs.queue.breaker import breaker_key
-from jobs.queue.failing import LOOPS, failing_key
+from jobs.queue.failing_loops import LOOPS, failing_key
 from jobs.queue.key_types import or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.ownership import owner_key, reader_key

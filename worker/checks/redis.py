@@ -155,7 +155,7 @@ async def _latency(subject: RedisSubject) -> Found:
 
 
 def judge_latency(seconds: float) -> Found:
-    """What the usual time of a command means."""
+    """Return the verdict on the usual time of a command."""
     text = f"a command takes {seconds * 1000:.1f} ms"
     if seconds <= SLOW_SECONDS:
         return Found("ok", text)

@@ -72,11 +72,11 @@ def list_letters(
     async def read(redis: Redis, place: RedisPlace) -> tuple[list[DeadLetter], Counter[str], int]:
         shown: list[DeadLetter] = []
         totals: Counter[str] = Counter()
-        door = _door(redis, place)
-        async for page in door.pages(wanted, newest_first=True):
+        letters = _open_letters(redis, place)
+        async for page in letters.pages(wanted, newest_first=True):
             shown += page[: limit - len(shown)]
             totals.update(letter.reason for letter in page)
-        return shown, totals, await door.count_aside()
+        return shown, totals, await letters.count_aside()
 
     shown, totals, aside = with_redis(read)
     if aside:
@@ -99,7 +99,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a dead letter and the sent fields, which may contain personal data."""
-    letter = with_redis(lambda redis, place: _door(redis, place).find(letter_id))
+    letter = with_redis(lambda redis, place: _open_letters(redis, place).find(letter_id))
     if letter is None:
         fail(NOT_FOUND, _no_such(letter_id))
     if as_json:
@@ -107,7 +107,7 @@ def show(
         return
     for label, value in (
         ("id", letter.id),
-        ("buried", time_text(letter.buried_at_ms)),
+        ("dead-lettered", time_text(letter.dead_lettered_at_ms)),
         ("customer", letter.customer),
         ("reason", letter.reason),
         ("message", letter.message),
@@ -139,8 +139,8 @@ def replay(
     if selection.number > 1 and not yes:
         confirm(f"Replay {selection}?")
 
-    async def replay_page(door: DeadLetters, page: Sequence[str]) -> list[str]:
-        replayed = await door.replay(page)
+    async def replay_page(letters: DeadLetters, page: Sequence[str]) -> list[str]:
+        replayed = await letters.replay(page)
         for each in replayed:
             typer.echo(json.dumps(each.as_json()) if as_json else f"{each.id}: replayed as {each.event_id}")
             if each.outdated:
@@ -169,8 +169,8 @@ def drop(
     if selection.number > 0 and not yes:
         confirm(f"Drop {selection} permanently?")
 
-    async def drop_page(door: DeadLetters, page: Sequence[str]) -> list[str]:
-        dropped = await door.drop(page)
+    async def drop_page(letters: DeadLetters, page: Sequence[str]) -> list[str]:
+        dropped = await letters.drop(page)
         for letter_id in dropped:
             typer.echo(json.dumps({"id": letter_id}) if as_json else f"{letter_id}: dropped")
         return dropped
@@ -189,9 +189,9 @@ def _select(ids: Sequence[str] | None, reason: str | None, customer: str | None,
         return _Selection(once, wanted, len(once))
 
     async def count(redis: Redis, place: RedisPlace) -> _Selection:
-        door = _door(redis, place)
-        until = await door.newest()
-        return _Selection((), wanted, sum([len(page) async for page in door.pages(wanted, until=until)]), until)
+        letters = _open_letters(redis, place)
+        until = await letters.newest()
+        return _Selection((), wanted, sum([len(page) async for page in letters.pages(wanted, until=until)]), until)
 
     return with_redis(count)
 
@@ -204,10 +204,10 @@ def _work_off(
     """Act on the letters page by page. Print the total unless `done_word` is None, and name the ids not found."""
 
     async def run(redis: Redis, place: RedisPlace) -> tuple[int, list[str]]:
-        door = _door(redis, place)
+        letters = _open_letters(redis, place)
         number, missing = 0, []
-        async for page in _id_pages(door, selection):
-            done = await act(door, page)
+        async for page in _id_pages(letters, selection):
+            done = await act(letters, page)
             number += len(done)
             missing += sorted(set(page).difference(done), key=page.index) if selection.ids else []
         return number, missing
@@ -219,12 +219,12 @@ def _work_off(
         fail(NOT_FOUND, "\n".join(map(_no_such, missing)))
 
 
-async def _id_pages(door: DeadLetters, selection: _Selection) -> AsyncIterator[Sequence[str]]:
+async def _id_pages(letters: DeadLetters, selection: _Selection) -> AsyncIterator[Sequence[str]]:
     if selection.ids:
         for first in range(0, len(selection.ids), PAGE):
             yield selection.ids[first : first + PAGE]
         return
-    async for page in door.pages(selection.wanted, until=selection.until):
+    async for page in letters.pages(selection.wanted, until=selection.until):
         yield [letter.id for letter in page]
 
 
@@ -234,14 +234,14 @@ def _print_table(letters: Sequence[DeadLetter]) -> None:
     table = Table(box=SIMPLE_HEAD if console.is_terminal else None, expand=True, show_edge=False, pad_edge=False)
     cut: Mapping[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}
     table.add_column("id", no_wrap=True)
-    table.add_column("buried (UTC)", no_wrap=True)
+    table.add_column("since (UTC)", no_wrap=True)
     table.add_column("customer", max_width=CUSTOMER_COLUMNS, **cut)
     table.add_column("reason", max_width=REASON_COLUMNS, **cut)
     table.add_column("tries", justify="right", no_wrap=True)
     table.add_column("message", ratio=1, **cut)
     for letter in letters:
-        buried = time_text(letter.buried_at_ms)[:16].replace("T", " ")
-        cells = [letter.id, buried, letter.customer or "-", letter.reason, str(letter.attempts), letter.message]
+        since = time_text(letter.dead_lettered_at_ms)[:16].replace("T", " ")
+        cells = [letter.id, since, letter.customer or "-", letter.reason, str(letter.attempts), letter.message]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
 
@@ -250,5 +250,5 @@ def _no_such(letter_id: str) -> str:
     return f"{printable(letter_id)}: no dead letter has this id"
 
 
-def _door(redis: Redis, place: RedisPlace) -> DeadLetters:
+def _open_letters(redis: Redis, place: RedisPlace) -> DeadLetters:
     return DeadLetters(redis, inbox=place.inbox_stream, prefix=place.key_prefix)

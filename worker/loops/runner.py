@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from jobs.errors import describe
-from jobs.queue.failing import FailingLoop, clear_failing, note_failing
+from jobs.queue.failing_loops import FailingLoop, clear_failing, note_failing
 from worker.redis_errors import reason_of
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Loops:
     ) -> asyncio.Task[None]:
         """Repeat `run_once` until cancelled, with a pause after each run. An error ends neither this loop nor others.
 
-        `name` is one of `jobs.queue.failing.LOOPS`. With `failing`, the loop counts as failing until its first success.
+        `name` is one of jobs.queue.failing_loops.LOOPS. With `failing`, the loop counts as failing until it succeeds.
         """
         return asyncio.create_task(self._run(name, run_once, pause_seconds, failing))
 

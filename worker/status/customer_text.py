@@ -244,7 +244,7 @@ def _letters(letters: NewestLetters, customer: str) -> Iterator[str]:
         return
     yield f"{_dead_lettered(letters)} dead-lettered, the newest first:"
     for letter in letters.letters:
-        yield f"  {letter.id}  {time_text(letter.buried_at_ms)}  {letter.reason}"
+        yield f"  {letter.id}  {time_text(letter.dead_lettered_at_ms)}  {letter.reason}"
     for reason, number in Counter(letter.reason for letter in letters.letters).items():
         yield f"  {reason} ({number}): {REASONS.get(reason, OTHER_REASON)}"
         act = "drop" if reason in TO_DROP else "replay"

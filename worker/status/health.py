@@ -75,7 +75,7 @@ def why_redis_refuses_writes(state: SharedState | None) -> list[Reason]:
     """Return why no event can be accepted, for a process that writes no canary."""
     if state is None or not state.refuses_writes:
         return []
-    text = f"Redis accepts no write ({state.refuses_writes}); check that it is the primary and has free memory and disk"
+    text = f"Redis refuses writes ({state.refuses_writes}); check that it is the primary and has free memory and disk"
     return [Reason("CustomerSyncRedisDown", text)]
 
 

@@ -143,7 +143,7 @@ def letter_json(letter: DeadLetter) -> Json:
         "entry": letter.entry,
         "reason": letter.reason,
         "tries": letter.attempts,
-        "buried_at_ms": letter.buried_at_ms,
+        "dead_lettered_at_ms": letter.dead_lettered_at_ms,
         "to_do": REASONS.get(letter.reason, OTHER_REASON),
     }
 

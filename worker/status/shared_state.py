@@ -13,7 +13,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from jobs.queue.failing import FailingLoop
+from jobs.queue.failing_loops import FailingLoop
 from jobs.queue.record import read_unreadable_totals
 from jobs.queue.status import Overview, read_overview
 from jobs.rate_limit import read_shares

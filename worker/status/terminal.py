@@ -132,7 +132,13 @@ def _letters(snapshot: Snapshot) -> Iterator[RenderableType]:
 
 
 def _letter_cells(letter: DeadLetter) -> list[Text]:
-    texts = [letter.id, _minute(letter.buried_at_ms), letter.customer or "-", letter.reason, str(letter.attempts)]
+    texts = [
+        letter.id,
+        _minute(letter.dead_lettered_at_ms),
+        letter.customer or "-",
+        letter.reason,
+        str(letter.attempts),
+    ]
     return [Text(printable(text)) for text in texts]
 
 

@@ -85,7 +85,7 @@ class Visit:
         return page
 
 
-class Doorkeeper:
+class AccessControl:
     """The access check."""
 
     def __init__(self, credentials: Credentials, tries: Tries) -> None:

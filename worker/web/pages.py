@@ -31,7 +31,7 @@ from worker.status.shared_state import ReadState
 from worker.status.snapshot import WAITING_AT_MOST, SnapshotReader
 from worker.status.trends import HOURS, trends_of
 from worker.web import views as page_views
-from worker.web.access import Doorkeeper, answer
+from worker.web.access import AccessControl, answer
 from worker.web.credentials import Credentials, Tries
 from worker.web.sessions import Session
 from worker.web.views import charts_of
@@ -54,10 +54,10 @@ class Backstage:
     preview: Callable[[str], Awaitable[Preview]]
 
 
-def add_pages(app: web.Application, door: Doorkeeper, backstage: Backstage) -> None:
+def add_pages(app: web.Application, access: AccessControl, backstage: Backstage) -> None:
     """Add the routes of the page to the application."""
     pages = Pages(backstage)
-    guard = door.guard
+    guard = access.guard
     app.add_routes(
         [
             web.get("/", guard(pages.overview)),
@@ -65,8 +65,8 @@ def add_pages(app: web.Application, door: Doorkeeper, backstage: Backstage) -> N
             web.post("/dead-letters", guard(pages.ask, acts=True)),
             web.post("/dead-letters/replay", guard(pages.replay, acts=True)),
             web.post("/dead-letters/drop", guard(pages.drop, acts=True)),
-            web.post("/sign-in", door.sign_in),
-            web.post("/sign-out", guard(door.sign_out)),
+            web.post("/sign-in", access.sign_in),
+            web.post("/sign-out", guard(access.sign_out)),
             web.get("/static/{name}", _static),
         ]
     )
@@ -202,11 +202,11 @@ def pages_of(settings: Settings, redis: Redis, deps: Deps, read_state: ReadState
         # Logged even at LOG_LEVEL=ERROR, because nobody can open the page without this line.
         logging.getLogger(__name__).setLevel(logging.WARNING)
         log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
-    door = Doorkeeper(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
+    access = AccessControl(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
     backstage = Backstage(
         snapshots=SnapshotReader(redis, settings, read_state),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),
         standing=partial(read_standing, redis, prefix),
         preview=partial(preview, deps),
     )
-    return partial(add_pages, door=door, backstage=backstage)
+    return partial(add_pages, access=access, backstage=backstage)

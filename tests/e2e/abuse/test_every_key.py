@@ -13,7 +13,7 @@ from config.settings import Measures
 from jobs.enqueue import outcome_of
 from jobs.queue.dead_letters import NewestLetters
 from jobs.queue.erase import forget
-from jobs.queue.failing import FailingLoop, note_failing
+from jobs.queue.failing_loops import FailingLoop, note_failing
 from jobs.queue.ownership import Owner, compare_owner
 from jobs.queue.status import read_longest_waiting, read_overview, read_standing
 from jobs.scan.report import ScanRun

@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
 from config.settings import load_settings
-from jobs.queue.failing import failing_key
+from jobs.queue.failing_loops import failing_key
 from jobs.queue.mailbox import Mailbox
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox

@@ -124,7 +124,7 @@ async def test_show_shows_what_was_sent_and_its_help_says_what_that_may_hold(ter
     code, output, _ = await terminal.run("dead", "show", ANN)
     assert code == 0
     assert output == (
-        f"id: {ANN}\nburied: 2023-11-14T22:13:20+00:00\ncustomer: ann\nreason: not_taken\n"
+        f"id: {ANN}\ndead-lettered: 2023-11-14T22:13:20+00:00\ncustomer: ann\nreason: not_taken\n"
         "message: [red]why ann[/red]\ntries: 3\nfailing since: 2023-11-14T22:13:19+00:00\nentry: 5-0\n"
         'sent:\n  customer_id: ann\n  changes: {"email":"ann@example.com"}\n'
     )
@@ -148,7 +148,7 @@ async def test_show_as_json_holds_everything(terminal: Terminal) -> None:
         "message": "[red]why ann[/red]",
         "attempts": 3,
         "since": 1699999999.5,
-        "buried_at_ms": 1700000000000,
+        "dead_lettered_at_ms": 1700000000000,
         "sent": {"customer_id": "ann", "changes": '{"email":"ann@example.com"}'},
     }
     _, output, _ = await terminal.run("dead", "show", NOBODY, "--json")

@@ -365,7 +365,7 @@ async def test_redis_that_refuses_writes_is_named(
     assert lines["redis-writes"]["text"] == text
     environment = environment_with(box.environment)
     _, output, _ = await customer_sync("status", folder=tmp_path, environment=environment)
-    assert "Redis takes no write" in output
+    assert "Redis refuses writes" in output
     assert error in output
     assert "Everything is all right" not in output
     code, _, errors = await customer_sync("send", "ann", folder=tmp_path, environment=environment)

@@ -4,7 +4,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from jobs.queue.failing import read_failing
+from jobs.queue.failing_loops import read_failing
 from jobs.queue.status import read_standing
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import wait_until

@@ -246,7 +246,7 @@ async def test_empty_stream_has_no_dead_letters(letters: DeadLetters) -> None:
 async def test_malformed_fields_of_dead_letter_have_defaults(redis: Redis, letters: DeadLetters, broken: str) -> None:
     await redis.xadd(DEAD, {"attempts": broken, "since": broken, "reason": "odd"}, id=f"{2**64 - 1}-0")
     (letter,) = await everything(letters, Wanted())
-    assert (letter.reason, letter.attempts, letter.since, letter.buried_at_ms) == ("odd", 0, None, 2**53)
+    assert (letter.reason, letter.attempts, letter.since, letter.dead_lettered_at_ms) == ("odd", 0, None, 2**53)
 
 
 async def test_key_of_wrong_type_holds_no_dead_letters(redis: Redis, letters: DeadLetters) -> None:

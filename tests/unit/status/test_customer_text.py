@@ -237,7 +237,7 @@ def test_customer_without_any_sync_needs_a_person() -> None:
 
 
 def test_dead_letters_are_grouped_by_reason_with_commands() -> None:
-    other = replace(LETTER, id="1600000000000-0", reason="a reason; of nobody", buried_at_ms=1_600_000_000_000)
+    other = replace(LETTER, id="1600000000000-0", reason="a reason; of nobody", dead_lettered_at_ms=1_600_000_000_000)
     lines = standing_lines(IDLE, NewestLetters((LETTER, LETTER, other)))
     assert lines[0] == "ann: needs a person: 3 events were dead-lettered (too_long, a reason; of nobody)"
     assert lines[3:] == [

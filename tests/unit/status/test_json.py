@@ -139,7 +139,7 @@ def test_dead_letters_have_neither_fields_nor_message() -> None:
             "entry": "5-0",
             "reason": "too_long",
             "tries": 2,
-            "buried_at_ms": AT,
+            "dead_lettered_at_ms": AT,
             "to_do": "A value is longer than Stripe accepts. Send a shorter one, and drop this one.",
         }
     ]

@@ -1,8 +1,8 @@
-"""The door to Autumn: its customers, over HTTP.
+"""The client of Autumn's customers, over HTTP.
 
-The only file that imports httpx. It calls the transport without `httpx.AsyncClient`: the client adds 17 % to an event's
-processor time, even by `send` with a ready request (docs/benchmarks.md). Whatever goes wrong on the way leaves here as
-an error of `jobs.errors`. No rate limit, no retry and no decision in here: the caller knows what else is going on.
+Only this file imports httpx. It uses httpx's transport without the client around it: cookies, redirects and merged
+addresses are of no use here and cost a sixth of an event's CPU (docs/benchmarks.md). Every failure leaves as an error
+of `jobs.errors`. The caller applies rate limits, retries and decides, because it knows what else is running.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ from jobs.errors import GiveUp, TimedOut, TryAgain
 from jobs.observer import NOBODY, Observer, observed
 
 KEEP_ALIVE_SECONDS: Final = 4.0
-"""How long a connection may idle. Less than the 5 s after which many servers close: a request that meets
-the closing is lost, and nobody knows whether its update was applied."""
+"""How long a connection may idle. Many servers close after 5 s, so this is less. A request that meets the closing is
+lost, and it is unknown whether its update was applied."""
 
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""Failures of opening a connection, so that nothing was sent."""
+"""Failures to open a connection, after which nothing was sent."""
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
-"""More than a page of a thousand customers with a hundred balances each has."""
+"""More than a page of a thousand customers with a hundred balances each."""
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class _Endpoint:
-    """What all calls of an endpoint have in common, parsed once."""
+    """The constant parts of a request to one endpoint, parsed once."""
 
     path: str
     url: httpx.URL
@@ -56,14 +56,14 @@ class _Answer(NamedTuple):
 
 
 class AutumnClient:
-    """Autumn's customers. One key, hence one organisation and environment.
+    """The client of Autumn's customers, with one key and so for one organisation and environment.
 
     Each method raises:
         TryAgain: no answer, an answer that cannot be read, a limit, or a server's error. `maybe_applied` is
-            True where an update may have been done all the same.
-        GiveUp: the request will never be accepted, as with `customer_not_found`; or Autumn answered about
+            True if an update may have been applied all the same.
+        GiveUp: Autumn will never accept the request, as with `customer_not_found`; or it answered about
             another customer, `other_customer`.
-        Halt: the key, its scopes, the version or Autumn's link to Stripe need mending.
+        Halt: a person has to fix the key, its scopes, the version or Autumn's link to Stripe.
         Absent: `stripe_customer_missing`, the customer's `stripe_id` (old or new) is not at Stripe.
     """
 
@@ -76,7 +76,7 @@ class AutumnClient:
         timeout_seconds: float,
         observer: Observer = NOBODY,
     ) -> None:
-        """`headers` hold the key and the version; `timeout_seconds` is for a call from start to end."""
+        """`headers` hold the key and the version. `timeout_seconds` is for a call from start to end."""
         self._transport = transport
 
         def endpoint(path: str, *, is_write: bool = False) -> _Endpoint:
@@ -87,39 +87,39 @@ class AutumnClient:
         self._get_or_create = endpoint("/v1/customers.get_or_create", is_write=True)
         self._list = endpoint("/v1/customers.list")
         self._timeout_seconds = timeout_seconds
-        # Less time for a connection than for the call, so that it can be told that nothing was sent.
+        # A connection gets less time than the call, so a timeout tells whether anything was sent.
         self._extensions = {"timeout": {"connect": timeout_seconds / 3, "pool": timeout_seconds / 3}}
         self._observer = observer
 
     async def update(self, customer_id: str, changes: Mapping[str, JsonValue]) -> UpdateCustomerResponse:
-        """Change the named fields of the customer and return it as it is then. The class says what it raises.
+        """Change these fields of the customer and return the customer after the update. Errors: see the class.
 
-        One call at a time per customer: Autumn reads, merges and writes without a lock.
+        Make one call at a time for a customer: Autumn reads, merges and writes without a lock.
         """
-        # No Idempotency-Key: Autumn keeps no answer, it says 409 to a second request whatever the first did.
-        # A retry after a lost answer could never get through, while to set the same values again is harmless.
+        # No Idempotency-Key: Autumn keeps no answer and refuses every second request with 409, whatever the first one
+        # did. A retry after a lost answer could never succeed, and it is harmless to set the same values again.
         body = {**changes, "customer_id": customer_id}
         customer = await self._call(self._update, body, read_customer)
-        return _asked_for(customer, customer_id)
+        return _matching(customer, customer_id)
 
     async def get(self, customer_id: str) -> UpdateCustomerResponse:
-        """The customer as Autumn's cache has it, which every write keeps current. The class says what it raises.
+        """Return the customer from Autumn's cache, which every write keeps current. Errors: see the class.
 
-        Past the cache a replica may answer, which lags behind.
+        Without the cache, a replica that lags behind may answer.
         """
         customer = await self._call(self._get, {"customer_id": customer_id}, read_customer)
-        return _asked_for(customer, customer_id)
+        return _matching(customer, customer_id)
 
     async def get_or_create(self, customer_id: str) -> UpdateCustomerResponse:
-        """The customer, created with nothing but its id where there is none. The class says what it raises."""
+        """Return the customer, created with only its id if there is none. Errors: see the class."""
         customer = await self._call(self._get_or_create, {"customer_id": customer_id}, read_customer)
-        return _asked_for(customer, customer_id)
+        return _matching(customer, customer_id)
 
     async def list_page(self, cursor: str = "", limit: int = PAGE_MAX) -> CustomerPage:
-        """Up to `limit` customers from `cursor` on, newest first; "" begins.
+        """Return up to `limit` customers from `cursor` on, newest first; "" begins. Errors: see the class.
 
-        Read from a replica that may lag: confirm with `get` what matters. The class says what it raises: among it
-        GiveUp for a limit above what the server allows (see `jobs.autumn.pages.fitting_page`).
+        A replica that lags may answer, so confirm important values with `get`. Raises GiveUp for a limit above the
+        server's maximum (see `jobs.autumn.pages.fitting_page`).
         """
         # Never with `created_at_range`: Autumn answers 500 to every later page of such a list.
         body: dict[str, JsonValue] = {"start_cursor": cursor, "limit": limit}
@@ -129,9 +129,9 @@ class AutumnClient:
         return page
 
     async def newest(self, limit: int) -> Sequence[ListedCustomer]:
-        """The newest customers, up to `limit`, at any version since 2.1; `list_page` needs 2.3.
+        """Return the newest customers, up to `limit`, at any version since 2.1; `list_page` needs 2.3.
 
-        The class says what it raises.
+        Errors: see the class.
         """
         return (await self._call(self._list, {"limit": limit}, ListedCustomers.model_validate_json)).list
 
@@ -147,8 +147,8 @@ class AutumnClient:
             try:
                 return read(answer.content)
             except ValidationError as error:
-                # Not GiveUp, although it may never get better: the update is done, and Stripe has yet to agree.
-                # It ends in a dead letter too, only later, and not at all where a proxy had spoken for Autumn.
+                # Not GiveUp, although the answer may never become readable: the update is done, and Stripe still needs
+                # it. It becomes a dead letter too, only later, and never if a proxy had answered in Autumn's place.
                 may_land = LATE_SECONDS if writing and is_no_customer(error) else 0.0
                 raise TryAgain(
                     "autumn",
@@ -164,15 +164,15 @@ class AutumnClient:
         )
         writing = endpoint.is_write
         try:
-            # httpx's time-outs are for each step: a body that trickles in would never meet one.
+            # httpx's time-outs are for each step, so a body that trickles in would never exceed one.
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await self._transport.handle_async_request(request)
                 try:
                     return _Answer(answer.status_code, answer.headers, await _bounded(answer, writing=writing))
                 finally:
                     await answer.aclose()
-        # Errors of aiohttp that the transport has no name for, such as broken HTTP, come through as they are, and so
-        # does that of a status line which is no UTF-8.
+        # The transport has no names for some errors of aiohttp, such as broken HTTP, and lets them through. It also
+        # lets the error of a status line through that is not UTF-8.
         except (httpx.HTTPError, aiohttp.ClientError, UnicodeError, TimeoutError) as error:
             raise _unanswered(error, writing=writing, timeout_seconds=self._timeout_seconds) from error
 
@@ -187,24 +187,23 @@ async def open_autumn(
     timeout_seconds: float = 30.0,
     observer: Observer = NOBODY,
 ) -> AsyncIterator[AutumnClient]:
-    """Yield a client of Autumn at `base_url`, with at most `max_connections` at once, all closed at the end.
+    """Yield a client of Autumn at `base_url`, with at most `max_connections` at once. Close all at the end.
 
-    `timeout_seconds` is for a whole call, a third of it for getting a connection. The version is always sent:
-    without it the answer's shape depends on when the organisation was created. Proxies of the environment
-    are not used.
+    `timeout_seconds` is for a whole call; a third of it is for getting a connection. The version is always sent,
+    because without it the answer's shape depends on the organisation's age. Proxies of the environment are not used.
     """
     transport = AiohttpTransport(
         verify=_trusted(),
         trust_env=False,
         limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_SECONDS),
     )
-    # Headers of httpx do not show the key when they are printed.
+    # httpx's headers hide the key when they are printed.
     headers = httpx.Headers(
         {
             "Authorization": f"Bearer {secret_key}",
             "x-api-version": api_version,
             "Content-Type": "application/json",
-            # aiohttp would ask for whatever it could unpack itself, but it is httpx that unpacks.
+            # aiohttp would request every encoding that it can unpack, but httpx does the unpacking.
             "Accept-Encoding": "gzip",
         }
     )
@@ -214,12 +213,12 @@ async def open_autumn(
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Return the certificates to trust, for all clients of the process: to read them takes 10 milliseconds."""
+    """Return the certificates to trust, shared by all clients of the process: reading them takes 10 milliseconds."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 async def _bounded(answer: httpx.Response, *, writing: bool) -> bytes:
-    """The body. Raises TryAgain where it has more bytes than Autumn ever sends."""
+    """Return the body. Raises TryAgain if it has more bytes than Autumn ever sends."""
     body = bytearray()
     async for chunk in answer.aiter_bytes():
         body += chunk
@@ -235,28 +234,28 @@ def _encoded(body: Mapping[str, JsonValue]) -> bytes:
     try:
         return json.dumps(body, allow_nan=False).encode("ascii")
     except ValueError as error:
-        raise GiveUp("event", "not_json", "The changes hold a number that JSON cannot express.") from error
+        raise GiveUp("event", "not_json", "The changes contain a number that JSON cannot express.") from error
 
 
-def _asked_for(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCustomerResponse:
-    """The customer, if it is the one asked for.
+def _matching(customer: UpdateCustomerResponse, customer_id: str) -> UpdateCustomerResponse:
+    """Return the customer if its id is the requested one. Raises GiveUp.
 
-    Autumn also finds customers by its internal id: then the answer is about one with another id or none.
+    Autumn also finds customers by its internal id. Then the answer has another id, or none.
     """
     if customer.id == customer_id:
         return customer
     raise GiveUp(
         "autumn",
         "other_customer",
-        f"Request for the customer {customer_id!r}, Autumn answered with {customer.id!r}. "
+        f"Requested the customer {customer_id!r}, but Autumn answered with {customer.id!r}. "
         "Use the customer's own id, not Autumn's internal one.",
     )
 
 
 def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> TryAgain:
-    """The error of a call without a (whole) answer.
+    """Return the error of a call without a full answer.
 
-    Judged by the cause, because the transport calls a refused and a lost connection the same: ConnectTimeout.
+    It depends on the cause, because the transport gives a refused and a lost connection the same name: ConnectTimeout.
     """
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     if isinstance(cause, _UNSENT):
@@ -264,6 +263,6 @@ def _unanswered(error: Exception, *, writing: bool, timeout_seconds: float) -> T
     message, may_land = f"{type(cause).__name__}: {cause}", LATE_SECONDS if writing else 0.0
     if not isinstance(cause, TimeoutError):
         return TryAgain("autumn", "connection_lost", message, may_land_for_seconds=may_land)
-    # The next update of this customer waits until this one can no longer land on it.
+    # The next update of this customer waits until this one can no longer be applied after it.
     after_seconds = max(0.0, LATE_SECONDS - timeout_seconds) if writing else None
     return TimedOut("autumn", "timeout", message, after_seconds=after_seconds, may_land_for_seconds=may_land)

@@ -1,18 +1,17 @@
-"""What Autumn answers: the twelve fields of `UpdateCustomerResponse` and what lies below them.
+"""The answers of Autumn: the twelve fields of `UpdateCustomerResponse` and everything inside them.
 
-Here so that an answer is looked at once, where it comes in, and is believed afterwards. No HTTP, no decision,
-nothing about Stripe.
+An answer is validated once, when it comes in, and is trusted afterwards. No HTTP, no decision, nothing about Stripe.
 
-The types are those of Autumn's JSON schema for `POST /v1/customers.update`. Fields beyond them are ignored at
-every level, because today's server sends more. What the schema calls an enum is a `str` here, with its values
-beside it: a status that Autumn invents tomorrow must not stop a sync. For the same reason a field that may be
-absent may also be null, and `remaining` may be negative. A `float` is exact for whole numbers below 2**53.
+The types are those of Autumn's JSON schema for `POST /v1/customers.update`. Extra fields are ignored at every level,
+because today's server sends more. An enum of the schema is a `str` here, with its values in a comment: a status that
+Autumn adds tomorrow must not stop a sync. For the same reason a field that may be absent may also be null, and
+`remaining` may be negative. A `float` is exact for whole numbers below 2**53.
 
-`UpdateCustomerResponse` is the whole contract, and strict at every level. `read_customer`, which the client uses, draws
-a border within it. The twelve fields have to be there and of the right type: a sync compares nine of them, and an
-answer without the other three is not the answer of this endpoint. What lies inside `subscriptions`, `purchases` and
-`balances` is not used by a sync, and it changes with every plan that a team sells. So an odd item in there is left out
-and named in `oddities`; it stops no customer. The inside of `metadata` belongs to the apps and may be any JSON.
+`UpdateCustomerResponse` is the whole contract, and strict at every level. `read_customer`, which the client uses, is
+more tolerant. It requires the twelve fields with the right types: a sync compares nine of them, and an answer without
+the other three comes from another endpoint. A sync does not use the items of `subscriptions`, `purchases` and
+`balances`, and they change with every plan that a team sells. So an odd item is left out and named in `oddities`, and
+it stops no customer. The inside of `metadata` belongs to the apps and may be any JSON.
 """
 
 from typing import Final, Literal
@@ -21,14 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, Valid
 from pydantic_core import from_json
 
 EXPLAINED_MAX = 20
-"""Faults that `explain` names before it only counts: a page of 1000 customers can hold very many."""
+"""The most faults that `explain` names before it only counts them. A page of 1000 customers can have very many."""
 
 Milliseconds = float
-"""A time, since the epoch."""
+"""A time since the epoch."""
 
 
 class AnswerPart(BaseModel):
-    """A part of an answer. Strict: "true" is not a boolean, "1" and true are no numbers, 1 is one."""
+    """A part of an answer. Strict: "true" is not a boolean, and neither "1" nor true is a number."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -50,7 +49,7 @@ class UpdateCustomerPlanPrice(AnswerPart):
 
 
 class UpdateCustomerCreditCost(AnswerPart):
-    """What one unit of a metered feature costs in credits."""
+    """The credits that one unit of a metered feature costs."""
 
     metered_feature_id: str
     credit_cost: float
@@ -64,7 +63,7 @@ class UpdateCustomerPlanFeatureDisplay(AnswerPart):
 
 
 class UpdateCustomerPlanFeature(AnswerPart):
-    """A plan's feature, present where the caller expanded it."""
+    """A plan's feature, present if the caller expanded it."""
 
     id: str
     name: str | None = None
@@ -75,7 +74,7 @@ class UpdateCustomerPlanFeature(AnswerPart):
 
 
 class UpdateCustomerItemReset(AnswerPart):
-    """When an item's included units come back."""
+    """The interval after which an item's included units come back."""
 
     interval: str  # one_off, minute, hour, day, week, month, quarter, semi_annual or year
     interval_count: float | None = None
@@ -99,14 +98,14 @@ class UpdateCustomerBreakdownPrice(AnswerPart):
 
 
 class UpdateCustomerItemPrice(UpdateCustomerBreakdownPrice):
-    """The same in a plan, where it has an interval."""
+    """The price of units beyond the included ones, in a plan, with an interval."""
 
     interval: str  # one_off, week, month, quarter, semi_annual or year
     interval_count: float | None = None
 
 
 class UpdateCustomerItemRollover(AnswerPart):
-    """How unused units go over into the next period."""
+    """The rule for carrying unused units into the next period."""
 
     max: float | None
     expiry_duration_type: str  # month or forever
@@ -114,7 +113,7 @@ class UpdateCustomerItemRollover(AnswerPart):
 
 
 class UpdateCustomerPlanItem(AnswerPart):
-    """What a plan includes of one feature."""
+    """The part of a plan that is about one feature."""
 
     feature_id: str
     feature: UpdateCustomerPlanFeature | None = None
@@ -135,7 +134,7 @@ class UpdateCustomerFreeTrial(AnswerPart):
 
 
 class UpdateCustomerPlan(AnswerPart):
-    """A plan, present where the caller expanded it."""
+    """A plan, present if the caller expanded it."""
 
     id: str
     name: str
@@ -189,7 +188,7 @@ class UpdateCustomerFeatureDisplay(AnswerPart):
 
 
 class UpdateCustomerFeature(AnswerPart):
-    """A balance's feature, present where the caller expanded it."""
+    """A balance's feature, present if the caller expanded it."""
 
     id: str
     name: str
@@ -202,7 +201,7 @@ class UpdateCustomerFeature(AnswerPart):
 
 
 class UpdateCustomerBreakdownReset(UpdateCustomerItemReset):
-    """When a part of a balance resets; its interval may also be multiple."""
+    """The time when a part of a balance resets. Its interval may also be "multiple"."""
 
     resets_at: Milliseconds | None
 
@@ -230,7 +229,7 @@ class UpdateCustomerRollover(AnswerPart):
 
 
 class UpdateCustomerBalances(AnswerPart):
-    """What the customer has of one feature. It may trail live usage."""
+    """The customer's balance of one feature. It may lag behind live usage."""
 
     feature_id: str
     feature: UpdateCustomerFeature | None = None
@@ -248,11 +247,11 @@ class UpdateCustomerBalances(AnswerPart):
 class UpdateCustomerResponse(AnswerPart):
     """A customer, as Autumn's `customers.update` and `.get` answer at versions 2.1 to 2.3.
 
-    All twelve fields are required. Personal ones are left out of the `repr`.
+    All twelve fields are required. The `repr` leaves out personal ones.
     """
 
     id: str | None
-    """The app's own id; null where the customer was made with an e-mail address only."""
+    """The app's own id; null if the customer was created with only an e-mail address."""
     name: str | None = Field(repr=False)
     email: str | None = Field(repr=False)
     created_at: Milliseconds
@@ -268,18 +267,18 @@ class UpdateCustomerResponse(AnswerPart):
 
     @property
     def oddities(self) -> tuple[str, ...]:
-        """The paths of details that do not follow the contract, as `read_customer` found them."""
+        """The paths of details that break the contract, as `read_customer` found them."""
         return ()
 
 
 class PartlyReadCustomer(UpdateCustomerResponse):
-    """A customer without those of its subscriptions, purchases and balances that do not follow the contract."""
+    """A customer without those of its subscriptions, purchases and balances that break the contract."""
 
     _oddities: tuple[str, ...] = PrivateAttr(())
 
     @property
     def oddities(self) -> tuple[str, ...]:
-        """The paths of what is wrong, such as `balances.messages.granted`. They hold no values."""
+        """The paths of the faults, such as `balances.messages.granted`. They hold no values."""
         return self._oddities
 
 
@@ -291,7 +290,8 @@ DETAILED: Final = frozenset({"subscriptions", "purchases", "balances"})
 def read_customer(body: bytes) -> UpdateCustomerResponse:
     """Return the customer of an answer, without its odd details; `oddities` names them.
 
-    Raises: ValidationError if the body is no JSON object, or one of the twelve fields is missing or of a wrong type.
+    Raises: ValidationError if the body is not a JSON object, or if one of the twelve fields is missing or has a wrong
+    type.
     """
     try:
         return UpdateCustomerResponse.model_validate_json(body)
@@ -309,20 +309,20 @@ def read_customer(body: bytes) -> UpdateCustomerResponse:
 
 
 def is_no_customer(error: ValidationError) -> bool:
-    """Whether a refused answer has none of the twelve fields, so that something before Autumn may have given it."""
+    """Whether a refused answer has none of the twelve fields, so a proxy may have given it."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     missing = {fault["loc"] for fault in faults if fault["type"] == "missing"}
     return any(not fault["loc"] for fault in faults) or all((name,) in missing for name in TWELVE)
 
 
 def _without(items: list[JsonValue] | dict[str, JsonValue], odd: set[int | str]) -> object:
-    """The items but those with an odd index or key."""
+    """Return the items except those with an odd index or key."""
     if isinstance(items, dict):
         return {key: item for key, item in items.items() if key not in odd}
     return [item for index, item in enumerate(items) if index not in odd]
 
 
-_SAID = {
+_FAULT_TEXTS = {
     "missing": "field required",
     "string_type": "should be a string",
     "bool_type": "should be true or false",
@@ -335,13 +335,14 @@ _SAID = {
 
 
 def explain(error: ValidationError) -> str:
-    """Name each faulty field and what is wrong with it, as in "email: should be a string".
+    """Return a text that names each faulty field and its fault, such as "email: should be a string".
 
-    Repeats no value of the input, since those are personal data. Faults of whole fields come before those inside.
+    Repeats no value of the input, because values are personal data. Faults of whole fields come before those inside
+    them.
     """
     faults, found = [], error.errors(include_url=False, include_context=False, include_input=False)
     for fault in sorted(found, key=lambda fault: len(fault["loc"]) > 1):
         place = ".".join(str(step) for step in fault["loc"]) or "the answer"
-        faults.append(f"{place}: {_SAID.get(fault['type'], fault['type'].replace('_', ' '))}")
+        faults.append(f"{place}: {_FAULT_TEXTS.get(fault['type'], fault['type'].replace('_', ' '))}")
     more = len(faults) - EXPLAINED_MAX
     return "; ".join(faults[:EXPLAINED_MAX]) + (f"; and {more} more" if more > 0 else "")

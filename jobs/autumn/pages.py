@@ -1,9 +1,9 @@
-"""What Autumn answers to `customers.list`, as far as a scan compares it, and how large a page may be.
+"""The answers of `customers.list`, reduced to the fields that a scan compares, and the size of a page.
 
 No HTTP, nothing about Stripe.
 
-Less than a customer's whole answer, because pages of a thousand are read by the thousand, and because one customer
-with a plan of an unknown kind must not stop all others from being compared.
+The models have fewer fields than a customer's full answer for two reasons: a scan reads thousands of pages, and one
+customer with a plan of an unknown kind must not stop the comparison of all others.
 """
 
 import re
@@ -17,13 +17,13 @@ from jobs.autumn.models import AnswerPart, Milliseconds
 from jobs.errors import GiveUp
 
 PAGE_MAX: Final = 1000
-"""Customers on a page that Autumn allows at version 2.3; a later version or an organisation may be allowed fewer."""
+"""The most customers on a page at version 2.3. A later version, or a single organisation, may allow fewer."""
 Page = TypeVar("Page")
 _NUMBER: Final = re.compile(r"\d{1,6}")
 
 
 class ListedCustomer(AnswerPart):
-    """A customer in a list, at version 2.1 or later; the fields are those of UpdateCustomerResponse."""
+    """A customer in a list, at version 2.1 or later. The fields are those of `UpdateCustomerResponse`."""
 
     id: str | None
     name: str | None = Field(repr=False)
@@ -36,28 +36,29 @@ class ListedCustomer(AnswerPart):
 
 
 class ListedCustomers(AnswerPart):
-    """What every version since 2.1 answers, with cursors or without."""
+    """The part of the answer that every version since 2.1 has, with cursors or without."""
 
     list: list[ListedCustomer]
 
 
 class CustomerPage(ListedCustomers):
-    """A page of `customers.list` at version 2.3 or later; older versions page by offset and are refused here."""
+    """A page of `customers.list` at version 2.3 or later. Older versions page by offset and are refused here."""
 
     next_cursor: str | None
-    """The `start_cursor` of the next page; null on the last one."""
+    """The `start_cursor` of the next page; null on the last page."""
 
 
 @dataclass
 class PageSize:
-    """How many customers to ask for on a page, by what the server has refused so far."""
+    """The number of customers to request on a page. It shrinks when the server refuses a size."""
 
     customers: int = PAGE_MAX
 
     def adapt_to(self, refusal: GiveUp) -> bool:
-        """Take over the smaller size that a refusal names. Return whether it names one.
+        """Adopt the smaller size that a refusal names. Return whether it names one.
 
-        Autumn says "limit 1001 exceeds max of 1000 for this org", or "limit: Too big: expected number to be <=5000".
+        Autumn's texts are "limit 1001 exceeds max of 1000 for this org" and "limit: Too big: expected number to be
+        <=5000".
         """
         if refusal.code not in {"invalid_request", "invalid_inputs"} or not re.search(r"\blimit\b", refusal.message):
             return False
@@ -67,14 +68,14 @@ class PageSize:
         return bool(smaller)
 
 
-async def fitting_page(ask: Callable[[int], Awaitable[Page]], size: PageSize) -> Page:
-    """Return the page that `ask` gets for a size, asked again with a smaller size if the server names one.
+async def fitting_page(fetch: Callable[[int], Awaitable[Page]], size: PageSize) -> Page:
+    """Return the page that `fetch` gets. Fetch again with a smaller size if the server names one.
 
-    Raises what `ask` raises.
+    Raises: the errors of `fetch`.
     """
     while True:
         try:
-            return await ask(size.customers)
+            return await fetch(size.customers)
         except GiveUp as refusal:
             if not size.adapt_to(refusal):
                 raise

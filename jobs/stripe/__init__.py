@@ -1,4 +1,4 @@
 """The client of Stripe: requests by its SDK, the models of the answers, and the errors they become.
 
-The only room that imports stripe. What to write, and when, belongs in `jobs.sync`.
+Only this package imports stripe. `jobs.sync` decides which values to write, and when.
 """

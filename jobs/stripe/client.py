@@ -1,8 +1,8 @@
-"""The door to Stripe: the few requests a sync makes, each answer read into a model of our own.
+"""The client of Stripe: the few requests that a sync makes, each answer read into one of our models.
 
-The only file that calls Stripe. Requests go through the SDK's raw call and their bodies into models of our own,
-because the SDK's objects check nothing and building them is half the cost of a call. The SDK retries nothing:
-retries are decided with the customer's whole history in hand, and each begins with a new look.
+Only this file calls Stripe. It sends requests by the SDK's raw call and validates the bodies with our own models: the
+SDK's objects validate nothing, and building them is half the cost of a call. The SDK retries nothing. A sync decides
+about retries because it knows the customer's whole history, and each retry begins with a new fetch.
 """
 
 import hashlib
@@ -52,25 +52,28 @@ ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAY
 LIST_LIMIT = 100
 NAMED_AT_MOST = 5
 NOBODY_ID = "customer-sync-nobody"
-"""An id that no customer of Autumn's has; it does no harm if one does."""
+"""An id that no customer of Autumn has. It does no harm if one does."""
 
 
 Throttle = Callable[[str], AbstractAsyncContextManager[None]]
-"""Waits until one request to the endpoint, named "METHOD /path/{id}", may go out, and sees how it ends."""
+"""A context manager for one request to an endpoint, named "METHOD /path/{id}".
+
+It waits under the shared rates before the request and sees how the request ends.
+"""
 
 
 def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> str:
-    """The key of one write: the same customer, entries and step give the same key, anything else another.
+    """Return the key of one write. The same customer, entries and step give the same key, anything else another one.
 
-    It begins with `autumn:`, because Autumn takes every other customer.updated for an edit by hand and copies it
-    back. The rest is a digest, because a key may have 255 characters and a hundred entries' ids have more.
+    It begins with `autumn:`, because Autumn takes every other customer.updated for an edit by hand and copies it back.
+    The rest is a digest: a key may have 255 characters, and the ids of a hundred entries have more.
     """
     digest = hashlib.sha256("\n".join([customer_id, step, *entry_ids]).encode()).hexdigest()[:40]
     return f"autumn:{step}:{digest}"
 
 
 def _address(email: str) -> str:
-    """The address in one spelling: Stripe may store its domain in punycode, and another case."""
+    """Return the address in one spelling. Stripe may store its domain in punycode, and in another case."""
     name, at, domain = normal_form("email", email).rpartition("@")
     with suppress(UnicodeError):
         domain = domain.encode("idna").decode()
@@ -80,7 +83,7 @@ def _address(email: str) -> str:
 def _others_found(autumn_id: str, others: set[str]) -> OthersFound:
     named = ", ".join(sorted(others)[:NAMED_AT_MOST])
     text = (
-        f"asked for the Stripe customers of {autumn_id}, answered with others only: {named}. "
+        f"requested the Stripe customers of {autumn_id}, but Stripe answered only with others: {named}. "
         f"If this lasts, link {autumn_id} in Autumn to its Stripe customer, then replay"
     )
     return OthersFound("stripe", "unexpected_response", text)
@@ -92,23 +95,23 @@ class _Answer(NamedTuple):
 
 
 class Created(NamedTuple):
-    """A created customer. `is_repeated`: an earlier request with the same key has created it."""
+    """A created customer. `is_repeated`: an earlier request with the same key created it."""
 
     customer: StripeCustomer
     is_repeated: bool
 
 
 class StripeGateway:
-    """Stripe's customers, as a sync needs them. Every request is throttled under the shared rates first."""
+    """The client of Stripe's customers and payments. Every request is throttled under the shared rates first."""
 
     def __init__(self, client: stripe.StripeClient, throttle: Throttle, observer: Observer = NOBODY) -> None:
-        """`throttle` waits until one request to the named endpoint may go out, and sees how it ends."""
+        """`throttle` waits until one request to the named endpoint may be sent, and sees how the request ends."""
         self._client = client
         self._throttle = throttle
         self._observer = observer
 
     async def retrieve(self, stripe_id: str) -> StripeCustomer | NoCustomer:
-        """The customer, or that there is none (any more). Raises SyncError for anything else."""
+        """Return the customer, or that it is missing or deleted. Raises SyncError for any other failure."""
         try:
             body = await self._get(RETRIEVE, stripe_id=stripe_id)
         except Absent:
@@ -117,14 +120,15 @@ class StripeGateway:
         return NoCustomer.DELETED if customer.deleted else customer.as_ours()
 
     async def find_ours(self, autumn_id: str, email: str | None) -> tuple[tuple[StripeCustomer, ...], bool]:
-        """Every customer that carries this `metadata.autumn_id`, by e-mail list (exact, at once) and by search (lags).
+        """Return every customer that carries this `metadata.autumn_id`, and whether the account has search.
 
-        What only the search shows is retrieved, because it may have changed since. False where the account has no
-        search: then there may be others. Raises SyncError if a look fails: then nothing may be created.
+        The list by e-mail is exact and current; the search lags. A customer that only the search shows is retrieved,
+        because it may have changed since. Without search there may be more customers than those returned.
 
-        An answer that shows only customers of other owners may hide ours, so it raises OthersFound: the sync tries
-        again, and after RETRY_FOR the event is a dead letter that names them. A deleted customer is skipped, and if
-        one of ours is found, the others do not matter.
+        An answer that shows only customers of other owners may hide ours, so it raises OthersFound. The sync tries
+        again, and after RETRY_FOR the event is dead-lettered with their ids. Deleted customers do not count. If one of
+        ours is found, the others do not matter. If a request fails, SyncError is raised and the caller must not create
+        a customer.
         """
         others = set[str]()
         found = await self._listed(autumn_id, email, others) if email else {}
@@ -135,32 +139,32 @@ class StripeGateway:
         try:
             page = parse(CustomerAnswers, await self._get(SEARCH, dict(search)))
         except GiveUp:
-            # The query is always of the same form: who refuses it has no search, as in India.
+            # The query always has the same form, so a refusal means that the account has no search, as in India.
             searched = False
         else:
             searched = True
             for each in page.objects():
                 if each.id not in found:
-                    await self._look_at_hit(each, autumn_id, found, others)
+                    await self._add_hit(each, autumn_id, found, others)
         if others and not found:
             raise _others_found(autumn_id, others)
         return tuple(found.values()), searched
 
-    async def _look_at_hit(
+    async def _add_hit(
         self, hit: CustomerAnswer, autumn_id: str, found: dict[str, StripeCustomer], others: set[str]
     ) -> None:
-        """Add what the search shows, as it is now, to `found`; the id of what was not asked for to `others`."""
+        """Retrieve a search result. Add it to `found` if it is ours, and its id to `others` if it does not match."""
         now = await self.retrieve(hit.id)
         if not isinstance(now, StripeCustomer):
             return
         if now.owner == autumn_id:
             found[now.id] = now
         elif autumn_id.casefold() not in {(hit.metadata.get(AUTUMN_ID) or "").casefold(), (now.owner or "").casefold()}:
-            # The search ignores case, and shows what was so some time ago.
+            # The search ignores case and may show an old state, so such a result is not an error.
             others.add(hit.id)
 
     async def _listed(self, autumn_id: str, email: str, others: set[str]) -> dict[str, StripeCustomer]:
-        """Those of `find_ours` that have this e-mail address, by id; ids of what was not asked for go to `others`."""
+        """Return the customers of `find_ours` with this e-mail address, by id. Ids that do not match go to `others`."""
         params: CustomerListParams = {"email": email, "limit": LIST_LIMIT}
         found = {}
         async for each in self._pages(LIST, dict(params)):
@@ -171,9 +175,9 @@ class StripeGateway:
         return found
 
     async def account_id(self) -> str:
-        """Return the id of the account that the key belongs to.
+        """Return the id of the account that the key belongs to. Raises SyncError.
 
-        A restricted key often may not read it; then Stripe's refusal names the id. Raises SyncError.
+        A restricted key often may not read the account. Then Stripe's refusal names the id.
         """
         try:
             return parse(AccountAnswer, await self._get(ACCOUNT)).id
@@ -184,7 +188,7 @@ class StripeGateway:
             return named
 
     async def has_search(self) -> bool:
-        """Whether the account has search, by a search for a customer that is not there. Raises SyncError."""
+        """Return whether the account has search. It searches for a customer that does not exist. Raises SyncError."""
         search: CustomerSearchParams = {"query": f"metadata['{AUTUMN_ID}']:'{NOBODY_ID}'", "limit": 1}
         try:
             await self._get(SEARCH, dict(search))
@@ -195,10 +199,10 @@ class StripeGateway:
     async def customer_page(
         self, after: str, *, created_since_ms: int | None = None
     ) -> tuple[list[StripeCustomer], str | None]:
-        """The hundred customers behind the id `after`, newest first, and the id to go on from, None at the end.
+        """Return the hundred customers after the id `after`, newest first, and the next `after`, None at the end.
 
-        "" begins. With `created_since_ms` (milliseconds since the epoch) only those that were created then or later.
-        Raises SyncError; Absent where `after` was deleted meanwhile.
+        "" begins. With `created_since_ms` (milliseconds since the epoch) the list has only customers created since
+        then. Raises SyncError; Absent if `after` was deleted meanwhile.
         """
         params: CustomerListParams = {"limit": LIST_LIMIT}
         if after:
@@ -211,9 +215,10 @@ class StripeGateway:
     async def payment_page(
         self, after: str, *, with_charges: bool
     ) -> tuple[list[tuple[str, PaymentIntent]], str | None]:
-        """The hundred payment intents of all customers behind `after`, each with its customer; as `customer_page`.
+        """Return the hundred payment intents after the id `after`, each with its customer, and the next `after`.
 
-        Those of no customer are left out. `with_charges`: see `payments`.
+        Payment intents without a customer are left out. `with_charges`: see `payments`. Paging and errors: see
+        `customer_page`.
         """
         params: PaymentIntentListParams = {"limit": LIST_LIMIT}
         if after:
@@ -224,12 +229,12 @@ class StripeGateway:
         return [(each.customer_id, each.as_ours()) for each in page.objects(after) if each.customer_id], page.last_id
 
     async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> Created:
-        """Create the customer of an Autumn id; asked again within 24 hours, Stripe answers as it did the first time.
+        """Create the customer of an Autumn id. Within 24 hours, a repeated request gets the first answer again.
 
-        The body is constant and the key depends on the id and the `generation` alone, so that no retry and no race
-        makes a second customer. A failure that Stripe stored is repeated too: the next generation gets past it, and
-        may be used only when a search would have found what the failed one left behind. `still_ours` raises where
-        the right to write is lost; it is asked after the throttle.
+        The body is constant, and the key depends only on the id and the `generation`, so no retry and no race creates a
+        second customer. Stripe repeats a stored failure as well. The next generation avoids it, but use it only when a
+        search would have found a customer that the failed request created. `still_ours` raises if the right to write is
+        lost; it is called after the throttle.
         """
         params: CustomerCreateParams = {"metadata": {AUTUMN_ID: autumn_id}}
         key = idempotency_key(autumn_id, (), f"create-{generation}")
@@ -237,12 +242,12 @@ class StripeGateway:
         created = parse(CustomerAnswer, answer.data)
         if created.metadata.get(AUTUMN_ID) != autumn_id:
             raise unexpected(
-                f"asked to create a customer, answered with {created.id}, whose {AUTUMN_ID} is another one"
+                f"requested a new customer, but Stripe answered with {created.id}, which has another {AUTUMN_ID}"
             )
         return Created(created.as_ours(), answer.is_repeated)
 
     async def update(self, step: UpdateStripe, key: str, still_ours: Callable[[], None]) -> StripeCustomer:
-        """Write a step's fields under the idempotency key; the customer as it is afterwards. See `create`."""
+        """Write a step's fields under the idempotency key. Return the customer after the write. See `create`."""
         params: CustomerUpdateParams = {}
         if step.name is not None:
             params["name"] = step.name
@@ -254,9 +259,9 @@ class StripeGateway:
         return parse_one(CustomerAnswer, answer.data, step.stripe_id).as_ours()
 
     async def payments(self, stripe_id: str, *, with_charges: bool) -> Payments:
-        """The newest hundred payment intents of a customer, in one call. Raises SyncError.
+        """Return a customer's newest hundred payment intents, in one request. Raises SyncError.
 
-        `succeeded_at` is known only `with_charges`, which a restricted key may read with the permission for charges.
+        `succeeded_at` is known only `with_charges`. A restricted key needs the permission for charges to read it.
         """
         params: PaymentIntentListParams = {"customer": stripe_id, "limit": LIST_LIMIT}
         if with_charges:
@@ -264,17 +269,19 @@ class StripeGateway:
         page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
         for each in page.objects():
             if each.customer_id != stripe_id:
-                raise unexpected(f"asked for payments of {stripe_id}, answered with {each.id} of another customer")
+                raise unexpected(
+                    f"requested payments of {stripe_id}, but Stripe answered with {each.id} of another customer"
+                )
         return Payments(tuple(each.as_ours() for each in page.objects()), all_seen=not page.has_more)
 
     async def payment(self, intent_id: str) -> PaymentIntent:
-        """One payment intent as it is now. Raises SyncError."""
+        """Return one payment intent. Raises SyncError."""
         params: PaymentIntentRetrieveParams = {"expand": ["latest_charge"]}
         body = await self._get(RETRIEVE_PAYMENT, dict(params), stripe_id=intent_id)
         return parse_one(PaymentAnswer, body, intent_id).as_ours()
 
     async def write_receipt(self, step: ReceiptStep, key: str, still_ours: Callable[[], None]) -> PaymentIntent:
-        """Set or clear a payment's receipt address, with our mark beside it; the payment afterwards. See `create`."""
+        """Set or clear a payment's receipt address and our mark. Return the payment after the write. See `create`."""
         params: PaymentIntentUpdateParams = {
             "receipt_email": step.address,
             "metadata": {RECEIPT_MARK: step.mark},
@@ -283,13 +290,13 @@ class StripeGateway:
         return parse_one(PaymentAnswer, answer.data, step.intent_id).as_ours()
 
     async def _pages(self, endpoint: str, params: dict[str, Any]) -> AsyncIterator[StripeCustomer]:
-        """Each customer of a list once. Raises SyncError, also for a page that brings nothing new."""
+        """Yield each customer of a list once. Raises SyncError, also for a page that has nothing new."""
         seen = set[str]()
         while True:
             page = parse(CustomerAnswers, await self._get(endpoint, params))
             new = [each for each in page.objects(params.get("starting_after", "")) if each.id not in seen]
             if page.has_more and not new:
-                raise unexpected("the list does not go on: a page brings nothing new")
+                raise unexpected("the list does not go on: a page has nothing new")
             for customer in new:
                 yield customer.as_ours()
             if page.last_id is None:
@@ -332,8 +339,8 @@ async def open_stripe(
     timeout_seconds: float = 30.0,
     observer: Observer = NOBODY,
 ) -> AsyncIterator[StripeGateway]:
-    """Open the connections to Stripe and close them at the end; `throttle` as StripeGateway takes it."""
-    stripe.enable_telemetry = False  # a switch of the SDK's module; there is none per client
+    """Open the connections to Stripe, and close them at the end. `throttle`: see `StripeGateway`."""
+    stripe.enable_telemetry = False  # a switch of the SDK's module; a client has none
     connector = aiohttp.TCPConnector(limit=max_connections)
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=10.0)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:

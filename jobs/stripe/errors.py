@@ -1,6 +1,6 @@
-"""Every error of Stripe's SDK, and of aiohttp below it, as one of `jobs.errors`.
+"""Translate the errors of Stripe's SDK, and of aiohttp below it, into those of `jobs.errors`.
 
-Beside `jobs.stripe.client` the only file that knows the SDK: its classes are what an error of Stripe is told by.
+Beside `jobs.stripe.client`, only this file knows the SDK, because the SDK's classes distinguish Stripe's errors.
 """
 
 import re
@@ -14,14 +14,14 @@ from jobs.stripe.transport import AnswerTooLargeError
 PERMISSION = re.compile(r"\brak_[a-z_]+\b")
 ACCOUNT = re.compile(r"\bacct_[A-Za-z0-9]{1,64}\b")
 PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}(\[[A-Za-z0-9_ .:-]{0,40}\]){0,3}")
-"""A parameter's name, as in `metadata[plan]`. It is logged, so that nothing else is taken for one."""
+"""A parameter's name, as in `metadata[plan]`. It is logged, so no other text is accepted as one."""
 REDIRECTS = range(300, 400)
 SDK_ERRORS = (stripe.StripeError, aiohttp.ClientError, TimeoutError)
-"""What a call may raise: the SDK lets a body that was cut short, or a time-out while reading it, through as it is."""
+"""The errors of a call. The SDK does not wrap those of reading a body: a truncated body, or a time-out."""
 
 
 def as_sync_error(error: Exception) -> SyncError:
-    """An error of the SDK, or of aiohttp below it, in our words."""
+    """Return the error of `jobs.errors` for one of the SDK or of aiohttp."""
     if not isinstance(error, stripe.StripeError):
         return _unread(error)
     code, message = _code(error), error.user_message or ""
@@ -33,7 +33,7 @@ def as_sync_error(error: Exception) -> SyncError:
         case stripe.RateLimitError():
             return _limited(error, code or "rate_limit")
         case stripe.IdempotencyError():
-            # The key was used with other values: the next try looks again and writes what is missing under a new key.
+            # The key was used with other values. The next try fetches and writes what is missing under a new key.
             return TryAgain("stripe", "idempotency_error", message)
         case stripe.InvalidRequestError():
             if code == "resource_missing":
@@ -50,12 +50,12 @@ def as_sync_error(error: Exception) -> SyncError:
 
 
 def status_of(error: Exception) -> int | None:
-    """The status of the answer that the error is about, None where there was no answer, or it was not read."""
+    """Return the status of the answer. None if there was no answer, or it was not read."""
     return error.http_status if isinstance(error, stripe.StripeError) else None
 
 
 def account_named_by(error: SyncError) -> str | None:
-    """Return the id of the account that the text of a 403 names, None if the error is another one or names none."""
+    """Return the account id in the text of a 403. None for another error or without an id."""
     cause = error.__cause__
     if not isinstance(cause, stripe.PermissionError):
         return None
@@ -64,20 +64,20 @@ def account_named_by(error: SyncError) -> str | None:
 
 
 def _permission(message: str) -> str:
-    """The permission that a 403 names. The rest of it shows the end of the key and the account."""
+    """Return the permission that a 403 names. The rest of its text shows the account and the end of the key."""
     named = PERMISSION.search(message)
-    return named.group() if named else "Stripe's log of requests says which"
+    return named.group() if named else "see Stripe's request log for its name"
 
 
 def _unread(error: Exception) -> TryAgain:
-    """An answer that did not come, or not to its end: what was written may be done."""
+    """Return the error for an answer that was missing or incomplete. The write may be done."""
     if isinstance(error, AnswerTooLargeError):
         return TryAgain("stripe", "unexpected_response", str(error), maybe_applied=True)
     return TryAgain("stripe", "connection", type(error).__name__, maybe_applied=True)
 
 
 def _limited(error: stripe.RateLimitError, code: str) -> Limited:
-    """Which limit was met: Stripe says so in a header, except for an object that another request has locked."""
+    """Return the error for the limit that Stripe names in a header, or for an object locked by another request."""
     reason = _header(error, "stripe-rate-limited-reason")
     limit: Limit = "stripe"
     if code == "lock_timeout" or reason == "resource-specific":
@@ -88,16 +88,16 @@ def _limited(error: stripe.RateLimitError, code: str) -> Limited:
 
 
 def _header(error: stripe.StripeError, name: str) -> str:
-    """A header of the answer; `name` is in lower case."""
+    """Return a header of the answer, `name` in lower case."""
     return str({each.lower(): value for each, value in (error.headers or {}).items()}.get(name, ""))
 
 
 def _param(error: stripe.InvalidRequestError) -> str | None:
-    """The name of the refused parameter."""
+    """Return the name of the refused parameter, if it looks like one."""
     return error.param if error.param and PARAM.fullmatch(error.param) else None
 
 
 def _code(error: stripe.StripeError) -> str | None:
-    # RateLimitError and others leave `.code` None; the error object in the body has it.
+    # RateLimitError and others leave `.code` None. The error object in the body has it.
     code = error.code or (error.error.code if error.error is not None and "code" in error.error else None)
     return str(code) if code else None

@@ -1,7 +1,7 @@
-"""What Stripe answers, as far as it is read here. No HTTP, no decision, nothing about Autumn.
+"""The answers of Stripe, reduced to the fields that are read here. No HTTP, no decision, nothing about Autumn.
 
-An answer about another object than the one that was asked for is an unexpected response: it is not believed, and the
-request is tried again. Source: Stripe's API reference, the objects of these names.
+An answer about another object than the requested one is an unexpected response. It is not used, and the sync tries
+again. The source is Stripe's API reference, with the objects of these names.
 """
 
 from typing import Generic, TypeVar
@@ -32,22 +32,22 @@ class Page(BaseModel, Generic[Object]):
     has_more: bool
 
     def objects(self, after: str = "") -> list[Object]:
-        """Return the objects behind the id `after`, each once. Raises TryAgain if the list does not go on."""
+        """Return the objects after the id `after`, each once. Raises TryAgain if the list does not go on."""
         found = {each.id: each for each in self.data}
         if after in found:
-            raise unexpected(f"the list does not go on: the page after {after} holds it again")
+            raise unexpected(f"the list does not go on: the page after {after} contains it again")
         if self.has_more and not found:
-            raise unexpected("the list does not go on: a page is empty and has more behind it")
+            raise unexpected("the list does not go on: a page is empty but is not the last one")
         return list(found.values())
 
     @property
     def last_id(self) -> str | None:
-        """The id to go on from; None at the end."""
+        """The id to continue from; None at the end."""
         return self.data[-1].id if self.has_more and self.data else None
 
 
 class CustomerAnswer(_Ref):
-    """A customer object, as far as it is read here."""
+    """A customer object, reduced to the fields that are read here."""
 
     deleted: bool = False
     name: str | None = None
@@ -58,7 +58,7 @@ class CustomerAnswer(_Ref):
     created: int | None = None
 
     def as_ours(self) -> StripeCustomer:
-        """The customer as a plan knows it. Raises TryAgain for a deleted one, which no list or update answers."""
+        """Return the customer as a plan uses it. Raises TryAgain for a deleted one, which no list or update returns."""
         if self.livemode is None:
             raise unexpected("wrong fields: livemode")
         mode: Mode = "live" if self.livemode else "test"
@@ -66,30 +66,30 @@ class CustomerAnswer(_Ref):
 
 
 class _Charge(BaseModel):
-    """The charge of a payment, as far as it is read here."""
+    """The charge of a payment, reduced to the fields that are read here."""
 
     created: float
     receipt_email: str | None = None
-    """Where the receipt was sent."""
+    """The address that the receipt was sent to."""
 
 
 class PaymentAnswer(_Ref):
-    """A payment intent, as far as it is read here."""
+    """A payment intent, reduced to the fields that are read here."""
 
     customer: _Ref | str | None = None
     status: str
     receipt_email: str | None = None
     metadata: dict[str, str] = {}
     latest_charge: _Charge | str | None = None
-    """The charge where it was asked for, else its id."""
+    """The charge if the request expanded it, else its id."""
 
     @property
     def customer_id(self) -> str:
-        """Whose it is; empty where it is nobody's."""
+        """The id of its customer; empty if it has none."""
         return self.customer.id if isinstance(self.customer, _Ref) else self.customer or ""
 
     def as_ours(self) -> PaymentIntent:
-        """The payment as a plan knows it."""
+        """Return the payment as a plan uses it."""
         charge = self.latest_charge if isinstance(self.latest_charge, _Charge) else None
         succeeded_at = charge.created if charge and self.status == "succeeded" else None
         was_mailed = charge is not None and bool(charge.receipt_email)
@@ -100,16 +100,16 @@ CustomerAnswers = Page[CustomerAnswer]
 PaymentAnswers = Page[PaymentAnswer]
 
 
-def unexpected(what: str) -> TryAgain:
-    """Return the error for an answer that is not what was asked for; a write may be done all the same."""
-    return TryAgain("stripe", "unexpected_response", what, maybe_applied=True)
+def unexpected(message: str) -> TryAgain:
+    """Return the error for an answer that does not match its request. A write may be done all the same."""
+    return TryAgain("stripe", "unexpected_response", message, maybe_applied=True)
 
 
 def parse_one(model: type[Object], body: object, object_id: str) -> Object:
-    """Return the object with this id. Raises TryAgain as `parse` does, and for another object."""
+    """Return the object with this id. Raises TryAgain for wrong fields and for another object."""
     answer = parse(model, body)
     if answer.id != object_id:
-        raise unexpected(f"asked for {object_id}, answered with {answer.id}")
+        raise unexpected(f"requested {object_id}, but Stripe answered with {answer.id}")
     return answer
 
 
@@ -120,7 +120,7 @@ class AccountAnswer(BaseModel):
 
 
 def parse(model: type[Model], body: object) -> Model:
-    """The body as a model. Raises TryAgain that names the wrong fields, never their values."""
+    """Return the body as a model. Raises TryAgain that names the wrong fields, never their values."""
     try:
         return model.model_validate(body)
     except ValidationError as error:

@@ -1,6 +1,6 @@
-"""How the SDK's requests go out, to the address that was set and no other, and what it gets to read: bounded and whole.
+"""Send the SDK's requests only to the configured address, and give it only complete answers of limited size.
 
-Below `jobs.stripe.client`, and all that is ours of the SDK's client.
+This is all of our own code inside the SDK's client.
 """
 
 import json
@@ -16,12 +16,12 @@ import stripe
 from jobs.errors import Absent
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A hundred of the largest objects are less than a tenth of it."""
+"""Ten times as much as a hundred of the largest objects."""
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _UNREADABLE: Final = b""
 _OTHER_PATH: Final = re.compile(r"\.{0,2}|search|.*/.*", re.DOTALL)
-"""What would lead to another URL in the place of an id, although it is quoted."""
+"""The ids that would lead to another URL, although an id is quoted."""
 
 
 class AnswerTooLargeError(aiohttp.ClientError):
@@ -29,22 +29,22 @@ class AnswerTooLargeError(aiohttp.ClientError):
 
 
 class CarefulClient(stripe.AIOHTTPClient):
-    """The SDK's client over a session of ours: it follows no redirect and reads no answer without end.
+    """The SDK's client on our session. It follows no redirect and limits the size of answers.
 
-    A redirect would take the key along.
+    A redirect would send the key to another address.
     """
 
     def __init__(self, session: aiohttp.ClientSession, *, timeout: aiohttp.ClientTimeout) -> None:
-        """The session is closed by whoever opened it."""
+        """The caller closes the session."""
         super().__init__(session=session, timeout=timeout)
         self._ours = session
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """The body, the status and the headers.
+        """Return the body, the status and the headers.
 
-        Raises AnswerTooLargeError, aiohttp's own errors while the body is read, and APIConnectionError before.
+        Raises AnswerTooLargeError and aiohttp's errors while the body is read, and APIConnectionError before.
         """
         args, options = self._get_request_args_kwargs(method, url, headers, post_data)
         try:
@@ -59,11 +59,11 @@ class CarefulClient(stripe.AIOHTTPClient):
 def path_of(route: str, stripe_id: str) -> str:
     """Return the path of a route with the id in the place of `{id}`.
 
-    The id may come from Autumn, which stores any text as a `stripe_id`. Raises Absent for one that would lead to
+    The id may come from Autumn, which stores any text as a `stripe_id`. Raises Absent for an id that would lead to
     another URL: Stripe has no object with such an id.
     """
     if "{id}" in route and _OTHER_PATH.fullmatch(stripe_id):
-        raise Absent("stripe", "resource_missing", f"{stripe_id!r} is not the id of an object of Stripe.")
+        raise Absent("stripe", "resource_missing", f"{stripe_id!r} cannot be the id of a Stripe object.")
     return route.replace("{id}", quote(stripe_id, safe=""))
 
 
@@ -78,10 +78,10 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _readable(status: int, body: bytes) -> bytes:
-    """The body, if the SDK can read it, else none: then it raises an error by the status, as it should.
+    """Return the body if the SDK can read it, else an empty one, for which the SDK raises an error by the status.
 
-    Whoever stands before Stripe may answer with anything, and the SDK takes the parts of an error for what they are
-    called. A code is counted and logged, so that only a short word is one.
+    A proxy before Stripe may answer with anything, and the SDK does not check the types of an error's fields. A code is
+    logged and counted, so only a short word is accepted as one.
     """
     try:
         text = body.decode()

@@ -1,1 +1,1 @@
-"""Benchmarks of the worker's cost and speed, measured side by side with what people would otherwise write."""
+"""Benchmarks of the worker's cost and speed, beside the code that people would write without it."""

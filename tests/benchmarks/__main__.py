@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks`: every figure in full, or in small with `--form quick`.
 
-Prints the table and, last of all, the figures as one line of JSON; writes all of it to build/bench.json.
+Prints the table and, as the last line, the figures as JSON. Writes all results to build/bench.json.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ COMMANDS = {
 def main(
     form: Annotated[
         Form,
-        typer.Option(help="quick: in small, about a minute. check: only that it runs, with figures of no meaning."),
+        typer.Option(help="quick: small sizes, about a minute. check: only whether it runs; its figures mean nothing."),
     ] = Form.FULL,
-    json_file: Annotated[Path, typer.Option("--json", help="Where all that was measured goes.")] = Path(
-        "build/bench.json"
-    ),
-    document: Annotated[Path | None, typer.Option(help="A document to put the table in, between its marks.")] = None,
+    json_file: Annotated[Path, typer.Option("--json", help="The file for all results.")] = Path("build/bench.json"),
+    document: Annotated[
+        Path | None, typer.Option(help="A document to insert the table into, between its marks.")
+    ] = None,
 ) -> None:
-    """Measure the worker side by side with what people would otherwise write, and with the bare calls."""
-    # Asked to end is ended in order: as by Ctrl-C, so that all that runs is stopped first.
+    """Measure the worker beside the naive worker and the bare calls."""
+    # SIGTERM ends it as Ctrl-C does, so all that runs is stopped first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     command = COMMANDS[form]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -1,7 +1,7 @@
-"""The floor: the HTTP calls that our worker makes for an event, in a bare asyncio loop with the same clients. No queue,
-no Redis, no limit, no check.
+"""The lower bound: the HTTP calls that our worker makes for an event, in a bare asyncio loop with the same clients. No
+queue, no Redis, no limit, no validation.
 
-`python -m tests.benchmarks.bare` reads numbers of events from its input, a line each, and answers each with a line of
+`python -m tests.benchmarks.bare` reads numbers of events from its input, one on a line. It answers each with a line of
 JSON: the seconds it took and the processor's seconds.
 """
 
@@ -24,7 +24,7 @@ AT_A_TIME = 50
 
 @dataclass(frozen=True)
 class Clients:
-    """Both services' clients."""
+    """The clients of both services."""
 
     transport: httpx.AsyncBaseTransport
     headers: httpx.Headers
@@ -40,7 +40,7 @@ class Clients:
 
 
 async def one(clients: Clients, number: int) -> None:
-    """The calls of one event; every fourth writes to Stripe."""
+    """The calls of one event. Every fourth event writes to Stripe."""
     customer_id = f"bare-{number}"
     await clients.autumn("/v1/customers.get", {"customer_id": customer_id})
     await clients.stripe.raw_request_async("get", f"/v1/customers/cus_{customer_id}")
@@ -54,7 +54,7 @@ async def one(clients: Clients, number: int) -> None:
 
 
 async def many(clients: Clients, count: int) -> None:
-    """So many events, fifty at a time."""
+    """Process `count` events, fifty at a time."""
     numbers = iter(range(count))
 
     async def some() -> None:
@@ -65,7 +65,7 @@ async def many(clients: Clients, count: int) -> None:
 
 
 async def main() -> None:
-    """Open the clients as the worker does, and do as told."""
+    """Open the clients as the worker does, and process the input."""
     stripe.enable_telemetry = False
     key = os.environ["AUTUMN_SECRET_KEY"]
     headers = {"Authorization": f"Bearer {key}", "x-api-version": "2.3.0", "Content-Type": "application/json"}

@@ -12,7 +12,7 @@ EVENTS_OF_A_CUSTOMER: Final = 100
 
 
 async def coalescing(bench: Bench) -> Measured:
-    """coalescing and coalescing_time. The full size is small enough for the quick form."""
+    """Measure coalescing and coalescing_time. The full size is small enough for the quick form."""
     customers = bench.size(100, 100, 10)
     count = customers * EVENTS_OF_A_CUSTOMER
     async with staged(bench) as stage:

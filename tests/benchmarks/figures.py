@@ -1,4 +1,4 @@
-"""The figures: what each one is, and what it is to be."""
+"""The figures: the meaning of each one, and its target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True)
 class Measured:
-    """The results of a part: figures by key, and other numbers that the arithmetic of docs/scale.md needs."""
+    """The results of a part: figures by key, and other numbers for the arithmetic of docs/scale.md."""
 
     figures: Mapping[str, float]
     beside: Mapping[str, float] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Figure:
     target: float
 
     def holds(self, value: float) -> bool:
-        """Whether a measured value is as it should be."""
+        """Whether a measured value meets the target."""
         return value >= self.target if self.bound == "at least" else value <= self.target
 
 

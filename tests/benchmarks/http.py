@@ -1,5 +1,6 @@
-"""HTTP/1.1 as little as the clients of a benchmark need it: keep-alive, a Content-Length, one request at a time on a
-connection. A server framework here would be most of what is measured.
+"""The part of HTTP/1.1 that a benchmark's clients need: keep-alive, Content-Length, one request at a time.
+
+A server framework would be the largest part of the measured time.
 """
 
 import asyncio
@@ -10,32 +11,32 @@ HEAD_END: Final = b"\r\n\r\n"
 LENGTH: Final = b"content-length:"
 
 Answer = tuple[int, bytes, float]
-"""Status, JSON body, and seconds until it is sent."""
+"""Status, JSON body, and the seconds until it is sent."""
 Handler = Callable[[str, str, bytes], Answer]
-"""Method, path and body to an answer."""
+"""A function from method, path and body to an answer."""
 
 
 class Connection(asyncio.Protocol):
     """One connection of a client."""
 
     def __init__(self, handle: Handler, opened: Callable[[], None]) -> None:
-        """`opened` is told of the connection when it is there."""
+        """`opened` is called when the connection is open."""
         self._handle = handle
         self._opened = opened
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it."""
+        """Count the connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._opened()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Nobody waits for an answer any more."""
+        """Forget the transport, so later answers are dropped."""
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        """Answer as soon as a request is whole."""
+        """Answer as soon as a request is complete."""
         self._received += data
         head_end = self._received.find(HEAD_END)
         if head_end < 0:

@@ -1,6 +1,6 @@
 """The latency of an event on an idle worker, and the cost of an idle worker.
 
-The services answer at once here, so there is nothing to subtract: all of it is ours, the sockets included.
+The services answer at once, so the whole latency is our own, including the sockets.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from tests.benchmarks.stage import INBOX, NO_LIMITS, PREFIX, Bench, Stage, chang
 
 OUTCOMES: Final = f"{PREFIX}-outcomes"
 APART_SECONDS: Final = (0.03, 0.13)
-"""Between two events, at random, so that no beat of ours meets a beat of the worker's."""
+"""The random time between two events, so that they have no common rhythm with the worker."""
 WAIT_MS: Final = 30_000
 
 
 async def latency(bench: Bench) -> Measured:
-    """latency_ms_p50, latency_ms_p99, and what idling costs."""
+    """Measure latency_ms_p50, latency_ms_p99, and the cost of an idle worker."""
     count, idle_seconds, rng = bench.size(500, 40, 5), bench.size(20, 2, 1), random.Random(1)
     async with staged(bench) as stage, stage.worker({**stage.environment(), **NO_LIMITS}) as worker:
         await stage.begin(Options(autumn_seconds=0, stripe_seconds=0))
@@ -36,7 +36,7 @@ async def latency(bench: Bench) -> Measured:
 
 
 async def _one(stage: Stage, number: int) -> float:
-    """Seconds from the XADD of an event to its recorded outcome, for which we wait in Redis."""
+    """Return the seconds from the XADD of an event to its recorded outcome, for which it waits in Redis."""
     newest = await stage.redis.xrevrange(OUTCOMES, count=1)
     since = newest[0][0] if newest else "0"
     began = perf_counter()

@@ -1,10 +1,10 @@
 """The naive worker that a good engineer would write in an afternoon.
 
-One arq job for each event updates Autumn, retrieves the Stripe customer, and updates it if it differs. Run it with
-`arq tests.benchmarks.naive.WorkerSettings`.
+One arq job for each event updates Autumn, retrieves the Stripe customer, and updates it if it differs. Run it with `arq
+tests.benchmarks.naive.WorkerSettings`.
 
-The yardstick of the benchmark, with the usual clients as their own documentation shows them. It has no order, no
-limits, no ownership, and loses events: what it costs is what the least would cost.
+It is the benchmark's reference, with the usual clients as their documentation shows them. It has no order, no limits,
+no ownership, and loses events, so its cost is about the least possible.
 """
 
 import json
@@ -31,12 +31,12 @@ async def startup(ctx: dict[str, Any]) -> None:
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
-    """Close Autumn's."""
+    """Close Autumn's client."""
     await ctx["autumn"].aclose()
 
 
 async def sync(ctx: dict[str, Any], customer_id: str, changes: str) -> None:
-    """One event."""
+    """Sync one event."""
     body = {"customer_id": customer_id, **json.loads(changes)}
     response = await ctx["autumn"].post("/v1/customers.update", json=body)
     response.raise_for_status()
@@ -51,7 +51,7 @@ async def sync(ctx: dict[str, Any], customer_id: str, changes: str) -> None:
 
 
 class WorkerSettings:
-    """arq's defaults but for the two that everybody changes."""
+    """arq's defaults, except for the two settings that everybody changes."""
 
     functions: ClassVar[list[Any]] = [sync]
     on_startup = startup

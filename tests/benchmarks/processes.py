@@ -1,6 +1,6 @@
-"""Processes of a benchmark: started, found ready, told to stand still while others are measured, and gone with us.
+"""Processes of a benchmark: started, awaited, stopped while others are measured, and killed with this process.
 
-Knows nothing of what they do.
+Knows nothing of their work.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ import psutil
 ROOT: Final = Path(__file__).parents[2]
 READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.005
-# A shell in whose process group all are: the end of its input is the end of us, and then of all of them.
+# A shell whose process group has all of them. When this process ends, the shell's input ends and it kills them all.
 _OUTLIVE_NOBODY: Final = "read -r _; kill -9 -$$"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process that runs, and the file that it logs to."""
+    """A running process, and its log file."""
 
     process: Process
     log: Path
@@ -44,18 +44,18 @@ class Program:
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     async def says(self, text: str) -> None:
-        """Wait until its log holds `text`. Raises TimeoutError, or ChildProcessError where it ended."""
+        """Wait until its log contains `text`. Raises TimeoutError, or ChildProcessError if the process ended."""
         deadline = time.monotonic() + READY_SECONDS
         while text not in self.log.read_text(errors="replace"):
             if self.process.returncode is not None:
                 raise ChildProcessError(self.log.read_text(errors="replace")[-2000:])
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{text!r} was not said in {READY_SECONDS} s")
+                raise TimeoutError(f"{text!r} was not logged in {READY_SECONDS} s")
             await asyncio.sleep(LOOK_SECONDS)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let it run for the length of the block only: it stands still before and after."""
+        """Let the process run during the block only. It is stopped before and after."""
         self.process.send_signal(signal.SIGCONT)
         try:
             yield
@@ -63,7 +63,7 @@ class Program:
             self.process.send_signal(signal.SIGSTOP)
 
     def stand_still(self) -> None:
-        """Stop it where it is, until `running`."""
+        """Stop the process until `running`."""
         self.process.send_signal(signal.SIGSTOP)
 
 
@@ -71,13 +71,13 @@ class Launcher:
     """Starts processes in one process group."""
 
     def __init__(self, group: int, folder: Path) -> None:
-        """`folder` is where they run and log: no `.env` of this checkout has a say there."""
+        """`folder` is the working folder with the logs. No `.env` of this checkout applies there."""
         self._group = group
         self.folder = folder
 
     @asynccontextmanager
     async def started(self, command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Program]:
-        """Run a command for the length of the block; the environment has nothing of ours but what is given."""
+        """Run a command during the block. The environment has only those of our settings that are given."""
         handle, name = tempfile.mkstemp(suffix=".log", dir=self.folder)
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -98,14 +98,14 @@ class Launcher:
 
 
 def environment_with(more: Mapping[str, str]) -> dict[str, str]:
-    """An environment without settings of its own, with the commands of this Python first on the path."""
+    """Return an environment without our settings, with the commands of this Python first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {"PATH": path, "HOME": os.environ.get("HOME", ""), "PYTHONPATH": str(ROOT), **more}
 
 
 @asynccontextmanager
 async def launching(folder: Path) -> AsyncIterator[Launcher]:
-    """A launcher; all that it started dies with us, also when we are killed."""
+    """Yield a launcher. All its processes die with this process, also if this one is killed."""
     guard = await asyncio.create_subprocess_exec(
         "/bin/sh", "-c", _OUTLIVE_NOBODY, stdin=PIPE, stdout=DEVNULL, process_group=0
     )

@@ -1,4 +1,4 @@
-"""The results as a table in Markdown, as JSON, and as the line that comes last."""
+"""The results as a table in Markdown, as JSON, and as the last line of the output."""
 
 import json
 import os
@@ -15,7 +15,7 @@ END: Final = "<!-- measured: end -->"
 
 
 def as_markdown(measured: Measured, command: str) -> str:
-    """The table, with the machine, the date and the command that repeats it."""
+    """Return the table, with the machine, the date and the command that repeats it."""
     lines = [f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}:", "", "| key | what | target | measured | |"]
     lines += ["|---|---|---|---|---|"]
     for figure in FIGURES:
@@ -23,18 +23,18 @@ def as_markdown(measured: Measured, command: str) -> str:
         target = f"{'≥' if figure.bound == 'at least' else '≤'} {figure.target:.3g}"
         missed = "" if figure.holds(value) else "missed"
         lines.append(f"| `{figure.key}` | {figure.what} | {target} | {value:.3g} | {missed} |")
-    lines += ["", "What else was seen on the way:", "", "| key | measured |", "|---|---|"]
+    lines += ["", "Other measured numbers:", "", "| key | measured |", "|---|---|"]
     lines += [f"| `{key}` | {value:.4g} |" for key, value in measured.beside.items()]
     return "\n".join(lines)
 
 
 def as_line(measured: Measured) -> str:
-    """The figures as one line of JSON."""
+    """Return the figures as one line of JSON."""
     return json.dumps({figure.key: round(measured.figures[figure.key], 4) for figure in FIGURES})
 
 
 def write_json(measured: Measured, command: str, path: Path) -> None:
-    """All of it."""
+    """Write all results to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"command": command, "date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine()}
     whole = {**about, "figures": dict(measured.figures), "beside": dict(measured.beside)}
@@ -42,16 +42,16 @@ def write_json(measured: Measured, command: str, path: Path) -> None:
 
 
 def write_document(table: str, path: Path) -> None:
-    """Put the table where the document has its marks. Raises ValueError where it has none."""
+    """Insert the table into the document between its marks. Raises ValueError if it has none."""
     before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{path} has no place for the table, between {BEGIN} and {END}")
+        raise ValueError(f"{path} has no place for the table between {BEGIN} and {END}")
     path.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
 def machine() -> str:
-    """The machine in a few words, and its load."""
+    """Return the machine in a few words, and its load."""
     software = f"{platform.system()}, Python {platform.python_version()}, {_redis()}"
     return f"{os.cpu_count()} cores ({_processor()}), {software}, load {os.getloadavg()[1]:.1f} over the last 5 minutes"
 

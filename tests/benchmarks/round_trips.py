@@ -1,6 +1,6 @@
-"""Redis round trips for an event, when each event is for another customer, so that nothing merges.
+"""Redis round trips for an event, if each event is for another customer, so that nothing merges.
 
-All that they wait for counts, whatever for: taking in, calling, arq's queue, the limits, the settling.
+All round trips count: moving events, dispatch, arq's queue, the limits and settling.
 """
 
 from contextlib import AsyncExitStack
@@ -17,14 +17,14 @@ OURS: Final = frozenset({"cmdstat_info"})
 
 @dataclass(frozen=True)
 class Talk:
-    """The round trips and calls of an event."""
+    """The round trips and commands of an event."""
 
     waits: float
     commands: float
 
 
 async def round_trips(bench: Bench) -> Measured:
-    """redis_round_trips_per_event at one worker, and four workers' in relation to it."""
+    """Measure redis_round_trips_per_event with one worker, and the ratio of four workers to one."""
     one, four = await _talk(bench, 1), await _talk(bench, bench.size(4, 4, 2))
     return Measured(
         {"redis_round_trips_per_event": one.waits, "redis_round_trips_ratio_4": four.waits / one.waits},
@@ -49,6 +49,6 @@ async def _talk(bench: Bench, workers: int) -> Talk:
 
 
 async def _commands(stage: Stage) -> int:
-    """Commands that Redis has run so far, those within scripts among them."""
+    """Return the number of commands that Redis has run so far, including those within scripts."""
     stats: dict[str, dict[str, int]] = await stage.redis.info("commandstats")
     return sum(each["calls"] for name, each in stats.items() if name not in OURS)

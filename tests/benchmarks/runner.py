@@ -1,4 +1,4 @@
-"""Every part of the benchmark, in order. A part measures by itself, on a stage of its own, and adds its keys."""
+"""Every part of the benchmark, in order. Each part has its own stage, measures alone, and adds its keys."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,11 +28,11 @@ STEPS: Final[tuple[tuple[Part, ...], ...]] = (
     (scan,),
     (*(partial(saturation, workers=workers) for workers in (1, 2, 4)), coalescing, backlog, growth),
 )
-"""The parts of one step wait or only fill memory: the quick form takes them at the same time."""
+"""The parts of one step only wait or fill memory, so the quick form runs them at the same time."""
 
 
 async def measure(*, form: Form, folder: Path, tell: Callable[[str], None]) -> Measured:
-    """Take every part and put together what they measured; `tell` hears which one is on."""
+    """Run every part and return all results. `tell` receives the name of the running part."""
     figures: dict[str, float] = {}
     beside: dict[str, float] = {}
     async with launching(folder) as launcher:
@@ -46,7 +46,7 @@ async def measure(*, form: Form, folder: Path, tell: Callable[[str], None]) -> M
 
 
 def _at_a_time(form: Form) -> Sequence[Sequence[Part]]:
-    """Return the parts in order, with those together that the form takes at the same time."""
+    """Return the parts in order, grouped if the form runs them at the same time."""
     every = [part for step in STEPS for part in step]
     return {Form.FULL: [[part] for part in every], Form.QUICK: STEPS, Form.CHECK: [every]}[form]
 

@@ -1,6 +1,6 @@
-"""Whether the workers use all of the configured rate, and never more: a backlog of different customers, limits on.
+"""Whether the workers use all of the configured rate, and never more, with a backlog of different customers.
 
-The services refuse what is beyond what the real ones allow; one refusal, and the figure is 0.
+The services refuse calls above the real limits. One refusal makes the figure 0.
 """
 
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from tests.benchmarks.services import Options
 from tests.benchmarks.stage import Bench, change, staged, wait_until
 
 RATE: Final = 20
-"""AUTUMN_UPDATES_PER_SECOND, as it is unless set."""
+"""The default of AUTUMN_UPDATES_PER_SECOND."""
 LIVE: Final = Options(
     live=True,
     autumn_seconds=0.1,
@@ -25,7 +25,7 @@ WARM_SECONDS: Final = 2.0
 
 
 async def saturation(bench: Bench, workers: int) -> Measured:
-    """saturation_1, saturation_2 or saturation_4; 0 where a service had to refuse a call, whatever was achieved."""
+    """Measure saturation_1, saturation_2 or saturation_4. The figure is 0 if a service refused a call."""
     seconds = bench.size(30, 8, 1)
     async with staged(bench) as stage, AsyncExitStack() as stack:
         await stage.begin(LIVE)
@@ -51,5 +51,5 @@ async def saturation(bench: Bench, workers: int) -> Measured:
 
 
 def _most(times: list[float]) -> int:
-    """The most updates in any second."""
+    """Return the most updates in any second."""
     return max((sum(first <= at < first + 1 for at in times) for first in times), default=0)

@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.scan`: a scan beside the bare lists, its memory, and what --apply leaves.
+"""`python -m tests.benchmarks.scan`: a scan beside the bare lists, its memory, and the drift after --apply.
 
-Scan and bare lists take turns against the same simulated services, so that both meet the same machine. Prints a table,
-and ends with 1 where a scan made another call than it should, missed or invented drift, took more than 1.25 times as
-long as the bare lists, or left drift behind.
+Scan and bare lists run alternately against the same simulated services, on the same machine. Prints a table. The exit
+code is 1 if a scan made a wrong call, missed or invented drift, took more than 1.25 times as long as the bare lists, or
+left drift.
 """
 
 import json
@@ -40,15 +40,15 @@ FAST: Final = {
     "ECHO_CHECK_SECONDS": "0",
     "LOG_LEVEL": "ERROR",
 }
-"""No rate to wait for: what is left is what the scan itself costs."""
+"""No rate limits, so only the cost of the scan itself remains."""
 
 FULL: Final = [(100_000, 20.0, 3, True), (100_000, 0.0, 3, False), (10_000, 0.0, 3, False), (1_000_000, 0.0, 1, False)]
-"""Customers, milliseconds that a page takes, rounds, and whether what is found is repaired."""
+"""Customers, milliseconds that a page takes, repetitions, and whether the findings are repaired."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A process that ended: seconds from start to end, and the most resident memory in megabytes."""
+    """An ended process: its seconds from start to end, and its most resident memory in megabytes."""
 
     code: int
     seconds: float
@@ -67,7 +67,7 @@ def run(command: list[str], environment: Mapping[str, str]) -> Ran:
 
 @contextmanager
 def service(name: str, customers: int, page_seconds: float, environment: Mapping[str, str]) -> Iterator[str]:
-    """One of the simulated services; its address."""
+    """Start one of the simulated services. Return its address."""
     command = [sys.executable, "-m", "tests.benchmarks.scan_services", name, str(customers), str(page_seconds)]
     with subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -80,7 +80,7 @@ def service(name: str, customers: int, page_seconds: float, environment: Mapping
 
 
 class Bench:
-    """Both services, a Redis, and what is run against them."""
+    """Both services, a Redis, and the commands that run against them."""
 
     def __init__(self, running: ExitStack, customers: int, page_seconds: float, folder: Path) -> None:
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -93,22 +93,22 @@ class Bench:
         self.environment = base | FAST | urls | {"SCAN_SPOOL": str(folder / "spool")}
 
     def bare(self) -> Ran:
-        """List both sides and do nothing with them."""
+        """List both sides without any processing."""
         return run([sys.executable, "-m", "tests.benchmarks.scan_bare", self.autumn, self.stripe], self.environment)
 
     def scan(self, *words: str) -> tuple[Ran, dict[str, Any]]:
-        """Scan; how the process ended, and what its report says of the run."""
+        """Run a scan. Return how the process ended, and the totals of its report."""
         command = [sys.executable, "-m", "worker", "scan", "--json", str(self.report), *words]
         ran = run(command, self.environment)
         return ran, json.loads(self.report.read_text())["run"]
 
     def pages(self) -> int:
-        """The pages that were asked for so far, of both sides."""
+        """Return the number of pages requested so far, of both sides."""
         autumn, stripe = (self._counts(url) for url in (self.autumn, self.stripe))
         return int(autumn.get("POST /v1/customers.list", 0)) + int(stripe.get("GET list", 0))
 
     def sync_all(self) -> float:
-        """Let a worker take what is asked for; the seconds until nothing waits any more."""
+        """Let a worker do the requested syncs. Return the seconds until no work is left."""
         begun = time.perf_counter()
         command = [str(Path(sys.executable).parent / "arq"), "worker.main.WorkerSettings"]
         with (
@@ -117,7 +117,7 @@ class Bench:
         ):
             while any(self._waiting(client)):
                 if process.poll() is not None or time.perf_counter() - begun > SYNCED_WITHIN_SECONDS:
-                    raise SystemExit("the worker did not come to its end")
+                    raise SystemExit("the worker did not finish")
                 time.sleep(0.2)
             process.terminate()
         return time.perf_counter() - begun
@@ -133,7 +133,7 @@ class Bench:
 
 
 def measure(customers: int, page_ms: float, rounds: int, *, apply: bool) -> list[str]:
-    """Measure one size, print its line; what is not as it should be."""
+    """Measure one size and print its line. Return the faults."""
     faults = []
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="scan-bench-")))
@@ -166,17 +166,17 @@ def measure(customers: int, page_ms: float, rounds: int, *, apply: bool) -> list
 
 
 def _apply(bench: Bench, faults: list[str]) -> str:
-    """Ask for the syncs, let them be done, and scan again."""
+    """Request the syncs, wait for them, and scan again."""
     _, first = bench.scan("--apply")
     seconds = bench.sync_all()
     ran, second = bench.scan()
     if ran.code != CLEAN or first["requested"] != bench.customers // 100:
-        faults.append(f"asked for {first['requested']}, and left {second['totals']}")
-    return f"{first['requested']:,} asked for, {seconds:.0f} s, then {sum(second['totals'].values())}"
+        faults.append(f"requested {first['requested']}, and left {second['totals']}")
+    return f"{first['requested']:,} requested, {seconds:.0f} s, then {sum(second['totals'].values())}"
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="A small one, in half a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, half a minute.")] = False,
 ) -> None:
     """Measure a scan beside the bare lists."""
     sizes = [(3_000, 20.0, 1, True)] if quick else FULL

@@ -1,4 +1,4 @@
-"""The baseline of a scan: both sides listed to their ends by the same clients at the same time, and no more.
+"""The baseline of a scan: the same clients list both sides to their ends at the same time, without processing.
 
 `python -m tests.benchmarks.scan_bare AUTUMN_URL STRIPE_URL` prints how many customers it read.
 """
@@ -16,7 +16,7 @@ from jobs.stripe.client import StripeGateway, open_stripe
 
 @asynccontextmanager
 async def at_once(_: str) -> AsyncIterator[None]:
-    """No rate to wait for."""
+    """A throttle that never waits."""
     yield
 
 

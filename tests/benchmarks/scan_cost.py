@@ -14,7 +14,7 @@ PAGE_SECONDS: Final = 0.02
 
 
 async def scan(bench: Bench) -> Measured:
-    """scan_vs_list and scan_rss_mb."""
+    """Measure scan_vs_list and scan_rss_mb."""
     customers, rounds = bench.size(100_000, 20_000, 2_000), bench.size(3, 1, 1)
     return await asyncio.to_thread(_measure, customers, rounds, bench.launcher.folder)
 

@@ -1,9 +1,8 @@
-"""Autumn's and Stripe's lists as fast as plain Python gives them, each in a process of its own, with planted drift.
+"""Autumn's and Stripe's lists as fast as plain Python, each in its own process, with planted drift.
 
-`python -m tests.benchmarks.scan_services autumn 100000 0.02` prints its address and serves until its input ends, each
-page 20 ms after it was asked for. Every hundredth customer has one fault that a sync repairs, so it also takes the
-few calls that a sync makes. What an answer means is the sandbox' business; the sandbox would be most of what is
-measured here.
+`python -m tests.benchmarks.scan_services autumn 100000 0.02` prints its address and serves until its input ends. Each
+page comes 20 ms after its request. Every hundredth customer has one fault that a sync repairs, so the services also
+answer the few calls of a sync. The sandbox is not used, because it would be the largest part of the measured time.
 """
 
 import asyncio
@@ -58,7 +57,7 @@ _PAYING: Final = json.dumps(
 
 
 def drift_of(index: int) -> str:
-    """The fault planted at a customer; empty for 99 of a hundred."""
+    """Return the fault planted at a customer; empty for 99 of a hundred."""
     return DRIFTS[index // 100 % len(DRIFTS)] if index % 100 == 7 else ""
 
 
@@ -75,17 +74,17 @@ class Autumn:
         if path == "/counts":
             return 200, json.dumps(self.counts).encode(), 0.0
         self.counts[f"{method} {path}"] += 1
-        said = json.loads(body)
+        request = json.loads(body)
         if path == "/v1/customers.list":
-            return 200, self._page(said), self._page_seconds
-        index = _index_of(said["customer_id"])
-        if said.get("stripe_id"):
-            self._links[index] = said["stripe_id"]
+            return 200, self._page(request), self._page_seconds
+        index = _index_of(request["customer_id"])
+        if request.get("stripe_id"):
+            self._links[index] = request["stripe_id"]
         return 200, self._customer(index).encode(), 0.0
 
-    def _page(self, said: dict[str, Any]) -> bytes:
-        first = int(said["start_cursor"] or self._customers - 1)
-        last = max(first - said["limit"], -1)
+    def _page(self, request: dict[str, Any]) -> bytes:
+        first = int(request["start_cursor"] or self._customers - 1)
+        last = max(first - request["limit"], -1)
         cursor = json.dumps(str(last) if last >= 0 else None)
         customers = ",".join([self._customer(index) for index in range(first, last, -1)])
         return f'{{"list": [{customers}], "next_cursor": {cursor}}}'.encode()

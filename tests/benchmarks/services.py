@@ -1,8 +1,9 @@
-"""Both services in one process, as fast as plain Python gets: prepared bytes, and of each customer only what a sync
-compares. What an answer means is the sandbox' business; the sandbox would be most of what is measured here.
+"""Both services in one process, as fast as plain Python: prepared bytes, with only the fields that a sync compares.
 
-`python -m tests.benchmarks.services` prints the addresses as one line of JSON and serves until its input ends.
-A third address is for the benchmark: POST resets the services with other options, GET returns the counts since then.
+The sandbox is not used, because it would be the largest part of the measured time.
+
+`python -m tests.benchmarks.services` prints the addresses as one line of JSON and serves until its input ends. A third
+address is for the benchmark: POST resets the services with other options, GET returns the counts since then.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ _ABOUT_PAYING: Final = json.dumps(
 class Options:
     """The behaviour of the services.
 
-    Limits are requests a second, None is no limit. They are counted as Autumn counts, in windows of a second that begin
+    Limits are requests a second; None is no limit. They are counted as Autumn counts, in windows of a second that begin
     with a request.
     """
 
@@ -70,7 +71,7 @@ class Options:
 
 @dataclass
 class Customer:
-    """One customer in both services; its name is the same in both, because Autumn passes it on."""
+    """One customer in both services. Its name is the same in both, because Autumn copies it."""
 
     name: str = '"Ann Example"'
     receipts: bool = False
@@ -88,34 +89,34 @@ class Counts:
 
 
 class Services:
-    """Autumn and Stripe, every customer of Autumn's linked to one of Stripe's."""
+    """Autumn and Stripe. Every customer of Autumn is linked to one of Stripe."""
 
     def __init__(self) -> None:
-        """As if nothing had ever been called."""
+        """Begin with no calls."""
         self.begin(Options())
 
     def begin(self, options: Options) -> None:
-        """Reset. Connections that are open stay open and are not counted again."""
+        """Reset. Open connections stay open and are not counted again."""
         self.options = options
         self.counts = Counts()
         self.customers: dict[str, Customer] = defaultdict(Customer)
         self._windows: dict[str, tuple[float, int]] = {}
 
     def opened(self, service: str) -> None:
-        """Somebody connected."""
+        """Count a new connection."""
         self.counts.connections[service] += 1
 
     def autumn(self, _: str, path: str, body: bytes) -> Answer:
         """Answer a request to Autumn."""
-        said: dict[str, Any] = json.loads(body)
-        customer_id = said["customer_id"]
+        request: dict[str, Any] = json.loads(body)
+        customer_id = request["customer_id"]
         self.counts.calls[f"autumn {path}"] += 1
         if path == UPDATE:
             limits = [("autumn", self.options.updates_per_second), *self._stripe_limits("POST /v1/customers/{id}")]
             if not self._admits(limits):
                 return 429, b"{}", 0.0
             self.counts.update_times.append(time.monotonic())
-            self._update(self.customers[customer_id], said)
+            self._update(self.customers[customer_id], request)
         elif path != GET:
             return 404, b"{}", 0.0
         return 200, self._autumn_customer(customer_id), self.options.autumn_seconds
@@ -138,7 +139,7 @@ class Services:
         return 200, self._stripe_customer(customer_id, customer), self.options.stripe_seconds
 
     def control(self, method: str, _: str, body: bytes) -> Answer:
-        """Begin again, or return what was counted."""
+        """Reset, or return the counts."""
         if method == "POST":
             self.begin(Options(**json.loads(body)))
         return 200, json.dumps(vars(self.counts)).encode(), 0.0
@@ -147,7 +148,7 @@ class Services:
         return [("stripe", self.options.stripe_per_second), (endpoint, self.options.endpoint_per_second)]
 
     def _admits(self, limits: list[tuple[str, int | None]]) -> bool:
-        """Count a request in its windows; whether all of them had room."""
+        """Count a request in its windows. Return whether all of them had room."""
         now = time.monotonic()
         admitted = True
         for window, most in limits:
@@ -160,11 +161,11 @@ class Services:
                 admitted = False
         return admitted
 
-    def _update(self, customer: Customer, said: dict[str, Any]) -> None:
-        if "name" in said:
-            customer.name = json.dumps(said["name"])
-        if "send_email_receipts" in said:
-            customer.receipts = said["send_email_receipts"]
+    def _update(self, customer: Customer, request: dict[str, Any]) -> None:
+        if "name" in request:
+            customer.name = json.dumps(request["name"])
+        if "send_email_receipts" in request:
+            customer.receipts = request["send_email_receipts"]
 
     def _autumn_customer(self, customer_id: str) -> bytes:
         customer, stripe_id = self.customers[customer_id], f"{STRIPE_PREFIX}{customer_id}"

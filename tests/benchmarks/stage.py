@@ -1,4 +1,4 @@
-"""The environment of a benchmark part: a Redis of its own, both services in one process, and workers."""
+"""The environment of a benchmark part: its own Redis, both services in one process, and workers."""
 
 import asyncio
 import json
@@ -29,13 +29,13 @@ NO_LIMITS: Final = {
     "STRIPE_REQUESTS_PER_SECOND": "10000",
     "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "10000",
 }
-"""The largest numbers that the settings take: more than one machine gets through."""
+"""The largest numbers that the settings accept, more than one machine can do."""
 
 Event = Mapping[str, str]
 
 
 class Form(StrEnum):
-    """The size of a run. `check` only shows that every part works: its figures mean nothing."""
+    """The size of a run. `check` only proves that every part works: its figures mean nothing."""
 
     FULL = "full"
     QUICK = "quick"
@@ -44,19 +44,19 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Bench:
-    """The starter of the processes, and the size of the run."""
+    """The launcher of the processes, and the size of the run."""
 
     launcher: Launcher
     form: Form
 
     def size(self, full: int, quick: int, check: int) -> int:
-        """Return how many of something the form takes."""
+        """Return the number for this form."""
         return {Form.FULL: full, Form.QUICK: quick, Form.CHECK: check}[self.form]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part's Redis, services and launcher."""
+    """The Redis, services and launcher of one part."""
 
     launcher: Launcher
     server: EmbeddedRedis
@@ -65,7 +65,7 @@ class Stage:
     control: aiohttp.ClientSession
 
     def environment(self, *, live: bool = False, redis_url: str = "") -> dict[str, str]:
-        """The environment variables of a worker; limits are at their defaults."""
+        """Return the environment variables of a worker. Limits have their defaults."""
         mode = "live" if live else "test"
         return {
             "REDIS_URL": redis_url or self.server.url,
@@ -81,7 +81,7 @@ class Stage:
             answer.raise_for_status()
 
     async def counts(self) -> dict[str, Any]:
-        """The counts of the services."""
+        """Return the counts of the services."""
         async with self.control.get(self.addresses["control"]) as answer:
             counts: dict[str, Any] = await answer.json()
         return counts
@@ -95,11 +95,11 @@ class Stage:
                 await pipe.execute()
 
     async def applied(self) -> int:
-        """The number of events applied since the beginning."""
+        """Return the number of events applied since the beginning."""
         return int(await self.redis.hget(TOTALS, "applied") or 0)  # type: ignore[misc]  # redis-py's two clients
 
     async def all_applied(self, count: int) -> None:
-        """Wait until so many events have been applied since the beginning. Raises TimeoutError."""
+        """Wait until `count` events have been applied since the beginning. Raises TimeoutError."""
 
         async def are() -> bool:
             return await self.applied() >= count
@@ -108,23 +108,23 @@ class Stage:
 
     @asynccontextmanager
     async def worker(self, environment: Mapping[str, str], settings: str = "") -> AsyncIterator[Program]:
-        """A worker as the Procfile starts it, or with other arq settings, ready to work."""
+        """Run a worker as the Procfile starts it, or with other arq settings, and yield it when it is ready."""
         async with self.launcher.started(worker_command(settings), environment) as program:
             await program.says('"process_started"')
             yield program
 
 
 async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float = DONE_SECONDS) -> None:
-    """Look until `holds`. Raises TimeoutError."""
+    """Check until `holds` is true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not await holds():
         if time.monotonic() > deadline:
-            raise TimeoutError("the benchmark waits for something that does not come")
+            raise TimeoutError("the benchmark waited too long for a condition")
         await asyncio.sleep(LOOK_SECONDS)
 
 
 def worker_command(settings: str = "") -> list[str]:
-    """The Procfile's command line of a worker, with other arq settings where some are named."""
+    """Return the Procfile's command line of a worker, with other arq settings if they are given."""
     for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines():
         name, _, command = line.partition(":")
         if name == "worker":
@@ -135,7 +135,7 @@ def worker_command(settings: str = "") -> list[str]:
 
 @asynccontextmanager
 async def staged(bench: Bench) -> AsyncIterator[Stage]:
-    """Open a stage of its own for one part."""
+    """Open a stage for one part."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(embedded_redis())
         redis = await stack.enter_async_context(Redis.from_url(server.url))
@@ -147,9 +147,10 @@ async def staged(bench: Bench) -> AsyncIterator[Stage]:
 
 
 def change(customer_id: str, number: int) -> Event:
-    """An event as apps send them: three in four change metadata, the fourth turns the receipts on.
+    """An event as apps send them: three of four change metadata, the fourth turns the receipts on.
 
-    Neither changes a name or an address, after which the customer would be looked at once more a minute later.
+    None changes a name or an address, because that needs a recheck a minute later.
     """
-    said = {"metadata": {"plan": f"pro-{number}"}} if number % 4 else {"send_email_receipts": True}
-    return {"customer_id": customer_id, "changes": json.dumps(said)}
+    plan = {"metadata": {"plan": f"pro-{number}"}}
+    changes = plan if number % 4 else {"send_email_receipts": True}
+    return {"customer_id": customer_id, "changes": json.dumps(changes)}

@@ -13,14 +13,14 @@ IMPORTS: Final = [sys.executable, "-c", "import stripe, arq, aiohttp"]
 
 
 async def startup(bench: Bench) -> Measured:
-    """startup_s. Both sides in turns; the first warms up the files."""
-    turns = bench.size(8, 3, 1)
+    """Measure startup_s. Both sides alternate, and the first repetition warms up the files."""
+    repetitions = bench.size(8, 3, 1)
     async with staged(bench) as stage:
         await stage.begin(Options())
         beyond = []
-        for turn in range(turns):
+        for repetition in range(repetitions):
             imports = await _imports(stage)
-            beyond.append(await _first_job(stage, turn) - imports)
+            beyond.append(await _first_job(stage, repetition) - imports)
     return Measured({"startup_s": median(beyond[1:] or beyond)})
 
 
@@ -31,9 +31,9 @@ async def _imports(stage: Stage) -> float:
     return perf_counter() - began
 
 
-async def _first_job(stage: Stage, turn: int) -> float:
-    await stage.add([change(f"c-{turn}", 1)])
+async def _first_job(stage: Stage, repetition: int) -> float:
+    await stage.add([change(f"c-{repetition}", 1)])
     began = perf_counter()
     async with stage.launcher.started(worker_command(), stage.environment()):
-        await stage.all_applied(turn + 1)
+        await stage.all_applied(repetition + 1)
         return perf_counter() - began

@@ -1,4 +1,4 @@
-"""The benchmark runs, as small as it gets. No test asserts a speed: the machine may be busy."""
+"""The smallest benchmark runs. No test asserts a speed, because the machine may be busy."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from tests.benchmarks.report import BEGIN, END, as_line, as_markdown, write_docu
 
 @pytest.mark.alone
 @pytest.mark.timeout(300)
-def test_every_figure_is_taken_and_comes_last_in_one_line(tmp_path: Path) -> None:
+def test_every_figure_is_measured_and_printed_on_the_last_line(tmp_path: Path) -> None:
     report = tmp_path / "bench.json"
     ended = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "--form", "check", "--json", str(report)],
@@ -28,18 +28,18 @@ def test_every_figure_is_taken_and_comes_last_in_one_line(tmp_path: Path) -> Non
     print(line)
     figures = json.loads(line)
     assert list(figures) == [figure.key for figure in FIGURES]
-    # A machine that stands still for a moment may bunch calls, so that one is refused: saturation is 0 then.
-    # The start-up is what a start takes beyond imports, which something else may have slowed down: negative then.
+    # A machine that stalls may send calls in a burst. Then one is refused and saturation is 0. The start-up is measured
+    # beyond imports; if another process slowed those down, it is negative.
     assert all(value > 0 or key.startswith(("saturation_", "startup_")) for key, value in figures.items()), figures
     assert json.loads(report.read_text())["figures"].keys() == figures.keys()
 
 
 def measured() -> Measured:
-    """Every figure just as it should be."""
+    """Return figures that all equal their targets."""
     return Measured({figure.key: figure.target for figure in FIGURES}, {"seen": 1.5})
 
 
-def test_a_figure_on_its_target_is_not_missed_and_one_beyond_it_is() -> None:
+def test_figure_is_met_on_its_target_and_missed_beyond() -> None:
     assert "missed" not in as_markdown(measured(), "make bench")
     for figure in FIGURES:
         beyond = figure.target * (0.9 if figure.bound == "at least" else 1.1)
@@ -49,7 +49,7 @@ def test_a_figure_on_its_target_is_not_missed_and_one_beyond_it_is() -> None:
         ]
 
 
-def test_a_document_gets_the_table_between_its_marks_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_document_gets_the_table_between_its_marks(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_document("new", document)
@@ -59,6 +59,6 @@ def test_a_document_gets_the_table_between_its_marks_and_keeps_the_rest(tmp_path
         write_document("new", document)
 
 
-def test_a_figure_that_was_not_taken_is_an_error() -> None:
+def test_missing_figure_is_an_error() -> None:
     with pytest.raises(KeyError):
         as_line(Measured({}))

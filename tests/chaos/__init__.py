@@ -1,1 +1,1 @@
-"""The promises under fire: real workers, a real Redis and both services, killed and broken on a replayable schedule."""
+"""Chaos runs: real workers, a real Redis and both services, killed and broken on a repeatable schedule."""

@@ -1,7 +1,7 @@
-"""`python -m tests.chaos`: the full length unless told otherwise; `--short` is the form the tests run.
+"""`python -m tests.chaos`: a full run by default; `--short` is the form that the tests run.
 
-The seed is printed first: the same options replay the same plan. The exit code is 0 only if nothing at all was found,
-and each reason for another one is a finding of the report.
+The seed is printed first, and the same options repeat the same plan. The exit code is 0 only if the report has no
+finding. Every reason for another exit code is a finding of the report.
 """
 
 import asyncio
@@ -28,28 +28,26 @@ Float = Annotated[float | None, typer.Option()]
 
 def main(
     short: Annotated[bool, typer.Option("--short", help="The short form, about a minute.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed is the same plan.")] = FULL.seed,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same plan.")] = FULL.seed,
     events: Int = None,
     customers: Int = None,
     kills: Annotated[int | None, typer.Option(help="SIGKILLs and SIGTERMs together.")] = None,
-    stops: Annotated[int | None, typer.Option(help="SIGSTOPs, every other longer than the lease.")] = None,
+    stops: Annotated[int | None, typer.Option(help="SIGSTOPs; every second one is longer than the lease.")] = None,
     redis_restarts: Int = None,
-    faults: Annotated[float | None, typer.Option(help="Stretches the probabilities of faults; 0 is none.")] = None,
+    faults: Annotated[float | None, typer.Option(help="A factor for the probabilities of faults; 0 is none.")] = None,
     hang_seconds: Float = None,
     doubled_wakeups: Int = None,
     max_in_flight: Int = None,
     workers: Int = None,
-    webhook_seconds: Annotated[float | None, typer.Option(help="How late Stripe's webhooks are, at most.")] = None,
+    webhook_seconds: Annotated[float | None, typer.Option(help="The longest delay of Stripe's webhooks.")] = None,
     without_change: Annotated[
-        bool | None, typer.Option("--without-change", help="Stripe announces writes that change nothing, too.")
+        bool | None, typer.Option("--without-change", help="Stripe also announces writes that change nothing.")
     ] = None,
     other_writes: Annotated[int | None, typer.Option(help="Writes of other apps and of people together.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long events are sent and blows fall.")] = None,
-    settle_seconds: Annotated[
-        float | None, typer.Option(help="After so long a run that never ends is stopped.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="The time for sending events and striking workers.")] = None,
+    settle_seconds: Annotated[float | None, typer.Option(help="The longest wait for a run to settle.")] = None,
     worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to a file, too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="A file for the report as JSON.")] = None,
 ) -> None:
     """Kill, stop and break everything on a schedule, then check that every promise was kept."""
     given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
@@ -64,16 +62,16 @@ def main(
         print(f"The workers' logs are in {folder}; replay with --seed {options.seed} and the same options")
     if json_file is not None:
         write_json(report, json_file)
-    # Nothing may come after the report, so that it and the exit code always say the same.
+    # The report is the last output, so it and the exit code always agree.
     sys.exit(0 if report["clean"] else 1)
 
 
 def _report_of(options: Options, folder: Path) -> dict[str, Any]:
-    """Run it and show the end. An error that ends it is a finding, too."""
+    """Run and show the result. An error that ends the run is a finding too."""
     try:
         result = asyncio.run(_until_asked_to_end(options, folder))
     except asyncio.CancelledError:
-        print(f"Asked to end; the workers' logs are in {folder}")
+        print(f"Interrupted; the workers' logs are in {folder}")
         raise typer.Exit(128 + signal.SIGTERM) from None
     except Exception as error:
         traceback.print_exc()
@@ -85,7 +83,7 @@ def _report_of(options: Options, folder: Path) -> dict[str, Any]:
 
 
 async def _until_asked_to_end(options: Options, folder: Path) -> Result:
-    """The run, which SIGTERM ends in order, as Ctrl-C does: all that was started is stopped first."""
+    """Run until the end or SIGTERM. Like Ctrl-C, SIGTERM first stops everything that was started."""
     task = asyncio.ensure_future(run(options, folder))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

@@ -1,6 +1,6 @@
-"""Carrying out what is planned, each thing at its time: sending, striking, switching faults, and the writes of others.
+"""Execute the plan, each action at its time: send events, strike workers, switch faults, and write as others.
 
-Everything is late rather than left out: a machine that is busy makes a run longer, not gentler.
+No action is skipped because it is late. A busy machine makes a run longer, not gentler.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ PRODUCERS: Final = 4
 
 @dataclass
 class Schedule:
-    """A plan being carried out. `history` is in the order of the stream for each customer; times are since `begin`."""
+    """The execution of a plan. `history` is in the order of the stream for each customer; times are since `begin`."""
 
     plan: Plan
     box: Sandbox
@@ -44,7 +44,7 @@ class Schedule:
     _redis_is_ours: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
-        """Carry out everything; faults are off, and whatever was stopped goes on, at the end."""
+        """Execute everything. At the end, faults are off and stopped processes continue."""
         try:
             async with asyncio.TaskGroup() as group:
                 for line in self._lines():
@@ -61,7 +61,7 @@ class Schedule:
         await asyncio.sleep(max(0.0, self.begin + at_seconds - time.monotonic()))
 
     def _lines(self) -> Sequence[Sequence[Entry | OtherWrite]]:
-        """The planned actions in their order: a line for each customer with other writers, a few for all the rest."""
+        """The planned actions in order: one line for each customer with other writers, a few for the rest."""
         with_others = {write.customer for write in self.plan.others}
         lines: dict[str, list[Entry | OtherWrite]] = defaultdict(list)
         items: list[Entry | OtherWrite] = [*self.plan.entries, *self.plan.others]
@@ -70,7 +70,7 @@ class Schedule:
         return list(lines.values())
 
     async def _send(self, line: Sequence[Entry | OtherWrite]) -> None:
-        """Do one thing after the other, each when the one before is done: the order of a customer is ours to keep."""
+        """Do one action after the other, so the order of a customer's events is certain."""
         events: list[str] = []
         for item in line:
             await self._until(item.at_seconds)
@@ -110,7 +110,7 @@ class Schedule:
                 await self._restart_redis(blow)
 
     async def _wake(self, customer: str) -> None:
-        """Two wake-ups that nobody asked for, at once: arq may run a job twice, so a wake-up has to be harmless."""
+        """Send two wake-ups at once without an event. arq may run a job twice, so a wake-up must be harmless."""
         try:
             async with open_redis(self.box.redis.url, PREFIX) as queue:
                 for _ in range(2):
@@ -137,5 +137,5 @@ class Schedule:
 
 
 def _line_of(customer: str) -> str:
-    # Of the customer's name, not Python's hash of it, which is another one in each process.
+    # Not Python's hash of the name, because it differs in each process.
     return f"line {sum(customer.encode()) % PRODUCERS}"

@@ -1,6 +1,6 @@
-"""Judges a run by what it left behind: nothing that the worker says of itself counts, except that an event has ended.
+"""Judge a run by its results. Of the worker's own statements, only the outcome of an event counts.
 
-Pure: evidence in, findings out. Each check knows one promise.
+Pure: evidence in, findings out. Each check is about one promise.
 """
 
 import re
@@ -16,11 +16,11 @@ UPDATE: Final = "/v1/customers.update"
 STRIPE_UPDATE: Final = "customers.update"
 OUR_KEY: Final = "autumn:"
 NUMBERED: Final = re.compile(r"\w+ (\d+)")
-"""A name that an event has written; those of other writers have no number."""
+"""A name that an event has written. Those of other writers have no number."""
 
 
 def check(evidence: Evidence) -> Verdict:
-    """All that is wrong, the most telling first."""
+    """Return all findings, the most important first."""
     sides = Sides(evidence.autumn, evidence.stripe)
     return Verdict(
         (
@@ -41,7 +41,7 @@ def _as_damage(found: Iterable[checks.Finding]) -> Iterator[Finding]:
 
 
 def expected_profiles(seeds: Mapping[str, Profile], history: Sequence[Sent | Written]) -> dict[str, Profile]:
-    """What each customer has to be: the last value that anybody wrote on purpose of each field, of metadata by key."""
+    """Return the right profile of each customer: the last value written on purpose of each field and metadata key."""
     expected = dict(seeds)
     seen: set[str] = set()
     for item in history:
@@ -56,7 +56,7 @@ def expected_profiles(seeds: Mapping[str, Profile], history: Sequence[Sent | Wri
 
 
 def _lost(evidence: Evidence) -> Iterator[Finding]:
-    """Each event ends as applied, and garbage as a dead letter; nothing else is dead."""
+    """Each event must be applied, each invalid one dead-lettered, and no other event dead-lettered."""
     events = {event.event_id: event for event in evidence.sent}
     reasons = {_event_of(each): f"dead: {each.get('reason')}: {each.get('message')}" for each in evidence.dead}
     abouts = {event_id: f"{event.customer} {event_id}" for event_id, event in events.items()}
@@ -69,7 +69,7 @@ def _lost(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _outcome(event: Sent, status: str | None, reason: str | None) -> str:
-    """Return the outcome in the dead letters and, if it is not there, the recorded one."""
+    """Return the outcome from the dead letters or, if it is not there, the recorded one."""
     if reason is not None:
         return "dead" if event.garbage else reason
     return "not among the dead letters" if event.garbage else status or "without an outcome"
@@ -80,10 +80,10 @@ def _event_of(letter: Mapping[str, str]) -> str:
 
 
 def wrong_values(evidence: Evidence, *, are_unannounced_known: bool = True) -> Iterator[Finding]:
-    """Both sides hold the last value written on purpose, and nothing else, of every customer of the history.
+    """Both sides must have the last value written on purpose, and no other, for every customer of the history.
 
-    Autumn announces neither the receipts flag nor metadata, so the worker cannot know what another app wrote of them
-    since its last sync. Where it need not (`are_unannounced_known` is False), their copies in Stripe may be older.
+    Autumn announces neither the receipts flag nor metadata. So the worker cannot know values of them that another app
+    wrote since its last sync. If `are_unannounced_known` is False, their copies in Stripe may be older.
     """
     expected = expected_profiles(evidence.seeds, evidence.history)
     unannounced = {} if are_unannounced_known else _unannounced(evidence)
@@ -106,7 +106,7 @@ def wrong_values(evidence: Evidence, *, are_unannounced_known: bool = True) -> I
 
 
 def _unannounced(evidence: Evidence) -> dict[str, set[str]]:
-    """The fields in Stripe that show what an app has written to Autumn after the last event of the customer."""
+    """The fields in Stripe that show a value that an app wrote to Autumn after the customer's last event."""
     found: dict[str, set[str]] = {}
     seen: set[str] = set()
     for item in evidence.history:
@@ -122,9 +122,9 @@ def _unannounced(evidence: Evidence) -> dict[str, set[str]]:
 
 
 def _own_echoes(evidence: Evidence) -> Iterator[Finding]:
-    """No update of the worker comes back as an echo that changes a field, not even for a time: nobody wrote that.
+    """No update of the worker may come back as an echo that changes a field, not even for a moment.
 
-    Where Stripe also announces writes that changed nothing, a late echo cannot be avoided, only repaired.
+    If Stripe also announces writes that changed nothing, a late echo cannot be avoided, only repaired.
     """
     if evidence.announces_all:
         return
@@ -134,7 +134,7 @@ def _own_echoes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _out_of_order(evidence: Evidence) -> Iterator[Finding]:
-    """No write that carries an older number arrives after one with a newer; what was only replayed had no effect."""
+    """No write with an older number may arrive after one with a newer. A replay without an effect does not count."""
     to_autumn = (
         (call.started, str(call.body.get("customer_id")), call.body.get("name"))
         for call in evidence.autumn_calls

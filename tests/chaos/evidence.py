@@ -21,14 +21,14 @@ OfTheRun = Literal[
     "does not stop",
     "broke off",
 ]
-"""The damage that only a run can show; the audit finds the rest on both sides."""
+"""The damage that only a run can show. The audit finds the rest on both sides."""
 Damage = AuditDamage | OfTheRun
 DAMAGES: Final[tuple[Damage, ...]] = (*get_args(AuditDamage), *get_args(OfTheRun))
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One event that Redis accepted. `changes` is None for a reconcile; garbage has to become a dead letter."""
+    """One event that Redis accepted. `changes` is None for a reconcile. Garbage must become a dead letter."""
 
     customer: str
     event_id: str
@@ -38,7 +38,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Written:
-    """One write of another writer that took effect, in full: Autumn's fields for an app, Stripe's for a person."""
+    """One complete write of another writer: Autumn's fields for an app, Stripe's for a person."""
 
     customer: str
     by: Writer
@@ -49,7 +49,7 @@ class Written:
 class Copied:
     """The fields that Autumn copied from a webhook, as (before, after).
 
-    `is_own`: the webhook announced a write that an update of the worker caused, and no write of somebody else.
+    `is_own`: an update of the worker caused the announced write, and no other writer did.
     """
 
     customer: str
@@ -59,9 +59,9 @@ class Copied:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known at one moment in which nothing moves. The seeds are the customers as they were before the run.
+    """The state at one moment without activity. The seeds are the customers as they were before the run.
 
-    `history` is, for each customer, in the order in which things took effect. `outcomes` is the status by event id,
+    `history` is, for each customer, in the order in which writes took effect. `outcomes` is the status by event id,
     `dead` are the dead letters' fields. `copied` is in order. `copied_keys` are the metadata keys that the worker
     copies to Stripe. `announces_all`: Stripe also announced writes that changed nothing.
     """
@@ -90,14 +90,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """One piece of damage, with what is needed to look into it."""
+    """One piece of damage, with the data to investigate it."""
 
     damage: Damage
     about: str
     text: str
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return one line for a person."""
         return f"{self.damage}: {self.about}: {self.text}"
 
 

@@ -1,6 +1,6 @@
-"""Worker processes as a platform keeps them: started again a moment after they ended, however that came about.
+"""Worker processes as a platform runs them: each restarts a moment after it ends, for any reason.
 
-Knows processes and their logs only. All of them die with the process that started them, also when it is killed.
+Knows only processes and their logs. All processes die with the one that started them, also if that one is killed.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from tests.support.forked import Forked
 ROOT: Final = Path(__file__).parents[2]
 STOP_SECONDS: Final = 300.0
 READY_SECONDS: Final = 600.0
-"""Guards against hanging, and so long that a busy machine never meets them."""
+"""A guard against hanging. It is so long that a busy machine never exceeds it."""
 RESTART_SECONDS: Final = (0.2, 0.8)
-# A shell in whose process group the workers are: the end of its input is the end of us, and then of all of them.
+# A shell whose process group has all workers. When this process ends, the shell's input ends and it kills them all.
 _OUTLIVE_NOBODY: Final = "read -r _; kill -9 -$$"
 
 
 def command_of(worker_settings: str) -> list[str]:
-    """The Procfile's command line of a worker, with other arq settings where some are named."""
+    """Return the Procfile's command line of a worker, with other arq settings if they are given."""
     for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines():
         name, _, command = line.partition(":")
         if name == "worker":
@@ -40,12 +40,12 @@ def command_of(worker_settings: str) -> list[str]:
 
 
 class WorkerEndedError(Exception):
-    """A worker ended before it was ready, although nothing had disturbed it; the text holds the end of its log."""
+    """A worker ended before it was ready, without a disturbance. The text has the end of its log."""
 
 
 @dataclass
 class Slot:
-    """One place in the fleet, and the process that is in it now."""
+    """One slot of the fleet, and its current process."""
 
     number: int
     log: Path
@@ -54,7 +54,8 @@ class Slot:
     ended_early: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def is_ready(self) -> None:
-        """Wait until the worker says that it has started. Raises: WorkerEndedError, and TimeoutError after long."""
+        """Wait until the worker logs that it has started. Raises WorkerEndedError, and TimeoutError after a long
+        time."""
         waits = [asyncio.create_task(event.wait()) for event in (self.ready, self.ended_early)]
         try:
             done, _ = await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -68,7 +69,7 @@ class Slot:
             raise WorkerEndedError(f"worker {self.number} ended before it was ready: {last}")
 
     def send(self, which: signal.Signals) -> bool:
-        """Send the process a signal; whether there was one."""
+        """Send the process a signal. Return whether there was a process."""
         if self.process is None or self.process.returncode is not None:
             return False
         self.process.send_signal(which)
@@ -77,15 +78,15 @@ class Slot:
 
 @dataclass
 class Fleet:
-    """All workers. `exits` counts how they ended, `said` what they logged; `killed_at` in seconds of the epoch.
+    """All workers. `exits` counts their exit codes, `logged` their log events.
 
-    `deaf` names those that did not end when they were asked to at the end of the run.
+    `killed_at` is in seconds since the epoch. `deaf` names the workers that did not end when the run stopped them.
     """
 
     slots: Sequence[Slot]
     starts: int = 0
     exits: Counter[str] = field(default_factory=Counter)
-    said: Counter[str] = field(default_factory=Counter)
+    logged: Counter[str] = field(default_factory=Counter)
     signals: Counter[str] = field(default_factory=Counter)
     killed_at: list[float] = field(default_factory=list)
     stopping: bool = False
@@ -100,12 +101,12 @@ class Fleet:
                     self.killed_at.append(time.time())
 
     async def all_ready(self) -> None:
-        """Wait until every slot has a worker that says it has started. Raises: as `Slot.is_ready`."""
+        """Wait until every slot has a worker that has started. Raises: as `Slot.is_ready`."""
         for slot in self.slots:
             await slot.is_ready()
 
     async def stop(self) -> None:
-        """Ask all to end in order; who does not is killed."""
+        """Stop all workers in order. Kill those that do not end."""
         self.stopping = True
         processes = [slot.process for slot in self.slots if slot.process is not None]
         for slot in self.slots:
@@ -121,7 +122,7 @@ class Fleet:
 async def fleet(
     command: Sequence[str], environment: Mapping[str, str], *, workers: int, folder: Path, rng: random.Random
 ) -> AsyncIterator[Fleet]:
-    """Keep `workers` of them running for the length of the block; their logs are in `folder`."""
+    """Keep `workers` of them running during the block, with their logs in `folder`."""
     running = Fleet([Slot(number, folder / f"worker-{number}.log") for number in range(workers)])
     guard = await asyncio.create_subprocess_exec("/bin/sh", "-c", _OUTLIVE_NOBODY, stdin=PIPE, process_group=0)
     full = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", ""), **environment}
@@ -148,7 +149,7 @@ async def _keep(
     least, most = RESTART_SECONDS
     while not running.stopping:
         slot.ready.clear()
-        # In a folder of its own, so that no .env of this checkout has a say.
+        # A separate folder, so no .env of this checkout applies.
         slot.process = await Forked.start(*command, folder=slot.log.parent, environment=environment, group=group)
         running.starts += 1
         try:
@@ -162,7 +163,7 @@ async def _keep(
 
 
 async def _read(running: Fleet, slot: Slot, process: Forked) -> None:
-    """Write its lines to the log, and count what it says."""
+    """Write the process's lines to the log, and count its events."""
     assert process.stdout is not None
     with slot.log.open("ab") as log:
         log.write(f"--- {time.time():.3f} process {process.pid}\n".encode())
@@ -170,7 +171,7 @@ async def _read(running: Fleet, slot: Slot, process: Forked) -> None:
             log.write(line)
             log.flush()
             event = _event(line)
-            running.said[event] += 1
+            running.logged[event] += 1
             if event == "process_started":
                 slot.ready.set()
 
@@ -179,10 +180,10 @@ def _event(line: bytes) -> str:
     if not line.startswith(b"{"):
         return "other"
     try:
-        said = json.loads(line)
+        document = json.loads(line)
     except ValueError:
         return "other"
-    return str(said.get("event")) if isinstance(said, dict) else "other"
+    return str(document.get("event")) if isinstance(document, dict) else "other"
 
 
 def _stopping(code: int) -> str:

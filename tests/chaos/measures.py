@@ -1,4 +1,4 @@
-"""Numbers that tell how well a run went, where nothing is right or wrong. Pure."""
+"""Numbers that show how well a run went, without a right or wrong. Pure."""
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ WINDOW_SECONDS = 1.0
 
 
 def over_limit(times: Sequence[float], per_second: int) -> int:
-    """The number of requests that came when their last second was already full."""
+    """Return the number of requests that exceeded the limit of the second before them."""
     window: deque[float] = deque()
     over = 0
     for at in sorted(times):
@@ -24,7 +24,7 @@ def over_limit(times: Sequence[float], per_second: int) -> int:
 
 
 def recoveries(killed_at: Sequence[float], calls: Sequence[Call]) -> list[float]:
-    """Seconds from each kill until each customer whose call it cut off was called about again, the shortest first.
+    """Return the seconds from each kill to the next call for each customer whose call it cut off, shortest first.
 
     A call was cut off by a kill if it ran at that moment and its client got no answer.
     """
@@ -44,7 +44,7 @@ def recoveries(killed_at: Sequence[float], calls: Sequence[Call]) -> list[float]
 
 
 def reverts(history: Sequence[Sent | Written], copied: Sequence[Copied]) -> int:
-    """The number of webhook copies that put a name or e-mail in the place of one that was written later."""
+    """Return the number of webhook copies that replaced a name or e-mail written later than the copied one."""
     written: dict[tuple[str, str, str], int] = {}
     for place, item in enumerate(history):
         for name in ("name", "email"):

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """The size of a run; the defaults are the full length.
+    """The size of a run. The defaults are a full run.
 
-    `kills` are SIGKILLs and SIGTERMs together, `stops` are SIGSTOPs with the SIGCONT that follows. `faults` stretches
-    the probabilities of the services' faults: 0 is none. `worker` names other arq settings than the Procfile's.
-    Webhooks are up to `webhook_seconds` late; `without_change`: Stripe also announces writes that change nothing.
-    `other_writes` are those of other apps and of people. `settle_seconds` guards against a run that
-    moves and never ends.
+    `kills` are SIGKILLs and SIGTERMs together, `stops` are SIGSTOPs with the SIGCONT that follows. `faults` scales the
+    probabilities of the services' faults: 0 is none. `worker` names other arq settings than the Procfile's. Webhooks
+    are up to `webhook_seconds` late. `without_change`: Stripe also announces writes that change nothing. `other_writes`
+    are those of other apps and of people. `settle_seconds` stops a run that never ends although it makes progress.
     """
 
     seed: int = 42
@@ -44,4 +43,4 @@ SHORT = Options(
     other_writes=60,
     seconds=32.0,
 )
-"""The form that the tests can afford: about a minute on a machine with nothing else to do."""
+"""The form that the tests can afford: about a minute on an idle machine."""

@@ -1,6 +1,6 @@
-"""Carrying out what other apps and people write, each write while its customer is at rest.
+"""Execute the writes of other apps and people, each while its customer is at rest.
 
-Why they wait for that, `others_plan` says. A write that a sync of the customer ran into after all is made again.
+`others_plan` gives the reason. If a sync of the customer ran during a write, the write is repeated.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ from tests.chaos.outside import PREFIX
 
 PAUSE_SECONDS: Final = 0.1
 NO_RECHECK_MS: Final = 1_500
-"""A write begins only if no recheck is due for so long."""
+"""A write begins only if no recheck is due within this time."""
 LEFT_OUT_SECONDS: Final = 60.0
-"""A customer that is not at rest for so long is left alone."""
+"""A customer that does not come to rest within this time is left out."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 API_VERSION: Final = "2.3"
 UPDATE: Final = "/v1/customers.update"
 MARGIN_SECONDS: Final = 1.0
-"""What a webhook may take beside its planned lateness."""
+"""The time a webhook may take beyond its planned delay."""
 
 
 @dataclass
 class Others:
-    """All other writers. `windows` holds when they wrote to a customer, as (begin, end) in seconds since the epoch."""
+    """All other writers. `windows` has the times of their writes to a customer, in seconds since the epoch."""
 
     box: Sandbox
     redis: Redis
@@ -51,9 +51,9 @@ class Others:
     _one_app_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def write(self, planned: OtherWrite, events: Iterable[str]) -> Written | None:
-        """Write once all these events have ended; what took effect.
+        """Write once all these events have an outcome. Return the write.
 
-        None if the customer never came to rest, or never had a sync: then nothing was written.
+        None if the customer never came to rest, or never had a sync. Then nothing was written.
         """
         give_up_at = time.monotonic() + LEFT_OUT_SECONDS
         waits_for, attempt = set(events), 0
@@ -78,7 +78,8 @@ class Others:
             attempt += 1
 
     async def _is_alone(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> bool:
-        """Write; whether no sync of the customer ran meanwhile. `takes` is how many there had been before."""
+        """Write. Return whether no sync of the customer ran during the write. `takes`: the number of syncs before
+        it."""
         customer, most = planned.customer, self.box.autumn.max_parallel_updates
         before, began = most.get(customer, 0), time.time()
         if planned.by == "app":
@@ -89,12 +90,12 @@ class Others:
         self._free_at[customer] = time.monotonic() + self.webhook_seconds + MARGIN_SECONDS
         if await self._state(customer) == (takes, True):
             return True
-        # Two updates at a time, one of them ours, say nothing about the workers.
+        # Two updates at a time, one of them from this class, say nothing about the workers.
         most[customer] = before
         return False
 
     async def _update_autumn(self, customer: str, changes: dict[str, Any]) -> None:
-        """Update Autumn, again and again until it has answered that this is done."""
+        """Update Autumn until it answers that the update is done."""
         environment = self.box.environment
         url = environment["AUTUMN_API_URL"] + UPDATE
         headers = {"Authorization": f"Bearer {environment['AUTUMN_SECRET_KEY']}", "x-api-version": API_VERSION}
@@ -109,7 +110,7 @@ class Others:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _rest(self, customer: str, waits_for: set[str], give_up_at: float) -> int | None:
-        """Wait until the customer is at rest; how many syncs it has had. None if that takes too long."""
+        """Wait until the customer is at rest. Return the number of its syncs, or None if that takes too long."""
         while time.monotonic() < give_up_at:
             takes, is_at_rest = await self._state(customer, NO_RECHECK_MS)
             is_free = time.monotonic() >= self._free_at.get(customer, 0.0) and self._is_claimed(customer)
@@ -126,7 +127,7 @@ class Others:
         return self.box.stripe.webhooks.are_coming(str(self.box.autumn.customers[customer]["stripe_id"]))
 
     def _is_claimed(self, customer: str) -> bool:
-        """Whether a sync has made the customer's Stripe customer right: from then on no field there is stale."""
+        """Whether a sync has made the customer's Stripe customer right. After that, none of its fields is stale."""
         stripe = self.box.stripe.customers.get(str(self.box.autumn.customers[customer]["stripe_id"]), {})
         return "autumn_send_email_receipts" in stripe.get("metadata", {})
 
@@ -137,7 +138,7 @@ class Others:
         return not any(call.body.get("customer_id") == customer and call.path == UPDATE for call in recent)
 
     async def _have_ended(self, waits_for: set[str]) -> bool:
-        """Whether all these events have an outcome; those that have are taken out of the set."""
+        """Whether all these events have an outcome. Those that have one are removed from the set."""
         for event in tuple(waits_for):
             try:
                 outcome = await read_outcome(self.redis, PREFIX, event)
@@ -149,7 +150,7 @@ class Others:
         return True
 
     async def _state(self, customer: str, no_recheck_ms: int = 0) -> tuple[int, bool]:
-        """The number of syncs of the customer, and whether it is at rest, as soon as Redis answers."""
+        """Return the number of the customer's syncs, and whether it is at rest, as soon as Redis answers."""
         keys, record = MailboxKeys(PREFIX), RecordKeys(PREFIX).customer(customer)
         while True:
             try:

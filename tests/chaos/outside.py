@@ -1,7 +1,7 @@
 """The environment of the workers in a run: Redis, both simulators with generous limits, and the customers.
 
-The limits are on, only higher than the services' own, and the workers are told rates below them: a limiter that leaks
-shows as answers 429 that no fault explains.
+The limits are higher than the real services' ones, and the workers are configured with lower rates. So a limiter that
+leaks shows as 429 answers that no fault explains.
 """
 
 import copy
@@ -31,13 +31,13 @@ AUTUMN_LIMIT, STRIPE_LIMIT, STRIPE_ENDPOINT_LIMIT = 125, 600, 300
 LATENCY_SECONDS: Final = 0.05
 DATABASE_SECONDS: Final = 0.02
 WITH_PAYMENT: Final = 2
-"""Every so many-th customer has payments whose receipts could be mailed."""
+"""Each customer whose number this divides has payments whose receipts could be mailed."""
 COPIED_KEYS: Final = (SHARED_KEY, OWN_KEY)
 """The metadata keys that the worker copies to Stripe."""
 TWICE: Final = 0.15
-"""So many webhooks are delivered twice."""
+"""This share of the webhooks is delivered twice."""
 RECHECK_AFTER_WEBHOOKS_SECONDS: Final = 2.0
-"""How much later than the latest webhook a recheck comes."""
+"""The time from the latest webhook to a recheck."""
 
 WORKER_ENVIRONMENT: Final = {
     "AUTUMN_UPDATES_PER_SECOND": "100",
@@ -54,7 +54,7 @@ WORKER_ENVIRONMENT: Final = {
 
 @asynccontextmanager
 async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
-    """Everything outside, its customers planted, and in `environment` what a worker has to be told."""
+    """Yield the environment with its customers planted. `environment` has the variables of a worker."""
     stripe = StripeSimulator(
         requests_per_second=STRIPE_LIMIT,
         endpoint_requests_per_second=STRIPE_ENDPOINT_LIMIT,
@@ -64,7 +64,7 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
     stripe.webhooks.random = random.Random(f"{options.seed} webhooks")
     stripe.webhooks.twice, stripe.webhooks.without_change = TWICE, options.without_change
     delay_seconds = (0.0, options.webhook_seconds)
-    # An accepted entry has to outlive a kill of Redis, also if the disk is busy.
+    # An accepted entry must survive a kill of Redis, also if the disk is busy.
     async with sandbox(stripe=stripe, autumn=autumn, appendfsync="always", webhook_delay_seconds=delay_seconds) as box:
         for number, seeded in enumerate(plan.customers):
             _plant(box, seeded, pays=number % WITH_PAYMENT == 0)
@@ -82,9 +82,9 @@ def _recheck_seconds(options: Options) -> float:
 
 
 def overtaken_by_webhooks(box: Sandbox, options: Options) -> set[str]:
-    """Return the customers with a webhook that a busy machine delivered so late that the recheck had come before it.
+    """Return the customers with a webhook so late, on a busy machine, that the recheck came before it.
 
-    Only a later sync can repair what such a webhook has copied, so nothing can be wrong with the worker yet.
+    Only a later sync can repair the values that such a webhook copied, so this is no fault of the worker yet.
     """
     written_at = {write.request_id: write.at for write in box.stripe.writes}
     requests = {event["id"]: event["request"]["id"] for event in box.stripe.webhooks.events}
@@ -96,7 +96,7 @@ def overtaken_by_webhooks(box: Sandbox, options: Options) -> set[str]:
 
 
 def seed_profile(customer: str) -> Profile:
-    """The state of a planted customer before the first event."""
+    """Return the state of a planted customer before the first event."""
     return Profile(name=f"{customer} 0", email=f"{customer}-0@example.com", send_email_receipts=False)
 
 
@@ -117,7 +117,7 @@ def _plant(box: Sandbox, seeded: Seeded, *, pays: bool) -> None:
 
 
 def _stale(seeded: Seeded) -> dict[str, str]:
-    """The field that Stripe begins with and nobody has written in this run."""
+    """Return the field that is stale in Stripe at the beginning, with a value that nobody wrote in this run."""
     values = {"name": f"{seeded.customer} stale", "email": f"{seeded.customer}-stale@example.com"}
     return {seeded.stale: values[seeded.stale]} if seeded.stale else {}
 
@@ -130,7 +130,7 @@ async def gather(
     windows: Mapping[str, Sequence[tuple[float, float]]],
     options: Options,
 ) -> Evidence:
-    """The evidence as it is now, while nothing moves. `windows` are the times in which others wrote to a customer."""
+    """Return the evidence while nothing moves. `windows` are the times of others' writes to a customer."""
     keys = RecordKeys(PREFIX)
     seconds, _ = await redis.time()
     bucket = seconds // HALF_DAY_SECONDS
@@ -164,7 +164,7 @@ def _copied(box: Sandbox, windows: Mapping[str, Sequence[tuple[float, float]]]) 
     requests = {event["id"]: event["request"]["id"] for event in box.stripe.webhooks.events}
     written_at = {write.request_id: write.at for write in box.stripe.writes}
     for one in box.autumn.copied:
-        # What is edited in the dashboard is no request, and so in no log.
+        # An edit in the dashboard is no request, so it is in no log.
         at = written_at.get(requests[one.event_id])
         by_others = at is None or any(began <= at <= ended for began, ended in windows.get(one.customer_id, ()))
         yield Copied(one.customer_id, one.changed, is_own=not by_others)

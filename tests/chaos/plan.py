@@ -1,6 +1,6 @@
-"""The whole schedule of a run, made of a seed before anything runs: what is sent when, and what is broken when.
+"""The whole schedule of a run, made from a seed before anything runs: every event and every fault, with its time.
 
-Pure: no clock, no I/O, no randomness but the seed's, so that a run that found something can be asked for again.
+Pure: no clock, no I/O, no randomness except the seed's. So a run with findings can be repeated.
 """
 
 import json
@@ -21,11 +21,11 @@ Service = Literal["autumn", "stripe"]
 LEASE_SECONDS: Final = 15.0
 METADATA_KEYS: Final = 5
 HOT_SHARE, HOT_TRAFFIC = 0.05, 0.6
-"""So many of the customers get so much of the events."""
+"""This share of the customers gets this share of the events."""
 STALE_SHARE: Final = 0.45
-"""So many of the Stripe customers begin with a stale field: a third of all customers."""
+"""This share of the Stripe customers begins with a stale field: a third of all customers."""
 WITH_NAME: Final = 0.7
-"""So many of the changes name the name, which carries the number that tells older from newer."""
+"""This share of the changes has a name, whose number tells older from newer."""
 KINDS: Final[tuple[Kind, ...]] = ("429", "500", "503", "hang", "cut", "lost", "garbage")
 PROBABILITY: Final[dict[Kind, float]] = {
     "429": 0.08,
@@ -37,12 +37,13 @@ PROBABILITY: Final[dict[Kind, float]] = {
     "garbage": 0.03,
 }
 ALL_BUT_CREATES: Final = ("GET ", "POST /v1/customers/")
-"""The routes of Stripe that may answer 500. It stores a 500 under the key of a create, and the worker may use another
-key only when the slowest search would show what the first one left behind: an hour, which no run has."""
+"""The routes of Stripe that may answer 500. Stripe stores a 500 under the key of a create. The worker may use another
+key only after the slowest search would show the customer: an hour, which no run has."""
 WITHOUT_ANSWER: Final[frozenset[Kind]] = frozenset({"cut", "lost", "garbage"})
 UPDATES_WITHOUT_ANSWER: Final = 0.3
-"""Reads of Autumn are hit in every phase without answers, one update in so many of them. The worker holds the slot of
-such an update for a minute, so a few at a time would leave no slot, and nothing would happen any more."""
+"""The share of updates that get no answer in the phases without answers, in which all reads of Autumn get none. The
+worker holds the slot of such an update for a minute. Without the limit, a few updates would use all slots and stop the
+run."""
 READS, UPDATES = "customers.get", "customers.update"
 OUTAGE_EVERY_SECONDS, OUTAGE_SECONDS = 60.0, 2.0
 OUTAGES: Final[tuple[Kind, ...]] = ("503", "cut")
@@ -59,7 +60,7 @@ GARBAGE: Final[tuple[dict[str, str], ...]] = (
 
 @dataclass(frozen=True)
 class Seeded:
-    """A customer that is there before the run, how it is linked to Stripe, and which field is stale there."""
+    """A customer that exists before the run, its link to Stripe, and its stale field."""
 
     customer: str
     state: SeedState
@@ -68,7 +69,7 @@ class Seeded:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry for the inbox. `changes` is what it says, None for a reconcile; garbage has to become a dead letter."""
+    """One entry for the inbox. `changes` is None for a reconcile. Garbage must become a dead letter."""
 
     at_seconds: float
     customer: str
@@ -80,7 +81,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """One blow. `worker` is the slot that is struck (None: all); `seconds` is how long it lasts."""
+    """One blow. `worker` is the slot that is struck (None: all); `seconds` is its duration."""
 
     at_seconds: float
     strike: Strike
@@ -91,7 +92,7 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class FaultPhase:
-    """A time in which a service goes wrong in one way."""
+    """A time in which a service has one kind of fault."""
 
     at_seconds: float
     seconds: float
@@ -105,7 +106,7 @@ class FaultPhase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that will happen, each list by its time."""
+    """All planned actions, each list by time."""
 
     customers: tuple[Seeded, ...]
     entries: tuple[Entry, ...]
@@ -115,8 +116,8 @@ class Plan:
 
 
 def make_plan(options: Options) -> Plan:
-    """The plan of these options: the same ones give the same plan."""
-    # One source for each part, so that fewer kills do not change what is sent.
+    """Return the plan of these options. The same options give the same plan."""
+    # One random source for each part, so fewer kills do not change the events.
     parts = ("customers", "entries", "disturbances", "faults", "stale", "others")
     seeds, traffic, blows, faults, stale, others = (random.Random(f"{options.seed} {part}") for part in parts)
     names = [f"c{index}" for index in range(options.customers)]
@@ -144,24 +145,24 @@ def _seeded(name: str, rng: random.Random, stale_rng: random.Random) -> Seeded:
 
 
 def _hot(names: Sequence[str]) -> Sequence[str]:
-    """The customers with most of the events."""
+    """Return the customers with most of the events."""
     return names[: max(1, int(len(names) * HOT_SHARE))]
 
 
 @dataclass
 class _Traffic:
-    """The events as they are thought up, one after the other."""
+    """The generator of the events, one after the other."""
 
     options: Options
     names: list[str]
     rng: random.Random
     flags_elsewhere: Collection[str] = ()
     """The customers whose receipts flag other apps write."""
-    said: list[Entry] = field(default_factory=list)
+    sent: list[Entry] = field(default_factory=list)
     sequence: dict[str, int] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Entry]:
-        """Entries by time; events of one customer often come in bursts."""
+        """Yield entries by time. Events of one customer often come in bursts."""
         times = sorted(self.rng.uniform(0, self.options.seconds) for _ in range(self.options.events))
         hot = _hot(self.names)
         burst, customer, at_seconds = 0, "", 0.0
@@ -176,8 +177,8 @@ class _Traffic:
     def _entry(self, index: int, at_seconds: float, customer: str) -> Entry:
         event_id = f"e{index}"
         chance = self.rng.random()
-        if chance < 0.03 and self.said:
-            again = self.rng.choice(self.said[-200:])
+        if chance < 0.03 and self.sent:
+            again = self.rng.choice(self.sent[-200:])
             return Entry(at_seconds, again.customer, again.event_id, again.fields, again.changes)
         if chance < 0.06:
             reconcile = {"customer_id": customer, "type": "customer.reconcile", "event_id": event_id}
@@ -187,8 +188,8 @@ class _Traffic:
             return Entry(at_seconds, customer, event_id, {**raw, "event_id": event_id}, garbage=True)
         changes = self._changes(customer)
         fields = {"customer_id": customer, "event_id": event_id, "changes": json.dumps(changes)}
-        self.said.append(Entry(at_seconds, customer, event_id, fields, changes))
-        return self.said[-1]
+        self.sent.append(Entry(at_seconds, customer, event_id, fields, changes))
+        return self.sent[-1]
 
     def _changes(self, customer: str) -> dict[str, Any]:
         number = self.sequence[customer] = self.sequence.get(customer, 0) + 1
@@ -211,11 +212,11 @@ def _disturbances(options: Options, names: Sequence[str], rng: random.Random) ->
 
     planned = []
     for index in range(options.kills):
-        # Every eighth blow hits all at once, as a platform that goes down does.
-        whom = None if index % 8 == 7 else slot()
-        planned.append(Disturbance(moment(), "term" if index % 3 == 2 else "kill", whom))
+        # Every eighth blow hits all workers at once, like a platform that goes down.
+        struck = None if index % 8 == 7 else slot()
+        planned.append(Disturbance(moment(), "term" if index % 3 == 2 else "kill", struck))
     for index in range(options.stops):
-        # Longer than the lease, so that the one who sleeps wakes up without it; or short, and wakes up with it.
+        # Longer than the lease, so the worker continues without it; or short, so it continues with it.
         seconds = LEASE_SECONDS + rng.uniform(0.5, 5.0) if index % 2 == 0 else rng.uniform(0.5, 4.0)
         latest = max(0.1 * options.seconds, 0.97 * options.seconds - seconds)
         planned.append(Disturbance(rng.uniform(0.03 * options.seconds, latest), "stop", slot(), seconds))
@@ -250,7 +251,7 @@ def _phases(options: Options, rng: random.Random) -> Iterator[FaultPhase]:
 
 
 def _routes(service: Service, kind: Kind, *, hits_update: bool) -> Sequence[tuple[str, int | None]]:
-    """The routes that a fault hits, and how often."""
+    """Return the routes that a fault hits, and how often."""
     if service == "autumn" and kind in WITHOUT_ANSWER:
         return [(READS, None), *([(UPDATES, 1)] if hits_update else [])]
     if (service, kind) == ("stripe", "500"):

@@ -17,7 +17,7 @@ FINDINGS_SHOWN = 40
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Everything in the result, with the findings as lines."""
+    """Return the whole result, with the findings as lines."""
     recovery = result.recovery_seconds
     return {
         "clean": result.is_clean,
@@ -26,7 +26,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "findings": [str(finding) for finding in result.verdict.findings],
         "events": {"sent": result.sent, "applied": result.applied, "dead letters": result.dead},
         "disturbances": {**result.signals, **result.done},
-        "workers": {"starts": result.starts, "endings": result.exits, "said": result.said},
+        "workers": {"starts": result.starts, "endings": result.exits, "logged": result.logged},
         "faults": result.faults,
         "calls": result.calls,
         "webhooks": result.webhooks,
@@ -41,7 +41,7 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def broken_off(options: Options, error: Exception) -> dict[str, Any]:
-    """Return the report of a run that an error ended: that is all that was found."""
+    """Return the report of a run that an error ended. The error is its only finding."""
     verdict = Verdict(tuple(Finding("broke off", "the run", text) for text in _reasons(error)))
     return {
         "clean": False,
@@ -52,25 +52,25 @@ def broken_off(options: Options, error: Exception) -> dict[str, Any]:
 
 
 def _reasons(error: Exception) -> list[str]:
-    """Return what each error says, those of a group one by one."""
+    """Return the text of each error, with the errors of a group separated."""
     if isinstance(error, ExceptionGroup):
         return [reason for each in error.exceptions for reason in _reasons(each)]
     return [f"{type(error).__name__}: {error}"]
 
 
 def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write it to a file."""
+    """Write the report to a file."""
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def show(result: Result, console: Console) -> None:
-    """Print the table, and below it what was found."""
-    said = as_json(result)
+    """Print the table and the findings."""
+    report = as_json(result)
     table = Table(title=f"chaos, seed {result.options.seed}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("events", "disturbances"):
-        for what, count in said[name].items():
+        for what, count in report[name].items():
             table.add_row(what if name == "disturbances" else f"events {what}", str(count))
     table.add_row("worker starts", f"{result.starts} ({_listed(result.exits)})")
     for service, fired in result.faults.items():
@@ -84,11 +84,11 @@ def show(result: Result, console: Console) -> None:
     table.add_section()
     settled = result.settled_seconds
     table.add_row("last disturbance to all settled", f"{settled:.1f} s" if settled is not None else "[red]never")
-    recovery = said["seconds"]
+    recovery = report["seconds"]
     if recovery["kill to next call, median"] is not None:
         between = f"{recovery['kill to next call, median']:.1f} s / {recovery['kill to next call, longest']:.1f} s"
         table.add_row(f"kill to next call ({len(result.recovery_seconds)}), median / longest", between)
-    table.add_row("all in all", f"{result.seconds:.0f} s")
+    table.add_row("total", f"{result.seconds:.0f} s")
     console.print(table)
     for finding in result.verdict.findings[:FINDINGS_SHOWN]:
         console.print(str(finding), markup=False, highlight=False, soft_wrap=True)

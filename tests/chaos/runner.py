@@ -1,7 +1,7 @@
-"""One run from start to verdict: open everything, carry out the plan, wait until all is settled, judge.
+"""One run from start to verdict: open everything, execute the plan, wait until all is settled, judge.
 
-It is judged twice: when all has settled by itself, and again after every customer was reconciled, as the nightly scan
-requests it. `Result` is all that a report needs.
+It is judged twice: when all has settled by itself, and again after a reconcile of every customer, as the nightly scan
+requests it. `Result` has everything for a report.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.chaos.options import Options
 from tests.chaos.others import Others
 from tests.chaos.outside import AUTUMN_LIMIT, INBOX, STRIPE_LIMIT, gather, outside, overtaken_by_webhooks
 from tests.chaos.plan import make_plan
-from tests.chaos.settling import settle, who_is_stuck
+from tests.chaos.settling import settle, stuck_work
 from tests.chaos.trace import write_traces
 
 PROGRESS_SECONDS: Final = 10.0
@@ -34,7 +34,7 @@ PROGRESS_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Result:
-    """The course of a run and its findings. `settled_seconds` is None when work was left at the end."""
+    """The course of a run and its findings. `settled_seconds` is None if work was left at the end."""
 
     options: Options
     verdict: Verdict
@@ -44,7 +44,7 @@ class Result:
     done: Counter[str]
     signals: Counter[str]
     exits: Counter[str]
-    said: Counter[str]
+    logged: Counter[str]
     starts: int
     faults: dict[str, dict[str, int]]
     calls: dict[str, int]
@@ -56,12 +56,12 @@ class Result:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing at all was found."""
+        """Whether the run has no findings."""
         return not self.verdict.findings
 
 
 async def run(options: Options, folder: Path) -> Result:
-    """Run it all; the workers' logs are left in `folder`. Nothing that was started outlives this."""
+    """Run it. The workers' logs stay in `folder`. Everything that was started ends with this function."""
     began = time.monotonic()
     plan = make_plan(options)
     async with AsyncExitStack() as stack:
@@ -91,7 +91,7 @@ async def run(options: Options, folder: Path) -> Result:
 async def _end(schedule: Schedule, options: Options) -> tuple[float | None, list[Finding], Evidence]:
     """Wait, reconcile all and wait again.
 
-    The seconds until all was settled, what is wrong beside what is judged from the evidence, and the evidence.
+    Return the seconds until all was settled, the findings that need no evidence, and the evidence.
     """
     redis, box = schedule.redis, schedule.box
 
@@ -107,12 +107,12 @@ async def _end(schedule: Schedule, options: Options) -> tuple[float | None, list
         await _reconcile_all(schedule)
         last = await settle(redis, box, options.settle_seconds)
     if last.seconds is None:
-        findings += [Finding("not settled", *stuck) for stuck in await who_is_stuck(redis, box, last.why)]
+        findings += [Finding("not settled", *stuck) for stuck in await stuck_work(redis, box, last.why)]
     return first.seconds, findings, await now()
 
 
 async def _reconcile_all(schedule: Schedule) -> None:
-    """Request a reconcile of every customer, as the nightly scan does for those that it finds wrong."""
+    """Request a reconcile of every customer, as the nightly scan does for those with drift."""
     async with schedule.redis.pipeline(transaction=False) as pipe:
         for seeded in schedule.plan.customers:
             event = Sent(seeded.customer, f"last-{seeded.customer}")
@@ -134,14 +134,14 @@ async def _tell_progress(schedule: Schedule) -> None:
 
 
 def _limits_broken(running: Fleet, evidence: Evidence) -> Iterator[Finding]:
-    """The services' rates, and the time that a platform gives a process to end."""
+    """Check the services' rates, and the time that a platform gives a process to end."""
     autumn = over_limit([call.started for call in evidence.autumn_calls if "update" in call.path], AUTUMN_LIMIT)
     stripe = over_limit([call.at for call in evidence.stripe_calls], STRIPE_LIMIT)
     for service, calls, limit in (("Autumn", autumn, AUTUMN_LIMIT), ("Stripe", stripe, STRIPE_LIMIT)):
         if calls:
             yield Finding("over a rate limit", service, f"{calls} calls came when {limit} had come in a second")
     for worker in running.deaf:
-        yield Finding("does not stop", worker, f"did not end in the {STOP_SECONDS:.0f} s after it was asked to")
+        yield Finding("does not stop", worker, f"did not end in the {STOP_SECONDS:.0f} s after SIGTERM")
 
 
 def _result(
@@ -162,7 +162,7 @@ def _result(
         done=schedule.done + schedule.others.done,
         signals=running.signals,
         exits=running.exits,
-        said=running.said,
+        logged=running.logged,
         starts=running.starts,
         faults={"Autumn": box.autumn.switches.fired, "Stripe": box.stripe.switches.fired},
         calls={"Autumn": len(box.autumn.calls), "Stripe": len(box.stripe.calls)},

@@ -1,4 +1,4 @@
-"""Waiting until nothing is left to do, for as long as something moves: a busy machine takes longer and is not wrong."""
+"""Wait until no work is left, for as long as there is progress. A busy machine takes longer and is not wrong."""
 
 import asyncio
 import time
@@ -14,41 +14,41 @@ from tests.chaos.outside import INBOX, PREFIX
 
 PAUSE_SECONDS: Final = 0.1
 IN_A_ROW: Final = 3
-"""How often in a row nothing has to be left."""
+"""The number of consecutive checks that must find no work."""
 STANDSTILL_SECONDS: Final = 300.0
-"""Much longer than the worker ever waits by itself: up to 60 s after an update of unknown fate."""
+"""Much longer than the worker's own longest wait: up to 60 s after an update of unknown fate."""
 SHOWN_STUCK: Final = 20
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The work that is left, and the work done so far."""
+    """The remaining work, and the work done so far."""
 
     left: tuple[int, ...]
     done: tuple[int, ...]
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether no work is left."""
         return not any(self.left)
 
 
 @dataclass(frozen=True)
 class Settled:
-    """The time until nothing was left to do. `seconds` is None if that never came, for the reason `why`."""
+    """The time until no work was left. `seconds` is None if that never came, for the reason `why`."""
 
     seconds: float | None
     why: str = ""
 
 
 async def settle(redis: Redis, box: Sandbox, at_most_seconds: float) -> Settled:
-    """Wait until nothing is left to do, for as long as something moves and at most for `at_most_seconds`."""
+    """Wait until no work is left, for as long as there is progress and at most for `at_most_seconds`."""
     began = moved_at = settled_at = time.monotonic()
-    before, in_a_row = await _look(redis, box), 0
+    before, in_a_row = await _moment(redis, box), 0
     while (now := time.monotonic()) < began + at_most_seconds:
         if now >= moved_at + STANDSTILL_SECONDS:
             return Settled(None, f"nothing has moved for {STANDSTILL_SECONDS:.0f} s")
-        moment = await _look(redis, box)
+        moment = await _moment(redis, box)
         moved_at = moved_at if moment == before else time.monotonic()
         before = moment
         if not moment.is_settled:
@@ -62,8 +62,8 @@ async def settle(redis: Redis, box: Sandbox, at_most_seconds: float) -> Settled:
     return Settled(None, f"work was left after {at_most_seconds:.0f} s, and went on")
 
 
-async def _look(redis: Redis, box: Sandbox) -> Moment:
-    """Nothing is left once the inbox is empty, nobody waits or is worked on, and no recheck or webhook is to come."""
+async def _moment(redis: Redis, box: Sandbox) -> Moment:
+    """Return the work left: entries in the inbox, waiting or running customers, rechecks and webhooks to come."""
     keys, webhooks = MailboxKeys(PREFIX), box.stripe.webhooks
     async with redis.pipeline(transaction=True) as pipe:
         pipe.xlen(INBOX)
@@ -74,8 +74,8 @@ async def _look(redis: Redis, box: Sandbox) -> Moment:
     return Moment(tuple(int(each) for each in left), done)
 
 
-async def who_is_stuck(redis: Redis, box: Sandbox, why: str) -> list[tuple[str, str]]:
-    """Where work is left, and what is known of the first customers it is left for, as (whom or what, text)."""
+async def stuck_work(redis: Redis, box: Sandbox, why: str) -> list[tuple[str, str]]:
+    """Return where work is left and the state of the first such customers, as (place or customer, text)."""
     overview, keys, webhooks = await read_overview(redis, PREFIX, INBOX), MailboxKeys(PREFIX), box.stripe.webhooks
     rechecks = await redis.zcard(keys.rechecks)
     text = (

@@ -1,4 +1,4 @@
-"""Running a chaos run as a person would, from the command line, and reading what it wrote."""
+"""Run chaos from the command line, as a person would, and read its report."""
 
 import json
 import os
@@ -14,9 +14,9 @@ HANG_SECONDS: Final = 3600.0
 
 
 def chaos(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Return the exit code and the report of `python -m tests.chaos`, which have to say the same.
+    """Return the exit code and the report of `python -m tests.chaos`. Both must agree.
 
-    Should it be killed, what it started dies with it.
+    If it is killed, everything that it started dies with it.
     """
     report = folder / "report.json"
     try:

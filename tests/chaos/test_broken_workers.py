@@ -1,4 +1,4 @@
-"""The run fails workers that are wrong, each for what is wrong with it."""
+"""The run finds each defect of the broken workers."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ SMALL = (
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 
 
-def test_a_worker_that_settles_before_it_applies_loses_events(tmp_path: Path) -> None:
+def test_worker_that_settles_before_applying_loses_events(tmp_path: Path) -> None:
     worker = BROKEN.format("settles_first")
     code, report = chaos(tmp_path, *SMALL, "--faults", "3", "--worker", worker)
     assert code == 1
     assert report["counts"]["lost"] > 0
 
 
-def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> None:
+def test_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("merges_backwards"))
     assert code == 1
     assert report["counts"]["stale"] > 0
@@ -30,32 +30,32 @@ def test_a_worker_that_merges_backwards_leaves_old_values(tmp_path: Path) -> Non
     assert report["counts"]["overlapping updates"] == 0
 
 
-def test_a_worker_without_a_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
+def test_worker_without_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
     worker = BROKEN.format("locks_nobody_out")
     code, report = chaos(tmp_path, *SMALL, "--doubled-wakeups", "300", "--worker", worker)
     assert code == 1
     assert report["counts"]["overlapping updates"] > 0
-    # Two syncs of one customer also undo each other's writes to Stripe, and may give their changes up over it.
+    # Two syncs of one customer also overwrite each other in Stripe, and may dead-letter their changes because of it.
 
 
-def test_a_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Path) -> None:
+def test_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("autumn_first"))
     assert code == 1
     assert report["counts"]["reverted by an echo"] > 0
-    assert list(tmp_path.glob("chaos-*/trace-c*.txt")), "what was found is told in full beside the workers' logs"
+    assert list(tmp_path.glob("chaos-*/trace-c*.txt")), "each finding needs a trace beside the workers' logs"
     assert report["counts"]["lost"] == 0
     assert report["counts"]["overlapping updates"] == 0
     assert report["counts"]["not settled"] == 0
 
 
-def test_the_right_worker_passes_the_runs_that_the_broken_ones_fail(tmp_path: Path) -> None:
+def test_right_worker_passes_the_runs_of_the_broken_ones(tmp_path: Path) -> None:
     given = ("--faults", "1", "--doubled-wakeups", "300", "--other-writes", "12")
     code, report = chaos(tmp_path, *SMALL, *given)
     assert report["findings"] == []
     assert code == 0
 
 
-def test_a_run_that_does_not_settle_says_so(tmp_path: Path) -> None:
+def test_run_that_does_not_settle_is_reported(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--events", "20", "--seconds", "1", "--settle-seconds", "0")
     assert code == 1
     assert set(report["counts"]) >= {"not settled", "does not stop", "over a rate limit"}
@@ -66,7 +66,7 @@ def test_a_run_that_does_not_settle_says_so(tmp_path: Path) -> None:
     )
 
 
-def test_a_run_that_breaks_off_says_why(tmp_path: Path) -> None:
+def test_run_that_breaks_off_gives_the_reason(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("no_such_worker"))
     assert code == 1
     assert not report["clean"]

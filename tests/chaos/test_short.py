@@ -8,7 +8,7 @@ from tests.chaos.subprocesses import HANG_SECONDS, chaos
 
 
 @pytest.mark.timeout(HANG_SECONDS + 60)
-def test_nothing_is_lost_stale_doubled_or_out_of_order(tmp_path: Path) -> None:
+def test_short_run_keeps_every_promise(tmp_path: Path) -> None:
     code, report = chaos(tmp_path, "--short")
     assert report["findings"] == []
     assert code == 0
@@ -16,9 +16,11 @@ def test_nothing_is_lost_stale_doubled_or_out_of_order(tmp_path: Path) -> None:
     assert report["disturbances"]["SIGKILL"] >= 10
     assert report["disturbances"]["SIGKILL"] + report["disturbances"]["SIGTERM"] >= 15
     assert report["disturbances"]["Redis killed"] >= 1
-    assert report["receipts mailed"] > 0, "that none is mailed twice has to mean something"
+    assert report["receipts mailed"] > 0, "no receipt was mailed, so the check for doubles proves nothing"
     assert report["disturbances"]["updates by other apps"] >= 10
     assert report["disturbances"]["edits in Stripe's dashboard"] >= 10
-    assert report["webhooks"]["that reverted a newer value"] >= 1, "that the worker repairs it has to mean something"
+    assert report["webhooks"]["that reverted a newer value"] >= 1, (
+        "no value was reverted, so the check for repairs proves nothing"
+    )
     kinds = {kind for fired in report["faults"].values() for kind in fired}
-    assert len(kinds) >= 3, "how many of the seven kinds come up depends on how much a busy machine gets done"
+    assert len(kinds) >= 3, "too few kinds of faults: a busy machine may get less done"

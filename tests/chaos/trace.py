@@ -1,4 +1,4 @@
-"""The history of the customers with findings, line by line, for the person who investigates."""
+"""The history of the customers with findings, line by line, for an investigation."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -15,7 +15,7 @@ Steps = tuple[str | int, ...]
 
 
 def relaxed(node: Json) -> Json:
-    """The schema with the three differences that the models make on purpose, and no other.
+    """Return the schema with the three intended differences of the models, and no other.
 
     Enums are open; `remaining` may be negative; a field that may be absent may be null.
     """
@@ -36,7 +36,7 @@ def relaxed(node: Json) -> Json:
 
 
 def fullest(node: Json) -> Json:
-    """A document with each field that the schema knows, each list and each map with one item."""
+    """Return a document with each field of the schema. Each list and each map has one item."""
     if "anyOf" in node:
         return fullest(node["anyOf"][0])
     if "enum" in node:
@@ -52,7 +52,7 @@ def fullest(node: Json) -> Json:
 
 
 def places(document: Json, here: Steps = ()) -> Iterator[Steps]:
-    """The ways to each value below `document`."""
+    """Return the paths to each value below `document`."""
     inner = document.items() if isinstance(document, dict) else enumerate(document)
     for step, value in inner:
         yield (*here, step)
@@ -65,7 +65,7 @@ DROPPED: Final = object()
 
 
 def mutated(document: Json, way: Steps, value: object) -> Json:
-    """The document with another value at one place, or without it; the document itself stays as it is."""
+    """Return the document with another value at one place, or without it. The original does not change."""
     first, rest = way[0], way[1:]
     changed = copy.copy(document)
     if rest:
@@ -78,7 +78,7 @@ def mutated(document: Json, way: Steps, value: object) -> Json:
 
 
 def drawn(node: Json) -> st.SearchStrategy[Json]:
-    """Documents that the schema `node` allows, for as much of JSON schema as Autumn's uses."""
+    """A strategy for documents that the schema `node` allows. It covers the part of JSON schema that Autumn uses."""
     if "anyOf" in node:
         return st.one_of([drawn(inner) for inner in node["anyOf"]])
     if "enum" in node or "const" in node:

@@ -1,18 +1,18 @@
 """One exchange with Autumn that can be replayed: the state before it, its requests, and the answers of Stripe.
 
-It comes from a recording of the real Autumn, or from the table of facts in this repository. Nothing here knows the
-simulator.
+It comes from a recording of the real Autumn, or from the table of facts in this repository. This file knows nothing of
+the simulator.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.contract.scripted_stripe import Asked, Reply
+from tests.contract.scripted_stripe import Reply, StripeCall
 
 Row = dict[str, Any]
 
 KEY = "am_sk_test_sandbox"
-"""The secret key of the replayed organisation: the recordings hide the real one."""
+"""The secret key of the replayed organisation, because the recordings hide the real one."""
 STRIPE_KEY = "sk_test_acme"
 """The Stripe key of most of the recorded organisations."""
 
@@ -29,7 +29,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Organisation:
-    """The organisation that answered, as far as the exchange tells."""
+    """The organisation that answered, as far as the exchange shows it."""
 
     env: str = "sandbox"
     stripe_key: str | None = STRIPE_KEY
@@ -39,7 +39,7 @@ class Organisation:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One exchange. `spent` requests come before it because it was refused by the rate limiter."""
+    """One exchange. `spent` requests come before it because the rate limiter refused it."""
 
     organisation: Organisation
     request: Sent
@@ -50,8 +50,8 @@ class Exchange:
     after: Sent | None = None
     """A `get` of the same customer right after it."""
     replies: list[Reply] = field(default_factory=list)
-    """What Stripe answers, in order."""
-    asked: list[Asked] = field(default_factory=list)
-    """What Autumn asks of Stripe, in order."""
+    """Stripe's answers, in order."""
+    stripe_calls: list[StripeCall] = field(default_factory=list)
+    """Autumn's requests to Stripe, in order."""
     spent: int = 0
     unavailable: bool = False

@@ -1,8 +1,9 @@
-"""The table of facts about Autumn: what each recorded exchange proves, in short.
+"""The table of facts about Autumn: the short result of each recorded exchange.
 
-`tests/contract/data/autumn_exchanges.json` has one line for each exchange: the request, the customer before it, and of
-the answer the status, the code, the beginning of the error's message, the fields that changed, and the calls to Stripe.
-`make contract-facts` makes it from the recordings. Without the recordings the simulator is held to this table.
+`tests/contract/data/autumn_exchanges.json` has one line for each exchange: the request, the customer before it, and
+parts of the answer. Those are the status, the code, the beginning of the error's message, the changed fields, and the
+calls to Stripe. `make contract-facts` makes it from the recordings. Without the recordings the simulator is compared
+with this table.
 """
 
 import json
@@ -13,11 +14,11 @@ from typing import Any, Final
 from tests.contract.exchange import KEY, Exchange, Organisation, Row, Sent
 from tests.contract.recordings import CUSTOMER_FIELDS
 from tests.contract.replay import Answer
-from tests.contract.scripted_stripe import Asked
+from tests.contract.scripted_stripe import StripeCall
 
 FILE: Final = Path(__file__).parent / "data" / "autumn_exchanges.json"
 MESSAGE_CHARACTERS: Final = 60
-"""How much of an error's message the table holds."""
+"""The characters of an error's message that the table keeps."""
 BLANK: Final[Row] = {
     "name": None,
     "email": None,
@@ -29,7 +30,7 @@ BLANK: Final[Row] = {
     "billing_controls": {},
     "config": {},
 }
-"""The fields of a customer that nobody has set."""
+"""The fields of a new customer."""
 COMPARED: Final = ("id", "autumn_id", "created_at", *BLANK)
 STANDARD: Final = frozenset({"id", *CUSTOMER_FIELDS})
 TOTALS: Final = ("total", "total_count", "total_filtered_count", "limit", "offset", "has_more")
@@ -37,8 +38,8 @@ JSON_TYPE: Final = "application/json"
 
 _OLD_SHAPE = "the worker pins 2.3; versions below 2.0 are refused with 501 rather than shown in another shape"
 _REST = "the worker calls customers.* only; the older REST routes do the same under other names"
-_EXPAND = "expand is about plans and invoices, which the worker never asks for"
-_RECEIPTS = "what Autumn does when an invoice is paid starts at Stripe, and no part of the worker is in it"
+_EXPAND = "expand is about plans and invoices, which the worker never requests"
+_RECEIPTS = "Stripe starts what Autumn does for a paid invoice, and the worker has no part in it"
 
 LEFT_OUT: Final[dict[str, str]] = {
     "008-update-noop-vbeta": _OLD_SHAPE,
@@ -69,7 +70,7 @@ LEFT_OUT: Final[dict[str, str]] = {
     "413-invoice.paid-already": _RECEIPTS,
     "522-db-down-list": "its message names the port of a database; a fault switch gives the same status and code",
 }
-"""The exchanges that the simulator does not replay, and why."""
+"""The exchanges that the simulator does not replay, and the reasons."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Fact:
 
     @property
     def proven(self) -> dict[str, Any]:
-        """The proven part of the answer; compare with `proven`."""
+        """The proven part of the answer. Compare it with `proven`."""
         proven: dict[str, Any] = self.line["answer"]
         return proven
 
@@ -104,7 +105,7 @@ class Fact:
 
 
 def proven(answer: Answer, base: Row) -> dict[str, Any]:
-    """Return the facts of an answer; those of a customer are the differences from `base`."""
+    """Return the facts of an answer. Those of a customer are the differences from `base`."""
     found: dict[str, Any] = {"status": answer.status}
     for name in ("ratelimit-limit", "retry-after"):
         if name in answer.headers:
@@ -123,18 +124,18 @@ def proven(answer: Answer, base: Row) -> dict[str, Any]:
 
 
 def counted(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts `ours` without the headers that the facts `theirs` of the table do not name."""
+    """Return the facts `ours` without the headers that the table's facts `theirs` do not name."""
     return {name: value for name, value in ours.items() if "-" not in name or name in theirs}
 
 
 def base_of(before: list[Row], customer_id: str | None) -> Row:
-    """The customer before an exchange, an empty one if there was none."""
+    """Return the customer before an exchange, an empty one if there was none."""
     row = next((row for row in before if row.get("id") == customer_id), before[0] if len(before) == 1 else {})
     return {"id": None, **BLANK, **row}
 
 
 def exchange_of(fact: Fact, table: dict[str, Fact]) -> Exchange:
-    """The exchange that replays a fact."""
+    """Return the exchange that replays a fact."""
     line = fact.line
     earlier = [table[name] for name in line.get("earlier", ())]
     organisation = Organisation(**line.get("organisation", {}))
@@ -147,8 +148,8 @@ def exchange_of(fact: Fact, table: dict[str, Fact]) -> Exchange:
         earlier=[_request(one.line) for one in earlier],
         after=_request(line["after"]) if "after" in line else None,
         replies=[_reply(call, one) for one in (*earlier, fact) for call in one.line.get("stripe", ())],
-        asked=[
-            _asked(call, organisation, fact.stripe_version)
+        stripe_calls=[
+            _stripe_call(call, organisation, fact.stripe_version)
             for one in (*earlier, fact)
             for call in one.line.get("stripe", ())
         ],
@@ -158,7 +159,7 @@ def exchange_of(fact: Fact, table: dict[str, Fact]) -> Exchange:
 
 
 def read() -> dict[str, Fact]:
-    """The table in this repository, by the names of the recordings."""
+    """Return the table in this repository, by the names of the recordings."""
     table = json.loads(FILE.read_text())
     worlds = table["worlds"]
     facts = {}
@@ -184,7 +185,7 @@ def _proven_of_list(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON: to Python True equals 1."""
+    """Whether two values are the same JSON. In Python, True equals 1."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -206,7 +207,7 @@ def _reply(call: list[Any], fact: Fact) -> tuple[int, dict[str, Any]]:
     return status, {"object": "customer", "id": stripe_id}
 
 
-def _asked(call: list[Any], organisation: Organisation, version: str) -> Asked:
+def _stripe_call(call: list[Any], organisation: Organisation, version: str) -> StripeCall:
     method, path, form, key_kind, _ = call
     pairs = tuple((name, value) for name, value in form.items())
-    return Asked(method, path, pairs, f"Bearer {organisation.stripe_key}", version, key_kind)
+    return StripeCall(method, path, pairs, f"Bearer {organisation.stripe_key}", version, key_kind)

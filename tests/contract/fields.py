@@ -1,4 +1,4 @@
-"""The tables of fields: which fields Autumn's customer and Stripe's objects have, and of which types they are.
+"""The tables of the fields of Autumn's customer and Stripe's objects, with their types.
 
 `autumn_fields.json` describes the twelve fields of Autumn's schema for `customers.update`. A name that ends in `?` may
 be absent, `[x]` is a list, `{"*": x}` an object with any names, `{"or null": x}` may be null. `stripe_shapes.json` has
@@ -30,12 +30,12 @@ def tables(schemas: Path) -> dict[Path, str]:
 
 
 def autumn_schema() -> Json:
-    """The JSON schema that the table of Autumn's fields stands for."""
+    """Return the JSON schema that the table of Autumn's fields stands for."""
     return expanded(json.loads(AUTUMN_FIELDS.read_text()))
 
 
 def stripe_shapes() -> dict[str, Json]:
-    """The shapes of Stripe's objects by name."""
+    """Return the shapes of Stripe's objects by name."""
     shapes: dict[str, Json] = json.loads(STRIPE_SHAPES.read_text())
     return shapes
 
@@ -82,7 +82,7 @@ def expanded(node: Json) -> Json:
 
 
 def shape(value: Json) -> Json:
-    """Return an object with an empty value of the same type in each field; `object` and a true value stay."""
+    """Return an object with an empty value of the same type in each field. `object` and a true value stay."""
     if isinstance(value, dict):
         return {name: inner if name == "object" else shape(inner) for name, inner in value.items()}
     return value if value is None or value is True else type(value)()

@@ -99,7 +99,7 @@ def _before(recording: Recording, exchange: Exchange, worlds: dict[str, str]) ->
 
 
 def _compact(row: Row) -> Row:
-    """The compared fields of a customer that somebody has set."""
+    """Return the compared fields of a customer that have a value."""
     return {name: row[name] for name in facts.COMPARED if name in row and row[name] != BLANK.get(name, ...)}
 
 
@@ -119,13 +119,13 @@ def _answer(recording: Recording) -> Answer:
 
 def _own_calls(recording: Recording, exchange: Exchange) -> Iterator[tuple[Any, int]]:
     own = len(recording.stripe_calls)
-    last = exchange.asked[len(exchange.asked) - own :]
+    last = exchange.stripe_calls[len(exchange.stripe_calls) - own :]
     return zip(last, (call["status"] for call in recording.stripe_calls), strict=True)
 
 
 def _call(call: tuple[Any, int]) -> list[Any]:
-    asked, status = call
-    return [asked.method, asked.path, dict(asked.form), asked.key_kind, status]
+    stripe_call, status = call
+    return [stripe_call.method, stripe_call.path, dict(stripe_call.form), stripe_call.key_kind, status]
 
 
 def _differences(organisation: Organisation) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""The recordings of the real Autumn, and what must have been the case before each of them.
+"""The recordings of the real Autumn, and the state that must have existed before each of them.
 
-A recording is one request, its answer, and the calls to Stripe in between. The state before it is derived from the
-recording and its neighbours, by rules that hold for all of them; no rule may name a recording. Nothing here knows the
-simulator.
+A recording is one request, its answer, and the calls to Stripe in between. Rules derive the state before it from the
+recording and its neighbours. The rules apply to all recordings and name none. This file knows nothing of the simulator.
 """
 
 import json
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.exchange import KEY, STRIPE_KEY, Exchange, Organisation, Row, Sent
-from tests.contract.scripted_stripe import asked
+from tests.contract.scripted_stripe import stripe_call
 
 CUSTOMER_FIELDS = (
     "name",
@@ -37,7 +36,7 @@ _ANOTHER: Row = {"name": "Before", "email": "before@example.com", "fingerprint":
 
 @dataclass(frozen=True)
 class Recording:
-    """One recorded request. `file` is its name: the number tells the order."""
+    """One recorded request. `file` is its name; the number gives the order."""
 
     file: str
     request: dict[str, Any]
@@ -51,13 +50,13 @@ class Recording:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The request's headers; a recording that kept none had these."""
+        """The request's headers. A recording without headers had these."""
         plain = {"Authorization": "Bearer am_sk_test_***", "x-api-version": "2.3"}
         return dict(self.request.get("headers", plain))
 
     @cached_property
     def body(self) -> Row:
-        """The request's body; one that is no JSON reads as empty."""
+        """The request's body. One that is not JSON reads as empty."""
         raw = self.request.get("raw_body")
         if raw is None:
             return self.request.get("body") or {}
@@ -68,7 +67,7 @@ class Recording:
 
     @property
     def sent(self) -> bytes:
-        """The bytes that were the request's body."""
+        """The bytes of the request's body."""
         raw = self.request.get("raw_body")
         return (json.dumps(self.body) if raw is None else str(raw)).encode()
 
@@ -79,11 +78,11 @@ class Recording:
 
     @property
     def answer(self) -> Row:
-        """The answer as JSON, empty if it was none."""
+        """The answer as JSON, empty if it was not JSON."""
         return self.response.get("json") or {}
 
     def header(self, name: str) -> str | None:
-        """One of the answer's headers."""
+        """Return one of the answer's headers."""
         headers: dict[str, str] = self.response.get("headers", {})
         return next((value for key, value in headers.items() if key.lower() == name), None)
 
@@ -100,25 +99,25 @@ class Recording:
 
     @property
     def message(self) -> str:
-        """The answer's error in words, empty if there was none."""
+        """The answer's error text, empty if there was none."""
         return str(self.answer.get("message", ""))
 
     @property
     def rows(self) -> list[Row]:
-        """The customers that the answer shows."""
+        """The customers in the answer."""
         if "list" in self.answer:
             return list(self.answer["list"])
         return [self.answer] if "created_at" in self.answer else []
 
 
 def folder() -> Path | None:
-    """Where the recordings are, if the environment says so."""
+    """Return the folder of the recordings, if the environment names it."""
     data = os.environ.get("CONTRACT_DATA")
     return Path(data) / "recordings" / "autumn" if data else None
 
 
 def load(where: Path) -> list[Recording]:
-    """All recordings, in their order."""
+    """Return all recordings, in their order."""
     found = []
     for file in sorted(where.glob("*.json")):
         kept = json.loads(file.read_text())
@@ -127,7 +126,7 @@ def load(where: Path) -> list[Recording]:
 
 
 def _sent(recording: Recording) -> Sent:
-    """The request. The recordings hide the key; a wrong one is told by the answer, which shows its beginning."""
+    """Return the request. The recordings hide the key, but an answer about a wrong key shows its beginning."""
     headers = dict(recording.headers)
     if headers.get("Authorization") == "Bearer am_sk_test_***":
         wrong = recording.answer.get("code") == "invalid_secret_key"
@@ -140,22 +139,22 @@ def _seeded(row: Row) -> Row:
     return {name: row[name] for name in ("id", "autumn_id", *CUSTOMER_FIELDS) if name in row}
 
 
-def _said(call: dict[str, Any], recording: Recording) -> dict[str, Any]:
-    """Stripe's answer; the words of an error are those that Autumn passed on."""
+def _stripe_answer(call: dict[str, Any], recording: Recording) -> dict[str, Any]:
+    """Return Stripe's answer, with the error text that Autumn passed on."""
     if call["status"] < 400:
         return {"object": "customer", "id": recording.answer.get("stripe_id")}
     return {"error": {"message": recording.message.removeprefix("(Stripe Error) ")}}
 
 
 class History:
-    """The recordings in their order, and the questions to ask about what was before and after one of them."""
+    """The recordings in order, and the state before and after each of them."""
 
     def __init__(self, recordings: list[Recording]) -> None:
-        """Keep the order."""
+        """Store the recordings in order."""
         self._recordings = recordings
 
     def exchange(self, recording: Recording) -> Exchange:
-        """The recording as an exchange that can be replayed."""
+        """Return the recording as an exchange that can be replayed."""
         earlier, after = self.with_the_same_key(recording), self.get_after(recording)
         together = [*earlier, recording]
         limited = recording.status == 429 and recording.header("retry-after")
@@ -167,9 +166,9 @@ class History:
             now_milliseconds=next((row["created_at"] for row in shown), 0),
             earlier=[_sent(one) for one in earlier],
             after=_sent(after) if after else None,
-            replies=[(call["status"], _said(call, one)) for one in together for call in one.stripe_calls],
-            asked=[
-                asked(call["method"], call["path"], call["body"], call["headers"])
+            replies=[(call["status"], _stripe_answer(call, one)) for one in together for call in one.stripe_calls],
+            stripe_calls=[
+                stripe_call(call["method"], call["path"], call["body"], call["headers"])
                 for one in together
                 for call in one.stripe_calls
             ],
@@ -189,7 +188,7 @@ class History:
         )
 
     def before(self, recording: Recording) -> list[Row]:
-        """The customers that must have been there."""
+        """Return the customers that must have existed."""
         if recording.endpoint == "list":
             return self._listed(recording)
         if recording.endpoint == "webhook":
@@ -209,7 +208,7 @@ class History:
         return [self._before_update(recording)]
 
     def get_after(self, recording: Recording) -> Recording | None:
-        """The recorded `get` that comes next and shows what became of this recording's customer."""
+        """Return the next recorded `get` that shows this recording's customer afterwards."""
         place = self._recordings.index(recording)
         after = next(iter(self._recordings[place + 1 :]), None)
         if after is None or after.endpoint != "get" or after.status != 200 or after.env != recording.env:
@@ -222,13 +221,13 @@ class History:
         return after if same else None
 
     def with_the_same_key(self, recording: Recording) -> list[Recording]:
-        """The earlier requests that carried the same Idempotency-Key."""
+        """Return the earlier requests with the same Idempotency-Key."""
         key = recording.headers.get("Idempotency-Key")
         earlier = self._recordings[: self._recordings.index(recording)]
         return [one for one in earlier if key and one.headers.get("Idempotency-Key") == key]
 
     def _known(self, recording: Recording) -> Row:
-        """The customer of a request as it was last shown before."""
+        """Return the customer of a request as an earlier recording last showed it."""
         wanted = recording.body.get("customer_id")
         known: Row = {}
         for earlier in self._recordings[: self._recordings.index(recording)]:
@@ -238,7 +237,7 @@ class History:
         return known
 
     def _before_update(self, recording: Recording) -> Row:
-        """The customer in the answer, but with the fields that the request named as they were before."""
+        """Return the customer of the answer, with the requested fields as they were before."""
         known, body = self._known(recording), recording.body
         row = {**known, **recording.answer, "id": body["customer_id"]}
         for name in body.keys() & {*_ANOTHER, "send_email_receipts"}:
@@ -252,7 +251,7 @@ class History:
         return {**row, "metadata": metadata}
 
     def _before_create(self, recording: Recording) -> list[Row]:
-        """The customer was there if it is known, or if the answer shows what nobody said."""
+        """Return the customer if it is known, or if the answer shows a value that no request named."""
         known, answer, body = self._known(recording), recording.answer, recording.body
         created_in_stripe = any(call["path"] == "/v1/customers" for call in recording.stripe_calls)
         unsaid = any(answer[name] and answer[name] != body.get(name) for name in ("name", "email", "fingerprint"))
@@ -260,7 +259,7 @@ class History:
         return [known or answer] if known or unsaid or linked else []
 
     def _before_event(self, recording: Recording) -> Row:
-        """The customer of the next `get`, but with another name and email where an update brought these."""
+        """Return the customer of the next `get`, with another name and email if an update brought these."""
         after = self.get_after(recording)
         if after is None:
             raise LookupError(f"no get follows {recording.file}")
@@ -270,9 +269,9 @@ class History:
         return {**after.answer, **brought}
 
     def _listed(self, recording: Recording) -> list[Row]:
-        """Everything that lists of the same customers show, and as many more as the total says.
+        """Return all customers that lists of the same customers show, and as many more as the total says.
 
-        A list that shows nobody is of the same customers as lists with the same total.
+        A list that shows no customer belongs to the lists with the same total.
         """
         lists = [one for one in self._recordings if one.endpoint == "list" and one.status == 200]
         ids = {row["id"] for row in recording.rows}

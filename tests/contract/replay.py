@@ -12,7 +12,7 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault
 from sandbox.serve import serving
 from tests.contract.exchange import KEY, Exchange, Row, Sent
-from tests.contract.scripted_stripe import Asked, ScriptedStripe
+from tests.contract.scripted_stripe import ScriptedStripe, StripeCall
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Answer:
 
     @cached_property
     def json(self) -> Any:
-        """The body, None if it is no JSON."""
+        """The body, None if it is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
@@ -38,13 +38,13 @@ class Replayed:
 
     answer: Answer
     after: Answer | None
-    asked: list[Asked]
+    stripe_calls: list[StripeCall]
     unchanged: bool
-    """Whether the simulator's customers are what they were before the request."""
+    """Whether the simulator's customers are the same as before the request."""
 
 
 async def replay(exchange: Exchange) -> Replayed:
-    """Seed what was before, send the requests, and return the answers and the calls to Stripe."""
+    """Seed the state, send the requests, and return the answers and the calls to Stripe."""
     stripe = ScriptedStripe(exchange.replies)
     async with serving(stripe.app()) as stripe_url:
         simulator = _simulator(exchange, stripe_url)

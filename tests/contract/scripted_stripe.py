@@ -1,6 +1,6 @@
-"""A Stripe that answers what the recorded Stripe answered, and keeps what it was asked.
+"""A Stripe with the recorded answers, which also records its requests.
 
-It must not know anything of customers: the statuses and the words of an error come from the exchange.
+It knows nothing of customers: the statuses and error texts come from the exchange.
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ Reply = tuple[int, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One call to Stripe, without what is random in it."""
+class StripeCall:
+    """One call to Stripe, without its random parts."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Asked:
     key_kind: str
 
 
-def asked(method: str, path: str, body: str, headers: dict[str, str]) -> Asked:
+def stripe_call(method: str, path: str, body: str, headers: dict[str, str]) -> StripeCall:
     """Return a call without the internal id and the random end of the Idempotency-Key."""
     form = tuple(
         (name, "cus_…" if name == "metadata[autumn_internal_id]" else value)
@@ -33,15 +33,15 @@ def asked(method: str, path: str, body: str, headers: dict[str, str]) -> Asked:
     )
     key = headers.get("Idempotency-Key", "")
     kind = "autumn:customer:" if key.startswith("autumn:") else key[: len("stripe-node-retry-")]
-    return Asked(method, path, form, headers["Authorization"], headers["Stripe-Version"], kind)
+    return StripeCall(method, path, form, headers["Authorization"], headers["Stripe-Version"], kind)
 
 
 @dataclass
 class ScriptedStripe:
-    """Gives the replies in their order."""
+    """A Stripe that gives the replies in order."""
 
     replies: list[Reply]
-    calls: list[Asked] = field(default_factory=list)
+    calls: list[StripeCall] = field(default_factory=list)
 
     def app(self) -> web.Application:
         """The application that answers."""
@@ -51,7 +51,7 @@ class ScriptedStripe:
 
     async def _serve(self, request: web.Request) -> web.Response:
         headers = {name: request.headers[name] for name in request.headers}
-        self.calls.append(asked(request.method, request.raw_path, await request.text(), headers))
+        self.calls.append(stripe_call(request.method, request.raw_path, await request.text(), headers))
         if len(self.calls) > len(self.replies):
             return web.json_response({"error": {"message": "the recorded Autumn did not call"}}, status=400)
         status, body = self.replies[len(self.calls) - 1]

@@ -37,7 +37,7 @@ def faults(document: Json) -> str:
 
 
 @pytest.mark.parametrize("field", WRONG)
-def test_a_customer_without_a_field_or_with_a_wrong_one_is_refused_by_name(field: str) -> None:
+def test_customer_with_missing_or_wrong_field_is_refused_by_name(field: str) -> None:
     assert WRONG.keys() == {name for name, info in UpdateCustomerResponse.model_fields.items() if info.is_required()}
     customer = fullest(autumn_schema())
 
@@ -46,7 +46,7 @@ def test_a_customer_without_a_field_or_with_a_wrong_one_is_refused_by_name(field
     assert faults({**customer, field: WRONG[field]}).startswith(f"{field}: should be ")
 
 
-def test_the_model_refuses_what_the_schema_refuses_at_each_place() -> None:
+def test_model_refuses_what_the_schema_refuses() -> None:
     schema = relaxed(autumn_schema())
     judge = Draft202012Validator(schema)
     judges = {name: Draft202012Validator(inner) for name, inner in schema["properties"].items()}
@@ -64,7 +64,7 @@ def test_the_model_refuses_what_the_schema_refuses_at_each_place() -> None:
     assert min(verdicts.values()) > 500
 
 
-def test_the_model_agrees_with_the_schema() -> None:
+def test_model_agrees_with_the_schema() -> None:
     judge, relaxed_judge = Draft202012Validator(autumn_schema()), Draft202012Validator(relaxed(autumn_schema()))
     documents = drawn(autumn_schema())
 

@@ -1,6 +1,6 @@
 """Autumn's own Python SDK as a client of the Autumn simulator, by its sync and its async methods.
 
-The SDK speaks version 2.5.0, so the simulator is a server of that date. The sync methods run in a thread, because the
+The SDK uses version 2.5.0, so the simulator is a server of that date. The sync methods run in a thread, because the
 simulator serves in the event loop of the test.
 """
 
@@ -29,7 +29,7 @@ Call = Callable[..., Awaitable[Any]]
 AT_ONCE = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 10_000), retry_connection_errors=True)
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
 READ_MILLISECONDS = 2000
-"""How long a client waits for an answer that does not come. It begins to wait after it has sent the request."""
+"""How long a client waits for a missing answer, from the end of its request."""
 FOR_EVER_SECONDS = 3600.0
 
 
@@ -57,8 +57,8 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def connected(url: str, key: str, *, is_async: bool, **options: Any) -> AsyncIterator[Call]:
-    """An SDK for this server, as a function that takes the name of a method and its arguments."""
-    plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # To load the certificates for each test takes long.
+    """Yield an SDK for this server, as a function that takes the name of a method and its arguments."""
+    plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Loading the certificates for each test takes long.
     with httpx.Client(verify=plain) as client:
         async with httpx.AsyncClient(verify=plain) as async_client:
             sdk = Autumn(
@@ -75,14 +75,14 @@ async def connected(url: str, key: str, *, is_async: bool, **options: Any) -> As
 
 @contextmanager
 def refused(status: int, code: str, message: str | None = None) -> Iterator[None]:
-    """The block is refused with this status, code and message."""
+    """Assert that the block is refused with this status, code and message."""
     with pytest.raises(errors.AutumnDefaultError, match=message) as raised:
         yield
     assert raised.value.status_code == status
     assert json.loads(raised.value.body)["code"] == code
 
 
-async def test_a_customer_is_created_read_and_deleted(service: Service) -> None:
+async def test_customer_is_created_read_and_deleted(service: Service) -> None:
     made = await service.call(
         "get_or_create", customer_id="ann", name="Ann", email="ann@example.com", fingerprint="f", metadata={"a": 1}
     )
@@ -98,7 +98,7 @@ async def test_a_customer_is_created_read_and_deleted(service: Service) -> None:
         await service.call("get", customer_id="ann")
 
 
-async def test_a_customer_is_created_in_stripe_and_deleted_there(service: Service) -> None:
+async def test_customer_is_created_in_stripe_and_deleted_there(service: Service) -> None:
     made = await service.call("get_or_create", customer_id="ann", email="ann@example.com", create_in_stripe=True)
 
     assert made.processors.stripe.id == made.stripe_id
@@ -151,7 +151,7 @@ async def test_billing_controls_and_config_are_updated(service: Service) -> None
     assert updated.config.disable_overage_billing
 
 
-async def test_a_customer_is_linked_and_unlinked(service: Service) -> None:
+async def test_customer_is_linked_and_unlinked(service: Service) -> None:
     service.autumn.seed("ann", name="Ann")
     stripe_id = service.stripe.seed_customer()["id"]
 
@@ -179,7 +179,7 @@ async def test_billing_details_reach_the_linked_stripe_customer(service: Service
         await service.call("update", customer_id="bob", billing_details={"tax_exempt": "exempt"})
 
 
-async def test_what_the_simulator_leaves_out_is_said(service: Service) -> None:
+async def test_fields_that_the_simulator_leaves_out_are_named(service: Service) -> None:
     service.autumn.seed("ann", stripe_id=service.stripe.seed_customer()["id"])
     tax_ids = {"tax_ids": {"add": [{"type": "eu_vat", "value": "DE123456789"}]}}
 
@@ -189,7 +189,7 @@ async def test_what_the_simulator_leaves_out_is_said(service: Service) -> None:
         await service.call("get_or_create", customer_id="bob", billing_details={"tax_exempt": "exempt"})
 
 
-async def test_pages_are_walked_to_the_end(service: Service) -> None:
+async def test_pages_are_read_to_the_end(service: Service) -> None:
     for second in range(7):
         service.autumn.seed(f"customer-{second}", created_at=second * 1000)
     walked: list[str] = []
@@ -215,14 +215,14 @@ async def test_pages_are_walked_to_the_end(service: Service) -> None:
     ],
     ids=str,
 )
-async def test_a_list_is_filtered(service: Service, arguments: dict[str, Any], found: list[str]) -> None:
+async def test_list_is_filtered(service: Service, arguments: dict[str, Any], found: list[str]) -> None:
     service.autumn.seed("ann", name="Ann", created_at=1000)
     service.autumn.seed("bob", stripe_id="cus_bob", created_at=2000)
 
     assert [each.id for each in (await service.call("list", **arguments)).list] == found
 
 
-async def test_a_page_that_is_too_large_or_no_cursor_is_refused(service: Service) -> None:
+async def test_too_large_page_and_invalid_cursor_are_refused(service: Service) -> None:
     service.autumn.largest_page = 200
 
     with refused(400, "invalid_request", "exceeds max of 200"):
@@ -233,7 +233,7 @@ async def test_a_page_that_is_too_large_or_no_cursor_is_refused(service: Service
         await service.call("list", start_cursor="none")
 
 
-async def test_what_autumn_refuses_is_an_error_with_its_code(service: Service) -> None:
+async def test_refusal_of_autumn_is_an_error_with_its_code(service: Service) -> None:
     service.autumn.seed("ann")
     service.autumn.seed("bob")
     gone = service.stripe.seed_customer(deleted=True)["id"]
@@ -256,7 +256,7 @@ async def test_what_autumn_refuses_is_an_error_with_its_code(service: Service) -
         await service.call("update", customer_id="ann", stripe_id=gone)
 
 
-async def test_an_idempotency_key_is_used_once(service: Service) -> None:
+async def test_idempotency_key_is_used_once(service: Service) -> None:
     service.autumn.seed("ann")
     headers = {"Idempotency-Key": "once"}
 
@@ -265,7 +265,7 @@ async def test_an_idempotency_key_is_used_once(service: Service) -> None:
         await service.call("update", customer_id="ann", name="Ann", http_headers=headers)
 
 
-async def test_a_wrong_key_and_an_unknown_version_are_refused(service: Service) -> None:
+async def test_wrong_key_and_unknown_version_are_refused(service: Service) -> None:
     for key, code in (("am_sk_test_wrong", "invalid_secret_key"), ("sk_other", "invalid_request")):
         async with connected(service.url, key, is_async=service.is_async) as call:
             with refused(401, code):
@@ -275,7 +275,7 @@ async def test_a_wrong_key_and_an_unknown_version_are_refused(service: Service) 
         await service.call("list")
 
 
-async def test_the_sdk_reads_an_older_version(service: Service) -> None:
+async def test_sdk_reads_an_older_version(service: Service) -> None:
     service.autumn.newest_version = "2.3"
     service.autumn.seed("ann", name="Ann")
 
@@ -293,14 +293,14 @@ async def test_the_sdk_reads_an_older_version(service: Service) -> None:
         ("503", 503, "service_unavailable"),
     ],
 )
-async def test_a_failure_is_an_error_with_its_code(service: Service, kind: Any, status: int, code: str) -> None:
+async def test_failure_is_an_error_with_its_code(service: Service, kind: Any, status: int, code: str) -> None:
     service.autumn.switches.add(Fault(kind))
 
     with refused(status, code):
         await service.call("get_or_create", customer_id="ann")
 
 
-async def test_a_limit_is_an_error_in_plain_text_that_says_when_to_retry(service: Service) -> None:
+async def test_limit_is_a_plain_text_error_with_retry_time(service: Service) -> None:
     service.autumn.limiter.updates_per_second = 0
 
     with pytest.raises(errors.AutumnDefaultError, match="Too many requests") as raised:
@@ -312,14 +312,14 @@ async def test_a_limit_is_an_error_in_plain_text_that_says_when_to_retry(service
     assert raised.value.headers["ratelimit-limit"] == "0"
 
 
-async def test_a_failure_that_passes_is_retried(service: Service) -> None:
+async def test_temporary_failure_is_retried(service: Service) -> None:
     service.autumn.seed("ann")
     service.autumn.switches.add(Fault("500", times=1))
 
     assert (await service.call("update", customer_id="ann", name="Ann", retries=AT_ONCE)).name == "Ann"
 
 
-async def test_an_answer_that_is_no_json_is_an_error(service: Service) -> None:
+async def test_answer_that_is_not_json_is_an_error(service: Service) -> None:
     service.autumn.switches.add(Fault("garbage"))
 
     with pytest.raises(errors.AutumnDefaultError, match="Unexpected response received"):
@@ -327,7 +327,7 @@ async def test_an_answer_that_is_no_json_is_an_error(service: Service) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cut", "lost"])
-async def test_a_connection_that_is_cut_is_an_error(service: Service, kind: Any) -> None:
+async def test_cut_connection_is_an_error(service: Service, kind: Any) -> None:
     service.autumn.seed("ann")
     service.autumn.switches.add(Fault(kind, times=1))
 
@@ -337,7 +337,7 @@ async def test_a_connection_that_is_cut_is_an_error(service: Service, kind: Any)
     assert (await service.call("get", customer_id="ann")).name == ("Ann" if kind == "lost" else None)
 
 
-async def test_a_time_out_does_not_mean_that_nothing_was_written(service: Service) -> None:
+async def test_write_may_have_happened_after_a_time_out(service: Service) -> None:
     switches = service.autumn.switches
     service.autumn.seed("ann")
     switches.add(Fault("hang", times=1, seconds=FOR_EVER_SECONDS))

@@ -1,7 +1,7 @@
-"""The model of the twelve fields against the models of Autumn's own Python SDK, which speaks a later version, 2.5.0.
+"""The model of the twelve fields against the models of Autumn's own Python SDK, which has a later version, 2.5.0.
 
-The SDK reads leniently: it takes "true" for true. So it has a say on which fields there are and which may be null, and
-not on how strict a client is.
+The SDK reads leniently: it takes "true" for true. So it decides which fields exist and which may be null, but not how
+strict a client is.
 """
 
 import copy
@@ -25,24 +25,25 @@ SDK_MODELS: Final = {
     "get_or_create": "Customer",
     "list": "ListCustomersList",
 }
-"""The names of the SDK's models of a customer, by the endpoint that answers them."""
+"""The names of the SDK's models of a customer, by the endpoint that answers with them."""
 NEW_AND_REQUIRED: Final[Json] = {"billing_controls": {}, "licenses": [], "flags": {}}
 NEW_AND_OPTIONAL: Final = {"config", "processors"}
 NEVER_ASKED_FOR: Final = {"plan", "feature"}
-"""What only a request with `expand` is answered, so the worker never sees it."""
+"""Fields that only a request with `expand` gets, so the worker never sees them."""
 NARROWER: Final[Json] = {"to": {"anyOf": [{"type": "number"}, {"enum": ["inf"]}]}}
-"""The properties of which the service's own schema allows less: the SDK takes any text for the end of a price tier."""
+"""The properties that the service's own schema limits more: the SDK accepts any text as the end of a price tier."""
 MANY: Final = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 def sdk_model(endpoint: str) -> type[BaseModel]:
-    """Return the SDK's model of a customer. The SDK imports it then, which takes half a second."""
+    """Return the SDK's model of a customer. The SDK imports it on this call, which takes half a second."""
     model: type[BaseModel] = getattr(sdk, SDK_MODELS[endpoint])
     return model
 
 
 def schema_of(model: type[BaseModel]) -> Json:
-    """Return the twelve fields of the SDK's JSON schema, without references and without what is never asked for."""
+    """Return the twelve fields of the SDK's JSON schema, without references and without fields that are never
+    requested."""
     whole = model.model_json_schema()
     properties = {name: resolved(whole["properties"][name], whole["$defs"]) for name in TWELVE}
     return {"type": "object", "properties": properties, "required": list(TWELVE)}
@@ -66,7 +67,7 @@ def resolved(node: Json, definitions: Json) -> Json:
 
 
 @pytest.mark.parametrize("name", SDK_MODELS)
-def test_the_sdk_knows_the_twelve_fields_and_what_came_later(name: str) -> None:
+def test_sdk_knows_the_twelve_fields_and_later_ones(name: str) -> None:
     fields = sdk_model(name).model_fields
     required = {field for field, info in fields.items() if info.is_required()}
 
@@ -75,7 +76,7 @@ def test_the_sdk_knows_the_twelve_fields_and_what_came_later(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SDK_MODELS)
-def test_the_model_reads_each_customer_that_the_sdk_describes(name: str) -> None:
+def test_model_reads_each_customer_that_the_sdk_describes(name: str) -> None:
     documents = drawn(schema_of(sdk_model(name)))
 
     @MANY
@@ -86,7 +87,7 @@ def test_the_model_reads_each_customer_that_the_sdk_describes(name: str) -> None
     reads()
 
 
-def test_the_sdk_reads_each_customer_of_the_schema() -> None:
+def test_sdk_reads_each_customer_of_the_schema() -> None:
     documents = drawn(without_expanded(autumn_schema()))
 
     @MANY
@@ -98,7 +99,7 @@ def test_the_sdk_reads_each_customer_of_the_schema() -> None:
 
 
 def assert_same(document: Json, model: type[BaseModel]) -> None:
-    """Assert that the client and the SDK read the same customer out of the document."""
+    """Assert that the client and the SDK read the same customer from the document."""
     theirs: Any = model.model_validate({**NEW_AND_REQUIRED, **document})
     ours = read_customer(json.dumps(document).encode())
 
@@ -115,7 +116,7 @@ def assert_same(document: Json, model: type[BaseModel]) -> None:
         assert {key: getattr(balance, field) for key, balance in ours.balances.items()} == shown
 
 
-def test_the_model_refuses_what_the_sdk_refuses() -> None:
+def test_model_refuses_what_the_sdk_refuses() -> None:
     document = of_today(fullest(without_expanded(autumn_schema())))
     accepted = reader(sdk_model("update"))
     refused = 0
@@ -133,7 +134,7 @@ def test_the_model_refuses_what_the_sdk_refuses() -> None:
 
 
 def is_new(way: Steps) -> bool:
-    """Whether this place in the twelve fields exists since version 2.5.0 only."""
+    """Whether this place in the twelve fields exists only since version 2.5.0."""
     return (way[0], way[-1]) == ("subscriptions", "id") or ("rollovers" in way and way[-1] == "granted")
 
 
@@ -157,7 +158,7 @@ def reader(model: type[BaseModel]) -> Callable[[Json], bool]:
 
 
 def without_expanded(node: Json) -> Json:
-    """The schema without what only a request with `expand` is answered."""
+    """Return the schema without the fields that need `expand`."""
     if isinstance(node, list):
         return [without_expanded(inner) for inner in node]
     if not isinstance(node, dict):
@@ -169,7 +170,7 @@ def without_expanded(node: Json) -> Json:
 
 
 def of_today(document: Json) -> Json:
-    """The document with what version 2.5.0 requires inside the twelve fields and beside them."""
+    """Return the document with the fields that version 2.5.0 requires in addition."""
     subscriptions = [{"id": "sub", **each} for each in document["subscriptions"]]
     balances = copy.deepcopy(document["balances"])
     for balance in balances.values():

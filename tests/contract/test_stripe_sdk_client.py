@@ -23,7 +23,7 @@ from tests.support.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
 READ_SECONDS: Final = 2.0
-"""How long a client waits for an answer that does not come. It begins to wait after it has sent the request."""
+"""How long a client waits for a missing answer, from the end of its request."""
 FOR_EVER_SECONDS: Final = 3600.0
 VALUES: Final[dict[str, tuple[Any, Any, Any]]] = {
     "name": ("Ann", "Bea", None),
@@ -34,7 +34,7 @@ VALUES: Final[dict[str, tuple[Any, Any, Any]]] = {
     "tax_exempt": ("reverse", "exempt", "none"),
     "metadata": ({"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {}),
 }
-"""For each field of a customer: the first value, the second, and the one after it was cleared."""
+"""For each field of a customer: the first value, the second, and the value after it was cleared."""
 
 PAID: Final = {"amount": 500, "currency": "usd"}
 SDK_CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -65,7 +65,7 @@ class Api:
     is_async: bool
 
     async def call(self, name: str, *arguments: Any) -> Any:
-        """Call a method by its name, as customers.create."""
+        """Call a method by its name, such as customers.create."""
         resource, _, method = name.partition(".")
         service = getattr(self.client.v1, resource)
         if self.is_async:
@@ -81,7 +81,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Service:
-    """The simulator and how to connect to it."""
+    """The simulator and its connection settings."""
 
     simulator: StripeSimulator
     connect: Callable[..., Api]
@@ -117,7 +117,7 @@ def api(service: Service) -> Api:
     return service.connect()
 
 
-async def test_a_customer_is_created_retrieved_updated_listed_searched_and_deleted(api: Api) -> None:
+async def test_customer_can_be_created_retrieved_updated_listed_searched_and_deleted(api: Api) -> None:
     made = await api.call("customers.create", {"email": "ann@example.com", "metadata": {"autumn_id": "ann", "a": "x"}})
     updated = await api.call("customers.update", made.id, {"name": "Ann & Bob [x]=ü", "metadata": {"a": ""}})
     assert updated.name == "Ann & Bob [x]=ü"
@@ -161,7 +161,7 @@ def shown(customer: stripe.Customer, field: str) -> Any:
     return value
 
 
-async def test_the_raw_request_of_the_sdk_does_the_same(api: Api, simulator: StripeSimulator) -> None:
+async def test_raw_request_of_the_sdk_has_the_same_effect(api: Api, simulator: StripeSimulator) -> None:
     arguments: Any = {"metadata": {"autumn_id": "ann"}, "idempotency_key": "autumn:create:1"}
     if api.is_async:
         made = await api.client.raw_request_async("post", "/v1/customers", **arguments)
@@ -172,7 +172,7 @@ async def test_the_raw_request_of_the_sdk_does_the_same(api: Api, simulator: Str
 
 
 @pytest.mark.parametrize("email", ["ann+plus@example.com", "a%26b&c=d#e@example.com", "ü'x@exämple.com"])
-async def test_an_address_of_any_letters_arrives_as_it_is(api: Api, email: str) -> None:
+async def test_address_with_any_letters_arrives_unchanged(api: Api, email: str) -> None:
     made = await api.call("customers.create", {"email": email})
     assert made.email == email
     assert [each.id for each in (await api.call("customers.list", {"email": email})).data] == [made.id]
@@ -180,27 +180,27 @@ async def test_an_address_of_any_letters_arrives_as_it_is(api: Api, email: str) 
     assert (await api.call("customers.search", {"query": f"email:'{quoted}'"})).data[0].id == made.id
 
 
-async def test_pages_are_walked_to_the_end(api: Api, simulator: StripeSimulator) -> None:
+async def test_pages_are_read_to_the_end(api: Api, simulator: StripeSimulator) -> None:
     seeded = [simulator.seed_customer(created=second, name="Ann")["id"] for second in range(7)]
     listed = await api.walked(await api.call("customers.list", {"limit": 3}))
     found = await api.walked(await api.call("customers.search", {"query": "name:'ann'", "limit": 3}))
     assert [each.id for each in listed] == [each.id for each in found] == seeded[::-1]
 
 
-async def test_a_page_before_another_is_listed(api: Api, simulator: StripeSimulator) -> None:
+async def test_page_before_another_is_listed(api: Api, simulator: StripeSimulator) -> None:
     seeded = [simulator.seed_customer(created=second)["id"] for second in range(4)]
     page = await api.call("customers.list", {"ending_before": seeded[0], "limit": 2})
     assert ([each.id for each in page.data], page.has_more) == ([seeded[2], seeded[1]], True)
 
 
-async def test_a_deleted_customer_is_retrieved_without_an_email(api: Api, simulator: StripeSimulator) -> None:
+async def test_deleted_customer_is_retrieved_without_an_email(api: Api, simulator: StripeSimulator) -> None:
     gone = simulator.seed_customer(deleted=True)
     retrieved = await api.call("customers.retrieve", gone["id"])
     assert retrieved.deleted
     assert not hasattr(retrieved, "email")
 
 
-async def test_a_payment_intent_keeps_its_receipt_email(api: Api) -> None:
+async def test_payment_intent_keeps_its_receipt_email(api: Api) -> None:
     made = await api.call("payment_intents.create", {"amount": 500, "currency": "usd"})
     assert (await api.call("payment_intents.update", made.id, {"receipt_email": "ann@example.com"})).receipt_email
     assert (await api.call("payment_intents.update", made.id, {"receipt_email": ""})).receipt_email is None
@@ -208,7 +208,7 @@ async def test_a_payment_intent_keeps_its_receipt_email(api: Api) -> None:
     assert [made.id] == [each.id for each in listed.data]
 
 
-async def test_a_payment_intent_comes_with_its_charge(api: Api, simulator: StripeSimulator) -> None:
+async def test_payment_intent_comes_with_its_charge(api: Api, simulator: StripeSimulator) -> None:
     seeded = simulator.seed_payment_intent(status="succeeded", created=100, succeeded_at=160)
     retrieved = await api.call("payment_intents.retrieve", seeded["id"], {"expand": ["latest_charge"]})
     (listed,) = (await api.call("payment_intents.list", {"expand": ["data.latest_charge"]})).data
@@ -265,20 +265,20 @@ async def test_subscriptions_and_their_schedules_are_listed(
         await api.call(f"{resource}.list", {"customer": "cus_none"})
 
 
-async def test_the_account_of_the_key_is_retrieved(api: Api, simulator: StripeSimulator) -> None:
+async def test_account_of_the_key_is_retrieved(api: Api, simulator: StripeSimulator) -> None:
     account = await api.call("accounts.retrieve_current")
     assert isinstance(account, stripe.Account)
     assert (account.id, account.country, account.default_currency) == (simulator.account.id, "US", "usd")
 
 
 @pytest.mark.parametrize("name", ["update", "retrieve", "delete"])
-async def test_a_missing_customer_is_resource_missing(api: Api, name: str) -> None:
+async def test_missing_customer_is_resource_missing(api: Api, name: str) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="No such customer: 'cus_none'") as raised:
         await api.call(f"customers.{name}", "cus_none")
     assert (raised.value.http_status, raised.value.code) == (404, "resource_missing")
 
 
-async def test_a_deleted_customer_cannot_be_updated(api: Api, simulator: StripeSimulator) -> None:
+async def test_deleted_customer_cannot_be_updated(api: Api, simulator: StripeSimulator) -> None:
     gone = simulator.seed_customer(deleted=True)
     with pytest.raises(stripe.InvalidRequestError, match="No such customer"):
         await api.call("customers.update", gone["id"], {"name": "Ann"})
@@ -295,13 +295,13 @@ async def test_a_deleted_customer_cannot_be_updated(api: Api, simulator: StripeS
     ],
     ids=str,
 )
-async def test_a_wrong_parameter_is_named(api: Api, params: Any, param: str, code: str) -> None:
+async def test_wrong_parameter_is_named(api: Api, params: Any, param: str, code: str) -> None:
     with pytest.raises(stripe.InvalidRequestError) as raised:
         await api.call("customers.create", params)
     assert (raised.value.http_status, raised.value.param, raised.value.code) == (400, param, code)
 
 
-async def test_the_code_of_a_rate_limit_is_in_its_error_only(api: Api, simulator: StripeSimulator) -> None:
+async def test_code_of_a_rate_limit_is_only_in_its_error(api: Api, simulator: StripeSimulator) -> None:
     simulator.endpoint_requests_per_second = 0
     with pytest.raises(stripe.RateLimitError) as raised:
         await api.call("customers.list")
@@ -314,7 +314,7 @@ async def test_the_code_of_a_rate_limit_is_in_its_error_only(api: Api, simulator
     assert "Retry-After" not in error.headers
 
 
-async def test_a_key_replays_the_first_answer(api: Api, simulator: StripeSimulator) -> None:
+async def test_key_replays_the_first_answer(api: Api, simulator: StripeSimulator) -> None:
     options = {"idempotency_key": "autumn:1"}
     first = await api.call("customers.create", {"name": "A"}, options)
     second = await api.call("customers.create", {"name": "A"}, options)
@@ -323,18 +323,18 @@ async def test_a_key_replays_the_first_answer(api: Api, simulator: StripeSimulat
     assert second.last_response.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_a_key_that_is_used_for_something_else_is_an_idempotency_error(api: Api) -> None:
+async def test_key_with_other_parameters_is_an_idempotency_error(api: Api) -> None:
     await api.call("customers.create", {"name": "A"}, {"idempotency_key": "autumn:1"})
     with pytest.raises(stripe.IdempotencyError):
         await api.call("customers.create", {"name": "B"}, {"idempotency_key": "autumn:1"})
 
 
-async def test_a_wrong_key_is_an_authentication_error(service: Service) -> None:
+async def test_wrong_key_is_an_authentication_error(service: Service) -> None:
     with pytest.raises(stripe.AuthenticationError, match="Invalid API Key"):
         await service.connect("sk_test_another_account").call("customers.list")
 
 
-async def test_a_missing_permission_is_a_permission_error_that_names_it(service: Service) -> None:
+async def test_missing_permission_is_named_in_a_permission_error(service: Service) -> None:
     service.simulator.missing_permissions.add("rak_customer_write")
     restricted = service.connect(service.simulator.restricted_key)
     await restricted.call("customers.list")
@@ -350,7 +350,7 @@ async def test_missing_permission_for_account_names_account(service: Service) ->
 
 
 @pytest.mark.parametrize("kind", ["500", "503", "garbage"])
-async def test_a_server_error_and_no_json_are_api_errors(api: Api, simulator: StripeSimulator, kind: Any) -> None:
+async def test_server_error_and_invalid_json_are_api_errors(api: Api, simulator: StripeSimulator, kind: Any) -> None:
     simulator.switches.add(Fault(kind))
     with pytest.raises(stripe.APIError) as raised:
         await api.call("customers.list")
@@ -358,14 +358,14 @@ async def test_a_server_error_and_no_json_are_api_errors(api: Api, simulator: St
 
 
 @pytest.mark.parametrize("kind", ["cut", "lost"])
-async def test_a_cut_connection_is_a_connection_error(api: Api, simulator: StripeSimulator, kind: Any) -> None:
+async def test_cut_connection_is_a_connection_error(api: Api, simulator: StripeSimulator, kind: Any) -> None:
     simulator.switches.add(Fault(kind))
     with pytest.raises(stripe.APIConnectionError):
         await api.call("customers.create", {"name": "Ann"})
     assert len(simulator.customers) == (1 if kind == "lost" else 0)
 
 
-async def test_a_time_out_is_a_connection_error_and_the_write_may_follow(service: Service) -> None:
+async def test_write_may_happen_after_a_time_out(service: Service) -> None:
     simulator = service.simulator
     simulator.switches.add(Fault("hang", seconds=FOR_EVER_SECONDS, times=1))
     with pytest.raises(stripe.APIConnectionError):
@@ -381,7 +381,7 @@ async def test_a_time_out_is_a_connection_error_and_the_write_may_follow(service
     await wait_until(written)
 
 
-async def test_the_sdk_retries_with_the_same_key(service: Service) -> None:
+async def test_sdk_retries_with_the_same_key(service: Service) -> None:
     simulator = service.simulator
     simulator.switches.add(Fault("lost", times=1))
     made = await service.connect(retries=2).call("customers.create", {"name": "Ann"})

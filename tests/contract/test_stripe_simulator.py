@@ -1,4 +1,4 @@
-"""The simulated Stripe against what Stripe itself publishes: its SDK's parameters and its example objects."""
+"""The simulated Stripe against Stripe's own publications: its SDK's parameters and its example objects."""
 
 import re
 from typing import Any
@@ -47,18 +47,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: str(endpoint.name))
 
 
-def test_every_endpoint_is_held_to_the_sdk() -> None:
+def test_every_endpoint_is_compared_with_the_sdk() -> None:
     assert SDK_PARAMETERS.keys() == {endpoint.name for endpoint in ENDPOINTS}
 
 
-def test_an_endpoint_takes_only_parameters_that_the_sdk_knows(endpoint: Endpoint) -> None:
+def test_endpoint_takes_only_parameters_that_the_sdk_knows(endpoint: Endpoint) -> None:
     known = SDK_PARAMETERS[endpoint.name].__annotations__
     assert endpoint.takes.keys() <= known.keys()
     for name, kind in endpoint.takes.items():
         assert re.search(HOW_THE_SDK_WRITES[kind], str(known[name])), name
 
 
-def test_an_endpoint_requires_what_the_sdk_requires(endpoint: Endpoint) -> None:
+def test_endpoint_requires_what_the_sdk_requires(endpoint: Endpoint) -> None:
     assert set(endpoint.required) == SDK_PARAMETERS[endpoint.name].__required_keys__
 
 
@@ -71,7 +71,7 @@ def examples() -> dict[str, Any]:
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
-    """Where two objects differ in their keys or in the types of their values; null and {} go with anything."""
+    """Return where two objects differ in their keys or in their values' types. Null and {} match anything."""
     if ours is None or theirs is None or {} in (ours, theirs):
         return []
     if isinstance(ours, dict) and isinstance(theirs, dict):
@@ -81,20 +81,20 @@ def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
     return [] if type(ours) is type(theirs) else [f"{where} is a {type(ours).__name__}, not a {type(theirs).__name__}"]
 
 
-def test_a_customer_has_the_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+def test_customer_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
     assert not differences(StripeSimulator().seed_customer(), examples["customer"])
 
 
-def test_a_deleted_customer_has_the_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+def test_deleted_customer_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
     ours = StripeSimulator().seed_customer(deleted=True)
     assert {**examples["deleted_customer"], "id": ours["id"]} == ours
 
 
-def test_a_payment_intent_has_the_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+def test_payment_intent_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
     assert not differences(StripeSimulator().seed_payment_intent(), examples["payment_intent"])
 
 
-def test_a_charge_has_the_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+def test_charge_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
     simulator = StripeSimulator()
     simulator.succeed(simulator.seed_payment_intent()["id"])
     (charge,) = simulator.charges.values()
@@ -109,5 +109,5 @@ def test_event_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
     assert not differences({**ours, "data": {"object": {}}}, {**examples["event"], "data": {"object": {}}})
 
 
-def test_the_comparison_finds_a_missing_key_and_a_wrong_type() -> None:
+def test_comparison_finds_missing_key_and_wrong_type() -> None:
     assert differences({"a": 1, "b": {"c": "x"}}, {"a": "1", "b": {"d": "x"}})

@@ -15,13 +15,13 @@ from sandbox.stripe.webhooks import signature
 
 SECRET = "whsec_contract"
 TOLERANCE_SECONDS = 300
-"""How old a delivery may be for Stripe's SDK if the caller names no tolerance."""
+"""The maximum age of a delivery in Stripe's SDK if the caller gives no tolerance."""
 MARGIN_SECONDS = 10
 Delivery = tuple[bytes, str]
 
 
 class Endpoint:
-    """A webhook endpoint that keeps what it gets, and refuses the first of them if told so."""
+    """A webhook endpoint that keeps its deliveries, and can refuse the first of them."""
 
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
@@ -64,7 +64,7 @@ async def test_each_event_is_constructed_from_its_delivery(endpoint: tuple[Strip
     assert all(isinstance(event, stripe.Event) for event in events)
 
 
-async def test_the_client_constructs_the_same_event(endpoint: tuple[StripeSimulator, Endpoint]) -> None:
+async def test_client_constructs_the_same_event(endpoint: tuple[StripeSimulator, Endpoint]) -> None:
     simulator, receiver = endpoint
     simulator.edit(simulator.seed_customer()["id"], name="Ann")
     await simulator.webhooks.settled()
@@ -75,7 +75,7 @@ async def test_the_client_constructs_the_same_event(endpoint: tuple[StripeSimula
 
 
 @pytest.mark.parametrize("fault", ["secret", "body"])
-async def test_another_secret_and_a_changed_body_are_refused(
+async def test_wrong_secret_and_changed_body_are_refused(
     endpoint: tuple[StripeSimulator, Endpoint], fault: str
 ) -> None:
     simulator, receiver = endpoint
@@ -103,7 +103,7 @@ async def test_delivery_just_inside_the_default_tolerance_is_accepted(
     endpoint: tuple[StripeSimulator, Endpoint],
 ) -> None:
     body = await body_of_a_delivery(endpoint)
-    # Only a machine that stalls between these two lines needs the margin.
+    # The margin is only for a machine that stalls between these two lines.
     signed = signature(body, SECRET, int(time.time()) - TOLERANCE_SECONDS + MARGIN_SECONDS)
     event = stripe.Webhook.construct_event(body, signed, SECRET)
 
@@ -111,7 +111,7 @@ async def test_delivery_just_inside_the_default_tolerance_is_accepted(
 
 
 async def body_of_a_delivery(endpoint: tuple[StripeSimulator, Endpoint]) -> bytes:
-    """Return what the simulator delivers about an edited customer."""
+    """Return the simulator's delivery about an edited customer."""
     simulator, receiver = endpoint
     simulator.edit(simulator.seed_customer()["id"], name="Ann")
     await simulator.webhooks.settled()

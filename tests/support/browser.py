@@ -1,4 +1,4 @@
-"""A browser of the operator's page as far as HTTP goes: it keeps cookies and sends forms."""
+"""A client of the operator's page over HTTP: it keeps cookies and sends forms, as a browser does."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +14,7 @@ from tests.support.operator import PASSWORD, page_with_token
 
 @dataclass
 class Browser:
-    """Somebody with cookies, as a browser keeps them."""
+    """A person's browser, with its cookies."""
 
     http: ClientSession
     url: str

@@ -1,4 +1,4 @@
-"""A worker in the middle of a sync: it loses the lease if its event loop stands still for long."""
+"""A worker in the middle of a sync. It loses the lease if its event loop is blocked for long."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,9 +35,9 @@ async def attacked_box() -> AsyncIterator[Sandbox]:
 async def busy_worker(
     environment: Mapping[str, str] | None = None, *, latency_seconds: float = LATENCY_SECONDS
 ) -> AsyncIterator[Watched]:
-    """A worker whose syncs hold leases while the block runs: Autumn takes `latency_seconds` for each answer.
+    """Run a worker whose syncs hold leases during the block. Autumn takes `latency_seconds` for each answer.
 
-    Afterwards: every sync ended as applied, no lease was lost, the worker lives, and its log has no traceback.
+    Afterwards every sync was applied, no lease was lost, the worker lives, and its log has no traceback.
     """
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched({**box.environment, **(environment or {})}) as one:
@@ -61,6 +61,6 @@ async def busy_worker(
 
 
 def assert_untroubled(log: Sequence[str]) -> None:
-    """No line of the log tells of an error that nobody foresaw, or of a lost lease."""
+    """Assert that no line of the log is about an unexpected error or a lost lease."""
     lines = [line for line in log if any(sign in line for sign in SIGNS_OF_TROUBLE)]
     assert not lines, "".join(lines)

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry traces over HTTP, as the worker's exporter meets it: it takes, refuses, or hangs."""
+"""A collector of OpenTelemetry traces over HTTP for the worker's exporter: it accepts, refuses, or hangs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from sandbox.serve import serving
 
 @dataclass(frozen=True)
 class Span:
-    """A span as it was sent; `kind` and `error` by their names, links as (trace id, span id)."""
+    """A span as it was sent. `kind` and `error` are names; links are (trace id, span id)."""
 
     name: str
     trace_id: str
@@ -33,7 +33,7 @@ class Span:
 
 @dataclass
 class Collector:
-    """The requests that came, and the next answer: with a status, or never for 0."""
+    """The received requests, and the status of the next answer. With status 0 it never answers."""
 
     url: str = ""
     status: int = 200
@@ -41,7 +41,7 @@ class Collector:
     requests: int = 0
 
     async def take(self, request: web.Request) -> web.Response:
-        """Take a request of the exporter."""
+        """Receive a request of the exporter."""
         self.requests += 1
         body = await request.read()
         if self.status == 0:
@@ -51,12 +51,12 @@ class Collector:
         return web.Response(status=self.status)
 
     def services(self) -> set[str]:
-        """The names that the senders gave themselves."""
+        """The service names of the senders."""
         deps = [each.resource for body in self.bodies for each in _parsed(body).resource_spans]
         return {_values(resource.attributes)["service.name"] for resource in deps}
 
     def spans(self) -> list[Span]:
-        """Every span that came."""
+        """All received spans."""
         return [
             Span(
                 name=span.name,
@@ -89,7 +89,7 @@ class Collector:
 
 @asynccontextmanager
 async def collecting(status: int = 200) -> AsyncIterator[Collector]:
-    """A collector on a free port of the loopback interface."""
+    """Yield a collector on a free port of the loopback interface."""
     collector = Collector(status=status)
     app = web.Application()
     app.router.add_post("/v1/traces", collector.take)

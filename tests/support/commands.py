@@ -1,4 +1,4 @@
-"""`customer-sync` as processes of its own, as a person or a schedule runs it."""
+"""`customer-sync` as separate processes, as a person or a schedule runs it."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -12,18 +12,18 @@ from tests.support.forked import Forked
 
 @dataclass(frozen=True)
 class Command:
-    """A `customer-sync` that runs. Its outputs are kept in files, to be read until the block ends."""
+    """A running `customer-sync`. Files keep its outputs until the block ends."""
 
     process: Forked
     output: Path
     errors: Path
 
     def kill(self) -> None:
-        """End it as the system ends a process, without a word."""
+        """Kill it without a warning, as the system does."""
         self.process.kill()
 
     async def wait(self) -> int:
-        """Its exit code when it has ended; of a killed one -9."""
+        """Wait for its end and return its exit code; -9 if it was killed."""
         return await self.process.wait()
 
 
@@ -31,7 +31,7 @@ class Command:
 async def started(
     *words: str, folder: Path, environment: Mapping[str, str], keyboard: str = os.devnull
 ) -> AsyncIterator[Command]:
-    """Start `customer-sync` as `customer_sync` does; it is killed at the end of the block if it still runs."""
+    """Start `customer-sync` as `customer_sync` does. At the end of the block it is killed if it still runs."""
     with TemporaryDirectory() as kept:
         output, errors = Path(kept, "output"), Path(kept, "errors")
         process = await Forked.start(

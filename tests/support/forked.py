@@ -1,9 +1,9 @@
-"""Processes of the installed scripts that start at once.
+"""Processes of the installed scripts, forked so that they start at once.
 
-Importing a worker or the command line takes a second of processor time, and hundreds of both are started. So each is
-forked from a process that has imported them already. Only the start differs from the installed script: the arguments,
-the environment, the folder, the inputs and outputs, the signals and the exit code are those of a process of its own.
-The interpreter itself does not start again: of its own variables (PYTHON…) only PYTHONIOENCODING has an effect.
+Importing a worker or the command line takes a second of processor time, and the tests start hundreds of both. So each
+is forked from a process that has imported them already. Only the start differs from the installed script: the
+arguments, the environment, the folder, the inputs and outputs, the signals and the exit code are the process's own. The
+interpreter does not start again, so of its own variables (PYTHON…) only PYTHONIOENCODING has an effect.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _LONGEST_LINE: Final = 2**20
 
 @dataclass(frozen=True)
 class Forked:
-    """A process that was forked, with the part of asyncio's `Process` that the tests use."""
+    """A forked process, with the part of asyncio's `Process` that the tests use."""
 
     _process: ForkServerProcess
     _ended: asyncio.Task[int]
@@ -45,9 +45,9 @@ class Forked:
     ) -> Self:
         """Start an installed script with arguments.
 
-        `environment` is all that it has of one. `keyboard` is the file or terminal that standard input comes from.
-        `outputs` are the files of its output and its errors; without them both are read from `stdout`. `group` is the
-        process group that it joins.
+        `environment` is the complete environment. `keyboard` is the file or terminal for standard input. `outputs` are
+        the files for its output and its errors; without them both are read from `stdout`. `group` is the process group
+        to join.
         """
         reader, writer = _CONTEXT.Pipe(duplex=False) if outputs is None else (None, None)
         process = _CONTEXT.Process(
@@ -63,20 +63,20 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code if it has ended; of a killed one the signal's number below zero."""
+        """The exit code if the process has ended; minus the signal's number if it was killed."""
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.returncode is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it as the system ends a process, without a word."""
+        """Kill it without a warning, as the system does."""
         self.send_signal(signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Wait until it has ended, and return its exit code."""
+        """Wait for its end, and return its exit code."""
         return await asyncio.shield(self._ended)
 
 

@@ -1,4 +1,4 @@
-"""Requests that no client would send, made by chance from a seed: each is the parts that are written, one by one."""
+"""Random requests that no client would send, from a seed. Each is a sequence of parts to write one by one."""
 
 from collections.abc import Callable
 from random import Random
@@ -16,14 +16,14 @@ Parts = tuple[bytes, ...]
 
 
 def encoded(text: str) -> bytes:
-    """The text as bytes, half surrogate pairs too."""
+    """Return the text as bytes, half surrogate pairs too."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def request(
     random: Random, *, method: str = "", path: str = "", version: str = "HTTP/1.1", headers: tuple[str, ...] = ()
 ) -> bytes:
-    """A request that is right but for what is given."""
+    """Return a valid request, except for the given parts."""
     path = path or random.choice(FORMS if method == "POST" and random.random() < 0.8 else PATHS)
     line = f"{method or ('POST' if path in FORMS else 'GET')} {path} {version}"
     close = "Connection: close" if random.random() < 0.7 else "Connection: keep-alive"
@@ -154,5 +154,5 @@ KINDS: tuple[Callable[[Random], Parts], ...] = (
 
 
 def odd_request(random: Random) -> Parts:
-    """The next request."""
+    """Return the next request."""
     return random.choice(KINDS)(random)

@@ -1,4 +1,4 @@
-"""The events sent to a mailbox and their right outcomes, kept apart from the code under test. Knows no Redis."""
+"""The events sent to a mailbox and their right outcomes, independent of the code under test. No Redis."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,19 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 NAMES = ("ann", "bob", "cid")
-Said = Mapping[str, Any]
+Changes = Mapping[str, Any]
 
 
 class Sent(NamedTuple):
-    """An event that Redis accepted; `customer` is None where it names none, `event` is the id it is known by."""
+    """An event that Redis accepted. `customer` is None if it names none, `event` is its id."""
 
     customer: str | None
     event: str
-    said: Said
+    changes: Changes
 
 
 class Ledger:
-    """Entries sent, moved and settled, and the customers as the service holds them. Knows no Redis."""
+    """The entries sent, moved and settled, and the customers as the service has them."""
 
     def __init__(self) -> None:
         self.sent: dict[str, Sent] = {}
@@ -26,7 +26,7 @@ class Ledger:
         self.ended: dict[str, str] = {}
         self.replayed: list[str] = []
         self.unsettled: set[str] = set()
-        self.service: dict[str, Said] = {name: {} for name in NAMES}
+        self.service: dict[str, Changes] = {name: {} for name in NAMES}
 
     def accept(self, entry: str, fields: Mapping[str, str]) -> None:
         customer = fields.get("customer_id") if fields.get("customer_id") in NAMES else None
@@ -34,7 +34,8 @@ class Ledger:
         self.sent[entry] = Sent(customer, event or entry, json.loads(fields.get("changes", "{}")))
 
     def move(self, entry: str) -> None:
-        """An invalid event is dead; the same event twice is one, but a dead one may be sent again."""
+        """Note that an entry was moved. An invalid event is dead; a repeated one is a duplicate, unless the first is
+        dead."""
         same = [other for other in self.moved if self.sent[other].event == self.sent[entry].event]
         self.moved.append(entry)
         if self.sent[entry].customer is None:
@@ -42,31 +43,33 @@ class Ledger:
         elif any(self.ended.get(other, "applied") == "applied" for other in same):
             self.ended[entry] = "duplicates"
 
-    def mail(self, customer: str, end: str | None) -> list[str]:
-        """A customer's entries that ended so, None for not yet, in the order of the stream."""
+    def batch(self, customer: str, outcome: str | None) -> list[str]:
+        """Return a customer's entries with this outcome, in the order of the stream. None: no outcome yet."""
         ours = [entry for entry in self.moved if self.sent[entry].customer == customer]
-        return [entry for entry in ours if self.ended.get(entry) == end]
+        return [entry for entry in ours if self.ended.get(entry) == outcome]
 
-    def write(self, customer: str, entries: Sequence[str], said: Said) -> None:
-        """Write one merged update to the service: in order, never what is settled, never over what is newer."""
-        assert entries == [entry for entry in self.mail(customer, None) if entry in entries], "not in order"
-        applied = self.mail(customer, "applied")
+    def write(self, customer: str, entries: Sequence[str], changes: Changes) -> None:
+        """Write one merged update to the service: in order, never a settled entry, never over a newer one."""
+        assert entries == [entry for entry in self.batch(customer, None) if entry in entries], (
+            "the entries are not in order"
+        )
+        applied = self.batch(customer, "applied")
         assert not applied or not entries or self.moved.index(applied[-1]) < self.moved.index(entries[0]), "too old"
-        self.service[customer] = put(self.service[customer], said)
+        self.service[customer] = put(self.service[customer], changes)
         self.unsettled.update(entries)
 
-    def settle(self, customer: str, ends: Mapping[str, str]) -> None:
-        """Note how entries ended; where nothing is written but unsettled, the service has to be exactly right."""
-        assert not ends.keys() & self.ended.keys(), "ended twice"
-        self.ended |= ends
-        self.unsettled -= ends.keys()
-        if not self.unsettled.intersection(self.mail(customer, None)):
-            applied = [self.sent[entry].said for entry in self.mail(customer, "applied")]
+    def settle(self, customer: str, outcomes: Mapping[str, str]) -> None:
+        """Note outcomes. If every written entry is settled, the service must be exactly right."""
+        assert not outcomes.keys() & self.ended.keys(), "settled twice"
+        self.ended |= outcomes
+        self.unsettled -= outcomes.keys()
+        if not self.unsettled.intersection(self.batch(customer, None)):
+            applied = [self.sent[entry].changes for entry in self.batch(customer, "applied")]
             assert self.service[customer] == reduce(put, applied, dict[str, Any]())
 
 
-def put(customer: Said, said: Said) -> dict[str, Any]:
-    """One update as the service makes it: a value replaces, metadata by key, and a null deletes the key."""
-    metadata = {f"metadata.{key}": value for key, value in said.get("metadata", {}).items()}
-    after = {**customer, **said, **metadata, "metadata": None}
+def put(customer: Changes, changes: Changes) -> dict[str, Any]:
+    """Return the customer after one update: a value replaces, metadata by key, and a null deletes the key."""
+    metadata = {f"metadata.{key}": value for key, value in changes.get("metadata", {}).items()}
+    after = {**customer, **changes, **metadata, "metadata": None}
     return {name: value for name, value in after.items() if value is not None}

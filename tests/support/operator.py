@@ -1,4 +1,4 @@
-"""The operator's page over the simulated services, and a busy day for it to show."""
+"""The operator's page over the simulated services, and the data of a busy day."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,14 +26,14 @@ HOSTILE = "<img src=x onerror=\"document.title='gone'\">\u202e\x00'&"
 
 @asynccontextmanager
 async def operator_page(world: World) -> AsyncIterator[str]:
-    """The address of the page, which PASSWORD opens."""
+    """Yield the address of the page. PASSWORD opens it."""
     async with page_with_token(world, PASSWORD) as (url, _):
         yield url
 
 
 @asynccontextmanager
 async def page_with_token(world: World, password: str | None) -> AsyncIterator[tuple[str, str]]:
-    """The address of the page, and the token that opens it; without a password it is read-only."""
+    """Yield the address of the page and the token that opens it. Without a password the page is read-only."""
     settings = load_settings(
         REDIS_URL="redis://127.0.0.1",
         AUTUMN_SECRET_KEY=world.autumn.key,
@@ -50,7 +50,7 @@ async def page_with_token(world: World, password: str | None) -> AsyncIterator[t
 
 
 async def sign_in(page: Page, url: str) -> None:
-    """Open the page and give the password by keyboard."""
+    """Open the page and enter the password by keyboard."""
     await page.goto(url)
     await page.focus("[name=password]")
     await page.keyboard.insert_text(PASSWORD)
@@ -59,13 +59,13 @@ async def sign_in(page: Page, url: str) -> None:
 
 
 async def bury(world: World, customer: str, name: str = "Ann") -> None:
-    """A change of a customer that Autumn does not know becomes a dead letter."""
+    """Dead-letter a change of a customer that Autumn does not know."""
     await change(world, customer, name=name)
     await world.run()
 
 
 async def busy_day(world: World) -> None:
-    """Some customers in sync, some given up, a scan, six hours of history, and an Autumn that has just gone down."""
+    """Some customers in sync, some dead letters, a scan, six hours of history, and an Autumn that is just down."""
     seed(world, "ann", *(f"user_{number}" for number in range(40, 48)))
     for number in range(40, 48):
         await change(world, f"user_{number}", name=f"Customer {number}", send_email_receipts=True)
@@ -84,7 +84,7 @@ async def busy_day(world: World) -> None:
 
 
 async def note_hours(world: World, minutes: int = 360) -> None:
-    """Minutes of history that look like a day."""
+    """Record minutes of history that look like a day."""
     overview = await read_overview(world.redis, PREFIX, INBOX)
     history, applied = History(world.redis, PREFIX), 1000
     for ago in range(minutes, -1, -1):

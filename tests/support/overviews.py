@@ -1,4 +1,4 @@
-"""An overview of a deployment that has nothing to do, for tests to begin from."""
+"""An overview of a deployment without work, for tests to begin with."""
 
 from jobs.queue.status import Overview
 

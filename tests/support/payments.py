@@ -1,4 +1,4 @@
-"""Ann, her payments and her receipts flag: what the tests of receipts plant and read."""
+"""Ann, her payments and her receipts flag, for the tests of receipts."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ EMAIL = "ann@example.com"
 
 
 def plant(world: World, *, on: bool = False, **fields: Any) -> str:
-    """Ann, linked and in sync; her Stripe customer's id."""
+    """Plant Ann, linked and in sync. Return her Stripe customer's id."""
     metadata = {"autumn_id": "ann", "autumn_send_email_receipts": str(on).lower()}
     stripe = world.stripe.seed_customer(**{"email": EMAIL, "metadata": metadata, **fields})
     world.autumn.seed("ann", email=stripe["email"], stripe_id=stripe["id"], send_email_receipts=on)

@@ -1,4 +1,4 @@
-"""Accounts with planted drift: each planting makes one customer wrong in one way, and says what has to be found."""
+"""Accounts with planted drift: each planting makes one customer wrong in one way and returns the expected findings."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,14 +12,15 @@ FLAG: Final = "autumn_send_email_receipts"
 
 
 class Field:
-    """Both services, to be planted in."""
+    """Both services, for planting."""
 
     def __init__(self, autumn: AutumnSimulator, stripe: StripeSimulator) -> None:
         self.autumn = autumn
         self.stripe = stripe
 
     def agreeing(self, customer: str, **different: Any) -> str:
-        """A customer that agrees on both sides but for what is given for Stripe's; the Stripe customer's id."""
+        """Plant a customer that agrees on both sides, except for `different` in Stripe. Return the Stripe customer's
+        id."""
         metadata = {"autumn_id": customer, FLAG: "true"} | different.pop("metadata", {})
         given = {"name": f"Name of {customer}", "email": f"{customer}@example.com", "metadata": metadata} | different
         given["metadata"] = {key: value for key, value in given["metadata"].items() if value is not None}
@@ -28,7 +29,7 @@ class Field:
         return stripe_id
 
     def in_autumn(self, customer: str, stripe_id: str | None, **different: Any) -> None:
-        """A customer of Autumn alone."""
+        """Plant a customer in Autumn alone."""
         given = {"name": f"Name of {customer}", "email": f"{customer}@example.com", "send_email_receipts": True}
         self.autumn.seed(customer, stripe_id=stripe_id, **given | different)
 
@@ -39,7 +40,7 @@ def plant_agreeing(field: Field, customer: str) -> Expected:
 
 
 def plant_empty(field: Field, customer: str) -> Expected:
-    """Empty in Autumn, so that nothing is to be written, whatever Stripe has."""
+    """A field that is empty in Autumn, so nothing is to be written, no matter what Stripe has."""
     metadata = {"autumn_id": customer, FLAG: "false"}
     stripe = field.stripe.seed_customer(name="Kept", email="kept@example.com", metadata=metadata)
     field.in_autumn(customer, stripe["id"], name=None, email=None, send_email_receipts=False)
@@ -47,7 +48,7 @@ def plant_empty(field: Field, customer: str) -> Expected:
 
 
 def plant_strangers(field: Field, customer: str) -> Expected:
-    """A Stripe customer that nobody of Autumn's has to do with, and a customer of Autumn without an id."""
+    """A Stripe customer that no customer of Autumn is linked to, and a customer of Autumn without an id."""
     field.stripe.seed_customer(email=f"{customer}@example.com")
     field.autumn.seed(None, email=f"{customer}@example.com", internal_id=f"cus_{customer}")
     return set()
@@ -89,7 +90,7 @@ def plant_ambiguous(field: Field, customer: str) -> Expected:
 
 
 def plant_double(field: Field, customer: str) -> Expected:
-    """One more that carries the id of a customer that is linked and right."""
+    """A second Stripe customer with the id of a customer that is linked and right."""
     field.agreeing(customer)
     field.stripe.seed_customer(metadata={"autumn_id": customer})
     return {(customer, "ambiguous", "stripe_id")}
@@ -144,7 +145,7 @@ def plant_no_address(field: Field, customer: str) -> Expected:
 
 
 FULL: Final = {f"key_{index}": "x" for index in range(49)}
-"""With one key more, as much metadata as Stripe allows."""
+"""As much metadata as Stripe allows, except for one key."""
 
 
 def plant_no_room_for_the_flag(field: Field, customer: str) -> Expected:

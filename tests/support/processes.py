@@ -1,4 +1,4 @@
-"""Our processes as a platform starts them: the Procfile's command lines, in an environment of their own."""
+"""Our processes as a platform starts them: the Procfile's command lines, in a separate environment."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command_of(process_type: str) -> list[str]:
-    """The command line that the Procfile has for a process type."""
+    """Return the Procfile's command line for a process type."""
     for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines():
         name, _, command = line.partition(":")
         if name == process_type:
@@ -29,19 +29,19 @@ def command_of(process_type: str) -> list[str]:
 
 
 def environment_with(more: Mapping[str, str]) -> dict[str, str]:
-    """This environment without settings of its own, with the commands of this Python first on the path."""
+    """Return this environment without our settings, with the commands of this Python first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {"PATH": path, "HOME": os.environ.get("HOME", ""), **more}
 
 
 @dataclass
 class Running:
-    """A process that runs, and the lines it has written so far, to either output."""
+    """A running process, and the lines that it has written so far, to either output."""
 
     process: Process | Forked
     log: list[str] = field(default_factory=list)
     is_read: bool = False
-    """Whether both its outputs are closed, and all that it wrote is in the log."""
+    """Whether both outputs are closed and the log is complete."""
 
     @property
     def pid(self) -> int:
@@ -49,29 +49,29 @@ class Running:
         return self.process.pid
 
     async def read(self) -> None:
-        """Gather its lines until it ends."""
+        """Collect its lines until it ends."""
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.log.append(line.decode())
         self.is_read = True
 
     async def says(self, text: str) -> None:
-        """Wait until a line holds `text`; fails with the log if the process ends before."""
+        """Wait until a line contains `text`. Fail with the log if the process ends before."""
 
-        async def has_said_it() -> bool:
+        async def is_logged() -> bool:
             return any(text in line for line in self.log)
 
         async def is_decided() -> bool:
-            return self.is_read or await has_said_it()
+            return self.is_read or await is_logged()
 
         try:
             await wait_until(is_decided, what=repr(text))
         finally:
-            assert await has_said_it(), f"it has not said {text!r}: {''.join(self.log)}"
+            assert await is_logged(), f"it has not logged {text!r}: {''.join(self.log)}"
 
 
 async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30.0, what: str = "it") -> None:
-    """Wait until `holds`, looking often; fails with `what` was waited for."""
+    """Wait until `holds` is true, checking often. Fail with the name of the missing condition."""
     try:
         async with asyncio.timeout(seconds):
             while not await holds():  # noqa: ASYNC110 - it happens in another process
@@ -88,9 +88,9 @@ async def worker(
     command: Sequence[str] = (),
     ready: str = '"process_started"',
 ) -> AsyncIterator[Running]:
-    """A process of a type of the Procfile, or of `command`, when it has said `ready`; killed at the end at last.
+    """Run a process type of the Procfile, or `command`, and yield it when it has logged `ready`. Kill it at the end.
 
-    One of the Procfile is forked, unless its environment is also for the interpreter.
+    A process type of the Procfile is forked, unless its environment has variables for the interpreter.
     """
     process = await _start(environment, process_type, command)
     running = Running(process)
@@ -106,7 +106,7 @@ async def worker(
 
 
 async def ended(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
-    """Run an installed script that ends by itself, and return its exit code and all it has said."""
+    """Run an installed script that ends by itself. Return its exit code and its output."""
     running = Running(await Forked.start(*command, folder=ROOT, environment=environment_with(environment)))
     reading = asyncio.create_task(running.read())
     try:
@@ -127,7 +127,7 @@ async def _start(environment: Mapping[str, str], process_type: str, command: Seq
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+    """Return a TCP port that is free now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -141,7 +141,7 @@ class HungUp:
     connections: int = 0
 
     async def reaches(self, connections: int) -> None:
-        """Wait until there were so many."""
+        """Wait until the number reaches `connections`."""
 
         async def are_so_many() -> bool:
             return self.connections >= connections
@@ -163,8 +163,8 @@ async def hanging_up(port: int) -> AsyncIterator[HungUp]:
 
 
 async def its_disk_fails(redis: Redis) -> None:
-    """Redis cannot save what it holds, and refuses every write because of it."""
-    # A folder in the place of its file: its settings for that are protected since Redis 7.
+    """Make Redis unable to save its data, so it refuses every write."""
+    # A folder replaces its file, because its settings for that are protected since Redis 7.
     (await _its_dump(redis)).mkdir()
     await redis.config_set("save", "3600 1")
     await redis.bgsave()
@@ -176,7 +176,7 @@ async def its_disk_fails(redis: Redis) -> None:
 
 
 async def its_disk_works(redis: Redis) -> None:
-    """Redis takes writes again, and ends without saving."""
+    """Make Redis accept writes again, and let it end without saving."""
     await redis.config_set("save", "")
     await redis.config_set("stop-writes-on-bgsave-error", "no")
     (await _its_dump(redis)).rmdir()

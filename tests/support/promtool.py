@@ -1,4 +1,4 @@
-"""Alerts and queries as Prometheus itself reads them: promtool's checks and unit tests of rules."""
+"""Alerts and queries evaluated by Prometheus itself: promtool's checks and unit tests of rules."""
 
 import json
 import re
@@ -19,9 +19,9 @@ RULES: Final[list[dict[str, Any]]] = [
     rule for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]
 ]
 needs_promtool = pytest.mark.skipif(bool(missing([PROMTOOL])), reason=PROMTOOL.what_to_do)
-"""Skips a test if there is no promtool, and says how to install it."""
+"""Skip a test if there is no promtool, and say how to install it."""
 LASTING: Final = 15
-"""How many minutes a state lasts beyond what an alert waits for: the longest range of an expression."""
+"""Minutes for which a state lasts after an alert's wait: the longest range of an expression."""
 METRIC: Final = re.compile(r"\bcustomer_sync_\w+")
 NOT_EMPTY: Final = re.compile(r'(?:alertname: (\w+)|expr: ("(?:[^"\\]|\\.)*")), time: ')
 
@@ -38,19 +38,19 @@ def waits_minutes(rule: Mapping[str, Any]) -> int:
 
 
 def firing(quiet: Scrape, now: Scrape) -> set[str]:
-    """Return the alerts that fire if what `now` shows lasts, after the worker had shown `quiet`."""
+    """Return the alerts that fire if the state of `now` lasts, after a worker in the state of `quiet`."""
     at_minutes = {rule["alert"]: waits_minutes(rule) + LASTING for rule in RULES}
     return firing_at(input_series([quiet, now], max(at_minutes.values())), at_minutes)
 
 
 def firing_at(series: Sequence[Mapping[str, str]], at_minutes: Mapping[str, int]) -> set[str]:
-    """Return the alerts that fire over these series, each asked for at its minute."""
+    """Return the alerts that fire over these series, each evaluated at its minute."""
     tests = [{"alertname": alert, "eval_time": f"{minute}m", "exp_alerts": []} for alert, minute in at_minutes.items()]
     return _not_empty({"input_series": [*series], "alert_rule_test": tests})
 
 
 def answered(queries: Collection[str], scrapes: Sequence[Scrape]) -> set[str]:
-    """Return the queries that these scrapes give an answer to, at the time of the last one."""
+    """Return the queries that have a result for these scrapes, at the time of the last one."""
     at = f"{(len(scrapes) - 1) * INTERVAL_SECONDS}s"
     tests = [{"expr": query, "eval_time": at, "exp_samples": []} for query in queries]
     return _not_empty({"input_series": input_series(scrapes, 0), "promql_expr_test": tests})
@@ -63,7 +63,7 @@ def check_rules(rules: Path) -> None:
 
 
 def _not_empty(test: dict[str, Any]) -> set[str]:
-    """Return which of the alerts and expressions, all expected to be nothing, are something.
+    """Return the alerts and expressions that have a result although none is expected.
 
     Raises: AssertionError, NoToolError.
     """
@@ -73,10 +73,10 @@ def _not_empty(test: dict[str, Any]) -> set[str]:
         path = Path(folder) / "test.yml"
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
         ended = _promtool("test", "rules", str(path))
-    said = ended.stdout + ended.stderr
-    found = {alert or json.loads(quoted) for alert, quoted in NOT_EMPTY.findall(said)}
-    assert (ended.returncode == 0) is not bool(found), said
-    assert "err:" not in said, said
+    output = ended.stdout + ended.stderr
+    found = {alert or json.loads(quoted) for alert, quoted in NOT_EMPTY.findall(output)}
+    assert (ended.returncode == 0) is not bool(found), output
+    assert "err:" not in output, output
     return found
 
 

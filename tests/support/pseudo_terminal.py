@@ -1,4 +1,4 @@
-"""A terminal of one's own for a command that draws: what it shows now, and keys to press."""
+"""A pseudo terminal for a command that draws: its current screen, and keys to press."""
 
 import asyncio
 import fcntl
@@ -19,13 +19,13 @@ from tests.support.processes import environment_with, wait_until
 ROWS, COLUMNS = 60, 80
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HOME = "\x1b[H"
-# Opening a terminal is what makes it the controlling one of a session, so that Ctrl-C is a signal.
+# Opening a terminal makes it the controlling one of a session, so Ctrl-C is a signal.
 ON_IT = 'exec "$@" <"$0" >"$0" 2>&1'
 
 
 @dataclass
 class PseudoTerminal:
-    """A process that runs on it, and all that it has written."""
+    """A process that runs on the terminal, and all its output."""
 
     process: Process
     keyboard: int
@@ -33,16 +33,16 @@ class PseudoTerminal:
 
     @property
     def text(self) -> str:
-        """All that was written."""
+        """All output."""
         return self.written.decode(errors="replace")
 
     @property
     def screen(self) -> str:
-        """The text drawn since the cursor was last sent home, without colours."""
+        """The text drawn since the cursor was last moved home, without colours."""
         return CONTROL.sub("", self.text.rpartition(HOME)[2])
 
     async def shows(self, text: str) -> None:
-        """Wait until the screen holds `text`."""
+        """Wait until the screen contains `text`."""
 
         async def is_so() -> bool:
             assert self.process.returncode is None, self.text
@@ -55,7 +55,7 @@ class PseudoTerminal:
         os.write(self.keyboard, keys)
 
     def read(self) -> None:
-        """Take what there is; a terminal that nobody has open any more gives an error instead of an end."""
+        """Read the available output. A terminal that no process has open gives an error instead of an end."""
         try:
             self.written += os.read(self.keyboard, 65536)
         except OSError:
@@ -64,7 +64,7 @@ class PseudoTerminal:
 
 @asynccontextmanager
 async def on_a_terminal(*words: str, folder: Path, environment: Mapping[str, str]) -> AsyncIterator[PseudoTerminal]:
-    """`customer-sync` with these words on a terminal; killed at the end at last."""
+    """Run `customer-sync` with these words on a terminal. Kill it at the end."""
     keyboard, screen = pty.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     command = [sys.executable, "-m", "worker", *words]

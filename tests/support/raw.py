@@ -1,4 +1,4 @@
-"""Bytes for the worker's port, sent as they are: no HTTP client would send most of them."""
+"""Raw bytes for the worker's port, because no HTTP client would send most of them."""
 
 import asyncio
 import zlib
@@ -9,14 +9,14 @@ MEBIBYTE = 1 << 20
 
 
 def port_of(url: str) -> int:
-    """The port of `http://127.0.0.1:PORT`."""
+    """Return the port of `http://127.0.0.1:PORT`."""
     return int(url.rpartition(":")[2])
 
 
 async def exchange(port: int, *parts: bytes, half_close: bool = False, seconds: float = ANSWER_SECONDS) -> bytes:
     """Send the parts one after the other, and return the answer until the connection ends.
 
-    The answer is what arrived so far if the worker hangs up early, or after so many seconds.
+    If the worker closes the connection early, or after `seconds`, the answer is what arrived so far.
     """
     answer = bytearray()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -51,7 +51,7 @@ def status_of(answer: bytes) -> int:
 
 
 def gzip_bomb(unpacked_mebibytes: int) -> bytes:
-    """A gzip stream of zeros, about a thousandth of what it unpacks to. It has no end, which nothing needs."""
+    """A gzip stream of zeros, a thousandth of its unpacked size. It has no end, and no test needs one."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = packer.compress(bytes(MEBIBYTE)) + packer.flush(zlib.Z_FULL_FLUSH)
     return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + block * unpacked_mebibytes

@@ -24,12 +24,12 @@ class Scanned(NamedTuple):
 
     @property
     def found(self) -> set[tuple[str, str, str]]:
-        """Customer, kind and field of each finding."""
+        """The customer, kind and field of each finding."""
         return {(each.customer, each.kind, each.field) for each in self.findings}
 
 
 class AtOnce(random.Random):
-    """Chooses the shortest wait there is."""
+    """A random source that always chooses the shortest wait."""
 
     def uniform(self, a: float, b: float) -> float:
         """The lower bound."""
@@ -37,7 +37,7 @@ class AtOnce(random.Random):
 
 
 async def time_passed(world: World) -> None:
-    """Whatever was synced so far was synced long before the next scan."""
+    """Make all past syncs much older than the next scan."""
     await world.redis.delete(f"{PREFIX}-outcomes")
 
 
@@ -50,7 +50,7 @@ def scan_deps_of(
     record: ScanRecord | None = None,
     look_ups_at_most: int = 100,
 ) -> ScanDeps:
-    """A world's doors for a scan that spools into this folder."""
+    """Return a world's dependencies for a scan that stores its data in this folder."""
     deps = world.deps
     return ScanDeps(
         redis=world.redis,
@@ -71,18 +71,18 @@ def scan_deps_of(
     )
 
 
-async def scan(deps: ScanDeps, progress: ScanProgress | None = None, **asked: Any) -> Scanned:
-    """Scan to the end; `progress` is counted up meanwhile."""
-    async with scanning(deps, ScanRequest(**asked), progress or ScanProgress()) as report:
+async def scan(deps: ScanDeps, progress: ScanProgress | None = None, **options: Any) -> Scanned:
+    """Scan to the end. `progress` counts during the scan."""
+    async with scanning(deps, ScanRequest(**options), progress or ScanProgress()) as report:
         return Scanned(report.this_run, list(report.findings))
 
 
 @asynccontextmanager
 async def scan_under_way(
-    deps: ScanDeps, progress: ScanProgress | None = None, **asked: Any
+    deps: ScanDeps, progress: ScanProgress | None = None, **options: Any
 ) -> AsyncIterator[asyncio.Task[Scanned]]:
-    """A scan beside the block. It is over at the end of the block, also if that fails: it leaves nothing open."""
-    task = asyncio.create_task(scan(deps, progress, **asked))
+    """Run a scan beside the block. The scan is stopped at the end of the block, also if the block fails."""
+    task = asyncio.create_task(scan(deps, progress, **options))
     try:
         yield task
     finally:
@@ -91,22 +91,22 @@ async def scan_under_way(
 
 
 @asynccontextmanager
-async def between_the_lists(world: World, deps: ScanDeps, **asked: Any) -> AsyncIterator[asyncio.Task[Scanned]]:
-    """A scan that has read Stripe's list, and reads Autumn's when the block clears Autumn's faults."""
+async def between_the_lists(world: World, deps: ScanDeps, **options: Any) -> AsyncIterator[asyncio.Task[Scanned]]:
+    """Run a scan that has read Stripe's list. It reads Autumn's list when the block clears Autumn's faults."""
     world.autumn.switches.add(Fault("503", route="customers.list"))
     progress = ScanProgress()
-    async with scan_under_way(deps, progress, **asked) as running:
+    async with scan_under_way(deps, progress, **options) as running:
         await until(lambda: progress.stripe > 0)
         yield running
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until it holds."""
+    """Wait until `holds` is true."""
     async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - it happens over HTTP
             await asyncio.sleep(0.005)
 
 
 async def called(world: World, path: str, calls: int = 1) -> None:
-    """Wait until Autumn was called so often."""
+    """Wait until Autumn has received `calls` calls to the path."""
     await until(lambda: sum(call.path == path for call in world.autumn.calls) >= calls)

@@ -1,4 +1,4 @@
-"""Scrapes of a worker's /metrics, and the same as input series for promtool. Knows no expression."""
+"""Scrapes of a worker's /metrics, also as input series for promtool. It evaluates no expression."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
 
 INTERVAL_SECONDS: Final = 60
-"""Between two scrapes in the series, however fast the tests made them."""
+"""The time between two scrapes in the series, however fast the tests made them."""
 GROWING: Final = {"counter", "histogram", "summary"}
 MOMENT: Final = "_timestamp_seconds"
 
@@ -31,7 +31,7 @@ class Scrape:
 
 
 def scrape(text: str, at: float, instance: str = "worker") -> Scrape:
-    """Parse what /metrics answered; as Prometheus does, note where each sample came from."""
+    """Parse the text of /metrics. As in Prometheus, each sample has the instance that it came from."""
     samples: dict[str, Vector] = {}
     growing: set[str] = set()
     for family in text_string_to_metric_families(text):
@@ -44,10 +44,10 @@ def scrape(text: str, at: float, instance: str = "worker") -> Scrape:
 
 
 def input_series(scrapes: Sequence[Scrape], more: int) -> list[dict[str, str]]:
-    """Return the scrapes as promtool's `input_series`, one for each interval, and `more` intervals like the last.
+    """Return the scrapes as promtool's `input_series`, one for each interval, and `more` intervals after the last.
 
-    What grows goes on to grow as it did between the last two scrapes. The series begin at 0 s, so that moments are
-    moved to be as long ago at each scrape as they were.
+    Growing samples continue to grow as between the last two scrapes. The series begin at 0 s, so times in the samples
+    are moved to keep their age at each scrape.
     """
     names = {(name, labels) for one in scrapes for name, vector in one.samples.items() for labels in vector}
     growing = frozenset[str]().union(*(one.growing for one in scrapes))

@@ -1,4 +1,4 @@
-"""Steps of trouble tests: a change comes, customers are planted, time passes."""
+"""Steps of trouble tests: send a change, plant customers, let time pass."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,17 +13,17 @@ from tests.conftest import PREFIX, World
 
 
 async def change(world: World, customer: str, /, event_id: str | None = None, **changes: Any) -> str:
-    """An app says that a customer changed; the event's id."""
+    """Send a change of a customer as an app does. Return the event's id."""
     return await send(world.redis, new_update(customer_id=customer, changes=changes, event_id=event_id))
 
 
 async def reconcile(world: World, customer: str) -> str:
-    """An app asks for a look at both sides; the event's id."""
+    """Request a reconcile as an app does. Return the event's id."""
     return await send(world.redis, new_update(customer_id=customer, type="customer.reconcile"))
 
 
 def under(world: World, **settings: Any) -> World:
-    """The same world, the operator having decided otherwise."""
+    """Return the same world with other settings."""
     return replace(world, deps=replace(world.deps, policy=Policy(**settings)))
 
 
@@ -35,7 +35,7 @@ def seed(world: World, *customers: str) -> None:
 
 
 async def time_passes(world: World) -> None:
-    """Make everything that waits for a later time due now, the next probe and the rechecks too."""
+    """Make all waiting work due now, including the next probe and the rechecks."""
     await make_due(world.redis)
 
 
@@ -43,14 +43,14 @@ async def make_due(redis: Redis) -> None:
     """Make every customer, the next probe and the rechecks due now."""
     for key in (f"{PREFIX}:waiting", f"{PREFIX}:rechecks"):
         for customer in await redis.zrange(key, 0, -1):
-            # Not those that were taken since.
+            # Skip the customers that were taken since.
             await redis.zadd(key, {customer: 1}, xx=True)
     if await redis.exists(f"{PREFIX}:breaker"):
         await redis.hset(f"{PREFIX}:breaker", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
 
 
 async def lose_an_answer(world: World, **changes: Any) -> None:
-    """A change whose answer is lost and that is applied at the second try, so that a look is due."""
+    """Apply a change at the second try, after the first answer was lost, so a recheck is due."""
     world.autumn.switches.add(Fault("lost", route="customers.update", times=1))
     await change(world, "ann", **changes)
     await world.run()
@@ -59,7 +59,7 @@ async def lose_an_answer(world: World, **changes: Any) -> None:
 
 
 async def autumn_goes_down(world: World) -> None:
-    """Autumn answers 503 from now on, and the circuit breaker opens over it."""
+    """Make Autumn answer 503 from now on, until the circuit breaker opens."""
     world.autumn.switches.add(Fault("503"))
     for _ in range(5):
         await change(world, "ann", name="Ann")

@@ -1,4 +1,4 @@
-"""A client of the simulated Stripe that knows nothing of the SDK, and a clock that a test moves."""
+"""A client of the simulated Stripe without the SDK, and a clock that a test moves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

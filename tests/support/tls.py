@@ -1,6 +1,6 @@
-"""Redis over TLS for tests: certificates made by openssl, and an end of TLS before a Redis that has none.
+"""Redis over TLS for tests: certificates made by openssl, and a TLS proxy in front of a Redis without TLS.
 
-The redis-server that a wheel brings is built without TLS; what its clients see of TLS is the same from here.
+The redis-server of the wheel is built without TLS. For its clients, this proxy's TLS looks the same.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ class Certificate:
 
 
 def self_signed(folder: Path, name: str, *, host: str) -> Certificate:
-    """A certificate that signed itself, for a host; it may sign others."""
+    """Return a self-signed certificate for a host. It may sign others."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
-    # Python 3.13 and later trust no authority that does not say what its key is for.
+    # Python 3.13 and later trust an authority only if the certificate names the use of its key.
     names += ["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
     _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *_files(made))
     return made
 
 
 def signed_by(authority: Certificate, folder: Path, name: str, *, host: str) -> Certificate:
-    """A certificate for a host that an authority signed."""
+    """Return a certificate for a host, signed by an authority."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     request, extension = folder / f"{name}.csr", folder / f"{name}.ext"
     extensions = [f"subjectAltName=DNS:{host}", "subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid"]
@@ -57,7 +57,7 @@ def _openssl(*words: str | Path) -> None:
 
 @asynccontextmanager
 async def tls_before(port: int, certificate: Certificate) -> AsyncIterator[int]:
-    """End TLS on a port of the loopback interface and pass what is inside on to `port`; the new port."""
+    """Terminate TLS on a port of the loopback interface and forward to `port`. Yield the new port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.file, certificate.key)
     open_now: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""A worker that is asked for traces, the two services that it syncs, and the changes that it tells of."""
+"""A worker with traces enabled, the two services that it syncs, and the changes that are sent to it."""
 
 import asyncio
 import signal
@@ -28,7 +28,7 @@ FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"
 
 @asynccontextmanager
 async def services() -> AsyncIterator[Sandbox]:
-    """Everything outside, without limits, with a few customers that are linked."""
+    """Redis and both services, without limits, with a few linked customers."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None), aof=False) as outside:
         outside.environment.update(FAST)
@@ -39,18 +39,18 @@ async def services() -> AsyncIterator[Sandbox]:
 
 
 def traced(box: Sandbox, url: str, **more: str) -> dict[str, str]:
-    """The environment of a worker whose spans go to `url` soon."""
+    """Return the environment of a worker that soon sends its spans to `url`."""
     return {**box.environment, "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "50", **more}
 
 
 async def change(redis: Redis, customer: str = "ann", traceparent: str | None = None, **changes: str) -> str:
-    """An app says that a customer changed; the event's id."""
-    said = changes or {"name": "Ann"}
-    return await send(redis, new_update(customer_id=customer, changes=said, traceparent=traceparent))
+    """Send a change of a customer as an app does. Return the event's id."""
+    changed = changes or {"name": "Ann"}
+    return await send(redis, new_update(customer_id=customer, changes=changed, traceparent=traceparent))
 
 
 async def ends(redis: Redis, *events: str, status: str = "applied") -> None:
-    """Wait until each of the events has ended so."""
+    """Wait until each of the events has this outcome."""
     for event in events:
         outcome = await outcome_of(redis, event, wait_seconds=20)
         assert outcome is not None
@@ -58,14 +58,14 @@ async def ends(redis: Redis, *events: str, status: str = "applied") -> None:
 
 
 async def stop(running: Running) -> None:
-    """Ask the worker to end, and see that it ends well, before the SDK of OpenTelemetry would give up its exporter."""
+    """Stop the worker, and check that it ends well before the SDK of OpenTelemetry would give up its exporter."""
     running.process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(STOP_SECONDS):
         assert await running.process.wait() == 0
 
 
 async def sync_in(collector: Collector) -> Span:
-    """The one sync whose span came."""
+    """Return the only sync for which a span came."""
 
     async def has_come() -> bool:
         return bool(collector.syncs())
@@ -75,6 +75,6 @@ async def sync_in(collector: Collector) -> Span:
     return sync
 
 
-def said(running: Running, event: str) -> list[str]:
-    """The lines of an event in the worker's log."""
+def log_lines(running: Running, event: str) -> list[str]:
+    """Return the lines of an event in the worker's log."""
     return [line for line in running.log if f'"{event}"' in line]

@@ -1,4 +1,4 @@
-"""A worker as a platform, Prometheus and a person see it: by HTTP on its port, never from inside."""
+"""The worker's state for a platform, Prometheus and a person: by HTTP on its port, never from inside."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.support.processes import Running, free_port, wait_until, worker
 from tests.support.scrapes import Scrape, scrape
 
 PROBE_SECONDS = 5.0
-"""What a probe waits for its answer, as platforms do by default or nearly so."""
+"""The time-out of a probe, about the default of platforms."""
 ANSWER_SECONDS = 60.0
 
 
@@ -27,7 +27,7 @@ class Watched:
     http: aiohttp.ClientSession
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Status and body; status 0 where nobody answers in time."""
+        """Return status and body; status 0 if there is no answer in time."""
         try:
             async with self.http.get(self.url + path) as answer:
                 return answer.status, await answer.text()
@@ -35,24 +35,27 @@ class Watched:
             return 0, ""
 
     async def answer(self, path: str) -> tuple[int, str]:
-        """Status and body, asked for until there is an answer: the machine may be busy. Raises TimeoutError."""
+        """Return status and body. Repeat the request until there is an answer, because the machine may be busy.
+
+        Raises: TimeoutError.
+        """
         async with asyncio.timeout(ANSWER_SECONDS):
             while not (answer := await self.get(path))[0]:
                 pass
         return answer
 
     async def is_alive(self) -> bool:
-        """Whether a platform takes it for alive."""
+        """Whether a platform considers it alive."""
         status, _ = await self.get("/healthz")
         return status == 200
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
-        """The status of /readyz and what it says."""
+        """Return the status of /readyz and its document."""
         status, text = await self.answer("/readyz")
         return status, json.loads(text)
 
     async def scrape(self) -> Scrape:
-        """Prometheus' view: nothing if the port does not answer."""
+        """Return Prometheus' view: nothing if the port does not answer."""
         _, text = await self.get("/metrics")
         return scrape(text, time.time())
 
@@ -61,10 +64,10 @@ class Watched:
 async def watched(
     environment: Mapping[str, str], process_type: str = "worker", *, command: Sequence[str] = ()
 ) -> AsyncIterator[Watched]:
-    """A process of the Procfile, or of `command`, that shows itself on a free port and answers there."""
+    """Run a process of the Procfile, or `command`, with its page on a free port, and yield it when it answers."""
     port = free_port()
     timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
-    # A connection for each request, as different askers have.
+    # Each request has a new connection, as those of different clients have.
     connector = aiohttp.TCPConnector(force_close=True)
     async with (
         worker({**environment, "PORT": str(port)}, process_type, command=command) as running,

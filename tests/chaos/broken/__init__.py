@@ -1,1 +1,1 @@
-"""Workers that are wrong in one way each, for the checker to find: what never fails a test shows nothing."""
+"""Workers with one defect each, which the checker must find. A check that never fails proves nothing."""

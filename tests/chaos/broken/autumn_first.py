@@ -1,6 +1,6 @@
-"""Writes names and e-mails to Autumn before Stripe, as a worker does that knows nothing of echoes.
+"""A worker that writes names and e-mails to Autumn before Stripe, as if echoes did not exist.
 
-Autumn then writes them to Stripe itself, and Stripe's webhook brings what it showed at that moment back to Autumn.
+Autumn then writes them to Stripe itself, and Stripe's webhook brings the values of that moment back to Autumn.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.chaos.broken.parts import settings_with
 def plan_autumn_first(
     autumn: AutumnCustomer, view: StripeView, request: Request, *, mode: Mode, policy: Policy, now: float
 ) -> Plan:
-    """The right plan without the write to Stripe that comes before an update of Autumn."""
+    """Return the right plan without the write to Stripe before an update of Autumn."""
     plan = make_plan(autumn, view, request, mode=mode, policy=policy, now=now)
     if not request.changes or len(plan.steps) != 1 or not isinstance(plan.steps[0], UpdateStripe):
         return plan
@@ -31,7 +31,7 @@ def plan_autumn_first(
 
 
 def __getattr__(name: str) -> type:
-    """`WorkerSettings`, made when arq asks for it."""
+    """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
     return settings_with(make_plan=plan_autumn_first)

@@ -1,4 +1,4 @@
-"""Works without a lock: each attempt has a lease of its own, so two wake-ups of a customer are two syncs at once."""
+"""A worker without a lock: each attempt has its own lease, so two wake-ups of a customer are two syncs at once."""
 
 import secrets
 from contextvars import ContextVar
@@ -18,26 +18,26 @@ class LeasesOfOnesOwn(MailboxKeys):
     """The keys, with the lease's made of the customer and the attempt."""
 
     def lease(self, customer_id: str) -> str:
-        """A key that nobody else ever asks for."""
+        """Return a key that no other attempt uses."""
         return f"{super().lease(customer_id)}:{attempt.get()}"
 
 
 class LocksNobodyOut(Mailbox):
-    """Every attempt gets a lease."""
+    """A mailbox that gives every attempt a lease."""
 
     def __init__(self, redis: Redis, *, inbox: str, prefix: str) -> None:
-        """As the real one, with other keys."""
+        """The arguments of `Mailbox`, with other keys."""
         super().__init__(redis, inbox=inbox, prefix=prefix)
         self.keys = LeasesOfOnesOwn(prefix)
 
     async def take(self, customer_id: str) -> Batch | None:
-        """Take the batch under a lease of this attempt's own; arq runs each in a context of its own."""
+        """Take the batch under this attempt's own lease. arq runs each attempt in its own context."""
         attempt.set(secrets.token_hex(8))
         return await super().take(customer_id)
 
 
 def __getattr__(name: str) -> type:
-    """`WorkerSettings`, made when arq asks for it."""
+    """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
     return settings_with(mailbox_type=LocksNobodyOut)

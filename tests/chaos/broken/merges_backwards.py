@@ -1,4 +1,4 @@
-"""Hands the batch out newest first, so that of what was merged the oldest value wins."""
+"""A worker that merges the batch newest first, so the oldest value wins."""
 
 from dataclasses import replace
 
@@ -8,16 +8,16 @@ from tests.chaos.broken.parts import settings_with
 
 
 class NewestFirst(Mailbox):
-    """The right batch in the wrong order."""
+    """A mailbox that returns the right batch in the wrong order."""
 
     async def take(self, customer_id: str) -> Batch | None:
-        """Take the batch, backwards."""
+        """Take the batch in reverse order."""
         batch = await super().take(customer_id)
         return None if batch is None else replace(batch, entries=batch.entries[::-1])
 
 
 def __getattr__(name: str) -> type:
-    """`WorkerSettings`, made when arq asks for it."""
+    """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
     return settings_with(mailbox_type=NewestFirst)

@@ -1,4 +1,4 @@
-"""The real worker's arq settings with one piece replaced: all but that piece is what runs in production."""
+"""The real worker's arq settings with one part replaced. All other parts are those of production."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from worker.main import worker_settings
 
 
 def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Callable[..., Plan] = make_plan) -> type:
-    """Settings for arq, with syncs that use this type of mailbox and this `make_plan`."""
+    """Return settings for arq, with syncs that use this type of mailbox and this `make_plan`."""
     settings = load_settings()
     whole = {name: value for name, value in vars(worker_settings(settings)).items() if not name.startswith("__")}
 
@@ -26,7 +26,7 @@ def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Calla
         real: Mailbox = ctx["deps"].mailbox
         redis: Redis = ctx["redis"]
         broken = mailbox_type(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix)
-        broken.held = real.held  # the worker's own loop renews what is in there
+        broken.held = real.held  # the worker's own loop renews the leases in it
         ctx["deps"] = replace(ctx["deps"], mailbox=broken)
 
     return type("WorkerSettings", (), {**whole, "on_startup": start})

@@ -1,4 +1,4 @@
-"""Takes the batch out of the mailbox before it is applied, as a queue that acknowledges on receipt does."""
+"""A worker that deletes the batch before it is applied, like a queue that acknowledges on receipt."""
 
 from jobs.queue.batch import Batch
 from jobs.queue.mailbox import Mailbox
@@ -6,7 +6,7 @@ from tests.chaos.broken.parts import settings_with
 
 
 class SettlesFirst(Mailbox):
-    """Whatever happens after the taking, the batch is gone."""
+    """A mailbox that deletes the batch when it is taken, no matter what happens later."""
 
     async def take(self, customer_id: str) -> Batch | None:
         """Take the batch and delete it."""
@@ -17,7 +17,7 @@ class SettlesFirst(Mailbox):
 
 
 def __getattr__(name: str) -> type:
-    """`WorkerSettings`, made when arq asks for it."""
+    """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
     return settings_with(mailbox_type=SettlesFirst)

@@ -1,6 +1,6 @@
 """The Autumn simulator against the recordings of the real Autumn, byte for byte: the answers and the calls to Stripe.
 
-The recordings are not part of this repository; `CONTRACT_DATA` names the folder that has them.
+The recordings are not part of this repository; `CONTRACT_DATA` names their folder.
 """
 
 import json
@@ -18,28 +18,28 @@ from tests.contract.replay import Answer, replay
 RECORDED = 171
 CUSTOMERS = 120
 VERSIONS = {"2.1", "2.2", "2.3", "2.3.0", "2026-03-17", "2026-03-18", "2026-05-13"}
-"""The versions with the shape of the twelve fields; a date is another name of a version."""
+"""The versions with the shape of the twelve fields. A date is another name of a version."""
 
 ALL = recordings.load(recordings.folder() or Path())
 REPLAYED = [one for one in ALL if one.file not in LEFT_OUT]
 HISTORY = History(ALL)
 
 
-def test_every_recording_is_replayed_or_left_out_for_a_reason() -> None:
+def test_each_recording_is_replayed_or_left_out_for_a_reason() -> None:
     assert len(ALL) == RECORDED
     assert set(LEFT_OUT) <= {one.file for one in ALL}
     assert len(REPLAYED) == RECORDED - len(LEFT_OUT)
 
 
 @pytest.mark.parametrize("recording", REPLAYED, ids=lambda recording: recording.file)
-async def test_the_simulator_answers_as_recorded(recording: Recording) -> None:
+async def test_simulator_answers_as_recorded(recording: Recording) -> None:
     exchange = HISTORY.exchange(recording)
     after = HISTORY.get_after(recording)
 
     replayed = await replay(exchange)
 
     _assert_same(replayed.answer, recording)
-    assert replayed.asked == exchange.asked
+    assert replayed.stripe_calls == exchange.stripe_calls
     if recording.status != 200 and recording.endpoint == "update":
         assert replayed.unchanged
     if after is not None and after.file not in LEFT_OUT:
@@ -47,7 +47,7 @@ async def test_the_simulator_answers_as_recorded(recording: Recording) -> None:
         _assert_same(replayed.after, after)
 
 
-def test_the_model_accepts_each_recorded_customer() -> None:
+def test_model_accepts_each_recorded_customer() -> None:
     found = [
         row for one in ALL if one.headers.get("x-api-version") in VERSIONS and one.status == 200 for row in one.rows
     ]
@@ -71,5 +71,5 @@ def _assert_same(answer: Answer, recording: Recording) -> None:
 
 
 def _canonical(value: Any) -> str:
-    """JSON as text, because to Python True equals 1."""
+    """Return JSON as text, because in Python True equals 1."""
     return json.dumps(value, sort_keys=True, indent=1)

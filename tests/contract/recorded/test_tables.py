@@ -10,27 +10,27 @@ Json = Any
 
 RECORDINGS: Final = recordings.folder() or Path()
 SCHEMAS: Final = RECORDINGS.parent.parent / "schemas"
-SAID_ELSEWHERE: Final = {"description", "default", "propertyNames"}
-"""What the table of fields leaves out, because it refuses nothing."""
+LEFT_OUT: Final = {"description", "default", "propertyNames"}
+"""The keys that the table of fields leaves out, because they refuse nothing."""
 
 
-def test_the_table_of_exchanges_is_what_the_recordings_prove() -> None:
+def test_table_of_exchanges_matches_the_recordings() -> None:
     assert facts.FILE.read_text() == make_facts.exchanges(recordings.load(RECORDINGS)), "run make contract-facts"
 
 
-def test_the_tables_of_fields_are_what_the_schemas_say() -> None:
+def test_tables_of_fields_match_the_schemas() -> None:
     for path, text in fields.tables(SCHEMAS).items():
         assert path.read_text() == text, "run make contract-facts"
 
 
-def test_the_table_of_fields_refuses_what_the_schema_refuses() -> None:
+def test_table_of_fields_refuses_what_the_schema_refuses() -> None:
     schema = json.loads((SCHEMAS / fields.AUTUMN_SCHEMA).read_text())
 
     assert _plain(fields.autumn_schema()) == _plain(schema)
 
 
 def _plain(node: Json) -> Json:
-    """The schema in one of its equivalent forms."""
+    """Return the schema in one of its equivalent forms."""
     if isinstance(node, list):
         return [_plain(inner) for inner in node]
     if not isinstance(node, dict):
@@ -38,9 +38,9 @@ def _plain(node: Json) -> Json:
     if "properties" in node:
         properties = {name: _plain(inner) for name, inner in node["properties"].items()}
         return {"properties": properties, "required": sorted(node.get("required", []))}
-    said = {name: _plain(inner) for name, inner in node.items() if name not in SAID_ELSEWHERE}
-    if "anyOf" in said:
-        said["anyOf"] = sorted(said["anyOf"], key=json.dumps)
-    if "enum" in said or "const" in said:
-        said.pop("type", None)
-    return said
+    plain = {name: _plain(inner) for name, inner in node.items() if name not in LEFT_OUT}
+    if "anyOf" in plain:
+        plain["anyOf"] = sorted(plain["anyOf"], key=json.dumps)
+    if "enum" in plain or "const" in plain:
+        plain.pop("type", None)
+    return plain

@@ -23,7 +23,7 @@ from tests.support.traced import (
     TRACEPARENT,
     change,
     ends,
-    said,
+    log_lines,
     services,
     stop,
     sync_in,
@@ -87,7 +87,7 @@ async def test_a_change_is_one_trace_from_the_app_over_the_sync_to_its_calls(
     }
     assert RETRIEVE in {call.name for call in calls}
     assert collector.services() == {"autumn-stripe-sync"}
-    assert said(running, "unknown_fields_ignored") == []
+    assert log_lines(running, "unknown_fields_ignored") == []
 
 
 async def test_changes_of_several_requests_that_were_merged_are_linked_to_each(

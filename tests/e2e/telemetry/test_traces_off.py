@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from sandbox.everything import Sandbox
 from tests.support.collector import Collector, collecting
 from tests.support.processes import free_port, worker
-from tests.support.traced import TRACEPARENT, change, ends, said, services, stop, traced
+from tests.support.traced import TRACEPARENT, change, ends, log_lines, services, stop, traced
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_a_collector_that_is_not_there_is_said_once_without_its_address_or
         for number in range(1, 5):
             await ends(redis, await change(redis, f"user_{number}"))
         await stop(running)
-    assert len(said(running, "traces_send_failed")) == 1
+    assert len(log_lines(running, "traces_send_failed")) == 1
     assert nowhere.removeprefix("http://") not in "".join(running.log)
     assert "secret-without-a-name" not in "".join(running.log)
 
@@ -70,7 +70,7 @@ async def test_a_collector_that_refuses_is_said_with_its_status_and_so_is_that_i
         collector.status = 200
         await ends(redis, await change(redis))
         await running.says('"traces_resumed"')
-    (line,) = said(running, "traces_send_failed")
+    (line,) = log_lines(running, "traces_send_failed")
     assert '"status": 401' in line
 
 
@@ -111,7 +111,7 @@ async def test_a_worker_without_the_extra_says_so_once_and_works(
     async with worker(traced(box, collector.url, PYTHONPATH=str(tmp_path))) as running:
         await ends(redis, await change(redis, traceparent=TRACEPARENT))
         await stop(running)
-    (line,) = said(running, "traces_disabled")
+    (line,) = log_lines(running, "traces_disabled")
     assert "requirements-otel.txt" in line
     assert collector.requests == 0
 
@@ -125,5 +125,5 @@ async def test_variables_that_are_not_usable_turn_traces_off_and_not_the_worker(
     async with worker(traced(box, collector.url, **{name: value})) as running:
         await ends(redis, await change(redis))
         await stop(running)
-    assert len(said(running, "traces_disabled")) == 1
+    assert len(log_lines(running, "traces_disabled")) == 1
     assert collector.requests == 0

@@ -1,4 +1,4 @@
-"""The client of Autumn against a server that answers as Autumn does, and one that does not answer at all."""
+"""The client of Autumn against a server that answers like Autumn, and one that does not answer at all."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Autumn:
-    """A server that records what it is asked and answers as the test says."""
+    """A server that records its requests and answers as the test chooses."""
 
     handler: Handler
     paths: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ async def failed(call: Awaitable[object]) -> TryAgain:
     return raised.value
 
 
-async def test_update_sends_the_changes_with_key_and_version_and_returns_the_customer() -> None:
+async def test_update_sends_changes_key_and_version_and_returns_the_customer() -> None:
     async with autumn_of(answering(CUSTOMER)) as (server, client):
         customer = await client.update("user_1", {"email": "ann@example.com", "name": None})
 
@@ -105,7 +105,7 @@ async def test_get_reads_the_cache_that_writes_keep_current() -> None:
     assert json.loads(server.bodies[0]) == {"customer_id": "user_1"}
 
 
-async def test_list_page_asks_from_the_cursor_on() -> None:
+async def test_list_page_begins_at_the_cursor() -> None:
     async with autumn_of(answering(FIRST_PAGE)) as (server, client):
         page = await client.list_page()
         await client.list_page("cursor-1", limit=2)
@@ -119,14 +119,14 @@ async def test_list_page_asks_from_the_cursor_on() -> None:
 
 
 @pytest.mark.parametrize("name", ["Jörg 🦊", "half a pair \ud800", 'quote " and \\ and \u2028', "nul \x00"])
-async def test_any_text_reaches_autumn_as_it_is(name: str) -> None:
+async def test_any_text_reaches_autumn_unchanged(name: str) -> None:
     async with autumn_of(answering(CUSTOMER)) as (server, client):
         await client.update("user_1", {"name": name})
 
     assert json.loads(server.bodies[0])["name"] == name
 
 
-async def test_a_number_that_json_lacks_is_refused_before_anything_is_sent() -> None:
+async def test_number_that_json_cannot_express_is_refused_before_sending() -> None:
     async with autumn_of(answering(CUSTOMER)) as (server, client):
         with pytest.raises(GiveUp, match="not_json"):
             await client.update("user_1", {"metadata": {"ratio": float("nan")}})
@@ -135,7 +135,7 @@ async def test_a_number_that_json_lacks_is_refused_before_anything_is_sent() -> 
 
 
 @pytest.mark.parametrize("row", [CUSTOMER, NAMELESS], ids=["another", "without an id"])
-async def test_an_answer_about_another_customer_is_refused(row: Mapping[str, Any]) -> None:
+async def test_answer_about_another_customer_is_refused(row: Mapping[str, Any]) -> None:
     async with autumn_of(answering(row)) as (_, client):
         for call in (client.get("cus_internal1"), client.update("cus_internal1", {})):
             with pytest.raises(GiveUp, match="other_customer"):
@@ -143,7 +143,7 @@ async def test_an_answer_about_another_customer_is_refused(row: Mapping[str, Any
 
 
 @pytest.mark.parametrize("name", ERRORS)
-async def test_an_error_arrives_as_its_translation(name: str) -> None:
+async def test_error_is_translated(name: str) -> None:
     row = ERRORS[name]
     body = row["text"] if "text" in row else json.dumps(row["json"])
     expected = error_from(row["status"], row["headers"], body.encode(), writing=True)
@@ -157,7 +157,7 @@ async def test_an_error_arrives_as_its_translation(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "may_land"),
+    ("answer", "text", "may_land"),
     [
         ({"text": "<html>Welcome</html>"}, "the answer: should be JSON", True),
         ({"text": ""}, "the answer: should be JSON", True),
@@ -166,8 +166,8 @@ async def test_an_error_arrives_as_its_translation(name: str) -> None:
         ({"json": {**CUSTOMER["json"], "email": 7}}, "email: should be a string", False),
     ],
 )
-async def test_an_unexpected_answer_is_tried_again_and_names_the_field(
-    answer: Mapping[str, Any], said: str, *, may_land: bool
+async def test_unexpected_answer_is_retried_and_names_the_field(
+    answer: Mapping[str, Any], text: str, *, may_land: bool
 ) -> None:
     async with autumn_of(answering({"status": 200, "headers": {}, **answer})) as (_, client):
         updating = await failed(client.update("user_1", {}))
@@ -175,14 +175,14 @@ async def test_an_unexpected_answer_is_tried_again_and_names_the_field(
 
     assert (updating.code, updating.message.split(";")[0], updating.maybe_applied) == (
         "unexpected_response",
-        said,
+        text,
         True,
     )
     assert updating.may_land_for_seconds == (LATE_SECONDS if may_land else 0)
     assert (reading.code, reading.maybe_applied, reading.may_land_for_seconds) == ("unexpected_response", False, 0)
 
 
-async def test_odd_detail_of_an_answer_is_named_and_stops_nothing() -> None:
+async def test_odd_detail_is_named_and_stops_nothing() -> None:
     odd = {**CUSTOMER["json"], "balances": {"messages": {"granted": "9"}}, "purchases": [None]}
     async with autumn_of(answering({"status": 200, "headers": {}, "json": odd})) as (_, client):
         answers = [
@@ -196,7 +196,7 @@ async def test_odd_detail_of_an_answer_is_named_and_stops_nothing() -> None:
         assert {"purchases.0", "balances.messages.granted"} <= set(answer.oddities)
 
 
-async def test_no_answer_in_time_leaves_open_whether_the_update_was_applied() -> None:
+async def test_timed_out_update_may_have_been_applied() -> None:
     async def never(_: web.Request) -> web.StreamResponse:
         return await asyncio.Future()
 
@@ -209,7 +209,7 @@ async def test_no_answer_in_time_leaves_open_whether_the_update_was_applied() ->
     assert (reading.code, reading.maybe_applied, reading.may_land_for_seconds) == ("timeout", False, 0)
 
 
-async def test_a_body_that_trickles_in_meets_the_time_out_of_the_whole_call() -> None:
+async def test_slow_body_exceeds_the_time_out_of_the_call() -> None:
     gone = asyncio.Event()
 
     async def trickle(request: web.Request) -> web.StreamResponse:
@@ -229,7 +229,7 @@ async def test_a_body_that_trickles_in_meets_the_time_out_of_the_whole_call() ->
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before", "within"])
-async def test_a_connection_cut_before_or_within_the_answer_leaves_open_whether_it_was_applied(*, begun: bool) -> None:
+async def test_update_on_a_cut_connection_may_have_been_applied(*, begun: bool) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         response = web.StreamResponse(headers={"Content-Length": "1000"})
@@ -244,10 +244,10 @@ async def test_a_connection_cut_before_or_within_the_answer_leaves_open_whether_
 
     assert (error.code, error.maybe_applied) == ("connection_lost", True)
     assert error.may_land_for_seconds == LATE_SECONDS
-    assert len(server.paths) == 1  # the transport has not repeated it by itself
+    assert len(server.paths) == 1  # the transport has not repeated it
 
 
-async def test_an_answer_that_is_not_what_its_encoding_says_is_tried_again() -> None:
+async def test_answer_in_another_encoding_than_named_is_retried() -> None:
     async def misnamed(_: web.Request) -> web.StreamResponse:
         return web.Response(headers={"Content-Encoding": "gzip"}, body=b"no gzip")
 
@@ -257,7 +257,7 @@ async def test_an_answer_that_is_not_what_its_encoding_says_is_tried_again() -> 
     assert (error.code, error.maybe_applied) == ("connection_lost", False)
 
 
-async def test_an_answer_that_is_no_http_is_tried_again() -> None:
+async def test_answer_that_is_not_http_is_retried() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
@@ -271,10 +271,10 @@ async def test_an_answer_that_is_no_http_is_tried_again() -> None:
     assert (error.code, error.maybe_applied) == ("connection_lost", True)
 
 
-async def test_a_refused_connection_has_applied_nothing() -> None:
+async def test_refused_connection_has_applied_nothing() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        # Bound and not listening: the port refuses, and nobody else can take it meanwhile.
+        # Bound but not listening: the port refuses, and no other process can take it.
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with open_autumn(base_url=url, secret_key=KEY) as client:
             error = await failed(client.update("user_1", {}))
@@ -305,7 +305,7 @@ async def test_fifty_calls_at_once_share_the_connections() -> None:
     assert len(server.connections) == limit
 
 
-async def test_a_wait_for_a_free_connection_that_is_too_long_has_applied_nothing() -> None:
+async def test_long_wait_for_a_connection_has_applied_nothing() -> None:
     arrived, done = asyncio.Event(), asyncio.Event()
 
     async def hold(request: web.Request) -> web.StreamResponse:

@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
         self.seen = seen = self.contents()
         ledger = self.ledger
         assert [*ledger.moved, *seen.inbox] == list(ledger.sent), "not in order"
-        assert seen.batch == {name: ledger.mail(name, None) for name in NAMES}
+        assert seen.batch == {name: ledger.batch(name, None) for name in NAMES}
         assert seen.outcomes == sorted(
             (entry, outcome) for entry, outcome in ledger.ended.items() if outcome != "duplicates"
         )

@@ -21,7 +21,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def world(clock: Clock) -> AsyncIterator[World]:
-    """Autumn without limits, with the customer "ann", and its clock in `clock`; Stripe's events are held."""
+    """Yield Autumn without limits, with the customer "ann" and its clock in `clock`. Stripe's events are held."""
     async with opened(clock=clock, updates_per_second=None) as here:
         here.stripe.webhooks.url = here.url + here.autumn.webhook_path
         here.stripe.webhooks.delay_seconds = None
@@ -29,21 +29,21 @@ async def world(clock: Clock) -> AsyncIterator[World]:
 
 
 async def name(world: World, customer: str = "ann", **headers: str) -> Any:
-    """The name that a get shows, None if there is no such customer."""
+    """Return the name that a get shows, None if there is no such customer."""
     answer = await world.call("get", {"customer_id": customer}, headers=headers)
     assert answer.status in {200, 404}
     return answer.json.get("name")
 
 
 async def names(world: World, **body: Any) -> list[Any]:
-    """The names that a list shows, newest first."""
+    """Return the names that a list shows, newest first."""
     return [row["name"] for row in (await world.call("list", body)).json["list"]]
 
 
 # The replica
 
 
-async def test_replica_trails_behind_by_its_lag(world: World, clock: Clock) -> None:
+async def test_replica_lags(world: World, clock: Clock) -> None:
     world.autumn.replica_lag_seconds = 2
     clock.now += 10
     updated = await world.rename("Anna")
@@ -153,7 +153,7 @@ async def test_cache_is_kept_current_by_requests_and_webhooks(world: World) -> N
     assert seen == ["Ann", "Anna", "Edited", None, "Edited", None]
 
 
-async def test_cache_is_not_asked_for_lists(world: World) -> None:
+async def test_lists_do_not_use_the_cache(world: World) -> None:
     world.autumn.caches = True
     await name(world)
     world.ann["name"] = "By hand"
@@ -171,9 +171,9 @@ async def test_without_cache_direct_change_is_seen_at_once(world: World) -> None
 
 async def test_later_page_of_list_with_range_is_500(world: World) -> None:
     world.autumn.seed("bob", name="Bob")
-    asked = {"limit": 1, "created_at_range": {"start": 0}}
-    first = await world.call("list", asked)
-    later = {**asked, "start_cursor": first.json["next_cursor"]}
+    body = {"limit": 1, "created_at_range": {"start": 0}}
+    first = await world.call("list", body)
+    later = {**body, "start_cursor": first.json["next_cursor"]}
     broken = await world.call("list", later)
     assert (first.status, broken.status, broken.json["code"]) == (200, 500, "internal_error")
     without_range = await world.call("list", {"limit": 1, "start_cursor": first.json["next_cursor"]})
@@ -183,13 +183,13 @@ async def test_later_page_of_list_with_range_is_500(world: World) -> None:
 
 
 async def test_later_page_by_offset_with_range_is_500(world: World) -> None:
-    asked = {"created_at_range": {"start": 0}, "offset": 0}
-    assert (await world.call("list", asked, version="2.2")).status == 200
-    assert (await world.call("list", {**asked, "offset": 1}, version="2.2")).status == 500
+    body = {"created_at_range": {"start": 0}, "offset": 0}
+    assert (await world.call("list", body, version="2.2")).status == 200
+    assert (await world.call("list", {**body, "offset": 1}, version="2.2")).status == 500
     assert (await world.call("list", {"offset": 1}, version="2.2")).status == 200
 
 
-async def test_largest_page_is_named_in_refusal(world: World) -> None:
+async def test_refusal_names_the_largest_page(world: World) -> None:
     world.autumn.largest_page = 2
     for number in range(3):
         world.autumn.seed(f"bob-{number}", name="Bob")
@@ -215,7 +215,7 @@ async def test_list_by_offset_has_all_pages(world: World) -> None:
 
 
 @pytest.mark.parametrize("version", ["2.4", "2.4.0", "2.5", "2.5.0"])
-async def test_later_version_is_spoken_by_later_server_only(world: World, version: str) -> None:
+async def test_only_a_later_server_knows_a_later_version(world: World, version: str) -> None:
     refused = await world.call("get", {"customer_id": "ann"}, version=version)
     assert (refused.status, refused.json["code"]) == (400, "invalid_api_version")
     world.autumn.newest_version = "2.5"
@@ -265,7 +265,7 @@ async def test_stripe_5xx_is_tried_three_times_with_one_key(world: World) -> Non
     assert str(calls[0].idempotency_key).startswith("stripe-node-retry-")
 
 
-async def test_short_trouble_of_stripe_is_not_seen(world: World) -> None:
+async def test_short_failure_of_stripe_is_not_visible(world: World) -> None:
     world.stripe.switches.add(Fault("503", times=2))
     assert (await world.rename("Anna")).status == 200
     assert [call.status for call in world.stripe.calls] == [503, 503, 200]
@@ -297,7 +297,7 @@ async def test_idempotency_key_is_forgotten_when_request_fails(world: World) -> 
 
 
 @pytest.mark.parametrize(("body", "received"), [([], "array"), ("text", "string"), (1, "number")])
-async def test_body_that_is_no_object_is_refused(world: World, body: Any, received: str) -> None:
+async def test_body_that_is_not_an_object_is_refused(world: World, body: Any, received: str) -> None:
     refused = await world.call("update", body)
     assert (refused.status, refused.json["code"]) == (400, "invalid_inputs")
     assert refused.json["message"] == f"input: Invalid input: expected object, received {received}"

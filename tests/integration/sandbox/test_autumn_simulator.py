@@ -78,7 +78,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_limit_is_a_text_429_until_the_next_second() -> None:
+async def test_limit_is_a_text_429_until_the_next_second() -> None:
     now = [1000.0]
     async with world(updates_per_second=3, clock=lambda: now[0]) as here:
         statuses = [(await here.rename(f"Ann {count}")).status for count in range(3)]
@@ -93,7 +93,7 @@ async def test_the_limit_is_a_text_429_until_the_next_second() -> None:
     assert refused.headers["ratelimit-remaining"] == "0"
 
 
-async def test_update_and_delete_share_a_limit_and_get_has_its_own() -> None:
+async def test_update_and_delete_share_a_limit_without_get() -> None:
     async with world(updates_per_second=1, clock=lambda: 1000.0) as here:
         assert (await here.rename("Anna")).status == 200
         assert (await here.call("delete", {"customer_id": "ann"})).status == 429
@@ -101,7 +101,7 @@ async def test_update_and_delete_share_a_limit_and_get_has_its_own() -> None:
 
 
 @pytest.mark.parametrize(("version", "per_second"), [("2.3", 50), ("2.2", 5)])
-async def test_a_list_has_the_limit_of_its_version(version: str, per_second: int) -> None:
+async def test_list_has_the_limit_of_its_version(version: str, per_second: int) -> None:
     async with world(clock=lambda: 1000.0) as here:
         answers = [await here.call("list", {}, version=version) for _ in range(per_second + 1)]
     assert [answer.status for answer in answers] == [200] * per_second + [429]
@@ -118,7 +118,7 @@ async def test_without_limits_nothing_is_refused() -> None:
     ("kind", "code", "retry_after"),
     [("429", None, "1"), ("500", "internal_error", None), ("503", "service_unavailable", "1")],
 )
-async def test_a_refusing_fault_changes_nothing(kind: Kind, code: str | None, retry_after: str | None) -> None:
+async def test_refusing_fault_changes_nothing(kind: Kind, code: str | None, retry_after: str | None) -> None:
     async with world() as here:
         here.autumn.switches.add(Fault(kind, "customers.update", times=1))
         refused = await here.rename("Anna")
@@ -130,7 +130,7 @@ async def test_a_refusing_fault_changes_nothing(kind: Kind, code: str | None, re
 
 
 @pytest.mark.parametrize(("kind", "name"), [("cut", "Ann"), ("lost", "Anna")])
-async def test_without_an_answer_an_update_may_have_been_applied_or_not(kind: Kind, name: str) -> None:
+async def test_update_without_an_answer_may_have_been_applied(kind: Kind, name: str) -> None:
     async with world() as here:
         here.autumn.switches.add(Fault(kind))
         with pytest.raises(aiohttp.ClientError):
@@ -139,7 +139,7 @@ async def test_without_an_answer_an_update_may_have_been_applied_or_not(kind: Ki
         assert [call.status for call in here.autumn.calls] == [0]
 
 
-async def test_a_hanging_update_runs_on_and_counts_after_its_client_gave_up() -> None:
+async def test_hanging_update_continues_after_its_client_gave_up() -> None:
     async with world() as here:
         fault = Fault("hang", times=1, seconds=3600)
         here.autumn.switches.add(fault)
@@ -153,14 +153,14 @@ async def test_a_hanging_update_runs_on_and_counts_after_its_client_gave_up() ->
     assert here.autumn.max_parallel_updates == {"ann": 2}
 
 
-async def test_garbage_is_no_json() -> None:
+async def test_garbage_is_not_json() -> None:
     async with world() as here:
         here.autumn.switches.add(Fault("garbage"))
         answer = await here.rename("Anna")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
 
 
-async def test_two_updates_of_one_customer_at_once_are_counted_and_lose_a_change() -> None:
+async def test_simultaneous_updates_of_one_customer_lose_a_change() -> None:
     async with world(database_seconds=0.05) as here:
         changes = [{"customer_id": "ann", "metadata": {key: 1}} for key in ("a", "b")]
         await asyncio.gather(*(here.call("update", change) for change in changes))
@@ -168,7 +168,7 @@ async def test_two_updates_of_one_customer_at_once_are_counted_and_lose_a_change
     assert len(here.ann["metadata"]) == 1
 
 
-async def test_updates_of_different_customers_count_apart() -> None:
+async def test_updates_of_different_customers_count_separately() -> None:
     async with world(database_seconds=0.05) as here:
         here.autumn.seed("bob")
         await asyncio.gather(*(here.call("update", {"customer_id": one}) for one in ("ann", "bob")))
@@ -184,7 +184,7 @@ async def test_customers_survive_a_restart() -> None:
             assert (await again.call("get", {"customer_id": "ann"})).json["name"] == "Anna"
 
 
-async def test_a_key_that_is_replaced_while_serving_no_longer_opens() -> None:
+async def test_replaced_key_is_refused_while_serving() -> None:
     async with world() as here:
         here.autumn.key = "am_sk_test_rolled"
         refused = await here.rename("Anna")
@@ -194,7 +194,7 @@ async def test_a_key_that_is_replaced_while_serving_no_longer_opens() -> None:
     assert accepted.status == 200
 
 
-async def test_a_failure_of_stripe_is_told_apart_from_a_missing_customer_by_its_message_alone() -> None:
+async def test_only_the_message_tells_stripes_failure_from_a_missing_customer() -> None:
     async with world() as here:
         here.stripe.switches.add(Fault("500", times=1))
         broken = await here.rename("Anna")
@@ -206,7 +206,7 @@ async def test_a_failure_of_stripe_is_told_apart_from_a_missing_customer_by_its_
     assert "No such customer" not in broken.json["message"]
 
 
-async def test_stripe_out_of_reach_and_a_wrong_stripe_key_are_stripe_errors_too() -> None:
+async def test_unreachable_stripe_and_wrong_stripe_key_are_stripe_errors() -> None:
     async with world(stripe_url="http://127.0.0.1:1") as here:
         unreachable = await here.rename("Anna")
     async with world(stripe_key="sk_test_wrong") as here:
@@ -216,14 +216,14 @@ async def test_stripe_out_of_reach_and_a_wrong_stripe_key_are_stripe_errors_too(
 
 
 @pytest.mark.parametrize("changes", [{"name": "a\0b"}, {"metadata": {"k": ["\0"]}}])
-async def test_a_nul_byte_is_an_internal_error_that_stores_nothing(changes: dict[str, Any]) -> None:
+async def test_nul_byte_is_an_internal_error_that_stores_nothing(changes: dict[str, Any]) -> None:
     async with world() as here:
         answer = await here.call("update", {"customer_id": "ann", **changes})
         assert (answer.status, answer.json["code"]) == (500, "internal_error")
         assert (here.ann["name"], here.ann["metadata"]) == ("Ann", {})
 
 
-async def test_a_customer_is_found_by_its_internal_id() -> None:
+async def test_customer_is_found_by_its_internal_id() -> None:
     async with world() as here:
         internal = here.ann["internal_id"]
         answer = await here.call("update", {"customer_id": internal, "name": "Anna"})
@@ -231,7 +231,7 @@ async def test_a_customer_is_found_by_its_internal_id() -> None:
     assert here.ann["name"] == "Anna"
 
 
-async def test_a_customer_is_not_renamed_to_one_that_exists() -> None:
+async def test_customer_cannot_take_an_existing_id() -> None:
     async with world() as here:
         here.autumn.seed("bob")
         answer = await here.call("update", {"customer_id": "bob", "new_customer_id": "ann"})
@@ -245,14 +245,14 @@ async def test_null_unlinks() -> None:
     assert "processors" not in answer.json
 
 
-async def test_a_customer_created_in_stripe_is_marked_as_autumns() -> None:
+async def test_customer_created_in_stripe_is_marked_as_autumns() -> None:
     async with world() as here:
         answer = await here.call("get_or_create", {"customer_id": "bob", "create_in_stripe": True})
         created = here.stripe.customers[answer.json["stripe_id"]]
     assert created["metadata"]["autumn_id"] == "bob"
 
 
-async def test_a_list_by_cursor_shows_each_customer_once_even_if_all_are_equally_old() -> None:
+async def test_cursor_pages_show_equally_old_customers_once() -> None:
     async with world(clock=lambda: 1000.0) as here:
         for number in range(6):
             here.autumn.seed(f"bob-{number}")
@@ -266,19 +266,19 @@ async def test_a_list_by_cursor_shows_each_customer_once_even_if_all_are_equally
 
 
 @pytest.mark.parametrize("cursor", ["?", "bm90IGpzb24", "e30"])
-async def test_a_cursor_of_ones_own_making_is_refused(cursor: str) -> None:
+async def test_invented_cursor_is_refused(cursor: str) -> None:
     async with world() as here:
         answer = await here.call("list", {"start_cursor": cursor})
     assert (answer.status, answer.json["code"]) == (400, "invalid_cursor")
 
 
-async def test_a_version_that_only_the_simulator_does_not_speak_is_refused_loudly() -> None:
+async def test_version_that_only_the_simulator_lacks_is_refused_by_name() -> None:
     async with world() as here:
         answer = await here.call("get", {"customer_id": "ann"}, version="1.2")
     assert (answer.status, answer.json["code"]) == (501, "not_simulated")
 
 
-def test_a_customer_is_not_planted_with_a_field_that_autumn_does_not_have() -> None:
+def test_seed_with_an_unknown_field_is_refused() -> None:
     autumn = AutumnSimulator(stripe_url="http://127.0.0.1:1")
     with pytest.raises(ValueError, match="mail"):
         autumn.seed("ann", mail="ann@example.com")

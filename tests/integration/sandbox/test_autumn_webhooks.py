@@ -12,7 +12,7 @@ from tests.integration.sandbox.test_autumn_simulator import world as opened
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    """Autumn and Stripe with the customer "ann"; Stripe's events are held."""
+    """Yield Autumn and Stripe with the customer "ann". Stripe's events are held."""
     async with opened() as here:
         here.stripe.webhooks.url = here.url + here.autumn.webhook_path
         here.stripe.webhooks.delay_seconds = None
@@ -107,7 +107,7 @@ async def test_shared_link_overwrites_one_of_the_two(world: World) -> None:
     assert (world.ann["name"], world.autumn.customers["bob"]["name"]) == ("Bobby", "Bobby")
 
 
-async def test_in_the_sandbox_echoes_are_on() -> None:
+async def test_echoes_are_on_in_the_sandbox() -> None:
     async with sandbox(aof=False) as everything:
         linked = everything.stripe.seed_customer(name="Ann", email="ann@example.com")["id"]
         everything.autumn.seed("ann", name="Ann", email="ann@example.com", stripe_id=linked)

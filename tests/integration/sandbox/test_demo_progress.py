@@ -1,4 +1,4 @@
-"""The demo sends each entry in its turn and sees how it ended, through a real Redis."""
+"""The demo sends each entry at its time and reads its outcome, through a real Redis."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ LATER = entry_of(5.0, "bob", {"name": "Bobby"}, "name")
 
 @pytest.fixture
 async def text_redis(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
-    """A client, as the demo's, of the empty Redis that answers in text."""
+    """Yield a client for the empty Redis that answers in text, as the demo's does."""
     assert await redis.dbsize() == 0
     async with Redis.from_url(redis_server.url, decode_responses=True) as client:
         yield client
@@ -34,7 +34,7 @@ async def in_the_inbox(redis: Redis) -> list[dict[str, str]]:
 
 
 async def end(redis: Redis, progress: Progress, entry: Entry, reason: str = "") -> None:
-    """As the worker says how an entry ended."""
+    """Record the outcome of an entry as the worker does."""
     (entry_id,) = [entry_id for entry_id, sent in progress.sent.items() if sent == entry]
     await redis.xadd(f"{PREFIX}-outcomes", {"entry": entry_id, "reason": reason})
     if reason:
@@ -51,7 +51,7 @@ async def test_entries_are_sent_at_their_times(text_redis: Redis) -> None:
     assert await in_the_inbox(text_redis) == [ON.fields, BOB.fields, LATER.fields]
 
 
-async def test_an_entry_that_waits_is_sent_when_the_one_before_it_of_its_customer_has_ended(text_redis: Redis) -> None:
+async def test_waiting_entry_is_sent_after_its_customers_previous_outcome(text_redis: Redis) -> None:
     progress = progress_of(text_redis, [ON, OFF, BOB])
 
     await progress.send(1.0)
@@ -62,7 +62,7 @@ async def test_an_entry_that_waits_is_sent_when_the_one_before_it_of_its_custome
     assert await in_the_inbox(text_redis) == [ON.fields, BOB.fields, OFF.fields]
 
 
-async def test_what_comes_behind_an_entry_that_waits_keeps_its_place(text_redis: Redis) -> None:
+async def test_entries_behind_a_waiting_one_keep_their_order(text_redis: Redis) -> None:
     progress = progress_of(text_redis, [ON, OFF, replace(ON, about="on again")])
 
     await progress.send(1.0)
@@ -72,7 +72,7 @@ async def test_what_comes_behind_an_entry_that_waits_keeps_its_place(text_redis:
     assert await in_the_inbox(text_redis) == [ON.fields, OFF.fields, ON.fields]
 
 
-async def test_it_is_over_when_everything_was_sent_and_has_ended(text_redis: Redis) -> None:
+async def test_demo_ends_when_every_entry_has_an_outcome(text_redis: Redis) -> None:
     again = replace(BOB, outcome=DUPLICATE)
     progress = progress_of(text_redis, [ON, OFF, BOB, again])
     await progress.send(1.0)

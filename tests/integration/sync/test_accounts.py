@@ -37,7 +37,7 @@ from tests.examples import examples
 from tests.support.accounts import drawn, people
 from tests.support.accounts.checks import judge_autumn, judge_end
 from tests.support.accounts.drawn import NAMES, Account
-from tests.support.accounts.ledger import Ledger, Said, Sync, both_sides
+from tests.support.accounts.ledger import Ledger, SentEvent, Sync, both_sides
 from tests.support.accounts.writes import judge_writes
 from tests.support.steps import time_passes
 
@@ -128,14 +128,14 @@ class Accounts:
         elif what in {"sets its own", "clears it"} and before["status"] != "canceled":
             people.set_address(self.stripe, intent_id, people.apps_address(what))
             self.ledger.note_app(before, intents[intent_id])
-        self.ledger.told |= {batch.payment_intent for batch in self.stripe.mails[mails:]}
+        self.ledger.mailed |= {batch.payment_intent for batch in self.stripe.mails[mails:]}
 
     async def send(self, customer: str, changes: dict[str, Any]) -> None:
         """Send an event as an app does. Without changes it is a reconcile."""
         kind = "customer.updated" if changes else "customer.reconcile"
         update = new_update(customer_id=customer, type=kind, changes=changes or None)
         entry = await self.redis.xadd(INBOX, dict(update.fields().items()))
-        self.ledger.said[entry.decode()] = Said(customer, changes)
+        self.ledger.events[entry.decode()] = SentEvent(customer, changes)
 
     async def sync_due_customers(self, crash_after: int | None = None) -> bool:
         """Sync each due customer once. The first sync dies after `crash_after` requests. Return whether any was due."""
@@ -224,14 +224,14 @@ class Accounts:
         await self.settle()
         assert self.stripe.writes[writes:] == []
         assert self._updates() == updates
-        for entry, requested in self.ledger.said.items():
+        for entry, sent in self.ledger.events.items():
             outcome = await outcome_of(self.redis, entry)
             assert outcome is not None
-            assert (outcome.status, outcome.customer_id) == (requested.end, requested.customer)
+            assert (outcome.status, outcome.customer_id) == (sent.outcome, sent.customer)
         self.ledger.note_webhooks(self.stripe.webhooks.events)
         for name in NAMES:
-            events = [each for each in self.ledger.said.values() if each.customer == name]
-            judge_autumn(name, self.world.autumn.customers[name], self.planted[name], events, self.ledger)
+            sent_of = [sent for sent in self.ledger.events.values() if sent.customer == name]
+            judge_autumn(name, self.world.autumn.customers[name], self.planted[name], sent_of, self.ledger)
 
     def _updates(self) -> int:
         return sum(call.path == "/v1/customers.update" for call in self.world.autumn.calls)

@@ -1,6 +1,6 @@
 """Strategies for the accounts: planted customers, apps' changes, people's edits in Stripe, and faults.
 
-Values only. Ids are words, so that an example that fails can be read.
+Values only. Ids are words, so a failing example is easy to read.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from sandbox.faults import Fault, Kind
 
 NAMES = ("ann", "bob")
 STRANGERS = ("cus_stranger", "cus_zed")
-"""One that nobody claims, with an address of ours, and one of an Autumn customer that is not ours."""
+"""Two Stripe customers of others: one that has no owner but an address of ours, and one of an unknown Autumn
+customer."""
 NOWHERE = "cus_nowhere"
 STRIPE_IDS = tuple(f"cus_{name}{more}" for name in NAMES for more in ("", "_1", "_2"))
 APPS_ADDRESS = "app@example.com"
@@ -22,9 +23,9 @@ MARK = "autumn_receipt_email"
 MOST_KEYS = 50
 
 Syncing = Literal["whole", "later"] | int
-"""Whether a sync follows; a number is of the requests after which its worker dies."""
+"""Whether a sync follows. A number: its worker dies after that number of requests."""
 Arriving = Literal["at once", "later"]
-"""When Stripe's webhooks reach Autumn: before the next request, or when they are drawn, in any order."""
+"""The arrival of Stripe's webhooks at Autumn: before the next request, or when they are drawn, in any order."""
 Link = Literal["linked", "unclaimed", "unlinked", "deleted", "never known", "shared", "foreign"]
 LINKS: tuple[Link, ...] = ("linked", "unclaimed", "unlinked", "deleted", "never known", "shared", "foreign")
 STATUSES = (
@@ -40,7 +41,7 @@ STATUSES = (
 
 @dataclass(frozen=True)
 class Payment:
-    """A payment intent of a Stripe customer; `keys` are those that its metadata has already."""
+    """A payment intent of a Stripe customer. `keys` is how many keys its metadata already has."""
 
     status: str = STATUSES[0]
     address: str | None = None
@@ -50,7 +51,7 @@ class Payment:
 
 @dataclass(frozen=True)
 class Account:
-    """A customer of Autumn and what Stripe has of it. `keys`: how many the linked one's metadata has, 50 at most."""
+    """A customer of Autumn and its data in Stripe. `keys`: the number of the linked one's metadata keys, 50 at most."""
 
     link: Link = "linked"
     ours: int = 0
@@ -99,7 +100,7 @@ POLICIES = st.builds(
 )
 
 CUSTOMERS = st.sampled_from(NAMES)
-SAID_IDS = st.sampled_from([None, None, None, "", *STRIPE_IDS, *STRANGERS, NOWHERE])
+LINKED_IDS = st.sampled_from([None, None, None, "", *STRIPE_IDS, *STRANGERS, NOWHERE])
 SAID_METADATA = st.dictionaries(
     st.sampled_from(["plan", "seats"]), st.sampled_from([None, "pro", "free", 7]), max_size=2
 )
@@ -112,10 +113,10 @@ PROFILE = st.fixed_dictionaries(
         "send_email_receipts": st.booleans(),
     },
 )
-LINKING = st.fixed_dictionaries({"stripe_id": SAID_IDS}, optional={"name": NAME, "email": EMAIL})
+LINKING = st.fixed_dictionaries({"stripe_id": LINKED_IDS}, optional={"name": NAME, "email": EMAIL})
 FLAG = st.fixed_dictionaries({"send_email_receipts": st.booleans()})
 CHANGES: st.SearchStrategy[dict[str, Any]] = st.one_of(st.just({}), FLAG, PROFILE, FLAG, LINKING)
-"""Nothing said is a reconcile."""
+"""An event without changes is a reconcile."""
 
 Sayings = list[tuple[str, dict[str, Any]]]
 SAYINGS = st.lists(st.tuples(CUSTOMERS, CHANGES), min_size=1, max_size=3)
@@ -135,4 +136,4 @@ REFUSAL = Fault("400", route="customers.update", times=1)
 FAULTS = st.one_of(FAILURES, FAILURES, FAILURES, st.just(REFUSAL))
 ARRIVALS: st.SearchStrategy[Arriving] = st.sampled_from(["at once", "later"])
 WEBHOOKS = st.lists(PICKS, max_size=3)
-"""Which of the webhooks that are under way arrive, one after the other."""
+"""Indexes of the pending webhooks that arrive, one after the other."""

@@ -1,7 +1,7 @@
 """Knowledge of the accounts that does not come from the code under test.
 
-Both sides before and after a sync, the writer of each receipt address, the payments that were mailed, and the events
-with their outcomes.
+Both sides before and after a sync, the writer of each receipt address, the mailed payments, and the events with their
+outcomes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,61 +20,61 @@ PROFILE = ("name", "email")
 
 
 def both_sides(world: World) -> Sides:
-    """Both services as they are now. Stripe's objects are never changed in place, Autumn's rows are."""
+    """Return a copy of both services' state. Stripe's objects are never changed in place, Autumn's rows are."""
     rows = {name: dict(row) for name, row in world.autumn.customers.items()}
     return Sides(rows, dict(world.stripe.customers), dict(world.stripe.payment_intents))
 
 
 @dataclass(frozen=True)
 class Sync:
-    """One sync of one customer, whole or cut short by a crash: what it found, and what it did."""
+    """One sync of one customer, complete or stopped by a crash: the state that it found, and its effects."""
 
     customer: str
     before: Sides
     after: Sides
-    mail: Mapping[str, Json]
-    """The changes that waited, by entry."""
-    is_look: bool
+    batch: Mapping[str, Json]
+    """The waiting changes, by entry."""
+    is_recheck: bool
     is_whole: bool
-    """Whether it came to its end, without a crash and without an error that leaves something to another try."""
+    """Whether it completed, without a crash and without an error that needs a retry."""
     was_refused: bool
-    """Whether Autumn refused an update for good, without a reason in the account."""
+    """Whether Autumn refused an update for good, for no reason in the account."""
     writes: Sequence[Write]
     mails: Sequence[Mail]
-    ends: Mapping[str, tuple[str, str]]
-    """What was settled, by entry: applied or dead, and the reason."""
+    outcomes: Mapping[str, tuple[str, str]]
+    """The outcomes by entry: applied or dead, and the reason."""
     record: CustomerRecord
 
     def of(self, status: str) -> list[Json]:
-        """The changes that were settled so, in order."""
-        return [self.mail[entry] for entry, (ended, _) in self.ends.items() if ended == status]
+        """Return the changes with this outcome, in order."""
+        return [self.batch[entry] for entry, (ended, _) in self.outcomes.items() if ended == status]
 
 
 @dataclass
-class Said:
-    """An event that was sent; `end` is empty until it has one."""
+class SentEvent:
+    """An event that was sent. `outcome` is empty until it has an outcome."""
 
     customer: str
     changes: Json
-    end: str = ""
+    outcome: str = ""
 
 
 @dataclass
 class Ledger:
     """The history so far."""
 
-    said: dict[str, Said] = field(default_factory=dict)
-    """Every event in the order of the stream, by entry."""
+    events: dict[str, SentEvent] = field(default_factory=dict)
+    """Every event by entry, in the order of the stream."""
     set_by: dict[str, str] = field(default_factory=dict)
-    """Whose the address of a payment is: ours, an app's, or decided where an app changed ours. Nobody's: no key."""
-    told: set[str] = field(default_factory=set)
-    """The payments of which a receipt was mailed."""
+    """The writer of each payment's address: us, an app, or "decided" if an app changed ours. No key: nobody."""
+    mailed: set[str] = field(default_factory=set)
+    """The payments for which a receipt was mailed."""
     links: dict[str, set[str | None]] = field(default_factory=dict)
-    """The Stripe customers that each customer of Autumn was ever linked to."""
+    """All Stripe customers that each customer of Autumn was ever linked to."""
     announced: list[tuple[str, Json]] = field(default_factory=list)
-    """What webhooks bring to Autumn: a Stripe customer with its name and e-mail at one moment."""
+    """The webhooks to Autumn: a Stripe customer with its name and e-mail at one moment."""
     made: dict[str, list[str]] = field(default_factory=dict)
-    """The Stripe customers that were created for an Autumn id, less those that somebody gave another one."""
+    """The Stripe customers created for an Autumn id, except those that somebody gave to another id."""
 
     def plant(self, sides: Sides) -> None:
         """Note the addresses that payments have from the beginning."""
@@ -86,7 +86,7 @@ class Ledger:
         if intent["receipt_email"]:
             self.set_by[intent["id"]] = "an app"
             if intent["status"] == "succeeded":
-                self.told.add(intent["id"])
+                self.mailed.add(intent["id"])
 
     def note_link(self, sides: Sides) -> None:
         """Note which Stripe customers each customer of Autumn is linked to."""
@@ -94,9 +94,9 @@ class Ledger:
             self.links.setdefault(name, set()).add(row["stripe_id"])
 
     def note_webhooks(self, events: Sequence[Json]) -> None:
-        """Note the names and e-mails that webhooks bring to Autumn: those of writes under a key that it does not know.
+        """Note the names and e-mails that webhooks bring to Autumn, from writes under a key that is not Autumn's.
 
-        Each brings both, however old they are by then.
+        Each webhook brings both, however old they are by then.
         """
         for event in events:
             if not str(event["request"]["idempotency_key"]).startswith("autumn:"):
@@ -104,7 +104,7 @@ class Ledger:
                 self.announced.append((shown["id"], {name: shown[name] for name in PROFILE}))
 
     def brought(self, customer: str, name: str) -> list[Any]:
-        """The values of a field that webhooks may have brought to a customer of Autumn."""
+        """Return the values of a field that webhooks may have brought to a customer of Autumn."""
         links = self.links.get(customer, set())
         return [profile[name] for stripe_id, profile in self.announced if stripe_id in links and profile[name]]
 
@@ -126,13 +126,13 @@ class Ledger:
         else:
             del self.set_by[intent_id]
 
-    def ever_said(self, customer: str) -> list[Json]:
-        """All that was said of a customer so far."""
-        return [said.changes for said in self.said.values() if said.customer == customer]
+    def ever_requested(self, customer: str) -> list[Json]:
+        """Return all changes of a customer so far."""
+        return [sent.changes for sent in self.events.values() if sent.customer == customer]
 
 
 def fields(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The requested value of each field, each metadata key for itself; the empty text is null."""
+    """Return the requested value of each field, with one entry for each metadata key. The empty text is null."""
     values = flat(changes)
     return {name: None if value == "" and name in changes else value for name, value in values.items()}
 

@@ -10,7 +10,7 @@ OLD_SECONDS = 30 * 86_400
 
 
 def plant(world: World, accounts: dict[str, Account], now: float) -> None:
-    """Both sides as the accounts say, and two Stripe customers of strangers, each with a payment."""
+    """Plant the accounts on both sides, and two Stripe customers of strangers, each with a payment."""
     for name, account in accounts.items():
         _plant_in_stripe(world.stripe, name, account, now)
         world.autumn.seed(
@@ -28,7 +28,7 @@ def plant(world: World, accounts: dict[str, Account], now: float) -> None:
 
 
 def begin_payment(stripe: StripeSimulator, stripe_id: str, payment: Payment, now: float) -> str:
-    """A payment intent of a customer; its id."""
+    """Plant a payment intent of a customer. Return its id."""
     fields: dict[str, Any] = {
         "id": f"pi_{len(stripe.payment_intents)}",
         "customer": stripe_id,
@@ -42,7 +42,7 @@ def begin_payment(stripe: StripeSimulator, stripe_id: str, payment: Payment, now
 
 
 def edit(stripe: StripeSimulator, what: str, stripe_id: str, whose: str) -> None:
-    """A person's edit of a Stripe customer in the dashboard."""
+    """Edit a Stripe customer as a person does in the dashboard."""
     match what:
         case "deletes":
             stripe.delete(stripe_id)
@@ -60,7 +60,7 @@ def edit(stripe: StripeSimulator, what: str, stripe_id: str, whose: str) -> None
 
 
 def set_address(stripe: StripeSimulator, intent_id: str, address: str) -> None:
-    """An app sets a payment's receipt address, or clears it by the empty text."""
+    """Set a payment's receipt address as an app does, or clear it with the empty text."""
     stripe.account.payments.update(intent_id, {"receipt_email": address})
 
 
@@ -92,5 +92,5 @@ def _plant_in_stripe(stripe: StripeSimulator, name: str, account: Account, now: 
 
 
 def apps_address(what: str) -> str:
-    """The address of an app that sets its own, or the empty text of one that clears it."""
+    """Return the address that an app sets, or the empty text if it clears the address."""
     return APPS_ADDRESS if what == "sets its own" else ""

@@ -1,4 +1,4 @@
-"""Run the property of `test_echo_property` with many more examples and another seed, to find what nobody has seen yet.
+"""Run the property of `test_echo_property` with many more examples and another seed, to find new failures.
 
 python -m tests.support.echoes.hunt --examples 5000 --seed 1
 """
@@ -14,7 +14,7 @@ from tests.integration.sync.test_echo_property import STEPS, property_on
 
 
 def main() -> None:
-    """Read the arguments, run, and raise what fails, made short."""
+    """Read the arguments, run, and raise the first failure in its shortest form."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -32,7 +32,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with embedded_redis(aof=False) as server:
         seed(options.seed)(property_on(server.url, chosen))()
-    print(f"{options.examples} examples of {options.steps} steps with seed {options.seed}: all is right")
+    print(f"{options.examples} examples of {options.steps} steps with seed {options.seed}: no failure")
 
 
 if __name__ == "__main__":

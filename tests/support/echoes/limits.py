@@ -1,6 +1,6 @@
-"""Cases left out of the property of echoes: Autumn itself loses a value, and no worker could know it.
+"""Cases that the property of echoes leaves out, because Autumn itself loses a value and no worker could know it.
 
-Two writers that are not the worker never race each other. Each other limit says why. Anything else may happen.
+Two writers other than the worker never race each other. Each limit below gives its reason. Everything else may happen.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from tests.support.echoes.world import EchoWorld
 
 DELIVERY_SECONDS: Final = 240.0
-"""How late webhooks are at most: an older value is recognised for 600 s, and a recheck has to follow within those."""
+"""The longest delay of webhooks. An older value is recognised for 600 s, and a recheck must follow within those."""
 DOUBT_SECONDS: Final = 240.0
-"""How long a worker may think that a value was reverted by an update whose answer was lost."""
+"""How long a worker may suspect that an update with a lost answer reverted a value."""
 
 
 def may_pass(world: "EchoWorld", seconds: float) -> bool:
-    """Whether webhooks that are under way still arrive in time, see `DELIVERY_SECONDS`."""
+    """Whether webhooks that are pending still arrive in time, see `DELIVERY_SECONDS`."""
     return world.unsettled_since is None or world.now() + seconds <= world.unsettled_since + DELIVERY_SECONDS
 
 
 def may_write(world: "EchoWorld", customer: str, stripe_id: str, fields: Sequence[str]) -> bool:
     """Whether another app or a person may write these fields now.
 
-    Not while webhooks of an earlier such write are under way: Autumn itself loses one of the two then. Not while Stripe
-    shows a wrong value in another field: the webhook of this very write carries that to Autumn.
+    Not while webhooks of an earlier such write are pending, because Autumn itself loses one of the two then. Not while
+    Stripe shows a wrong value in another field, because the webhook of this write carries that value to Autumn.
     """
     if any(event["id"] in world.foreign for event in _pending(world, stripe_id)):
         return False
@@ -41,7 +41,7 @@ def may_write(world: "EchoWorld", customer: str, stripe_id: str, fields: Sequenc
 
 
 def may_choose_again(world: "EchoWorld") -> bool:
-    """Whether another app may choose an older value again, as by a flag or by null.
+    """Whether another app may choose an older value again, as with a flag or null.
 
     Not soon after an answer was lost: it looks exactly as if that update had reverted a newer value.
     """
@@ -49,14 +49,14 @@ def may_choose_again(world: "EchoWorld") -> bool:
 
 
 def may_edit(world: "EchoWorld", customer: str) -> bool:
-    """Whether a person may edit the linked customer: an event that replaces the link would lose the edit."""
+    """Whether a person may edit the linked customer. An event that replaces the link would lose the edit."""
     return not any("stripe_id" in each["fields"] for each in world.waiting[customer])
 
 
 def may_empty(world: "EchoWorld", stripe_id: str, field: str) -> bool:
-    """Whether a person may empty a field: not where Stripe alone has its right value.
+    """Whether a person may empty a field. Not if Stripe alone has its right value, because nothing could restore it.
 
-    So it is when a webhook has overwritten the value in Autumn, or is about to: nobody could restore it.
+    That is so if a webhook has overwritten the value in Autumn, or is about to.
     """
     shown = world.stripe.customers[stripe_id][field]
     in_autumn = {row[field] for row in world.autumn.customers.values() if row["stripe_id"] == stripe_id}
@@ -65,7 +65,7 @@ def may_empty(world: "EchoWorld", stripe_id: str, field: str) -> bool:
 
 
 def may_relink(world: "EchoWorld", customer: str) -> bool:
-    """Whether an event may replace the link: not while a person's edit is on its way to Autumn by it."""
+    """Whether an event may replace the link. Not while a person's edit is on its way to Autumn by that link."""
     pending = _pending(world, world.row(customer)["stripe_id"])
     return not any(event["id"] in world.by_hand for event in pending)
 
@@ -73,15 +73,15 @@ def may_relink(world: "EchoWorld", customer: str) -> bool:
 def comes_before_a_sync(world: "EchoWorld", event: Json) -> bool:
     """Whether a webhook is a person's edit that has to arrive before a sync.
 
-    So it is where the sync makes Autumn write something that Stripe announces. A sync that comes before the edit takes
-    it for drift and writes over it, and the announcement comes last: no trace of the edit is left in either service.
+    It has to if the sync makes Autumn write something that Stripe announces. A sync before the edit takes it for drift
+    and overwrites it, and the announcement arrives last. Then neither service has a trace of the edit.
     """
     is_edit = event["id"] in world.by_hand - world.arrived
     return is_edit and (world.stripe.webhooks.without_change or _autumn_writes(world, event["data"]["object"]["id"]))
 
 
 def _autumn_writes(world: "EchoWorld", stripe_id: str) -> bool:
-    """Whether an event waits for a field that Stripe alone has a value of: Autumn itself overwrites that one."""
+    """Whether an event waits for a field that only Stripe has a value of. Autumn itself overwrites that value."""
     return any(
         world.row(customer)["stripe_id"] == stripe_id
         and world.row(customer)[name] is None
@@ -92,7 +92,7 @@ def _autumn_writes(world: "EchoWorld", stripe_id: str) -> bool:
 
 
 def _pending(world: "EchoWorld", stripe_id: str | None) -> list[Json]:
-    """The webhooks of a Stripe customer that are under way and that Autumn does not ignore."""
+    """Return the pending webhooks of a Stripe customer, except those that Autumn ignores."""
     pending: list[Json] = world.stripe.webhooks.pending
     return [
         event

@@ -1,4 +1,4 @@
-"""Parts of the property of echoes: planted customers, courses of a sync, and the moment before a request is served."""
+"""Parts of the property of echoes: planted customers, the ways a sync can go, and the moment before a request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ LINKS: Final = ("linked", "unclaimed", "unlinked", "found by our id")
 
 @dataclass(frozen=True)
 class Planted:
-    """A customer as it is at the beginning: the link, which fields Autumn has, and what Stripe shows of each."""
+    """A customer at the beginning: the link, the fields that Autumn has, and the values that Stripe shows."""
 
     link: Link = "linked"
     has: tuple[bool, bool] = (True, True)
     shown: tuple[str, str] = ("same", "same")
-    """Of name and e-mail: the same as Autumn, a stale value, or none."""
+    """For name and e-mail: the same as in Autumn, a stale value, or none."""
 
 
 @dataclass(frozen=True)
 class Syncing:
-    """The course of a sync: whole, or its worker dies after so many requests, or a webhook arrives before a request."""
+    """A complete sync, or one whose worker dies after some requests, or one with a webhook before a request."""
 
     dies_after: int | None = None
     webhook_at: int | None = None
@@ -40,7 +40,7 @@ WHOLE: Final = Syncing()
 
 @dataclass
 class Noticing(Switches):
-    """Switches that tell of each update that Autumn applied, its answer lost or not."""
+    """Switches that report each update that Autumn applied, also if its answer was lost."""
 
     note: Callable[[Json, bool], None] = lambda _body, _is_foreign: None
 

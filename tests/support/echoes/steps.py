@@ -1,4 +1,4 @@
-"""Helpers of the tests about echoes: one customer, `ann`, on both sides, and the syncs and rechecks that touch her."""
+"""Helpers of the tests about echoes: one customer, `ann`, on both sides, and the syncs and rechecks for her."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ MOST_RECHECKS = 50
 
 
 def plant(world: World, *, owner: str | None = "ann", is_linked: bool = True, **stripe_fields: Any) -> str:
-    """Ann with her right address in Autumn, and a Stripe customer with these fields."""
+    """Plant Ann with her right address in Autumn, and a Stripe customer with these fields."""
     metadata = {} if owner is None else {"autumn_id": owner}
     fields = {"name": "Ann", "email": RIGHT, **stripe_fields}
     stripe_id = str(world.stripe.seed_customer(metadata=metadata, **fields)["id"])
@@ -23,18 +23,18 @@ def plant(world: World, *, owner: str | None = "ann", is_linked: bool = True, **
 
 
 def both(world: World, field: str) -> tuple[Any, Any]:
-    """The value of a field on both sides."""
+    """Return the value of a field on both sides."""
     row = world.autumn.customers["ann"]
     return row[field], world.stripe.customers[row["stripe_id"]][field]
 
 
 async def update_by_another_app(world: World, **fields: Any) -> None:
-    """Another app changes the customer in Autumn itself."""
+    """Change the customer in Autumn itself, as another app does."""
     await world.deps.autumn.update("ann", fields)
 
 
 async def apply(world: World, **changes: Any) -> None:
-    """An event comes and is applied."""
+    """Send an event and apply it."""
     event = await change(world, "ann", **changes)
     await world.run()
     outcome = await outcome_of(world.redis, event)
@@ -43,13 +43,13 @@ async def apply(world: World, **changes: Any) -> None:
 
 
 def later(world: World, seconds: float) -> World:
-    """The same world so much later, in which waiting work is due."""
+    """Return the world `seconds` later, with all waiting work due."""
     now = world.deps.now() + seconds
     return replace(world, deps=replace(world.deps, now=lambda: now))
 
 
 async def recheck(world: World) -> int:
-    """Run rechecks until none waits; return how many there were."""
+    """Run rechecks until none waits. Return how many there were."""
     done = 0
     while await world.redis.zcard(f"{PREFIX}:rechecks"):
         assert done < MOST_RECHECKS, "rechecks never end"

@@ -1,7 +1,7 @@
 """The right state of each customer, derived from all writes and their times, not from the code under test.
 
-A value counts when its writer succeeded: an event's when Autumn applied its update, another app's likewise, a person's
-at the edit in Stripe. The last one is right, on both sides.
+A value counts when its writer succeeded: an event when Autumn applied its update, another app likewise, and a person at
+the edit in Stripe. The last value is right, on both sides.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,10 +21,10 @@ Json = dict[str, Any]
 
 @dataclass
 class Truth:
-    """One customer: the right value of each field, and what is allowed where Autumn has no value.
+    """One customer: the right value of each field, and the allowed values if Autumn has none.
 
-    `own` is what each Stripe customer holds in its own right, by its id: what it showed when it was linked, what a
-    person left there, and what remained when another app cleared the field in Autumn alone.
+    `own` has the values of each Stripe customer itself, by its id: those that it showed when it was linked, those that
+    a person left there, and those that remained when another app cleared the field in Autumn alone.
     """
 
     value: Json
@@ -32,21 +32,21 @@ class Truth:
     fills: dict[str, set[Any]] = field(default_factory=dict)
     """The values that Autumn may have copied from Stripe into a field that has none."""
     used: dict[str, list[Any]] = field(default_factory=dict)
-    """Every value that a field ever had on purpose, in order."""
+    """Every value that a writer ever gave to a field on purpose, in order."""
     cleared: set[str] = field(default_factory=set)
-    """The fields that an event cleared and nobody has written since: they may be empty on both sides."""
+    """The fields that an event cleared and nobody has written since. They may be empty on both sides."""
     link: str | None = None
     """The Stripe customer that Autumn is linked to."""
 
     def __post_init__(self) -> None:
-        """Begin with what is planted."""
+        """Begin with the planted values."""
         for name, value in self.value.items():
             self.used[name] = [value]
         self.link = self.value["stripe_id"]
         self._may_fill()
 
     def note_update(self, written: Mapping[str, Any], *, by_event: bool, link: str | None, shown: Json | None) -> None:
-        """Note fields that Autumn applied for their writer; `link` and `shown` are the Stripe customer's afterwards."""
+        """Note fields that Autumn applied for their writer. `link` and `shown` are the Stripe customer's afterwards."""
         if link != self.link and link is not None:
             self.own[link] = dict(shown or {})
         self.link = link
@@ -60,15 +60,15 @@ class Truth:
         self._may_fill()
 
     def note_edit(self, stripe_id: str, name: str, value: str | None, *, is_linked: bool) -> None:
-        """Note a person's edit of a Stripe customer; an emptied field of a linked one comes back from Autumn."""
+        """Note a person's edit of a Stripe customer. Autumn refills an emptied field of a linked one."""
         self.own[stripe_id][name] = value
         if is_linked and value is not None:
             self._count(name, value)
 
     def note_copies(self, before: Json, after: Json, *, relinks: bool) -> None:
-        """Note what a webhook copied into a field that an event has cleared, where a change of the link is under way.
+        """Note what a webhook copied into a field that an event has cleared, while a change of the link is pending.
 
-        It may stay, also where Stripe still has another value there: no value that was before is the right one.
+        The copy may stay, even if Stripe still has another value: no earlier value is the right one.
         """
         for name in self.cleared.intersection(PROFILE):
             is_relinked = relinks or self.own[str(self.link)].get(name) is not None
@@ -83,7 +83,7 @@ class Truth:
     def judge(self, row: Json, stripe: Json) -> None:
         """Raise AssertionError for a field of either side that is not right."""
         link = row["stripe_id"]
-        assert self.value["stripe_id"] in {None, link}, "linked to another Stripe customer than the last one asked for"
+        assert self.value["stripe_id"] in {None, link}, "linked to another Stripe customer than the last one requested"
         for name in PROFILE:
             pair, value = (row[name], stripe[name]), self.value[name]
             allowed = {(value, value)} if value is not None else self._pairs(name, link)
@@ -107,7 +107,7 @@ class Truth:
         self.used[name].append(value)
 
     def _may_fill(self) -> None:
-        """Note what Autumn may copy from the linked customer into the fields that it has no value for."""
+        """Note the values that Autumn may copy from the linked customer into its empty fields."""
         for name in PROFILE if self.link is not None else ():
             held = self.own[str(self.link)].get(name)
             if self.value[name] is None and held is not None:
@@ -115,20 +115,20 @@ class Truth:
 
 
 def flat(changes: Mapping[str, Any]) -> Json:
-    """The fields of a change or of an update, each metadata key as a field of its own."""
+    """Return the fields of a change or of an update, with each metadata key as one field."""
     keys = {f"metadata.{key}": value for key, value in (changes.get("metadata") or {}).items()}
     return {name: value for name, value in changes.items() if name not in {"metadata", "customer_id"}} | keys
 
 
 def nested(fields: Mapping[str, Any]) -> Json:
-    """The change that writes these fields; the reverse of `flat`."""
+    """Return the change that writes these fields; the reverse of `flat`."""
     keys = {name.removeprefix("metadata."): value for name, value in fields.items() if name.startswith("metadata.")}
     rest = {name: value for name, value in fields.items() if not name.startswith("metadata.")}
     return {**rest, "metadata": keys} if keys else rest
 
 
 def shown_by(stripe: Json) -> Json:
-    """A Stripe customer's values, by the names of Autumn's fields."""
+    """Return a Stripe customer's values, by the names of Autumn's fields."""
     return {name: stripe[name] for name in PROFILE} | {
         f"metadata.{key}": stripe["metadata"].get(key) for key in ("plan", "seat")
     }

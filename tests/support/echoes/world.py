@@ -1,6 +1,6 @@
-"""Both services, one worker and everybody who writes to a customer, each step taken by hand, and the truth kept beside.
+"""Both services, one worker and all writers of a customer, with every step under control, and the truth beside.
 
-It judges nothing by itself: `echo_truth` knows what is right, and `echo_limits` what is left out.
+It judges nothing by itself: `echoes.truth` has the right values, and `echoes.limits` the cases that are left out.
 """
 
 import asyncio
@@ -32,39 +32,40 @@ from tests.support.steps import time_passes
 
 RECHECK_SECONDS: Final = 61.0
 SOON_SECONDS: Final = 12.0
-"""Until another try is due, and longer than a replica of Autumn's may lag behind."""
+"""The time until another try is due, and more than the lag of Autumn's replica."""
 SPARES: Final = 2
 
 
 class EchoWorld:
-    """See the module. `customers` are the names of those that are planted."""
+    """Both services, one worker and the truth. `customers` are the names of the planted ones."""
 
     def __init__(self, redis: Redis) -> None:
-        """Opens nothing."""
+        """Store the Redis client. `open` starts the services."""
         self.redis = redis
         self.skew_seconds, self.doubt_until = 0.0, 0.0
         self.unsettled_since: float | None = None
-        """When the first webhook was made since all was calm, by the worlds's clock."""
+        """The time of the first webhook since all was calm, by the world's clock."""
         self.truths: dict[str, Truth] = {}
         self.own: dict[str, Json] = defaultdict(dict)
         self.foreign: set[str] = set()
         """The ids of the webhooks that another app or a person caused."""
         self.by_hand: set[str] = set()
-        """The ids of those that a person caused."""
+        """The ids of the webhooks that a person caused."""
         self.arrived: set[str] = set()
-        """The ids of those that have arrived at least once."""
+        """The ids of the webhooks that have arrived at least once."""
         self.waiting: dict[str, list[Json]] = {}
-        """The events of each customer that are not settled."""
+        """The events of each customer that have no outcome yet."""
         self.number = itertools.count(1)
         self.requests = self.running = 0
         self.interrupt: tuple[int, Callable[[], Awaitable[None]]] | None = None
 
     def now(self) -> float:
-        """Seconds since the epoch; time passes when a test says so."""
+        """Seconds since the epoch. Time passes only when a test moves it."""
         return time.time() + self.skew_seconds
 
     async def open(self, stack: AsyncExitStack, planted: Sequence[Planted], *, says_more: bool, twice: bool) -> None:
-        """Plant the customers. `says_more`: Stripe announces a write that changes nothing; `twice`: and some twice."""
+        """Plant the customers. `says_more`: Stripe also announces writes that change nothing. `twice`: some come
+        twice."""
         await self.redis.flushall()
         self.stripe = StripeSimulator(
             requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None, clock=self.now
@@ -118,30 +119,30 @@ class EchoWorld:
         return str(self.stripe.seed_customer(id=stripe_id, metadata=metadata, **profile)["id"])
 
     def new(self, field: str) -> str:
-        """A value that nobody has used."""
+        """Return a value that nobody has used."""
         text = {"email": "mail{}@example.com", "name": "Name {}"}.get(field, "value {}")
         return text.format(next(self.number))
 
     def row(self, customer: str) -> Json:
-        """The customer in Autumn."""
+        """Return the customer in Autumn."""
         return self.autumn.customers[customer]
 
     def linked(self, customer: str) -> Json | None:
-        """The Stripe customer that Autumn is linked to."""
+        """Return the Stripe customer that Autumn is linked to."""
         link = self.row(customer)["stripe_id"]
         return None if link is None else self.stripe.customers[link]
 
-    # What happens
+    # Steps
 
     async def event(self, customer: str, fields: Mapping[str, Any]) -> None:
-        """An app sends an event; one without fields is a reconcile."""
+        """Send an event as an app does. Without fields it requests a reconcile."""
         kind = "customer.updated" if fields else "customer.reconcile"
         update = new_update(customer_id=customer, type=kind, changes=nested(fields) or None)
         event = await send(self.redis, update)
         self.waiting[customer].append({"event": event, "fields": dict(fields)})
 
     async def other_app(self, customer: str, fields: Mapping[str, Any]) -> None:
-        """Another app writes to Autumn directly."""
+        """Write to Autumn directly, as another app does."""
         events = len(self.stripe.webhooks.events)
         body = {"customer_id": customer, **nested(fields)}
         headers = {"Authorization": f"Bearer {self.autumn.key}", "x-api-version": "2.3"}
@@ -153,7 +154,7 @@ class EchoWorld:
         self._note_webhooks(events, is_foreign=True)
 
     def person(self, stripe_id: str, field: str, value: str | None) -> None:
-        """A person edits a Stripe customer in the dashboard."""
+        """Edit a Stripe customer as a person does in the dashboard."""
         events = len(self.stripe.webhooks.events)
         self.stripe.edit(stripe_id, **{field: value or ""})
         for customer, truth in self.truths.items():
@@ -163,7 +164,7 @@ class EchoWorld:
         self._note_webhooks(events, is_foreign=True)
 
     async def deliver(self, pick: int) -> None:
-        """One of the webhooks that are pending arrives."""
+        """Deliver one of the pending webhooks."""
         pending = self.stripe.webhooks.pending
         if pending:
             await self._arrive(pending[pick % len(pending)])
@@ -181,7 +182,7 @@ class EchoWorld:
             await self.deliver(0)
 
     async def sync(self, how: Syncing = WHOLE) -> bool:
-        """Sync each customer that is due, once, the first one in this way. Whether anybody was."""
+        """Sync each due customer once, the first one in this way. Return whether any was due."""
         await self._edits_arrive()
         await self.world.mailbox.move()
         _, called = await self.world.mailbox.dispatch(1000)
@@ -196,11 +197,11 @@ class EchoWorld:
 
     @property
     def _failed(self) -> int:
-        """The number of requests that got no answer, or an error."""
+        """Return the number of requests that got an error or no answer."""
         return sum(sum(each.switches.fired.values()) for each in (self.autumn, self.stripe))
 
     async def _sync(self, customer: str, how: Syncing) -> None:
-        """Sync, or die after so many requests; then what was sent still lands, and the lease runs out."""
+        """Sync, or die after some requests. Then the sent requests still complete, and the lease expires."""
         task, until = asyncio.create_task(sync_customer(self.world.deps, customer)), self.requests
         if how.webhook_at is not None:
             self.interrupt = (until + how.webhook_at, lambda: self.deliver(how.pick))
@@ -210,7 +211,7 @@ class EchoWorld:
             await asyncio.sleep(0)
         await asyncio.wait([task])
         self.interrupt = None
-        while self.running:  # noqa: ASYNC110 - the simulators end in this loop, and tell nobody
+        while self.running:  # noqa: ASYNC110 - the simulators finish in this loop and set no event
             await asyncio.sleep(0)
         await self._forget_settled(customer)
         if not task.cancelled():
@@ -231,7 +232,7 @@ class EchoWorld:
         self.waiting[customer] = waiting
 
     async def time_passes(self, seconds: float) -> None:
-        """Make every waiting retry due; after a minute the rechecks are due as well."""
+        """Make every waiting retry due. After a minute the rechecks are due as well."""
         self.skew_seconds += seconds
         if seconds >= RECHECK_SECONDS:
             await time_passes(self.world)
@@ -242,7 +243,7 @@ class EchoWorld:
             await self.redis.hset(f"{PREFIX}:breaker", "probe_at", "0")  # type: ignore[misc]  # one type for both clients
 
     async def calm(self) -> None:
-        """All webhooks arrive, rechecks are done, one reconcile follows, and both sides are right."""
+        """Deliver all webhooks, run all rechecks and one reconcile. Then both sides must be right."""
         self.stripe.switches.clear()
         self.autumn.switches.clear()
         await self._settle(SOON_SECONDS)
@@ -252,7 +253,7 @@ class EchoWorld:
         self.unsettled_since = None
 
     async def stays_calm(self) -> None:
-        """Nothing more is done, whatever is checked again."""
+        """Check that later rechecks change nothing."""
         await self._settle(RECHECK_SECONDS)
         writes = len(self.stripe.writes)
         await self._reconcile()
@@ -273,17 +274,17 @@ class EchoWorld:
         await self._all_arrive()
 
     async def _settle(self, seconds: float) -> None:
-        """Webhooks arrive and time passes until nothing is left to do."""
+        """Deliver webhooks and let time pass until no work is left."""
         for _ in range(20):
             await self._all_arrive()
             if not await self.sync() and not self.stripe.webhooks.pending:
                 await self.time_passes(seconds)
                 if not await self.sync():
                     return
-        raise AssertionError("there is still something to do")
+        raise AssertionError("there is still work left")
 
     def lose(self, fault: Fault, *, in_autumn: bool) -> None:
-        """The next request of a kind is answered by an error, or its answer is lost."""
+        """Make the next request of a kind fail, or lose its answer."""
         switches = (self.autumn if in_autumn else self.stripe).switches
         if not any(each.times for each in switches.faults):
             switches.add(replace(fault))
@@ -293,17 +294,17 @@ class EchoWorld:
             if limits.comes_before_a_sync(self, event):
                 await self._arrive(event)
 
-    # What is noted
+    # Notes
 
     def _note_update(self, body: Json, is_foreign: bool) -> None:
         customer = body["customer_id"]
         fields = flat(body)
         if not is_foreign:
-            asked = [each["fields"] for each in self.waiting[customer]]
+            requested = [each["fields"] for each in self.waiting[customer]]
             fields = {
                 name: value
                 for name, value in fields.items()
-                if any(name in each and each[name] == value for each in asked)
+                if any(name in each and each[name] == value for each in requested)
             }
         stripe = self.linked(customer)
         shown = None if stripe is None else shown_by(stripe)

@@ -1,4 +1,4 @@
-"""Autumn's table of errors, row by row, and that no answer at all upsets the translation."""
+"""Autumn's table of errors, row by row, and a translation that no answer can break."""
 
 import json
 from pathlib import Path
@@ -67,12 +67,12 @@ def retry_after(value: str) -> float | None:
     return error.after_seconds
 
 
-def test_each_error_on_file_has_its_expectation() -> None:
+def test_each_recorded_error_has_an_expectation() -> None:
     assert set(ERRORS) == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_an_error_becomes_the_decision_it_calls_for(name: str) -> None:
+def test_error_becomes_the_right_decision(name: str) -> None:
     error = translated(name)
 
     assert (type(error), error.code, error.service) == (*EXPECTED[name], "autumn")
@@ -89,7 +89,7 @@ def test_an_error_becomes_the_decision_it_calls_for(name: str) -> None:
         ("update: Stripe's limiter", False),
     ],
 )
-def test_a_failed_update_may_have_been_applied_unless_a_limiter_refused_it(name: str, *, maybe_applied: bool) -> None:
+def test_failed_update_may_have_been_applied_unless_limited(name: str, *, maybe_applied: bool) -> None:
     error = translated(name)
 
     assert isinstance(error, TryAgain)
@@ -135,14 +135,14 @@ def test_gateway_that_answers_in_json_is_not_autumn(body: object, *, may_land: b
     assert error.may_land_for_seconds == (LATE_SECONDS if may_land else 0)
 
 
-def test_a_failed_read_has_applied_nothing() -> None:
+def test_failed_read_has_applied_nothing() -> None:
     error = translated("get: not available", writing=False)
 
     assert isinstance(error, TryAgain)
     assert (error.maybe_applied, error.may_land_for_seconds) == (False, 0)
 
 
-def test_the_wait_that_autumn_asks_for_is_passed_on() -> None:
+def test_retry_after_of_autumn_is_passed_on() -> None:
     error = translated("update: Autumn's limiter")
 
     assert isinstance(error, TryAgain)
@@ -150,43 +150,43 @@ def test_the_wait_that_autumn_asks_for_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "after_seconds"),
+    ("header", "after_seconds"),
     [("0", 0.0), ("2.5", 2.5), (" 3 ", 3.0), ("86400", RETRY_AFTER_MAX_SECONDS)],
 )
-def test_a_wait_is_believed_within_bounds(asked: str, after_seconds: float) -> None:
-    assert retry_after(asked) == after_seconds
+def test_retry_after_is_bounded(header: str, after_seconds: float) -> None:
+    assert retry_after(header) == after_seconds
 
 
-@pytest.mark.parametrize("asked", ["", "-1", "nan", "inf", "1e999", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
-def test_a_wait_that_is_no_number_of_seconds_counts_as_none(asked: str) -> None:
-    assert retry_after(asked) is None
+@pytest.mark.parametrize("header", ["", "-1", "nan", "inf", "1e999", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_invalid_retry_after_is_ignored(header: str) -> None:
+    assert retry_after(header) is None
 
 
 @pytest.mark.parametrize("name", [name for name, (kind, _) in EXPECTED.items() if kind is Halt])
-def test_a_halt_says_what_to_mend_and_what_autumn_said(name: str) -> None:
+def test_halt_names_the_remedy_and_autumns_answer(name: str) -> None:
     message = translated(name).message
 
     assert message.split()[0] in {"Set", "Replace", "Check", "Give", "Ask", "Connect", "Reconnect"}
-    said = ERRORS[name].get("json", {}).get("message", "").split("am_sk_")
-    assert said[0] in message
-    assert len(said) == 1 or said[1] not in message, "a part of the key shows"
+    parts = ERRORS[name].get("json", {}).get("message", "").split("am_sk_")
+    assert parts[0] in message
+    assert len(parts) == 1 or parts[1] not in message, "a part of the key shows"
 
 
 @pytest.mark.parametrize("code", [None, 7, "", "Two words", "ann@example.com", "x" * 65, ["a"]])
-def test_what_is_no_short_word_is_no_code(code: object) -> None:
+def test_only_a_short_word_is_a_code(code: object) -> None:
     body = json.dumps({"code": code, "message": "no"}).encode()
 
     assert error_from(500, {}, body, writing=True).code == "http_500"
 
 
-def test_a_refusal_that_quotes_a_name_like_a_key_does_not_halt() -> None:
+def test_refusal_with_a_name_like_a_key_does_not_halt() -> None:
     message = "(Stripe Error) Invalid string: API keys and...; must be at most 256 characters"
     body = json.dumps({"code": "stripe_error", "message": message}).encode()
 
     assert type(error_from(400, {}, body, writing=True)) is GiveUp
 
 
-def test_a_body_nested_beyond_reason_is_only_text() -> None:
+def test_deeply_nested_body_is_only_text() -> None:
     assert error_from(500, {}, b"[" * 200_000, writing=True).message == "[" * MESSAGE_MAX
 
 
@@ -202,7 +202,7 @@ JSON = st.recursive(
     body=st.binary() | JSON.map(lambda value: json.dumps(value).encode()),
     writing=st.booleans(),
 )
-def test_whatever_comes_back_is_translated(status: int, headers: dict[str, str], body: bytes, *, writing: bool) -> None:
+def test_any_answer_is_translated(status: int, headers: dict[str, str], body: bytes, *, writing: bool) -> None:
     error = error_from(status, headers, body, writing=writing)
 
     assert isinstance(error, (TryAgain, GiveUp, Halt, Absent))

@@ -48,21 +48,21 @@ def with_value(document: dict[str, Any], steps: Steps, value: object) -> dict[st
 
 
 @pytest.mark.parametrize("name", CUSTOMERS)
-def test_a_customer_is_read_with_its_values(name: str) -> None:
+def test_customer_has_its_values(name: str) -> None:
     customer = UpdateCustomerResponse.model_validate_json(json.dumps(CUSTOMERS[name]))
 
     for field in TWELVE.keys() - {"subscriptions", "purchases", "balances"}:
         assert getattr(customer, field) == CUSTOMERS[name][field]
 
 
-def test_the_model_requires_the_twelve_fields_and_no_other() -> None:
+def test_model_requires_exactly_the_twelve_fields() -> None:
     required = {name for name, field in UpdateCustomerResponse.model_fields.items() if field.is_required()}
 
     assert required == set(UpdateCustomerResponse.model_fields) == set(TWELVE)
     assert len(required) == 12
 
 
-def test_what_is_nested_is_read_too() -> None:
+def test_nested_fields_are_read() -> None:
     customer = UpdateCustomerResponse.model_validate_json(json.dumps(RICH))
 
     (subscription,) = customer.subscriptions
@@ -75,14 +75,14 @@ def test_what_is_nested_is_read_too() -> None:
 
 
 @pytest.mark.parametrize("field", TWELVE)
-def test_a_missing_field_is_refused_by_name(field: str) -> None:
+def test_missing_field_is_refused_by_name(field: str) -> None:
     less = {name: value for name, value in TWELVE.items() if name != field}
 
     assert refusal(less, UpdateCustomerResponse) == f"{field}: field required"
 
 
 @pytest.mark.parametrize(
-    ("steps", "value", "said"),
+    ("steps", "value", "text"),
     [
         (("id",), 1, "id: should be a string"),
         (("name",), True, "name: should be a string"),
@@ -114,8 +114,8 @@ def test_a_missing_field_is_refused_by_name(field: str) -> None:
         ),
     ],
 )
-def test_a_wrong_type_is_refused_by_name(steps: Steps, value: object, said: str) -> None:
-    assert refusal(with_value(RICH, steps, value), UpdateCustomerResponse) == said
+def test_wrong_type_is_refused_by_name(steps: Steps, value: object, text: str) -> None:
+    assert refusal(with_value(RICH, steps, value), UpdateCustomerResponse) == text
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_wrong_type_is_refused_by_name(steps: Steps, value: object, said: str)
         (("balances", "messages", "a_field_of_tomorrow"), 1),
     ],
 )
-def test_what_autumn_may_add_tomorrow_is_accepted(steps: Steps, value: object) -> None:
+def test_later_additions_of_autumn_are_accepted(steps: Steps, value: object) -> None:
     UpdateCustomerResponse.model_validate_json(json.dumps(with_value(RICH, steps, value)))
 
 
@@ -214,41 +214,41 @@ def test_any_detail_leaves_the_twelve_readable(field: str, items: list[object], 
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_holds_customers_and_the_next_cursor(name: str) -> None:
+def test_page_has_customers_and_the_next_cursor(name: str) -> None:
     page = CustomerPage.model_validate_json(json.dumps(PAGES[name]))
 
     assert [customer.id for customer in page.list] == [item["id"] for item in PAGES[name]["list"]]
     assert page.next_cursor == PAGES[name]["next_cursor"]
 
 
-def test_a_page_by_offset_is_refused_rather_than_taken_for_the_last_one() -> None:
+def test_page_by_offset_is_refused() -> None:
     page = OTHERS["a page by offset, as before version 2.3"]
 
     assert refusal(page, CustomerPage) == "next_cursor: field required"
 
 
-def test_the_faulty_customer_of_a_page_is_named() -> None:
+def test_faulty_customer_of_a_page_is_named() -> None:
     page = {"list": [TWELVE, {**TWELVE, "email": 1}], "next_cursor": None}
 
     assert refusal(page, CustomerPage) == "list.1.email: should be a string"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"id": "user_1"', b"[" * 10_000])
-def test_what_is_no_json_is_refused_as_such(body: bytes) -> None:
+def test_invalid_json_is_refused(body: bytes) -> None:
     with pytest.raises(ValidationError) as refused:
         UpdateCustomerResponse.model_validate_json(body)
 
     assert explain(refused.value) == "the answer: should be JSON"
 
 
-def test_a_long_explanation_ends_in_a_count() -> None:
-    said = refusal({"list": [{}, {}, {}, {}], "next_cursor": None}, CustomerPage)
+def test_long_explanation_ends_in_a_count() -> None:
+    text = refusal({"list": [{}, {}, {}, {}], "next_cursor": None}, CustomerPage)
 
-    assert said.count("field required") == EXPLAINED_MAX
-    assert said.endswith("; and 12 more")
+    assert text.count("field required") == EXPLAINED_MAX
+    assert text.endswith("; and 12 more")
 
 
-def test_a_customer_cannot_be_changed_after_it_was_read() -> None:
+def test_customer_is_immutable() -> None:
     customer = UpdateCustomerResponse.model_validate(TWELVE)
 
     with pytest.raises(ValidationError):
@@ -272,7 +272,7 @@ def test_neither_repr_nor_explanation_shows_personal_data() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(sorted(TWELVE)) | st.text(), inner),
     )
 )
-def test_json_that_holds_less_than_a_customer_is_refused_and_explained(document: object) -> None:
+def test_json_without_a_customer_is_refused_and_explained(document: object) -> None:
     if isinstance(document, dict):
         document.pop("created_at", None)
 

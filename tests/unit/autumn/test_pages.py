@@ -10,7 +10,7 @@ from jobs.errors import GiveUp
 
 EMPTY = CustomerPage.model_validate({"list": [], "next_cursor": None})
 REFUSALS = {
-    "invalid_request": "limit {asked} exceeds max of {allowed} for this org",
+    "invalid_request": "limit {limit} exceeds max of {allowed} for this org",
     "invalid_inputs": "limit: Too big: expected number to be <={allowed}",
 }
 
@@ -21,12 +21,12 @@ class Server:
     def __init__(self, allowed: int, code: str = "invalid_request") -> None:
         self.allowed = allowed
         self.code = code
-        self.asked: list[int] = []
+        self.limits: list[int] = []
 
     async def page(self, limit: int) -> CustomerPage:
-        self.asked.append(limit)
+        self.limits.append(limit)
         if limit > self.allowed:
-            raise GiveUp("autumn", self.code, REFUSALS[self.code].format(asked=limit, allowed=self.allowed))
+            raise GiveUp("autumn", self.code, REFUSALS[self.code].format(limit=limit, allowed=self.allowed))
         return EMPTY
 
 
@@ -36,13 +36,13 @@ async def test_page_size_follows_the_refusal_and_is_kept(code: str, allowed: int
     server, size = Server(allowed, code), PageSize()
     for _ in range(2):
         assert await fitting_page(server.page, size) is EMPTY
-    assert server.asked == [1000, allowed, allowed]
+    assert server.limits == [1000, allowed, allowed]
 
 
 async def test_page_size_stays_while_nothing_is_refused() -> None:
     server, size = Server(5000), PageSize()
     await fitting_page(server.page, size)
-    assert server.asked == [1000]
+    assert server.limits == [1000]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ async def test_refusal_that_names_no_smaller_size_is_raised(code: str, message: 
     assert calls == [1000]
 
 
-async def test_refusals_without_end_come_to_an_end() -> None:
+async def test_repeated_refusals_end() -> None:
     async def page(limit: int) -> CustomerPage:
         raise GiveUp("autumn", "invalid_request", f"limit {limit} exceeds max of {limit - 300} for this org")
 

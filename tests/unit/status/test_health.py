@@ -24,7 +24,11 @@ from worker.status.shared_state import ScanState, SharedState
 
 NEVER_SCANNED = ScanState(last=None, last_done=None, began_ms=None, is_overdue=True)
 HALT = OpenBreaker(
-    "halt", NOW_MS, "autumn", "invalid_secret_key", "Replace AUTUMN_SECRET_KEY. It said: am_sk_test_abc is wrong"
+    "halt",
+    NOW_MS,
+    "autumn",
+    "invalid_secret_key",
+    "Replace AUTUMN_SECRET_KEY. Autumn's answer: am_sk_test_abc is wrong",
 )
 
 

@@ -29,7 +29,7 @@ async def client(simulator: StripeSimulator) -> AsyncIterator[Client]:
     app = simulator.app()
     app.add_routes(control_routes(simulator))
     app.add_routes(stripe_routes(simulator))
-    # One connection for each request: a cut one then is the answer, not a reason for aiohttp to try again.
+    # One connection for each request. Otherwise aiohttp would retry on a cut one instead of failing.
     connector = aiohttp.TCPConnector(force_close=True)
     headers = {"Authorization": f"Bearer {simulator.key}"}
     async with serving(app) as url, aiohttp.ClientSession(headers=headers, connector=connector) as session:

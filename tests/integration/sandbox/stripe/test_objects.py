@@ -17,7 +17,7 @@ async def test_metadata_merges_and_an_empty_value_unsets(client: Client, simulat
     assert (await client.post(path, metadata="")).body["metadata"] == {}
 
 
-async def test_an_empty_name_or_email_reads_back_as_null(client: Client, simulator: StripeSimulator) -> None:
+async def test_empty_name_or_email_reads_back_as_null(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer(name='Ann', email='ann@example.com')['id']}"
     cleared = await client.post(path, name="", email="")
     assert (cleared.body["name"], cleared.body["email"]) == (None, None)
@@ -40,13 +40,13 @@ async def test_parameter_of_wrong_form_is_refused(
     assert not simulator.customers
 
 
-async def test_the_longest_that_is_allowed_is_kept(client: Client) -> None:
+async def test_longest_allowed_values_are_kept(client: Client) -> None:
     kept = await client.post("/v1/customers", name="n" * 256, **{"metadata[" + "k" * 40 + "]": "v" * 500})
     assert kept.body["name"] == "n" * 256
     assert kept.body["metadata"] == {"k" * 40: "v" * 500}
 
 
-async def test_a_list_is_newest_first_and_walks_both_ways(client: Client, simulator: StripeSimulator) -> None:
+async def test_list_is_newest_first_and_pages_both_ways(client: Client, simulator: StripeSimulator) -> None:
     ids = [simulator.seed_customer(created=second)["id"] for second in (5, 1, 3, 3)]
     newest_first = [ids[0], ids[3], ids[2], ids[1]]
     page = (await client.get("/v1/customers", limit="2")).body
@@ -58,11 +58,11 @@ async def test_a_list_is_newest_first_and_walks_both_ways(client: Client, simula
 
 
 @pytest.mark.parametrize("cursor", [{"starting_after": "cus_none"}, {"limit": "0"}, {"limit": "101"}, {"limit": "x"}])
-async def test_a_cursor_or_limit_that_is_none_is_refused(client: Client, cursor: dict[str, str]) -> None:
+async def test_invalid_cursor_or_limit_is_refused(client: Client, cursor: dict[str, str]) -> None:
     assert (await client.get("/v1/customers", **cursor)).status == 400
 
 
-async def test_a_list_filters_by_exact_email_and_time_and_leaves_out_who_is_gone(
+async def test_list_filters_by_exact_email_and_time_without_deleted_customers(
     client: Client, simulator: StripeSimulator
 ) -> None:
     ann = simulator.seed_customer(email="ann@example.com", created=100)["id"]
@@ -75,7 +75,7 @@ async def test_a_list_filters_by_exact_email_and_time_and_leaves_out_who_is_gone
     assert [[each["id"] for each in answer.body["data"]] for answer in (by_email, by_time, at_one_time)] == [[ann]] * 3
 
 
-async def test_the_search_trails_behind_by_its_lag(client: Client, simulator: StripeSimulator, clock: Clock) -> None:
+async def test_search_lags(client: Client, simulator: StripeSimulator, clock: Clock) -> None:
     simulator.search_lag_seconds = 60
 
     async def found() -> list[str]:
@@ -92,14 +92,14 @@ async def test_the_search_trails_behind_by_its_lag(client: Client, simulator: St
     assert await found() == []
 
 
-async def test_a_seeded_customer_is_found_in_spite_of_a_lag(client: Client, simulator: StripeSimulator) -> None:
+async def test_seeded_customer_is_found_despite_the_lag(client: Client, simulator: StripeSimulator) -> None:
     seeded = simulator.seed_customer(name="O'Neill")["id"]
     simulator.search_lag_seconds = 60
     answer = await client.get("/v1/customers/search", query=r"name:'o\'neill'")
     assert [each["id"] for each in answer.body["data"]] == [seeded]
 
 
-async def test_the_search_has_pages(client: Client, simulator: StripeSimulator) -> None:
+async def test_search_has_pages(client: Client, simulator: StripeSimulator) -> None:
     seeded = {simulator.seed_customer(name="Ann")["id"] for _ in range(3)}
     first = (await client.get("/v1/customers/search", query="name:'Ann'", limit="2")).body
     second = (await client.get("/v1/customers/search", query="name:'Ann'", page=first["next_page"])).body
@@ -108,11 +108,11 @@ async def test_the_search_has_pages(client: Client, simulator: StripeSimulator) 
 
 
 @pytest.mark.parametrize("query", ["", "email", "email:'a' OR name:'b'", "email:'a"])
-async def test_a_query_that_cannot_be_read_is_refused(client: Client, query: str) -> None:
+async def test_invalid_query_is_refused(client: Client, query: str) -> None:
     assert (await client.get("/v1/customers/search", query=query)).status == 400
 
 
-async def test_the_search_may_be_missing_as_in_india(client: Client, simulator: StripeSimulator) -> None:
+async def test_search_may_be_missing_as_in_india(client: Client, simulator: StripeSimulator) -> None:
     simulator.search_available = False
     assert (await client.get("/v1/customers/search", query="email:'a@example.com'")).status == 400
 
@@ -120,7 +120,7 @@ async def test_the_search_may_be_missing_as_in_india(client: Client, simulator: 
 # Autumn's lists, keys, other paths and the control routes
 
 
-async def test_the_lists_autumn_asks_for_are_empty_or_404(client: Client, simulator: StripeSimulator) -> None:
+async def test_lists_that_autumn_requests_are_empty_or_404(client: Client, simulator: StripeSimulator) -> None:
     ann, gone = simulator.seed_customer()["id"], simulator.seed_customer(deleted=True)["id"]
     for path, more in (("/v1/subscriptions", {}), ("/v1/subscription_schedules", {"scheduled": "true"})):
         assert (await client.get(path, customer=ann, limit="100", **more)).body["data"] == []
@@ -135,13 +135,13 @@ async def test_without_the_key_every_answer_is_401(client: Client, authorization
     assert answer.error["type"] == "invalid_request_error"
 
 
-async def test_curls_way_to_send_the_key_is_understood(client: Client, simulator: StripeSimulator) -> None:
+async def test_key_is_accepted_in_curls_form(client: Client, simulator: StripeSimulator) -> None:
     authorization = f"Basic {base64.b64encode(simulator.key.encode() + b':').decode()}"
     answer = await client.send("GET", "/v1/account", headers={"Authorization": authorization})
     assert answer.body["object"] == "account"
 
 
-async def test_a_path_that_is_not_stripes_is_404(client: Client) -> None:
+async def test_unknown_path_is_404(client: Client) -> None:
     assert "Unrecognized request URL" in (await client.get("/v1/nothing")).error["message"]
 
 
@@ -151,12 +151,14 @@ async def test_live_mode_shows_on_the_objects() -> None:
     assert live.seed_payment_intent()["livemode"]
 
 
-async def test_a_seed_with_an_unknown_field_is_refused(simulator: StripeSimulator) -> None:
+async def test_seed_with_an_unknown_field_is_refused(simulator: StripeSimulator) -> None:
     with pytest.raises(ValueError, match="has no emial"):
         simulator.seed_customer(emial="ann@example.com")
 
 
-async def test_faults_are_switched_over_http_past_keys_and_faults(client: Client, simulator: StripeSimulator) -> None:
+async def test_faults_are_switched_over_http_despite_keys_and_faults(
+    client: Client, simulator: StripeSimulator
+) -> None:
     fault = {"kind": "503", "route": "GET /v1", "times": 2, "probability": 1, "seconds": 0}
     await client.send("POST", "/_sandbox/faults", json=fault)
     assert (await client.get("/v1/account")).status == 503
@@ -186,7 +188,7 @@ async def test_faults_are_switched_over_http_past_keys_and_faults(client: Client
         ('{"kind": "hang", "seconds": "1"}', "seconds"),
     ],
 )
-async def test_a_fault_that_cannot_be_read_is_refused_with_its_field(client: Client, body: str, field: str) -> None:
+async def test_invalid_fault_is_refused_with_its_field(client: Client, body: str, field: str) -> None:
     refused = await client.send("POST", "/_sandbox/faults", data=body)
     assert refused.status == 400
     assert field in refused.body["error"]

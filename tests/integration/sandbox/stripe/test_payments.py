@@ -1,4 +1,4 @@
-"""Payment intents of the simulated Stripe and the receipts it would mail."""
+"""Payment intents of the simulated Stripe and the receipts that it would mail."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.stripe_client import Client, Clock
 # Receipts
 
 
-async def test_an_address_mails_when_the_payment_succeeds(client: Client, simulator: StripeSimulator) -> None:
+async def test_address_mails_when_the_payment_succeeds(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent()["id"]
     await client.post(f"/v1/payment_intents/{intent}", receipt_email="ann@example.com")
     assert not simulator.mails
@@ -18,7 +18,7 @@ async def test_an_address_mails_when_the_payment_succeeds(client: Client, simula
     assert simulator.mails == [Mail(intent, "ann@example.com")]
 
 
-async def test_an_address_that_was_taken_back_mails_nothing(client: Client, simulator: StripeSimulator) -> None:
+async def test_address_taken_back_in_time_mails_nothing(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(receipt_email="ann@example.com")["id"]
     cleared = await client.post(f"/v1/payment_intents/{intent}", receipt_email="")
     assert cleared.body["receipt_email"] is None
@@ -26,7 +26,7 @@ async def test_an_address_that_was_taken_back_mails_nothing(client: Client, simu
     assert not simulator.mails
 
 
-async def test_an_address_after_the_success_mails_at_once_and_again_when_it_changes(
+async def test_address_after_success_mails_at_once_and_on_each_change(
     client: Client, simulator: StripeSimulator
 ) -> None:
     intent = simulator.seed_payment_intent(status="succeeded")["id"]
@@ -35,27 +35,21 @@ async def test_an_address_after_the_success_mails_at_once_and_again_when_it_chan
     assert [mail.address for mail in simulator.mails] == ["ann@example.com", "bob@example.com"]
 
 
-async def test_an_address_that_is_cleared_after_the_success_mails_nothing(
-    client: Client, simulator: StripeSimulator
-) -> None:
+async def test_address_cleared_after_success_mails_nothing(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(status="succeeded", receipt_email="ann@example.com")["id"]
     cleared = await client.post(f"/v1/payment_intents/{intent}", receipt_email="")
     assert cleared.body["receipt_email"] is None
     assert not simulator.mails
 
 
-async def test_an_address_that_is_set_again_after_it_was_cleared_mails_again(
-    client: Client, simulator: StripeSimulator
-) -> None:
+async def test_address_set_again_after_it_was_cleared_mails_again(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(status="succeeded")["id"]
     for address in ("ann@example.com", "", "ann@example.com"):
         await client.post(f"/v1/payment_intents/{intent}", receipt_email=address)
     assert simulator.mails == [Mail(intent, "ann@example.com")] * 2
 
 
-async def test_another_change_to_a_paid_intent_with_an_address_mails_nothing(
-    client: Client, simulator: StripeSimulator
-) -> None:
+async def test_other_change_of_a_paid_intent_mails_nothing(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(status="succeeded", receipt_email="ann@example.com")["id"]
     await client.post(f"/v1/payment_intents/{intent}", description="Two chairs", **{"metadata[a]": "1"})
     assert not simulator.mails
@@ -64,7 +58,7 @@ async def test_another_change_to_a_paid_intent_with_an_address_mails_nothing(
 # Payment intents
 
 
-async def test_metadata_of_a_payment_intent_merges_and_an_empty_value_unsets(
+async def test_metadata_of_a_payment_intent_merges_and_empty_values_unset(
     client: Client, simulator: StripeSimulator
 ) -> None:
     path = f"/v1/payment_intents/{simulator.seed_payment_intent(metadata={'a': '1', 'b': '2'})['id']}"
@@ -73,7 +67,7 @@ async def test_metadata_of_a_payment_intent_merges_and_an_empty_value_unsets(
     assert (await client.post(path, metadata="")).body["metadata"] == {}
 
 
-async def test_a_payment_intent_belongs_to_a_customer_who_exists(client: Client, simulator: StripeSimulator) -> None:
+async def test_payment_intent_needs_an_existing_customer(client: Client, simulator: StripeSimulator) -> None:
     ann = simulator.seed_customer()["id"]
     made = await client.post("/v1/payment_intents", amount="500", currency="usd", customer=ann)
     listed = await client.get("/v1/payment_intents", customer=ann)
@@ -86,7 +80,7 @@ async def test_a_payment_intent_belongs_to_a_customer_who_exists(client: Client,
 # Charges
 
 
-async def test_a_success_leaves_a_charge_of_that_moment(
+async def test_success_creates_a_charge_of_that_moment(
     client: Client, simulator: StripeSimulator, clock: Clock
 ) -> None:
     ann = simulator.seed_customer()["id"]
@@ -110,9 +104,7 @@ async def test_a_success_leaves_a_charge_of_that_moment(
     assert (retrieved["latest_charge"], retrieved["amount_received"]) == (charge["id"], 700)
 
 
-async def test_a_charge_names_the_address_that_its_receipt_was_last_mailed_to(
-    client: Client, simulator: StripeSimulator
-) -> None:
+async def test_charge_names_the_address_of_its_last_receipt(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(status="succeeded")
     addresses = []
     for address in ("ann@example.com", "bob@example.com", ""):
@@ -121,29 +113,27 @@ async def test_a_charge_names_the_address_that_its_receipt_was_last_mailed_to(
     assert addresses == ["ann@example.com", "bob@example.com", "bob@example.com"]
 
 
-def test_a_payment_is_seeded_as_paid_when_it_was_created(simulator: StripeSimulator) -> None:
+def test_seeded_payment_is_paid_at_its_creation(simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(status="succeeded", created=1_700_000_000, amount=700)
     charge = simulator.charges[intent["latest_charge"]]
     assert (charge["created"], intent["amount_received"]) == (1_700_000_000, 700)
     assert not simulator.mails
 
 
-def test_a_payment_may_be_seeded_as_paid_later_and_under_a_known_charge(simulator: StripeSimulator) -> None:
+def test_seeded_payment_may_be_paid_later_with_a_known_charge(simulator: StripeSimulator) -> None:
     simulator.seed_payment_intent(
         status="succeeded", created=1_700_000_000, succeeded_at=1_700_000_090.9, latest_charge="ch_known"
     )
     assert simulator.charges["ch_known"]["created"] == 1_700_000_090
 
 
-def test_only_a_paid_payment_is_seeded_with_a_moment_of_success(simulator: StripeSimulator) -> None:
+def test_only_a_paid_payment_may_have_a_moment_of_success(simulator: StripeSimulator) -> None:
     with pytest.raises(ValueError, match="succeeded_at"):
         simulator.seed_payment_intent(succeeded_at=1_700_000_000)
     assert not simulator.payment_intents
 
 
-async def test_a_charge_takes_the_place_of_its_id_only_where_that_is_asked_for(
-    client: Client, simulator: StripeSimulator
-) -> None:
+async def test_charge_replaces_its_id_only_if_expanded(client: Client, simulator: StripeSimulator) -> None:
     paid, open_ = (simulator.seed_payment_intent(status=status) for status in ("succeeded", "processing"))
     charge = simulator.charges[paid["latest_charge"]]
     path = f"/v1/payment_intents/{paid['id']}"
@@ -156,7 +146,7 @@ async def test_a_charge_takes_the_place_of_its_id_only_where_that_is_asked_for(
     assert (await client.get(path)).body["latest_charge"] == charge["id"]
 
 
-async def test_the_charge_of_a_failed_try_stays_an_id(client: Client, simulator: StripeSimulator) -> None:
+async def test_charge_of_a_failed_try_stays_an_id(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/payment_intents/{simulator.seed_payment_intent(latest_charge='ch_failed')['id']}"
     assert (await client.get(path, **{"expand[]": "latest_charge"})).body["latest_charge"] == "ch_failed"
 
@@ -173,7 +163,7 @@ async def test_the_charge_of_a_failed_try_stays_an_id(client: Client, simulator:
         ("GET", "/v1/account", "id"),
     ],
 )
-async def test_what_cannot_be_expanded_is_refused(
+async def test_field_that_cannot_be_expanded_is_refused(
     client: Client, simulator: StripeSimulator, method: str, path: str, property_: str
 ) -> None:
     path = path.format(intent=simulator.seed_payment_intent()["id"])
@@ -184,7 +174,7 @@ async def test_what_cannot_be_expanded_is_refused(
     assert not simulator.customers
 
 
-async def test_what_autumn_expands_on_a_customer_can_be(client: Client) -> None:
+async def test_fields_that_autumn_expands_on_a_customer_are_accepted(client: Client) -> None:
     wanted = ("test_clock", "invoice_settings.default_payment_method", "discount.source.coupon.applies_to")
     made = await client.post("/v1/customers", **{f"expand[{place}]": what for place, what in enumerate(wanted)})
     listed = await client.get("/v1/customers", **{"expand[]": "data.test_clock"})

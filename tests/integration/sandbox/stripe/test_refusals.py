@@ -7,7 +7,7 @@ import pytest
 from sandbox.stripe.server import StripeSimulator
 from tests.support.stripe_client import Client
 
-# What is refused
+# Refusals
 
 NO_ADDRESSES = [
     "foo@com",
@@ -46,7 +46,7 @@ async def test_malformed_email_is_named(client: Client, simulator: StripeSimulat
     assert simulator.payment_intents[payment["id"]] == payment
 
 
-async def test_seed_plants_what_stripe_refuses(client: Client, simulator: StripeSimulator) -> None:
+async def test_seed_plants_values_that_stripe_refuses(client: Client, simulator: StripeSimulator) -> None:
     customer = simulator.seed_customer(email="foo@com", name="n" * 300)["id"]
     path = f"/v1/customers/{customer}"
     assert (await client.get(path)).body["email"] == "foo@com"
@@ -73,13 +73,13 @@ async def test_too_long_value_is_named(
     assert re.search(message, refused.error["message"])
 
 
-async def test_keys_count_with_those_that_are_there(client: Client, simulator: StripeSimulator) -> None:
+async def test_metadata_keys_count_with_the_existing_ones(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer(metadata={str(number): 'v' for number in range(50)})['id']}"
     assert (await client.post(path, **{"metadata[more]": "v"})).error["param"] == "metadata"
     assert (await client.post(path, **{"metadata[more]": "v", "metadata[0]": ""})).status == 200
 
 
-# Another form of a value
+# Normalized values
 
 
 async def test_normalized_name_and_email_are_stored_and_answered(client: Client, simulator: StripeSimulator) -> None:
@@ -103,8 +103,8 @@ async def test_values_are_stored_as_sent_by_default(client: Client) -> None:
 
 
 async def test_settings_are_changed_over_http(client: Client, simulator: StripeSimulator) -> None:
-    told = (await client.send("GET", "/_sandbox/settings", headers={"Authorization": ""})).body
-    assert told == {"delay_seconds": [0.0, 0.0], "twice": 0.0, "without_change": False, "normalizes": False}
+    settings = (await client.send("GET", "/_sandbox/settings", headers={"Authorization": ""})).body
+    assert settings == {"delay_seconds": [0.0, 0.0], "twice": 0.0, "without_change": False, "normalizes": False}
     changed = {"delay_seconds": [0.5, 3.0], "twice": 0.25, "without_change": True, "normalizes": True}
     assert (await client.send("POST", "/_sandbox/settings", json=changed)).body == changed
     assert (simulator.webhooks.delay_seconds, simulator.webhooks.twice) == ((0.5, 3.0), 0.25)

@@ -15,7 +15,7 @@ DAY_SECONDS = 24 * 3600
 # Idempotency keys
 
 
-async def test_the_same_key_replays_the_first_outcome(client: Client, simulator: StripeSimulator) -> None:
+async def test_same_key_replays_the_first_outcome(client: Client, simulator: StripeSimulator) -> None:
     first = await client.post("/v1/customers", "autumn:1", email="ann@example.com")
     again = await client.post("/v1/customers", "autumn:1", email="ann@example.com")
     assert again.body == first.body
@@ -25,7 +25,7 @@ async def test_the_same_key_replays_the_first_outcome(client: Client, simulator:
     assert [call.replayed for call in simulator.calls] == [False, True]
 
 
-async def test_a_replay_shows_the_past_and_changes_nothing(client: Client, simulator: StripeSimulator) -> None:
+async def test_replay_shows_the_past_and_changes_nothing(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer()['id']}"
     await client.post(path, "autumn:a", name="A")
     await client.post(path, "autumn:b", name="B")
@@ -33,7 +33,7 @@ async def test_a_replay_shows_the_past_and_changes_nothing(client: Client, simul
     assert (await client.get(path)).body["name"] == "B"
 
 
-async def test_a_key_is_forgotten_after_a_day(client: Client, simulator: StripeSimulator, clock: Clock) -> None:
+async def test_key_is_forgotten_after_a_day(client: Client, simulator: StripeSimulator, clock: Clock) -> None:
     await client.post("/v1/customers", "autumn:1")
     clock.now += DAY_SECONDS - 1
     await client.post("/v1/customers", "autumn:1")
@@ -43,9 +43,7 @@ async def test_a_key_is_forgotten_after_a_day(client: Client, simulator: StripeS
     assert len(simulator.customers) == 2
 
 
-async def test_the_same_key_with_other_parameters_or_another_path_is_refused(
-    client: Client, simulator: StripeSimulator
-) -> None:
+async def test_same_key_with_other_parameters_or_path_is_refused(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer()['id']}"
     await client.post(path, "autumn:1", name="A")
     other_parameters = await client.post(path, "autumn:1", name="B")
@@ -56,7 +54,7 @@ async def test_the_same_key_with_other_parameters_or_another_path_is_refused(
     assert "same endpoint" in other_path.error["message"]
 
 
-async def test_a_key_whose_first_request_still_runs_is_in_use(client: Client, simulator: StripeSimulator) -> None:
+async def test_key_of_a_running_request_is_in_use(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.latency_seconds = 0.2
     answers = await asyncio.gather(*(client.post("/v1/customers", "autumn:1") for _ in range(2)))
     assert sorted(answer.status for answer in answers) == [200, 409]
@@ -65,7 +63,7 @@ async def test_a_key_whose_first_request_still_runs_is_in_use(client: Client, si
     assert len(simulator.customers) == 1
 
 
-async def test_a_500_is_stored_and_replayed(client: Client, simulator: StripeSimulator) -> None:
+async def test_500_is_stored_and_replayed(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("500", times=1))
     assert (await client.post("/v1/customers", "autumn:1")).status == 500
     again = await client.post("/v1/customers", "autumn:1")
@@ -73,7 +71,7 @@ async def test_a_500_is_stored_and_replayed(client: Client, simulator: StripeSim
     assert (await client.post("/v1/customers", "autumn:2")).status == 200
 
 
-async def test_a_404_is_stored_since_the_look_up_is_part_of_the_execution(
+async def test_404_is_stored_because_the_lookup_is_part_of_execution(
     client: Client, simulator: StripeSimulator
 ) -> None:
     assert (await client.post("/v1/customers/cus_late", "autumn:1")).error["code"] == "resource_missing"
@@ -83,18 +81,18 @@ async def test_a_404_is_stored_since_the_look_up_is_part_of_the_execution(
 
 
 @pytest.mark.parametrize("kind", ["429", "503"])
-async def test_a_429_and_a_503_are_not_stored(client: Client, simulator: StripeSimulator, kind: Kind) -> None:
+async def test_429_and_503_are_not_stored(client: Client, simulator: StripeSimulator, kind: Kind) -> None:
     simulator.switches.add(Fault(kind, times=1))
     assert (await client.post("/v1/customers", "autumn:1")).status == int(kind)
     assert (await client.post("/v1/customers", "autumn:1")).status == 200
 
 
-async def test_a_failed_validation_is_not_stored(client: Client) -> None:
+async def test_failed_validation_is_not_stored(client: Client) -> None:
     assert (await client.post("/v1/customers", "autumn:1", colour="red")).error["code"] == "parameter_unknown"
     assert (await client.post("/v1/customers", "autumn:1", name="A")).status == 200
 
 
-async def test_a_key_has_at_most_255_characters(client: Client) -> None:
+async def test_key_has_at_most_255_characters(client: Client) -> None:
     assert (await client.post("/v1/customers", "k" * 255)).status == 200
     assert (await client.post("/v1/customers", "k" * 256)).status == 400
 
@@ -102,7 +100,7 @@ async def test_a_key_has_at_most_255_characters(client: Client) -> None:
 # Limits
 
 
-async def test_the_total_limit_refuses_and_says_why_but_not_how_long(
+async def test_total_limit_refuses_with_a_reason_but_no_wait(
     client: Client, simulator: StripeSimulator, clock: Clock
 ) -> None:
     simulator.requests_per_second = 2
@@ -116,7 +114,7 @@ async def test_the_total_limit_refuses_and_says_why_but_not_how_long(
     assert (await client.get("/v1/payment_intents")).status == 200
 
 
-async def test_the_limit_of_an_endpoint_counts_all_ids_together(client: Client, simulator: StripeSimulator) -> None:
+async def test_limit_of_an_endpoint_counts_all_ids_together(client: Client, simulator: StripeSimulator) -> None:
     simulator.endpoint_requests_per_second = 2
     paths = [f"/v1/customers/{simulator.seed_customer()['id']}" for _ in range(3)]
     answers = [await client.get(path) for path in paths]
@@ -125,13 +123,13 @@ async def test_the_limit_of_an_endpoint_counts_all_ids_together(client: Client, 
     assert (await client.post(paths[0], name="A")).status == 200
 
 
-async def test_the_search_has_a_limit_of_its_own(client: Client, simulator: StripeSimulator) -> None:
+async def test_search_has_its_own_limit(client: Client, simulator: StripeSimulator) -> None:
     simulator.search_per_second = 1
     statuses = [(await client.get("/v1/customers/search", query="email:'a'")).status for _ in range(2)]
     assert statuses == [200, 429]
 
 
-async def test_two_writes_at_once_on_one_object_meet_its_lock(client: Client, simulator: StripeSimulator) -> None:
+async def test_simultaneous_writes_to_one_object_meet_its_lock(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer()['id']}"
     simulator.switches.latency_seconds = 0.2
     answers = await asyncio.gather(client.post(path, name="A"), client.post(path, name="B"), client.get(path))
@@ -143,7 +141,7 @@ async def test_two_writes_at_once_on_one_object_meet_its_lock(client: Client, si
 # Faults
 
 
-async def test_a_lost_answer_was_applied_and_its_key_tells(client: Client, simulator: StripeSimulator) -> None:
+async def test_write_with_lost_answer_was_applied_and_replays(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("lost", times=1))
     with pytest.raises(aiohttp.ClientError):
         await client.post("/v1/customers", "autumn:1", name="A")
@@ -154,14 +152,14 @@ async def test_a_lost_answer_was_applied_and_its_key_tells(client: Client, simul
     assert [call.status for call in simulator.calls] == [None, 200]
 
 
-async def test_a_cut_request_was_not_applied(client: Client, simulator: StripeSimulator) -> None:
+async def test_cut_request_was_not_applied(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("cut", times=1))
     with pytest.raises(aiohttp.ClientError):
         await client.post("/v1/customers", "autumn:1")
     assert not simulator.customers
 
 
-async def test_garbage_is_no_json_and_was_not_applied(client: Client, simulator: StripeSimulator) -> None:
+async def test_garbage_is_not_json_and_was_not_applied(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("garbage", times=1))
     answer = await client.post("/v1/customers")
     assert isinstance(answer.body, str)
@@ -169,7 +167,7 @@ async def test_garbage_is_no_json_and_was_not_applied(client: Client, simulator:
     assert not simulator.customers
 
 
-async def test_a_client_that_gives_up_on_a_hanging_request_may_find_it_applied(
+async def test_hanging_request_may_be_applied_after_its_client_gave_up(
     client: Client, simulator: StripeSimulator
 ) -> None:
     simulator.switches.add(Fault("hang", times=1, seconds=3600))
@@ -186,13 +184,13 @@ async def test_a_client_that_gives_up_on_a_hanging_request_may_find_it_applied(
     assert [call.status for call in simulator.calls] == [None]
 
 
-async def test_a_fault_meets_only_its_route(client: Client, simulator: StripeSimulator) -> None:
+async def test_fault_affects_only_its_route(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("503", route="POST /v1/customers"))
     assert (await client.get("/v1/customers")).status == 200
     assert (await client.post("/v1/customers")).error["type"] == "api_error"
 
 
-async def test_answer_about_another_object_hides_what_was_done(client: Client, simulator: StripeSimulator) -> None:
+async def test_answer_about_another_object_hides_the_write(client: Client, simulator: StripeSimulator) -> None:
     path, other = f"/v1/customers/{simulator.seed_customer()['id']}", simulator.seed_customer()["id"]
     simulator.switches.add(Fault("other", times=3))
     assert (await client.post(path, "autumn:1", name="A")).body["id"] == other

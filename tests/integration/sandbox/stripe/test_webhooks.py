@@ -1,4 +1,4 @@
-"""The events that the simulated Stripe makes, and how they reach an endpoint."""
+"""The events of the simulated Stripe, and their delivery to an endpoint."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.support.stripe_client import Client, Clock
 
 @dataclass
 class Endpoint:
-    """An app that receives webhooks: what it received, and the statuses it answers first, before 200."""
+    """An app that receives webhooks. It keeps them, and answers with the given statuses first and then 200."""
 
     received: list[Any] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
@@ -49,7 +49,7 @@ def ann(simulator: StripeSimulator, **fields: Any) -> str:
     return str(simulator.seed_customer(name="Ann", email="ann@example.com", **fields)["id"])
 
 
-# Which writes make an event, and what it says
+# Writes that make an event, and the event's content
 
 
 async def test_update_event_has_whole_customer_and_what_changed(
@@ -95,7 +95,7 @@ async def test_event_keeps_customer_as_it_was(client: Client, simulator: StripeS
     assert (second["name"], second["metadata"]) == ("Second", {"a": "2"})
 
 
-async def test_update_without_change_makes_event_only_if_asked(client: Client, simulator: StripeSimulator) -> None:
+async def test_update_without_change_makes_event_only_if_enabled(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{ann(simulator)}"
     await client.post(path, name="Ann")
     assert simulator.webhooks.events == []
@@ -121,7 +121,7 @@ async def test_payment_intent_makes_no_event(client: Client, simulator: StripeSi
     assert simulator.webhooks.events == []
 
 
-# What a person does in the dashboard
+# Edits in the dashboard
 
 
 async def test_dashboard_edit_makes_event_without_key(client: Client, simulator: StripeSimulator) -> None:
@@ -232,7 +232,7 @@ async def test_delivery_ends_after_five_tries(client: Client, simulator: StripeS
         await simulator.webhooks.deliver(0)
 
 
-async def test_unreachable_endpoint_is_told(client: Client, simulator: StripeSimulator) -> None:
+async def test_unreachable_endpoint_is_reported(client: Client, simulator: StripeSimulator) -> None:
     simulator.webhooks.url, simulator.webhooks.retry_pause_seconds = "http://127.0.0.1:1/stripe", 0
     await client.post("/v1/customers")
     await simulator.webhooks.settled()

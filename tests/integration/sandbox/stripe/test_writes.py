@@ -11,7 +11,7 @@ from tests.support.stripe_client import Client, Clock
 NOBODY = "/v1/customers/cus_none"
 
 
-async def test_an_update_is_noted_with_the_fields_that_changed_and_no_others(
+async def test_update_is_logged_with_only_the_changed_fields(
     client: Client, simulator: StripeSimulator, clock: Clock
 ) -> None:
     ann = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"a": "1", "b": "2", "c": "3"})["id"]
@@ -39,7 +39,7 @@ async def test_an_update_is_noted_with_the_fields_that_changed_and_no_others(
     ]
 
 
-async def test_a_create_is_noted_with_all_that_it_gave(client: Client, simulator: StripeSimulator) -> None:
+async def test_create_is_logged_with_all_its_fields(client: Client, simulator: StripeSimulator) -> None:
     ann = await client.post(
         "/v1/customers", name="Ann", email="ann@example.com", phone="", **{"metadata[autumn_id]": "ann"}
     )
@@ -58,7 +58,7 @@ async def test_a_create_is_noted_with_all_that_it_gave(client: Client, simulator
     ]
 
 
-async def test_a_delete_is_noted_as_such(client: Client, simulator: StripeSimulator) -> None:
+async def test_delete_is_logged(client: Client, simulator: StripeSimulator) -> None:
     ann = simulator.seed_customer(name="Ann", metadata={"a": "1"})["id"]
     await client.send("DELETE", f"/v1/customers/{ann}")
     (write,) = simulator.writes
@@ -66,7 +66,7 @@ async def test_a_delete_is_noted_as_such(client: Client, simulator: StripeSimula
     assert write.changed == {"deleted": (None, True)}
 
 
-async def test_a_receipt_address_on_a_payment_is_noted(client: Client, simulator: StripeSimulator) -> None:
+async def test_receipt_address_of_a_payment_is_logged(client: Client, simulator: StripeSimulator) -> None:
     intent = simulator.seed_payment_intent(status="succeeded")["id"]
     sent = {"receipt_email": "ann@example.com", "metadata[receipt]": "sent", "expand[]": "latest_charge"}
     await client.post(f"/v1/payment_intents/{intent}", **sent)
@@ -75,20 +75,20 @@ async def test_a_receipt_address_on_a_payment_is_noted(client: Client, simulator
     assert write.changed == {"receipt_email": (None, "ann@example.com"), "metadata.receipt": (None, "sent")}
 
 
-async def test_a_write_that_changed_nothing_is_noted_all_the_same(client: Client, simulator: StripeSimulator) -> None:
+async def test_write_that_changed_nothing_is_logged(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer(name='Ann', metadata={'a': '1'})['id']}"
     await client.post(path, name="Ann", **{"metadata[a]": "1", "metadata[b]": ""})
     await client.post(path)
     assert [write.changed for write in simulator.writes] == [{}, {}]
 
 
-async def test_a_replay_is_noted_once_under_the_request_that_wrote(client: Client, simulator: StripeSimulator) -> None:
+async def test_replay_is_logged_once_under_its_first_request(client: Client, simulator: StripeSimulator) -> None:
     first = await client.post("/v1/customers", "autumn:1", name="Ann")
     await client.post("/v1/customers", "autumn:1", name="Ann")
     assert [write.request_id for write in simulator.writes] == [first.headers["Request-Id"]]
 
 
-async def test_a_lost_answer_is_of_a_write_that_is_noted(client: Client, simulator: StripeSimulator) -> None:
+async def test_write_with_lost_answer_is_logged(client: Client, simulator: StripeSimulator) -> None:
     simulator.switches.add(Fault("lost", times=1))
     with pytest.raises(aiohttp.ClientError):
         await client.post("/v1/customers", "autumn:1", name="Ann")
@@ -97,7 +97,7 @@ async def test_a_lost_answer_is_of_a_write_that_is_noted(client: Client, simulat
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "503", "cut", "garbage"])
-async def test_a_write_that_a_fault_kept_from_execution_is_not_noted(
+async def test_write_that_a_fault_prevented_is_not_logged(
     client: Client, simulator: StripeSimulator, kind: Kind
 ) -> None:
     simulator.switches.add(Fault(kind, times=1))
@@ -108,7 +108,7 @@ async def test_a_write_that_a_fault_kept_from_execution_is_not_noted(
     assert not simulator.writes
 
 
-async def test_a_refused_write_is_not_noted(client: Client, simulator: StripeSimulator) -> None:
+async def test_refused_write_is_not_logged(client: Client, simulator: StripeSimulator) -> None:
     gone = f"/v1/customers/{simulator.seed_customer(deleted=True)['id']}"
     too_much = {f"metadata[{number}]": "v" for number in range(51)}
     statuses = [
@@ -128,7 +128,7 @@ async def test_a_refused_write_is_not_noted(client: Client, simulator: StripeSim
     assert not simulator.writes
 
 
-async def test_reads_seeds_and_successes_are_no_writes(client: Client, simulator: StripeSimulator) -> None:
+async def test_reads_seeds_and_successes_are_not_writes(client: Client, simulator: StripeSimulator) -> None:
     ann = simulator.seed_customer()["id"]
     simulator.succeed(simulator.seed_payment_intent(customer=ann, receipt_email="ann@example.com")["id"])
     for path in (f"/v1/customers/{ann}", "/v1/customers", "/v1/payment_intents", "/v1/account"):
@@ -148,7 +148,7 @@ async def test_reads_seeds_and_successes_are_no_writes(client: Client, simulator
         (None, "somebody else"),
     ],
 )
-async def test_the_key_of_a_write_tells_why_it_was_made(
+async def test_key_of_a_write_tells_its_purpose(
     client: Client, simulator: StripeSimulator, key: str | None, why: str
 ) -> None:
     await client.post("/v1/customers", key)

@@ -25,7 +25,7 @@ CODE = {
 }
 """Where each of them takes its code."""
 PASSING = {"TryAgain", "TimedOut", "Limited"}
-HALTS_BY_CODE = "_TO_MEND"
+HALTS_BY_CODE = "_REMEDIES"
 
 
 def section(title: str) -> str:

@@ -22,8 +22,8 @@ from jobs.queue.record import Outcome, read_outcome
 
 INBOX_STREAM = "customer-updates"
 KEY_PREFIX = "customer-sync"
-FIRST_LOOK_SECONDS = 0.02
-SLOWEST_LOOK_SECONDS = 0.5
+FIRST_POLL_SECONDS = 0.02
+SLOWEST_POLL_SECONDS = 0.5
 
 
 async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:
@@ -64,11 +64,11 @@ async def outcome_of(
     still in the inbox.
     """
     deadline = time.monotonic() + wait_seconds
-    pause = FIRST_LOOK_SECONDS
+    pause = FIRST_POLL_SECONDS
     while True:
         outcome = await read_outcome(redis, prefix, event_id)
         left = deadline - time.monotonic()
         if left <= 0 or (outcome is not None and outcome.status != "waiting"):
             return outcome
         await asyncio.sleep(min(pause, left))
-        pause = min(pause * 2, SLOWEST_LOOK_SECONDS)
+        pause = min(pause * 2, SLOWEST_POLL_SECONDS)

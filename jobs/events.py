@@ -219,10 +219,10 @@ class CustomerUpdate(BaseModel):
 
     @model_validator(mode="after")
     def _changes_go_with_updated(self) -> "CustomerUpdate":
-        said = self.changes.requested() if self.changes is not None else {}
-        if self.type == "customer.updated" and not said:
+        requested = self.changes.requested() if self.changes is not None else {}
+        if self.type == "customer.updated" and not requested:
             raise ValueError("changes: must contain at least one field for customer.updated")
-        if self.type == "customer.reconcile" and said:
+        if self.type == "customer.reconcile" and requested:
             raise ValueError("changes: must be left out for customer.reconcile")
         return self
 

@@ -29,7 +29,7 @@ from jobs.queue.scripts import Scripts
 HOLD_MS = 4_000
 """How long a slot is held at a time. If its worker is killed, it is free again after that."""
 RENEW_SECONDS = 1.0
-LOOK_AGAIN_SECONDS = 0.02
+POLL_SECONDS = 0.02
 RECOVER_SECONDS = 10.0
 AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE = "autumn-updates", "autumn-lists", "stripe"
 """The rates' names; each endpoint of Stripe has another one of its own."""
@@ -183,7 +183,7 @@ class Limits:
         if wait_us < 0:
             async with self._slot_queue:
                 while (wait_us := await self._try_to_reserve(rates, token)) < 0:  # noqa: ASYNC110 - it happens in Redis
-                    await asyncio.sleep(LOOK_AGAIN_SECONDS * (0.5 + random.random()))
+                    await asyncio.sleep(POLL_SECONDS * (0.5 + random.random()))
         if token is not None:
             self._held.add(token)
         if wait_us:

@@ -74,8 +74,8 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
     """
     if unnamed:
         event["unnamed arguments"] = list(unnamed)
-    said = {name: value for name, value in event.items() if value is not None}
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+    given = {name: value for name, value in event.items() if value is not None}
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     texts.setdefault("event_id", f"arq-{ctx['job_id']}")
     # Half a surrogate pair becomes invalid UTF-8, so the event becomes a dead letter that names the field.
     fields = {name: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
@@ -116,7 +116,7 @@ def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
     return type("WorkerSettings", (), attributes)
 
 
-async def ask_for_a_scan(ctx: dict[str, Any]) -> None:
+async def request_scan_check(ctx: dict[str, Any]) -> None:
     """Ask the scanner to check the schedule. arq runs this each minute in one of all scanners.
 
     The scan itself runs outside of arq, which would cut it short.
@@ -133,10 +133,10 @@ async def _start_scanner(ctx: dict[str, Any]) -> None:
 def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> type:
     """Return the settings class for arq of a scanner, with its own queue. See `worker_settings`."""
     # arq makes the job's id, which must be unique in this Redis, from this name and the minute.
-    name = f"{settings.key_prefix}:ask_for_a_scan"
+    name = f"{settings.key_prefix}:request_scan_check"
     attributes = {
         **_of_both(settings, owner_follows),
-        "cron_jobs": [cron(ask_for_a_scan, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
+        "cron_jobs": [cron(request_scan_check, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "queue_name": scan_queue_name(settings.key_prefix),
         "on_startup": _start_scanner,
     }

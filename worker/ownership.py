@@ -20,7 +20,7 @@ from jobs.queue.ownership import OUTCOMES, UNDECIDED, Mismatch, Owner, compare_o
 from jobs.stripe.client import open_stripe
 from jobs.stripe.errors import status_of
 
-LOOK_SECONDS: Final = 5.0
+FETCH_SECONDS: Final = 5.0
 """How long a starting worker waits for Stripe's account before it decides without it."""
 HOW: Final = "docs/operations.md, Moving a deployment"
 
@@ -55,7 +55,7 @@ async def refuse_foreign(settings: Settings, redis: Redis, *, note: bool = True)
     Return the account and whether the comparison is complete. If not, the start must wait for the account, and nothing
     was stored. Raises ForeignDeploymentError if the owner differs, and RedisError.
     """
-    account = await ask_for_account(settings, LOOK_SECONDS)
+    account = await fetch_account(settings, FETCH_SECONDS)
     return account, await compare_with(settings, redis, account, note=note)
 
 
@@ -83,7 +83,7 @@ def owner_of(settings: Settings, account: Account) -> Owner:
     )
 
 
-async def ask_for_account(settings: Settings, timeout_seconds: float) -> Account:
+async def fetch_account(settings: Settings, timeout_seconds: float) -> Account:
     """Ask Stripe for the account of the key. Raises nothing."""
     key, base_url = settings.stripe_api_key.get_secret_value(), settings.stripe_api_base
     try:

@@ -82,7 +82,7 @@ class _Patient:
         """
         while True:
             try:
-                await self._connect_and_ask()
+                await self._connect_and_check()
             except AuthenticationError:
                 raise
             except (ConnectionError, TimeoutError) as error:
@@ -92,7 +92,7 @@ class _Patient:
             else:
                 return
 
-    async def _connect_and_ask(self) -> None:
+    async def _connect_and_check(self) -> None:
         if self.is_connected:  # type: ignore[attr-defined]  # of the connection this is mixed into
             return
         await super().connect()  # type: ignore[misc]
@@ -210,9 +210,9 @@ class PatientRedis(ArqRedis):
         """Return the number of jobs in a queue. If it has the wrong type, delete it and return 0."""
         return int(await self._or_replace(name, super().zcard(name), 0))
 
-    async def _or_replace(self, name: Any, asked: Any, instead: Any) -> Any:
+    async def _or_replace(self, name: Any, answer: Any, instead: Any) -> Any:
         try:
-            return await asked
+            return await answer
         except ResponseError as error:
             if not is_wrong_type(error):
                 raise

@@ -60,20 +60,20 @@ async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_
     Raises RedisUnfitError if a person must fix a setting, a right or Redis itself. Raises RedisAwayError if Redis is
     away for longer than `patience_seconds`, and CancelledError on SIGTERM.
     """
-    give_up_at, is_told = time.monotonic() + patience_seconds, False
+    give_up_at, is_logged = time.monotonic() + patience_seconds, False
     with _ended_by_sigterm():
         async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
             while True:
-                trouble = await _look(redis, settings)
+                trouble = await _check(redis, settings)
                 if not isinstance(trouble, Trouble):
                     return trouble
                 if trouble.is_setting:
                     raise RedisUnfitError(str(trouble))
                 if time.monotonic() >= give_up_at:
                     raise RedisAwayError(str(trouble))
-                if not is_told:
+                if not is_logged:
                     log.warning("redis_awaited", seconds=patience_seconds, error=trouble.text, fix=trouble.fix)
-                    is_told = True
+                    is_logged = True
                 await asyncio.sleep(PAUSE_SECONDS)
 
 
@@ -89,7 +89,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-async def _look(redis: Redis, settings: Settings) -> list[str] | Trouble:
+async def _check(redis: Redis, settings: Settings) -> list[str] | Trouble:
     """Return the risks, or the trouble that keeps Redis from being used. Raises RedisUnfitError."""
     try:
         risks = await check_redis(redis)

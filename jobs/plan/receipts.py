@@ -92,7 +92,7 @@ def receipt_findings(
 
 
 def _may_be_set(intent: PaymentIntent, policy: Policy, now: float) -> bool:
-    if intent.receipt_email or _says_set(intent.metadata):
+    if intent.receipt_email or _marks_set(intent.metadata):
         return False
     if intent.status in OPEN:
         return True
@@ -111,7 +111,7 @@ def _is_ours(intent: PaymentIntent) -> bool:
     return mark is not None and mark["kind"] == "set" and mark["digest"] == address_digest(intent.receipt_email)
 
 
-def _says_set(metadata: Mapping[str, str]) -> bool:
+def _marks_set(metadata: Mapping[str, str]) -> bool:
     return metadata.get(RECEIPT_MARK, "").startswith("set-")
 
 

@@ -20,7 +20,7 @@ import psutil
 
 ROOT: Final = Path(__file__).parents[2]
 READY_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 0.005
+CHECK_SECONDS: Final = 0.005
 # A shell whose process group has all of them. When this process ends, the shell's input ends and it kills them all.
 _OUTLIVE_NOBODY: Final = "read -r _; kill -9 -$$"
 
@@ -51,7 +51,7 @@ class Program:
                 raise ChildProcessError(self.log.read_text(errors="replace")[-2000:])
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{text!r} was not logged in {READY_SECONDS} s")
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ import aiohttp
 from redis.asyncio import Redis
 
 from sandbox.redis import EmbeddedRedis, embedded_redis
-from tests.benchmarks.processes import LOOK_SECONDS, ROOT, Launcher, Program
+from tests.benchmarks.processes import CHECK_SECONDS, ROOT, Launcher, Program
 from tests.benchmarks.services import Options
 
 INBOX: Final = "customer-updates"
@@ -120,7 +120,7 @@ async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float = DONE
     while not await holds():
         if time.monotonic() > deadline:
             raise TimeoutError("the benchmark waited too long for a condition")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(CHECK_SECONDS)
 
 
 def worker_command(settings: str = "") -> list[str]:

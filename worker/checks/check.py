@@ -33,7 +33,7 @@ class Check(Generic[Subject]):
     """One small check. It is skipped if a check that it `needs` failed or was skipped."""
 
     name: str
-    look: Callable[[Subject], Awaitable[Found]]
+    run: Callable[[Subject], Awaitable[Found]]
     needs: tuple[str, ...] = ()
 
 
@@ -60,7 +60,7 @@ class Checkup:
         for check in checks:
             in_the_way = self._in_the_way(check)
             try:
-                found = skipped_for(in_the_way) if in_the_way else await check.look(subject)
+                found = skipped_for(in_the_way) if in_the_way else await check.run(subject)
             except Exception as error:
                 found = in_words(error)
             yield self.note(check.name, found)

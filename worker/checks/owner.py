@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from config.settings import Settings
 from jobs.queue.ownership import Kept, read_owner
 from worker.checks.check import Check, Found
-from worker.ownership import LOOK_SECONDS, Account, ForeignDeploymentError, ask_for_account, compare_with
+from worker.ownership import FETCH_SECONDS, Account, ForeignDeploymentError, compare_with, fetch_account
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class OwnerSubject:
 
 async def _owner(subject: OwnerSubject) -> Found:
     settings, redis = subject.settings, subject.redis
-    account = await ask_for_account(settings, LOOK_SECONDS)
+    account = await fetch_account(settings, FETCH_SECONDS)
     try:
         is_compared = await compare_with(settings, redis, account, note=False)
     except ForeignDeploymentError as error:

@@ -69,13 +69,13 @@ def _wrong(trouble: Trouble) -> Found:
 
 
 def _about(what: str, fine: str) -> Check[RedisSubject]:
-    async def look(subject: RedisSubject) -> Found:
+    async def run(subject: RedisSubject) -> Found:
         if subject.info is None:
             return Found("skipped", "INFO is not allowed")
         reason, _, fix = why_unfit(subject.info).get(what, "").partition(": ")
         return Found("wrong", reason, _sentence(fix)) if reason else Found("ok", fine)
 
-    return Check(f"redis-{what}", look, ("redis",))
+    return Check(f"redis-{what}", run, ("redis",))
 
 
 async def _role(subject: RedisSubject) -> Found:

@@ -35,17 +35,17 @@ class _Commands(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Do the same as typer, with our exit code."""
-        with _told_apart():
+        with _exiting_with_usage():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Do the same as typer, with our exit code."""
-        with _told_apart():
+        with _exiting_with_usage():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _exiting_with_usage() -> Iterator[None]:
     try:
         yield
     except typer.TyperException as error:
@@ -113,10 +113,10 @@ def send(
     if check and wait_seconds <= 0:
         fail(EX_USAGE, "--check: needs --wait SECONDS")
     try:
-        said = None if changes is None else parse_changes(changes)
+        parsed = None if changes is None else parse_changes(changes)
         kind = "customer.reconcile" if changes is None else "customer.updated"
         update = new_update(
-            customer_id=customer_id, type=kind, changes=said, event_id=event_id, traceparent=traceparent
+            customer_id=customer_id, type=kind, changes=parsed, event_id=event_id, traceparent=traceparent
         )
     except EventError as error:
         fail(EX_USAGE, str(error))

@@ -52,10 +52,10 @@ def forget(
             f"Events of {shown} wait or are being applied, so nothing was erased. "
             "Stop the app that sends them, wait until they are done (customer-sync status), and run this again.",
         )
-    say(_told(shown, forgotten, was_known=was_known))
+    say(_result_lines(shown, forgotten, was_known=was_known))
 
 
-def _told(customer: str, forgotten: Forgotten, *, was_known: bool) -> list[str]:
+def _result_lines(customer: str, forgotten: Forgotten, *, was_known: bool) -> list[str]:
     if not was_known and forgotten == NOTHING:
         return [f"{customer}: Redis has no data about it. Check that this is its id in Autumn.", *ELSEWHERE]
     counted = f"{forgotten.dead_letters} dead letters, {forgotten.outcomes} outcomes, {forgotten.event_ids} event ids"

@@ -105,7 +105,7 @@ def scan(
         raise typer.BadParameter("cannot be used with --since", param_hint="--customer")
     if force and not apply:
         raise typer.BadParameter("needs --apply", param_hint="--force")
-    asked = ScanRequest(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
+    request = ScanRequest(apply=apply, force=force, kinds=_kinds(only or []), since_ms=_since_ms(since))
     for option, path in (("--json", json_file), ("--csv", csv_file), ("--html", html_file)):
         _refuse_unwritable(option, path)
     files = [(write_json, json_file), (write_csv, csv_file), (write_page, html_file)]
@@ -117,7 +117,7 @@ def scan(
         show_report(report)
         return report.this_run
 
-    run = _ended_well(_scan(asked, customer, deliver))
+    run = _ended_well(_scan(request, customer, deliver))
     if run.state == "refused":
         fail(FAILED, run.text)
     raise typer.Exit(DRIFT if run.findings else 0)
@@ -161,7 +161,7 @@ def _ended_well(scan: Coroutine[Any, Any, ScanRun]) -> ScanRun:
         fail(INTERRUPTED, "Stopped. If the scan was still listing, the same command resumes it within six hours.")
 
 
-async def _scan(asked: ScanRequest, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
+async def _scan(request: ScanRequest, customer: str | None, deliver: Callable[[ScanReport], ScanRun]) -> ScanRun:
     settings = load_scan_settings()
     configure_logs(settings.log_format, "CRITICAL")
     await _reach_redis(settings)
@@ -170,11 +170,11 @@ async def _scan(asked: ScanRequest, customer: str | None, deliver: Callable[[Sca
         open_scan(settings, redis) as deps,
     ):
         if customer is not None:
-            return deliver(await scan_one(deps, customer, asked))
+            return deliver(await scan_one(deps, customer, request))
         progress = ScanProgress()
         async with AsyncExitStack() as running:
             async with watching(progress):
-                report = await running.enter_async_context(scanning(deps, asked, progress))
+                report = await running.enter_async_context(scanning(deps, request, progress))
             # In a thread, so that the scan renews its lease while a large report is written.
             return await asyncio.to_thread(deliver, report)
 

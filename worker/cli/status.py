@@ -106,7 +106,7 @@ def status(
 
 def _customer(customer_id: str, *, live: bool, as_json: bool) -> None:
     async def read(redis: Redis, place: RedisPlace) -> tuple[Standing, NewestLetters, Preview | None]:
-        now = await _look(redis, customer_id) if live else None
+        now = await _preview(redis, customer_id) if live else None
         letters = DeadLetters(redis, inbox=place.inbox_stream, prefix=place.key_prefix)
         standing = await read_standing(redis, place.key_prefix, customer_id)
         return standing, await letters.newest_of(customer_id), now
@@ -124,7 +124,7 @@ def _customer(customer_id: str, *, live: bool, as_json: bool) -> None:
         raise typer.Exit(NOT_FOUND)
 
 
-async def _look(redis: Redis, customer_id: str) -> Preview:
+async def _preview(redis: Redis, customer_id: str) -> Preview:
     async with open_resources(load_settings(), redis) as deps:
         return await preview(deps, customer_id)
 

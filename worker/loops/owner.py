@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from config.settings import Settings
-from worker.ownership import Account, ForeignDeploymentError, ask_for_account, compare_with, warn_if_unknown
+from worker.ownership import Account, ForeignDeploymentError, compare_with, fetch_account, warn_if_unknown
 
 PAUSE_SECONDS: Final = 4.0
 """The pause between two requests. It is short, so that the note of a failing loop is renewed before it expires."""
@@ -73,4 +73,4 @@ class OwnerLoop:
 
     async def _fetch_account(self) -> Account:
         await asyncio.sleep(PAUSE_SECONDS)
-        return await ask_for_account(self._settings, self._settings.request_timeout_seconds)
+        return await fetch_account(self._settings, self._settings.request_timeout_seconds)

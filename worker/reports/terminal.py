@@ -21,24 +21,24 @@ from worker.formatting import printable, time_text
 
 SHOWN_AT_MOST: Final = 50
 REDRAW_SECONDS: Final = 0.2
-TELL_SECONDS: Final = 10.0
+REPORT_SECONDS: Final = 10.0
 FILE_COLUMNS: Final = 200
 """The width of output that does not go to a terminal."""
 
 
 @asynccontextmanager
-async def watching(progress: ScanProgress, *, tell_seconds: float = TELL_SECONDS) -> AsyncIterator[None]:
+async def watching(progress: ScanProgress, *, report_seconds: float = REPORT_SECONDS) -> AsyncIterator[None]:
     """Show the scan's progress on standard error while the block runs.
 
-    A terminal gets a bar. Other output gets a line every `tell_seconds`, and one as soon as a service fails.
+    A terminal gets a bar. Other output gets a line every `report_seconds`, and one as soon as a service fails.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        telling = asyncio.create_task(_tell(progress, tell_seconds))
+        reporting = asyncio.create_task(_report_lines(progress, report_seconds))
         try:
             yield
         finally:
-            telling.cancel()
+            reporting.cancel()
         return
     columns = [
         TextColumn("{task.description}"),
@@ -58,16 +58,16 @@ async def watching(progress: ScanProgress, *, tell_seconds: float = TELL_SECONDS
             drawing.cancel()
 
 
-async def _tell(progress: ScanProgress, tell_seconds: float) -> None:
-    told_at, told = time.monotonic(), set[tuple[str, str]]()
+async def _report_lines(progress: ScanProgress, report_seconds: float) -> None:
+    reported_at, reported = time.monotonic(), set[tuple[str, str]]()
     while True:
-        await asyncio.sleep(min(REDRAW_SECONDS, tell_seconds))
+        await asyncio.sleep(min(REDRAW_SECONDS, report_seconds))
         failing = {(trouble.service, trouble.error) for trouble in progress.troubles}
-        if failing <= told and time.monotonic() - told_at < tell_seconds:
+        if failing <= reported and time.monotonic() - reported_at < report_seconds:
             continue
         for text in (_progress_text(progress), *map(_trouble_text, progress.troubles)):
             sys.stderr.write(f"scan: {text}\n")
-        told_at, told = time.monotonic(), failing
+        reported_at, reported = time.monotonic(), failing
 
 
 def _progress_text(progress: ScanProgress) -> str:

@@ -39,7 +39,7 @@ from worker.web.views import charts_of
 log = structlog.get_logger(__name__)
 
 LETTERS_SHOWN: Final = 50
-LOOK_SECONDS: Final = 15.0
+FETCH_SECONDS: Final = 15.0
 STATIC: Final = {"page.css": "text/css", "operator.js": "text/javascript", "icon.svg": "image/svg+xml"}
 """Public files, which contain no data."""
 
@@ -62,7 +62,7 @@ def add_pages(app: web.Application, access: AccessControl, backstage: Backstage)
         [
             web.get("/", guard(pages.overview)),
             web.post("/customer", guard(pages.customer)),
-            web.post("/dead-letters", guard(pages.ask, acts=True)),
+            web.post("/dead-letters", guard(pages.confirm, acts=True)),
             web.post("/dead-letters/replay", guard(pages.replay, acts=True)),
             web.post("/dead-letters/drop", guard(pages.drop, acts=True)),
             web.post("/sign-in", access.sign_in),
@@ -126,7 +126,7 @@ class Pages:
         live: Mapping[str, Any] = {"is_live": "live" in form}
         if "live" in form:
             log.info("customer_viewed", customer=customer)
-            live = {**live, **await self._look(customer)}
+            live = {**live, **await self._preview(customer)}
         return answer(
             "customer.html",
             values,
@@ -138,28 +138,29 @@ class Pages:
             live=live,
         )
 
-    async def _look(self, customer: str) -> Mapping[str, Any]:
+    async def _preview(self, customer: str) -> Mapping[str, Any]:
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(FETCH_SECONDS):
                 seen = await self._back.preview(customer)
         except SyncError as error:
             return {"failure": preview_failure_text(error, customer)}
         except TimeoutError:
-            return {"failure": f"The services did not answer within {LOOK_SECONDS:.0f} s."}
+            return {"failure": f"The services did not answer within {FETCH_SECONDS:.0f} s."}
         return {
             "headline": page_views.live_headline(seen),
             "rows": page_views.comparison_of(seen),
             "steps": page_views.steps_of(seen),
         }
 
-    async def ask(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
+    async def confirm(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
         """POST /dead-letters: show the selected dead letters and ask for a confirmation."""
         form = await request.post()
         found = [letter for letter in [await self._back.letters.find(each) for each in _ids(form)] if letter]
         if not found:
             text = "Nothing selected, or it no longer exists. Go back and select one or more dead letters."
             return answer("message.html", values, status=400, title="No dead letter selected", text=text)
-        return answer("ask.html", values, letters=found, action="drop" if form.get("action") == "drop" else "replay")
+        action = "drop" if form.get("action") == "drop" else "replay"
+        return answer("confirm.html", values, letters=found, action=action)
 
     async def replay(self, request: web.Request, _: Session, values: Mapping[str, Any]) -> web.Response:
         """POST /dead-letters/replay: send the selected dead letters again."""

@@ -57,16 +57,16 @@ def make_app(
     `add_more` adds routes, which must check access themselves.
     """
 
-    told: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
 
     async def read_and_log() -> SharedState | None:
         """Read the shared state, and log totals that are not numbers once, until they change."""
-        nonlocal told
+        nonlocal logged
         state = await read_state()
-        if state is not None and state.unreadable_totals != told:
-            told = state.unreadable_totals
-            if told:
-                log.warning("totals_skipped", totals=len(told), names=state.unreadable_names, fix=HOW_TO_REPAIR)
+        if state is not None and state.unreadable_totals != logged:
+            logged = state.unreadable_totals
+            if logged:
+                log.warning("totals_skipped", totals=len(logged), names=state.unreadable_names, fix=HOW_TO_REPAIR)
         return state
 
     async def healthz(_: web.Request) -> web.Response:
@@ -164,15 +164,15 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
 
 async def _listen(server: web.Server, port: int) -> None:
     """Open the port, and accept connections until cancelled."""
-    told = False
+    logged = False
     while True:
         try:
             listener = await asyncio.get_running_loop().create_server(_room_in(server), sock=_bind(port))
         except OSError as error:
-            if not told:
+            if not logged:
                 fix = "give each worker on a machine its own PORT; the worker goes on, and tries the port again"
                 log.error("port_bind_failed", port=port, error=error.strerror, fix=fix)
-                told = True
+                logged = True
             await asyncio.sleep(TRY_AGAIN_SECONDS)
         else:
             log.info("port_opened", port=port)

@@ -22,7 +22,7 @@ from tests.conftest import INBOX, PREFIX
 from tests.support.processes import command_of, ended, free_port, wait_until, worker
 from worker.loops.dispatch import Dispatcher
 from worker.main import scan_worker_settings
-from worker.ownership import LOOK_SECONDS
+from worker.ownership import FETCH_SECONDS
 from worker.redis_client import open_redis
 
 OTHER = "other-sync"
@@ -208,7 +208,7 @@ async def is_applied(box: Sandbox) -> bool:
 
 
 async def test_worker_starts_with_a_stripe_that_answers_slowly(box: Sandbox) -> None:
-    box.stripe.switches.latency_seconds = LOOK_SECONDS + 1
+    box.stripe.switches.latency_seconds = FETCH_SECONDS + 1
     async with worker(box.environment, ready='"account_check_postponed"') as running:
         await running.says("account_verified")
 

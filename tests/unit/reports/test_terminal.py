@@ -23,7 +23,7 @@ async def told(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
 
 async def test_progress_is_told_now_and_then_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     progress = ScanProgress(autumn=3000, stripe=700)
-    async with watching(progress, tell_seconds=0.01):
+    async with watching(progress, report_seconds=0.01):
         await told(capsys, f"scan: {FAR}")
         progress.phase, progress.looked_up, progress.findings = "comparing", 12, 1
         await told(
@@ -40,7 +40,7 @@ async def test_progress_is_told_now_and_then_in_plain_lines(capsys: pytest.Captu
 
 async def test_call_that_fails_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     progress = ScanProgress(autumn=3000, stripe=700)
-    async with watching(progress, tell_seconds=3600):
+    async with watching(progress, report_seconds=3600):
         progress.troubles.append(Trouble("stripe", "http_503", tries=7, gives_up_in_seconds=540))
         await told(capsys, f"scan: {FAR}", "scan: Stripe fails (http_503), 7 tries, trying for 540 s more")
         progress.troubles.append(Trouble("autumn", "unexpected_response", tries=1, gives_up_after_tries=3))

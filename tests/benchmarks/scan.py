@@ -171,7 +171,7 @@ def _apply(bench: Bench, faults: list[str]) -> str:
     seconds = bench.sync_all()
     ran, second = bench.scan()
     if ran.code != CLEAN or first["requested"] != bench.customers // 100:
-        faults.append(f"requested {first['requested']}, and left {second['totals']}")
+        faults.append(f"asked for {first['requested']}, and left {second['totals']}")
     return f"{first['requested']:,} requested, {seconds:.0f} s, then {sum(second['totals'].values())}"
 
 

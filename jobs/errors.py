@@ -104,7 +104,16 @@ class GiveUp(SyncError):  # noqa: N818
 
 
 class Halt(SyncError):  # noqa: N818
-    """Nothing works until a person fixes the configuration; `message` says what to fix."""
+    """Nothing works until a person fixes the configuration.
+
+    `fix` says what to do, in our words, so it may be logged. `message` also quotes the service's answer, if there is
+    one; it may contain personal data.
+    """
+
+    def __init__(self, service: Service, code: str, fix: str, *, answer: str = "") -> None:
+        """See the class."""
+        super().__init__(service, code, f"{fix} {service.capitalize()}'s answer: {answer}" if answer else fix)
+        self.fix = fix
 
 
 class Absent(SyncError):  # noqa: N818

@@ -121,7 +121,7 @@ def _try_again(answer: _Answer, *, writing: bool) -> TryAgain:
 def _halt(answer: _Answer, remedy: str) -> Halt:
     # Autumn repeats the beginning of a wrong key.
     message = _KEY.sub("am_sk_…", answer.message)
-    return Halt("autumn", _code(answer), f"{remedy} Autumn's answer: {message}")
+    return Halt("autumn", _code(answer), remedy, answer=message)
 
 
 def _code(answer: _Answer) -> str:

@@ -166,6 +166,11 @@ def _same(name: str, autumn: str, stripe: str | None, rules: WriteRules) -> bool
     return rules.forms.get(name) == (form_digest(autumn), form_digest(stripe))
 
 
+def metadata_text(value: JsonValue) -> str:
+    """Return a value of Autumn's metadata as Stripe stores it: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _wanted_metadata(
     autumn: AutumnCustomer, stripe: StripeCustomer, cleared: frozenset[str], keys: tuple[str, ...]
 ) -> tuple[dict[str, str], list[Finding]]:
@@ -178,7 +183,7 @@ def _wanted_metadata(
             if f"metadata.{key}" in cleared and key in stripe.metadata:
                 wanted[key] = ""
             continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = metadata_text(value)
         if len(text) > METADATA_VALUE_MAX:
             found.append(
                 Finding(

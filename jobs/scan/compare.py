@@ -3,7 +3,6 @@
 Some findings need the lists of all customers, such as two customers with one `stripe_id`. No sync repairs those.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +22,7 @@ from jobs.plan.dry_run import dry_run
 from jobs.plan.findings import DriftKind
 from jobs.plan.plan import LinkState, Plan
 from jobs.plan.policy import Policy
-from jobs.plan.profile import divided
+from jobs.plan.profile import divided, metadata_text
 from jobs.plan.steps import SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateStripe
 from jobs.scan.report import ScanFinding
 
@@ -286,7 +285,7 @@ def _metadata_value(autumn: AutumnCustomer, key: str) -> str | None:
     if key == SEND_EMAIL_RECEIPTS:
         return str(autumn.send_email_receipts).lower()
     value = autumn.metadata.get(key)
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return None if value is None else metadata_text(value)
 
 
 def _value_at(stripe: StripeCustomer, field: str) -> str | None:

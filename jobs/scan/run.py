@@ -150,7 +150,7 @@ async def _recording_failure(deps: ScanDeps, progress: ScanProgress) -> AsyncIte
     except Exception as error:
         if isinstance(error, SyncError):
             code, text = error.code, error.message if isinstance(error, Halt | ListError | SpoolFullError) else ""
-            log.error("scan_failed", error=code, fix=text.split(" Autumn's answer: ", maxsplit=1)[0])
+            log.error("scan_failed", error=code, fix=error.fix if isinstance(error, Halt) else text)
         else:
             code, text = type(error).__name__, describe(error)
             log.error("scan_failed", error=code, cause=text)

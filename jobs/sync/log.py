@@ -39,7 +39,7 @@ def log_retry(error: Exception, code: str, decision: Retry, history: History) ->
     wait = {"after_seconds": round(decision.after_seconds, 1), "attempts": history.attempts}
     if isinstance(error, Halt):
         # The first part is our own text. The service's text may be personal, so only `status` shows it.
-        log.error("work_halted", error=code, fix=error.message.split(" It changes: ", maxsplit=1)[0], **wait)
+        log.error("work_halted", error=code, fix=error.fix, **wait)
     elif cause := cause_of(error):
         log.warning("retry_scheduled", error=code, cause=cause, **wait)
     else:

@@ -72,8 +72,8 @@ def documents() -> Iterator[Path]:
     yield ROOT / "README.md"
     yield ROOT / "Makefile"
     for folder in FOLDERS:
-        for ending in ("*.py", "*.md", "*.html", "*.js", "*.css", "*.lua", "*.yml", "*.yaml"):
-            yield from sorted((ROOT / folder).rglob(ending))
+        for pattern in ("*.py", "*.md", "*.html", "*.js", "*.css", "*.lua", "*.yml", "*.yaml"):
+            yield from sorted((ROOT / folder).rglob(pattern))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -54,7 +54,7 @@ def service_error_in_words(error: Exception) -> Found:
     if isinstance(error, Halt):
         if error.code == "missing_permission":
             return Found("wrong", error.message, "Add the permission to the key in Stripe")
-        return Found("wrong", f"{name} answers {error.code}", error.message.split(" Autumn's answer: ", maxsplit=1)[0])
+        return Found("wrong", f"{name} answers {error.code}", error.fix)
     if isinstance(error, Limited):
         return Found("warning", f"{name} answers {error.code}: other callers use up the limit", "Run doctor again")
     if isinstance(error, TryAgain):

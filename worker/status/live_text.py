@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import JsonValue
+
 from jobs.errors import Halt, Limited, SyncError, TryAgain
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, StripeCustomer, StripeView
 from jobs.plan.plan import LinkState
+from jobs.plan.profile import metadata_text
 from jobs.plan.steps import Step
 from jobs.sync.preview import Preview
 from worker.formatting import time_text
@@ -81,7 +84,7 @@ def _autumn_text(preview: Preview) -> str:
         "receipts": "on" if autumn.send_email_receipts else "off",
         "stripe_id": autumn.stripe_id,
         "mode": autumn.mode,
-        **{f"metadata.{key}": autumn.metadata.get(key) for key in preview.metadata_keys},
+        **{f"metadata.{key}": _metadata_value(autumn.metadata.get(key)) for key in preview.metadata_keys},
     }
     return ", ".join(f"{name} {_value(value)}" for name, value in fields.items())
 
@@ -108,6 +111,10 @@ def _stripe_text(customer: StripeCustomer, metadata_keys: tuple[str, ...]) -> st
         **{f"metadata.{key}": customer.metadata.get(key) for key in shown},
     }
     return f"{customer.id}: " + ", ".join(f"{name} {_value(value)}" for name, value in fields.items())
+
+
+def _metadata_value(value: JsonValue) -> str | None:
+    return None if value is None else metadata_text(value)
 
 
 def _value(value: object) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS
+from jobs.plan.profile import metadata_text
 from jobs.queue.dead_letters import NewestLetters
 from jobs.queue.status import Standing
 from jobs.sync.preview import Preview
@@ -77,7 +78,7 @@ def comparison_of(preview: Preview) -> list[Compared]:
     flag = "true" if autumn.send_email_receipts else "false"
     shown = {} if stripe is None else stripe.metadata
     metadata = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: flag}
-    metadata |= {key: str(autumn.metadata[key]) for key in preview.metadata_keys if key in autumn.metadata}
+    metadata |= {key: metadata_text(autumn.metadata[key]) for key in preview.metadata_keys if key in autumn.metadata}
     rows = [("Stripe customer", autumn.stripe_id, None if stripe is None else stripe.id)]
     rows += [("name", autumn.name, stripe.name if stripe else None)]
     rows += [("e-mail", autumn.email, stripe.email if stripe else None)]

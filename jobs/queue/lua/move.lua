@@ -10,7 +10,7 @@
 -- Returns {entries moved, 1 if it stopped because too many customers wait, keys of the wrong type that were deleted}
 --
 -- An invalid entry never stays in the inbox, so it blocks no entry behind it. It becomes a dead letter at once, even if the
--- stream of dead letters does not accept it (see letters.lua). So it can never overtake a later event of its customer.
+-- stream of dead letters does not accept it (see dead_letters.lua). So it can never overtake a later event of its customer.
 local inbox, waiting, dispatched, oldest, totals, dead, outcomes = unpack(KEYS)
 local prefix, count_at_most, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -15,7 +15,7 @@ from jobs.errors import Absent, GiveUp, Halt, Limited, Service, SyncError, Timed
 from jobs.queue.batch import Batch, Settlement
 
 CallResult = Literal["ok", "absent", "refused", "limited", "timed-out", "failed", "halted", "cut-short"]
-SyncOutcome = Literal["applied", "dead", "again", "halted", "lost"]
+SyncOutcome = Literal["applied", "dead-lettered", "retried", "halted", "lost"]
 
 
 @dataclass(slots=True)
@@ -62,9 +62,9 @@ class Sync:
         if settlement.breaker.verdict == "halt":
             self.outcome = "halted"
         elif cut_short and goes_on:
-            self.outcome = "again"
+            self.outcome = "retried"
         else:
-            self.outcome = "dead" if self.dead else "applied"
+            self.outcome = "dead-lettered" if self.dead else "applied"
 
 
 class Observer(Protocol):

@@ -30,7 +30,7 @@ from tests.support.watching import Watched, watched
 WORD = "a-password"
 FILES = {name: (ROOT / "deploy" / name).read_text().splitlines() for name in ("redis.acl", "redis-6.2.acl")}
 RULES = {name: {line.split()[1]: line.split()[2:] for line in lines} for name, lines in FILES.items()}
-ASKING = {"redis.acl": "customer-sync-app", "redis-6.2.acl": "customer-sync-app-asks"}
+ASKING = {"redis.acl": "customer-sync-app", "redis-6.2.acl": "customer-sync-app-reader"}
 """The user by which apps ask for outcomes: Redis 6.2 has no rule for keys that may only be read."""
 LAST_KEY = "the-last-key"
 OF_THE_TEST = {"acl", "config", "psubscribe"}

@@ -197,7 +197,7 @@ async def test_a_sync_one_change_of_which_was_refused_is_told_as_dead_with_the_r
     await change(world, "ann", name="Ann")
     await change(world, "ann", stripe_id="cus_missing")
     sync = await synced(world)
-    assert (sync.outcome, sync.applied, sync.dead) == ("dead", 1, 1)
+    assert (sync.outcome, sync.applied, sync.dead) == ("dead-lettered", 1, 1)
     assert sync.error in {"resource_missing", "stripe_customer_missing"}
 
 
@@ -205,13 +205,13 @@ async def test_a_sync_that_is_tried_again_is_told_with_the_code_and_so_is_a_look
     seed(world, "ann")
     world.autumn.switches.add(Fault("503"))
     await change(world, "ann", name="Ann")
-    assert await synced(world) == Sync("ann", (), 1, "again", "service_unavailable")
+    assert await synced(world) == Sync("ann", (), 1, "retried", "service_unavailable")
     world.autumn.switches.clear()
     await time_passes(world)
     await world.run()
     world.autumn.switches.add(Fault("503"))
     await time_passes(world)
-    assert await synced(world) == Sync("ann", (), 0, "again", "service_unavailable")
+    assert await synced(world) == Sync("ann", (), 0, "retried", "service_unavailable")
 
 
 async def test_a_sync_that_meets_a_wrong_key_is_told_as_halted(world: World) -> None:

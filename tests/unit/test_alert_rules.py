@@ -18,7 +18,7 @@ WELL = {
     "customer_sync_blocked": "0+0x{}",
     'customer_sync_breaker_open{kind="halt"}': "0+0x{}",
     'customer_sync_breaker_open{kind="outage"}': "0+0x{}",
-    "customer_sync_oldest_change_age_seconds": "1+0x{}",
+    "customer_sync_oldest_event_age_seconds": "1+0x{}",
     "customer_sync_last_success_timestamp_seconds": "0+60x{}",
     "customer_sync_newest_dead_letter_timestamp_seconds": "-3600+0x{}",
     'customer_sync_rate_ratio{limit="autumn-updates"}': "1+0x{}",
@@ -36,10 +36,10 @@ STATES: dict[str, tuple[dict[str, str], int]] = {
     "CustomerSyncBlocked": ({"customer_sync_blocked": "1+0x{}"}, 0),
     "CustomerSyncHalted": ({'customer_sync_breaker_open{kind="halt"}': "1+0x{}"}, 0),
     "CustomerSyncOutage": ({'customer_sync_breaker_open{kind="outage"}': "1+0x{}"}, 5),
-    "CustomerSyncOldestChangeTooOld": ({"customer_sync_oldest_change_age_seconds": "0+60x{}"}, 16),
+    "CustomerSyncOldestEventTooOld": ({"customer_sync_oldest_event_age_seconds": "0+60x{}"}, 16),
     "CustomerSyncNoSuccess": (
         {
-            "customer_sync_oldest_change_age_seconds": "0+60x{}",
+            "customer_sync_oldest_event_age_seconds": "0+60x{}",
             "customer_sync_last_success_timestamp_seconds": "600+0x{}",
         },
         11,

@@ -27,7 +27,7 @@ def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_the_runbook_i
 @pytest.mark.parametrize(
     ("alert", "seconds"),
     [
-        ("CustomerSyncOldestChangeTooOld", health.OLDEST_SECONDS),
+        ("CustomerSyncOldestEventTooOld", health.OLDEST_SECONDS),
         ("CustomerSyncNoSuccess", health.NO_SUCCESS_SECONDS),
         ("CustomerSyncDeadLetters", health.DEAD_LETTER_SECONDS),
     ],

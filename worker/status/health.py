@@ -24,7 +24,7 @@ NO_WRITE_SECONDS: Final = 10.0
 """The longest time without an accepted canary before a person should act. A canary is due each second, so by then Redis
 is down, or its memory or disk is full. Apps cannot add events either."""
 OLDEST_SECONDS: Final = 900.0
-"""The highest age of the oldest change: three of the longest pauses between retries. Most temporary failures are over
+"""The highest age of the oldest event: three of the longest pauses between retries. Most temporary failures are over
 by then."""
 NO_SUCCESS_SECONDS: Final = 600.0
 """The longest time without any applied change, if a change of that age waits. It is shorter than OLDEST_SECONDS, which
@@ -106,7 +106,7 @@ def _age(overview: Overview) -> list[Reason]:
     reasons = []
     if age_seconds > OLDEST_SECONDS:
         reasons.append(
-            Reason("CustomerSyncOldestChangeTooOld", f"the oldest waiting change was sent {age_seconds:.0f} s ago")
+            Reason("CustomerSyncOldestEventTooOld", f"the oldest waiting change was sent {age_seconds:.0f} s ago")
         )
     if age_seconds > NO_SUCCESS_SECONDS and (success_seconds is None or success_seconds > NO_SUCCESS_SECONDS):
         since = "ever" if success_seconds is None else f"for {success_seconds:.0f} s"
@@ -152,7 +152,7 @@ def readiness_json(state: SharedState | None, reasons: list[Reason]) -> dict[str
 def _facts(overview: Overview, scan: ScanState) -> dict[str, Any]:
     breaker = overview.breaker
     return {
-        "oldest_change_age_seconds": overview.age_seconds(overview.oldest_sent_ms),
+        "oldest_event_age_seconds": overview.age_seconds(overview.oldest_sent_ms),
         "last_success_age_seconds": overview.age_seconds(overview.last_success_ms),
         "breaker": None
         if breaker is None

@@ -142,7 +142,7 @@ def letter_json(letter: DeadLetter) -> Json:
         "id": letter.id,
         "entry": letter.entry,
         "reason": letter.reason,
-        "tries": letter.attempts,
+        "attempts": letter.attempts,
         "dead_lettered_at_ms": letter.dead_lettered_at_ms,
         "to_do": REASONS.get(letter.reason, OTHER_REASON),
     }
@@ -186,7 +186,7 @@ def snapshot_json(snapshot: Snapshot) -> Json:
     - `verdict`: all-right, waiting (for a service that fails) or needs-a-person. `sentence` is the same for a person.
     - `reasons`: why a person should act, as in /readyz, each with its `alert` of docs/alerts.yml.
     - `inbox`, `dead_letters`: numbers of events. `waiting`, `working`: numbers of customers.
-    - `oldest_sent_ms`: the time of the oldest change that has no outcome yet. `last_success_ms`: the time of the last
+    - `oldest_sent_ms`: the time of the oldest event that has no outcome yet. `last_success_ms`: the time of the last
       applied change. `newest_dead_letter_ms`: the time of the newest dead letter. Null if there is none.
     - `breaker`: the open circuit breaker, with `kind` outage or halt. Null if it is closed.
     - `totals`: the counters since the beginning.
@@ -226,7 +226,7 @@ def snapshot_json(snapshot: Snapshot) -> Json:
 def _hours_json(trends: Trends) -> Json:
     """Return the last hours in steps of `step_minutes`, the oldest first.
 
-    A step has its applied and dead-lettered events and the highest age of the oldest change. Requests are those of the
+    A step has its applied and dead-lettered events and the highest age of the oldest event. Requests are those of the
     busiest minute, in percent of the rate limit.
     """
     names = ("begins_ms", "applied", "dead_lettered", "oldest_seconds", "autumn_percent", "stripe_percent")

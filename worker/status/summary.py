@@ -80,7 +80,7 @@ def stages_of(overview: Overview) -> list[Stage]:
     totals = overview.totals
     return [
         Stage("Inbox", overview.inbox, "events not yet in a mailbox"),
-        Stage("Waiting", overview.waiting, "customers" if oldest is None else f"oldest change {age_text(oldest)} old"),
+        Stage("Waiting", overview.waiting, "customers" if oldest is None else f"oldest event {age_text(oldest)} old"),
         Stage("Being synced", overview.working, "customers"),
         Stage("Applied", totals.get("applied", 0), f"events, {totals.get('merged', 0):,} merged into others"),
         Stage("Dead letters", overview.dead, "events"),
@@ -88,7 +88,7 @@ def stages_of(overview: Overview) -> list[Stage]:
 
 
 def waiting_rows(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
-    """Return the waiting customers, each with the time of its oldest change in milliseconds, and why it waits."""
+    """Return the waiting customers, each with the time of its oldest event in milliseconds, and why it waits."""
     return [
         (each.customer, int(each.oldest_entry.split("-")[0]), verdict_of(each, NewestLetters()).text)
         for each in standings

@@ -56,7 +56,7 @@ def _waiting(overview: Overview) -> Iterator[Metric]:
     customers.add_metric(["working"], overview.working)
     yield customers
     yield GaugeMetricFamily(
-        "customer_sync_oldest_change_age_seconds",
+        "customer_sync_oldest_event_age_seconds",
         "Age of the oldest event that is neither applied nor dead-lettered; 0 if there is none.",
         overview.age_seconds(overview.oldest_sent_ms) or 0,
     )

@@ -140,7 +140,7 @@ STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CustomerSyncBlocked": has_a_key_of_the_wrong_type,
     "CustomerSyncHalted": has_a_wrong_key,
     "CustomerSyncOutage": loses_autumn,
-    "CustomerSyncOldestChangeTooOld": has_an_old_change,
+    "CustomerSyncOldestEventTooOld": has_an_old_change,
     "CustomerSyncNoSuccess": gets_nothing_done,
     "CustomerSyncDeadLetters": gets_a_poisoned_event,
     "CustomerSyncThrottled": meets_limits,
@@ -151,7 +151,7 @@ STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
 TOLD_BY_READYZ = {
     "CustomerSyncRedisDown",
     "CustomerSyncHalted",
-    "CustomerSyncOldestChangeTooOld",
+    "CustomerSyncOldestEventTooOld",
     "CustomerSyncNoSuccess",
     "CustomerSyncDeadLetters",
     "CustomerSyncScanFailed",

@@ -173,7 +173,8 @@ async def test_a_failed_call_is_an_error_with_its_code_and_so_is_its_sync(
         await ends(redis, await change(redis, "nobody"), status="dead")
         await stop(running)
     again, applied, dead = sorted(collector.syncs(), key=lambda span: span.begin_ns)
-    assert [sync.attributes["customer_sync.outcome"] for sync in (again, applied, dead)] == ["again", "applied", "dead"]
+    outcomes = [sync.attributes["customer_sync.outcome"] for sync in (again, applied, dead)]
+    assert outcomes == ["retried", "applied", "dead-lettered"]
     assert again.trace_id == applied.trace_id == TRACE
     failed = next(call for call in collector.calls_of(again) if call.error)
     assert (failed.name, failed.attributes["http.response.status_code"]) == (UPDATE, 503)

@@ -73,7 +73,7 @@ async def test_a_worker_at_work_is_alive_and_ready_and_tells_what_it_did(box: Sa
         await wait_until(shows_it)
         status, said = await one.readiness()
         assert (status, said["ready"], said["reasons"]) == (200, True, [])
-        assert (said["inbox_events"], said["mailbox_events"], said["oldest_change_age_seconds"]) == (0, 0, None)
+        assert (said["inbox_events"], said["mailbox_events"], said["oldest_event_age_seconds"]) == (0, 0, None)
         assert (said["breaker"], said["dead_letters"]) == (None, 0)
 
 

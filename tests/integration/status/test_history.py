@@ -36,7 +36,7 @@ async def test_sampler_returns_as_soon_as_minute_is_written(redis: Redis) -> Non
     assert [minute.calls for minute in await history.read(until_ms=NOW_MS, hours=1)] == [{"stripe": 3}]
 
 
-async def test_minute_has_age_of_oldest_change(redis: Redis) -> None:
+async def test_minute_has_age_of_oldest_event(redis: Redis) -> None:
     overview = replace(await read_overview(redis, PREFIX, INBOX), now_ms=NOW_MS, oldest_sent_ms=NOW_MS - 5_000)
     history = History(redis, PREFIX)
     await history.note(overview, {})

@@ -36,9 +36,7 @@ def test_permanent_refusal_is_dead_lettered_at_once(error: GiveUp | Absent) -> N
     assert outcome_of(error) == DeadLettered(error.code, error.message)
 
 
-@pytest.mark.parametrize(
-    "error", [Halt("autumn", "invalid_secret_key", "Set a valid key"), TryAgain("autumn", "http_500")]
-)
+@pytest.mark.parametrize("error", [Halt("autumn", "invalid_key", "Set a key"), TryAgain("autumn", "http_500")])
 def test_failure_of_a_service_is_retried_however_long(error: Halt | TryAgain) -> None:
     assert isinstance(outcome_of(error, History(10_000, 100 * DAY)), Retry)
 

@@ -71,7 +71,7 @@ def test_outage_is_reported_after_limit(late: int, expected: list[str]) -> None:
     assert alerts(replace(IDLE, breaker=breaker)) == expected
 
 
-@pytest.mark.parametrize(("late", "expected"), [(-1, []), (1, ["CustomerSyncOldestChangeTooOld"])])
+@pytest.mark.parametrize(("late", "expected"), [(-1, []), (1, ["CustomerSyncOldestEventTooOld"])])
 def test_old_change_is_reported_although_others_are_applied(late: int, expected: list[str]) -> None:
     overview = replace(IDLE, oldest_sent_ms=ago(OLDEST_SECONDS + late), last_success_ms=ago(1))
     assert alerts(overview) == expected

@@ -138,7 +138,7 @@ def test_dead_letters_have_neither_fields_nor_message() -> None:
             "id": "8-0",
             "entry": "5-0",
             "reason": "too_long",
-            "tries": 2,
+            "attempts": 2,
             "dead_lettered_at_ms": AT,
             "to_do": "A value is longer than Stripe accepts. Send a shorter one, and drop this one.",
         }

@@ -63,7 +63,7 @@ def test_idle_deployment_fits_on_one_screen() -> None:
         "",
         "flow of events",
         "  inbox         1  events not yet in a mailbox",
-        "  waiting       2  oldest change 5 seconds old",
+        "  waiting       2  oldest event 5 seconds old",
         "  being synced  3  customers",
         "  applied       5  events, 2 merged into others",
         "  dead letters  0  events",

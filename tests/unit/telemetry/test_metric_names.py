@@ -102,7 +102,7 @@ def test_the_values_are_those_of_redis() -> None:
         ("customer_sync_events_total", "dead"): 2,
         ("customer_sync_events_total", "duplicate"): 1,
         ("customer_sync_mailbox_events",): 2,
-        ("customer_sync_oldest_change_age_seconds",): 1.5,
+        ("customer_sync_oldest_event_age_seconds",): 1.5,
         ("customer_sync_last_success_timestamp_seconds",): 1.5,
         ("customer_sync_newest_dead_letter_timestamp_seconds",): 1,
         ("customer_sync_dead_letters_total", "refused"): 2,

@@ -34,7 +34,7 @@ def test_a_step_that_nobody_noted_is_not_known() -> None:
     ]
 
 
-def test_of_the_oldest_change_the_oldest_moment_counts() -> None:
+def test_of_the_oldest_event_the_oldest_moment_counts() -> None:
     assert rows([minute(5, 1, oldest=3), minute(6, 1, oldest=70), minute(7, 1)], "oldest") == [["00:05", "70"]]
 
 

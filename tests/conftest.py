@@ -1,4 +1,4 @@
-"""Fixtures that tests share: a real Redis, both simulators over HTTP, and the dependencies of a job on them."""
+"""Shared fixtures: a real Redis, both simulators over HTTP, and a job's dependencies."""
 
 import gc
 import random
@@ -34,22 +34,22 @@ INBOX = "customer-updates"
 PREFIX = "customer-sync"
 TESTS = Path(__file__).parent
 USE_PROCESSES = {"e2e", "chaos", "benchmarks"}
-"""Folders whose tests start other processes, which may start a server. Tests that start none are in tests/unit."""
+"""Folders whose tests start other processes, which may start a server. The others are in tests/unit."""
 START_REDIS = {"sandbox.redis", "sandbox.everything", "tests.conftest"}
 NO_SERVER = "this test is not marked as one that touches Redis (tests/conftest.py)"
 
 
 def pytest_configure() -> None:
-    """Have Ctrl-C: where the tests run in a shell's background it is ignored, and by all that they start, too."""
+    """Enable Ctrl-C. A shell ignores it for background jobs and all processes that they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Collect the tests without garbage collections, and keep what is there then out of all later ones.
+    """Collect the tests without garbage collection, and exclude their objects from later collections.
 
-    Modules and tests live as long as the process, but each full collection would visit all of them.
+    Modules and tests live as long as the process, so it is useless that each full collection visits them.
     """
     gc.disable()
     try:
@@ -61,20 +61,20 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark the tests that touch Redis, so that `make test-servers` forgets none, and begin with the longest.
+    """Mark the tests that touch Redis, so that `make test-servers` runs all of them, and put the longest tests first.
 
-    The marks are there before tests are chosen by them, and the order is set after the tests were put in a random one.
+    The marks are set before `-m` selects tests. The order is set after the tests are shuffled.
     """
     for item in items:
         if touches_redis(item):
             item.add_marker("redis")
     yield
-    # One of them at the end would keep the other processes waiting.
+    # A long test at the end would keep the other processes waiting.
     items.sort(key=lambda item: item.path.parent.name != "chaos")
 
 
 def touches_redis(item: pytest.Item) -> bool:
-    """Whether a test may start a server: by its folder, or by what its file or a fixture's file imports."""
+    """Return whether a test may start a server, by its folder, or by the imports of its file or a fixture's file."""
     if item.path.relative_to(TESTS).parts[0] in USE_PROCESSES:
         return True
     if not isinstance(item, pytest.Function):
@@ -86,13 +86,13 @@ def touches_redis(item: pytest.Item) -> bool:
 
 @cache
 def starts_redis(module: ModuleType) -> bool:
-    """Whether a module imports something that may start a server."""
+    """Return whether a module imports something that may start a server."""
     return any(getattr(value, "__module__", None) in START_REDIS for value in vars(module).values())
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let no other test start a server."""
+    """Give an unmarked test no server, so it fails if it starts one."""
     with pytest.MonkeyPatch.context() as patch:
         if item.get_closest_marker("redis") is None:
             patch.setenv("REDIS_SERVER", NO_SERVER)
@@ -101,7 +101,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[EmbeddedRedis]:
-    """One redis-server for the whole run; each test begins with an empty one."""
+    """Run one redis-server for the whole run. Each test starts with an empty database."""
     with embedded_redis(aof=False) as server:
         yield server
 
@@ -113,8 +113,8 @@ class _ClusterNode(EmbeddedRedis):
 
 @contextmanager
 def cluster_node(directory: Path) -> Iterator[EmbeddedRedis]:
-    """A redis-server in cluster mode, which owns no slot, for the length of the block."""
-    # The nodes of a cluster speak to each other at a port that is 10,000 higher.
+    """Run a redis-server in cluster mode during the block. It owns no slot."""
+    # Cluster nodes talk to each other on a port that is 10,000 higher.
     while (port := free_port()) > 55_000:
         pass
     node = _ClusterNode(directory=directory, port=port)
@@ -135,7 +135,7 @@ async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
 
 @dataclass(frozen=True)
 class World:
-    """Both services and one worker's deps, with the worker's loops taken by hand, so that a test sees each step."""
+    """Both services and one worker's dependencies. A test runs the worker's loops by hand, so it sees each step."""
 
     redis: Redis
     stripe: StripeSimulator
@@ -145,11 +145,11 @@ class World:
 
     @property
     def mailbox(self) -> Mailbox:
-        """The mailbox door."""
+        """The mailboxes of the dependencies."""
         return self.deps.mailbox
 
     async def run(self, rounds: int = 20) -> None:
-        """Take in, call and sync until nothing is due any more."""
+        """Move events, dispatch and sync until nothing is due."""
         for _ in range(rounds):
             await self.mailbox.move()
             _, called = await self.mailbox.dispatch(1000)
@@ -171,7 +171,7 @@ async def opened_deps(
     rate: float = 1000,
     policy: Policy = DEFAULT_POLICY,
 ) -> AsyncIterator[Deps]:
-    """The dependencies of a job, with rates that do not slow a test down."""
+    """Open the dependencies of a job, with rates that do not slow a test down."""
     rates = Rates(
         autumn_updates=rate,
         autumn_max_in_flight=6,
@@ -200,14 +200,14 @@ async def opened_deps(
 
 @pytest.fixture
 async def world(redis: Redis) -> AsyncIterator[World]:
-    """Both simulators without limits, and a job's doors onto them."""
+    """Both simulators without limits, and a job's dependencies."""
     async with opened_world(redis) as opened:
         yield opened
 
 
 @asynccontextmanager
 async def opened_world(redis: Redis) -> AsyncIterator[World]:
-    """The same for tests that need many of them; Stripe's webhooks are held until a test delivers them."""
+    """Open a world for tests that need several. Stripe's webhooks are held until a test delivers them."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with serving(stripe.app()) as stripe_url:
         autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)
@@ -220,6 +220,6 @@ async def opened_world(redis: Redis) -> AsyncIterator[World]:
 
 
 async def read_dead(redis: Redis, prefix: str = PREFIX) -> list[dict[str, str]]:
-    """The dead letters, newest first, each as its fields and its `id`, straight from Redis."""
+    """Return the dead letters straight from Redis, newest first, each as its fields and its `id`."""
     letters = await redis.xrevrange(f"{prefix}:dead")
     return [{"id": letter_id.decode(), **as_text(fields)} for letter_id, fields in letters]

@@ -1,8 +1,8 @@
-"""`python -m tests.servers`: run the tests that touch Redis on each server, and print the results of all.
+"""Run the tests that touch Redis on each server, and print all results: `python -m tests.servers`.
 
-REDIS_SERVERS names the servers; without it they are the bundled one and those on the PATH. Arguments go to pytest, so
-that a part can be chosen: `python -m tests.servers tests/integration`. The exit code is 1 if a test fails, if a server
-cannot be run, or if a server ran no test.
+REDIS_SERVERS names the servers. The default is the bundled one and those on the PATH. Arguments go to pytest, for
+example to select a folder: `python -m tests.servers tests/integration`. The exit code is 1 if a test fails, if a
+server cannot be run, or if a server ran no test.
 """
 
 import os
@@ -28,7 +28,7 @@ PASSES = (
     (("-m", "redis and not alone", *PARALLEL), ()),
     (("-m", "redis and alone"), ("--numprocesses", "0")),
 )
-"""pytest's options before and after one's own: first side by side, then those that run alone."""
+"""Options of pytest before and after the given ones: first for the parallel run, then for tests that run alone."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def is_good(self) -> bool:
-        """Whether tests ran and none failed."""
+        """Return whether tests ran and none failed."""
         return self.passed > 0 and not self.failed
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ def _run_pass(path: Path, options: Sequence[str]) -> tuple[int, int, int]:
         command = [sys.executable, "-m", "pytest", *options, f"--junitxml={report}"]
         ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "REDIS_SERVER": str(path)}, check=False)
         passed, failed, skipped = counts(report) if report.exists() else (0, 0, 0)
-    # pytest may end badly although no test failed, as after an error of its own.
+    # pytest may fail although no test failed, for example after an internal error.
     is_bad = ended.returncode not in {0, pytest.ExitCode.NO_TESTS_COLLECTED}
     return passed, max(failed, int(is_bad)), skipped
 
@@ -103,9 +103,9 @@ def counts(report: Path) -> tuple[int, int, int]:
 
 
 def main(options: Sequence[str]) -> int:
-    """Run the tests on each server; the exit code."""
+    """Run the tests on each server, and return the exit code."""
     try:
-        # All before the first run: a server that cannot be run must not cost the results of another.
+        # Before the first run, so that an unusable server does not cost the results of another.
         named = {path: describe_server(path) for path in servers()}
     except RedisUnavailableError as error:
         print(error)

@@ -1,9 +1,9 @@
-"""The programs that tests need and no Python package brings.
+"""The programs that tests need and no Python package provides.
 
 Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd.
 
-`python -m tests.tools` is what `make test` says first: it installs what is missing if it can without asking, and says
-what to do if it cannot. A test that finds none says the same.
+`make test` runs `python -m tests.tools` first. It installs missing programs if it can do so without a prompt, and
+otherwise says how to install them. A test that misses its program prints the same text.
 """
 
 import os
@@ -17,18 +17,19 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 BESIDE_PYTHON: Final = Path(sys.executable).parent
-"""The virtual environment's programs, where a program goes that only the tests use."""
+"""The folder of the virtual environment's programs. Programs that only the tests use are installed here."""
 
 
 class NoToolError(Exception):
-    """A program is missing; the text says which one, and how to install it."""
+    """A program is missing. The text names it and says how to install it."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program: the names it may have, the variable that names another, and how to get it.
+    """A program: its possible names, the variable that names another one, and how to install it.
 
-    `install` is tried if the program is missing and apt-get is there; it may fail. If it `needs_root`, only as root.
+    `install` is tried if the program is missing and apt-get is available; it may fail. If it `needs_root`, only root
+    tries it.
     """
 
     names: tuple[str, ...]
@@ -53,14 +54,14 @@ def _install_chromium() -> None:
 
 
 def _install_systemd() -> None:
-    # Without the package systemd-sysv it is not what starts the machine.
+    # Without the package systemd-sysv, systemd does not become the machine's init.
     _apt_get("install", "--yes", "--no-install-recommends", "systemd")
 
 
 def _take_promtool() -> None:
-    """Take promtool out of Debian's package, and leave the rest: its installation would start a Prometheus."""
+    """Extract only promtool from Debian's package, because installing the package would start Prometheus."""
     with TemporaryDirectory() as folder:
-        # As root, apt-get would download as a user who cannot write into this folder.
+        # As root, apt-get downloads as another user, who cannot write to this folder.
         _apt_get("-o", "APT::Sandbox::User=root", "download", "prometheus", folder=folder)
         for package in Path(folder).glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", package, folder], check=False)  # noqa: S607
@@ -83,7 +84,7 @@ CHROMIUM: Final = Tool(
     names=(
         *("chromium", "google-chrome", "google-chrome-stable", "chrome"),
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-        # The last: on Ubuntu it only starts the snap, and may be there without it.
+        # The last, because on Ubuntu it only starts the snap, which may not be installed.
         "chromium-browser",
     ),
     variable="CHROMIUM",
@@ -121,7 +122,7 @@ TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE)
 
 
 def missing(tools: Iterable[Tool]) -> dict[Tool, str]:
-    """Return the tools that are missing, each with what to do about it."""
+    """Return the missing tools, each with how to install it."""
     found = {}
     for tool in tools:
         try:
@@ -132,7 +133,7 @@ def missing(tools: Iterable[Tool]) -> dict[Tool, str]:
 
 
 def main() -> None:
-    """Install what is missing if that is possible, and say what is missing then."""
+    """Install missing tools if possible, and print those that are still missing."""
     is_root = os.geteuid() == 0
     before = missing(TOOLS)
     wanted = [tool for tool in before if is_root or not tool.needs_root]

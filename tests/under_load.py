@@ -1,9 +1,9 @@
-"""`python -m tests.under_load`: run all tests again and again while other processes take the processor.
+"""Run all tests repeatedly while other processes use the processor: `python -m tests.under_load`.
 
-It prints a line for each run, and the command that repeats it: its seed sets the order of the tests, the examples of
-Hypothesis, and the odd requests of tests/e2e/abuse/test_fuzzed_port.py. Arguments go to pytest. RUNS is the number of
-runs (10), BURNERS that of the processes that compute for nothing (2). The exit code is 1 if a run failed. SIGTERM and
-SIGHUP end it as Ctrl-C does: the tests end what they have started.
+It prints a line for each run, and the command that repeats the run. The seed sets the order of the tests, the examples
+of Hypothesis, and the requests of tests/e2e/abuse/test_fuzzed_port.py. Arguments go to pytest. RUNS is the number of
+runs (10), BURNERS the number of processes that burn processor time (2). The exit code is 1 if a run failed. SIGTERM
+and SIGHUP act like Ctrl-C: the tests stop the processes that they started.
 """
 
 import os
@@ -27,45 +27,45 @@ while os.getppid() == int(sys.argv[1]):
     for _ in range(1_000_000):
         pass
 """
-"""Compute until the process that started this one is gone."""
+"""A program that burns processor time until its parent process is gone."""
 ENDED_WELL = {0, 5}
-"""pytest's exit codes if all tests passed, and if the options left none."""
+"""Exit codes of pytest if all tests passed, and if the options selected none."""
 
 
 @dataclass
 class Stop:
-    """Whether this process was told to end. The tests are told with it, as Ctrl-C tells them, and end first."""
+    """A request to end this process. It is passed to the tests as Ctrl-C, and they end first."""
 
-    told: int | None = None
+    signal_number: int | None = None
     tests: subprocess.Popen[bytes] | None = None
 
     def listen(self) -> None:
-        """Take the signals that tell a process to end."""
+        """Handle the signals that end a process."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.told = number
+        self.signal_number = number
         if self.tests is not None:
             self.tests.send_signal(signal.SIGINT)
 
     def run(self, command: Sequence[str], more: Mapping[str, str]) -> int:
-        """Run tests with `more` in their environment, and return the exit code. Raises: SystemExit if told to end."""
-        # In a session of its own: Ctrl-C would reach it twice.
+        """Run tests with `more` in their environment; return the exit code. Raises: SystemExit on a request to end."""
+        # In its own session, because Ctrl-C would reach it twice.
         self.tests = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **more}, stdin=subprocess.DEVNULL, start_new_session=True
         )
-        if self.told is not None:
+        if self.signal_number is not None:
             self.tests.send_signal(signal.SIGINT)
         code = self.tests.wait()
-        if self.told is not None:
-            sys.exit(128 + self.told)
+        if self.signal_number is not None:
+            sys.exit(128 + self.signal_number)
         return code
 
 
 @contextmanager
 def burning(processes: int) -> Iterator[None]:
-    """Have so many processes compute for nothing for the length of the block."""
+    """Run so many processes that burn processor time during the block."""
     burners = [subprocess.Popen([sys.executable, "-c", BURN, str(os.getpid())]) for _ in range(processes)]
     try:
         yield
@@ -96,7 +96,7 @@ def run(seed: int, options: Sequence[str], stop: Stop) -> bool:
 
 
 def seeds(seed: int) -> tuple[str, ...]:
-    """Return pytest's options that repeat a run; FUZZ_SEED belongs to them."""
+    """Return the options of pytest that repeat a run. FUZZ_SEED is set beside them."""
     return (f"--randomly-seed={seed}", f"--hypothesis-seed={seed}")
 
 

@@ -1,1 +1,1 @@
-"""The pages as a person meets them: in a real Chromium, with a keyboard, in light and dark, small and printed."""
+"""Tests of the pages in a real Chromium: by keyboard, in light and dark, on a small screen and printed."""

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven by Playwright. No test and no page of ours belongs in here."""
+"""Headless Chromium, driven by Playwright. Tests and pages of ours do not belong here."""
 
 import os
 from collections.abc import AsyncIterator, Iterable
@@ -27,9 +27,9 @@ OFF_BY_PLAYWRIGHT: Final = (
     "msEdgeUpdateLaunchServicesPreferredVersion",
     "msForceBrowserSignIn",
 )
-"""The features that Playwright turns off. Chromium heeds only the last list of them, so ours repeats these."""
+"""The features that Playwright turns off. Chromium reads only the last list, so our list repeats them."""
 OFF_BY_US: Final = ("SpareRendererForSitePerProcess", "WebUIOmniboxAimPopup", "WebUIOmniboxPopup")
-"""Features that start processes for each window and show nothing of a page: they took half of a page's time."""
+"""Features that start processes for each window and are not needed by a page. They took half of a page's time."""
 DISABLE_FEATURES: Final = "--disable-features="
 SWITCHES: Final = (
     "--disable-background-networking",
@@ -42,12 +42,12 @@ SWITCHES: Final = (
     "--no-first-run",
 )
 WAIT_MS: Final = 60_000
-"""The longest that Playwright waits for an expectation of a test: a guard against hanging, also on a busy machine."""
+"""The longest that Playwright waits for an expectation. It only guards against hanging, so it suits a busy machine."""
 
 
 @asynccontextmanager
 async def running_chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium for the length of the block. Raises: NoToolError."""
+    """Run the system's Chromium during the block. Raises: NoToolError."""
     program = CHROMIUM.find()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -65,10 +65,10 @@ async def running_chromium() -> AsyncIterator[Browser]:
 async def open_page(
     browser: Browser, problems: list[str], *, width: int = 1200, height: int = 900, **options: Any
 ) -> AsyncIterator[Page]:
-    """A page without anybody's cookies, of so many CSS pixels and without motion.
+    """Open a page without cookies and without animations, of the given size in CSS pixels.
 
-    `problems` gets what goes wrong in it: errors of scripts, refused loads and broken policies. `options` are those of
-    Playwright's `new_context`.
+    Script errors, blocked loads and policy violations are appended to `problems`. `options` go to Playwright's
+    `new_context`.
     """
     context = await browser.new_context(
         viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme="light", **options
@@ -86,8 +86,8 @@ async def open_page(
         yield page
 
 
-async def sticking_out(page: Page, widths: Iterable[int]) -> dict[int, int]:
-    """Return how wide the page is at each of these window widths that it does not fit into, in CSS pixels."""
+async def overflowing(page: Page, widths: Iterable[int]) -> dict[int, int]:
+    """Return the page's width for each window width that it overflows, in CSS pixels."""
     wide = {}
     for width in widths:
         await page.set_viewport_size({"width": width, "height": 800})
@@ -98,7 +98,7 @@ async def sticking_out(page: Page, widths: Iterable[int]) -> dict[int, int]:
 
 
 async def accessible(page: Page) -> list[tuple[str, str]]:
-    """Return role and name of each node that Chromium shows to screen readers, as its own tree has them."""
+    """Return role and name of each node in Chromium's accessibility tree."""
     session = await page.context.new_cdp_session(page)
     nodes = (await session.send("Accessibility.getFullAXTree"))["nodes"]
     await session.detach()

@@ -1,6 +1,6 @@
-"""The fixtures of the tests of pages: one Chromium for the whole run, and a page for each test.
+"""Fixtures for tests of pages: one Chromium for the whole run, and a page for each test.
 
-Playwright belongs to the event loop it was started in, so these tests and all that they use share the session's loop.
+Playwright is bound to the event loop that started it, so these tests and their fixtures share the session's loop.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -19,14 +19,14 @@ expect.set_options(timeout=WAIT_MS)
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    """The Chromium of this process: it starts with the first test that needs it, and ends after the last test."""
+    """Run one Chromium for this process, from the first test that needs it to the end of the session."""
     async with running_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def problems() -> Iterator[list[str]]:
-    """The errors of scripts, refused loads and broken policies of the test's pages: none may be left at the end."""
+    """Collect script errors, blocked loads and policy violations of the test's pages; the test fails if any is left."""
     found: list[str] = []
     yield found
     assert found == []
@@ -49,6 +49,6 @@ async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(redis: Redis) -> AsyncIterator[World]:
-    """Both simulators and a job's doors onto them, in the session's loop."""
+    """Both simulators and a job's dependencies, in the session's loop."""
     async with opened_world(redis) as opened:
         yield opened

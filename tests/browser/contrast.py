@@ -1,11 +1,11 @@
-"""Whether the texts of a page can be read: the contrast that WCAG 2 asks for, computed for each in the browser."""
+"""The contrast of each text of a page, computed in the browser and compared with WCAG 2."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from playwright.async_api import Page
 
-# Colours are painted onto a canvas, because a style may say them in any notation.
+# Colours are painted onto a canvas, because a style may use any notation.
 SCRIPT = """(() => {
   const NOT_SEEN = "script, style, noscript, title, .unseen, :disabled, [hidden]";
   const paint = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -44,7 +44,7 @@ SCHEMES: Final[Sequence[Literal["light", "dark"]]] = ("light", "dark")
 
 
 async def faint_texts(page: Page) -> dict[str, list[dict[str, Any]]]:
-    """Return the texts with less contrast than ENOUGH, one for each pair of colours, by colour scheme."""
+    """Return the texts with less contrast than ENOUGH by colour scheme, one for each pair of colours."""
     faint: dict[str, list[dict[str, Any]]] = {}
     for scheme in SCHEMES:
         await page.emulate_media(color_scheme=scheme)

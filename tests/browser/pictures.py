@@ -1,6 +1,6 @@
-"""The documents' pictures of the pages: `make pictures`.
+"""Take the screenshots of the documents: `make pictures`.
 
-They are taken of made-up customers and of the simulated services. Where optipng is at hand it makes them smaller.
+They show made-up customers and the simulated services. optipng makes them smaller if it is installed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ MIDDLE: ViewportSize = {"width": WIDTH, "height": 1080}
 
 
 async def take_scan_report(page: Page) -> None:
-    """`docs/scan-report.png`."""
+    """Take `docs/scan-report.png`."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"
         write_page(report_of([finding(number) for number in range(24)]), report)
@@ -43,7 +43,7 @@ async def take_scan_report(page: Page) -> None:
 
 
 async def take_operator_page(page: Page) -> None:
-    """`docs/page-overview.png`, `docs/page-overview-dark.png` and `docs/page-customer.png`."""
+    """Take `docs/page-overview.png`, `docs/page-overview-dark.png` and `docs/page-customer.png`."""
     random.seed(1)
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     with embedded_redis(aof=False) as server:
@@ -84,7 +84,7 @@ def _save(name: str, picture: bytes) -> None:
 
 
 async def take_all(browser: Browser) -> None:
-    """Take all of them."""
+    """Take all screenshots."""
     async with open_page(browser, [], width=WIDTH, height=1240, device_scale_factor=1.5) as page:
         await take_scan_report(page)
     async with open_page(browser, [], width=WIDTH, height=1240, device_scale_factor=1.3) as page:
@@ -92,7 +92,7 @@ async def take_all(browser: Browser) -> None:
 
 
 async def main() -> None:
-    """Take all of them, with a Chromium of their own."""
+    """Take all screenshots in a new Chromium."""
     async with running_chromium() as browser:
         await take_all(browser)
 

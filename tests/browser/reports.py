@@ -1,4 +1,4 @@
-"""Scans' reports to make pages of: small ones, large ones and hostile ones."""
+"""Scan reports for tests of the report page: small, large and hostile ones."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ NAMES = ("Ann Example", "Zoë Beispiel", "Иван Пример", "Ben d'Exemple
 
 
 def finding(number: int) -> ScanFinding:
-    """The finding of this number: every seventh is of one kind."""
+    """Return the finding of this number. Every seventh is of the same kind."""
     shape = SHAPES[number % len(SHAPES)]
     stripe = () if shape.kind == "unlinked" else (f"cus_{number * 7_919 + 10**13:x}",)
     found = replace(shape, customer=f"user_{number}", stripe_ids=stripe)
@@ -34,7 +34,7 @@ def finding(number: int) -> ScanFinding:
 
 
 def report_of(findings: Sequence[ScanFinding], *, runs: int = len(FOUND_BEFORE)) -> ScanReport:
-    """A run that found these, after a number of others."""
+    """Return the report of a run with these findings, after a number of earlier runs."""
     before = tuple(
         replace(_run(number), started_ms=STARTED_MS - (number + 1) * DAY_MS, run=f"before-{number}")
         for number in range(runs)

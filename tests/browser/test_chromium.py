@@ -1,4 +1,4 @@
-"""The Chromium that the tests of pages share, as it was started."""
+"""Start options and isolation of the Chromium that the tests of pages share."""
 
 import psutil
 import pytest
@@ -19,14 +19,14 @@ async def test_features_that_playwright_turns_off_stay_off() -> None:
     assert heeded - by_playwright == set(OFF_BY_US)
 
 
-async def test_no_test_sees_what_another_left_in_its_page(chromium: Browser, page: Page, problems: list[str]) -> None:
+async def test_tests_share_no_page_state(chromium: Browser, page: Page, problems: list[str]) -> None:
     await page.context.add_cookies([{"name": "left", "value": "1", "url": "http://127.0.0.1"}])
     await page.context.grant_permissions(["geolocation"])
     await page.emulate_media(color_scheme="dark")
     await page.set_viewport_size({"width": 320, "height": 800})
     async with open_page(chromium, problems) as other:
         assert await other.context.cookies() == []
-        asked = "navigator.permissions.query({ name: 'geolocation' }).then((answer) => answer.state)"
-        assert await other.evaluate(asked) != "granted"
+        query = "navigator.permissions.query({ name: 'geolocation' }).then((answer) => answer.state)"
+        assert await other.evaluate(query) != "granted"
         assert await other.evaluate("matchMedia('(prefers-color-scheme: light)').matches")
         assert await other.evaluate("innerWidth") == 1200

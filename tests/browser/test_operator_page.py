@@ -1,4 +1,4 @@
-"""The operator's page in a real browser: acted on by keyboard, renewed by itself, small, dark, readable."""
+"""The operator's page in a real browser: keyboard use, automatic refresh, small screens, dark mode and contrast."""
 
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Page, StorageState, expect
 from redis.asyncio import Redis
 
 from sandbox.redis import embedded_redis
-from tests.browser.chromium import accessible, open_page, sticking_out
+from tests.browser.chromium import accessible, open_page, overflowing
 from tests.browser.contrast import faint_texts
 from tests.conftest import World, opened_world, read_dead
 from tests.support.operator import bury, busy_day, operator_page, sign_in
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def operator_signed_in(chromium: Browser) -> AsyncIterator[tuple[str, StorageState]]:
-    """The address of the page on a busy day that no test changes, and the cookies of an operator who is signed in."""
+    """Serve the page of a busy day, which no test changes; yield its URL and the cookies of a signed-in operator."""
     with embedded_redis(aof=False) as server:
         async with Redis.from_url(server.url) as redis, opened_world(redis) as world:
             await busy_day(world)
@@ -48,7 +48,7 @@ async def operator_signed_in(chromium: Browser) -> AsyncIterator[tuple[str, Stor
 async def day(
     chromium: Browser, problems: list[str], operator_signed_in: tuple[str, StorageState]
 ) -> AsyncIterator[Page]:
-    """A new page with the overview of the busy day, to read."""
+    """Open the overview of the busy day in a new page, only to read."""
     url, cookies = operator_signed_in
     async with open_page(chromium, problems, storage_state=cookies) as page:
         await page.goto(url)
@@ -57,7 +57,7 @@ async def day(
 
 
 async def walk(page: Page, until: str, most: int = 40) -> list[str]:
-    """Press Tab until the element with this name has the focus; the names on the way, each seen to have it."""
+    """Press Tab until the element `until` has the focus; return the names of the elements focused on the way."""
     names: list[str] = []
     while len(names) < most:
         await page.keyboard.press("Tab")
@@ -73,20 +73,20 @@ async def has_heading(page: Page, text: str) -> None:
     await expect(page.locator("h1")).to_have_text(text)
 
 
-async def test_the_first_key_offers_to_skip_to_the_content(day: Page) -> None:
+async def test_first_tab_stop_skips_to_content(day: Page) -> None:
     assert await walk(day, "Skip to the content") == ["Skip to the content"]
     await day.keyboard.press("Enter")
     assert await day.evaluate("document.activeElement.id") == "content"
 
 
-async def test_the_tab_key_goes_through_the_page_in_the_order_it_is_read(day: Page) -> None:
+async def test_tab_order_is_reading_order(day: Page) -> None:
     names = await walk(day, "Drop selected …")
     expected = ["Skip to the content", "Customers in Autumn and Stripe", "Sign out", "The customer's id in Autumn"]
     expected += ["Compare both sides now", "Show", "Show customer ann", "Show customer user_40", "Select all shown"]
     assert [name for name in names if name in expected] == expected
 
 
-async def test_a_letter_is_sent_again_by_keyboard_alone(page: Page, world: World) -> None:
+async def test_dead_letter_is_replayed_by_keyboard_alone(page: Page, world: World) -> None:
     await busy_day(world)
     newest = (await read_dead(world.redis))[0]
     async with operator_page(world) as url:
@@ -102,14 +102,14 @@ async def test_a_letter_is_sent_again_by_keyboard_alone(page: Page, world: World
     assert newest["id"] not in [each["id"] for each in await read_dead(world.redis)]
 
 
-async def test_all_letters_can_be_chosen_at_once(day: Page) -> None:
+async def test_all_dead_letters_can_be_selected_at_once(day: Page) -> None:
     await day.click("[data-choose-all]")
     assert await day.evaluate("document.querySelectorAll('[name=letter]:checked').length") == 3
     await day.click("[value=drop]")
     await has_heading(day, "Drop these 3 dead letters permanently?")
 
 
-async def test_a_customer_is_looked_for_by_keyboard_and_its_id_stays_out_of_the_address(day: Page) -> None:
+async def test_customer_search_by_keyboard_keeps_id_out_of_url(day: Page) -> None:
     await walk(day, "The customer's id in Autumn")
     await day.keyboard.insert_text("user_40")
     await day.keyboard.press("Enter")
@@ -117,7 +117,7 @@ async def test_a_customer_is_looked_for_by_keyboard_and_its_id_stays_out_of_the_
     assert "user_40" not in await day.evaluate("location.href")
 
 
-async def test_the_numbers_renew_themselves(page: Page, world: World) -> None:
+async def test_numbers_refresh_by_themselves(page: Page, world: World) -> None:
     seed(world, "ann")
     async with operator_page(world) as url:
         await sign_in(page, url)
@@ -126,9 +126,7 @@ async def test_the_numbers_renew_themselves(page: Page, world: World) -> None:
         await expect(page.locator(".flow .many").nth(3)).to_have_text("1")
 
 
-async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(
-    page: Page, problems: list[str], world: World
-) -> None:
+async def test_page_says_it_is_stale_until_refresh_works(page: Page, problems: list[str], world: World) -> None:
     async with operator_page(world) as url:
         await sign_in(page, url)
         warning = page.locator("main").get_by_text("The page below is old")
@@ -140,9 +138,9 @@ async def test_a_page_that_cannot_be_renewed_says_that_it_is_old_until_it_can(
     problems.clear()
 
 
-async def test_nothing_is_renewed_under_the_hands_of_who_reads_a_table(day: Page) -> None:
+async def test_refresh_pauses_while_a_table_is_in_use(day: Page) -> None:
     await day.evaluate("(() => { const d = document.querySelector('#live details'); d.open = true; d.mark = 1; })()")
-    # What must not happen would have happened by then: it is due every 5 s.
+    # A refresh is due every 5 s, so one would have happened by then.
     await day.evaluate("new Promise((done) => setTimeout(done, 5600))")
     assert await day.evaluate("document.querySelector('#live details').mark") == 1
 
@@ -155,17 +153,17 @@ async def test_every_text_of_every_page_has_contrast(day: Page) -> None:
     assert await faint_texts(day) == {"light": [], "dark": []}
 
 
-async def test_nothing_sticks_out_on_a_small_screen(day: Page) -> None:
-    assert await sticking_out(day, widths=(320, 390, 768, 1024)) == {}
+async def test_nothing_overflows_a_small_screen(day: Page) -> None:
+    assert await overflowing(day, widths=(320, 390, 768, 1024)) == {}
 
 
-async def test_on_a_phone_everything_of_a_row_is_still_there(day: Page) -> None:
+async def test_phone_layout_keeps_every_cell_of_a_row(day: Page) -> None:
     await day.set_viewport_size({"width": 390, "height": 800})
     hidden = "[...document.querySelectorAll('.list td')].filter((e) => e.textContent.trim() && !e.offsetHeight).length"
     assert await day.evaluate(hidden) == 0
 
 
-async def test_where_a_row_is_a_block_what_chooses_it_begins_where_its_words_do(day: Page) -> None:
+async def test_checkbox_aligns_with_text_when_rows_are_blocks(day: Page) -> None:
     left = "(e) => e.getBoundingClientRect().left"
     for width in (390, 820):
         await day.set_viewport_size({"width": width, "height": 800})
@@ -188,7 +186,7 @@ async def test_screen_readers_get_landmarks_headings_tables_and_names(day: Page)
     )
 
 
-async def test_without_scripts_everything_but_the_renewal_works(
+async def test_everything_but_refresh_works_without_scripts(
     chromium: Browser, problems: list[str], world: World
 ) -> None:
     await bury(world, "user_7")
@@ -200,7 +198,7 @@ async def test_without_scripts_everything_but_the_renewal_works(
     assert problems == []
 
 
-async def test_a_script_that_got_into_the_page_would_not_run(day: Page, problems: list[str]) -> None:
+async def test_injected_script_does_not_run(day: Page, problems: list[str]) -> None:
     await day.evaluate(
         "(() => { const s = document.createElement('script'); s.textContent = 'document.title = \"gone\"';"
         " document.body.append(s); })()"

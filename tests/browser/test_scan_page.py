@@ -1,4 +1,4 @@
-"""The scan's report page in a real browser: searched, sorted, walked through by keyboard, small, dark and printed."""
+"""The scan's report page in a real browser: search, sort, keyboard use, small screens, dark mode and print."""
 
 import re
 import zlib
@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.browser.chromium import accessible, open_page, sticking_out
+from tests.browser.chromium import accessible, open_page, overflowing
 from tests.browser.contrast import faint_texts
 from tests.browser.reports import finding, report_of
 from worker.reports.html import write_page
@@ -35,13 +35,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def report(page: Page, tmp_path: Path) -> Page:
-    """A page with a report of 1,400 findings open."""
+    """Open a report of 1,400 findings in a page."""
     write_page(report_of([finding(number) for number in range(1400)]), tmp_path / "report.html")
     await page.goto((tmp_path / "report.html").as_uri())
     return page
 
 
-async def test_typing_searches_all_columns_and_says_how_many_there_are(report: Page) -> None:
+async def test_search_covers_all_columns_and_shows_the_count(report: Page) -> None:
     assert await report.evaluate(SHOWN) == "1 to 500 of 1,400 findings"
     await report.click("#findings-search")
     await report.keyboard.insert_text("USER_74 profile")
@@ -51,14 +51,14 @@ async def test_typing_searches_all_columns_and_says_how_many_there_are(report: P
     assert await report.evaluate(SHOWN) == "0 findings found among 1,400"
 
 
-async def test_a_kind_and_who_mends_it_can_be_chosen(report: Page) -> None:
+async def test_findings_are_filtered_by_kind_and_repair(report: Page) -> None:
     await report.select_option("#findings-kind", "gone")
     assert await report.evaluate(SHOWN) == "200 findings found among 1,400"
     await report.select_option("#findings-by", "a person")
     assert await report.evaluate(SHOWN) == "0 findings found among 1,400"
 
 
-async def test_a_column_is_sorted_both_ways_by_keyboard_and_says_so(report: Page) -> None:
+async def test_column_sorts_both_ways_by_keyboard_and_announces_it(report: Page) -> None:
     await report.evaluate("document.querySelector('[data-cell=\"2\"] button').focus()")
     for order, first in (("ascending", "user_0"), ("descending", "user_1399")):
         await report.keyboard.press("Enter")
@@ -66,7 +66,7 @@ async def test_a_column_is_sorted_both_ways_by_keyboard_and_says_so(report: Page
         assert await report.evaluate(FIRST) == first
 
 
-async def test_pages_are_turned_to_the_end_and_back(report: Page) -> None:
+async def test_paging_reaches_the_end_and_returns(report: Page) -> None:
     for shown in ("501 to 1,000 of 1,400 findings", "1,001 to 1,400 of 1,400 findings"):
         await report.click("#findings-on")
         assert await report.evaluate(SHOWN) == shown
@@ -75,7 +75,7 @@ async def test_pages_are_turned_to_the_end_and_back(report: Page) -> None:
     assert await report.evaluate(SHOWN) == "501 to 1,000 of 1,400 findings"
 
 
-async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(report: Page) -> None:
+async def test_tab_order_is_reading_order_with_visible_focus(report: Page) -> None:
     walked = []
     for _ in range(10):
         await report.keyboard.press("Tab")
@@ -86,7 +86,7 @@ async def test_the_tab_key_goes_through_the_page_in_order_and_the_focus_is_seen(
     assert walked == ["These scans as a table", "findings-search", "findings-kind", "findings-by", *columns]
 
 
-async def test_the_numbers_of_the_last_runs_stand_below_their_headings(report: Page) -> None:
+async def test_numbers_of_last_runs_align_with_their_headings(report: Page) -> None:
     headings = await report.evaluate(ENDS_OF_COLUMNS.format("th"))
     assert len(headings) == 4
     assert headings == await report.evaluate(ENDS_OF_COLUMNS.format("td"))
@@ -96,8 +96,8 @@ async def test_every_text_has_contrast(report: Page) -> None:
     assert await faint_texts(report) == {"light": [], "dark": []}
 
 
-async def test_nothing_sticks_out_on_a_small_screen(report: Page) -> None:
-    assert await sticking_out(report, widths=(320, 390, 768)) == {}
+async def test_nothing_overflows_a_small_screen(report: Page) -> None:
+    assert await overflowing(report, widths=(320, 390, 768)) == {}
 
 
 async def test_tables_stay_tables_for_screen_readers_on_a_phone(report: Page) -> None:
@@ -108,7 +108,7 @@ async def test_tables_stay_tables_for_screen_readers_on_a_phone(report: Page) ->
     assert {"main", "search", "table", "status", "heading"} <= set(roles)
 
 
-async def test_it_prints_on_white_with_the_table_and_without_the_fields(report: Page) -> None:
+async def test_print_is_white_with_the_table_and_no_fields(report: Page) -> None:
     await report.emulate_media(media="print")
     assert await report.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert await report.evaluate("getComputedStyle(document.getElementById('findings-form')).display") == "none"
@@ -118,7 +118,7 @@ async def test_it_prints_on_white_with_the_table_and_without_the_fields(report: 
 
 
 def _readable(pdf: bytes) -> bytes:
-    """A PDF with its compressed parts behind it."""
+    """Return a PDF followed by its decompressed streams."""
     parts = [pdf]
     for packed in re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL):
         try:
@@ -128,7 +128,7 @@ def _readable(pdf: bytes) -> bytes:
     return b"".join(parts)
 
 
-async def test_hostile_customers_are_shown_and_run_nothing(page: Page, tmp_path: Path) -> None:
+async def test_hostile_customers_are_shown_as_text(page: Page, tmp_path: Path) -> None:
     hostile = replace(finding(4), customer=HOSTILE, autumn=HOSTILE, reason=HOSTILE)
     write_page(report_of([hostile, *map(finding, range(600))]), tmp_path / "report.html")
     await page.goto((tmp_path / "report.html").as_uri())
@@ -140,7 +140,7 @@ async def test_hostile_customers_are_shown_and_run_nothing(page: Page, tmp_path:
     assert await page.evaluate("document.images.length") == 0
 
 
-async def test_the_policy_holds_against_what_would_be_put_into_the_page(report: Page, problems: list[str]) -> None:
+async def test_content_policy_blocks_injected_content(report: Page, problems: list[str]) -> None:
     await report.evaluate(
         "(() => { const s = document.createElement('style'); s.textContent = 'body { display: none }';"
         " document.head.append(s); })()"
@@ -151,9 +151,7 @@ async def test_the_policy_holds_against_what_would_be_put_into_the_page(report: 
     problems.clear()
 
 
-async def test_without_its_script_the_first_findings_are_there(
-    chromium: Browser, problems: list[str], tmp_path: Path
-) -> None:
+async def test_first_findings_show_without_the_script(chromium: Browser, problems: list[str], tmp_path: Path) -> None:
     write_page(report_of([finding(number) for number in range(1400)]), tmp_path / "report.html")
     async with open_page(chromium, problems, java_script_enabled=False) as page:
         await page.goto((tmp_path / "report.html").as_uri())
@@ -162,10 +160,8 @@ async def test_without_its_script_the_first_findings_are_there(
     assert "searchbox" not in roles
 
 
-async def test_hundred_thousand_findings_are_searched_and_sorted_with_few_rows_shown(
-    page: Page, tmp_path: Path
-) -> None:
-    """A search or a sort that compared each finding with each other one would outlast the test's time-out."""
+async def test_hundred_thousand_findings_are_searched_with_few_rows_shown(page: Page, tmp_path: Path) -> None:
+    """A search or sort of quadratic cost would exceed the test's time-out."""
     write_page(report_of([finding(number) for number in range(MANY + 5)]), tmp_path / "report.html")
     await page.goto((tmp_path / "report.html").as_uri())
     assert await page.evaluate("document.body.textContent.includes('This page contains the first 100,000.')")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jobs.autumn.models import UpdateCustomerResponse, explain
 from tests.contract.documents import DROPPED, OTHERS, accepts, drawn, fullest, mutated, places, relaxed
 from tests.contract.fields import Json, autumn_schema
-from tests.examples import examples
+from tests.support.examples import examples
 
 WRONG: Final[dict[str, object]] = {
     "id": 1,

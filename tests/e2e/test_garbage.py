@@ -1,4 +1,4 @@
-"""Garbage in the inbox, in great numbers and sizes, through a real worker: memory stays flat and good events go on."""
+"""A real worker keeps its memory flat and applies good events behind much large garbage in the inbox."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,7 @@ from tests.support.processes import wait_until, worker
 
 ENTRIES = 30_000
 GROWTH_MB = 25
-"""Of which an entry of 5 MB takes some: it passes through once, as the answer of the read that waits for arrivals."""
+"""An entry of 5 MB takes some of it, because the blocking read returns the entry once."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def fill(redis: Redis) -> None:
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": b"x" * 5_000_000})
 
 
-async def test_garbage_becomes_dead_letters_memory_stays_flat_and_a_good_event_behind_it_is_applied(
+async def test_garbage_is_dead_lettered_and_delays_no_good_event(
     box: Sandbox,
 ) -> None:
     box.autumn.seed("ann")

@@ -18,7 +18,7 @@ from tests.support.processes import wait_until, worker
 
 
 class Bomb:
-    """Makes a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -34,7 +34,7 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-async def test_a_pickled_job_is_thrown_away_unopened_and_the_work_goes_on(box: Sandbox, tmp_path: Path) -> None:
+async def test_pickled_job_is_discarded_without_being_unpickled(box: Sandbox, tmp_path: Path) -> None:
     made = tmp_path / "made"
     job = pickle.dumps({"t": 0, "f": "sync_customer", "a": (Bomb(made),), "k": {}, "et": 0})
     async with worker(box.environment), Redis.from_url(box.environment["REDIS_URL"]) as redis:

@@ -1,4 +1,4 @@
-"""The log of a worker at its most talkative, in all kinds of trouble: ids and codes, nothing that was sent."""
+"""The debug log of a worker in all kinds of trouble holds ids and codes, and no payload."""
 
 import json
 import signal
@@ -56,34 +56,34 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-async def live(box: Sandbox, running: Running) -> None:
-    """Good events, refused ones, faults of each kind, a lost link, a halt."""
+async def cause_trouble(box: Sandbox, running: Running) -> None:
+    """Cause applied and refused events, faults of each kind, a lost link and a halt."""
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
     box.autumn.seed("ann", stripe_id=linked["id"], send_email_receipts=True)
     box.autumn.seed("bob", email=PRIVATE["email"])
     box.stripe.seed_payment_intent(customer=linked["id"])
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        said = partial(_said, redis)
-        await said("ann", **PRIVATE)
-        await said("bob", name=PRIVATE["name"], send_email_receipts=True)
+        send_change = partial(_send_change, redis)
+        await send_change("ann", **PRIVATE)
+        await send_change("bob", name=PRIVATE["name"], send_email_receipts=True)
         for refused in ({"stripe_id": "cus_nonezqxj"}, {"name": "zqxj " * 80}):
-            await said("ann", **refused)
-        await said("nobody", **PRIVATE)
+            await send_change("ann", **refused)
+        await send_change("nobody", **PRIVATE)
         for raw in ('{"emial": "otherprivate@zqxj.example"}', '{"email": "otherprivate#zqxj"}', "otherprivatezqxj"):
             await redis.xadd(INBOX, {"customer_id": "ann", "changes": raw, "event_id": "event-with-zqxj"})
         await redis.xadd(INBOX, {"customer_id": "otherprivate zqxj", "changes": "{}"})
         for kind in FAULTS:
             for service in (box.autumn, box.stripe):
                 service.switches.add(Fault(kind, times=1))
-            await said("ann", name=f"{PRIVATE['name']} {kind}")
+            await send_change("ann", name=f"{PRIVATE['name']} {kind}")
         del box.stripe.customers[linked["id"]]
-        await said("ann", name=f"{PRIVATE['name']} again")
+        await send_change("ann", name=f"{PRIVATE['name']} again")
         box.autumn.key = "am_sk_test_anotherzqxj"
         await send(redis, new_update(customer_id="ann", changes={"name": "Quillfeather halted"}))
         await running.says('"work_halted"')
 
 
-async def _said(redis: Redis, customer: str, **changes: object) -> None:
+async def _send_change(redis: Redis, customer: str, **changes: object) -> None:
     event = await send(redis, new_update(customer_id=customer, changes=changes))
 
     async def has_ended() -> bool:
@@ -94,9 +94,9 @@ async def _said(redis: Redis, customer: str, **changes: object) -> None:
     await wait_until(has_ended)
 
 
-async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(box: Sandbox) -> None:
+async def test_logs_hold_no_secret_and_no_payload(box: Sandbox) -> None:
     async with worker(box.environment) as running:
-        await live(box, running)
+        await cause_trouble(box, running)
         running.process.send_signal(signal.SIGTERM)
         assert await running.process.wait() == 0
     log = "".join(running.log)
@@ -105,7 +105,7 @@ async def test_no_secret_and_nothing_that_was_sent_or_answered_is_ever_logged(bo
     assert [private for private in NEVER if private in log] == []
 
 
-async def test_a_scanner_tells_numbers_alone(box: Sandbox) -> None:
+async def test_scanner_logs_only_numbers(box: Sandbox) -> None:
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"}, email="otherprivate@zqxj.example")
     box.autumn.seed("ann", stripe_id=linked["id"], email=PRIVATE["email"], name=PRIVATE["name"])
     async with worker(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as running:
@@ -115,7 +115,7 @@ async def test_a_scanner_tells_numbers_alone(box: Sandbox) -> None:
     assert [private for private in NEVER if private in log] == []
 
 
-async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: Sandbox) -> None:
+async def test_every_sync_log_line_names_customer_and_entries(box: Sandbox) -> None:
     box.autumn.seed("ann")
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         box.autumn.switches.latency_seconds = 0.3
@@ -134,9 +134,9 @@ async def test_every_line_of_a_sync_says_whose_it_is_and_of_which_entries(box: S
     assert all("customer" not in line for line in lines if not line["logger"].startswith("jobs."))
 
 
-async def test_an_error_that_nobody_foresaw_is_told_by_its_type_and_places_without_its_words(box: Sandbox) -> None:
+async def test_unexpected_error_is_logged_by_type_and_frames_only(box: Sandbox) -> None:
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
-        # An app's mistake: the job of the worker itself, by the name of a field. The error's message repeats that name.
+        # An app enqueues the worker's own job with a wrong argument; the error's message repeats the argument's name.
         await app_queue(redis).enqueue_job("sync_customer", otherprivatezqxj=1)
         await running.says("sync_customer failed")
     log = "".join(running.log)
@@ -145,7 +145,7 @@ async def test_an_error_that_nobody_foresaw_is_told_by_its_type_and_places_witho
     assert [private for private in NEVER if private in log] == []
 
 
-async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sandbox) -> None:
+async def test_repeated_failure_is_logged_with_type_and_frames(box: Sandbox) -> None:
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.set(INBOX, "no stream, but otherprivatezqxj")
         await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes=PRIVATE)
@@ -161,10 +161,10 @@ async def test_what_fails_again_and_again_is_logged_with_type_and_places(box: Sa
     assert [private for private in NEVER if private in "".join(running.log)] == []
 
 
-async def test_a_person_may_read_it_too(box: Sandbox) -> None:
+async def test_console_format_is_readable(box: Sandbox) -> None:
     box.autumn.seed("ann")
     async with worker(box.environment | {"LOG_FORMAT": "console"}, ready="process_started") as running:
         async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
-            await _said(redis, "ann", name=PRIVATE["name"])
+            await _send_change(redis, "ann", name=PRIVATE["name"])
         await running.says("sync_settled")
     assert "Zebedee" not in "".join(running.log)

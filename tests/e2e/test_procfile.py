@@ -1,4 +1,4 @@
-"""The Procfile as a whole, run by honcho as on a developer's machine."""
+"""Honcho runs the whole Procfile, as on a developer's machine."""
 
 import asyncio
 import os
@@ -20,9 +20,9 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-async def test_honcho_runs_the_procfile_and_all_of_it_ends_when_asked_to(box: Sandbox) -> None:
+async def test_honcho_runs_the_procfile_and_stops_all_processes(box: Sandbox) -> None:
     box.autumn.seed("ann")
-    # No .env: the one on this machine may be for a real worker. The first port is the worker's PORT.
+    # Without .env, because that of this machine may be for a real worker. The first port is the worker's PORT.
     process = await asyncio.create_subprocess_exec(
         *["honcho", "--env", os.devnull, "start", "--port", str(free_port())],
         cwd=ROOT,

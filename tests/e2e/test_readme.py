@@ -1,4 +1,4 @@
-"""The commands and samples of the README and of docs/, run as they are written if they can run here."""
+"""Run the commands and samples of the README and docs/ as they are written, if they can run here."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUNBOOK = (DOCS / "operations.md").read_text(encoding="utf-8")
 COMMANDS = RUNBOOK[RUNBOOK.index("\n## Commands\n") : RUNBOOK.index("\n## Health and metrics\n")]
-"""The runbook's list of commands: its other sections show commands that need an incident."""
+"""The runbook's list of commands. The commands of its other sections need an incident."""
 PAGES = [README, *((DOCS / name).read_text(encoding="utf-8") for name in ("events.md", "scan.md")), COMMANDS]
 DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EVENT = new_update(customer_id="user_42", changes={"email": "ann@example.com", "send_email_receipts": True})
@@ -39,7 +39,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def shell(command: str, box: Sandbox) -> str:
-    """Run a line as a person types it."""
+    """Run a line in a shell, and return its output."""
     environment = environment_with({**box.environment, "PYTHONPATH": str(ROOT)})
     process = await asyncio.create_subprocess_shell(
         command, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -49,9 +49,9 @@ async def shell(command: str, box: Sandbox) -> str:
     return output.decode()
 
 
-async def test_the_redis_cli_sample_sends_the_event(box: Sandbox) -> None:
+async def test_redis_cli_sample_sends_the_event(box: Sandbox) -> None:
     (line,) = [line for block in samples("sh") for line in block.splitlines() if line.startswith("redis-cli")]
-    # redis-cli sends the words that the shell gives it; it may not be installed.
+    # redis-cli may not be installed, so the test sends the words of the line.
     program, *words = shlex.split(line)
     assert program == "redis-cli"
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
@@ -60,7 +60,7 @@ async def test_the_redis_cli_sample_sends_the_event(box: Sandbox) -> None:
     assert read_entry(fields) == EVENT
 
 
-async def test_the_python_sample_sends_the_event_and_prints_its_outcome(box: Sandbox) -> None:
+async def test_python_sample_sends_the_event_and_prints_its_outcome(box: Sandbox) -> None:
     box.autumn.seed("user_42")
     (sample,) = samples("python")
     async with worker(box.environment):
@@ -77,22 +77,22 @@ async def test_the_python_sample_sends_the_event_and_prints_its_outcome(box: San
     assert box.autumn.customers["user_42"]["email"] == "ann@example.com"
 
 
-async def test_the_sandbox_has_a_worker_and_a_scanner_as_the_readme_starts_them(box: Sandbox, tmp_path: Path) -> None:
+async def test_sandbox_runs_worker_and_scanner_as_in_readme(box: Sandbox, tmp_path: Path) -> None:
     (block,) = [block for block in samples("sh") if "PORT=8080" in block]
     ports = {"8080": free_port(), "8081": free_port()}
     for written, free in ports.items():
         block = block.replace(f"PORT={written}", f"PORT={free}")
-    # Each that is left running is ended when the lines are through.
+    # The commands that still run are stopped after the last line.
     kept = re.sub(r"2>(\S+) &", rf'2>"{tmp_path}/\1" & started="$started $!"', block)
-    said = await shell(f"{kept}kill $started; wait; true", box)
-    assert "status: applied" in said
-    assert "in Stripe: cus_" in said
+    printed = await shell(f"{kept}kill $started; wait; true", box)
+    assert "status: applied" in printed
+    assert "in Stripe: cus_" in printed
     for name, port in zip(("worker.log", "scanner.log"), ports.values(), strict=True):
         assert f'"port": {port}, "event": "port_opened"' in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def commands(beginning: str) -> list[list[str]]:
-    """Return the lines of `customer-sync` that begin so, in order and each once, as the words that a shell makes."""
+    """Return the unique `customer-sync` lines that start with `beginning`, in order, split into words like a shell."""
     blocks = [block for block in samples("sh") if "PORT=" not in block]
     lines = [tuple(shlex.split(line, comments=True)) for block in blocks for line in block.splitlines()]
     begin = ("customer-sync", *beginning.split())
@@ -104,7 +104,7 @@ async def run(words: list[str], box: Sandbox, folder: Path = ROOT) -> tuple[int,
     return code, output + errors
 
 
-async def test_the_operating_commands_run(box: Sandbox) -> None:
+async def test_operating_commands_run(box: Sandbox) -> None:
     box.autumn.seed("user_42")
     lines = [words for words in commands("") if words not in [*commands("dead"), *commands("scan")]]
     assert len(lines) == 9
@@ -118,7 +118,7 @@ async def test_the_operating_commands_run(box: Sandbox) -> None:
             assert (code, bool(output)) == (0, True), output
 
 
-async def test_the_commands_about_scans_run(box: Sandbox, tmp_path: Path) -> None:
+async def test_commands_about_scans_run(box: Sandbox, tmp_path: Path) -> None:
     box.autumn.seed("user_42")
     for number in range(9):
         metadata = {"autumn_id": f"user_{number}", "autumn_send_email_receipts": "false"}
@@ -127,12 +127,12 @@ async def test_the_commands_about_scans_run(box: Sandbox, tmp_path: Path) -> Non
     assert len(lines) == 6
     for words in lines:
         code, output = await run(words, box, tmp_path)
-        # 2 says that drift was found. A customer is left out once its sync is requested.
+        # Exit code 2 means drift. A customer whose reconcile is requested is left out.
         assert code in {0, 2}, output
     assert set(os.listdir(tmp_path)) == {"scan.json", "scan.csv", "scan.html"}
 
 
-async def test_the_commands_about_dead_letters_run(box: Sandbox) -> None:
+async def test_commands_about_dead_letters_run(box: Sandbox) -> None:
     lines = commands("dead")
     assert len(lines) == 5
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
@@ -145,7 +145,7 @@ async def test_the_commands_about_dead_letters_run(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("language", ["js", "ruby"])
-def test_the_samples_that_cannot_run_here_say_the_same_fields(language: str) -> None:
+def test_samples_that_cannot_run_here_have_the_same_fields(language: str) -> None:
     (sample,) = samples(language)
     assert '"customer-updates"' in sample
     found = re.search(r"\{ (email: .*?) \}", sample)
@@ -163,7 +163,7 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_of_a_document_leads_somewhere(path: Path) -> None:
+def test_every_link_of_a_document_resolves(path: Path) -> None:
     for link in re.findall(r"\]\((?!http)([^)]+)\)", path.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")
         target = path.parent / name if name else path

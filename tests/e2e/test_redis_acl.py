@@ -1,4 +1,4 @@
-"""The rules for users of Redis in deploy/redis.acl: enough for everything, and not one command more."""
+"""The ACL rules in deploy/redis.acl allow everything that is needed and no other command."""
 
 import asyncio
 import re
@@ -31,12 +31,12 @@ WORD = "a-password"
 FILES = {name: (ROOT / "deploy" / name).read_text().splitlines() for name in ("redis.acl", "redis-6.2.acl")}
 RULES = {name: {line.split()[1]: line.split()[2:] for line in lines} for name, lines in FILES.items()}
 ASKING = {"redis.acl": "customer-sync-app", "redis-6.2.acl": "customer-sync-app-reader"}
-"""The user by which apps ask for outcomes: Redis 6.2 has no rule for keys that may only be read."""
+"""The user that apps read outcomes with. Redis 6.2 has no rule for read-only keys."""
 LAST_KEY = "the-last-key"
 OF_THE_TEST = {"acl", "config", "psubscribe"}
-"""What this test itself does as another user."""
+"""Commands of the test itself under another user."""
 OF_RARE_MOMENTS = {"unwatch"}
-"""arq's, where two workers come upon one job at the same moment."""
+"""arq's command if two workers find one job at the same moment."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def rules_of(admin: Redis) -> str:
-    """The file with the rules for this Redis."""
+    """Return the rules for the version of this Redis."""
     version = (await admin.info("server"))["redis_version"]
     return "redis-6.2.acl" if version.startswith("6.") else "redis.acl"
 
@@ -62,7 +62,7 @@ def address(box: Sandbox, user: str) -> str:
 
 
 async def used_commands(box: Sandbox) -> set[str]:
-    """The commands that were executed, by scripts too, since the counters were reset."""
+    """Return the commands executed since the counters were reset, including those of scripts."""
     async with Redis.from_url(box.redis.url) as admin:
         counters = await admin.info("commandstats")
     names = {name.removeprefix("cmdstat_") for name, counted in counters.items() if counted["calls"]}
@@ -70,7 +70,7 @@ async def used_commands(box: Sandbox) -> set[str]:
 
 
 async def everything_that_is_done(box: Sandbox) -> None:
-    """A worker's life and an operator's, as the restricted user: applied, dead, doubled, refused, down, halted."""
+    """Do everything that workers and operators do, as the restricted user: all outcomes, an outage and a halt."""
     as_user = {"REDIS_URL": address(box, "customer-sync")}
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"})
     box.autumn.seed("ann", stripe_id=linked["id"])
@@ -83,9 +83,9 @@ async def everything_that_is_done(box: Sandbox) -> None:
         running = shown.running
         await operate(box, as_user)
         await app_queue(redis).enqueue_job("customer_updated", customer_id="ann", changes={"name": "By arq"})
-        await wait_until(partial(shows, box, "ann", "By arq"))
+        await wait_until(partial(has_name, box, "ann", "By arq"))
         await live_through_an_outage(box, redis)
-        await look_at(shown)
+        await request_all_paths(shown)
         await scan(box, as_user)
         box.autumn.key = "am_sk_test_another"
         await send(redis, new_update(customer_id="ann", changes={"name": "Halted"}))
@@ -97,7 +97,7 @@ async def everything_that_is_done(box: Sandbox) -> None:
 
 
 async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
-    """Send events and act on dead letters, as an operator does."""
+    """Send events and act on dead letters with the commands of an operator."""
     ann = ["send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", "e1", "--wait", "20"]
     expected = {
         "doctor": ["doctor"],
@@ -119,7 +119,7 @@ async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
 
 
 async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
-    """So many customers fail at once that the circuit breaker opens, and a probe opens it again."""
+    """Let enough customers fail that the circuit breaker opens, then wait until a probe closes it."""
     customers = [f"user_{number}" for number in range(FAILURES_TO_OPEN)]
     for customer in customers:
         box.autumn.seed(customer)
@@ -134,7 +134,7 @@ async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
     assert [outcome and outcome.status for outcome in outcomes] == ["applied"] * len(events)
 
 
-async def look_at(shown: Watched) -> None:
+async def request_all_paths(shown: Watched) -> None:
     """Request each path of a worker's port, and the page with its password."""
     assert (await shown.get("/metrics"))[0] == 200
     assert (await shown.readiness())[1]["dead_letters"] == 0
@@ -146,7 +146,7 @@ async def look_at(shown: Watched) -> None:
 
 
 async def scan(box: Sandbox, as_user: dict[str, str]) -> None:
-    """Drift, found by hand and repaired by the scanner."""
+    """Find drift with the scan command, and let the scanner repair it."""
     box.autumn.customers["ann"]["name"] = "Drifted"
     code, output = await command(box, "scan", **as_user)
     assert code == 2, output
@@ -160,13 +160,13 @@ async def scan(box: Sandbox, as_user: dict[str, str]) -> None:
     await wait_until(is_repaired)
 
 
-async def shows(box: Sandbox, customer: str, name: str) -> bool:
+async def has_name(box: Sandbox, customer: str, name: str) -> bool:
     return bool(box.autumn.customers[customer]["name"] == name)
 
 
 @asynccontextmanager
 async def changed_keys(admin: Redis) -> AsyncIterator[set[str]]:
-    """The keys that are changed within the block, filled at its end: those of scripts and deleted ones, too."""
+    """Yield a set that holds, after the block, all keys changed in it, including deleted keys and those of scripts."""
     await admin.config_set("notify-keyspace-events", "EA")
     keys: set[str] = set()
     async with admin.pubsub() as events:
@@ -182,7 +182,7 @@ async def changed_keys(admin: Redis) -> AsyncIterator[set[str]]:
 
 
 async def refused_keys(redis: Redis, keys: set[str]) -> set[str]:
-    """Those of the keys that the user of this client may not touch."""
+    """Return the keys that the user of this client may not access."""
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.exists(key)
@@ -190,16 +190,16 @@ async def refused_keys(redis: Redis, keys: set[str]) -> set[str]:
     return {key for key, answer in zip(keys, answers, strict=True) if isinstance(answer, NoPermissionError)}
 
 
-async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox) -> None:
+async def test_acl_rule_of_the_worker_is_sufficient_and_minimal(box: Sandbox) -> None:
     async with Redis.from_url(box.redis.url) as admin:
         await admin.config_resetstat()
         async with changed_keys(admin) as keys:
             await everything_that_is_done(box)
         log = await admin.execute_command("ACL", "LOG")
-    # Redis 7 names the subcommand, too.
+    # Redis 7 names the subcommand too.
     denied = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode().partition("|")[0] for entry in log}
     allowed = {word[1:].partition("|")[0] for word in RULES["redis.acl"]["customer-sync"] if word.startswith("+")}
-    # redis-py introduces itself to every Redis, and takes no for an answer. So does the check of a first start.
+    # redis-py names itself to every Redis and ignores a refusal. So does the check of a first start.
     assert denied <= {"client", f"{PREFIX}-outcomes:reader"}
     used = await used_commands(box) - {"client", "auth"}
     assert used <= allowed
@@ -214,7 +214,7 @@ async def test_the_rule_of_the_worker_is_enough_and_minimal(box: Sandbox) -> Non
             assert await refused_keys(redis, keys), f"nothing needs {taken}"
 
 
-async def test_without_one_of_its_commands_the_work_is_not_done(box: Sandbox) -> None:
+async def test_doctor_finds_a_missing_command_of_the_rule(box: Sandbox) -> None:
     as_user = {"REDIS_URL": address(box, "customer-sync")}
     for taken in ("-evalsha", "-xadd"):
         async with Redis.from_url(box.redis.url) as admin:
@@ -225,32 +225,32 @@ async def test_without_one_of_its_commands_the_work_is_not_done(box: Sandbox) ->
             await admin.execute_command("ACL", "SETUSER", "customer-sync", taken.replace("-", "+"))
 
 
-async def test_rule_of_an_app_lets_it_send_and_ask_and_nothing_else(box: Sandbox) -> None:
+async def test_acl_rule_of_an_app_allows_only_send_and_status(box: Sandbox) -> None:
     box.autumn.seed("ann")
     async with Redis.from_url(box.redis.url) as admin:
-        asking = ASKING[await rules_of(admin)]
+        reading = ASKING[await rules_of(admin)]
         seconds, _ = await admin.time()
     async with (
         worker(box.environment),
         Redis.from_url(address(box, "customer-sync-app")) as app,
-        Redis.from_url(address(box, asking)) as asker,
+        Redis.from_url(address(box, reading)) as reader,
     ):
         event = await send(app, new_update(customer_id="ann", changes={"name": "Ann"}))
-        outcome = await outcome_of(asker, event, wait_seconds=20)
+        outcome = await outcome_of(reader, event, wait_seconds=20)
         assert outcome is not None
         assert outcome.status == "applied"
         for key in own_keys(int(seconds // 43_200)):
-            for user in (app, asker):
+            for user in (app, reader):
                 with pytest.raises(NoPermissionError):
                     await user.xadd(key, {"a": "b"})
         with pytest.raises(NoPermissionError):
             await app.xread({"customer-updates": "0"})
-        for user in (app, asker):
+        for user in (app, reader):
             with pytest.raises(NoPermissionError):
                 await user.hget("customer-sync:customer:ann", "link")
 
 
-async def test_rules_of_apps_have_no_word_too_many(box: Sandbox) -> None:
+async def test_acl_rules_of_apps_are_minimal(box: Sandbox) -> None:
     async with Redis.from_url(box.redis.url) as admin:
         rules = RULES[await rules_of(admin)]
         taken = 0
@@ -269,8 +269,8 @@ async def test_rules_of_apps_have_no_word_too_many(box: Sandbox) -> None:
 
 
 async def uses(url: str, words: list[str]) -> None:
-    """Do what an app with this rule does: it sends or asks or both, over a connection that is checked by PING."""
-    # With a name for the library, redis-py would check the connection while it is made.
+    """Send events, read outcomes or both, as an app with this rule does, over a connection checked by PING."""
+    # With a library name, redis-py would check the connection while connecting.
     async with Redis.from_url(url, health_check_interval=0.000001, lib_name=None, lib_version=None) as app:
         if "+xadd" in words:
             await send(app, new_update(customer_id="ann", changes={"name": "Ann"}))
@@ -279,7 +279,7 @@ async def uses(url: str, words: list[str]) -> None:
 
 
 def own_keys(bucket: int) -> list[str]:
-    """Keys of the worker's that an app must not write to."""
+    """Return keys of the worker that an app must not write to."""
     return [
         *(f"customer-sync:{name}" for name in (f"events:{bucket}", "dead", "waiting", "mailbox:ann", "owner")),
         "customer-sync-outcomes",
@@ -288,7 +288,7 @@ def own_keys(bucket: int) -> list[str]:
     ]
 
 
-def test_apps_may_write_to_the_inbox_alone() -> None:
+def test_apps_may_write_only_to_the_inbox() -> None:
     seven, six = RULES["redis.acl"], RULES["redis-6.2.acl"]
     assert seven["customer-sync"] == six["customer-sync"]
     for rules in (seven, six):

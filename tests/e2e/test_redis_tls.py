@@ -1,4 +1,4 @@
-"""Redis over TLS: the worker and the command line trust whom they should, and nobody else."""
+"""Redis over TLS: the worker and the command line trust only the expected certificates."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -25,17 +25,17 @@ async def running() -> AsyncIterator[AsyncExitStack]:
 
 
 async def address(running: AsyncExitStack, box: Sandbox, certificate: Certificate) -> str:
-    """Redis by TLS with this certificate, as localhost."""
+    """Serve Redis over TLS with this certificate; return its URL on localhost."""
     return f"rediss://localhost:{await running.enter_async_context(tls_before(box.redis.port, certificate))}/0"
 
 
 async def command(box: Sandbox, *words: str, **environment: str) -> tuple[int, str]:
-    """The exit code and all the output of a `customer-sync` command."""
+    """Run a `customer-sync` command; return its exit code and all its output."""
     return await ended({**box.environment, **environment}, "customer-sync", *words)
 
 
 async def sync_through(box: Sandbox, **environment: str) -> None:
-    """A change sent and applied, everything over the Redis of this environment."""
+    """Send a change and wait until it is applied, over the Redis of this environment."""
     async with worker({**box.environment, **environment}):
         code, output = await command(box, "send", "ann", '{"name": "Ann"}', "--wait", "30", **environment)
     assert code == 0
@@ -43,7 +43,7 @@ async def sync_through(box: Sandbox, **environment: str) -> None:
 
 
 async def refused(box: Sandbox, **environment: str) -> None:
-    """Neither the command line nor a worker speaks with the Redis of this environment, and the worker soon ends."""
+    """Assert that the command line and a worker refuse the Redis of this environment, and that the worker exits."""
     code, output = await command(box, "doctor", **environment)
     assert code == 1
     assert "The certificate of Redis is not trusted or has another name" in output
@@ -55,20 +55,18 @@ async def refused(box: Sandbox, **environment: str) -> None:
     assert "Traceback" not in output
 
 
-async def test_an_authority_named_in_the_address_is_trusted(
-    box: Sandbox, running: AsyncExitStack, tmp_path: Path
-) -> None:
+async def test_authority_named_in_the_url_is_trusted(box: Sandbox, running: AsyncExitStack, tmp_path: Path) -> None:
     authority = self_signed(tmp_path, "authority", host="authority")
     url = await address(running, box, signed_by(authority, tmp_path, "server", host="localhost"))
     await sync_through(box, REDIS_URL=f"{url}?ssl_ca_certs={authority.file}")
 
 
-async def test_an_unknown_authority_is_refused(box: Sandbox, running: AsyncExitStack, tmp_path: Path) -> None:
+async def test_unknown_authority_is_refused(box: Sandbox, running: AsyncExitStack, tmp_path: Path) -> None:
     url = await address(running, box, self_signed(tmp_path, "server", host="localhost"))
     await refused(box, REDIS_URL=url)
 
 
-async def test_a_trusted_certificate_of_another_host_is_refused(
+async def test_trusted_certificate_of_another_host_is_refused(
     box: Sandbox, running: AsyncExitStack, tmp_path: Path
 ) -> None:
     authority = self_signed(tmp_path, "authority", host="authority")
@@ -76,14 +74,14 @@ async def test_a_trusted_certificate_of_another_host_is_refused(
     await refused(box, REDIS_URL=f"{url}?ssl_ca_certs={authority.file}")
 
 
-async def test_a_known_certificate_is_trusted_whatever_its_name(
+async def test_known_certificate_is_trusted_under_any_name(
     box: Sandbox, running: AsyncExitStack, tmp_path: Path
 ) -> None:
     known = self_signed(tmp_path, "server", host="elsewhere")
     await sync_through(box, REDIS_URL=await address(running, box, known), REDIS_CERTIFICATE=known.pem)
 
 
-async def test_a_known_certificate_that_an_unknown_authority_signed_is_trusted(
+async def test_known_certificate_that_an_unknown_authority_signed_is_trusted(
     box: Sandbox, running: AsyncExitStack, tmp_path: Path
 ) -> None:
     authority = self_signed(tmp_path, "authority", host="authority")
@@ -92,7 +90,7 @@ async def test_a_known_certificate_that_an_unknown_authority_signed_is_trusted(
     assert (await command(box, "status", REDIS_URL=url, REDIS_CERTIFICATE=known.pem))[0] == 0
 
 
-async def test_whoever_does_not_hold_the_key_of_the_known_certificate_is_refused(
+async def test_server_without_the_known_certificates_key_is_refused(
     box: Sandbox, running: AsyncExitStack, tmp_path: Path
 ) -> None:
     known = self_signed(tmp_path, "known", host="localhost")

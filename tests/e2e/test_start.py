@@ -1,4 +1,4 @@
-"""Starts with settings or a Redis that are almost right, and ends when they are wrong."""
+"""Starts with settings or a Redis that are almost right, and exits when they are wrong."""
 
 import asyncio
 import signal
@@ -40,14 +40,14 @@ async def test_settings_from_files_that_end_in_a_newline_work_everywhere(box: Sa
 
 
 @pytest.mark.parametrize("words", ALL_THAT_READ_KEYS, ids=lambda words: " ".join(words[-2:]))
-async def test_a_key_with_an_ellipsis_in_it_is_named_and_not_shown(box: Sandbox, words: Sequence[str]) -> None:
+async def test_key_with_an_ellipsis_is_named_and_not_shown(box: Sandbox, words: Sequence[str]) -> None:
     code, output = await ended(box.environment | {"STRIPE_API_KEY": "sk_test_cut\N{HORIZONTAL ELLIPSIS}short"}, *words)
     assert code == 78
     assert "STRIPE_API_KEY: contains white space or a character that is not ASCII" in output
     assert not any(word in output for word in ("cut\N{HORIZONTAL ELLIPSIS}", "short", "Traceback"))
 
 
-async def test_the_doctor_names_a_key_that_cannot_be_one(box: Sandbox) -> None:
+async def test_doctor_names_an_invalid_key(box: Sandbox) -> None:
     code, output = await ended(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_in two lines"}, *CLI, "doctor")
     assert code == 1
     assert output.startswith("wrong    settings           AUTUMN_SECRET_KEY: contains white space")
@@ -55,13 +55,13 @@ async def test_the_doctor_names_a_key_that_cannot_be_one(box: Sandbox) -> None:
 
 
 async def redis_user(box: Sandbox, *rule: str) -> str:
-    """The address of a user of the Redis with this rule."""
+    """Create a Redis user with this rule, and return its URL."""
     async with Redis.from_url(box.redis.url) as admin:
         await admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">a-password", *rule)
     return box.redis.url.replace("redis://", "redis://app:a-password@")
 
 
-async def test_a_wrong_password_of_redis_ends_everything_with_78_and_the_variable(box: Sandbox) -> None:
+async def test_wrong_redis_password_exits_78_and_names_the_variable(box: Sandbox) -> None:
     url = (await redis_user(box, "~*", "+@all")).replace("a-password", "wrong-password")
     for words in (command_of("worker"), command_of("scanner"), [*CLI, "scan"], [*CLI, "send", "ann"]):
         code, output = await ended(box.environment | {"REDIS_URL": url}, *words)
@@ -70,7 +70,7 @@ async def test_a_wrong_password_of_redis_ends_everything_with_78_and_the_variabl
         assert not any(word in output for word in ("Traceback", "wrong-password"))
 
 
-async def test_a_worker_whose_user_lacks_rights_ends_with_78_and_the_rule_to_add(box: Sandbox) -> None:
+async def test_missing_permissions_exit_78_and_name_the_rule(box: Sandbox) -> None:
     url = await redis_user(box, "~*", "+@all", "-hset", "-xadd")
     code, output = await ended(box.environment | {"REDIS_URL": url}, *command_of("worker"))
     assert code == 78
@@ -80,7 +80,7 @@ async def test_a_worker_whose_user_lacks_rights_ends_with_78_and_the_rule_to_add
 
 
 @pytest.mark.parametrize("option", ["max_connections=0", "socket_timeout=-1", "health_check_interval=abc"])
-async def test_option_of_redis_without_sense_ends_everything_with_78(box: Sandbox, option: str) -> None:
+async def test_nonsensical_redis_option_exits_78(box: Sandbox, option: str) -> None:
     for words in (command_of("worker"), command_of("scanner"), [*CLI, "status"]):
         code, output = await ended(box.environment | {"REDIS_URL": f"{box.redis.url}?{option}"}, *words)
         assert code == 78, output
@@ -88,7 +88,7 @@ async def test_option_of_redis_without_sense_ends_everything_with_78(box: Sandbo
         assert "Traceback" not in output
 
 
-async def test_a_node_of_a_cluster_ends_a_worker_with_78(box: Sandbox, tmp_path: Path) -> None:
+async def test_cluster_node_ends_the_worker_with_78(box: Sandbox, tmp_path: Path) -> None:
     with cluster_node(tmp_path) as node:
         code, output = await ended(box.environment | {"REDIS_URL": node.url}, *command_of("worker"))
     assert code == 78
@@ -96,7 +96,7 @@ async def test_a_node_of_a_cluster_ends_a_worker_with_78(box: Sandbox, tmp_path:
     assert "Traceback" not in output
 
 
-async def test_a_worker_whose_user_may_not_call_info_works_and_says_what_is_not_known(box: Sandbox) -> None:
+async def test_worker_without_info_permission_works_and_names_unknowns(box: Sandbox) -> None:
     url = await redis_user(box, "~*", "+@all", "-info", "-dbsize")
     async with worker(box.environment | {"REDIS_URL": url}) as running:
         code, output = await ended(
@@ -109,7 +109,7 @@ async def test_a_worker_whose_user_may_not_call_info_works_and_says_what_is_not_
     assert not any("Traceback" in line for line in running.log)
 
 
-async def test_a_worker_that_waits_for_redis_at_its_start_can_be_told_to_stop(box: Sandbox) -> None:
+async def test_worker_waiting_for_redis_at_start_can_be_stopped(box: Sandbox) -> None:
     box.redis.stop()
     async with worker(box.environment, ready="redis_awaited") as running:
         running.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Two versions of the worker at once, as during a rolling deploy, with apps that are newer than one of them."""
+"""Two versions of the worker at once, as during a rolling deploy, with apps newer than one of them."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -31,23 +31,23 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-async def say(redis: Redis, name: str) -> None:
-    """A change of every customer, with a field that only the later version knows."""
+async def send_changes(redis: Redis, name: str) -> None:
+    """Send a change of every customer, with a field that only the later version knows."""
     for customer in CUSTOMERS:
         await redis.xadd(INBOX, {"customer_id": customer, "changes": f'{{"name": "{name}"}}', "urgency": "high"})
 
 
-async def test_a_field_that_one_of_two_versions_does_not_know_stops_neither(box: Sandbox) -> None:
+async def test_field_unknown_to_one_version_stops_neither(box: Sandbox) -> None:
     later = ["arq", "tests.e2e.newer.worker.WorkerSettings"]
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with worker(box.environment) as old, worker(box.environment, command=later) as new:
             for number in range(5):
-                await say(redis, f"Name {number}")
+                await send_changes(redis, f"Name {number}")
                 await wait_until(partial(_all_are, box, f"Name {number}"))
             await wait_until(lambda: _all_settled(redis))
             old.process.send_signal(signal.SIGTERM)
             assert await old.process.wait() == 0
-            await say(redis, "Name after the deploy")
+            await send_changes(redis, "Name after the deploy")
             await wait_until(partial(_all_are, box, "Name after the deploy"))
         totals = await read_totals(redis, PREFIX)
     assert all(any('"sync_settled"' in line for line in each.log) for each in (old, new))

@@ -31,7 +31,7 @@ FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    """Everything outside, without limits, so that only the worker sets the pace."""
+    """Run Redis and both services without rate limits, so that only the worker sets the pace."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
         everything.environment.update(FAST)
@@ -45,7 +45,7 @@ async def redis(box: Sandbox) -> AsyncIterator[Redis]:
 
 
 def app_queue(redis: Redis) -> ArqRedis:
-    """arq as an app uses it: JSON, and the worker's queue."""
+    """Return an arq client as an app makes it: with JSON, on the worker's queue."""
     return ArqRedis(
         redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode(), default_queue_name=f"{PREFIX}:queue"
     )
@@ -73,7 +73,7 @@ async def all_settled(redis: Redis) -> bool:
 
 
 def names(box: Sandbox) -> set[tuple[Any, Any]]:
-    """The name of each customer in Autumn and in Stripe."""
+    """Return the name of each customer in Autumn and in Stripe."""
     return {
         (customer["name"], box.stripe.customers[customer["stripe_id"]]["name"])
         for customer in box.autumn.customers.values()
@@ -91,7 +91,7 @@ async def test_events_are_applied_at_a_version_without_cursors(box: Sandbox, red
     assert names(box) == {("Ann", "Ann")}
 
 
-async def test_an_event_of_each_way_in_reaches_both_services(box: Sandbox, redis: Redis) -> None:
+async def test_event_of_each_entry_path_reaches_both_services(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 4)
     queue = app_queue(redis)
     async with worker(box.environment):
@@ -111,7 +111,7 @@ async def test_an_event_of_each_way_in_reaches_both_services(box: Sandbox, redis
     assert names(box) == {("Name", "Name")}
 
 
-async def test_a_wrong_event_by_arq_is_a_dead_letter_and_not_a_lost_job(box: Sandbox, redis: Redis) -> None:
+async def test_invalid_event_by_arq_is_dead_lettered(box: Sandbox, redis: Redis) -> None:
     queue = app_queue(redis)
     async with worker(box.environment):
         await queue.enqueue_job("customer_updated", customer_id="ann", changes={"emial": "x"}, _job_id="j1")
@@ -122,11 +122,11 @@ async def test_a_wrong_event_by_arq_is_a_dead_letter_and_not_a_lost_job(box: San
             assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
 
 
-async def test_events_by_arq_without_an_event_id_are_events_of_their_own(box: Sandbox, redis: Redis) -> None:
+async def test_arq_events_without_event_id_stay_separate(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 2)
     queue = app_queue(redis)
     said = [(customer, {"name": "Name"}) for customer in customers]
-    said.append((customers[0], {"fingerprint": "second"}))  # arq may start it before the first one
+    said.append((customers[0], {"fingerprint": "second"}))  # arq may start this job before the first one
     async with worker(box.environment):
         for customer, changes in said:
             await queue.enqueue_job("customer_updated", customer_id=customer, changes=changes, event_id=None)
@@ -138,7 +138,7 @@ async def _all_taken_over(box: Sandbox, customers: list[str]) -> bool:
     return names(box) == {("Name", "Name")} and box.autumn.customers[customers[0]]["fingerprint"] == "second"
 
 
-async def test_jobs_of_other_apps_on_the_same_redis_are_left_alone(box: Sandbox, redis: Redis) -> None:
+async def test_jobs_of_other_apps_are_left_alone(box: Sandbox, redis: Redis) -> None:
     (customer,) = seed(box, 1)
     await ArqRedis(redis.connection_pool).enqueue_job("send_mail", "ann")
     async with worker(box.environment):
@@ -147,7 +147,7 @@ async def test_jobs_of_other_apps_on_the_same_redis_are_left_alone(box: Sandbox,
     assert await redis.zcard("arq:queue") == 1
 
 
-async def test_two_workers_never_overlap_on_a_customer_and_the_last_value_wins(box: Sandbox, redis: Redis) -> None:
+async def test_two_workers_never_overlap_and_the_last_value_wins(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 30)
     box.autumn.switches.latency_seconds = 0.01
     async with worker(box.environment), worker(box.environment):
@@ -177,7 +177,7 @@ async def test_losing_every_wake_up_loses_no_event(box: Sandbox, redis: Redis) -
     assert names(box) == {("Name 4", "Name 4")}
 
 
-async def test_a_killed_workers_customers_are_worked_on_by_another(box: Sandbox, redis: Redis) -> None:
+async def test_another_worker_takes_over_a_killed_workers_customers(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 10)
     box.autumn.switches.latency_seconds = 0.2
     async with worker(box.environment) as first:
@@ -198,7 +198,7 @@ async def _has_called(redis: Redis) -> bool:
     return bool(await redis.keys(f"{PREFIX}:lease:*"))
 
 
-async def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_rest(box: Sandbox, redis: Redis) -> None:
+async def test_stopping_worker_finishes_running_syncs_and_leaves_the_rest(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 60)
     box.autumn.switches.latency_seconds = 0.3
     async with worker(box.environment) as first:
@@ -217,11 +217,11 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_leaves_the_r
 
 
 @pytest.mark.alone
-async def test_an_idle_worker_picks_up_an_event_at_once_and_costs_little(box: Sandbox, redis: Redis) -> None:
+async def test_idle_worker_takes_an_event_at_once_cheaply(box: Sandbox, redis: Redis) -> None:
     (customer,) = seed(box, 1)
     waits: list[float] = []
     async with worker(box.environment) as running:
-        # Half of the last dozen, since the machine may be busy; a poll of half a second would miss it by far.
+        # Half of the last dozen, because the machine may be busy. A poll of half a second would fail this clearly.
         while len(waits) < DOZEN or sorted(waits[-DOZEN:])[DOZEN // 2] >= PICKED_UP_SECONDS:
             assert len(waits) < 10 * DOZEN, waits
             sent = time.time()
@@ -235,7 +235,7 @@ async def test_an_idle_worker_picks_up_an_event_at_once_and_costs_little(box: Sa
     assert share < 0.1
 
 
-async def test_the_log_holds_no_address_and_no_key(box: Sandbox, redis: Redis) -> None:
+async def test_log_holds_no_address_and_no_key(box: Sandbox, redis: Redis) -> None:
     (customer,) = seed(box, 1)
     changes = {"name": "Ann Secretname", "email": "ann@example.com", "metadata": {"note": "private"}}
     async with worker(box.environment | {"LOG_LEVEL": "DEBUG"}) as running:
@@ -251,7 +251,7 @@ async def test_the_log_holds_no_address_and_no_key(box: Sandbox, redis: Redis) -
     assert all(json.loads(line)["event"] for line in running.log if line.startswith("{"))
 
 
-async def test_a_worker_without_settings_says_which_and_ends(box: Sandbox) -> None:
+async def test_worker_names_missing_settings_and_exits(box: Sandbox) -> None:
     settings = {"REDIS_URL": box.environment["REDIS_URL"], "STRIPE_API_KEY": "pk_test_visible"}
     code, output = await ended(settings, *command_of("worker"))
     assert code == 78
@@ -261,7 +261,7 @@ async def test_a_worker_without_settings_says_which_and_ends(box: Sandbox) -> No
     assert "Traceback" not in output
 
 
-async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redis: Redis) -> None:
+async def test_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 30)
     box.autumn.switches.latency_seconds = 60
 
@@ -274,14 +274,14 @@ async def test_a_wake_up_leaves_the_queue_when_it_is_answered(box: Sandbox, redi
     async with worker(box.environment):
         await send_names(redis, customers, range(1))
         await wait_until(are_all_worked_on)
-        # Nothing of it is done yet, and no worker comes across these jobs any more.
+        # No sync is done yet, and no worker finds these jobs any more.
         await wait_until(is_empty)
         assert not await all_settled(redis)
 
 
-async def test_each_failure_of_those_who_share_a_wake_up_is_logged(box: Sandbox, redis: Redis) -> None:
+async def test_each_failure_of_a_shared_wake_up_is_logged(box: Sandbox, redis: Redis) -> None:
     customers = seed(box, 3)
-    # A rule too narrow for one key of each of the first two customers, which no check at the start looks at.
+    # The rule lacks one key of each of the first two customers. The start does not check these keys.
     keys = [
         f"{PREFIX}:[^r]*",
         f"{PREFIX}:rechecks",

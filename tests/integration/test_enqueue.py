@@ -1,4 +1,4 @@
-"""Sending and asking: the ways in for apps."""
+"""Apps send events and read outcomes."""
 
 import asyncio
 import subprocess
@@ -23,7 +23,7 @@ async def test_both_ways_to_send_write_the_same_entry(redis: Redis, redis_server
     assert entries == [ANN, ANN]
 
 
-async def test_an_event_without_an_id_is_known_by_its_entry(redis: Redis, redis_server: EmbeddedRedis) -> None:
+async def test_event_without_an_id_is_known_by_its_entry(redis: Redis, redis_server: EmbeddedRedis) -> None:
     update = new_update(customer_id="ann", type="customer.reconcile")
     sent = await send(redis, update)
     async with Redis.from_url(redis_server.url, decode_responses=True) as client:
@@ -31,7 +31,7 @@ async def test_an_event_without_an_id_is_known_by_its_entry(redis: Redis, redis_
     assert [entry.decode() for entry, _ in await redis.xrange(INBOX)] == [sent, also]
 
 
-async def test_the_outcome_is_unknown_then_waiting_then_applied(world: World) -> None:
+async def test_outcome_is_unknown_then_waiting_then_applied(world: World) -> None:
     world.autumn.seed("ann")
     assert await outcome_of(world.redis, "e1") is None
     await send(world.redis, ANN)
@@ -40,19 +40,19 @@ async def test_the_outcome_is_unknown_then_waiting_then_applied(world: World) ->
     waiting = await outcome_of(world.redis, "e1")
     assert waiting is not None
     assert (waiting.status, waiting.customer_id, waiting.at) == ("waiting", "ann", None)
-    asked = asyncio.create_task(outcome_of(world.redis, "e1", wait_seconds=10))
+    pending = asyncio.create_task(outcome_of(world.redis, "e1", wait_seconds=10))
     await world.run()
-    applied = await asked
+    applied = await pending
     assert applied is not None
     assert applied.status == "applied"
     assert applied.at is not None
 
 
-async def test_a_wait_that_is_over_returns_what_is_known(redis: Redis) -> None:
+async def test_wait_that_times_out_returns_the_known_outcome(redis: Redis) -> None:
     assert await outcome_of(redis, "never sent", wait_seconds=0.05) is None
 
 
-def test_apps_need_nothing_but_pydantic_and_redis() -> None:
+def test_apps_need_only_pydantic_and_redis() -> None:
     code = "import sys, jobs.enqueue; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"pydantic", "redis"} <= set(loaded)

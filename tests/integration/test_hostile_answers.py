@@ -1,4 +1,4 @@
-"""Every answer of a service leads to a result or to an error of ours: fuzzed, huge, or leading elsewhere."""
+"""Every answer of a service gives a result or an error of ours, also if it is fuzzed, huge or a redirect."""
 
 import asyncio
 import gzip
@@ -19,8 +19,8 @@ from jobs.errors import Halt, SyncError, TryAgain
 from jobs.plan.steps import UpdateStripe
 from jobs.stripe.client import StripeGateway, open_stripe
 from sandbox.serve import serving
-from tests.examples import examples
 from tests.integration.autumn.test_client import CUSTOMER, FIRST_PAGE
+from tests.support.examples import examples
 
 STRIPE_CUSTOMER = {
     "id": "cus_1",
@@ -56,7 +56,7 @@ anything = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A well-formed answer with one of its parts replaced by anything or left out."""
+    """Draw a well-formed answer with one part replaced by anything or removed."""
     answer = json.loads(json.dumps(draw(st.sampled_from(WELL_FORMED))))
     part: Any = answer
     while True:
@@ -98,14 +98,14 @@ answers = st.builds(
 
 @dataclass
 class Clients:
-    """Both clients onto one server, and what it says."""
+    """Both clients of one server, and the server's next answer."""
 
     says: Answer
     autumn: AutumnClient
     stripe: StripeGateway
 
     def calls(self) -> list[Callable[[], Awaitable[object]]]:
-        """Every kind of answer that is read."""
+        """Return a call for every kind of answer that the clients parse."""
         return [
             lambda: self.autumn.get("user_1"),
             lambda: self.autumn.update("user_1", {"name": "Ann"}),
@@ -134,7 +134,7 @@ async def clients_of(handler: Callable[[web.Request], Awaitable[web.StreamRespon
 
 @settings(max_examples=examples(30), deadline=None)
 @given(st.lists(answers, min_size=1, max_size=5))
-def test_any_answer_is_read_or_is_an_error_of_ours(said: list[Answer]) -> None:
+def test_any_answer_is_parsed_or_raises_our_error(said: list[Answer]) -> None:
     async def run() -> None:
         now = Answer()
 
@@ -156,7 +156,7 @@ CALLS = range(10)
 
 
 @pytest.mark.parametrize("which", CALLS)
-async def test_a_redirect_is_not_followed_because_the_key_would_go_along(which: int) -> None:
+async def test_redirect_is_not_followed_with_the_key(which: int) -> None:
     elsewhere: list[web.Request] = []
 
     async def receive(request: web.Request) -> web.Response:
@@ -178,7 +178,7 @@ async def test_a_redirect_is_not_followed_because_the_key_would_go_along(which: 
 
 
 @pytest.mark.parametrize("which", CALLS)
-async def test_an_answer_without_end_is_cut_off(which: int) -> None:
+async def test_endless_answer_is_cut_off(which: int) -> None:
     megabyte = b" " * 1024 * 1024
     sent = 0
 
@@ -200,7 +200,7 @@ async def test_an_answer_without_end_is_cut_off(which: int) -> None:
     assert sent < 100
 
 
-async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off() -> None:
+async def test_decompression_bomb_is_cut_off() -> None:
     bomb = gzip.compress(b" " * (AUTUMN_BYTES_MAX + 1))
 
     async def explode(_: web.Request) -> web.Response:
@@ -213,7 +213,7 @@ async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off() -> None:
             assert raised.value.code == "unexpected_response"
 
 
-async def test_a_reason_that_is_no_text_is_an_answer_that_was_lost() -> None:
+async def test_unreadable_reason_phrase_is_a_lost_answer() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 503 Servi\xe7o indispon\xedvel\r\nContent-Length: 0\r\n\r\n")

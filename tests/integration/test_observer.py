@@ -1,4 +1,4 @@
-"""The calls that an observer is told: how each ended, how long one waited, and nothing of the customer."""
+"""Calls, waits and syncs that an observer gets: their outcome and duration, and nothing of the customer."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ RATES = Rates(autumn_updates=20, autumn_max_in_flight=1, stripe_requests=1000, s
 
 @dataclass
 class Seen:
-    """A watch that remembers."""
+    """An observer that records what it gets."""
 
     began: float = field(default_factory=time.monotonic)
     calls: list[tuple[str, str, str]] = field(default_factory=list)
@@ -82,7 +82,7 @@ async def scene(redis: Redis) -> AsyncIterator[Scene]:
             yield Scene(autumn, stripe, seen, limits, autumn_client, stripe_client)
 
 
-async def test_each_call_is_told_with_its_endpoint_and_never_with_an_id(scene: Scene) -> None:
+async def test_call_is_observed_by_endpoint_without_ids(scene: Scene) -> None:
     scene.autumn.seed("ann")
     linked = scene.stripe.seed_customer()
     await scene.autumn_client.update("ann", {"name": "Ann"})
@@ -107,7 +107,7 @@ async def test_each_call_is_told_with_its_endpoint_and_never_with_an_id(scene: S
         ("hang", "timed-out", None, "timeout"),
     ],
 )
-async def test_how_a_call_failed_is_one_word_of_few_beside_its_status_and_code(
+async def test_failed_call_has_outcome_status_and_code(
     scene: Scene, kind: Kind, result: str, status: int | None, code: str
 ) -> None:
     scene.autumn.seed("ann")
@@ -118,7 +118,7 @@ async def test_how_a_call_failed_is_one_word_of_few_beside_its_status_and_code(
     assert scene.seen.ends == [(status, code)]
 
 
-async def test_what_a_person_has_to_mend_and_what_is_refused_are_told_apart(scene: Scene) -> None:
+async def test_halts_and_refusals_are_distinguished(scene: Scene) -> None:
     with pytest.raises(SyncError):
         await scene.autumn_client.update("nobody", {"name": "Ann"})
     scene.stripe.key = "sk_test_rotated"
@@ -127,7 +127,7 @@ async def test_what_a_person_has_to_mend_and_what_is_refused_are_told_apart(scen
     assert [result for _, _, result in scene.seen.calls] == ["refused", "halted"]
 
 
-async def test_a_call_that_nobody_waits_for_any_more_is_told_too(scene: Scene) -> None:
+async def test_cancelled_call_is_observed(scene: Scene) -> None:
     scene.autumn.switches.add(Fault("hang"))
     call = asyncio.create_task(scene.autumn_client.get("ann"))
     await wait_until(lambda: _has_fired(scene))
@@ -142,7 +142,7 @@ async def _has_fired(scene: Scene) -> bool:
     return scene.autumn.switches.fired == {"hang": 1}
 
 
-async def test_waits_are_told_by_limit_the_wait_for_a_slot_among_them(scene: Scene) -> None:
+async def test_waits_are_observed_by_limit_including_slots(scene: Scene) -> None:
     async def update() -> None:
         async with scene.limits.autumn_update(stripe_endpoints=[]):
             pass
@@ -153,11 +153,11 @@ async def test_waits_are_told_by_limit_the_wait_for_a_slot_among_them(scene: Sce
         pass
     await scene.stripe_client.retrieve("cus_missing")
     assert [limit for limit, _ in scene.seen.waits] == ["autumn-updates"] * 4 + ["autumn-lists", "stripe"]
-    # Twenty a second, two of which may come at once: the last one waits for a tenth of a second.
+    # The rate is 20 a second with a burst of two, so the last one waits for a tenth of a second.
     assert 0.09 < max(seconds for _, seconds in scene.seen.waits) <= time.monotonic() - begin
 
 
-async def test_the_shares_of_the_rates_are_what_429s_have_left(redis: Redis) -> None:
+async def test_rate_shares_are_those_left_by_429s(redis: Redis) -> None:
     limits = Limits(redis, RATES, prefix=PREFIX, recover_seconds=1.0)
     read = partial(read_shares, redis, PREFIX, ENDPOINTS, recover_seconds=1.0)
     assert set((await read()).values()) == {1.0}
@@ -174,7 +174,7 @@ async def test_the_shares_of_the_rates_are_what_429s_have_left(redis: Redis) -> 
 
 
 async def synced(world: World, customer: str = "ann") -> Sync:
-    """The observer's record of the customer's one sync that is due."""
+    """Run the one due sync of the customer, and return it as observed."""
     seen = Seen()
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
@@ -183,7 +183,7 @@ async def synced(world: World, customer: str = "ann") -> Sync:
     return sync
 
 
-async def test_a_sync_is_told_with_its_trace_contexts_each_once_and_what_came_of_it(world: World) -> None:
+async def test_sync_is_observed_with_unique_contexts_and_outcome(world: World) -> None:
     seed(world, "ann")
     contexts = [f"00-{number * 32}-{number * 16}-01" for number in "121"]
     for each in contexts:
@@ -192,7 +192,7 @@ async def test_a_sync_is_told_with_its_trace_contexts_each_once_and_what_came_of
     assert await synced(world) == Sync("ann", (contexts[0], contexts[1]), 3, "applied", "", applied=3)
 
 
-async def test_a_sync_one_change_of_which_was_refused_is_told_as_dead_with_the_reason(world: World) -> None:
+async def test_sync_with_refused_change_is_observed_as_dead_lettered(world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Ann")
     await change(world, "ann", stripe_id="cus_missing")
@@ -201,7 +201,7 @@ async def test_a_sync_one_change_of_which_was_refused_is_told_as_dead_with_the_r
     assert sync.error in {"resource_missing", "stripe_customer_missing"}
 
 
-async def test_a_sync_that_is_tried_again_is_told_with_the_code_and_so_is_a_look_without_entries(world: World) -> None:
+async def test_retried_sync_and_recheck_are_observed_with_code(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("503"))
     await change(world, "ann", name="Ann")
@@ -214,14 +214,14 @@ async def test_a_sync_that_is_tried_again_is_told_with_the_code_and_so_is_a_look
     assert await synced(world) == Sync("ann", (), 0, "retried", "service_unavailable")
 
 
-async def test_a_sync_that_meets_a_wrong_key_is_told_as_halted(world: World) -> None:
+async def test_sync_with_wrong_key_is_observed_as_halted(world: World) -> None:
     seed(world, "ann")
     world.stripe.key = "sk_test_rotated"
     await change(world, "ann", name="Ann")
     assert await synced(world) == Sync("ann", (), 1, "halted", "invalid_key")
 
 
-async def test_a_sync_whose_lease_is_lost_is_told_as_lost(world: World) -> None:
+async def test_sync_that_loses_its_lease_is_observed_as_lost(world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("hang"))
     await change(world, "ann", name="Ann")

@@ -1,4 +1,4 @@
-"""The shared rates on a real Redis: nobody exceeds them, however many ask."""
+"""Rates shared over a real Redis are never exceeded, however many workers use them."""
 
 import asyncio
 import time
@@ -41,11 +41,11 @@ async def test_two_workers_together_stay_within_a_rate(redis: Redis) -> None:
     workers = [limits(redis, stripe=100), limits(redis, stripe=100)]
     begin = time.monotonic()
     await asyncio.gather(*(request(workers[index % 2], f"GET /{index}") for index in range(60)))
-    # 60 calls at 100 a second, ten of which may come at once.
+    # 60 calls at 100 a second, with a burst of ten.
     assert time.monotonic() - begin >= 0.49
 
 
-async def test_of_those_who_find_no_slot_one_of_a_process_asks_again(redis: Redis) -> None:
+async def test_one_waiter_per_process_polls_for_a_slot(redis: Redis) -> None:
     one = limits(redis, slots=1)
 
     async def update() -> None:
@@ -60,16 +60,16 @@ async def test_of_those_who_find_no_slot_one_of_a_process_asks_again(redis: Redi
         before, begin = await scripts_run(), time.monotonic()
         waiting = [asyncio.create_task(update()) for _ in range(20)]
 
-        async def have_asked_again() -> bool:
+        async def have_retried() -> bool:
             return await scripts_run() - before >= 30
 
-        await wait_until(have_asked_again)
-        # Each asked once, and then one of them every 10 to 30 ms.
+        await wait_until(have_retried)
+        # Each tried once, and then one of them every 10 to 30 ms.
         assert await scripts_run() - before <= 20 + (time.monotonic() - begin) / 0.01
     await asyncio.gather(*waiting)
 
 
-async def test_an_endpoint_has_a_rate_of_its_own(redis: Redis) -> None:
+async def test_endpoint_has_its_own_rate(redis: Redis) -> None:
     one = limits(redis, endpoint=20)
     begin = time.monotonic()
     await asyncio.gather(*(request(one, "GET /a") for _ in range(7)))
@@ -78,7 +78,7 @@ async def test_an_endpoint_has_a_rate_of_its_own(redis: Redis) -> None:
     await asyncio.gather(*(request(one, f"GET /{index}") for index in range(7)))
 
 
-async def test_requests_that_autumn_makes_itself_come_out_of_stripes_rate(redis: Redis) -> None:
+async def test_autumns_own_requests_count_against_stripes_rate(redis: Redis) -> None:
     one = limits(redis, stripe=20)
     begin = time.monotonic()
     for _ in range(4):
@@ -87,7 +87,7 @@ async def test_requests_that_autumn_makes_itself_come_out_of_stripes_rate(redis:
     assert time.monotonic() - begin >= 0.29
 
 
-async def test_updates_in_flight_stay_below_their_number_over_all_workers(redis: Redis) -> None:
+async def test_updates_in_flight_stay_bounded_over_all_workers(redis: Redis) -> None:
     workers = [limits(redis, slots=3), limits(redis, slots=3)]
     running, most = 0, 0
 
@@ -104,7 +104,7 @@ async def test_updates_in_flight_stay_below_their_number_over_all_workers(redis:
     assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 0
 
 
-async def test_a_slot_is_given_back_when_the_update_fails(redis: Redis) -> None:
+async def test_slot_is_released_when_the_update_fails(redis: Redis) -> None:
     one = limits(redis, slots=1)
 
     async def fail() -> None:
@@ -117,7 +117,7 @@ async def test_a_slot_is_given_back_when_the_update_fails(redis: Redis) -> None:
     assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 0
 
 
-async def test_every_key_of_a_rate_is_gone_when_it_is_not_used(redis: Redis) -> None:
+async def test_every_key_of_an_unused_rate_expires(redis: Redis) -> None:
     one = limits(redis)
     await request(one, "GET /a")
     async with one.autumn_update(stripe_endpoints=["GET /a"]):
@@ -125,7 +125,7 @@ async def test_every_key_of_a_rate_is_gone_when_it_is_not_used(redis: Redis) -> 
             assert 0 < await redis.pttl(key) <= 10_000
 
 
-async def test_a_slot_is_held_as_long_as_its_worker_lives_and_a_minute_without_an_answer(redis: Redis) -> None:
+async def test_slot_is_held_a_minute_after_a_lost_answer(redis: Redis) -> None:
     one = limits(redis)
     slots = f"{PREFIX}:limit:autumn-slots"
 
@@ -179,7 +179,7 @@ async def test_lost_answers_never_take_the_last_slot(redis: Redis) -> None:
         await asyncio.gather(*(update(worker, lost=False) for worker in workers))
 
 
-async def test_create_takes_a_slot_and_no_share_of_the_updates(redis: Redis) -> None:
+async def test_create_takes_a_slot_but_no_update_share(redis: Redis) -> None:
     one = limits(redis, updates=0.01, slots=2)
     async with one.autumn_create(), one.autumn_create():
         assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 2
@@ -187,7 +187,7 @@ async def test_create_takes_a_slot_and_no_share_of_the_updates(redis: Redis) -> 
     assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 0
 
 
-async def test_a_429_slows_the_rate_it_is_about_down_for_all_workers(redis: Redis) -> None:
+async def test_429_slows_its_rate_for_all_workers(redis: Redis) -> None:
     one, other = limits(redis, stripe=100, endpoint=100), limits(redis, stripe=100, endpoint=100)
     with pytest.raises(Limited):
         await request(one, "GET /a", "stripe-endpoint")
@@ -201,13 +201,13 @@ async def test_a_429_slows_the_rate_it_is_about_down_for_all_workers(redis: Redi
 @pytest.mark.parametrize(
     ("limit", "slowed"), [("stripe", "stripe"), ("stripe-endpoint", "stripe:GET /a"), ("autumn", "autumn-updates")]
 )
-async def test_each_reason_slows_its_own_rate(redis: Redis, limit: Limit, slowed: str) -> None:
+async def test_each_429_reason_slows_its_own_rate(redis: Redis, limit: Limit, slowed: str) -> None:
     with pytest.raises(Limited):
         await request(limits(redis), "GET /a", limit)
     assert [key.decode() for key in await redis.keys("*:slow")] == [f"{PREFIX}:limit:{slowed}:slow"]
 
 
-async def test_a_lock_on_one_object_slows_nothing(redis: Redis) -> None:
+async def test_object_lock_slows_no_rate(redis: Redis) -> None:
     with pytest.raises(Limited):
         await request(limits(redis), "GET /a", "customer")
     assert await redis.keys("*:slow") == []
@@ -219,16 +219,16 @@ async def redis_us(redis: Redis) -> int:
 
 
 async def takes(redis: Redis, one: Limits, seconds: float) -> bool:
-    """Whether a request reserves so many seconds of Stripe's rate, of which nothing is reserved before and after."""
+    """Return whether a request reserves so many seconds of Stripe's rate. Nothing is reserved before and after."""
     rate = f"{PREFIX}:limit:stripe"
     begin_us = await redis_us(redis)
     await request(one, "GET /a")
     free_us, end_us = int(await redis.getdel(rate)), await redis_us(redis)
-    # It was reserved between the two times.
+    # The reservation was made between the two times.
     return (free_us - end_us) / 1_000_000 <= seconds <= (free_us - begin_us) / 1_000_000
 
 
-async def test_many_429_at_once_are_one_step_and_the_speed_comes_back(redis: Redis) -> None:
+async def test_simultaneous_429s_slow_once_and_the_rate_recovers(redis: Redis) -> None:
     recover_seconds = 600
     one = limits(redis, stripe=0.02, recover_seconds=recover_seconds)
     assert await takes(redis, one, 50)
@@ -244,14 +244,14 @@ async def test_many_429_at_once_are_one_step_and_the_speed_comes_back(redis: Red
 
 
 @pytest.mark.parametrize(("steps", "factor"), [("2", 4), ("1000", 8), ("x", 1)])
-async def test_share_that_is_read_is_share_that_throttles(redis: Redis, steps: str, factor: int) -> None:
+async def test_share_that_is_read_is_the_share_that_throttles(redis: Redis, steps: str, factor: int) -> None:
     since = await redis_us(redis)
     await redis.hset(f"{PREFIX}:limit:stripe:slow", mapping={"steps": steps, "since": since})  # type: ignore[misc]  # one type for both clients
     assert await takes(redis, limits(redis, stripe=0.02), 50 * factor)
     assert await read_shares(redis, PREFIX, []) == {"autumn-updates": 1, "autumn-lists": 1, "stripe": 1 / factor}
 
 
-async def test_a_scan_uses_no_more_than_its_share(redis: Redis) -> None:
+async def test_scan_uses_no_more_than_its_share(redis: Redis) -> None:
     scan = limits(redis, stripe=20, share=0.5)
     begin = time.monotonic()
     await asyncio.gather(*(request(scan, f"GET /{index}") for index in range(8)))
@@ -260,7 +260,7 @@ async def test_a_scan_uses_no_more_than_its_share(redis: Redis) -> None:
 
 
 async def test_events_do_not_wait_for_a_scan(redis: Redis) -> None:
-    # The second request of the scan waits for 50 s, and an event for a twentieth of a second.
+    # The scan's second request waits for 50 s, and an event for a twentieth of a second.
     scan, events = limits(redis, stripe=20, share=0.001), limits(redis, stripe=20)
     reading = [asyncio.create_task(request(scan, f"GET /{index}")) for index in range(8)]
 
@@ -277,7 +277,7 @@ async def test_events_do_not_wait_for_a_scan(redis: Redis) -> None:
     await asyncio.gather(*reading, return_exceptions=True)
 
 
-async def test_a_list_has_a_rate_of_its_own_and_its_429_slows_that_one(redis: Redis) -> None:
+async def test_list_has_its_own_rate_slowed_by_its_429(redis: Redis) -> None:
     one = limits(redis)
 
     async def list_page() -> None:

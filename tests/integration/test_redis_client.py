@@ -1,4 +1,4 @@
-"""The worker's connection to Redis: how long it waits for one that is away or silent, and what it counts."""
+"""The worker's connection to Redis: its waits for a lost or silent Redis, and its counters."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from worker.redis_client import open_redis
 COMMANDS = 8
 PATIENCE_SECONDS = 0.6
 SHORT_READ_SECONDS = 2.0
-"""Instead of ten. Longer than anything in here takes that is answered, also on a busy machine."""
+"""The time-out instead of ten seconds. It is longer than any answered command here, also on a busy machine."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def client(
         await redis.aclose(close_connection_pool=True)
 
 
-async def test_all_commands_lose_their_patience_together_however_many_wait(server: EmbeddedRedis) -> None:
+async def test_all_waiting_commands_time_out_together(server: EmbeddedRedis) -> None:
     async with client(server, patience_seconds=PATIENCE_SECONDS) as redis:
         await redis.ping()
         server.stop()
@@ -47,7 +47,7 @@ async def test_all_commands_lose_their_patience_together_however_many_wait(serve
             await all_fail(redis)
             before = so_far.connections
             await all_fail(redis)
-            # Each tries once, and none waits again for a Redis that was given up.
+            # Each tries once, and none waits again after the time-out.
             assert so_far.connections - before == COMMANDS
 
 
@@ -56,7 +56,7 @@ async def all_fail(redis: ArqRedis) -> None:
     assert all(isinstance(end, ConnectionError) for end in ends)
 
 
-async def test_who_waits_is_answered_when_redis_is_back(server: EmbeddedRedis) -> None:
+async def test_waiting_commands_are_answered_when_redis_returns(server: EmbeddedRedis) -> None:
     async with client(server) as redis:
         await redis.ping()
         server.stop()
@@ -65,7 +65,7 @@ async def test_who_waits_is_answered_when_redis_is_back(server: EmbeddedRedis) -
         assert list(await waiting) == [0, 0]
 
 
-async def test_every_command_that_was_answered_is_counted(server: EmbeddedRedis) -> None:
+async def test_every_answered_command_is_counted(server: EmbeddedRedis) -> None:
     answers = 0
 
     def answered() -> None:
@@ -83,14 +83,14 @@ async def test_every_command_that_was_answered_is_counted(server: EmbeddedRedis)
     assert answers - before == 3
 
 
-async def test_reads_go_on_over_new_and_idle_connections_while_redis_refuses_writes(server: EmbeddedRedis) -> None:
+async def test_reads_continue_while_redis_refuses_writes(server: EmbeddedRedis) -> None:
     async with client(server) as redis:
         await its_disk_fails(redis)
         pool = redis.connection_pool
         assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
         idle = [await pool.get_connection() for _ in range(8)]
         for connection in idle:
-            # As if it had been idle for so long that it is checked before its next command.
+            # As if the connection had been idle so long that it is checked before its next command.
             connection.next_health_check = 0.0
             await pool.release(connection)
         assert await asyncio.gather(*(redis.get(f"key {index}") for index in range(8))) == [None] * 8
@@ -100,11 +100,11 @@ async def test_reads_go_on_over_new_and_idle_connections_while_redis_refuses_wri
         await its_disk_works(redis)
 
 
-async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connection(server: EmbeddedRedis) -> None:
+async def test_unanswered_command_is_resent_on_a_new_connection(server: EmbeddedRedis) -> None:
     opened = 0
 
     async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
-        """To Redis and back; the first connection loses every GET on the way."""
+        """Forward to Redis and back. The first connection drops every GET."""
         nonlocal opened
         opened += 1
         loses = opened == 1
@@ -128,19 +128,19 @@ async def test_a_command_that_is_never_answered_goes_out_again_on_a_new_connecti
     assert opened >= 2
 
 
-async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_new_connection(
+async def test_unread_large_command_is_resent_on_a_new_connection(
     server: EmbeddedRedis,
 ) -> None:
     opened = 0
 
     async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
-        """To Redis and back; the first connection reads no more when something large begins."""
+        """Forward to Redis and back. The first connection stops reading when a large command begins."""
         nonlocal opened
         opened += 1
         is_first = opened == 1
 
         async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-            # The end of one direction ends the other, too: the proxy waits for both before it is closed.
+            # The end of one direction ends the other, because the proxy waits for both before it closes.
             with closing(writing):
                 while piece := await reading.read(65536):
                     if is_first and b"large" in piece:
@@ -164,11 +164,11 @@ async def test_a_large_command_that_nobody_takes_any_more_goes_out_again_on_a_ne
         await redis.aclose(close_connection_pool=True)
 
 
-async def test_a_take_whose_answer_was_lost_is_taken_by_who_asks_again(server: EmbeddedRedis) -> None:
+async def test_take_with_a_lost_answer_succeeds_on_retry(server: EmbeddedRedis) -> None:
     lost = False
 
     async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
-        """To Redis and back; the connection breaks when Redis has taken, and before its answer is back."""
+        """Forward to Redis and back. The connection breaks after Redis executes the take, before the answer returns."""
         nonlocal lost
         from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
         while piece := await asking.read(65536):

@@ -1,4 +1,4 @@
-"""The checks of Redis before a worker starts: what a person has to correct, what is at risk, what passes."""
+"""Checks of Redis before a worker starts: refusals, risks, and waits."""
 
 import asyncio
 import re
@@ -47,7 +47,7 @@ def at(url: str) -> Settings:
 
 
 async def refusal(url: str) -> str:
-    """Why a worker cannot start with this address, as a sentence without the password."""
+    """Return the reason why a worker cannot start with this URL; assert that it hides the password."""
     with pytest.raises(RedisUnfitError) as refused:
         await wait_for_redis(at(url))
     assert WORD not in str(refused.value)
@@ -55,7 +55,7 @@ async def refusal(url: str) -> str:
 
 
 async def user(admin: Redis, *more: str) -> str:
-    """The address of a user with the rule of deploy/redis.acl and `more`."""
+    """Create a user with the rule of deploy/redis.acl and `more`, and return its URL."""
     rule = [f">{WORD}" if word.startswith(">") else word for word in RULE]
     await admin.execute_command("ACL", "SETUSER", "app", "reset", *rule, *more)  # type: ignore[no-untyped-call]  # redis-py
     kwargs = admin.connection_pool.connection_kwargs
@@ -64,7 +64,7 @@ async def user(admin: Redis, *more: str) -> str:
 
 @asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[int]:
-    """A server that is no Redis: it gives this answer to whatever is sent."""
+    """Run a server that is not Redis and gives this answer to any request; yield its port."""
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
@@ -75,17 +75,17 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
         yield other.sockets[0].getsockname()[1]
 
 
-def test_the_rights_that_are_looked_at_are_those_of_the_rule() -> None:
+def test_checked_permissions_are_those_of_the_rule() -> None:
     looked_at = {*BEFORE, *QUEUED, "multi", *(command.lower() for command in ONLY_LOGGED)}
     assert looked_at == {word[1:] for word in RULE if word.startswith("+")}
 
 
-async def test_a_redis_that_is_fit_has_no_risk_and_is_left_as_it_was(admin: Redis) -> None:
+async def test_fit_redis_has_no_risk_and_is_left_unchanged(admin: Redis) -> None:
     assert await wait_for_redis(at(await user(admin))) == []
     assert await admin.dbsize() == 0
 
 
-async def test_a_user_that_may_not_call_info_is_a_risk(admin: Redis) -> None:
+async def test_user_without_info_permission_is_a_risk(admin: Redis) -> None:
     (risk,) = await wait_for_redis(at(await user(admin, "-info", "-dbsize", "-config")))
     assert risk.startswith("the user of REDIS_URL may not call INFO (+info), so the version, the eviction policy")
 
@@ -107,9 +107,11 @@ async def test_a_user_that_may_not_call_info_is_a_risk(admin: Redis) -> None:
     ],
     ids=str,
 )
-async def test_rights_that_are_lacking_are_told_as_the_rule_to_add(admin: Redis, more: list[str], lacking: str) -> None:
-    said = await refusal(await user(admin, *more))
-    assert said.startswith(f"The user of REDIS_URL lacks rights: {lacking}. Add them with ACL SETUSER NAME {lacking}; ")
+async def test_missing_permissions_are_named_as_the_rule_to_add(admin: Redis, more: list[str], lacking: str) -> None:
+    message = await refusal(await user(admin, *more))
+    assert message.startswith(
+        f"The user of REDIS_URL lacks rights: {lacking}. Add them with ACL SETUSER NAME {lacking}; "
+    )
     assert await admin.dbsize() == 0
 
 
@@ -129,14 +131,14 @@ async def test_rights_that_are_lacking_are_told_as_the_rule_to_add(admin: Redis,
     ],
     ids=["user", "password", "no user", "select", "database", "tls"],
 )
-async def test_an_address_that_cannot_work_is_refused_at_once(admin: Redis, before: str, after: str, says: str) -> None:
+async def test_unusable_url_is_refused_at_once(admin: Redis, before: str, after: str, says: str) -> None:
     url = (await user(admin)).replace(before, after)
-    said = await refusal(url if after else url.replace("/0", "/99"))
-    assert said.startswith(says)
-    assert "REDIS_URL" in said
+    message = await refusal(url if after else url.replace("/0", "/99"))
+    assert message.startswith(says)
+    assert "REDIS_URL" in message
 
 
-async def test_a_password_that_is_missing_is_refused(admin: Redis) -> None:
+async def test_missing_password_is_refused(admin: Redis) -> None:
     url = (await user(admin)).replace(f"app:{WORD}@", "")
     await admin.acl_setuser("default", enabled=True, passwords=["+another-word"])
     try:
@@ -145,16 +147,16 @@ async def test_a_password_that_is_missing_is_refused(admin: Redis) -> None:
         await admin.acl_setuser("default", enabled=True, nopass=True)
 
 
-async def test_an_address_without_tls_of_a_port_with_tls_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
+async def test_plain_url_for_a_tls_port_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
     async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
-        said = await refusal(f"redis://app:{WORD}@localhost:{port}/0")
-        assert said == "Redis uses TLS at this port. Write rediss:// instead of redis:// in REDIS_URL"
+        message = await refusal(f"redis://app:{WORD}@localhost:{port}/0")
+        assert message == "Redis uses TLS at this port. Write rediss:// instead of redis:// in REDIS_URL"
 
 
-async def test_certificate_that_is_not_trusted_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
+async def test_untrusted_certificate_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
     async with tls_before(server.port, self_signed(tmp_path, "redis", host="localhost")) as port:
-        said = await refusal(f"rediss://localhost:{port}/0")
-    assert said.startswith("The certificate of Redis is not trusted or has another name (CERTIFICATE_VERIFY_FAILED)")
+        message = await refusal(f"rediss://localhost:{port}/0")
+    assert message.startswith("The certificate of Redis is not trusted or has another name (CERTIFICATE_VERIFY_FAILED)")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ async def test_certificate_that_is_not_trusted_is_refused(server: EmbeddedRedis,
         ("no certificate", "TLS with Redis fails (NO_CERTIFICATE_OR_CRL_FOUND)"),
     ],
 )
-async def test_certificates_that_are_lost_after_the_settings_are_read_are_refused(
+async def test_certificates_deleted_after_settings_are_read_are_refused(
     server: EmbeddedRedis, tmp_path: Path, bundle: str | None, says: str
 ) -> None:
     made = self_signed(tmp_path, "redis", host="localhost")
@@ -178,17 +180,17 @@ async def test_certificates_that_are_lost_after_the_settings_are_read_are_refuse
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n"], ids=["http", "ssh"])
-async def test_what_is_no_redis_is_refused(answer: bytes) -> None:
+async def test_server_that_is_not_redis_is_refused(answer: bytes) -> None:
     async with answering(answer) as port:
-        said = await refusal(f"redis://127.0.0.1:{port}/0")
+        message = await refusal(f"redis://127.0.0.1:{port}/0")
         assert (
-            said
+            message
             == "The server at REDIS_URL is not a Redis (InvalidResponse). Correct the host and the port of REDIS_URL"
         )
 
 
 @pytest.mark.parametrize("answer", [b"", b"-LOADING Redis is loading the dataset in memory\r\n"])
-async def test_a_redis_that_is_away_or_loading_is_waited_for(answer: bytes) -> None:
+async def test_unreachable_or_loading_redis_is_waited_for(answer: bytes) -> None:
     async with answering(answer) as port:
         with pytest.raises(RedisAwayError, match="REDIS_URL"):
             await wait_for_redis(at(f"redis://127.0.0.1:{port}/0"), patience_seconds=0.3)
@@ -206,7 +208,7 @@ async def test_redis_whose_disk_fails_is_waited_for_by_name(tmp_path: Path) -> N
             assert await wait_for_redis(at(server.url)) == []
 
 
-async def test_key_of_the_wrong_type_is_told_while_the_disk_fails(tmp_path: Path) -> None:
+async def test_key_of_wrong_type_is_named_while_the_disk_fails(tmp_path: Path) -> None:
     with embedded_redis(directory=tmp_path) as server:
         async with Redis.from_url(server.url) as admin:
             await admin.set("customer-updates", "a string")
@@ -215,7 +217,7 @@ async def test_key_of_the_wrong_type_is_told_while_the_disk_fails(tmp_path: Path
             await its_disk_works(admin)
 
 
-async def test_a_redis_that_comes_back_is_taken(tmp_path: Path) -> None:
+async def test_redis_that_comes_back_is_accepted(tmp_path: Path) -> None:
     with embedded_redis(directory=tmp_path) as server:
         server.stop()
         with capture_logs() as lines:
@@ -230,7 +232,7 @@ async def test_a_redis_that_comes_back_is_taken(tmp_path: Path) -> None:
         ]
 
 
-async def test_a_node_of_a_cluster_is_refused_even_if_it_may_not_be_asked(tmp_path: Path) -> None:
+async def test_cluster_node_is_refused_without_info_permission(tmp_path: Path) -> None:
     with cluster_node(tmp_path) as node:
         assert "Redis is a cluster" in await refusal(node.url)
         async with Redis.from_url(node.url) as admin:

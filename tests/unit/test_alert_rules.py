@@ -1,4 +1,4 @@
-"""docs/alerts.yml by itself, in promtool: which values fire each alert, how long it waits, and which leave it quiet."""
+"""The thresholds and delays of docs/alerts.yml, in promtool and without a worker."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from tests.support.promtool import ALERTS, RULES, check_rules, firing_at, needs_
 pytestmark = needs_promtool
 
 QUIET_MINUTES = 10
-"""How long all is well before a state begins; the states last for as long as any alert waits and an hour more."""
+"""The healthy time before a state begins. A state lasts an hour longer than the longest delay of an alert."""
 LASTING = 121
 WELL = {
     'customer_sync_worker_info{type="worker"}': "1+0x{}",
@@ -29,7 +29,7 @@ WELL = {
     "customer_sync_scan_failed": "0+0x{}",
     "customer_sync_scan_overdue": "0+0x{}",
 }
-"""Each series while all is well, in promtool's notation, for so many minutes."""
+"""Each series of a healthy worker in promtool's notation, for so many minutes."""
 STATES: dict[str, tuple[dict[str, str], int]] = {
     "CustomerSyncWorkerDown": ({'customer_sync_worker_info{type="worker"}': "stale _x{}"}, 2),
     "CustomerSyncRedisDown": ({'customer_sync_worker_redis_up{instance="b"}': "0+0x{}"}, 1),
@@ -45,18 +45,18 @@ STATES: dict[str, tuple[dict[str, str], int]] = {
         11,
     ),
     "CustomerSyncDeadLetters": ({"customer_sync_newest_dead_letter_timestamp_seconds": "600+0x{}"}, 0),
-    # The average of 15 minutes: it takes eight of them at half the rate.
+    # The average of 15 minutes crosses the threshold after eight minutes at half the rate.
     "CustomerSyncThrottled": ({'customer_sync_rate_ratio{limit="stripe"}': "0.5+0x{}"}, 8),
     # More than one in a hundred of the last five minutes is slow from the first minute on.
     "CustomerSyncEventLoopLag": ({'customer_sync_worker_event_loop_lag_seconds_bucket{le="0.5"}': "540+0x{}"}, 5),
     "CustomerSyncScanFailed": ({"customer_sync_scan_failed": "1+0x{}"}, 60),
     "CustomerSyncScanOverdue": ({"customer_sync_scan_overdue": "1+0x{}"}, 60),
 }
-"""What each alert is about: the series that differ from then on, and after how many minutes it fires."""
+"""The state of each alert: the series that change, and the minutes until it fires."""
 
 
 def series_of(state: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return all series, well at first and then in the state; what does not differ goes on."""
+    """Return all series, first healthy and then in the state. Series outside the state stay healthy."""
     found = []
     for name, well in WELL.items():
         if name in state:
@@ -67,19 +67,19 @@ def series_of(state: Mapping[str, str]) -> list[dict[str, str]]:
     return found
 
 
-def test_prometheus_understands_the_rules_and_every_alert_has_a_state() -> None:
+def test_prometheus_accepts_rules_and_every_alert_has_a_state() -> None:
     check_rules(ALERTS)
     assert STATES.keys() == {rule["alert"] for rule in RULES}
     assert all(minutes >= waits_minutes(rule) for rule in RULES for _, minutes in [STATES[rule["alert"]]])
 
 
 @pytest.mark.parametrize("minute", [1, QUIET_MINUTES, QUIET_MINUTES + LASTING])
-def test_nothing_fires_while_all_is_well(minute: int) -> None:
+def test_no_alert_fires_while_healthy(minute: int) -> None:
     assert firing_at(series_of({}), dict.fromkeys(STATES, minute)) == set()
 
 
 @pytest.mark.parametrize("alert", STATES)
-def test_an_alert_fires_when_its_state_has_lasted_and_not_before(alert: str) -> None:
+def test_alert_fires_only_after_its_state_has_lasted(alert: str) -> None:
     state, minutes = STATES[alert]
     fires_at = QUIET_MINUTES + minutes
     assert firing_at(series_of(state), {alert: fires_at - 1}) == set()

@@ -1,4 +1,4 @@
-"""The checker finds each kind of damage where it was planted, and nothing where there is none."""
+"""The checker finds each kind of planted damage, and nothing in a correct run."""
 
 import json
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ def copied(field: str, before: str, after: str, *, is_own: bool = False) -> Copi
     return Copied("ann", {field: (before, after)}, is_own=is_own)
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
+def test_correct_run_has_no_findings() -> None:
     assert check(CLEAN).findings == ()
 
 
@@ -128,11 +128,11 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
         ("too many in flight", replace(CLEAN, max_updates_in_flight=7)),
     ],
 )
-def test_each_damage_is_found_for_what_it_is(damage: Damage, evidence: Evidence) -> None:
+def test_each_damage_is_found_by_its_kind(damage: Damage, evidence: Evidence) -> None:
     assert [finding.damage for finding in check(evidence).findings] == [damage]
 
 
-def test_value_that_an_echo_left_on_both_sides_is_told_as_that() -> None:
+def test_value_left_by_an_echo_is_named_as_echo() -> None:
     evidence = replace(with_autumn(name="ann 1"), copied=(copied("name", "ann 2", "ann 1"),))
     both = replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 1")})
     assert check(both).counts["reverted by an echo"] == 2
@@ -161,7 +161,7 @@ def test_echo_that_was_repaired_is_no_damage() -> None:
         ),
     ],
 )
-def test_last_write_of_another_writer_has_to_be_there(
+def test_last_write_of_another_writer_must_remain(
     written: Written, autumn: dict[str, Any], stripe: dict[str, Any]
 ) -> None:
     history = (*SENT, written)
@@ -171,7 +171,7 @@ def test_last_write_of_another_writer_has_to_be_there(
     assert check(replace(CLEAN, history=history)).counts["stale"] == len([each for each in (autumn, stripe) if each])
 
 
-def test_flag_that_an_app_wrote_last_may_be_older_in_stripe_until_a_sync() -> None:
+def test_stripe_flag_may_be_older_until_a_sync() -> None:
     history = (*SENT, Written("ann", "app", {"send_email_receipts": False}))
     evidence = replace(with_autumn(send_email_receipts=False), history=history)
     assert [finding.damage for finding in wrong_values(evidence)] == ["stale"]
@@ -181,11 +181,11 @@ def test_flag_that_an_app_wrote_last_may_be_older_in_stripe_until_a_sync() -> No
 
 
 @pytest.mark.parametrize("call", [to_stripe(1, 4.0, replayed=True), to_stripe(1, 4.0, key="stripe-node-retry-1")])
-def test_a_replay_and_a_write_of_autumns_own_are_not_out_of_order(call: StripeCall) -> None:
+def test_replay_and_autumns_own_write_are_in_order(call: StripeCall) -> None:
     assert check(replace(CLEAN, stripe_calls=(*CLEAN.stripe_calls, call))).findings == ()
 
 
-def test_a_value_said_to_be_null_has_to_be_gone_on_both_sides() -> None:
+def test_value_requested_as_null_must_be_gone_on_both_sides() -> None:
     sent = (*SENT, Sent("ann", "e5", {"name": "ann 3", "email": None}))
     assert expected_profiles(CLEAN.seeds, sent)["ann"].email is None
     outcomes = {**CLEAN.outcomes, "e5": "applied"}
@@ -199,14 +199,14 @@ def test_a_value_said_to_be_null_has_to_be_gone_on_both_sides() -> None:
     assert check(replace(evidence, stripe={"cus_1": changed(IN_STRIPE, name="ann 3", email="")})).findings == ()
 
 
-def test_the_same_options_are_the_same_plan_and_another_seed_is_another() -> None:
+def test_same_options_give_same_plan_for_one_seed() -> None:
     assert make_plan(SHORT) == make_plan(SHORT)
     assert make_plan(SHORT) != make_plan(replace(SHORT, seed=SHORT.seed + 1))
     assert make_plan(SHORT).entries == make_plan(replace(SHORT, kills=0, faults=0.0)).entries
 
 
 @pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
-def test_a_plan_holds_what_was_asked_for(options: Options) -> None:
+def test_plan_contains_the_requested_options(options: Options) -> None:
     plan = make_plan(options)
     strikes = [blow.strike for blow in plan.disturbances]
     assert len(plan.entries) == options.events
@@ -228,7 +228,7 @@ def test_a_plan_holds_what_was_asked_for(options: Options) -> None:
 
 
 @pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
-def test_a_third_of_the_customers_begin_with_a_stale_field(options: Options) -> None:
+def test_third_of_the_customers_starts_with_a_stale_field(options: Options) -> None:
     plan = make_plan(options)
     share = sum(bool(seeded.stale) for seeded in plan.customers) / len(plan.customers)
     assert 0.25 < share < 0.45
@@ -237,7 +237,7 @@ def test_a_third_of_the_customers_begin_with_a_stale_field(options: Options) -> 
 
 
 @pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
-def test_other_writers_keep_to_what_is_theirs(options: Options) -> None:
+def test_other_writers_write_only_their_own_fields(options: Options) -> None:
     plan = make_plan(options)
     assert len(plan.others) == options.other_writes
     assert {write.by for write in plan.others} == {"app", "person"}
@@ -251,7 +251,7 @@ def test_other_writers_keep_to_what_is_theirs(options: Options) -> None:
     assert all(write.at_seconds >= first[write.customer] for write in plan.others)
 
 
-def test_each_attempt_of_another_writer_has_values_of_its_own() -> None:
+def test_each_attempt_of_another_writer_has_unique_values() -> None:
     values = [
         value
         for write in make_plan(SHORT).others
@@ -262,18 +262,18 @@ def test_each_attempt_of_another_writer_has_values_of_its_own() -> None:
     assert len(set(values)) == len(values) > SHORT.other_writes
 
 
-def test_calls_over_a_limit_are_counted_by_the_second() -> None:
+def test_calls_over_a_limit_are_counted_per_second() -> None:
     assert over_limit([0.0, 0.5, 0.9, 1.1], 3) == 0
     assert over_limit([0.0, 0.5, 0.9, 0.95], 3) == 1
 
 
-def test_recovery_is_the_time_from_a_kill_to_the_next_call_about_a_customer_it_cut_off() -> None:
+def test_recovery_is_time_from_kill_to_next_call() -> None:
     calls = [to_autumn(1, 1.0, status=0, ended=2.0), to_autumn(1, 6.5), to_autumn(2, 9.0)]
     assert recoveries([1.5], calls) == [5.0]
     assert recoveries([3.0], calls) == []
 
 
-def test_error_that_ends_a_run_is_a_finding_for_each_cause() -> None:
+def test_error_that_ends_a_run_gives_findings_per_cause() -> None:
     error = ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [KeyError("two")])])
     report = broken_off(SHORT, error)
     assert report["clean"] is False

@@ -1,4 +1,4 @@
-"""The files for platforms: each runs what the Procfile runs, stops it slowly enough, and names real settings."""
+"""Each platform's file runs the Procfile's commands, gives them time to stop, and names real settings."""
 
 import json
 import re
@@ -41,18 +41,18 @@ def unit(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def test_there_is_a_procfile_to_hold_them_against() -> None:
+def test_procfile_has_process_types() -> None:
     assert "worker" in PROCFILE
 
 
-def test_heroku_forms_every_process_type_and_asks_for_the_settings_without_a_default() -> None:
+def test_heroku_has_every_process_type_and_required_settings() -> None:
     assert set(heroku()["formation"]) == set(PROCFILE)
     assert set(heroku()["env"]) <= SETTINGS
     required = {name for name, field in heroku()["env"].items() if field.get("required", True)}
     assert required == {"AUTUMN_SECRET_KEY", "STRIPE_API_KEY"}
 
 
-def test_render_runs_the_procfiles_commands_on_a_redis_that_evicts_nothing() -> None:
+def test_render_runs_procfile_commands_on_a_noeviction_redis() -> None:
     running = [service for service in render() if "startCommand" in service]
     assert sorted(service["startCommand"] for service in running) == sorted(PROCFILE.values())
     (redis,) = [service for service in render() if service["type"] == "keyvalue"]
@@ -66,7 +66,7 @@ def test_render_runs_the_procfiles_commands_on_a_redis_that_evicts_nothing() -> 
         assert {"AUTUMN_SECRET_KEY", "STRIPE_API_KEY"} <= set(names)
 
 
-def test_fly_runs_the_procfiles_commands_and_stops_them_as_they_expect() -> None:
+def test_fly_runs_procfile_commands_and_stops_them_correctly() -> None:
     assert fly()["processes"] == PROCFILE
     assert fly()["kill_signal"] == "SIGTERM"
     assert fly()["kill_timeout"] >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
@@ -74,7 +74,7 @@ def test_fly_runs_the_procfiles_commands_and_stops_them_as_they_expect() -> None
         assert {name for each in fly()[part] for name in each["processes"]} == set(PROCFILE)
 
 
-def test_fly_asks_each_process_whether_it_is_alive_on_the_port_that_it_is_given() -> None:
+def test_fly_probes_each_process_on_its_port() -> None:
     assert set(fly()["env"]) <= SETTINGS
     port = int(fly()["env"]["PORT"])
     (check,) = fly()["checks"].values()
@@ -85,18 +85,18 @@ def test_fly_asks_each_process_whether_it_is_alive_on_the_port_that_it_is_given(
         assert set(asked["processes"]) == set(PROCFILE)
 
 
-def test_no_platform_judges_a_process_by_what_a_person_should_look_at() -> None:
+def test_no_platform_uses_readyz_as_liveness() -> None:
     for name in ("app.json", "render.yaml", "fly.toml", *(f"deploy/systemd/{path.name}" for path in UNITS)):
         assert "/readyz" not in (ROOT / name).read_text(encoding="utf-8"), name
 
 
-def test_every_process_type_has_a_unit_of_systemd() -> None:
+def test_every_process_type_has_a_systemd_unit() -> None:
     commands = {re.sub(r"^\S*/", "", unit(path)["ExecStart"]) for path in UNITS}
     assert commands == set(PROCFILE.values())
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_a_unit_starts_anew_but_for_wrong_settings_and_stops_slowly_enough(path: Path) -> None:
+def test_unit_restarts_except_for_wrong_settings(path: Path) -> None:
     read = unit(path)
     assert read["Restart"] == "always"
     assert read["RestartPreventExitStatus"] == "78"
@@ -104,12 +104,12 @@ def test_a_unit_starts_anew_but_for_wrong_settings_and_stops_slowly_enough(path:
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_systemd_finds_nothing_wrong_with_a_unit(path: Path, tmp_path: Path) -> None:
+def test_systemd_accepts_every_unit(path: Path, tmp_path: Path) -> None:
     try:
         verifier = SYSTEMD_ANALYZE.find()
     except NoToolError as error:
         pytest.skip(str(error))
-    # As it would be installed: with the command and the folder that it names.
+    # As installed, with the command and the folder that the unit names.
     text = path.read_text(encoding="utf-8").replace("/opt/customer-sync", str(tmp_path / "app"))
     command = tmp_path / "app" / ".venv" / "bin" / "arq"
     command.parent.mkdir(parents=True)

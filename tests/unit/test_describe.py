@@ -1,4 +1,4 @@
-"""The description of an unexpected error: its type and the places in our code that it came through, no value of it."""
+"""The description of an unexpected error: its type and its frames in our code, and no value."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def raised_by(act: Callable[[], object]) -> Exception:
     return raised.value
 
 
-def test_an_error_is_described_by_its_type_and_our_file_line_and_function() -> None:
+def test_error_is_described_by_type_and_our_frame() -> None:
     text = describe(raised_by(lambda: as_text({PRIVATE: b""})))  # type: ignore[dict-item]  # on purpose
     place, *callers = text.removeprefix("AttributeError at ").split(" < ")
     assert place.startswith("jobs/queue/record.py:")
@@ -27,23 +27,23 @@ def test_an_error_is_described_by_its_type_and_our_file_line_and_function() -> N
     assert all(caller.startswith("jobs/queue/record.py:") for caller in callers)
 
 
-def test_frames_of_libraries_are_left_out_where_there_are_ours() -> None:
+def test_library_frames_are_omitted_if_ours_exist() -> None:
     text = describe(raised_by(lambda: new_update(customer_id="ann", changes={"name": object()})))
     assert "jobs/events.py:" in text
     assert "pydantic" not in text
 
 
-def test_an_error_of_a_library_alone_has_the_last_folder_and_file() -> None:
+def test_error_of_a_library_shows_last_folder_and_file() -> None:
     text = describe(raised_by(lambda: json.loads(f'{{"email": "{PRIVATE}"')))
     assert text.startswith("JSONDecodeError at json/decoder.py:")
     assert PRIVATE not in text
 
 
-def test_an_error_that_was_never_raised_is_its_type() -> None:
+def test_unraised_error_is_described_by_its_type() -> None:
     assert describe(ValueError(PRIVATE)) == "ValueError"
 
 
-def test_the_cause_of_an_error_is_described_with_it() -> None:
+def test_cause_of_an_error_is_described_with_it() -> None:
     def act() -> None:
         try:
             as_text({PRIVATE: b""})  # type: ignore[dict-item]  # on purpose
@@ -56,14 +56,14 @@ def test_the_cause_of_an_error_is_described_with_it() -> None:
     assert PRIVATE not in text
 
 
-def test_a_cause_that_is_hidden_on_purpose_stays_hidden() -> None:
+def test_cause_that_is_hidden_on_purpose_stays_hidden() -> None:
     error = raised_by(lambda: load_settings(REDIS_URL=PRIVATE))
     assert isinstance(error, SettingsError)
     assert describe(error).startswith("SettingsError at config/settings.py:")
     assert "ValidationError" not in describe(error)
 
 
-def test_the_errors_of_a_group_are_described_each() -> None:
+def test_each_error_of_a_group_is_described() -> None:
     errors = [raised_by(lambda: as_text({PRIVATE: b""})), KeyError(PRIVATE)]  # type: ignore[dict-item]  # on purpose
     text = describe(ExceptionGroup(PRIVATE, [ExceptionGroup(PRIVATE, errors), ValueError(PRIVATE)]))
     assert text.startswith("ExceptionGroup [ExceptionGroup [AttributeError at jobs/queue/record.py:")
@@ -71,7 +71,7 @@ def test_the_errors_of_a_group_are_described_each() -> None:
     assert PRIVATE not in text
 
 
-def test_a_description_stays_short() -> None:
+def test_description_stays_short() -> None:
     error: Exception = ValueError(PRIVATE)
     for _ in range(50):
         error = ExceptionGroup(PRIVATE, [error, *(KeyError(PRIVATE) for _ in range(50))])

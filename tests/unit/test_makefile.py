@@ -1,4 +1,4 @@
-"""The Makefile's set-up names what is missing, and `make test` hands its options to both runs of pytest."""
+"""The Makefile's set-up names a missing Python, and `make test` passes its options to both runs of pytest."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OF_OUTSIDE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PYTEST_OPTIONS", "REPORTS"}
-"""Variables that may come from the `make test` that this test runs in."""
+"""Variables that the `make test` around this test may set."""
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -17,7 +17,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("python", ["", "no-such-python", "too-old", "true"])
-def test_python_that_does_not_fit_is_told_before_anything_is_made(python: str, tmp_path: Path) -> None:
+def test_unsuitable_python_is_reported_before_anything_is_created(python: str, tmp_path: Path) -> None:
     too_old = tmp_path / "too-old"
     too_old.write_text('#!/bin/sh\ntest "$1" != -c\n', encoding="utf-8")
     too_old.chmod(0o755)
@@ -31,7 +31,7 @@ def test_python_that_does_not_fit_is_told_before_anything_is_made(python: str, t
 
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
-    """An environment that is set up, of programs that do nothing."""
+    """Create a virtual environment whose programs do nothing."""
     (tmp_path / "bin").mkdir()
     for name in ("python", "ruff", "mypy", "lint-imports"):
         (tmp_path / "bin" / name).write_text("#!/bin/sh\n", encoding="utf-8")
@@ -41,7 +41,7 @@ def venv(tmp_path: Path) -> Path:
 
 
 def pytest_ends(venv: Path, *, beside: int = 0, alone: int = 0) -> None:
-    """Have both runs of pytest end with these exit codes."""
+    """Make both runs of pytest end with these exit codes."""
     python = f"""#!/bin/sh
 test "$2" = pytest || exit 0
 case "$*" in
@@ -52,23 +52,23 @@ esac
     (venv / "bin" / "python").write_text(python, encoding="utf-8")
 
 
-def test_options_go_to_both_runs_and_each_has_a_report_of_its_own(venv: Path) -> None:
-    said = make("test", f"VENV={venv}", "PYTEST_OPTIONS=-k redis", "REPORTS=/reports").stdout
-    runs = [line for line in said.splitlines() if " -m pytest " in line]
+def test_options_go_to_both_runs_with_separate_reports(venv: Path) -> None:
+    output = make("test", f"VENV={venv}", "PYTEST_OPTIONS=-k redis", "REPORTS=/reports").stdout
+    runs = [line for line in output.splitlines() if " -m pytest " in line]
     assert len(runs) == 2
     assert all("-k redis" in line for line in runs)
     assert ["--junitxml=/reports/beside.xml" in line for line in runs] == [False, True]
     assert ["--junitxml=/reports/alone.xml" in line for line in runs] == [True, False]
 
 
-def test_run_without_tests_is_good_only_if_options_chose_them(venv: Path) -> None:
+def test_run_without_tests_passes_only_with_options(venv: Path) -> None:
     for beside, alone in ((5, 0), (0, 5)):
         pytest_ends(venv, beside=beside, alone=alone)
         assert make("test", f"VENV={venv}").returncode != 0
         assert make("test", f"VENV={venv}", "PYTEST_OPTIONS=-k redis").returncode == 0
 
 
-def test_failed_test_of_either_run_fails_it(venv: Path) -> None:
+def test_failed_test_of_either_run_fails_the_target(venv: Path) -> None:
     for beside, alone in ((1, 0), (0, 1)):
         pytest_ends(venv, beside=beside, alone=alone)
         for options in ("", "-k redis"):

@@ -1,4 +1,4 @@
-"""docs/alerts.yml and docs/grafana.json as they are written: whole, and in agreement with /readyz and the runbook."""
+"""docs/alerts.yml and docs/grafana.json are complete, and agree with /readyz and the runbook."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dashboard import DASHBOARD, PANELS, QUERIES
+from tests.support.dashboard import DASHBOARD, PANELS, QUERIES
 from tests.support.promtool import RULES, check_rules, metrics_of, needs_promtool
 from worker.status import health
 
@@ -15,7 +15,7 @@ ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}
 WIDTH = 24
 
 
-def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_the_runbook_is() -> None:
+def test_every_alert_has_severity_meaning_and_runbook_link() -> None:
     assert len(ALERTS) == len(RULES)
     for rule in RULES:
         assert rule["labels"]["severity"] in {"critical", "warning"}
@@ -32,37 +32,37 @@ def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_the_runbook_i
         ("CustomerSyncDeadLetters", health.DEAD_LETTER_SECONDS),
     ],
 )
-def test_alerts_and_readyz_draw_the_same_line(alert: str, seconds: float) -> None:
+def test_alerts_and_readyz_share_thresholds(alert: str, seconds: float) -> None:
     assert f" {seconds:.0f}" in ALERTS[alert]
 
 
-def test_the_outage_lasts_as_long_for_the_alert_as_for_readyz() -> None:
+def test_outage_alert_and_readyz_share_the_delay() -> None:
     (rule,) = [rule for rule in RULES if rule["alert"] == "CustomerSyncOutage"]
     assert rule["for"] == f"{health.OUTAGE_SECONDS / 60:.0f}m"
 
 
-def test_what_is_common_to_all_workers_is_never_added_up() -> None:
+def test_metrics_common_to_all_workers_are_never_summed() -> None:
     for expression in ALERTS.values():
         shared = [name for name in metrics_of(expression) if not name.startswith("customer_sync_worker_")]
         assert not shared or "sum" not in expression
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_workers_own_numbers_are_added_up_and_common_ones_are_not(query: str) -> None:
+def test_only_per_worker_metrics_are_summed(query: str) -> None:
     own = [name.startswith("customer_sync_worker_") for name in metrics_of(query)]
     assert all(own) or not any(own)
     assert not re.search(r"\bsum\b", query) or all(own)
 
 
 @needs_promtool
-def test_prometheus_understands_every_query(tmp_path: Path) -> None:
+def test_prometheus_accepts_every_query(tmp_path: Path) -> None:
     rules = [{"record": f"panel:query_{number}", "expr": query} for number, query in enumerate(QUERIES.values())]
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
     check_rules(file)
 
 
-def test_panels_are_whole_and_do_not_overlap() -> None:
+def test_panels_are_complete_and_do_not_overlap() -> None:
     assert DASHBOARD["uid"] == "customer-sync"
     (variable,) = DASHBOARD["templating"]["list"]
     assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
@@ -79,7 +79,7 @@ def test_panels_are_whole_and_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
-def test_a_panel_says_what_it_shows_in_which_unit_and_from_where(panel: dict[str, Any]) -> None:
+def test_panel_has_title_unit_and_data_source(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]

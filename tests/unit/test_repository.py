@@ -1,4 +1,4 @@
-"""Rules for the repository as a whole: sizes, the generated schema, no address of a registry."""
+"""Rules for the whole repository: sizes, the generated schema, and no address of a registry."""
 
 import ast
 import json
@@ -33,12 +33,12 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_repository_has_sources() -> None:
     assert len(PYTHON) > 40
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_and_functions_stay_small_and_modules_say_why_they_exist(path: Path) -> None:
+def test_files_and_functions_are_small_and_modules_documented(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= FILE_LINES
     tree = ast.parse(text)
@@ -50,7 +50,7 @@ def test_files_and_functions_stay_small_and_modules_say_why_they_exist(path: Pat
         assert len(tree.body) <= 1, "an __init__ is a docstring and nothing else"
 
 
-def test_the_event_schema_in_the_docs_is_the_model() -> None:
+def test_event_schema_in_the_docs_is_the_model() -> None:
     written = json.loads((ROOT / "docs" / "customer-update.schema.json").read_text(encoding="utf-8"))
     assert written == event_schema(), "run: make schema"
 
@@ -63,7 +63,7 @@ def test_readme_names_the_tested_pythons_of_the_classifiers() -> None:
     assert re.findall(r"\d\.\d+", named) == classified
 
 
-def test_nothing_names_a_package_registry_or_a_path_of_one_machine() -> None:
+def test_nothing_names_a_registry_or_machine_path() -> None:
     registry = re.compile(
         r"pypi\.org|pythonhosted|registry\.npm|(?<!emit-)index-url|(?<![\w.])/(?:home|root|mnt|tmp)/\w", re.IGNORECASE
     )
@@ -74,8 +74,8 @@ def test_nothing_names_a_package_registry_or_a_path_of_one_machine() -> None:
         assert found is None, f"{path.relative_to(ROOT)} says {found.group() if found else ''}"
 
 
-def test_no_table_of_the_documents_waits_for_a_number() -> None:
-    # A word in capitals where a figure belongs; what SIGKILL and its like are named stands in a table's first column.
+def test_no_table_of_the_documents_lacks_a_number() -> None:
+    # A word in capitals stands for a missing figure. Names like SIGKILL are only in a table's first column.
     left = re.compile(r"\|[^|\n]+\|\s*[A-Z]{5,}\s*\||^[A-Z]{5,}$", re.MULTILINE)
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         found = left.search(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""docs/operations.md is whole: each code, reason, log event, alert and key that there is has its place in it."""
+"""docs/operations.md is complete: it covers each code, reason, log event, alert and key."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ CODE = {
     "Refusal": 0,
     "DeadLettered": 0,
 }
-"""Where each of them takes its code."""
+"""The position of the code in the arguments of each of these errors."""
 PASSING = {"TryAgain", "TimedOut", "Limited"}
 HALTS_BY_CODE = "_REMEDIES"
 
@@ -35,7 +35,7 @@ def section(title: str) -> str:
 
 
 def headed(title: str) -> set[str]:
-    """The codes that the headings of a section name."""
+    """Return the codes that the headings of a section name."""
     return {
         code for heading in re.findall(r"^### (.*)$", section(title), re.M) for code in re.findall("`(.*?)`", heading)
     }
@@ -47,7 +47,7 @@ def trees() -> Iterator[ast.Module]:
 
 
 def constants() -> dict[str, str]:
-    """Module-level names of strings."""
+    """Return the module-level string constants by name."""
     return {
         target.id: node.value.value
         for tree in trees()
@@ -59,7 +59,7 @@ def constants() -> dict[str, str]:
 
 
 def written_codes(*errors: str) -> set[str]:
-    """The codes that the code writes for these errors; those that come from a service are only known to it."""
+    """Return the codes that our code gives these errors. Codes of a service are not among them."""
     found, names = set(), constants()
     for tree in trees():
         for node in ast.walk(tree):
@@ -73,7 +73,7 @@ def written_codes(*errors: str) -> set[str]:
 
 
 def halts_by_code() -> set[str]:
-    """The codes of Autumn's that halt."""
+    """Return the codes of Autumn that cause a halt."""
     for tree in trees():
         for node in ast.walk(tree):
             if (
@@ -116,7 +116,7 @@ def test_every_reason_of_a_dead_letter_has_its_heading() -> None:
     assert reasons - headed("Dead letters") == set()
 
 
-def test_a_reason_whose_letters_are_to_be_dropped_says_so() -> None:
+def test_reason_to_drop_dead_letters_is_stated() -> None:
     advised = {reason for reason, to_do in REASONS.items() if re.search(r"\bdrop this( one)?\.$", to_do)}
     assert advised == TO_DROP
     for reason in TO_DROP:
@@ -125,19 +125,19 @@ def test_a_reason_whose_letters_are_to_be_dropped_says_so() -> None:
         assert "drop the letter" in " ".join(found.group(1).split()), reason
 
 
-def test_every_failure_in_passing_is_said_to_be_one() -> None:
+def test_every_transient_failure_is_marked_as_transient() -> None:
     passing = written_codes(*PASSING)
     assert {"timeout", "claimed_elsewhere", "unexpected_response"} <= passing
     listed = set(re.findall("`(.*?)`", section("Dead letters"))) | headed("Halts")
     assert (passing | FAILURES.keys()) - listed == set()
 
 
-def test_every_log_event_is_listed_and_every_listed_one_is_logged() -> None:
+def test_log_events_and_their_list_agree() -> None:
     rows = re.findall(r"^\| (`.*?) \|", section("What is logged"), re.MULTILINE)
     assert {event for row in rows for event in re.findall("`(.*?)`", row)} == logged_events()
 
 
-def test_a_log_event_is_a_constant() -> None:
+def test_log_event_is_a_constant() -> None:
     for path in SOURCES:
         for call in re.findall(r"\blog\.(?:debug|info|warning|error|critical|exception)\(\s*(.)", path.read_text()):
             assert call == '"', path.name
@@ -151,7 +151,7 @@ def test_every_alert_has_its_heading(path: Path) -> None:
             assert rule["annotations"]["runbook"].partition("#")[2] in anchors, rule["alert"]
 
 
-def test_every_link_within_the_runbook_leads_somewhere() -> None:
+def test_every_link_within_the_runbook_resolves() -> None:
     plain = [re.sub(r"[^\w -]", "", heading) for heading in re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)]
     headings = {heading.lower().replace(" ", "-") for heading in plain}
     assert set(re.findall(r"\]\(#(.*?)\)", RUNBOOK)) <= headings

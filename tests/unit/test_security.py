@@ -1,4 +1,4 @@
-"""Claims of docs/security.md that the source can prove: nothing unpickles, no secret shows, all is pinned."""
+"""Claims of docs/security.md that the source can prove: no unpickling, no visible secret, pinned packages."""
 
 import ast
 import inspect
@@ -27,7 +27,7 @@ PASSWORD, KEY = "hunter2", "sk_test_verysecret"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_turns_data_into_code(path: Path) -> None:
+def test_no_source_evaluates_data_as_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
@@ -35,12 +35,12 @@ def test_nothing_turns_data_into_code(path: Path) -> None:
         if isinstance(node, ast.Call):
             assert not (isinstance(node.func, ast.Name) and node.func.id in CALLS_OF_CODE)
             assert not any(keyword.arg in {"shell", "verify_ssl"} for keyword in node.keywords)
-            # Certificates may be handed in; nothing may turn their check off.
+            # A caller may pass certificates, but nothing may turn off their check.
             checks = [keyword.value for keyword in node.keywords if keyword.arg == "verify"]
             assert all(isinstance(value, ast.Call) for value in checks)
 
 
-def test_no_command_takes_a_secret_as_a_word_that_others_may_read() -> None:
+def test_no_command_takes_a_secret_as_argument() -> None:
     seen = 0
     for command in _commands(app):
         for name in inspect.signature(command).parameters:
@@ -73,17 +73,17 @@ async def test_no_client_shows_its_secret() -> None:
 @pytest.mark.parametrize(
     "name", ["requirements.txt", "requirements-otel.txt", "requirements-dev.txt", "requirements-uv.txt"]
 )
-def test_the_lock_pins_every_package_to_one_version_of_the_registry(name: str) -> None:
+def test_lock_pins_every_package_to_one_version(name: str) -> None:
     packages = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
     for package in packages:
         assert re.match(r"^[a-z0-9][a-z0-9._-]*==[\w.!+]+( ; [^\\]+)? \\\n", package), package.splitlines()[0]
 
 
-def test_jitter_is_not_used_where_chance_has_to_be_unguessable() -> None:
+def test_lease_tokens_do_not_use_the_random_module() -> None:
     assert random.__name__ not in (ROOT / "jobs" / "queue" / "mailbox.py").read_text(encoding="utf-8")
 
 
-def test_the_document_says_what_the_pages_password_opens() -> None:
+def test_document_states_what_the_page_password_opens() -> None:
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     table = text[text.index("## Who can do what") : text.index("## What can go wrong")]
     assert [line for line in table.splitlines() if line.startswith("| anyone who knows `OPERATOR_PASSWORD`")]
@@ -91,7 +91,7 @@ def test_the_document_says_what_the_pages_password_opens() -> None:
     assert f"{TRIES_A_MINUTE} wrong passwords a minute" in text
 
 
-def test_the_document_names_tests_and_places_that_exist() -> None:
+def test_document_names_existing_tests_and_files() -> None:
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:unit|integration|e2e|browser)/[\w/]+\.py)`", text)
     assert named

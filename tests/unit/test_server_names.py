@@ -1,4 +1,4 @@
-"""The name of a server from its INFO, and which servers are too old."""
+"""The name of a server from its INFO, and the oldest supported servers."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from worker.loops.watchdog import Info, server_of, why_unfit
         ({}, "Redis of an unknown version"),
     ],
 )
-def test_server_is_named_as_it_names_itself(info: Info, name: str) -> None:
+def test_server_is_named_by_its_own_name(info: Info, name: str) -> None:
     assert server_of(info) == name
 
 
@@ -27,5 +27,5 @@ def test_server_that_is_too_old_is_named(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["6.2.14", "7.0.15", "10.0.1"])
-def test_server_that_is_new_enough_is_taken(version: str) -> None:
+def test_server_that_is_new_enough_is_accepted(version: str) -> None:
     assert why_unfit({"redis_version": version}) == {}

@@ -1,4 +1,4 @@
-"""`python -m tests.servers` names all servers before it tests the first, and prints what it has when it breaks off."""
+"""`python -m tests.servers` checks all servers before the first run."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def servers(named: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_server_that_cannot_run_is_told_before_the_first_run(tmp_path: Path) -> None:
+def test_unusable_server_is_reported_before_the_first_run(tmp_path: Path) -> None:
     first = program(tmp_path / "first", "echo Redis server v=7.0.15 sha=0")
     ended = servers(f"{first} {tmp_path / 'missing'}")
     assert ended.returncode == 1
@@ -36,7 +36,7 @@ def test_server_that_cannot_run_is_told_before_the_first_run(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("named", "says"), [(" ", "names no server"), ("'/a b", "No closing quotation")])
-def test_names_that_name_no_server_end_with_a_sentence(named: str, says: str) -> None:
+def test_unknown_server_names_end_with_an_error(named: str, says: str) -> None:
     ended = servers(named)
     assert (ended.returncode, ended.stderr) == (1, "")
     assert says in ended.stdout

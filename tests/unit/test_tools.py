@@ -1,4 +1,4 @@
-"""A program that the tests need and do not find is named, with how to install it."""
+"""A missing program of the tests is named, with how to install it."""
 
 import os
 import subprocess
@@ -24,14 +24,14 @@ def test_missing_program_is_named_with_how_to_install_it(
         tool.find()
 
 
-def test_program_that_a_variable_names_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_program_named_by_a_variable_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "another"
     program.touch(mode=0o755)
     monkeypatch.setenv("PROMTOOL", str(program))
     assert PROMTOOL.find() == str(program)
 
 
-def test_set_up_without_apt_get_says_what_is_missing(tmp_path: Path) -> None:
+def test_setup_without_apt_get_names_missing_programs(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "tests.tools"],
         cwd=ROOT,
@@ -50,7 +50,7 @@ echo "$DEBIAN_FRONTEND, $(/bin/cat | /usr/bin/wc -c) characters" >> "$0.log"
 """
 
 
-def test_apt_get_is_run_so_that_it_cannot_ask(tmp_path: Path) -> None:
+def test_apt_get_runs_non_interactively(tmp_path: Path) -> None:
     apt_get = tmp_path / "apt-get"
     apt_get.write_text(FAKE_APT_GET, encoding="utf-8")
     apt_get.chmod(0o755)
@@ -63,11 +63,11 @@ def test_apt_get_is_run_so_that_it_cannot_ask(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    asked = (tmp_path / "apt-get.log").read_text(encoding="utf-8").splitlines()
-    assert set(asked) == {"noninteractive, 0 characters"}
+    commands = (tmp_path / "apt-get.log").read_text(encoding="utf-8").splitlines()
+    assert set(commands) == {"noninteractive, 0 characters"}
 
 
-def test_what_was_installed_is_told(tmp_path: Path) -> None:
+def test_installed_programs_are_printed(tmp_path: Path) -> None:
     apt_get, installed = tmp_path / "apt-get", tmp_path / "another-promtool"
     apt_get.write_text(f"#!/bin/sh\n: > {installed}\n/bin/chmod 755 {installed}\n", encoding="utf-8")
     apt_get.chmod(0o755)
@@ -82,9 +82,7 @@ def test_what_was_installed_is_told(tmp_path: Path) -> None:
     assert f"Installed {installed}\n" in ended.stdout
 
 
-def test_chrome_is_taken_before_the_command_that_starts_ubuntus_snap(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_chrome_is_preferred_to_ubuntus_snap_launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("chromium-browser", "google-chrome"):
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""`make test-under-load` leaves no process behind, and names the command that repeats a run."""
+"""`make test-under-load` leaves no process behind, and prints the command that repeats a run."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def under_load(burners: int, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_that_is_told_to_end_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+def test_terminated_run_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "test_long.py").write_text(LONG, encoding="utf-8")
     with under_load(1, str(tmp_path)) as process:
         while not (tmp_path / "began").exists():

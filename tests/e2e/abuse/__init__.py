@@ -1,1 +1,1 @@
-"""Attacks on a running worker, played with real processes. Each one is small, bounded in time, and on loopback only."""
+"""Attacks on a running worker with real processes. Each is small, bounded in time, and on loopback only."""

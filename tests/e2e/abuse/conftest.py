@@ -1,4 +1,4 @@
-"""The fixture that the attacks share: a worker with a port, which has to be unharmed at the end."""
+"""The fixture that the attacks share: a worker with a port, which must be unharmed at the end."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from tests.support.watching import Watched, watched
 
 @pytest.fixture
 async def watched_worker() -> AsyncIterator[Watched]:
-    """A worker with a password for its page. At the end it is alive, and its log has no traceback."""
+    """Run a worker with a password for its page. At the end, assert that it lives and logged no traceback."""
     async with attacked_box() as box:
         async with watched({**box.environment, "OPERATOR_PASSWORD": "correct horse battery"}) as one:
             yield one

@@ -1,4 +1,4 @@
-"""A worker that cannot go on says so within seconds, and why: on /readyz, in status, in the doctor."""
+"""A blocked worker reports the cause within seconds: on /readyz, in status and in the doctor."""
 
 import json
 from collections.abc import AsyncIterator
@@ -38,9 +38,9 @@ async def set_user(redis: Redis, *rule: str) -> None:
     await redis.execute_command("ACL", "SETUSER", "app", *rule)  # type: ignore[no-untyped-call]  # of redis-py
 
 
-async def tells(shown: Watched, text: str) -> bool:
-    status, said = await shown.readiness()
-    blocked = [reason["text"] for reason in said["reasons"] if reason["alert"] == "CustomerSyncBlocked"]
+async def reports(shown: Watched, text: str) -> bool:
+    status, body = await shown.readiness()
+    blocked = [reason["text"] for reason in body["reasons"] if reason["alert"] == "CustomerSyncBlocked"]
     return status == 503 and any(text in each for each in blocked)
 
 
@@ -59,13 +59,13 @@ async def test_wrong_key_turns_everything_red_and_is_named(box: Sandbox, redis: 
     async with watched(box.environment) as shown:
         await redis.delete(key)
         await redis.set(key, "wrong")
-        await wait_until(partial(tells, shown, f"{key} holds a value of the wrong type"), seconds=LONGEST_SECONDS)
-        await wait_until(partial(tells, shown, f"loop {loop} has failed"), seconds=LONGEST_SECONDS)
+        await wait_until(partial(reports, shown, f"{key} holds a value of the wrong type"), seconds=LONGEST_SECONDS)
+        await wait_until(partial(reports, shown, f"loop {loop} has failed"), seconds=LONGEST_SECONDS)
         code, output = await ended(box.environment, *CLI, "status", "--json")
         assert code == 0, output
-        said = json.loads(output)
-        assert said["verdict"] == "needs-a-person"
-        assert key in said["sentence"]
+        body = json.loads(output)
+        assert body["verdict"] == "needs-a-person"
+        assert key in body["sentence"]
         code, output = await ended(box.environment, *CLI, "doctor")
         assert code == 1
         assert f"{key} is a string and must be a" in output
@@ -74,18 +74,18 @@ async def test_wrong_key_turns_everything_red_and_is_named(box: Sandbox, redis: 
         assert await applied(redis, "Ann") == "applied"
 
 
-async def test_user_that_lost_a_right_turns_readyz_red(box: Sandbox, redis: Redis) -> None:
+async def test_user_that_lost_a_permission_turns_readyz_red(box: Sandbox, redis: Redis) -> None:
     await set_user(redis, "reset", "on", ">word", "~*", "+@all")
     url = box.redis.url.replace("redis://", "redis://app:word@")
     async with watched(box.environment | {"REDIS_URL": url}) as shown:
         await set_user(redis, "-xread")
-        await wait_until(partial(tells, shown, "loop intake has failed"), seconds=LONGEST_SECONDS)
-        assert await tells(shown, "NoPermissionError")
+        await wait_until(partial(reports, shown, "loop intake has failed"), seconds=LONGEST_SECONDS)
+        assert await reports(shown, "NoPermissionError")
         await set_user(redis, "+xread")
         await wait_until(partial(is_well, shown), seconds=LONGEST_SECONDS)
 
 
-async def test_app_that_adds_to_our_keys_stops_nothing(box: Sandbox, redis: Redis) -> None:
+async def test_app_that_writes_to_our_keys_stops_nothing(box: Sandbox, redis: Redis) -> None:
     async with worker(box.environment):
         seconds, _ = await redis.time()
         for bucket in range(int(seconds // 43_200) - 3, int(seconds // 43_200) + 2):
@@ -108,7 +108,7 @@ async def test_inbox_that_is_a_key_of_the_worker_is_refused(box: Sandbox, redis:
     assert await redis.xlen("customer-sync:dead") == 1
 
 
-async def test_inbox_that_is_no_stream_is_refused(box: Sandbox, redis: Redis) -> None:
+async def test_inbox_that_is_not_a_stream_is_refused(box: Sandbox, redis: Redis) -> None:
     await redis.lpush("jobs-of-another-app", "x")  # type: ignore[misc]  # one type for both clients
     code, output = await ended(box.environment | {"INBOX_STREAM": "jobs-of-another-app"}, *command_of("worker"))
     assert code == 78

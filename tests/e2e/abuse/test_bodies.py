@@ -1,4 +1,4 @@
-"""Bodies of requests that would cost the worker its event loop, its memory or its connections."""
+"""Request bodies that could block the worker's event loop or use up its memory or connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,9 +19,9 @@ CHUNKED = ("POST /sign-in", "GET /no-such-path", "POST /healthz")
 
 
 async def longest_probe(one: Watched, attack: "asyncio.Future[list[bytes]]") -> float:
-    """The most processor time, in seconds, that the worker took before it answered /healthz during the attack.
+    """Return the most processor time, in seconds, that the worker took to answer /healthz during the attack.
 
-    The time on the clock would also measure the machine.
+    Wall-clock time would also measure the machine.
     """
     process = psutil.Process(one.running.pid)
     longest, probes = 0.0, 0
@@ -34,7 +34,7 @@ async def longest_probe(one: Watched, attack: "asyncio.Future[list[bytes]]") -> 
 
 @asynccontextmanager
 async def refuser() -> AsyncIterator[int]:
-    """A server of our own that refuses every request by its head; its port."""
+    """Run a server that refuses every request after reading its headers; yield its port."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -66,9 +66,9 @@ async def test_thousands_of_tiny_chunks_delay_no_probe() -> None:
 
 
 async def delays_no_probe(one: Watched, requests: Sequence[bytes]) -> list[bytes]:
-    """Send the requests all at once to a worker, and return the answers."""
+    """Send all requests at once to a worker, assert that probes are not delayed, and return the answers."""
     async with refuser() as elsewhere:
-        # The test's own work delays probes, too: as much as if the requests hit somebody else.
+        # The test's own work delays probes too, as much as if another server got the requests.
         delay = await longest_probe(one, asyncio.gather(*(exchange(elsewhere, request) for request in requests)))
         attack = asyncio.gather(*(exchange(port_of(one.url), request) for request in requests))
         assert await longest_probe(one, attack) <= delay + PROBE_DELAY_SECONDS
@@ -85,14 +85,16 @@ async def delays_no_probe(one: Watched, requests: Sequence[bytes]) -> list[bytes
         ("Transfer-Encoding: chunked\r\n", 411),
     ],
 )
-async def test_unwanted_body_is_refused_by_its_head(watched_worker: Watched, path: str, head: str, status: int) -> None:
+async def test_unwanted_body_is_refused_by_its_headers(
+    watched_worker: Watched, path: str, head: str, status: int
+) -> None:
     request = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode()
     answer = await exchange(port_of(watched_worker.url), request)
     assert status_of(answer) == status
     assert b"connection: close" in answer.lower()
 
 
-async def test_a_small_body_is_read_and_the_connection_goes_on(watched_worker: Watched) -> None:
+async def test_small_body_is_read_and_connection_stays_open(watched_worker: Watched) -> None:
     request = post("/no-such-path", b"a=b")
     answer = await exchange(port_of(watched_worker.url), request + request + b"GET /healthz HTTP/1.0\r\n\r\n")
     assert [answer.count(b" 404 Not Found"), answer.count(b" 200 OK")] == [2, 1]

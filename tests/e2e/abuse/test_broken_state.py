@@ -1,4 +1,4 @@
-"""Broken state of a customer in Redis is reported once, and the customer starts with an empty record."""
+"""Broken state of a customer in Redis is reported once, and the customer continues with an empty record."""
 
 import json
 
@@ -45,7 +45,7 @@ REPORT = {"at_ms": 1, "events": 1, "actions": [], "findings": []}
         ("last_applied", "never"),
     ],
 )
-async def test_broken_record_is_no_obstacle(world: World, field: str, value: str) -> None:
+async def test_broken_customer_record_stops_no_sync(world: World, field: str, value: str) -> None:
     seed(world, "ann")
     await change(world, "ann", name="First")
     await world.run()
@@ -93,7 +93,7 @@ async def test_broken_record_is_reported_once_and_shown(world: World) -> None:
         b"\xff\xfe",
     ],
 )
-async def test_broken_memory_is_no_obstacle(world: World, kept: str | bytes) -> None:
+async def test_broken_memory_stops_no_sync(world: World, kept: str | bytes) -> None:
     seed(world, "ann")
     await world.redis.set(f"{PREFIX}:remembered:ann", kept)
     await change(world, "ann", name="Ann")
@@ -106,7 +106,7 @@ async def test_broken_memory_is_no_obstacle(world: World, kept: str | bytes) -> 
 @pytest.mark.parametrize(
     "fields", [{"closed": "1"}, {"closed": "1", "probe_at": "x", "wait_ms": "x"}, {"failures": "x"}]
 )
-async def test_broken_line_is_no_obstacle(world: World, fields: dict[str, str]) -> None:
+async def test_broken_breaker_stops_no_sync(world: World, fields: dict[str, str]) -> None:
     seed(world, "ann")
     await world.redis.hset(f"{PREFIX}:breaker", mapping=fields)  # type: ignore[misc]  # one type for both clients
     await change(world, "ann", name="Ann")
@@ -116,7 +116,7 @@ async def test_broken_line_is_no_obstacle(world: World, fields: dict[str, str]) 
 
 
 @pytest.mark.parametrize("total", ["x", "1.5", "9" * 40])
-async def test_broken_total_is_no_obstacle(world: World, total: str) -> None:
+async def test_broken_total_stops_no_sync(world: World, total: str) -> None:
     seed(world, "ann")
     await world.redis.hset(f"{PREFIX}:totals", mapping={"received": total, "applied": total})  # type: ignore[misc]  # one type for both clients
     await change(world, "ann", name="Ann")
@@ -126,7 +126,7 @@ async def test_broken_total_is_no_obstacle(world: World, total: str) -> None:
 
 
 @pytest.mark.parametrize("rate", ["autumn:updates", "stripe"])
-async def test_broken_rate_is_no_obstacle(world: World, rate: str) -> None:
+async def test_broken_rate_stops_no_sync(world: World, rate: str) -> None:
     seed(world, "ann")
     await world.redis.set(f"{PREFIX}:limit:{rate}", "x")
     await world.redis.hset(f"{PREFIX}:limit:{rate}:slow", mapping={"steps": "x"})  # type: ignore[misc]  # one type for both clients
@@ -136,7 +136,7 @@ async def test_broken_rate_is_no_obstacle(world: World, rate: str) -> None:
 
 
 @pytest.mark.parametrize("remembered", ["no json", json.dumps({"fields": {"name": KNOWN | {"at": "x"}}})])
-async def test_running_worker_resets_broken_state_once_and_goes_on(remembered: str) -> None:
+async def test_running_worker_resets_broken_state_once_and_continues(remembered: str) -> None:
     async with attacked_box() as box, Redis.from_url(box.redis.url) as redis, worker(box.environment) as running:
         await redis.set(f"{PREFIX}:remembered:user_0", remembered)
         await redis.hset(f"{PREFIX}:customer:user_0", mapping={"attempts": "x", "failing_since": "x"})

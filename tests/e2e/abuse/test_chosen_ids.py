@@ -1,4 +1,4 @@
-"""Entries whose id an app chose: far from the clock, or the last one that a stream can have."""
+"""Events with an id chosen by an app: far from the clock, or the highest id of a stream."""
 
 import time
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ def ahead(milliseconds: int) -> str:
 
 
 @pytest.mark.parametrize("chosen", [LAST, f"{2**64 - 1}-1", "an hour ahead"])
-async def test_entry_ahead_of_the_clock_holds_up_no_later_one(world: World, chosen: str) -> None:
+async def test_event_ahead_of_the_clock_delays_no_later_event(world: World, chosen: str) -> None:
     entry_id = ahead(10 * MAX_AHEAD_MS) if chosen == "an hour ahead" else chosen
     seed(world, "ann")
     await world.redis.xadd(INBOX, dict(FIELDS.items()), id=entry_id)
@@ -49,7 +49,7 @@ async def test_entry_ahead_of_the_clock_holds_up_no_later_one(world: World, chos
     assert world.autumn.customers["ann"]["name"] == "Ann"
 
 
-async def test_id_slightly_ahead_is_taken_without_counting_its_age(world: World) -> None:
+async def test_id_slightly_ahead_is_accepted_without_an_age(world: World) -> None:
     seed(world, "ann")
     await world.redis.xadd(INBOX, dict(FIELDS.items()), id=ahead(MAX_AHEAD_MS // 2))
     assert (await read_overview(world.redis, PREFIX, INBOX)).oldest_sent_ms is None
@@ -63,7 +63,7 @@ async def test_id_slightly_ahead_is_taken_without_counting_its_age(world: World)
 
 @asynccontextmanager
 async def shipped_users(url: str) -> AsyncIterator[tuple[Redis, Redis]]:
-    """Clients of the worker's user and of the app's, with the rights of the file in `deploy`."""
+    """Yield clients of the worker's and the app's user, with the permissions of the file in `deploy`."""
     names = ("customer-sync", "customer-sync-app")
     async with Redis.from_url(url) as admin:
         rules = RULES[await rules_of(admin)]
@@ -79,7 +79,7 @@ async def shipped_users(url: str) -> AsyncIterator[tuple[Redis, Redis]]:
 
 
 @pytest.mark.parametrize("chosen", [LAST, f"{2**64 - 1}-1", "an hour ahead"])
-async def test_entry_that_is_trimmed_at_once_does_not_close_the_inbox(
+async def test_event_trimmed_at_once_does_not_close_the_inbox(
     redis: Redis, redis_server: EmbeddedRedis, chosen: str
 ) -> None:
     entry_id = ahead(10 * MAX_AHEAD_MS) if chosen == "an hour ahead" else chosen
@@ -94,7 +94,7 @@ async def test_entry_that_is_trimmed_at_once_does_not_close_the_inbox(
 
 
 @pytest.mark.parametrize("begins_with", [None, "a little ahead"])
-async def test_empty_inbox_whose_ids_are_right_is_left_alone(redis: Redis, begins_with: str | None) -> None:
+async def test_empty_inbox_with_normal_ids_is_kept(redis: Redis, begins_with: str | None) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await mailbox.move()
     assert not await redis.exists(INBOX)
@@ -105,7 +105,7 @@ async def test_empty_inbox_whose_ids_are_right_is_left_alone(redis: Redis, begin
     assert await redis.xlen(INBOX) == 0
 
 
-async def test_dead_letter_of_another_apps_event_does_not_blame_its_own_id(redis: Redis) -> None:
+async def test_dead_letter_behind_a_future_id_names_the_earlier_id(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await redis.xadd(INBOX, {"no": "event"}, id=ahead(10 * MAX_AHEAD_MS))
     await redis.xadd(INBOX, dict(FIELDS.items()))
@@ -154,7 +154,7 @@ async def test_id_of_last_week_counts_for_ages(redis: Redis) -> None:
     assert (await read_overview(redis, PREFIX, INBOX)).oldest_sent_ms == week_ago
 
 
-async def test_ages_are_told_whatever_ids_redis_holds(redis: Redis) -> None:
+async def test_ages_are_known_for_any_id_in_redis(redis: Redis) -> None:
     for key in (INBOX, f"{PREFIX}:dead", f"{PREFIX}:mailbox:ann"):
         await redis.xadd(key, dict(FIELDS.items()), id=LAST)
     await redis.zadd(f"{PREFIX}:oldest", {"ann": 2**64})
@@ -215,7 +215,7 @@ async def test_pages_and_commands_show_times_of_chosen_ids(box: Sandbox) -> None
             assert "Traceback" not in output
 
 
-async def test_doctor_finds_an_inbox_that_is_closed_for_good(box: Sandbox) -> None:
+async def test_doctor_finds_a_permanently_closed_inbox(box: Sandbox) -> None:
     doctor = ["customer-sync", "doctor"]
     async with Redis.from_url(box.redis.url) as redis:
         await redis.xdel(INBOX, await redis.xadd(INBOX, dict(FIELDS.items()), id=LAST))

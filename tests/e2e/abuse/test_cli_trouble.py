@@ -1,4 +1,4 @@
-"""The command line with a useless output or REDIS_URL: it ends with a sentence, never with a traceback."""
+"""The command line with a closed output or a wrong REDIS_URL ends with an error message, never with a traceback."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ NEEDS_DEV_FULL = pytest.mark.skipif(
 
 
 async def run_in_shell(line: str, redis_url: str, folder: Path) -> tuple[int, str]:
-    """The exit code and the errors of a line, with `customer-sync` as the command."""
+    """Run a shell line that contains `customer-sync`; return its exit code and standard error."""
     environment = environment_with({"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)})
     process = await asyncio.create_subprocess_shell(
         line.replace("customer-sync", f"{sys.executable} -m worker"),
@@ -37,7 +37,7 @@ async def run_in_shell(line: str, redis_url: str, folder: Path) -> tuple[int, st
 
 @pytest.mark.parametrize("output", [">&-", pytest.param(">/dev/full", marks=NEEDS_DEV_FULL)])
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_output_that_takes_nothing_ends_with_a_sentence(
+async def test_closed_output_ends_with_an_error_message(
     redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, command: str, output: str
 ) -> None:
     assert await redis.dbsize() == 0
@@ -48,13 +48,15 @@ async def test_output_that_takes_nothing_ends_with_a_sentence(
     assert errors.splitlines()[-1] == sentence
 
 
-async def test_nothing_is_sent_if_nobody_can_be_told(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+async def test_nothing_is_sent_if_output_is_closed(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
     code, _ = await run_in_shell("customer-sync send ann >&-", redis_server.url, tmp_path)
     assert code == EX_IOERR
     assert await redis.xlen(INBOX) == 0
 
 
-async def test_a_reader_that_has_enough_is_no_error(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+async def test_reader_that_closes_the_pipe_is_no_error(
+    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
     assert await redis.dbsize() == 0
     _, errors = await run_in_shell("customer-sync status | true", redis_server.url, tmp_path)
     assert errors == ""
@@ -76,7 +78,7 @@ async def test_closed_errors_change_no_exit_code(redis: Redis, redis_server: Emb
         ("socket_timeuot=5&foo=secret", "socket_timeuot: unknown option (did you mean socket_timeout?)"),
     ],
 )
-async def test_unknown_option_of_the_address_is_named(
+async def test_unknown_option_of_the_url_is_named(
     redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, option: str, says: str
 ) -> None:
     assert await redis.dbsize() == 0

@@ -1,4 +1,4 @@
-"""Cookies of the page, as an attacker sees them: no password in them, none that lives on, none that is planted."""
+"""Cookies of the page against an attacker: they reveal no password, expire, and cannot be planted."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ from worker.web.credentials import Credentials, derived
 from worker.web.sessions import OPERATOR, SESSION_SECONDS, Session, Sessions
 
 SALT_ONCE = b"autumn-stripe-sync operator's sessions"
-"""What the password alone was mixed with, when it was all that the key was made of."""
+"""The salt of a key that was derived from the password alone."""
 KEYS_OF_A_GUESS: dict[str, Callable[[bytes], bytes]] = {
     "as it once was": lambda guess: hashlib.scrypt(guess, salt=SALT_ONCE, n=2**14, r=8, p=1, dklen=32),
     "as it is, without the key in Redis": lambda guess: derived(b"", guess.decode()),
@@ -36,7 +36,7 @@ FORM = 'name="password"'
 
 @asynccontextmanager
 async def opened(environment: dict[str, str], password: str = PASSWORD) -> AsyncIterator[Browser]:
-    """A worker with this password, and a browser without cookies."""
+    """Run a worker with this password; yield a browser without cookies."""
     async with (
         watched({**environment, "OPERATOR_PASSWORD": password}) as one,
         ClientSession(cookie_jar=CookieJar(unsafe=True)) as http,
@@ -50,7 +50,7 @@ def cookie_of(browser: Browser) -> str:
 
 
 async def is_let_in(browser: Browser, cookie: str) -> bool:
-    """Whether the page opens for somebody with this cookie and no other."""
+    """Return whether the page opens with this cookie alone."""
     async with (
         ClientSession(cookie_jar=DummyCookieJar()) as http,
         http.get(browser.url, headers={"Cookie": f"{COOKIE}={cookie}"}) as answer,
@@ -66,9 +66,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 @pytest.mark.parametrize("derive", KEYS_OF_A_GUESS.values(), ids=KEYS_OF_A_GUESS.keys())
-async def test_strangers_cookie_does_not_confirm_the_right_guess(
-    box: Sandbox, derive: Callable[[bytes], bytes]
-) -> None:
+async def test_stolen_cookie_does_not_confirm_a_password_guess(box: Sandbox, derive: Callable[[bytes], bytes]) -> None:
     async with opened(box.environment) as browser, Redis.from_url(box.redis.url) as redis:
         await browser.get()
         cookie = cookie_of(browser)
@@ -77,7 +75,7 @@ async def test_strangers_cookie_does_not_confirm_the_right_guess(
         plain = hmac.new(key, f"session:{said}".encode(), hashlib.sha256)
         assert signature not in {plain.hexdigest(), base64_encode(plain.digest()).decode()}
         assert Sessions(key).read(cookie) is None
-        # With the random key in Redis the same cookie verifies: the guess was right, and only that key was missing.
+        # With the random key from Redis the same guess verifies, so only that key was missing.
         with_redis = await Credentials(redis, PREFIX, password=PASSWORD, token="").sessions()
         assert with_redis.read(cookie) is not None
 
@@ -101,7 +99,7 @@ async def test_deleting_the_key_ends_every_session_at_once(box: Sandbox) -> None
         assert not await is_let_in(browser, cookie)
 
 
-async def test_session_that_is_over_does_not_open_the_page(box: Sandbox) -> None:
+async def test_expired_session_does_not_open_the_page(box: Sandbox) -> None:
     async with opened(box.environment) as browser, Redis.from_url(box.redis.url) as redis:
         await browser.get()
         sessions = await Credentials(redis, PREFIX, password=PASSWORD, token="").sessions()
@@ -115,7 +113,7 @@ async def test_session_that_is_over_does_not_open_the_page(box: Sandbox) -> None
         assert not await is_let_in(browser, f"{longer}.{signature}")
 
 
-async def test_signing_in_begins_another_session(box: Sandbox) -> None:
+async def test_sign_in_starts_another_session(box: Sandbox) -> None:
     async with opened(box.environment) as browser:
         planted, form_before = (await browser.get())[2], await browser.token()
         before = cookie_of(browser)
@@ -123,14 +121,14 @@ async def test_signing_in_begins_another_session(box: Sandbox) -> None:
         await browser.sign_in()
         assert cookie_of(browser) != before
         assert await browser.token() != form_before
-        # Somebody who planted the cookie of before has nothing of the session that began.
+        # The earlier cookie, if an attacker planted it, gives no access to the new session.
         assert not await is_let_in(browser, before)
         status, _ = await browser.post("/sign-out", {"token": form_before})
         assert status == 403
 
 
 @pytest.mark.parametrize(("proto", "is_secure"), [("https", True), ("http", False)])
-async def test_cookie_says_where_it_may_go_and_how_long(box: Sandbox, proto: str, is_secure: bool) -> None:
+async def test_cookie_states_its_scope_and_lifetime(box: Sandbox, proto: str, is_secure: bool) -> None:
     async with opened(box.environment) as browser:
         _, _, headers = await browser.get({"X-Forwarded-Proto": proto})
         cookie = SimpleCookie(headers["Set-Cookie"])[COOKIE]

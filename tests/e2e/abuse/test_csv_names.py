@@ -1,4 +1,4 @@
-"""Names that a spreadsheet would run as a formula, in the CSV that the real scan command writes."""
+"""Names that a spreadsheet would run as a formula, in the CSV of the real scan command."""
 
 import csv
 from pathlib import Path
@@ -23,7 +23,7 @@ SAFE: Final = {
     "\r\n+": "'\r\n'+",
     "\u200b\uff1d": "'\u200b\uff1d",
 }
-"""Full-width and plain signs, line breaks, and a sign behind an invisible character, with what the file has for it."""
+"""Full-width and plain signs, line breaks, and a sign behind an invisible character, each with its cell in the file."""
 STARTS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 

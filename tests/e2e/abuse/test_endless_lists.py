@@ -1,4 +1,4 @@
-"""Lists that repeat themselves, scanned by the command: it ends with the reason, and its spool stays small."""
+"""The scan command ends with the reason if a list repeats itself, and its spool stays small."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,20 +33,20 @@ def autumn_page(cursor: str) -> Json:
 
 
 class Lists:
-    """One service that answers each request for a list with `page(cursor, number of the request)`."""
+    """A service that answers each list request with `page(cursor, number of the request)`."""
 
     def __init__(self, page: Callable[[str, int], Json]) -> None:
-        self.asked = 0
+        self.requests = 0
         self._page = page
 
     async def answer(self, request: web.Request) -> web.Response:
-        """A page, or a search that finds nothing."""
+        """Answer with a page, or with an empty search result."""
         if request.path.endswith("search"):
             return web.json_response({"object": "search_result", "data": [], "has_more": False})
-        self.asked += 1
+        self.requests += 1
         of_autumn = await request.json() if request.method == "POST" else {}
         cursor = of_autumn.get("start_cursor") or request.query.get("starting_after", "")
-        return web.json_response(self._page(cursor, self.asked))
+        return web.json_response(self._page(cursor, self.requests))
 
 
 @asynccontextmanager
@@ -69,8 +69,8 @@ async def scans(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> Sc
         ("STRIPE_API_BASE", lambda _, __: stripe_page("cus_2", "cus_1"), STANDS_STILL),
         ("STRIPE_API_BASE", lambda cursor, _: stripe_page(*CIRCLE[cursor]), f"Stripe's {REPEATS}"),
         ("AUTUMN_API_URL", lambda _, __: autumn_page("cursor"), STANDS_STILL),
-        ("AUTUMN_API_URL", lambda _, asked: autumn_page(f"cursor-{asked % 3}"), f"Autumn's {REPEATS}"),
-        ("AUTUMN_API_URL", lambda _, asked: autumn_page(f"cursor-{asked}"), f"Autumn's {REPEATS}"),
+        ("AUTUMN_API_URL", lambda _, requests: autumn_page(f"cursor-{requests % 3}"), f"Autumn's {REPEATS}"),
+        ("AUTUMN_API_URL", lambda _, requests: autumn_page(f"cursor-{requests}"), f"Autumn's {REPEATS}"),
     ],
     ids=["stripe: one page", "stripe: a circle", "autumn: one cursor", "autumn: a circle", "autumn: new cursors"],
 )
@@ -83,7 +83,7 @@ async def test_scan_of_a_repeating_list_ends_with_the_reason(
     assert (code, output) == (FAILED, "")
     assert reason in errors
     assert "Traceback" not in errors
-    assert lists.asked <= PAGES_ASKED_FOR
+    assert lists.requests <= PAGES_ASKED_FOR
     assert sum(file.stat().st_size for file in (tmp_path / "spool").rglob("*") if file.is_file()) < SPOOL_BYTES
     assert "failed" in (await scans.run("scan", "history"))[1]
 

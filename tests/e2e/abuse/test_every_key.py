@@ -1,4 +1,4 @@
-"""Each key that the worker owns, with each wrong type in turn: others go on, nothing crashes, and the key is named."""
+"""Each key of the worker with each wrong type: others continue, nothing crashes, and the key is named."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -70,12 +70,12 @@ OF_A_CUSTOMER: Mapping[str, str] = {
     for name, kind in {"mailbox": "stream", "customer": "hash", "remembered": "string", "lease": "string"}.items()
 }
 STAYS = {f"{PREFIX}:dead", f"{PREFIX}:rechecks", f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:mailbox:ann"}
-"""Keys that only a person repairs; the others are made again."""
+"""Keys that only a person can repair. The worker recreates the others."""
 KINDS = ("string", "list", "hash", "set", "zset", "stream")
 
 
 def key_now(name: str) -> str:
-    """The key of this name, at this time."""
+    """Return the key of this name at the current time."""
     seconds = int(time.time())
     return name.replace(":12 hours", f":{seconds // 43_200}").replace(":hour", f":{seconds // 3600}")
 
@@ -99,7 +99,7 @@ async def plant(redis: Redis, key: str, kind: str) -> None:
 
 
 async def show_everything(redis: Redis) -> Snapshot:
-    """Read and show what /readyz, the page and `customer-sync status` show."""
+    """Read the snapshot and render it as /readyz, the page and `customer-sync status` do."""
     measures = Measures.model_validate({"redis_url": "redis://localhost", "key_prefix": PREFIX, "inbox_stream": INBOX})
     shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule)
     snapshot = await SnapshotReader(redis, measures, shared.read).read()
@@ -113,7 +113,7 @@ async def show_everything(redis: Redis) -> Snapshot:
 
 
 async def use_everything(world: World, folder: Path) -> ScanRun:
-    """Do all that uses keys and is no sync."""
+    """Run everything except syncs that uses the worker's keys."""
     redis = world.redis
     overview = await read_overview(redis, PREFIX, INBOX)
     await History(redis, PREFIX).note(overview, {"stripe": 1})
@@ -132,14 +132,16 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
 
 @pytest.fixture
 async def arq(redis_server: EmbeddedRedis) -> AsyncIterator[ArqRedis]:
-    """The client of a worker."""
+    """Yield the Redis client of a worker."""
     client = open_redis(redis_server.url, PREFIX)
     yield client
     await client.aclose(close_connection_pool=True)
 
 
 @pytest.mark.parametrize("name", [*SHARED, *OF_A_CUSTOMER])
-async def test_key_of_a_wrong_type_holds_up_nobody_else(world: World, arq: ArqRedis, name: str, tmp_path: Path) -> None:
+async def test_key_of_wrong_type_delays_no_other_customer(
+    world: World, arq: ArqRedis, name: str, tmp_path: Path
+) -> None:
     seed(world, "ann", "bob")
     needed = {**SHARED, **OF_A_CUSTOMER}[name]
     for kind in KINDS:
@@ -175,7 +177,7 @@ async def test_key_of_a_wrong_type_holds_up_nobody_else(world: World, arq: ArqRe
             if key in SHARED:
                 assert any(key in reason.text for reason in why_not_ready(snapshot.state))
         else:
-            # The canary is written by the watchdog, and a slot is only held while something is in flight.
+            # The watchdog writes the canary. A slot is only held while a request is in flight.
             assert found in {"none", needed} or key == f"{PREFIX}:canary", (kind, found)
         await world.run()
         await forget(world.redis, inbox=INBOX, prefix=PREFIX, customer_id="ann")

@@ -1,4 +1,4 @@
-"""A worker whose port is sent what no client would send, for a while: it works on, and answers probes in between."""
+"""A worker keeps working and answers probes while its port gets fuzzed requests."""
 
 import asyncio
 import os
@@ -15,20 +15,20 @@ from tests.support.fuzz import Parts, odd_request
 from tests.support.raw import exchange, port_of
 
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "6"))
-"""In 6 s there are some hundred requests, dozens of each kind; .ci/run takes its time for more."""
+"""6 s are enough for some hundred requests, dozens of each kind. .ci/run sends more."""
 LONGEST_SECONDS = FUZZ_SECONDS + 60.0
-"""A slow machine goes on until each of the statuses was seen."""
+"""A slow machine continues until it has seen each of these statuses."""
 STATUSES = {b"200", b"400", b"403", b"404", b"405", b"415"}
 AT_A_TIME = 24
 PATIENCE_SECONDS = 0.25
 ANSWERS_OF_A_SERVER_IN_TROUBLE = {b"503", b"505"}
-"""503 is /readyz, or a page whose Redis is slow."""
+"""503 comes from /readyz, or from a page if Redis is slow."""
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
 @pytest.fixture
 def seed() -> int:
-    """Another one each time, or that of FUZZ_SEED. Pytest shows what is printed if the test fails."""
+    """Return and print FUZZ_SEED or a random seed. Pytest shows the output if the test fails."""
     chosen = int(os.environ.get("FUZZ_SEED") or secrets.randbits(32))
     print(f"FUZZ_SEED={chosen}")
     return chosen

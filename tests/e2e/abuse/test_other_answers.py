@@ -1,4 +1,4 @@
-"""A Stripe that answers about other objects than it was asked about: they are not written to, and nothing is lost."""
+"""Stripe answers with other objects than requested: they are not written, and no change is lost."""
 
 from collections.abc import AsyncIterator
 from copy import deepcopy
@@ -19,7 +19,7 @@ from tests.support.steps import make_due
 
 CHANGES: Final = {"name": "Ann", "email": "ann@example.com", "send_email_receipts": True}
 SHOWS_ITSELF: Final = "POST /v1/payment_intents/"
-"""The next try finds the write done, so it fails only once."""
+"""Routes that fail only once, because the next try finds the write done."""
 ROUTES: Final = {
     "retrieve": "GET /v1/customers/cus_",
     "update": "POST /v1/customers/cus_",
@@ -31,16 +31,16 @@ ROUTES: Final = {
 
 @dataclass
 class Others:
-    """Two Stripe customers that a wrong answer may describe, each with a payment, as they were at the beginning.
+    """The initial state of two Stripe customers that a wrong answer may describe, each with a payment.
 
-    One is nobody's yet and could be claimed, the other is another's of Autumn.
+    One is unclaimed. The other belongs to another Autumn customer.
     """
 
     box: Sandbox
     before: dict[str, Any]
 
     def assert_untouched(self) -> None:
-        """Nothing was written to them, claimed or linked."""
+        """Assert that neither was written, claimed or linked."""
         stripe = self.box.stripe
         assert {each: (stripe.customers | stripe.payment_intents)[each] for each in self.before} == self.before
         assert [write for write in stripe.writes if write.object_id in self.before] == []
@@ -64,7 +64,7 @@ def plant_others(box: Sandbox) -> Others:
 
 
 async def sync_through(box: Sandbox, others: Others, route: str) -> None:
-    """Send a change of ann while Stripe answers wrongly, see it tried again, and applied when Stripe is right again."""
+    """Send a change of ann while Stripe answers wrongly; correct Stripe after a retry, and wait until it is applied."""
     box.stripe.switches.add(Fault("other", route=route))
     async with worker(box.environment) as running, Redis.from_url(box.redis.url) as redis:
         event = await send(redis, new_update(customer_id="ann", changes=CHANGES))
@@ -90,7 +90,7 @@ async def sync_through(box: Sandbox, others: Others, route: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
-async def test_linked_customer_is_synced_when_answers_are_right_again(box: Sandbox, route: str) -> None:
+async def test_linked_customer_is_synced_when_answers_recover(box: Sandbox, route: str) -> None:
     linked = box.stripe.seed_customer(metadata={"autumn_id": "ann"})
     payment = box.stripe.seed_payment_intent(customer=linked["id"])
     box.autumn.seed("ann", stripe_id=linked["id"])

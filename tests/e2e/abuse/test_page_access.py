@@ -1,4 +1,4 @@
-"""A page without a password, asked by anyone who can reach the port: only the address from the log opens it."""
+"""Without a password, only the URL from the log opens the page, although anyone can reach the port."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ REQUESTS = {
 
 
 async def address_of(one: Watched) -> str:
-    """The address that the worker logged."""
+    """Return the URL that the worker logged."""
     await one.running.says("page_token_issued")
     (line,) = [line for line in one.running.log if "page_token_issued" in line]
     return str(json.loads(line)["url"])
 
 
-async def test_without_a_password_only_the_logged_address_opens_the_page() -> None:
+async def test_only_the_logged_url_opens_the_page_without_password() -> None:
     async with attacked_box() as box, watched(box.environment) as one:
         answers = await asyncio.gather(
             *(exchange(port_of(one.url), text.replace("\r\n\r\n", CLOSE).encode()) for text in REQUESTS.values())
@@ -48,7 +48,7 @@ async def test_without_a_password_only_the_logged_address_opens_the_page() -> No
                 assert "Everything is all right." in await answer.text()
 
 
-async def test_each_start_has_a_token_of_its_own() -> None:
+async def test_each_start_has_its_own_token() -> None:
     async with attacked_box() as box:
         async with watched(box.environment) as one:
             first = await address_of(one)
@@ -56,7 +56,7 @@ async def test_each_start_has_a_token_of_its_own() -> None:
             assert first.partition("token=")[2] != (await address_of(other)).partition("token=")[2]
 
 
-async def test_the_address_is_logged_at_every_log_level() -> None:
+async def test_address_is_logged_at_every_log_level() -> None:
     async with attacked_box() as box:
         port = free_port()
         async with worker({**box.environment, "LOG_LEVEL": "ERROR", "PORT": str(port)}, ready="page_token_issued"):

@@ -1,4 +1,4 @@
-"""Two deployments that run on one Redis and have customers of the same ids: each applies its own changes."""
+"""Two deployments on one Redis with the same customer ids each apply their own changes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ DEPLOYMENTS = {PREFIX: INBOX, "other-sync": "other-inbox"}
 
 @pytest.fixture
 async def boxes() -> AsyncIterator[tuple[Sandbox, Sandbox]]:
-    """The services of the two, of which each has a customer of the same id."""
+    """Yield the services of two deployments, each with a customer of the same id."""
     async with attacked_box() as one, attacked_box() as other:
         yield one, other
 
@@ -51,7 +51,7 @@ async def test_two_deployments_apply_changes_of_the_same_customer_id(boxes: tupl
             names = [box.autumn.customers[CUSTOMER]["name"] for box in boxes]
             assert names == [f"{prefix} {number}" for prefix in DEPLOYMENTS]
         for prefix in DEPLOYMENTS:
-            # A wake-up that is lost is made again after some time.
+            # A lost wake-up is repeated after some time.
             assert (await read_totals(redis, prefix)).get("dispatched_again", 0) == 0
             assert await read_dead(redis, prefix) == []
     assert_untroubled([*one.log, *other.log])

@@ -1,4 +1,4 @@
-"""Signals that end a process at once unless it handles them: of a terminal that closes, and of Ctrl-\\."""
+"""Signals that end a process at once unless it handles them: SIGHUP of a closed terminal and SIGQUIT of Ctrl-\\."""
 
 import asyncio
 import signal
@@ -23,12 +23,12 @@ WITH_DEFAULTS = (
 
 
 def as_a_platform(process_type: str) -> list[str]:
-    """The command line of a process type that begins with default signals, even if the tests run under nohup."""
+    """Return the command of a process type with default signal handling, even if the tests run under nohup."""
     return [sys.executable, "-Sc", WITH_DEFAULTS, *command_of(process_type)]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-async def test_a_worker_finishes_its_sync_before_it_stops(number: signal.Signals) -> None:
+async def test_worker_finishes_its_sync_before_it_stops(number: signal.Signals) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with worker(box.environment, command=as_a_platform("worker")) as running:
             box.autumn.switches.latency_seconds = 0.5
@@ -49,7 +49,7 @@ async def test_a_worker_finishes_its_sync_before_it_stops(number: signal.Signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-async def test_a_scanner_stops_in_order(number: signal.Signals) -> None:
+async def test_scanner_stops_in_order(number: signal.Signals) -> None:
     async with attacked_box() as box:
         async with worker(box.environment, command=as_a_platform("scanner")) as running:
             running.process.send_signal(number)
@@ -59,7 +59,7 @@ async def test_a_scanner_stops_in_order(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-async def test_a_worker_that_waits_for_redis_stops_in_order(number: signal.Signals) -> None:
+async def test_worker_waiting_for_redis_stops_in_order(number: signal.Signals) -> None:
     async with attacked_box() as box:
         box.redis.stop()
         async with worker(box.environment, command=as_a_platform("worker"), ready="redis_awaited") as running:
@@ -68,7 +68,7 @@ async def test_a_worker_that_waits_for_redis_stops_in_order(number: signal.Signa
         assert_untroubled(running.log)
 
 
-async def test_a_hangup_that_was_to_be_ignored_is_ignored() -> None:
+async def test_hangup_is_ignored_under_nohup() -> None:
     nohup = ["sh", "-c", "trap '' HUP; exec arq worker.main.WorkerSettings"]
     async with attacked_box() as box, worker(box.environment, command=nohup) as running:
         running.process.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Values in Redis that are not what the worker wrote: everything that can be read is still shown."""
+"""Readable values in Redis are still shown beside values that the worker did not write."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ BAD_RUNS = ("{no json", "[1]", "null", '{"run": 1}', "[" * 100_000, '{"run": "a"
 
 
 async def spoil(redis: Redis) -> None:
-    """Write what no worker writes into what workers read when they are asked how things stand."""
+    """Write invalid values into the keys that the status is read from."""
     totals = {"dead:refused": "many", "retries:timeout": "1.5", "merged": HUGE, "ann@example.com": "nan", "applied": 7}
     await redis.hset(f"{PREFIX}:totals", mapping=totals)  # type: ignore[misc]  # one type for both clients
     await redis.set(f"{PREFIX}:last-success", "yesterday")
@@ -31,7 +31,7 @@ async def spoil(redis: Redis) -> None:
     await redis.hset(f"{PREFIX}:history:{minute // 60}", mapping=odd)  # type: ignore[misc]  # one type for both clients
 
 
-async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Path) -> None:
+async def test_unreadable_values_are_omitted_counted_and_logged_once(tmp_path: Path) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched(box.environment) as one:
             await spoil(redis)
@@ -42,7 +42,7 @@ async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Pa
 
             await wait_until(are_counted)
             shown = (await one.scrape()).samples
-            status, said = await one.readiness()
+            status, body = await one.readiness()
             assert list(shown["customer_sync_unreadable_totals_kept"].values()) == [4.0]
             assert {
                 dict(labels)["outcome"]: value for labels, value in shown["customer_sync_events_total"].items()
@@ -51,7 +51,7 @@ async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Pa
                 "dead": 0.0,
                 "duplicate": 0.0,
             }
-            assert (status, said["ready"], said["last_scan"]) == (200, True, None)
+            assert (status, body["ready"], body["last_scan"]) == (200, True, None)
             terminal = Terminal(box.redis.url, tmp_path)
             code, output, errors = await terminal.run("status")
             assert (code, output.splitlines()[0]) == (0, "Everything is all right."), errors
@@ -65,7 +65,7 @@ async def test_unreadable_values_are_left_out_counted_and_told_once(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("number", "shown_as"), [("7", 7), ("-3", 0), (str(2**53 + 1), 2**53), ("9" * 19, 2**53)])
-async def test_numbers_are_no_trouble_and_bounded(number: str, shown_as: int) -> None:
+async def test_numbers_are_accepted_and_bounded(number: str, shown_as: int) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.hset(f"{PREFIX}:totals", "dead:refused", number)
         async with watched(box.environment) as one:

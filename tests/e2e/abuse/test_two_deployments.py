@@ -1,4 +1,4 @@
-"""Two deployments on one Redis: apart they do not disturb each other, and what they may not share is refused."""
+"""Two deployments on one Redis do not disturb each other, and a shared prefix or inbox is refused."""
 
 import asyncio
 import signal
@@ -39,7 +39,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def wake_ups(redis: Redis, client: ArqRedis, prefix: str) -> set[bytes]:
-    """The ids of the jobs that a deployment made for the same customer as the other one."""
+    """Dispatch the customer that both deployments have; return the ids of this deployment's jobs."""
     mailbox = Mailbox(client, inbox=f"{prefix}-inbox", prefix=prefix)
     await redis.xadd(f"{prefix}-inbox", {"customer_id": "ann", "changes": '{"name": "Ann"}'})
     await mailbox.move()
@@ -47,7 +47,7 @@ async def wake_ups(redis: Redis, client: ArqRedis, prefix: str) -> set[bytes]:
     return set(await redis.zrange(f"{prefix}:queue", 0, -1))
 
 
-async def test_wake_ups_of_two_deployments_have_ids_of_their_own(redis_server: EmbeddedRedis, redis: Redis) -> None:
+async def test_wake_ups_of_two_deployments_have_separate_ids(redis_server: EmbeddedRedis, redis: Redis) -> None:
     for prefix in (PREFIX, OTHER):
         client = open_redis(redis_server.url, prefix)
         (job,) = await wake_ups(redis, client, prefix)
@@ -56,7 +56,7 @@ async def test_wake_ups_of_two_deployments_have_ids_of_their_own(redis_server: E
         assert await redis.exists(b"arq:job:" + job)
 
 
-def test_scanners_of_two_deployments_have_ids_of_their_own() -> None:
+def test_scanners_of_two_deployments_have_separate_ids() -> None:
     given = {
         "REDIS_URL": "redis://localhost:1/0",
         "AUTUMN_SECRET_KEY": "am_sk_test_x",
@@ -121,7 +121,7 @@ async def test_restricted_key_of_another_account_is_refused(box: Sandbox) -> Non
     assert "acct_another" not in output
 
 
-async def test_account_that_stripe_never_tells_is_warned_of(box: Sandbox) -> None:
+async def test_account_that_stripe_never_names_causes_a_warning(box: Sandbox) -> None:
     box.stripe.missing_permissions.add(READS_ACCOUNT)
     box.stripe.names_account = False
     async with worker(box.environment | {"STRIPE_API_KEY": box.stripe.restricted_key}) as running:
@@ -181,7 +181,7 @@ async def test_restart_with_another_key_waits_for_stripe(box: Sandbox, service: 
         await running.says('"process_started"')
 
 
-async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: Sandbox) -> None:
+async def test_other_keys_are_refused_if_stripe_never_names_the_account(box: Sandbox) -> None:
     async with worker(box.environment):
         pass
     unknown = {"STRIPE_API_KEY": "sk_test_wrong", "AUTUMN_SECRET_KEY": "am_sk_test_another"}
@@ -194,7 +194,7 @@ async def test_other_keys_are_refused_if_stripe_never_tells_their_account(box: S
         assert any("account_check_postponed" in line for line in running.log)
 
 
-async def test_worker_starts_if_the_account_alone_is_answered_with_garbage(box: Sandbox) -> None:
+async def test_worker_starts_despite_a_garbage_account_answer(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("garbage", route="/v1/account"))
     async with worker(box.environment) as running, Redis.from_url(box.redis.url) as redis:
         (warning,) = [line for line in running.log if "account_check_postponed" in line]
@@ -214,7 +214,7 @@ async def test_worker_starts_with_a_stripe_that_answers_slowly(box: Sandbox) -> 
 
 
 @pytest.mark.parametrize("kind", ["503", "hang"])
-async def test_wait_for_the_account_is_noted_for_its_whole_length(box: Sandbox, kind: Kind) -> None:
+async def test_wait_for_the_account_is_recorded_until_it_ends(box: Sandbox, kind: Kind) -> None:
     box.stripe.switches.add(Fault(kind))
     note = failing_key(PREFIX, "owner")
     async with worker(box.environment, ready='"account_check_postponed"'), Redis.from_url(box.redis.url) as redis:
@@ -224,11 +224,11 @@ async def test_wait_for_the_account_is_noted_for_its_whole_length(box: Sandbox, 
 
         await wait_until(is_noted)
         await redis.delete(note)
-        # A request that hangs for longer than a note lives makes no gap.
+        # A request may hang longer than the note lives, so the note is written again.
         await wait_until(is_noted)
 
 
-async def test_unknown_account_turns_readyz_red_until_stripe_tells_it(box: Sandbox) -> None:
+async def test_unknown_account_turns_readyz_red_until_stripe_names_it(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("503"))
     port = free_port()
     async with (
@@ -250,7 +250,7 @@ async def test_unknown_account_turns_readyz_red_until_stripe_tells_it(box: Sandb
         await wait_until(lambda: is_applied(box))
 
 
-async def test_process_that_waits_for_the_account_stops_when_asked(box: Sandbox) -> None:
+async def test_process_waiting_for_the_account_can_be_stopped(box: Sandbox) -> None:
     box.stripe.switches.add(Fault("503"))
     async with worker(box.environment, ready="StripeAwayError") as running:
         running.process.send_signal(signal.SIGTERM)
@@ -270,7 +270,7 @@ async def test_prefix_with_unknown_account_is_not_taken_over(box: Sandbox) -> No
         pass
 
 
-async def test_prefix_whose_key_is_the_inbox_of_another_deployment_is_refused(box: Sandbox) -> None:
+async def test_prefix_that_overlaps_another_deployments_inbox_is_refused(box: Sandbox) -> None:
     async with worker(box.environment | {"INBOX_STREAM": f"{OTHER}:dead"}):
         pass
     code, output = await ended(box.environment | {"KEY_PREFIX": OTHER}, *command_of("worker"))
@@ -298,7 +298,7 @@ async def test_inbox_may_begin_with_another_applications_name(box: Sandbox) -> N
 
 
 @pytest.mark.parametrize("kind", ["503", "hang"])
-async def test_no_job_is_taken_until_stripe_tells_its_account(box: Sandbox, kind: Kind) -> None:
+async def test_no_job_is_taken_until_stripe_names_the_account(box: Sandbox, kind: Kind) -> None:
     box.stripe.switches.add(Fault(kind))
     async with worker(box.environment, ready='"account_check_postponed"') as running:
         box.stripe.switches.clear()

@@ -1,4 +1,4 @@
-"""Keys that hold another type of value than the worker gives them: one customer's trouble is nobody else's."""
+"""A key of the wrong Redis type affects only its customer."""
 
 import pytest
 from redis.asyncio import Redis
@@ -14,7 +14,7 @@ from tests.support.watching import watched
 
 
 async def with_wrong(redis: Redis, key: str) -> str:
-    """Make the key one of a type that the worker never uses."""
+    """Give the key a type that the worker never uses, and return it."""
     await redis.delete(key)
     await redis.sadd(key, "wrong")  # type: ignore[misc]  # one type for both clients
     return key
@@ -83,7 +83,7 @@ async def test_mailbox_without_ids_left_stops_only_its_customer(world: World) ->
 
 
 @pytest.mark.parametrize("key", ["customer:ann", "remembered:ann", "lease:ann", "breaker", "rechecks", "totals"])
-async def test_wrong_key_that_can_be_made_again_holds_nobody_up(world: World, key: str) -> None:
+async def test_wrong_key_that_can_be_recreated_delays_no_customer(world: World, key: str) -> None:
     seed(world, "ann")
     await with_wrong(world.redis, f"{PREFIX}:{key}")
     await change(world, "ann", name="Ann")
@@ -91,7 +91,7 @@ async def test_wrong_key_that_can_be_made_again_holds_nobody_up(world: World, ke
     assert world.autumn.customers["ann"]["name"] == "Ann"
 
 
-async def test_outcomes_of_the_wrong_type_hold_nobody_up(world: World) -> None:
+async def test_outcomes_key_of_wrong_type_delays_no_customer(world: World) -> None:
     seed(world, "ann")
     await with_wrong(world.redis, f"{PREFIX}-outcomes")
     await change(world, "ann", name="Ann")
@@ -109,7 +109,7 @@ async def test_overview_names_a_wrong_key_and_does_not_fail(redis: Redis, key: s
     assert (await read_overview(redis, PREFIX, INBOX)).wrong_keys == (key,)
 
 
-async def test_worker_whose_queue_turns_wrong_goes_on() -> None:
+async def test_worker_continues_when_its_queue_key_turns_wrong() -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched(box.environment) as one:
             await redis.delete(f"{PREFIX}:queue")

@@ -1,4 +1,4 @@
-"""The command line, as a person types it."""
+"""The commands `send` and `status` of the command line."""
 
 import asyncio
 from pathlib import Path
@@ -13,14 +13,14 @@ from tests.support.processes import environment_with
 
 
 class Terminal:
-    """Runs `customer-sync` in an empty folder and an environment with nothing but Redis."""
+    """Runs `customer-sync` in an empty folder and an environment that only sets Redis."""
 
     def __init__(self, redis_url: str, folder: Path) -> None:
         self.environment = environment_with({"REDIS_URL": redis_url})
         self._folder = folder
 
     async def run(self, *words: str, **environment: str) -> tuple[int, str, str]:
-        """The exit code, the output and the errors of `customer-sync` with these words."""
+        """Run `customer-sync` with these words; return its exit code, output and errors."""
         return await customer_sync(*words, folder=self._folder, environment=self.environment | environment)
 
 
@@ -30,7 +30,7 @@ async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) ->
     return Terminal(redis_server.url, tmp_path)
 
 
-async def test_send_puts_an_event_into_the_inbox_and_says_its_id(terminal: Terminal, redis: Redis) -> None:
+async def test_send_adds_event_to_inbox_and_prints_its_id(terminal: Terminal, redis: Redis) -> None:
     code, output, _ = await terminal.run("send", "user_42", '{"email": "ann@example.com"}', "--event-id", "e1")
     assert (code, output) == (0, "event: e1\n")
     ((_, fields),) = await redis.xrange(INBOX)
@@ -42,14 +42,14 @@ async def test_send_puts_an_event_into_the_inbox_and_says_its_id(terminal: Termi
     }
 
 
-async def test_send_takes_a_trace_context_along(terminal: Terminal, redis: Redis) -> None:
+async def test_send_carries_the_trace_context(terminal: Terminal, redis: Redis) -> None:
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     assert (await terminal.run("send", "user_42", "--traceparent", traceparent))[0] == 0
     ((_, fields),) = await redis.xrange(INBOX)
     assert fields[b"traceparent"].decode() == traceparent
 
 
-async def test_send_without_changes_asks_for_a_reconcile(terminal: Terminal, redis: Redis) -> None:
+async def test_send_without_changes_requests_a_reconcile(terminal: Terminal, redis: Redis) -> None:
     assert (await terminal.run("send", "user_42"))[0] == 0
     ((_, fields),) = await redis.xrange(INBOX)
     assert fields == {b"customer_id": b"user_42", b"type": b"customer.reconcile"}
@@ -81,7 +81,7 @@ async def test_send_refuses_a_wrong_event_and_names_the_field(
     assert await redis.xlen(INBOX) == 0
 
 
-async def test_status_tells_where_a_customer_and_an_event_stand(terminal: Terminal, world: World) -> None:
+async def test_status_shows_state_of_customer_and_event(terminal: Terminal, world: World) -> None:
     world.autumn.seed("ann")
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}', "event_id": "e1"})
     await world.mailbox.move()
@@ -89,15 +89,15 @@ async def test_status_tells_where_a_customer_and_an_event_stand(terminal: Termin
     assert "status: waiting" in (await terminal.run("status", "--event", "e1"))[1]
     await world.run()
     stripe_id = world.autumn.customers["ann"]["stripe_id"]
-    told = (await terminal.run("status", "ann"))[1]
-    assert told.startswith(f"ann: in sync\nlink: linked\nStripe customer: {stripe_id}\n")
+    shown = (await terminal.run("status", "ann"))[1]
+    assert shown.startswith(f"ann: in sync\nlink: linked\nStripe customer: {stripe_id}\n")
     code, output, _ = await terminal.run("status", "--event", "e1")
     assert code == 0
     assert output.startswith("status: applied\ncustomer: ann\nentry: ")
     assert "  applied       1  events" in (await terminal.run("status"))[1]
 
 
-async def test_status_says_what_it_does_not_know(terminal: Terminal) -> None:
+async def test_status_names_an_unknown_customer_or_event(terminal: Terminal) -> None:
     code, _, errors = await terminal.run("status", "--event", "nothing")
     assert code == 1
     assert "not known" in errors
@@ -106,15 +106,15 @@ async def test_status_says_what_it_does_not_know(terminal: Terminal) -> None:
     assert output.startswith("nobody: not known")
 
 
-async def test_a_dead_event_has_its_reason(terminal: Terminal, world: World) -> None:
+async def test_dead_lettered_event_has_its_reason(terminal: Terminal, world: World) -> None:
     await world.redis.xadd(INBOX, {"customer_id": "nobody", "changes": '{"name": "x"}', "event_id": "e1"})
     await world.run()
     assert "status: dead (customer_not_found)" in (await terminal.run("status", "--event", "e1"))[1]
     assert await world.redis.xlen(f"{PREFIX}:dead") == 1
 
 
-async def test_send_check_tells_a_script_what_became_of_the_event(terminal: Terminal, world: World) -> None:
-    """Each run of `send --wait --check` beside a world that takes in what it sent."""
+async def test_send_check_reports_the_outcome_to_a_script(terminal: Terminal, world: World) -> None:
+    """Run `send --wait --check` beside a world that syncs the sent event."""
     world.autumn.seed("ann")
 
     async def sent(customer: str, *more: str) -> tuple[int, str, str]:
@@ -130,7 +130,7 @@ async def test_send_check_tells_a_script_what_became_of_the_event(terminal: Term
     assert (await sent("nobody"))[0] == 0
 
 
-async def test_send_check_is_not_content_with_an_event_that_still_waits(terminal: Terminal, world: World) -> None:
+async def test_send_check_fails_while_the_event_still_waits(terminal: Terminal, world: World) -> None:
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": '{"name": "Ann"}', "event_id": "e1"})
     await world.mailbox.move()
     words = ["send", "ann", '{"name": "Ann"}', "--event-id", "e1", "--wait", "0.1"]
@@ -140,7 +140,7 @@ async def test_send_check_is_not_content_with_an_event_that_still_waits(terminal
     assert (await terminal.run("send", "ann", "--wait", "0.1", "--check"))[0] == 1
 
 
-async def test_without_redis_every_command_says_so_in_a_sentence(terminal: Terminal) -> None:
+async def test_every_command_reports_unreachable_redis(terminal: Terminal) -> None:
     code, _, errors = await terminal.run("status", REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 69
     assert errors.startswith("Redis does not answer")

@@ -1,4 +1,4 @@
-"""The commands about dead letters, as a person types them."""
+"""The commands about dead letters."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ANN, BOB, NOBODY = "1700000000000-0", "1700000001000-0", "1700000002000-0"
 
 @pytest.fixture
 async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Terminal:
-    """With three letters, as the scripts write them: of ann, of bob, and of nobody."""
+    """Return a terminal on a Redis with three dead letters: of ann, of bob, and of no customer."""
     for letter_id, customer, reason in ((ANN, "ann", "not_taken"), (BOB, "bob", "needs-review")):
         letter = {
             "entry": "5-0",
@@ -53,7 +53,7 @@ async def ids_left(redis: Redis) -> list[str]:
 
 @contextmanager
 def keyboard(answer: str) -> Iterator[str]:
-    """The path of a terminal on which somebody has typed an answer."""
+    """Yield the path of a terminal on which an answer was typed."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
@@ -63,14 +63,14 @@ def keyboard(answer: str) -> Iterator[str]:
         os.close(theirs)
 
 
-async def asked(redis_url: str, answer: str, *words: str) -> tuple[int, str, str]:
-    """Run a command at a terminal where the question is answered so; its exit code, output and errors."""
+async def run_at_terminal(redis_url: str, answer: str, *words: str) -> tuple[int, str, str]:
+    """Run a command at a terminal, give this answer to its prompt, and return its exit code, output and errors."""
     environment = environment_with({"REDIS_URL": redis_url})
     with keyboard(answer) as typed:
         return await customer_sync("dead", *words, folder=ROOT, environment=environment, keyboard=typed)
 
 
-async def test_list_is_a_table_of_100_columns_without_what_was_sent(terminal: Terminal) -> None:
+async def test_list_is_100_columns_wide_without_event_data(terminal: Terminal) -> None:
     code, output, _ = await terminal.run("dead", "list")
     lines = output.splitlines()
     assert code == 0
@@ -83,16 +83,14 @@ async def test_list_is_a_table_of_100_columns_without_what_was_sent(terminal: Te
     assert "example.com" not in output
 
 
-async def test_list_cuts_no_reason_that_has_a_name_since_it_is_what_replay_and_drop_take(
-    terminal: Terminal, redis: Redis
-) -> None:
+async def test_list_never_truncates_a_named_reason(terminal: Terminal, redis: Redis) -> None:
     for reason in REASONS:
         await redis.xadd(DEAD, {"entry": "7-0", "customer": "ann", "reason": reason, "message": "why", "attempts": "1"})
     _, output, _ = await terminal.run("dead", "list")
     assert set(REASONS) == {line.split()[4] for line in output.splitlines()[1 : len(REASONS) + 1]}
 
 
-async def test_list_shows_the_newest_up_to_the_limit_and_counts_all(terminal: Terminal) -> None:
+async def test_list_shows_newest_up_to_limit_and_total(terminal: Terminal) -> None:
     _, output, _ = await terminal.run("dead", "list", "--limit", "1")
     assert [line.split()[0] for line in output.splitlines()] == ["id", NOBODY, "dead"]
     assert output.splitlines()[-1].startswith("dead letters: 3 ")
@@ -108,7 +106,7 @@ async def test_list_shows_the_newest_up_to_the_limit_and_counts_all(terminal: Te
         (["--limit", "2"], [NOBODY, BOB]),
     ],
 )
-async def test_list_as_json_is_one_object_a_line(terminal: Terminal, words: list[str], expected: list[str]) -> None:
+async def test_list_as_json_is_one_object_per_line(terminal: Terminal, words: list[str], expected: list[str]) -> None:
     code, output, _ = await terminal.run("dead", "list", "--json", *words)
     letters = [json.loads(line) for line in output.splitlines()]
     assert code == 0
@@ -116,11 +114,11 @@ async def test_list_as_json_is_one_object_a_line(terminal: Terminal, words: list
     assert "example.com" not in output
 
 
-async def test_list_says_that_there_is_none(terminal: Terminal) -> None:
+async def test_empty_list_says_there_are_none(terminal: Terminal) -> None:
     assert (await terminal.run("dead", "list", "--customer", "carl"))[:2] == (0, "dead letters: 0\n")
 
 
-async def test_show_shows_what_was_sent_and_its_help_says_what_that_may_hold(terminal: Terminal) -> None:
+async def test_show_prints_event_data_and_help_warns_of_it(terminal: Terminal) -> None:
     code, output, _ = await terminal.run("dead", "show", ANN)
     assert code == 0
     assert output == (
@@ -155,11 +153,11 @@ async def test_show_as_json_holds_everything(terminal: Terminal) -> None:
     assert json.loads(output)["sent"] == {"\\xff": "\x00\x1b[31m"}
 
 
-async def test_show_of_an_unknown_id_ends_with_1_and_names_it(terminal: Terminal) -> None:
+async def test_show_of_unknown_id_exits_1_and_names_it(terminal: Terminal) -> None:
     assert await terminal.run("dead", "show", "1-1") == (1, "", "1-1: no dead letter has this id\n")
 
 
-async def test_replay_says_the_new_event_and_warns_of_newer_changes(terminal: Terminal, redis: Redis) -> None:
+async def test_replay_names_new_event_and_warns_of_newer_changes(terminal: Terminal, redis: Redis) -> None:
     await redis.hset(f"{PREFIX}:customer:ann", "last_applied", "6-0")  # type: ignore[misc]  # redis-py types its two clients' answers as one
     code, output, errors = await terminal.run("dead", "replay", ANN)
     assert (code, output) == (0, f"{ANN}: replayed as replay-{ANN}\nreplayed: 1\n")
@@ -169,7 +167,7 @@ async def test_replay_says_the_new_event_and_warns_of_newer_changes(terminal: Te
     assert fields[b"event_id"].decode() == f"replay-{ANN}"
 
 
-async def test_replay_names_an_unknown_id_and_does_the_others(terminal: Terminal, redis: Redis) -> None:
+async def test_replay_names_an_unknown_id_and_replays_the_others(terminal: Terminal, redis: Redis) -> None:
     code, output, errors = await terminal.run("dead", "replay", "1-1", ANN, "nothing", ANN, "--yes", "--json")
     assert code == 1
     assert errors == "1-1: no dead letter has this id\nnothing: no dead letter has this id\n"
@@ -187,7 +185,7 @@ async def test_replay_names_an_unknown_id_and_does_the_others(terminal: Terminal
         (["--all"], []),
     ],
 )
-async def test_filters_say_which(
+async def test_filters_select_dead_letters(
     terminal: Terminal, redis: Redis, command: str, words: list[str], left: list[str]
 ) -> None:
     code, output, errors = await terminal.run("dead", command, *words, "--yes", "--json")
@@ -202,7 +200,9 @@ async def test_filters_say_which(
     [[], ["--yes"], [ANN, "--all"], [ANN, "--reason", "not_taken"], ["--all", "--customer", "ann"]],
     ids=["none", "yes alone", "id and all", "id and reason", "all and customer"],
 )
-async def test_ids_and_filters_are_not_mixed(terminal: Terminal, redis: Redis, command: str, words: list[str]) -> None:
+async def test_ids_and_filters_cannot_be_combined(
+    terminal: Terminal, redis: Redis, command: str, words: list[str]
+) -> None:
     code, output, errors = await terminal.run("dead", command, *words)
     assert (code, output) == (64, "")
     assert errors == "Select dead letters in one way: ids, or --reason and/or --customer, or --all.\n"
@@ -218,7 +218,7 @@ async def test_ids_and_filters_are_not_mixed(terminal: Terminal, redis: Redis, c
         (["drop", ANN], "Drop 1 dead letter permanently?"),
     ],
 )
-async def test_where_nobody_can_be_asked_yes_has_to_be_said(
+async def test_yes_is_required_without_a_terminal(
     terminal: Terminal, redis: Redis, words: list[str], question: str
 ) -> None:
     code, output, errors = await terminal.run("dead", *words)
@@ -227,27 +227,27 @@ async def test_where_nobody_can_be_asked_yes_has_to_be_said(
 
 
 @pytest.mark.usefixtures("terminal")
-async def test_at_a_terminal_the_answer_decides(redis: Redis, redis_server: EmbeddedRedis) -> None:
-    code, output, errors = await asked(redis_server.url, "", "replay", "--all")
+async def test_terminal_prompt_decides(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    code, output, errors = await run_at_terminal(redis_server.url, "", "replay", "--all")
     assert (code, output) == (1, "")
     assert errors == "Replay 3 dead letters? [y/N] Not confirmed: nothing was done.\n"
     assert len(await ids_left(redis)) == 3
-    code, output, errors = await asked(redis_server.url, "y", "replay", "--customer", "ann", "--json")
+    code, output, errors = await run_at_terminal(redis_server.url, "y", "replay", "--customer", "ann", "--json")
     assert (code, errors) == (0, "")
-    code, output, errors = await asked(redis_server.url, "y", "drop", BOB, "--json")
+    code, output, errors = await run_at_terminal(redis_server.url, "y", "drop", BOB, "--json")
     assert (code, errors) == (0, "Drop 1 dead letter permanently? [y/N] ")
     assert json.loads(output) == {"id": BOB}
     assert await ids_left(redis) == [NOBODY]
 
 
-async def test_drop_deletes_names_an_unknown_id_and_sends_nothing(terminal: Terminal, redis: Redis) -> None:
+async def test_drop_deletes_and_names_an_unknown_id(terminal: Terminal, redis: Redis) -> None:
     code, output, errors = await terminal.run("dead", "drop", ANN, "1-1", "--yes")
     assert (code, output, errors) == (1, f"{ANN}: dropped\ndropped: 1\n", "1-1: no dead letter has this id\n")
     assert await ids_left(redis) == [BOB, NOBODY]
     assert await redis.exists(INBOX) == 0
 
 
-async def test_without_redis_the_command_says_so_in_a_sentence(terminal: Terminal) -> None:
+async def test_command_reports_unreachable_redis(terminal: Terminal) -> None:
     code, _, errors = await terminal.run("dead", "list", REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 69
     assert errors.startswith("Redis does not answer")

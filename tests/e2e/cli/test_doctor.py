@@ -1,4 +1,4 @@
-"""`customer-sync doctor` against a whole world that is well, and with each thing broken on purpose."""
+"""`customer-sync doctor` against a healthy world, and with each part broken on purpose."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +34,7 @@ async def run(box: Sandbox, folder: Path, *words: str, **environment: str) -> tu
     return code, output
 
 
-async def look(box: Sandbox, folder: Path, **environment: str) -> tuple[int, Lines]:
+async def run_json(box: Sandbox, folder: Path, **environment: str) -> tuple[int, Lines]:
     code, output = await run(box, folder, "--json", **environment)
     lines = [json.loads(line) for line in output.splitlines()]
     for line in lines:
@@ -43,7 +43,7 @@ async def look(box: Sandbox, folder: Path, **environment: str) -> tuple[int, Lin
 
 
 def verdicts(lines: Lines, verdict: str) -> set[str]:
-    """Return the checks with this verdict, without a warning that only means that this machine is busy."""
+    """Return the checks with this verdict, except warnings that a busy machine can cause."""
     found = {name for name, line in lines.items() if line["verdict"] == verdict}
     return found - {"redis-latency"} if verdict == "warning" else found
 
@@ -53,11 +53,11 @@ async def everything_in(box: Sandbox) -> Any:
         return {key: await redis.dump(key) async for key in redis.scan_iter()}
 
 
-async def test_all_is_well_and_nothing_was_written_anywhere(box: Sandbox, tmp_path: Path) -> None:
+async def test_healthy_setup_passes_and_writes_nothing(box: Sandbox, tmp_path: Path) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.xadd("customer-updates", {"customer_id": "ann"})
     before = await everything_in(box)
-    code, lines = await look(box, tmp_path, RECEIPTS="recover")
+    code, lines = await run_json(box, tmp_path, RECEIPTS="recover")
     assert code == 0
     assert verdicts(lines, "ok") == set(lines)
     assert lines["redis"]["text"] == f"{describe_server(find_redis_server())} answers"
@@ -66,7 +66,7 @@ async def test_all_is_well_and_nothing_was_written_anywhere(box: Sandbox, tmp_pa
     assert {call.path for call in box.autumn.calls} == {"/v1/customers.get", "/v1/customers.list"}
 
 
-async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path: Path) -> None:
+async def test_text_output_has_a_line_per_check_and_totals(box: Sandbox, tmp_path: Path) -> None:
     code, output = await run(box, tmp_path)
     assert code == 0
     *lines, total = output.splitlines()
@@ -92,10 +92,10 @@ async def test_people_get_a_line_for_each_check_and_a_sum(box: Sandbox, tmp_path
         ({"AUTUMN_API_VERSION": "2.0.0"}, "settings", "Correct the environment"),
     ],
 )
-async def test_a_wrong_setting_has_its_line_with_the_fix_and_what_needs_it_is_skipped(
+async def test_wrong_setting_shows_fix_and_skips_dependent_checks(
     box: Sandbox, tmp_path: Path, environment: dict[str, str], check: str, fix: str
 ) -> None:
-    code, lines = await look(box, tmp_path, **environment)
+    code, lines = await run_json(box, tmp_path, **environment)
     assert code == 1
     assert verdicts(lines, "wrong") == {check}
     assert fix in lines[check]["fix"]
@@ -105,8 +105,8 @@ async def test_a_wrong_setting_has_its_line_with_the_fix_and_what_needs_it_is_sk
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.2.0"])
-async def test_version_that_is_for_events_alone_is_a_warning(box: Sandbox, tmp_path: Path, version: str) -> None:
-    code, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
+async def test_version_without_scans_is_a_warning(box: Sandbox, tmp_path: Path, version: str) -> None:
+    code, lines = await run_json(box, tmp_path, AUTUMN_API_VERSION=version)
     assert code == 0
     assert verdicts(lines, "warning") == {"autumn-version"}
     assert lines["autumn-version"]["text"] == f"{version}: events work, scans do not, because its lists have no cursors"
@@ -115,9 +115,9 @@ async def test_version_that_is_for_events_alone_is_a_warning(box: Sandbox, tmp_p
 
 
 @pytest.mark.parametrize("version", ["2.3", "2.3.0", "2.5.0"])
-async def test_version_that_is_for_events_and_scans_is_said_to_be(box: Sandbox, tmp_path: Path, version: str) -> None:
+async def test_version_for_events_and_scans_passes(box: Sandbox, tmp_path: Path, version: str) -> None:
     box.autumn.newest_version, box.autumn.largest_page = "2.5", 200
-    _, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
+    _, lines = await run_json(box, tmp_path, AUTUMN_API_VERSION=version)
     assert (lines["autumn-version"]["verdict"], lines["autumn-version"]["text"]) == (
         "ok",
         f"{version}: events and scans work",
@@ -131,37 +131,37 @@ async def test_version_that_is_for_events_and_scans_is_said_to_be(box: Sandbox, 
         ("2.3.0", "Autumn cannot be used: unexpected_response", "Check AUTUMN_API_URL"),
     ],
 )
-async def test_answers_that_cannot_be_read_are_the_fault_of_a_version_that_is_set(
+async def test_unreadable_answers_blame_the_configured_version(
     box: Sandbox, tmp_path: Path, version: str, text: str, fix: str
 ) -> None:
     box.autumn.switches.add(Fault("garbage", route="customers.list"))
-    code, lines = await look(box, tmp_path, AUTUMN_API_VERSION=version)
+    code, lines = await run_json(box, tmp_path, AUTUMN_API_VERSION=version)
     assert code == 1
     assert verdicts(lines, "wrong") == {"autumn-version"}
     assert lines["autumn-version"]["text"] == text
     assert fix in lines["autumn-version"]["fix"]
 
 
-async def test_without_a_usable_address_of_redis_all_is_skipped(box: Sandbox, tmp_path: Path) -> None:
-    code, lines = await look(box, tmp_path, REDIS_URL="localhost")
+async def test_unusable_redis_url_skips_all_redis_checks(box: Sandbox, tmp_path: Path) -> None:
+    code, lines = await run_json(box, tmp_path, REDIS_URL="localhost")
     assert code == 1
     assert verdicts(lines, "skipped") == set(lines) - {"settings"}
 
 
-async def test_settings_that_are_wrong_do_not_keep_redis_from_being_checked(box: Sandbox, tmp_path: Path) -> None:
-    _, lines = await look(box, tmp_path, AUTUMN_SECRET_KEY="")
+async def test_redis_is_checked_despite_other_wrong_settings(box: Sandbox, tmp_path: Path) -> None:
+    _, lines = await run_json(box, tmp_path, AUTUMN_SECRET_KEY="")
     assert "AUTUMN_SECRET_KEY" in lines["settings"]["text"]
     assert lines["redis-persistence"]["verdict"] == "ok"
     assert lines["limits"]["verdict"] == "skipped"
 
 
-async def test_what_redis_must_not_be_is_said(box: Sandbox, tmp_path: Path) -> None:
+async def test_unfit_redis_fails_with_its_reason(box: Sandbox, tmp_path: Path) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.config_set("maxmemory", "100mb")
         await redis.config_set("maxmemory-policy", "allkeys-lru")
         await redis.config_set("appendonly", "no")
         await redis.replicaof("127.0.0.1", "1")
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 1
     assert verdicts(lines, "wrong") == {"redis-role", "redis-eviction"}
     assert verdicts(lines, "warning") == {"redis-persistence"}
@@ -169,10 +169,10 @@ async def test_what_redis_must_not_be_is_said(box: Sandbox, tmp_path: Path) -> N
     assert lines["redis-eviction"]["fix"].startswith("Set it to noeviction")
 
 
-async def test_a_redis_that_only_may_lose_changes_is_a_warning_and_no_failure(box: Sandbox, tmp_path: Path) -> None:
+async def test_redis_that_may_lose_changes_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.config_set("appendonly", "no")
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 0
     assert verdicts(lines, "warning") == {"redis-persistence"}
 
@@ -186,21 +186,21 @@ async def test_a_redis_that_only_may_lose_changes_is_a_warning_and_no_failure(bo
         ("~* -@all", "redis", "wrong"),
     ],
 )
-async def test_what_the_user_of_redis_may_not_do_is_said(
+async def test_missing_redis_permissions_are_named(
     box: Sandbox, tmp_path: Path, rule: str, check: str, verdict: str
 ) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.execute_command("ACL", "SETUSER", "app", "on", ">word", *rule.split())
     address = box.environment["REDIS_URL"].replace("redis://", "redis://app:word@")
-    code, lines = await look(box, tmp_path, REDIS_URL=address)
+    code, lines = await run_json(box, tmp_path, REDIS_URL=address)
     assert code == (verdict == "wrong")
     assert lines[check]["verdict"] == verdict
     assert "word@" not in json.dumps(lines)
 
 
-async def test_a_wrong_password_of_redis_is_told_from_a_redis_that_is_away(box: Sandbox, tmp_path: Path) -> None:
+async def test_wrong_redis_password_differs_from_unreachable_redis(box: Sandbox, tmp_path: Path) -> None:
     address = box.environment["REDIS_URL"].replace("redis://", "redis://nobody:wrong@")
-    code, lines = await look(box, tmp_path, REDIS_URL=address)
+    code, lines = await run_json(box, tmp_path, REDIS_URL=address)
     assert code == 1
     assert "refuses the user or the password" in lines["redis"]["text"]
 
@@ -208,91 +208,89 @@ async def test_a_wrong_password_of_redis_is_told_from_a_redis_that_is_away(box: 
 @pytest.mark.parametrize(
     ("missing", "check"), [("rak_customer_read", "stripe-key"), ("rak_payment_intent_read", "stripe-payments")]
 )
-async def test_a_permission_that_a_restricted_key_lacks_is_named(
+async def test_missing_permission_of_restricted_key_is_named(
     box: Sandbox, tmp_path: Path, missing: str, check: str
 ) -> None:
     box.stripe.missing_permissions.add(missing)
-    code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key, RECEIPTS="open")
+    code, lines = await run_json(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key, RECEIPTS="open")
     assert code == 1
     assert lines[check]["text"] == f"STRIPE_API_KEY lacks a permission: {missing}"
 
 
-async def test_that_a_restricted_key_may_write_is_not_claimed(box: Sandbox, tmp_path: Path) -> None:
+async def test_write_permission_of_restricted_key_is_not_claimed(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.missing_permissions.add("rak_customer_write")
-    code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
+    code, lines = await run_json(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
     assert code == 0
     assert "only a write shows" in lines["stripe-key"]["text"]
 
 
-async def test_keys_of_two_stripe_accounts_are_told_by_a_linked_customer(box: Sandbox, tmp_path: Path) -> None:
+async def test_linked_customer_reveals_keys_of_two_accounts(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.customers.clear()
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 1
     assert verdicts(lines, "wrong") == {"same-account"}
     assert "finds none of 1 linked customers" in lines["same-account"]["text"]
 
 
-async def test_a_linked_customer_that_was_deleted_still_shows_the_account(box: Sandbox, tmp_path: Path) -> None:
+async def test_deleted_linked_customer_still_reveals_the_account(box: Sandbox, tmp_path: Path) -> None:
     box.autumn.seed("bob", stripe_id=box.stripe.seed_customer(deleted=True)["id"])
-    _, lines = await look(box, tmp_path)
+    _, lines = await run_json(box, tmp_path)
     assert lines["same-account"]["verdict"] == "ok"
 
 
-async def test_before_the_first_customer_what_is_not_known_yet_is_skipped(box: Sandbox, tmp_path: Path) -> None:
+async def test_unknown_facts_are_skipped_before_the_first_customer(box: Sandbox, tmp_path: Path) -> None:
     box.autumn.customers.clear()
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 0
     assert verdicts(lines, "skipped") == {"autumn-environment", "stripe-payments", "same-account"}
 
 
-async def test_an_environment_that_the_keys_do_not_say_is_wrong(box: Sandbox, tmp_path: Path) -> None:
+async def test_environment_that_differs_from_keys_fails(box: Sandbox, tmp_path: Path) -> None:
     box.autumn.customers["ann"]["env"] = "live"
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 1
     assert lines["autumn-environment"]["text"] == "Autumn answers for live, but both keys begin like test keys"
 
 
-async def test_an_account_without_search_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
+async def test_account_without_search_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.search_available = False
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 0
     assert verdicts(lines, "warning") == {"stripe-search"}
     assert "none is created" in lines["stripe-search"]["text"]
     assert "stripe_id" in lines["stripe-search"]["fix"]
 
 
-async def test_a_limit_that_others_use_up_is_a_warning_and_a_service_that_is_down_is_wrong(
-    box: Sandbox, tmp_path: Path
-) -> None:
+async def test_used_up_limit_warns_and_service_down_fails(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.switches.add(Fault("429"))
     box.autumn.switches.add(Fault("503"))
-    code, lines = await look(box, tmp_path)
+    code, lines = await run_json(box, tmp_path)
     assert code == 1
     assert lines["stripe-key"]["verdict"] == "warning"
     assert lines["autumn-key"]["text"] == "Autumn cannot be used: service_unavailable"
 
 
-async def test_rates_above_what_the_services_take_are_a_warning(box: Sandbox, tmp_path: Path) -> None:
-    code, lines = await look(box, tmp_path, AUTUMN_MAX_IN_FLIGHT="20", STRIPE_REQUESTS_PER_SECOND="80")
+async def test_rates_above_service_limits_are_a_warning(box: Sandbox, tmp_path: Path) -> None:
+    code, lines = await run_json(box, tmp_path, AUTUMN_MAX_IN_FLIGHT="20", STRIPE_REQUESTS_PER_SECOND="80")
     assert code == 0
     assert "AUTUMN_MAX_IN_FLIGHT is 20, the service allows 8" in lines["limits"]["text"]
     assert "STRIPE_REQUESTS_PER_SECOND is 80, the service allows 25" in lines["limits"]["text"]
 
 
-async def kept(box: Sandbox, **fields: str) -> None:
+async def store_owner(box: Sandbox, **fields: str) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.hset("customer-sync:owner", mapping=dict(fields.items()))
 
 
-async def test_owner_of_the_keys_is_said_and_not_made(box: Sandbox, tmp_path: Path) -> None:
-    _, lines = await look(box, tmp_path)
+async def test_owner_of_the_keys_is_shown_and_not_written(box: Sandbox, tmp_path: Path) -> None:
+    _, lines = await run_json(box, tmp_path)
     assert (
         lines["owner"]["text"] == "customer-sync belongs to no deployment yet; the first start assigns it to this one"
     )
     assert await everything_in(box) == {}
     account = digest_of("stripe", box.stripe.account.id)
-    await kept(box, mode="test", stripe=account)
-    _, lines = await look(box, tmp_path)
+    await store_owner(box, mode="test", stripe=account)
+    _, lines = await run_json(box, tmp_path)
     assert lines["owner"]["verdict"] == "ok"
     assert lines["owner"]["text"] == (
         f"customer-sync belongs to test mode and the Stripe account with the digest {account}, the same as these keys"
@@ -300,40 +298,40 @@ async def test_owner_of_the_keys_is_said_and_not_made(box: Sandbox, tmp_path: Pa
 
 
 @pytest.mark.parametrize("fields", [{"mode": "live"}, {"mode": "test", "stripe": "0123456789abcdef"}])
-async def test_keys_of_another_deployment_are_wrong(box: Sandbox, tmp_path: Path, fields: dict[str, str]) -> None:
-    await kept(box, **fields)
-    code, lines = await look(box, tmp_path)
+async def test_keys_of_another_deployment_fail(box: Sandbox, tmp_path: Path, fields: dict[str, str]) -> None:
+    await store_owner(box, **fields)
+    code, lines = await run_json(box, tmp_path)
     assert code == 1
     assert verdicts(lines, "wrong") == {"owner"}
     assert lines["owner"]["text"].startswith("KEY_PREFIX: customer-sync belongs to a")
     assert "delete the key customer-sync:owner" in lines["owner"]["fix"]
 
 
-async def test_inbox_of_another_deployment_is_wrong(box: Sandbox, tmp_path: Path) -> None:
+async def test_inbox_of_another_deployment_fails(box: Sandbox, tmp_path: Path) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.set("customer-updates:reader", "other-sync")
-    _, lines = await look(box, tmp_path)
+    _, lines = await run_json(box, tmp_path)
     assert verdicts(lines, "wrong") == {"owner"}
     assert "is read by the deployment with KEY_PREFIX=other-sync" in lines["owner"]["text"]
 
 
-async def test_start_that_waits_for_stripe_is_told_before(box: Sandbox, tmp_path: Path) -> None:
+async def test_start_that_would_wait_for_stripe_is_announced(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.switches.add(Fault("503"))
-    _, lines = await look(box, tmp_path)
+    _, lines = await run_json(box, tmp_path)
     assert "a starting worker waits" in lines["owner"]["fix"]
     keys = {
         "autumn_key": digest_of("autumn_key", box.environment["AUTUMN_SECRET_KEY"]),
         "stripe_key": digest_of("stripe_key", box.environment["STRIPE_API_KEY"]),
     }
-    await kept(box, mode="test", stripe="0123456789abcdef", **keys)
-    _, lines = await look(box, tmp_path)
+    await store_owner(box, mode="test", stripe="0123456789abcdef", **keys)
+    _, lines = await run_json(box, tmp_path)
     assert lines["owner"]["fix"] == "Nothing to do: both keys are the same as at the last start"
 
 
-async def test_account_that_is_not_told_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
+async def test_unnamed_account_is_a_warning(box: Sandbox, tmp_path: Path) -> None:
     box.stripe.missing_permissions.add("rak_accounts_kyc_id_numbers_read")
     box.stripe.names_account = False
-    code, lines = await look(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
+    code, lines = await run_json(box, tmp_path, STRIPE_API_KEY=box.stripe.restricted_key)
     assert code == 0
     assert verdicts(lines, "warning") == {"owner"}
     assert "Stripe does not return it (missing_permission)" in lines["owner"]["text"]
@@ -360,7 +358,7 @@ async def test_redis_that_refuses_writes_is_named(
 ) -> None:
     async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await breaks(redis)
-    _, lines = await look(box, tmp_path)
+    _, lines = await run_json(box, tmp_path)
     assert (verdicts(lines, "wrong"), verdicts(lines, "skipped")) == ({"redis-writes"}, {"stripe-payments"})
     assert lines["redis-writes"]["text"] == text
     environment = environment_with(box.environment)
@@ -372,5 +370,5 @@ async def test_redis_that_refuses_writes_is_named(
     assert (code, errors.startswith(f"{text}. ")) == (69, True)
     code, _, errors = await customer_sync("scan", folder=tmp_path, environment=environment)
     assert (code, errors.startswith(f"{text}. ")) == (1, True)
-    # A server that cannot save does not end when it is asked to.
+    # A server that cannot save refuses to shut down.
     box.redis.kill()

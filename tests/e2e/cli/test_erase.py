@@ -1,4 +1,4 @@
-"""`customer-sync forget` as a person types it, with a worker running."""
+"""`customer-sync forget` beside a running worker."""
 
 from collections.abc import AsyncIterator
 from functools import partial
@@ -22,7 +22,7 @@ async def box() -> AsyncIterator[Sandbox]:
         yield everything
 
 
-async def test_with_a_worker_running_all_is_forgotten_and_what_remains_elsewhere_is_said(
+async def test_erase_beside_a_worker_removes_everything_and_lists_remains(
     box: Sandbox,
 ) -> None:
     async with worker(box.environment), Redis.from_url(box.environment["REDIS_URL"]) as redis:
@@ -36,7 +36,7 @@ async def test_with_a_worker_running_all_is_forgotten_and_what_remains_elsewhere
         for elsewhere in ("Autumn: the customer;", "events sent through arq", "digests of"):
             assert elsewhere in output
         await wait_until(lambda: _nothing(redis))
-        # Its recheck is gone with it, and a later change is applied as any other.
+        # The recheck is gone too, and a later change is applied normally.
         await command(box, "send", ANN, '{"name": "Ann later"}', "--wait", "20")
         assert box.autumn.customers[ANN]["name"] == "Ann later"
 
@@ -45,7 +45,7 @@ async def _nothing(redis: Redis) -> bool:
     return await about_ann(redis) == []
 
 
-async def test_it_asks_first_and_does_nothing_while_changes_wait(box: Sandbox) -> None:
+async def test_erase_confirms_first_and_refuses_while_changes_wait(box: Sandbox) -> None:
     await command(box, "send", ANN, '{"name": "Ann"}')
     code, output = await command(box, "forget", ANN)
     assert code == 64
@@ -55,7 +55,7 @@ async def test_it_asks_first_and_does_nothing_while_changes_wait(box: Sandbox) -
     assert "nothing was erased" in output
 
 
-async def test_of_nobody_it_does_not_say_that_something_was_removed(box: Sandbox) -> None:
+async def test_unknown_customer_reports_nothing_removed(box: Sandbox) -> None:
     code, output = await command(box, "forget", "a_typing_error", "--yes")
     assert code == 0
     assert output.startswith("a_typing_error: Redis has no data about it. Check that this is its id in Autumn.\n")

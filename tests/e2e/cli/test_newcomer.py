@@ -1,4 +1,4 @@
-"""The command line as a newcomer meets it: help that fits its lines, and errors that are a sentence and a code."""
+"""Help texts that fit the screen, and errors that are one sentence and an exit code."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("words", HELP, ids=" ".join)
-async def test_every_help_is_whole_and_needs_no_settings(terminal: Terminal, words: list[str]) -> None:
+async def test_every_help_is_complete_and_needs_no_settings(terminal: Terminal, words: list[str]) -> None:
     code, output, errors = await terminal.run(*words, "--help", REDIS_URL="")
     assert (code, errors) == (0, "")
     assert "..." not in output.replace("[ARGS]...", "").replace("[ID]...", ""), "a summary is cut"
@@ -56,7 +56,7 @@ async def test_every_help_is_whole_and_needs_no_settings(terminal: Terminal, wor
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-async def test_what_is_typed_wrong_is_told_with_one_code_and_does_nothing(
+async def test_usage_errors_share_one_exit_code_and_do_nothing(
     terminal: Terminal, redis: Redis, words: list[str], says: str
 ) -> None:
     code, output, errors = await terminal.run(*words)
@@ -69,14 +69,14 @@ async def test_what_is_typed_wrong_is_told_with_one_code_and_does_nothing(
 @pytest.mark.parametrize(
     "url", ["redis://h:secretport", "redis://[::1", "redis://h:99999", "redis://h?socket_timeout=secret", "h:6379"]
 )
-async def test_an_address_that_is_none_is_a_wrong_setting(terminal: Terminal, words: list[str], url: str) -> None:
+async def test_invalid_url_is_a_wrong_setting(terminal: Terminal, words: list[str], url: str) -> None:
     code, output, errors = await terminal.run(*words, REDIS_URL=url)
     assert (code, output, errors.count("\n")) == (78, "", 1)
     assert errors.startswith("REDIS_URL: ")
     assert "secret" not in errors
 
 
-async def test_a_wrong_password_is_not_taken_for_a_redis_that_is_away(
+async def test_wrong_password_is_not_reported_as_unreachable_redis(
     terminal: Terminal, redis_server: EmbeddedRedis
 ) -> None:
     url = redis_server.url.replace("redis://", "redis://user:wrong@")
@@ -86,7 +86,7 @@ async def test_a_wrong_password_is_not_taken_for_a_redis_that_is_away(
         assert errors == "Redis refuses the user or the password (AuthenticationError). Correct REDIS_URL\n"
 
 
-async def test_a_redis_that_refuses_a_command_answers(terminal: Terminal, redis: Redis) -> None:
+async def test_redis_that_refuses_a_command_is_reachable(terminal: Terminal, redis: Redis) -> None:
     before = (await redis.config_get("maxmemory"))["maxmemory"]
     await redis.config_set("maxmemory", "1")
     try:
@@ -97,20 +97,20 @@ async def test_a_redis_that_refuses_a_command_answers(terminal: Terminal, redis:
     assert errors.startswith("Redis refuses writes: it has no memory left (OOM). ")
 
 
-async def test_an_inbox_of_the_wrong_type_is_told_with_what_to_do(terminal: Terminal, redis: Redis) -> None:
+async def test_inbox_of_wrong_type_is_reported_with_remedy(terminal: Terminal, redis: Redis) -> None:
     await redis.set(INBOX, "no stream")
     code, _, errors = await terminal.run("send", "ann")
     assert code == 69
     assert errors.startswith("One of our keys has the wrong type (WRONGTYPE). Run customer-sync doctor, which ")
 
 
-async def test_the_help_of_send_lists_its_exit_codes(terminal: Terminal) -> None:
+async def test_help_of_send_lists_its_exit_codes(terminal: Terminal) -> None:
     _, output, _ = await terminal.run("send", "--help", REDIS_URL="")
     codes = {line.split()[0] for line in output[output.index("Exit codes") :].splitlines()[1:] if line[:5].strip()}
     assert {"0", "1", "2", "64", "69", "78"} <= codes
 
 
-async def test_waiting_where_no_worker_runs_says_what_to_look_at(terminal: Terminal) -> None:
+async def test_waiting_without_a_worker_says_what_to_check(terminal: Terminal) -> None:
     code, output, errors = await terminal.run("send", "ann", "--event-id", "e1", "--wait", "0.1")
     assert (code, output) == (1, "event: e1\n")
     assert errors.startswith("no worker has taken the event after 0.1 s. Check that a worker runs.")

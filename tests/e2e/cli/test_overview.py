@@ -1,4 +1,4 @@
-"""`customer-sync status` without arguments: what the operator's page shows, in a terminal and for machines."""
+"""`customer-sync status` without arguments shows the operator's page as text and as JSON."""
 
 import html
 import json
@@ -25,7 +25,7 @@ async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) ->
     return Terminal(redis_server.url, tmp_path)
 
 
-async def test_a_busy_day_is_shown_at_80_columns(terminal: Terminal, world: World) -> None:
+async def test_busy_day_is_shown_at_80_columns(terminal: Terminal, world: World) -> None:
     await busy_day(world)
     code, output, errors = await terminal.run("status")
     assert (code, errors) == (0, "")
@@ -46,7 +46,7 @@ async def test_a_busy_day_is_shown_at_80_columns(terminal: Terminal, world: Worl
     assert SECRET.search(output) is None
 
 
-async def test_page_and_terminal_and_machines_are_told_the_same_verdict(terminal: Terminal, world: World) -> None:
+async def test_page_terminal_and_json_give_the_same_verdict(terminal: Terminal, world: World) -> None:
     async with browsing(world) as browser:
         _, page = await browser.sign_in()
         assert "Everything is all right." in page
@@ -60,25 +60,25 @@ async def test_page_and_terminal_and_machines_are_told_the_same_verdict(terminal
             return first in html.unescape((await browser.get())[1])
 
         await wait_until(is_on_the_page, what="the page to say so: what it read is good for a second")
-        told = json.loads((await terminal.run("status", "--json"))[1])
-        assert (told["verdict"], told["sentence"]) == ("waiting", f"{first} {rest}")
+        shown = json.loads((await terminal.run("status", "--json"))[1])
+        assert (shown["verdict"], shown["sentence"]) == ("waiting", f"{first} {rest}")
 
 
-async def test_machines_get_the_busy_day_whole_and_without_personal_data(terminal: Terminal, world: World) -> None:
+async def test_json_is_complete_without_personal_data(terminal: Terminal, world: World) -> None:
     await busy_day(world)
     code, output, errors = await terminal.run("status", "--json", STRIPE_API_KEY="sk_test_of_nobody")
     assert (code, errors, output.count("\n")) == (0, "", 1)
-    told = json.loads(output)
-    assert (told["verdict"], told["mode"], told["dead_letters"]) == ("needs-a-person", "test", 3)
-    assert len(told["hours"]["steps"]) > 60
-    assert told["hours"]["steps"][-1]["stripe_percent"] > 0
-    assert {each["customer"] for each in told["longest_waiting"]} == {"ann", "user_40", "user_41", "user_42"}
-    assert {each["customer"] for each in told["newest_dead_letters"]} == {"user_7", "user_19", "org_3"}
+    shown = json.loads(output)
+    assert (shown["verdict"], shown["mode"], shown["dead_letters"]) == ("needs-a-person", "test", 3)
+    assert len(shown["hours"]["steps"]) > 60
+    assert shown["hours"]["steps"][-1]["stripe_percent"] > 0
+    assert {each["customer"] for each in shown["longest_waiting"]} == {"ann", "user_40", "user_41", "user_42"}
+    assert {each["customer"] for each in shown["newest_dead_letters"]} == {"user_7", "user_19", "org_3"}
     assert SECRET.search(output) is None
     assert "sk_test" not in output
 
 
-async def test_names_that_were_sent_are_nowhere(terminal: Terminal, world: World) -> None:
+async def test_sent_names_appear_nowhere(terminal: Terminal, world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Secret Name" * 100, email="ann@example.com")
     await change(world, "nobody", name="Secret Name", email="ann@example.com")
@@ -89,7 +89,7 @@ async def test_names_that_were_sent_are_nowhere(terminal: Terminal, world: World
         assert SECRET.search(output) is None
 
 
-async def test_an_output_that_has_no_marks_gets_ascii(terminal: Terminal, world: World) -> None:
+async def test_output_without_unicode_gets_ascii(terminal: Terminal, world: World) -> None:
     await busy_day(world)
     code, output, errors = await terminal.run("status", PYTHONIOENCODING="ascii")
     assert (code, errors) == (0, "")
@@ -101,7 +101,7 @@ async def test_an_output_that_has_no_marks_gets_ascii(terminal: Terminal, world:
     ("name", "value"),
     [("SCAN_SCHEDULE", "at night"), ("STRIPE_REQUESTS_PER_SECOND", "0"), ("REDIS_URL", "redis://h:x")],
 )
-async def test_a_wrong_setting_is_a_sentence_that_names_it(terminal: Terminal, name: str, value: str) -> None:
+async def test_error_names_the_wrong_setting(terminal: Terminal, name: str, value: str) -> None:
     code, output, errors = await terminal.run("status", **{name: value})
     assert (code, output) == (78, "")
     assert errors.startswith(f"{name}: ")

@@ -1,4 +1,4 @@
-"""`customer-sync scan` as a person types it: what it says, what it writes, and its exit code."""
+"""`customer-sync scan`: its output, its files and its exit codes."""
 
 import asyncio
 import csv
@@ -22,12 +22,12 @@ from tests.support.planting import PLANTINGS, Field
 from tests.support.scans import called, time_passed
 
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""Colours and moves of a terminal."""
+"""Escape sequences for colours and cursor moves."""
 CLEAN, FAILED, DRIFT, USAGE, SETTINGS, INTERRUPTED = 0, 1, 2, 64, 78, 130
 
 
 class Scans(Terminal):
-    """A terminal that knows where both services are."""
+    """A terminal whose environment names both services."""
 
     def __init__(self, redis_url: str, folder: Path, world: World) -> None:
         super().__init__(redis_url, folder)
@@ -47,14 +47,14 @@ async def scans(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> Sc
 
 @pytest.fixture
 def field(world: World) -> Field:
-    """Nine customers that agree."""
+    """Plant nine customers without drift."""
     field = Field(world.autumn, world.stripe)
     for index in range(9):
         field.agreeing(f"right_{index}")
     return field
 
 
-async def test_without_drift_it_ends_with_0(scans: Scans, field: Field) -> None:
+async def test_scan_without_drift_exits_0(scans: Scans, field: Field) -> None:
     code, output, errors = await scans.run("scan")
     assert (code, errors) == (CLEAN, "")
     assert "compared: 9 customers of Autumn, 9 of Stripe" in output
@@ -62,7 +62,7 @@ async def test_without_drift_it_ends_with_0(scans: Scans, field: Field) -> None:
     assert field.stripe.writes == []
 
 
-async def test_drift_is_shown_with_both_values_and_ends_with_2(scans: Scans, field: Field, redis: Redis) -> None:
+async def test_drift_shows_both_values_and_exits_2(scans: Scans, field: Field, redis: Redis) -> None:
     PLANTINGS["name"](field, "ann")
     code, output, errors = await scans.run("scan")
     assert (code, errors) == (DRIFT, "")
@@ -72,16 +72,14 @@ async def test_drift_is_shown_with_both_values_and_ends_with_2(scans: Scans, fie
     assert await redis.xlen(INBOX) == 0
 
 
-async def test_a_name_that_the_terminal_has_no_letters_for_is_no_failure(scans: Scans, field: Field) -> None:
+async def test_unprintable_name_is_no_failure(scans: Scans, field: Field) -> None:
     field.agreeing("ann", name="Иван")
     code, output, errors = await scans.run("scan", PYTHONIOENCODING="ascii")
     assert (code, errors) == (DRIFT, "")
     assert "????" in output
 
 
-async def test_apply_asks_for_the_syncs_and_the_scan_after_them_is_clean(
-    scans: Scans, field: Field, world: World
-) -> None:
+async def test_apply_requests_reconciles_and_next_scan_is_clean(scans: Scans, field: Field, world: World) -> None:
     PLANTINGS["email"](field, "ann")
     code, output, _ = await scans.run("scan", "--apply")
     assert code == DRIFT
@@ -93,7 +91,7 @@ async def test_apply_asks_for_the_syncs_and_the_scan_after_them_is_clean(
     assert "since the last scan: 0 new, 1 fixed, 0 still there" in output
 
 
-async def test_what_no_sync_repairs_is_drift_too(scans: Scans, field: Field, world: World) -> None:
+async def test_unrepairable_finding_counts_as_drift(scans: Scans, field: Field, world: World) -> None:
     PLANTINGS["ambiguous"](field, "ann")
     code, output, _ = await scans.run("scan", "--apply")
     assert code == DRIFT
@@ -101,7 +99,7 @@ async def test_what_no_sync_repairs_is_drift_too(scans: Scans, field: Field, wor
     assert await world.redis.xlen(INBOX) == 0
 
 
-async def test_too_many_changes_are_refused_with_both_numbers_and_end_with_1(scans: Scans, field: Field) -> None:
+async def test_too_many_changes_exit_1_with_both_numbers(scans: Scans, field: Field) -> None:
     for index in range(3):
         PLANTINGS["name"](field, f"wrong_{index}")
     code, output, errors = await scans.run("scan", "--apply")
@@ -111,7 +109,7 @@ async def test_too_many_changes_are_refused_with_both_numbers_and_end_with_1(sca
     assert (await scans.run("scan", "--apply", "--force"))[0] == DRIFT
 
 
-async def test_reports_go_into_files_that_nobody_else_may_read(scans: Scans, field: Field, tmp_path: Path) -> None:
+async def test_report_files_are_readable_by_owner_only(scans: Scans, field: Field, tmp_path: Path) -> None:
     field.agreeing("ann", name="=HYPERLINK(1)")
     code, _, errors = await scans.run("scan", "--json", "scan.json", "--csv", "scan.csv", "--html", "scan.html")
     assert (code, errors) == (DRIFT, "")
@@ -133,7 +131,7 @@ async def test_only_some_kinds_and_only_new_customers(scans: Scans, field: Field
     assert (await scans.run("scan", "--only", "gone"))[0] == CLEAN
 
 
-async def test_one_customer_is_looked_at_at_once_and_without_listing(scans: Scans, field: Field, world: World) -> None:
+async def test_one_customer_is_scanned_without_listing(scans: Scans, field: Field, world: World) -> None:
     PLANTINGS["name"](field, "ann")
     assert (await scans.run("scan", "--customer", "right_1"))[0] == CLEAN
     code, output, _ = await scans.run("scan", "--customer", "ann", "--apply")
@@ -145,7 +143,7 @@ async def test_one_customer_is_looked_at_at_once_and_without_listing(scans: Scan
     assert "customer_not_found" in errors
 
 
-async def test_what_is_wrong_with_one_customer_goes_into_files_too(scans: Scans, field: Field, tmp_path: Path) -> None:
+async def test_findings_of_one_customer_are_written_to_files(scans: Scans, field: Field, tmp_path: Path) -> None:
     PLANTINGS["both"](field, "ann")
     words = ("--json", "ann.json", "--csv", "ann.csv", "--html", "ann.html")
     code, _, errors = await scans.run("scan", "--customer", "ann", *words)
@@ -157,9 +155,7 @@ async def test_what_is_wrong_with_one_customer_goes_into_files_too(scans: Scans,
     assert "customer ann" in (tmp_path / "ann.html").read_text()
 
 
-async def test_a_service_that_refuses_the_key_ends_it_with_1_and_a_failed_run(
-    scans: Scans, field: Field, redis: Redis
-) -> None:
+async def test_refused_key_exits_1_and_records_a_failed_run(scans: Scans, field: Field, redis: Redis) -> None:
     code, _, errors = await scans.run("scan", STRIPE_API_KEY="sk_test_another")
     assert code == FAILED
     assert "STRIPE_API_KEY" in errors
@@ -169,9 +165,7 @@ async def test_a_service_that_refuses_the_key_ends_it_with_1_and_a_failed_run(
     assert field.stripe.writes == []
 
 
-async def test_a_second_start_is_refused_with_the_progress_of_the_first(
-    scans: Scans, field: Field, redis: Redis
-) -> None:
+async def test_second_scan_is_refused_with_progress_of_the_first(scans: Scans, field: Field, redis: Redis) -> None:
     record = ScanRecord(redis, PREFIX)
     await record.begin()
     await record.renew(ScanProgress(run="1", started_ms=1_700_000_000_000, autumn=4000, stripe=700))
@@ -197,7 +191,7 @@ async def test_a_second_start_is_refused_with_the_progress_of_the_first(
         (["history", "--aply"], "--aply"),
     ],
 )
-async def test_a_wrong_option_is_told_before_anything_begins_and_not_taken_for_drift(
+async def test_wrong_option_fails_before_start_and_is_not_drift(
     scans: Scans, field: Field, words: list[str], says: str
 ) -> None:
     code, _, errors = await scans.run("scan", *words)
@@ -206,15 +200,13 @@ async def test_a_wrong_option_is_told_before_anything_begins_and_not_taken_for_d
     assert field.autumn.calls == []
 
 
-async def test_a_wrong_setting_is_named(scans: Scans) -> None:
+async def test_wrong_setting_is_named(scans: Scans) -> None:
     code, _, errors = await scans.run("scan", SCAN_SHARE="0", SCAN_SCHEDULE="at night", SCAN_MAX_CHANGED="2")
     assert code == SETTINGS
     assert [line.split(":")[0] for line in errors.splitlines()] == ["SCAN_SCHEDULE", "SCAN_SHARE", "SCAN_MAX_CHANGED"]
 
 
-async def test_a_version_of_autumn_that_cannot_be_scanned_is_told_before_anything_begins(
-    scans: Scans, field: Field
-) -> None:
+async def test_unscannable_autumn_version_fails_before_start(scans: Scans, field: Field) -> None:
     code, _, errors = await scans.run("scan", AUTUMN_API_VERSION="2.2.0")
     assert code == SETTINGS
     assert errors == "AUTUMN_API_VERSION: 2.2.0 has no lists with cursors, which a scan needs: set 2.3.0\n"
@@ -236,7 +228,7 @@ async def test_version_that_autumn_does_not_know_is_named(scans: Scans, field: F
     assert field.stripe.writes == []
 
 
-async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
+async def test_last_runs_are_listed(scans: Scans, field: Field) -> None:
     assert await scans.run("scan", "history") == (0, "No scan has run yet.\n", "")
     PLANTINGS["name"](field, "ann")
     await scans.run("scan")
@@ -250,9 +242,7 @@ async def test_the_last_runs_are_listed(scans: Scans, field: Field) -> None:
     assert (newest["scope"], whole["scope"], whole["totals"]) == ("only orphan", "", {"profile-drift": 1})
 
 
-async def test_on_a_terminal_a_bar_shows_how_far_it_is(
-    scans: Scans, field: Field, world: World, tmp_path: Path
-) -> None:
+async def test_terminal_shows_a_progress_bar(scans: Scans, field: Field, world: World, tmp_path: Path) -> None:
     PLANTINGS["name"](field, "ann")
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=1.0))
     here, there = os.openpty()
@@ -267,12 +257,12 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(
     drawn = _STEERING.sub("", await asyncio.to_thread(_read_to_the_end, here))
     assert await process.wait() == DRIFT
     bars = [line.strip() for line in re.split(r"[\r\n]+", drawn) if line.startswith("listing")]
-    # How long it takes is not known before the first scan is over: the time at the end is the time that has passed.
+    # The duration is unknown before the first scan ends, so the bar shows the elapsed time.
     assert any(re.search(r" 10 customers, [\d,]+/s, 0 findings 0:00:0\d$", bar) for bar in bars), bars
 
 
 @pytest.mark.usefixtures("field")
-async def test_page_that_fails_is_told_while_it_is_tried_again(scans: Scans, world: World, tmp_path: Path) -> None:
+async def test_failed_page_is_reported_while_it_is_retried(scans: Scans, world: World, tmp_path: Path) -> None:
     world.stripe.switches.add(Fault("503", route="GET /v1/customers"))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", "scan", "--json", "scan.json"),
@@ -295,7 +285,7 @@ async def test_page_that_fails_is_told_while_it_is_tried_again(scans: Scans, wor
     assert json.loads((tmp_path / "scan.json").read_text())["findings"] == []
 
 
-async def test_stopped_by_ctrl_c_it_says_so_and_goes_on_when_it_is_started_again(
+async def test_scan_stopped_by_ctrl_c_resumes_on_next_start(
     scans: Scans, field: Field, world: World, redis: Redis, tmp_path: Path
 ) -> None:
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1))
@@ -321,6 +311,6 @@ def _read_to_the_end(terminal: int) -> str:
         try:
             while piece := file.read(4096):
                 drawn += piece
-        except OSError:  # how a terminal says that nobody writes to it any more
+        except OSError:  # a terminal reports its closed end this way
             pass
     return drawn.decode()

@@ -1,4 +1,4 @@
-"""`customer-sync status`, as a person and as a machine ask it."""
+"""`customer-sync status` of a customer or an event, as text and as JSON."""
 
 import json
 import re
@@ -28,14 +28,14 @@ async def terminal(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) ->
 
 @dataclass(frozen=True)
 class Both:
-    """Both services that a terminal is told of by its environment, and nobody who works."""
+    """Both services, named in the environment of a terminal, without a worker."""
 
     box: Sandbox
     terminal: Terminal
     environment: dict[str, str]
 
     async def live(self, *words: str, **environment: str) -> tuple[int, str, str]:
-        """Run `status … --live`, and see that nothing was written, here or in a service, and only rates in Redis."""
+        """Run `status … --live`; assert that it wrote no file, nothing to a service, and only rates to Redis."""
         async with Redis.from_url(self.box.redis.url) as redis:
             before = set(await redis.keys())
             ended = await self.terminal.run("status", *words, "--live", **{**self.environment, **environment})
@@ -53,14 +53,14 @@ async def both(tmp_path: Path) -> AsyncIterator[Both]:
 
 
 async def answer(terminal: Terminal, *words: str) -> tuple[int, Any]:
-    """The exit code and what is answered as JSON, on one line."""
+    """Run a command with `--json`; return its exit code and its one line as JSON."""
     code, output, errors = await terminal.run("status", *words, "--json")
     assert errors == ""
     assert output.count("\n") == 1
     return code, json.loads(output)
 
 
-async def test_what_was_found_and_done_is_told_in_order(terminal: Terminal, world: World) -> None:
+async def test_findings_and_writes_are_shown_in_order(terminal: Terminal, world: World) -> None:
     world.autumn.seed("ann", name="Ann", email="ann@example.com")
     await change(world, "ann", send_email_receipts=True)
     await world.run()
@@ -80,7 +80,7 @@ async def test_what_was_found_and_done_is_told_in_order(terminal: Terminal, worl
     ]
 
 
-async def test_what_is_wrong_is_told_with_what_can_be_done(terminal: Terminal, world: World) -> None:
+async def test_problems_are_shown_with_their_remedy(terminal: Terminal, world: World) -> None:
     seed(world, "bob")
     world.autumn.seed("ann", stripe_id=world.autumn.customers["bob"]["stripe_id"])
     await change(world, "ann", name="Ann")
@@ -91,14 +91,14 @@ async def test_what_is_wrong_is_told_with_what_can_be_done(terminal: Terminal, w
     assert "  foreign: ann is linked to " in output
     assert "    This is urgent: each change of one customer may overwrite" in output
     assert "    customer-sync dead replay --customer ann --reason needs-review\n" in output
-    code, told = await answer(terminal, "ann")
-    assert (code, told["verdict"], told["link"]) == (0, "needs-a-person", "foreign")
-    assert [finding["kind"] for finding in told["findings"]] == ["foreign"]
-    assert [letter["reason"] for letter in told["dead_letters"]] == ["needs-review"]
-    assert told["live"] is None
+    code, shown = await answer(terminal, "ann")
+    assert (code, shown["verdict"], shown["link"]) == (0, "needs-a-person", "foreign")
+    assert [finding["kind"] for finding in shown["findings"]] == ["foreign"]
+    assert [letter["reason"] for letter in shown["dead_letters"]] == ["needs-review"]
+    assert shown["live"] is None
 
 
-async def test_a_customer_that_is_tried_again_says_when_and_since_when(terminal: Terminal, world: World) -> None:
+async def test_retried_customer_shows_next_try_and_start(terminal: Terminal, world: World) -> None:
     seed(world, "ann")
     world.autumn.switches.add(Fault("503", times=1))
     await change(world, "ann", name="Ann")
@@ -107,12 +107,12 @@ async def test_a_customer_that_is_tried_again_says_when_and_since_when(terminal:
     assert re.match(rf"ann: waits for another try at {TIME.pattern}: the last one failed because a service was", output)
     assert re.search(rf"^waiting: 1 event, the oldest sent at {TIME.pattern}$", output, re.MULTILINE)
     assert re.search(rf"^failed tries: 1, since {TIME.pattern}$", output, re.MULTILINE)
-    told = (await answer(terminal, "ann"))[1]
-    assert (told["verdict"], told["state"], told["last_error"]) == ("waiting", "waiting", "service_unavailable")
-    assert told["due_ms"] >= told["oldest_sent_ms"] > 0
+    shown = (await answer(terminal, "ann"))[1]
+    assert (shown["verdict"], shown["state"], shown["last_error"]) == ("waiting", "waiting", "service_unavailable")
+    assert shown["due_ms"] >= shown["oldest_sent_ms"] > 0
 
 
-async def test_nothing_that_was_said_is_in_what_is_told(terminal: Terminal, world: World) -> None:
+async def test_requested_values_are_not_in_the_output(terminal: Terminal, world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Secret Name", email="secret@example.com", metadata={"k": "secret value"})
     await change(world, "ann", name="Secret Name" * 100)
@@ -123,25 +123,25 @@ async def test_nothing_that_was_said_is_in_what_is_told(terminal: Terminal, worl
         assert "ecret" not in output
 
 
-async def test_what_is_not_known_is_an_exit_code_and_still_an_object(terminal: Terminal) -> None:
-    code, told = await answer(terminal, "nobody")
-    assert (code, told["verdict"], told["customer"]) == (1, "not-known", "nobody")
-    code, told = await answer(terminal, "--event", "nothing")
-    assert (code, told["status"], told["event"]) == (1, "not-known", "nothing")
+async def test_unknown_id_sets_exit_code_and_prints_json(terminal: Terminal) -> None:
+    code, shown = await answer(terminal, "nobody")
+    assert (code, shown["verdict"], shown["customer"]) == (1, "not-known", "nobody")
+    code, shown = await answer(terminal, "--event", "nothing")
+    assert (code, shown["status"], shown["event"]) == (1, "not-known", "nothing")
 
 
-async def test_an_event_and_everything_are_objects_too(terminal: Terminal, world: World) -> None:
+async def test_event_and_overview_print_json(terminal: Terminal, world: World) -> None:
     seed(world, "ann")
     await change(world, "ann", event_id="e1", name="Ann")
     await world.run()
-    code, told = await answer(terminal, "--event", "e1")
-    assert (code, told["status"], told["customer"], told["reason"]) == (0, "applied", "ann", None)
-    code, told = await answer(terminal)
-    assert (code, told["waiting"], told["breaker"], told["totals"]["applied"]) == (0, 0, None, 1)
+    code, shown = await answer(terminal, "--event", "e1")
+    assert (code, shown["status"], shown["customer"], shown["reason"]) == (0, "applied", "ann", None)
+    code, shown = await answer(terminal)
+    assert (code, shown["waiting"], shown["breaker"], shown["totals"]["applied"]) == (0, 0, None, 1)
 
 
 @pytest.mark.parametrize("words", [["ann", "--event", "e1"], ["--live"]])
-async def test_what_does_not_go_together_is_refused(terminal: Terminal, words: list[str]) -> None:
+async def test_conflicting_options_are_refused(terminal: Terminal, words: list[str]) -> None:
     code, output, errors = await terminal.run("status", *words)
     assert (code, output) == (64, "")
     assert errors.count("\n") == 1
@@ -168,12 +168,12 @@ async def test_live_shows_both_sides_and_what_a_sync_would_do(both: Both) -> Non
     ]
 
 
-async def test_live_as_json_holds_both_sides_and_needs_no_record(both: Both) -> None:
+async def test_live_json_holds_both_sides_without_a_customer_record(both: Both) -> None:
     both.box.autumn.seed("ann", name="Ann")
     code, output, _ = await both.live("ann", "--json")
-    told = json.loads(output)
-    assert (code, told["verdict"], told["live"]["verdict"]) == (0, "not-known", "out-of-sync")
-    assert (told["live"]["autumn"]["name"], told["live"]["stripe"]) == ("Ann", [])
+    shown = json.loads(output)
+    assert (code, shown["verdict"], shown["live"]["verdict"]) == (0, "not-known", "out-of-sync")
+    assert (shown["live"]["autumn"]["name"], shown["live"]["stripe"]) == ("Ann", [])
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_live_as_json_holds_both_sides_and_needs_no_record(both: Both) -> 
         ("ann", {"STRIPE_API_KEY": ""}, 78, "STRIPE_API_KEY: "),
     ],
 )
-async def test_a_live_look_that_fails_is_one_sentence_and_an_exit_code(
+async def test_failed_live_fetch_is_one_sentence_and_exit_code(
     both: Both, customer: str, environment: dict[str, str], code: int, says: str
 ) -> None:
     both.box.autumn.seed("ann")
@@ -197,7 +197,7 @@ async def test_a_live_look_that_fails_is_one_sentence_and_an_exit_code(
     assert "wrong" not in errors
 
 
-async def test_a_status_without_a_look_needs_no_keys_and_a_look_says_that_it_shows_names(terminal: Terminal) -> None:
+async def test_only_live_status_needs_keys_and_shows_names(terminal: Terminal) -> None:
     code, output, _ = await terminal.run("status", "--help")
     assert code == 0
     assert "personal data" in " ".join(output.split())

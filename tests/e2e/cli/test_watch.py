@@ -1,4 +1,4 @@
-"""`customer-sync status --watch` on a terminal: renewed in place, over an absence of Redis, until Ctrl-C."""
+"""`customer-sync status --watch` on a terminal: it refreshes in place, survives a lost Redis, and ends with Ctrl-C."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ GONE = "Redis does not answer within 2 s."
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedRedis]:
-    """One that may be restarted."""
+    """Run a redis-server that the test may restart."""
     with embedded_redis() as one:
         yield one
 
@@ -34,7 +34,7 @@ async def watched(server: EmbeddedRedis, folder: Path, **more: str) -> AsyncIter
         yield terminal
 
 
-async def test_what_changes_is_seen_in_place_and_ctrl_c_is_a_good_end(server: EmbeddedRedis, tmp_path: Path) -> None:
+async def test_watch_updates_in_place_and_ctrl_c_exits_cleanly(server: EmbeddedRedis, tmp_path: Path) -> None:
     async with watched(server, tmp_path) as terminal, Redis.from_url(server.url) as redis:
         await terminal.shows("inbox         0  events")
         await redis.xadd(INBOX, {"customer_id": "ann"})
@@ -42,7 +42,7 @@ async def test_what_changes_is_seen_in_place_and_ctrl_c_is_a_good_end(server: Em
         terminal.press(CTRL_C)
         assert await terminal.process.wait() == 0
         assert "Traceback" not in terminal.text
-        # The terminal is given back as it was: the other screen left, the cursor shown.
+        # The terminal is restored: the alternate screen is left and the cursor is shown.
         assert "\x1b[?1049l" in terminal.text.rpartition("\x1b[?1049h")[2]
         assert "\x1b[?25h" in terminal.text.rpartition("\x1b[?25l")[2]
 
@@ -56,7 +56,7 @@ def hang_and_go_on(server: EmbeddedRedis) -> tuple[Callable[[], None], Callable[
 
 
 @pytest.mark.parametrize("absence", [stop_and_start, hang_and_go_on])
-async def test_while_redis_is_away_it_says_so_and_goes_on_afterwards(
+async def test_watch_reports_lost_redis_and_continues_afterwards(
     server: EmbeddedRedis,
     tmp_path: Path,
     absence: Callable[[EmbeddedRedis], tuple[Callable[[], None], Callable[[], None]]],
@@ -77,20 +77,20 @@ async def test_while_redis_is_away_it_says_so_and_goes_on_afterwards(
         assert await terminal.process.wait() == 0
 
 
-async def test_a_redis_that_was_never_there_is_an_error_at_once(tmp_path: Path) -> None:
+async def test_redis_unreachable_from_the_start_is_an_error(tmp_path: Path) -> None:
     environment = {"REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONPATH": str(ROOT)}
     async with on_a_terminal("status", "--watch", folder=tmp_path, environment=environment) as terminal:
         assert await terminal.process.wait() == 69
 
 
-async def test_without_a_terminal_it_is_refused_and_says_what_to_do(server: EmbeddedRedis, tmp_path: Path) -> None:
+async def test_watch_without_a_terminal_is_refused_with_remedy(server: EmbeddedRedis, tmp_path: Path) -> None:
     code, output, errors = await Terminal(server.url, tmp_path).run("status", "--watch")
     assert (code, output) == (64, "")
     assert errors.startswith("--watch: needs a terminal")
 
 
 @pytest.mark.parametrize("words", [["ann"], ["--event", "e1"], ["--json"], ["ann", "--live"]])
-async def test_it_is_about_everything_alone(server: EmbeddedRedis, tmp_path: Path, words: list[str]) -> None:
+async def test_watch_cannot_be_combined(server: EmbeddedRedis, tmp_path: Path, words: list[str]) -> None:
     code, output, errors = await Terminal(server.url, tmp_path).run("status", "--watch", *words)
     assert (code, output) == (64, "")
     assert errors.startswith("--watch: cannot be used")

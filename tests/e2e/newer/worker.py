@@ -1,4 +1,4 @@
-"""The worker as a later version may be: its events have one more field, and all else is as it is now."""
+"""A worker of a later version: its events have one more field, and everything else is unchanged."""
 
 import jobs.events
 from jobs.events import CustomerUpdate
@@ -6,13 +6,13 @@ from worker.main import worker_settings
 
 
 class LaterUpdate(CustomerUpdate):
-    """An update of that version."""
+    """An event of that version."""
 
     urgency: str | None = None
 
 
 def __getattr__(name: str) -> type:
-    """`WorkerSettings`, made when arq asks for it."""
+    """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
     from config.settings import load_settings  # noqa: PLC0415 - the environment is read when arq asks

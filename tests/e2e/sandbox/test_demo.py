@@ -1,6 +1,6 @@
-"""The demo as a newcomer runs it: one command, everything in sync at the end, nothing left behind.
+"""The demo: one command, everything in sync at the end, no process left behind.
 
-And as it has to fail: while it runs, somebody does to its world what the worker may not do.
+It must fail if somebody makes a forbidden change while it runs.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ COMMAND = [sys.executable, "-m", "sandbox.demo"]
 WORKERS = 3
 
 
-def test_the_demo_ends_in_sync_within_a_minute() -> None:
+def test_demo_ends_in_sync_within_a_minute() -> None:
     demo = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False)
 
     assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout + demo.stderr
@@ -54,7 +54,7 @@ def test_the_demo_ends_in_sync_within_a_minute() -> None:
 
 @contextmanager
 def running_demo(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
-    """The demo after its first line of numbers, and the processes that it started; it leaves its logs in `folder`."""
+    """Run the demo; yield it and its processes after its first line of numbers. Its logs are in `folder`."""
     environment = {**os.environ, "TMPDIR": str(folder)}
     with subprocess.Popen(
         COMMAND, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
@@ -67,7 +67,7 @@ def running_demo(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", list[p
             demo.terminate()
 
 
-def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_demo_and_its_processes(tmp_path: Path) -> None:
     with running_demo(tmp_path) as (demo, started):
         assert demo.stderr is not None
         demo.send_signal(signal.SIGINT)
@@ -85,7 +85,7 @@ def workers_of(started: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def write_to_stripe(started: list[psutil.Process], path: str, **fields: str) -> None:
-    """A write to the demo's Stripe that is not one of the workers'."""
+    """Write to the demo's Stripe as a writer that is no worker."""
     environment = workers_of(started)[0].environ()
     login = b64encode(f"{environment['STRIPE_API_KEY']}:".encode()).decode()
     request = Request(  # noqa: S310 - the simulator is at http://127.0.0.1
@@ -96,7 +96,7 @@ def write_to_stripe(started: list[psutil.Process], path: str, **fields: str) -> 
 
 
 class Begun(View):
-    """Tells when the workers have been started."""
+    """A view that tells when the workers have started."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -108,13 +108,13 @@ class Begun(View):
 
 
 def one_small_deployment() -> Deployment:
-    """The one with receipts for open payments, at a higher rate, and a Stripe customer of somebody else."""
+    """Return the deployment with receipts for open payments, at a higher rate, and an unrelated Stripe customer."""
     small = next(each for each in make_deployments(SEED) if each.receipts == "open")
     stranger = Traffic((), (), {}, strangers=(InStripe("cus_somebody_else"),))
     return replace(small, traffic=small.traffic + stranger, calls_per_second=20)
 
 
-async def test_the_demo_fails_where_somebody_else_wrote_to_stripe(tmp_path: Path) -> None:
+async def test_demo_fails_if_another_writer_wrote_to_stripe(tmp_path: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, width=100)
     view = Begun(console)
@@ -136,11 +136,11 @@ async def test_the_demo_fails_where_somebody_else_wrote_to_stripe(tmp_path: Path
         "'another.address@example.com', should be 'apps.own.address@example.com'\n"
     ) in shown
     assert re.search(r"writes that no event explains +2\b", shown)
-    # The address is told twice: as what it is in the end, and as what it was given.
+    # The address gives two findings: its final value, and the write that set it.
     assert "\nNOT in sync: 4 differences\n" in shown
 
 
-def test_the_demo_fails_where_a_worker_was_killed(tmp_path: Path) -> None:
+def test_demo_fails_if_a_worker_was_killed(tmp_path: Path) -> None:
     with running_demo(tmp_path) as (demo, started):
         workers_of(started)[-1].kill()
 

@@ -1,4 +1,4 @@
-"""A scan that is killed at every page boundary: the next one goes on where it was, and misses nothing."""
+"""A scan killed at any page boundary is resumed by the next one, which misses nothing."""
 
 import asyncio
 import json
@@ -30,22 +30,22 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Executioner:
-    """Stands between a scan and a service, and kills the scan when it is due."""
+    """A middleware between a scan and a service that kills the scan at a chosen page."""
 
     process: Command | None = None
     path: str = ""
     after_seconds: float | None = None
-    """How long after the answer was given; None for before it is."""
-    asked: Counter[str] = field(default_factory=Counter)
+    """The delay after the answer, in seconds; None kills before the answer."""
+    requested: Counter[str] = field(default_factory=Counter)
 
     def aim_at(self, process: Command, path: str, after_seconds: float | None) -> None:
-        """Kill this process at its next page of a list."""
+        """Kill this process at its next request for a page of the list."""
         self.process, self.path, self.after_seconds = process, path, after_seconds
 
     @web.middleware
     async def watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Serve a request; the process that asked may not live to see it."""
-        self.asked[request.path] += 1
+        """Serve a request, and kill the process that sent it if it is due."""
+        self.requested[request.path] += 1
         if request.path != self.path or self.process is None:
             return await handler(request)
         process, self.process = self.process, None
@@ -59,7 +59,7 @@ class Executioner:
 
 @dataclass(frozen=True)
 class Scene:
-    """Both services with an executioner before them, and how a scan is started."""
+    """Both services behind an executioner, and the environment of a scan."""
 
     planted: Expected
     executioner: Executioner
@@ -69,7 +69,7 @@ class Scene:
 
     @asynccontextmanager
     async def scan(self) -> AsyncIterator[Command]:
-        """Start a scan, when the one before it is long dead."""
+        """Start a scan after the marker of the killed scan has expired."""
         await self.redis.delete(f"{PREFIX}:scan:lease")
         async with started("scan", "--json", str(self.report), folder=ROOT, environment=self.environment) as command:
             yield command
@@ -96,7 +96,7 @@ async def scene(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> As
 
 
 def _plant(field: Field) -> Expected:
-    """Three pages on each side, with one of each drift among them."""
+    """Plant three pages of customers on each side, with one of each kind of drift."""
     planted = [plant(field, name) for name, plant in PLANTINGS.items()]
     for index in range(200):
         field.agreeing(f"both_{index}")
@@ -104,7 +104,7 @@ def _plant(field: Field) -> Expected:
     return set[tuple[str, str, str]]().union(*planted)
 
 
-async def test_killed_at_every_page_boundary_it_is_one_run_that_misses_nothing(scene: Scene) -> None:
+async def test_scan_killed_at_every_page_misses_nothing(scene: Scene) -> None:
     kills, jitter = 0, random.Random(7)
     for path, pages in PAGES.items():
         for _ in range(pages):
@@ -120,6 +120,6 @@ async def test_killed_at_every_page_boundary_it_is_one_run_that_misses_nothing(s
     assert kills >= sum(PAGES.values())
     runs = await ScanRecord(scene.redis, PREFIX).history()
     assert [run.state for run in runs] == ["done"] * len(runs)
-    # A page that was under way when it was killed is asked for again, and no other.
-    asked = sum(scene.executioner.asked[path] for path in PAGES)
-    assert asked <= len(runs) * sum(PAGES.values()) + 2 * kills
+    # Only the page in flight when the scan was killed is requested again.
+    requested = sum(scene.executioner.requested[path] for path in PAGES)
+    assert requested <= len(runs) * sum(PAGES.values()) + 2 * kills

@@ -1,4 +1,4 @@
-"""The scanner as the Procfile starts it: what is due is scanned once, however long nobody was there."""
+"""The scanner of the Procfile runs a due scan once, however long no scanner ran."""
 
 import signal
 import time
@@ -23,7 +23,7 @@ DAY_MS = 86_400_000
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    """Everything outside, without limits, with one customer of ten that a sync would change."""
+    """Run Redis and both services without rate limits, with drift in one customer of ten."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
     async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
         field = Field(everything.autumn, everything.stripe)
@@ -44,12 +44,12 @@ async def has_runs(record: ScanRecord, runs: int) -> bool:
 
 
 async def scanned_at(record: ScanRecord, started_ms: int) -> None:
-    """A scan was run then, and nothing since."""
+    """Record that the last scan started at this time."""
     run = ScanRun("before", "done", started_ms, started_ms + 1000, 1, 1)
     await record.end(run, fingerprints=b"", serves_schedule=True)
 
 
-async def test_what_was_missed_is_scanned_at_once_and_a_worker_repairs_it(box: Sandbox, record: ScanRecord) -> None:
+async def test_missed_scan_runs_at_once_and_worker_repairs(box: Sandbox, record: ScanRecord) -> None:
     await scanned_at(record, int(time.time() * 1000) - 2 * DAY_MS)
     async with worker(box.environment, "scanner"), worker(box.environment):
         await wait_until(partial(has_runs, record, 2), what="a run")
@@ -74,7 +74,7 @@ async def test_two_scanners_make_one_scan(box: Sandbox, record: ScanRecord) -> N
     assert sum(call.path == "/v1/customers.list" for call in box.autumn.calls) == 1
 
 
-async def test_nothing_is_due_before_the_schedule_says_so(box: Sandbox, record: ScanRecord) -> None:
+async def test_no_scan_runs_before_it_is_due(box: Sandbox, record: ScanRecord) -> None:
     await scanned_at(record, int(time.time() * 1000) - 1000)
     rarely = {"SCAN_SCHEDULE": "0 0 1 1 *", "LOG_LEVEL": "DEBUG"}
     async with worker(box.environment | rarely, "scanner") as running:
@@ -82,9 +82,7 @@ async def test_nothing_is_due_before_the_schedule_says_so(box: Sandbox, record: 
     assert [call for call in box.autumn.calls if call.path == "/v1/customers.list"] == []
 
 
-async def test_a_scan_that_is_told_to_stop_is_gone_on_with_by_the_next_scanner(
-    box: Sandbox, record: ScanRecord
-) -> None:
+async def test_stopped_scan_is_resumed_by_the_next_scanner(box: Sandbox, record: ScanRecord) -> None:
     box.stripe.switches.add(Fault("hang", route="GET /v1/customers", times=1, seconds=60))
     async with worker(box.environment, "scanner") as running:
         await wait_until(lambda: _was_listed(box), what="the first page")
@@ -104,7 +102,7 @@ async def _was_listed(box: Sandbox) -> bool:
     return any(call.path == "/v1/customers.list" for call in box.autumn.calls)
 
 
-async def test_a_scan_that_fails_is_noted_and_not_taken_for_done(box: Sandbox, record: ScanRecord) -> None:
+async def test_failed_scan_is_recorded_and_stays_due(box: Sandbox, record: ScanRecord) -> None:
     box.autumn.key = "am_sk_test_another"
     async with worker(box.environment, "scanner") as running:
         await wait_until(partial(has_runs, record, 1), what="a run")
@@ -114,7 +112,7 @@ async def test_a_scan_that_fails_is_noted_and_not_taken_for_done(box: Sandbox, r
     assert await record.watermark_ms() is None
 
 
-async def test_too_many_changes_are_refused_on_schedule_too(box: Sandbox, record: ScanRecord) -> None:
+async def test_scheduled_scan_refuses_too_many_changes(box: Sandbox, record: ScanRecord) -> None:
     async with worker(box.environment | {"SCAN_MAX_CHANGED": "0.05"}, "scanner") as running:
         await wait_until(partial(has_runs, record, 1), what="a run")
         await running.says("scan with --apply --force")
@@ -123,7 +121,7 @@ async def test_too_many_changes_are_refused_on_schedule_too(box: Sandbox, record
         assert (run.state, run.requested, await redis.xlen(INBOX)) == ("refused", 0, 0)
 
 
-async def test_a_version_of_autumn_that_cannot_be_scanned_ends_the_scanner_with_a_sentence(box: Sandbox) -> None:
+async def test_unscannable_autumn_version_ends_scanner_with_error(box: Sandbox) -> None:
     code, output = await ended(box.environment | {"AUTUMN_API_VERSION": "2.2.0"}, *command_of("scanner"))
     assert code == 78
     assert "AUTUMN_API_VERSION" in output

@@ -1,6 +1,6 @@
-"""Each alert of docs/alerts.yml fires in promtool over what a real worker shows in the state that it is about.
+"""Each alert of docs/alerts.yml fires in promtool on the metrics of a real worker in the alert's state.
 
-How long each alert waits and which values it allows is in `tests/unit/test_alert_rules.py`.
+`tests/unit/test_alert_rules.py` tests the delays and the thresholds.
 """
 
 import os
@@ -47,14 +47,14 @@ async def redis(box: Sandbox) -> AsyncIterator[Redis]:
         yield client
 
 
-async def say(redis: Redis, *customers: str) -> None:
+async def send_changes(redis: Redis, *customers: str) -> None:
     for customer in customers:
         await send(redis, new_update(customer_id=customer, changes={"name": "Name"}))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A worker at work, and everything around it."""
+    """A running worker, its Redis and both services."""
 
     box: Sandbox
     redis: Redis
@@ -72,7 +72,7 @@ async def loses_redis(scene: Scene) -> None:
 
 async def has_a_wrong_key(scene: Scene) -> None:
     scene.box.autumn.key = "am_sk_test_rotated"
-    await say(scene.redis, "user_0")
+    await send_changes(scene.redis, "user_0")
 
 
 async def has_a_key_of_the_wrong_type(scene: Scene) -> None:
@@ -82,12 +82,12 @@ async def has_a_key_of_the_wrong_type(scene: Scene) -> None:
 
 async def loses_autumn(scene: Scene) -> None:
     scene.box.autumn.switches.add(Fault("503"))
-    await say(scene.redis, *(f"user_{index}" for index in range(6)))
+    await send_changes(scene.redis, *(f"user_{index}" for index in range(6)))
 
 
 async def has_an_old_change(scene: Scene) -> None:
     scene.box.autumn.switches.add(Fault("hang"))
-    await scene.redis.delete(INBOX)  # a stream takes no id that is older than its newest
+    await scene.redis.delete(INBOX)  # a stream refuses ids older than its newest
     fields: dict[Any, Any] = new_update(customer_id="user_0", changes={"name": "Name"}).fields()
     await scene.redis.xadd(INBOX, fields, id=f"{int((time.time() - OLD_SECONDS) * 1000)}-0")
 
@@ -103,11 +103,11 @@ async def gets_a_poisoned_event(scene: Scene) -> None:
 
 async def meets_limits(scene: Scene) -> None:
     scene.box.stripe.switches.add(Fault("429", times=1))
-    await say(scene.redis, "user_0")
+    await send_changes(scene.redis, "user_0")
 
 
 async def scanned(redis: Redis, days_ago: int) -> None:
-    """A scan was run then, and did what the schedule asks for."""
+    """Record a successful scheduled scan so many days ago."""
     then_ms = int((time.time() - days_ago * 86_400) * 1000)
     run = ScanRun("before", "done", then_ms, then_ms + 1000, 6, 6)
     await ScanRecord(redis, PREFIX).end(run, fingerprints=b"", serves_schedule=True)
@@ -157,15 +157,15 @@ TOLD_BY_READYZ = {
     "CustomerSyncScanFailed",
     "CustomerSyncScanOverdue",
 }
-"""Also the outage, which has to last for a while there; a worker that is gone or hangs tells nothing."""
+"""Alerts that /readyz does not name at once. An outage must last first; a missing or hanging worker answers nothing."""
 
 
 @needs_promtool
 @pytest.mark.parametrize("alert", ALERTS)
-async def test_an_alert_fires_in_the_state_that_it_is_about(box: Sandbox, redis: Redis, alert: str) -> None:
+async def test_alert_fires_in_its_state(box: Sandbox, redis: Redis, alert: str) -> None:
     await scanned(redis, days_ago=0)
     async with watched(box.environment) as one:
-        await say(redis, "user_5")
+        await send_changes(redis, "user_5")
         quiet = await one.scrape()
         shown = set(quiet.samples)
         assert firing(quiet, await one.scrape()) == set()
@@ -180,8 +180,8 @@ async def test_an_alert_fires_in_the_state_that_it_is_about(box: Sandbox, redis:
             await wait_until(fires, what=alert)
             assert metrics_of(ALERTS[alert]) <= shown
             if alert in TOLD_BY_READYZ:
-                status, said = await one.readiness()
+                status, body = await one.readiness()
                 assert status == 503
-                assert alert in [reason["alert"] for reason in said["reasons"]]
+                assert alert in [reason["alert"] for reason in body["reasons"]]
         finally:
             os.kill(box.redis.pid, signal.SIGCONT)

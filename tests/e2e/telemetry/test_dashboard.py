@@ -1,6 +1,6 @@
-"""docs/grafana.json: whole, and each of its queries answered by what a real worker that had work and trouble shows.
+"""Each query of docs/grafana.json is answered by the metrics of a real worker that had work and failures.
 
-The names of its metrics and of those of the alerts are looked for without promtool.
+The names of the metrics in panels and alerts are checked without promtool.
 """
 
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
 from tests.conftest import INBOX
-from tests.dashboard import QUERIES
+from tests.support.dashboard import QUERIES
 from tests.support.processes import wait_until
 from tests.support.promtool import RULES, answered, metrics_of, needs_promtool
 from tests.support.scrapes import Scrape
@@ -28,7 +28,7 @@ async def box() -> AsyncIterator[Sandbox]:
 
 
 async def scrapes_of_work_and_trouble(box: Sandbox) -> list[Scrape]:
-    """The metrics of a worker before and while it applies events, retries one, and gives one up; the last shows all."""
+    """Return a worker's metrics before and while it applies events, retries one and gives one up. The last has all."""
     async with watched(box.environment) as one, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         scrapes = [await one.scrape()]
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": "poison"})
@@ -49,17 +49,17 @@ async def scrapes_of_work_and_trouble(box: Sandbox) -> list[Scrape]:
     return scrapes
 
 
-async def test_worker_shows_every_metric_that_a_panel_or_an_alert_names(box: Sandbox) -> None:
+async def test_worker_exposes_every_metric_of_panels_and_alerts(box: Sandbox) -> None:
     shown = {name for name in (await scrapes_of_work_and_trouble(box))[-1].samples if name.startswith("customer_sync_")}
-    asked = {name for query in QUERIES.values() for name in metrics_of(query)}
+    queried = {name for query in QUERIES.values() for name in metrics_of(query)}
     alerting = {name for rule in RULES for name in metrics_of(rule["expr"])}
-    assert (len(asked) > 20, len(alerting) > 10) == (True, True)
-    assert (asked | alerting) - shown == set()
-    beside = {name for name in shown - asked if not name.endswith(("_sum", "_count", "_bucket"))}
+    assert (len(queried) > 20, len(alerting) > 10) == (True, True)
+    assert (queried | alerting) - shown == set()
+    beside = {name for name in shown - queried if not name.endswith(("_sum", "_count", "_bucket"))}
     assert beside == {"customer_sync_newest_dead_letter_timestamp_seconds"}, "no panel shows it"
 
 
 @needs_promtool
-async def test_every_query_is_answered_by_a_worker_that_had_work_and_trouble(box: Sandbox) -> None:
+async def test_every_query_is_answered_by_a_busy_worker(box: Sandbox) -> None:
     known = answered(QUERIES.values(), await scrapes_of_work_and_trouble(box))
     assert [name for name, query in QUERIES.items() if query not in known] == []

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them from a worker of the Procfile: what is a span, what is in it, and what is not."""
+"""Traces that a collector gets from a worker of the Procfile: the spans and their attributes."""
 
 import json
 from collections import Counter
@@ -52,9 +52,7 @@ async def collector() -> AsyncIterator[Collector]:
         yield one
 
 
-async def test_a_change_is_one_trace_from_the_app_over_the_sync_to_its_calls(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_change_is_one_trace_from_app_to_calls(box: Sandbox, redis: Redis, collector: Collector) -> None:
     async with worker(traced(box, collector.url)) as running:
         await ends(redis, await change(redis, traceparent=TRACEPARENT))
         sync = await sync_in(collector)
@@ -90,9 +88,7 @@ async def test_a_change_is_one_trace_from_the_app_over_the_sync_to_its_calls(
     assert log_lines(running, "unknown_fields_ignored") == []
 
 
-async def test_changes_of_several_requests_that_were_merged_are_linked_to_each(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_merged_changes_link_to_each_request(box: Sandbox, redis: Redis, collector: Collector) -> None:
     events = [await change(redis, traceparent=each, name=str(each)) for each in (TRACEPARENT, OTHER, OTHER, None)]
     async with worker(traced(box, collector.url, OTEL_SERVICE_NAME="ours")):
         await ends(redis, *events)
@@ -104,9 +100,7 @@ async def test_changes_of_several_requests_that_were_merged_are_linked_to_each(
     assert collector.services() == {"ours"}
 
 
-async def test_changes_of_one_request_that_were_merged_are_its_children_whatever_else_is_no_context(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_merged_changes_of_one_request_are_its_children(box: Sandbox, redis: Redis, collector: Collector) -> None:
     events = [await change(redis, traceparent=each) for each in (TRACEPARENT, None, TRACEPARENT)]
     fingerprint = '{"fingerprint": "f"}'
     entry = await redis.xadd(INBOX, {"customer_id": "ann", "changes": fingerprint, "traceparent": b"\xff-garbage"})
@@ -118,9 +112,7 @@ async def test_changes_of_one_request_that_were_merged_are_its_children_whatever
     assert sync.attributes["customer_sync.applied"] == 4
 
 
-async def test_syncs_at_the_same_time_have_their_own_calls_each(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_concurrent_syncs_have_their_own_calls(box: Sandbox, redis: Redis, collector: Collector) -> None:
     box.autumn.switches.latency_seconds = 0.05
     events = [await change(redis, f"user_{number}") for number in range(10)]
     async with worker(traced(box, collector.url)) as running:
@@ -134,9 +126,7 @@ async def test_syncs_at_the_same_time_have_their_own_calls_each(
     assert all(each == calls[0] and each[UPDATE] == 1 for each in calls)
 
 
-async def test_a_change_that_came_by_arq_is_in_the_apps_trace_too(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_change_sent_by_arq_joins_the_apps_trace(box: Sandbox, redis: Redis, collector: Collector) -> None:
     queue = ArqRedis(
         redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode(), default_queue_name=f"{PREFIX}:queue"
     )
@@ -154,9 +144,7 @@ async def _is_known(redis: Redis, event: str) -> bool:
     return await outcome_of(redis, event) is not None
 
 
-async def test_an_app_that_samples_a_request_out_has_no_trace_of_it_here(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_unsampled_request_has_no_trace(box: Sandbox, redis: Redis, collector: Collector) -> None:
     async with worker(traced(box, collector.url)) as running:
         await ends(redis, await change(redis, traceparent=TRACEPARENT.removesuffix("1") + "0"))
         await ends(redis, await change(redis, "user_1", traceparent=OTHER))
@@ -164,9 +152,7 @@ async def test_an_app_that_samples_a_request_out_has_no_trace_of_it_here(
     assert {span.trace_id for span in collector.spans()} == {OTHER_TRACE}
 
 
-async def test_a_failed_call_is_an_error_with_its_code_and_so_is_its_sync(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_failed_call_marks_call_and_sync_with_its_code(box: Sandbox, redis: Redis, collector: Collector) -> None:
     box.autumn.switches.add(Fault("503", route="customers.update", times=1))
     async with worker(traced(box, collector.url)) as running:
         await ends(redis, await change(redis, traceparent=TRACEPARENT))
@@ -186,7 +172,7 @@ async def test_a_failed_call_is_an_error_with_its_code_and_so_is_its_sync(
     assert {span.events for span in collector.spans()} == {0}
 
 
-async def test_a_halt_is_told_as_one(box: Sandbox, redis: Redis, collector: Collector) -> None:
+async def test_halt_is_recorded_as_halt(box: Sandbox, redis: Redis, collector: Collector) -> None:
     box.stripe.key = "sk_test_rotated"
     async with worker(traced(box, collector.url)) as running:
         await change(redis)
@@ -197,9 +183,7 @@ async def test_a_halt_is_told_as_one(box: Sandbox, redis: Redis, collector: Coll
     assert [call.attributes["http.response.status_code"] for call in collector.calls_of(sync) if call.error] == [401]
 
 
-async def test_no_span_holds_a_name_an_address_a_key_or_a_services_message(
-    box: Sandbox, redis: Redis, collector: Collector
-) -> None:
+async def test_spans_hold_no_personal_data_and_no_secret(box: Sandbox, redis: Redis, collector: Collector) -> None:
     async with worker(traced(box, collector.url)) as running:
         await ends(redis, await change(redis, name="Ann Secretname", email="ann@example.com"))
         await ends(redis, await change(redis, stripe_id="cus_doesnotexist"), status="dead")
@@ -211,7 +195,7 @@ async def test_no_span_holds_a_name_an_address_a_key_or_a_services_message(
         assert private.encode() not in sent, private
 
 
-async def test_what_is_left_is_sent_when_the_worker_stops(box: Sandbox, redis: Redis, collector: Collector) -> None:
+async def test_remaining_spans_are_sent_when_the_worker_stops(box: Sandbox, redis: Redis, collector: Collector) -> None:
     async with worker(traced(box, collector.url, OTEL_BSP_SCHEDULE_DELAY="3600000")) as running:
         await ends(redis, await change(redis))
         assert collector.requests == 0

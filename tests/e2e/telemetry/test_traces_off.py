@@ -1,4 +1,4 @@
-"""A worker without a collector, or with one that fails, works as any other, and logs what to correct."""
+"""A worker with no collector or a failing one works normally, and logs what to correct."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -31,10 +31,8 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @pytest.mark.parametrize("status", [0, 503, 401])
-async def test_a_collector_that_hangs_or_refuses_holds_up_no_sync_and_no_stop(
-    box: Sandbox, redis: Redis, status: int
-) -> None:
-    # A request that hangs, or that is sent again and again, takes longer than the waits of this test.
+async def test_hanging_or_refusing_collector_delays_no_sync_or_stop(box: Sandbox, redis: Redis, status: int) -> None:
+    # A hanging or repeated request would take longer than the waits of this test.
     more = {"OTEL_EXPORTER_OTLP_TIMEOUT": "100"}
     async with collecting(status) as collector, worker(traced(box, collector.url, **more)) as running:
         for number in range(10):
@@ -45,9 +43,7 @@ async def test_a_collector_that_hangs_or_refuses_holds_up_no_sync_and_no_stop(
     assert "Traceback" not in "".join(running.log)
 
 
-async def test_a_collector_that_is_not_there_is_said_once_without_its_address_or_key(
-    box: Sandbox, redis: Redis
-) -> None:
+async def test_missing_collector_is_logged_once_without_url_or_key(box: Sandbox, redis: Redis) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     more = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_EXPORTER_OTLP_HEADERS": "secret-without-a-name"}
     async with worker(traced(box, nowhere, LOG_LEVEL="DEBUG", **more)) as running:
@@ -61,9 +57,7 @@ async def test_a_collector_that_is_not_there_is_said_once_without_its_address_or
     assert "secret-without-a-name" not in "".join(running.log)
 
 
-async def test_a_collector_that_refuses_is_said_with_its_status_and_so_is_that_it_takes_again(
-    box: Sandbox, redis: Redis
-) -> None:
+async def test_refusing_collector_is_logged_with_status_and_recovery(box: Sandbox, redis: Redis) -> None:
     async with collecting(401) as collector, worker(traced(box, collector.url)) as running:
         await ends(redis, await change(redis))
         await running.says('"traces_send_failed"')
@@ -83,18 +77,18 @@ async def test_a_collector_that_refuses_is_said_with_its_status_and_so_is_that_i
     ],
     ids=["unset", "disabled", "no-exporter"],
 )
-async def test_a_worker_without_traces_and_without_a_page_imports_neither(
+async def test_worker_without_traces_and_page_imports_neither(
     box: Sandbox, redis: Redis, variables: dict[str, str]
 ) -> None:
     assert not {"opentelemetry", "jinja2"} & await imported(box, redis, variables)
 
 
-async def test_with_traces_it_is(box: Sandbox, redis: Redis, collector: Collector) -> None:
+async def test_worker_with_traces_imports_the_sdk(box: Sandbox, redis: Redis, collector: Collector) -> None:
     assert "opentelemetry" in await imported(box, redis, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
 
 
 async def imported(box: Sandbox, redis: Redis, variables: dict[str, str]) -> set[str]:
-    """The packages that a worker imports from its start to its end, with a sync in between."""
+    """Return the packages that a worker imports from start to end, with a sync in between."""
     async with worker({**box.environment, **variables, "PYTHONPROFILEIMPORTTIME": "1"}) as running:
         await ends(redis, await change(redis, traceparent=TRACEPARENT))
         await stop(running)
@@ -102,10 +96,10 @@ async def imported(box: Sandbox, redis: Redis, variables: dict[str, str]) -> set
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-async def test_a_worker_without_the_extra_says_so_once_and_works(
+async def test_worker_without_the_extra_logs_it_once_and_works(
     box: Sandbox, redis: Redis, collector: Collector, tmp_path: Path
 ) -> None:
-    # A package of that name with nothing in it comes first on the path, as if nothing was installed.
+    # An empty package of that name comes first on the path, as if nothing were installed.
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").touch()
     async with worker(traced(box, collector.url, PYTHONPATH=str(tmp_path))) as running:
@@ -119,7 +113,7 @@ async def test_a_worker_without_the_extra_says_so_once_and_works(
 @pytest.mark.parametrize(
     ("name", "value"), [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0")]
 )
-async def test_variables_that_are_not_usable_turn_traces_off_and_not_the_worker(
+async def test_unusable_variables_turn_off_only_traces(
     box: Sandbox, redis: Redis, collector: Collector, name: str, value: str
 ) -> None:
     async with worker(traced(box, collector.url, **{name: value})) as running:

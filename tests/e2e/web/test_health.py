@@ -1,4 +1,4 @@
-"""A worker's port as platforms and people ask it: alive, at work, and why not, whatever happens around it."""
+"""The health endpoints of a worker: liveness, readiness and its causes, in all kinds of trouble."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ async def redis(box: Sandbox) -> AsyncIterator[Redis]:
         yield client
 
 
-async def say(redis: Redis) -> str:
+async def send_change(redis: Redis) -> str:
     return await send(redis, new_update(customer_id="ann_secret", changes={"name": "Ann Secretname"}))
 
 
@@ -57,27 +57,27 @@ async def is_ready(one: Watched) -> bool:
     return status == 200
 
 
-async def told(one: Watched) -> list[str]:
-    """The alerts that /readyz names."""
-    _, said = await one.readiness()
-    return [reason["alert"] for reason in said["reasons"]]
+async def alerts_of(one: Watched) -> list[str]:
+    """Return the alerts that /readyz names."""
+    _, body = await one.readiness()
+    return [reason["alert"] for reason in body["reasons"]]
 
 
-async def test_a_worker_at_work_is_alive_and_ready_and_tells_what_it_did(box: Sandbox, redis: Redis) -> None:
+async def test_busy_worker_is_alive_ready_and_exposes_metrics(box: Sandbox, redis: Redis) -> None:
     async with watched(box.environment) as one:
-        assert await is_applied(redis, await say(redis))
+        assert await is_applied(redis, await send_change(redis))
 
-        async def shows_it() -> bool:
+        async def is_shown() -> bool:
             return (await one.readiness())[1]["last_success_age_seconds"] is not None
 
-        await wait_until(shows_it)
-        status, said = await one.readiness()
-        assert (status, said["ready"], said["reasons"]) == (200, True, [])
-        assert (said["inbox_events"], said["mailbox_events"], said["oldest_event_age_seconds"]) == (0, 0, None)
-        assert (said["breaker"], said["dead_letters"]) == (None, 0)
+        await wait_until(is_shown)
+        status, body = await one.readiness()
+        assert (status, body["ready"], body["reasons"]) == (200, True, [])
+        assert (body["inbox_events"], body["mailbox_events"], body["oldest_event_age_seconds"]) == (0, 0, None)
+        assert (body["breaker"], body["dead_letters"]) == (None, 0)
 
 
-async def test_without_a_port_nothing_listens(box: Sandbox) -> None:
+async def test_nothing_listens_without_a_port(box: Sandbox) -> None:
     async with worker(box.environment) as running:
         connections = psutil.Process(running.pid).net_connections()
         assert [each for each in connections if each.status == psutil.CONN_LISTEN] == []
@@ -90,11 +90,11 @@ async def test_platforms_reach_the_port_from_outside_the_machine(box: Sandbox) -
         assert listening.laddr.ip == "0.0.0.0"  # noqa: S104 - the fact
 
 
-async def test_while_redis_hangs_every_answer_comes_and_the_process_stays_alive(box: Sandbox) -> None:
+async def test_every_endpoint_answers_while_redis_hangs(box: Sandbox) -> None:
     async with watched(box.environment) as one:
         os.kill(box.redis.pid, signal.SIGSTOP)
         try:
-            await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+            await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
             assert await one.is_alive()
             assert (await one.readiness())[0] == 503
             shown = (await one.scrape()).samples
@@ -105,22 +105,20 @@ async def test_while_redis_hangs_every_answer_comes_and_the_process_stays_alive(
         await wait_until(lambda: is_ready(one))
 
 
-async def test_while_redis_is_away_the_process_stays_alive_and_is_ready_when_it_is_back(box: Sandbox) -> None:
+async def test_process_survives_lost_redis_and_becomes_ready_again(box: Sandbox) -> None:
     async with watched(box.environment) as one:
         box.redis.stop()
-        await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+        await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
         assert await one.is_alive()
         box.redis.start()
         await wait_until(lambda: is_ready(one))
 
 
-async def test_a_redis_that_answers_and_takes_no_writes_is_told_although_nothing_waits(
-    box: Sandbox, redis: Redis
-) -> None:
+async def test_redis_refusing_writes_is_reported_while_idle(box: Sandbox, redis: Redis) -> None:
     async with watched(box.environment) as one:
-        assert await told(one) == []
+        assert await alerts_of(one) == []
         await its_disk_fails(redis)
-        await wait_until(lambda: _says(one, "CustomerSyncRedisDown"))
+        await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
         shown = (await one.scrape()).samples
         assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
         assert "customer_sync_inbox_events" in shown
@@ -128,12 +126,12 @@ async def test_a_redis_that_answers_and_takes_no_writes_is_told_although_nothing
         await wait_until(lambda: is_ready(one))
 
 
-async def _says(one: Watched, alert: str) -> bool:
+async def _names_alert(one: Watched, alert: str) -> bool:
     _, text = await one.get("/readyz")
     return alert in text
 
 
-async def test_a_process_whose_event_loop_hangs_answers_no_probe_in_time(box: Sandbox) -> None:
+async def test_process_whose_event_loop_hangs_answers_no_probe_in_time(box: Sandbox) -> None:
     async with watched(box.environment) as one:
         os.kill(one.running.pid, signal.SIGSTOP)
         try:
@@ -143,23 +141,21 @@ async def test_a_process_whose_event_loop_hangs_answers_no_probe_in_time(box: Sa
         await wait_until(one.is_alive)
 
 
-async def test_a_second_worker_on_the_same_port_says_so_works_and_takes_the_port_when_it_is_free(
-    box: Sandbox, redis: Redis
-) -> None:
+async def test_second_worker_takes_the_port_when_it_is_free(box: Sandbox, redis: Redis) -> None:
     async with watched(box.environment) as first:
         port = first.url.rpartition(":")[2]
         async with worker({**box.environment, "PORT": port}) as second:
             await second.says("port_bind_failed")
             first.running.process.send_signal(signal.SIGTERM)
             assert await first.running.process.wait() == 0
-            assert await is_applied(redis, await say(redis))
+            assert await is_applied(redis, await send_change(redis))
             await wait_until(first.is_alive, what="the second worker on the port of the first")
             assert sum("port_bind_failed" in line for line in second.log) == 1
 
 
-async def test_two_workers_agree_on_what_is_common(box: Sandbox, redis: Redis) -> None:
+async def test_two_workers_agree_on_common_metrics(box: Sandbox, redis: Redis) -> None:
     async with watched(box.environment) as one, watched(box.environment) as other:
-        assert await is_applied(redis, await say(redis))
+        assert await is_applied(redis, await send_change(redis))
 
         async def agree() -> bool:
             first, second = (await one.scrape()).samples, (await other.scrape()).samples
@@ -178,7 +174,7 @@ async def test_two_workers_agree_on_what_is_common(box: Sandbox, redis: Redis) -
         assert sorted(syncs) == [0.0, 1.0], "each counts its own"
 
 
-async def test_an_outage_is_told_when_it_has_lasted(box: Sandbox, redis: Redis) -> None:
+async def test_outage_is_reported_after_it_has_lasted(box: Sandbox, redis: Redis) -> None:
     for index in range(6):
         box.autumn.seed(f"user_{index}")
     async with watched(box.environment) as one:
@@ -186,32 +182,32 @@ async def test_an_outage_is_told_when_it_has_lasted(box: Sandbox, redis: Redis) 
         for index in range(6):
             await send(redis, new_update(customer_id=f"user_{index}", changes={"name": "Name"}))
 
-        async def shows_it() -> bool:
+        async def is_shown() -> bool:
             return (await one.readiness())[1]["breaker"] is not None
 
-        await wait_until(shows_it)
-        assert await told(one) == [], "it may be over in a moment"
+        await wait_until(is_shown)
+        assert await alerts_of(one) == [], "it may be over in a moment"
         since = int(await redis.hget(f"{PREFIX}:breaker", "since") or 0)  # type: ignore[misc]  # one type for both clients
         await redis.hset(f"{PREFIX}:breaker", "since", str(since - int(OUTAGE_SECONDS * 1000)))  # type: ignore[misc]  # too
-        await wait_until(lambda: _says(one, "CustomerSyncOutage"))
+        await wait_until(lambda: _names_alert(one, "CustomerSyncOutage"))
 
 
 async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: Redis) -> None:
     async with watched(box.environment | {"AUTUMN_SECRET_KEY": "am_sk_test_wrong"}) as one:
-        await say(redis)
+        await send_change(redis)
         await redis.xadd(INBOX, {"customer_id": "ann_secret", "changes": '{"email": "ann#example.com"}'})
         await redis.xadd(INBOX, {"customer_id": "bob secret", "changes": '{"email": "ann#example.com"}'})
-        await wait_until(lambda: _says(one, "CustomerSyncHalted"))
-        await wait_until(lambda: _says(one, "CustomerSyncDeadLetters"))
+        await wait_until(lambda: _names_alert(one, "CustomerSyncHalted"))
+        await wait_until(lambda: _names_alert(one, "CustomerSyncDeadLetters"))
         answers = "".join([(await one.get(path))[1] for path in ("/healthz", "/readyz", "/metrics")])
     assert len(answers) > 1000
     for private in ("secret", "Secretname", "example.com", "am_sk", box.autumn.key, box.stripe.key):
         assert private not in answers.replace("invalid_secret_key", "")
 
 
-async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_none(box: Sandbox, redis: Redis) -> None:
+async def test_silent_connections_stop_no_work(box: Sandbox, redis: Redis) -> None:
     environment = box.environment | {"OPERATOR_PASSWORD": "a long password"}
-    # The shell sets the limit, because psutil can do that on Linux only.
+    # The shell sets the limit, because psutil can do it only on Linux.
     few_files = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *command_of("worker")]
     async with watched(environment, command=few_files) as one, AsyncExitStack() as stack:
         process = psutil.Process(one.running.pid)
@@ -227,12 +223,12 @@ async def test_whoever_opens_connections_and_says_nothing_keeps_the_work_from_no
             return len(held) <= CONNECTIONS_AT_MOST
 
         await wait_until(holds_few)
-        assert await is_applied(redis, await say(redis))
+        assert await is_applied(redis, await send_change(redis))
         assert await one.is_alive()
     assert [line for line in one.running.log if "Traceback" in line] == []
 
 
-async def test_a_worker_that_is_told_to_stop_does_not_wait_for_who_watches(box: Sandbox) -> None:
+async def test_stopping_worker_does_not_wait_for_open_connections(box: Sandbox) -> None:
     async with watched(box.environment) as one, one.http.get(one.url + "/healthz"):
         one.running.process.send_signal(signal.SIGTERM)
 
@@ -243,15 +239,15 @@ async def test_a_worker_that_is_told_to_stop_does_not_wait_for_who_watches(box: 
         assert one.running.process.returncode == 0
 
 
-async def test_a_scanner_shows_itself_too_and_what_a_scan_came_to(box: Sandbox) -> None:
+async def test_scanner_exposes_its_state_and_scan_results(box: Sandbox) -> None:
     async with watched(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as one:
 
-        async def shows_it() -> bool:
+        async def is_shown() -> bool:
             return (await one.readiness())[1]["last_scan"] is not None
 
-        await wait_until(shows_it)
-        _, said = await one.readiness()
-        assert (said["ready"], said["last_scan"]["state"], said["last_scan"]["findings"]) == (True, "done", 1)
+        await wait_until(is_shown)
+        _, body = await one.readiness()
+        assert (body["ready"], body["last_scan"]["state"], body["last_scan"]["findings"]) == (True, "done", 1)
         shown = (await one.scrape()).samples
         (labels,) = shown["customer_sync_worker_info"]
         assert ("type", "scanner") in labels

@@ -1,4 +1,4 @@
-"""The operator's page as a real worker serves it."""
+"""The operator's page of a real worker."""
 
 from redis.asyncio import Redis
 
@@ -9,7 +9,7 @@ from tests.support.processes import its_disk_fails, its_disk_works, wait_until
 from tests.support.watching import watched
 
 
-async def test_a_worker_with_a_port_and_a_password_serves_the_page_and_notes_how_things_go() -> None:
+async def test_worker_with_port_and_password_serves_page_and_history() -> None:
     async with sandbox() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched({**box.environment, "OPERATOR_PASSWORD": PASSWORD}) as one:
             status, text = await one.answer("/")

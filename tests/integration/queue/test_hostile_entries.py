@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from jobs.queue.record import read_totals
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, opened_world
-from tests.examples import examples
+from tests.support.examples import examples
 from tests.support.steps import change, seed
 
 names = st.sampled_from(["customer_id", "type", "changes", "event_id", "traceparent", ""]).map(str.encode)

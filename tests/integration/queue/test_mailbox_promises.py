@@ -27,7 +27,7 @@ from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import read_outcome
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
-from tests.examples import examples
+from tests.support.examples import examples
 from tests.support.ledger import NAMES, Ledger
 
 MAX_WAITING = 2

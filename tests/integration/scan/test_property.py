@@ -19,7 +19,7 @@ from jobs.scan.report import ScanFinding
 from jobs.scan.spool import About, Spool
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import opened_world
-from tests.examples import examples
+from tests.support.examples import examples
 from tests.support.planting import PLANTINGS, Field
 from tests.support.scans import scan, scan_deps_of
 

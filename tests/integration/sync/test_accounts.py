@@ -33,12 +33,12 @@ from sandbox.redis import EmbeddedRedis
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, opened_deps
-from tests.examples import examples
 from tests.support.accounts import drawn, people
 from tests.support.accounts.checks import judge_autumn, judge_end
 from tests.support.accounts.drawn import NAMES, Account
 from tests.support.accounts.ledger import Ledger, SentEvent, Sync, both_sides
 from tests.support.accounts.writes import judge_writes
+from tests.support.examples import examples
 from tests.support.steps import time_passes
 
 SEARCH_LAG_SECONDS = 3600.0
@@ -308,7 +308,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it shows it
 def test_accounts_end_in_agreement_and_nothing_else_changes(redis_server: EmbeddedRedis) -> None:
-    # Use the same examples each time. To search for new failures, run many more examples (`tests.examples`).
+    # Use the same examples each time. To search for new failures, run more examples (`tests.support.examples`).
     small = settings(
         max_examples=examples(30), deadline=None, report_multiple_bugs=False, stateful_step_count=16, derandomize=True
     )

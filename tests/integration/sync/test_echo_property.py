@@ -20,11 +20,11 @@ from redis.asyncio import Redis
 from jobs.plan.recheck import KNOWN_SECONDS
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
-from tests.examples import examples
 from tests.support.echoes import limits
 from tests.support.echoes.parts import LINKS, WHOLE, Planted, Syncing
 from tests.support.echoes.truth import COPIED, FLAG, NOT_COPIED, PROFILE
 from tests.support.echoes.world import RECHECK_SECONDS, SOON_SECONDS, SPARES, EchoWorld
+from tests.support.examples import examples
 
 EXAMPLES: Final = 30
 STEPS: Final = 20

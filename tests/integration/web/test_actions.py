@@ -1,4 +1,4 @@
-"""Actions of an operator on the page: dead letters sent again or dropped, and a customer's lines."""
+"""Actions of an operator on the page: replaying and dropping dead letters, and a customer's history."""
 
 import json
 from collections.abc import AsyncIterator
@@ -19,11 +19,11 @@ async def operator(world: World) -> AsyncIterator[Browser]:
         yield browser
 
 
-async def test_replaying_asks_first_and_says_what_it_did(world: World, operator: Browser) -> None:
+async def test_replay_confirms_first_and_shows_the_result(world: World, operator: Browser) -> None:
     await bury(world, "user_7")
     (letter,) = await read_dead(world.redis)
-    _, asked = await operator.send("/dead-letters", letter=letter["id"], action="replay")
-    assert "Send this dead letter again?" in asked
+    _, confirmation = await operator.send("/dead-letters", letter=letter["id"], action="replay")
+    assert "Send this dead letter again?" in confirmation
     assert await world.redis.xlen("customer-updates") == 0
     with capture_logs() as logs:
         _, done = await operator.send("/dead-letters/replay", letter=letter["id"])
@@ -33,7 +33,7 @@ async def test_replaying_asks_first_and_says_what_it_did(world: World, operator:
     assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_replayed", [letter["id"]])]
 
 
-async def test_replaying_says_where_a_newer_change_is_overwritten(world: World, operator: Browser) -> None:
+async def test_replay_warns_if_it_overwrites_a_newer_change(world: World, operator: Browser) -> None:
     await bury(world, "user_7")
     world.autumn.seed("user_7")
     await change(world, "user_7", name="Newer")
@@ -44,12 +44,12 @@ async def test_replaying_says_where_a_newer_change_is_overwritten(world: World, 
     )
 
 
-async def test_dropping_asks_first_and_is_for_good(world: World, operator: Browser) -> None:
+async def test_drop_confirms_first_and_is_permanent(world: World, operator: Browser) -> None:
     await bury(world, "user_7")
     await bury(world, "user_8")
     keep, drop = await read_dead(world.redis)
-    _, asked = await operator.send("/dead-letters", letter=drop["id"], action="drop")
-    assert "Drop this dead letter permanently?" in asked
+    _, confirmation = await operator.send("/dead-letters", letter=drop["id"], action="drop")
+    assert "Drop this dead letter permanently?" in confirmation
     assert len(await read_dead(world.redis)) == 2
     with capture_logs() as logs:
         _, done = await operator.send("/dead-letters/drop", letter=drop["id"])
@@ -58,7 +58,7 @@ async def test_dropping_asks_first_and_is_for_good(world: World, operator: Brows
     assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_dropped", [drop["id"]])]
 
 
-async def test_what_is_not_there_any_more_is_said(operator: Browser) -> None:
+async def test_missing_dead_letter_is_reported(operator: Browser) -> None:
     assert (
         "1 of the selected dead letters no longer exists"
         in (await operator.send("/dead-letters/replay", letter="5-0"))[1]
@@ -67,7 +67,7 @@ async def test_what_is_not_there_any_more_is_said(operator: Browser) -> None:
     assert (status, "Nothing selected" in text) == (400, True)
 
 
-async def test_page_of_a_customer_shows_history_and_both_sides(world: World, operator: Browser) -> None:
+async def test_customer_page_shows_history_and_both_sides(world: World, operator: Browser) -> None:
     seed(world, "ann")
     await change(world, "ann", name="Ann Example", email="ann@example.com")
     await world.run()
@@ -80,7 +80,7 @@ async def test_page_of_a_customer_shows_history_and_both_sides(world: World, ope
     assert "customer_viewed" in [each["event"] for each in logs]
 
 
-async def test_a_drifted_customer_is_shown_with_what_a_sync_would_do(world: World, operator: Browser) -> None:
+async def test_drifted_customer_is_shown_with_the_dry_run(world: World, operator: Browser) -> None:
     seed(world, "ann")
     world.autumn.customers["ann"]["name"] = "Ann Example"
     _, text = await operator.send("/customer", customer="ann", live="on")
@@ -89,16 +89,16 @@ async def test_a_drifted_customer_is_shown_with_what_a_sync_would_do(world: Worl
     assert "A sync would" in text
 
 
-async def test_without_a_live_look_no_service_is_asked(world: World, operator: Browser) -> None:
+async def test_no_service_is_called_without_a_live_fetch(world: World, operator: Browser) -> None:
     seed(world, "ann")
-    asked = len(world.stripe.calls)
+    calls = len(world.stripe.calls)
     _, text = await operator.send("/customer", customer="ann")
-    assert len(world.stripe.calls) == asked
+    assert len(world.stripe.calls) == calls
     assert "Not compared yet." in text
     assert "Not known" in text
 
 
-async def test_a_customer_that_autumn_does_not_know_is_told_so(operator: Browser) -> None:
+async def test_customer_unknown_to_autumn_is_reported(operator: Browser) -> None:
     assert (
         "Autumn does not know the customer nobody"
         in (await operator.send("/customer", customer="nobody", live="on"))[1]
@@ -106,7 +106,7 @@ async def test_a_customer_that_autumn_does_not_know_is_told_so(operator: Browser
 
 
 @pytest.mark.parametrize("typed", ["", " ", "ann@example.com", "a b", "x" * 2000])
-async def test_what_cannot_be_a_customers_id_is_neither_looked_for_nor_logged(operator: Browser, typed: str) -> None:
+async def test_invalid_customer_id_is_neither_searched_nor_logged(operator: Browser, typed: str) -> None:
     with capture_logs() as logs:
         status, text = await operator.send("/customer", customer=typed, live="on")
     assert (status, "may contain only letters" in text) == (400, True)

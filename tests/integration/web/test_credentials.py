@@ -1,4 +1,4 @@
-"""The signing key in Redis, the password and the token: who shares a session, and what a stranger can find out."""
+"""The signing key in Redis, the password and the token: shared sessions, and secrets that do not leak."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def test_workers_that_start_together_agree_on_one_key(redis: Redis) -> Non
     assert await redis.ttl(f"{PREFIX}:sign-in:key") == -1
 
 
-async def test_a_redis_that_hangs_is_not_waited_for(redis: Redis) -> None:
+async def test_hanging_redis_is_not_waited_for(redis: Redis) -> None:
     one = credentials(redis)
     await one.sessions()
     await redis.client_pause(6000)
@@ -41,11 +41,11 @@ async def test_another_password_ends_every_session(redis: Redis, other: str | No
     assert one.read(two.cookie(two.begin(OPERATOR))) is None
 
 
-async def test_a_strangers_cookie_does_not_tell_the_password(redis: Redis) -> None:
+async def test_stolen_cookie_does_not_reveal_the_password(redis: Redis) -> None:
     sessions = await credentials(redis).sessions()
     cookie, key = sessions.cookie(sessions.begin(GUEST)), f"{PREFIX}:sign-in:key"
     kept = await redis.getdel(key)
-    # A right guess, checked with another Redis, does not verify.
+    # The right password does not verify with the key of another Redis.
     guessed = await credentials(redis, PASSWORD).sessions()
     assert guessed.read(cookie) is None
     await redis.set(key, kept)
@@ -53,26 +53,26 @@ async def test_a_strangers_cookie_does_not_tell_the_password(redis: Redis) -> No
 
 
 @pytest.mark.parametrize(("given", "is_right"), [(PASSWORD, True), (PASSWORD.upper(), False), ("", False)])
-async def test_only_the_password_is_the_password(redis: Redis, given: str, is_right: bool) -> None:
+async def test_only_the_exact_password_is_accepted(redis: Redis, given: str, is_right: bool) -> None:
     assert credentials(redis).is_password(given) is is_right
     assert not credentials(redis, None).is_password(given)
 
 
-async def test_the_token_opens_the_page_only_without_a_password(redis: Redis) -> None:
+async def test_token_opens_the_page_only_without_a_password(redis: Redis) -> None:
     assert credentials(redis, None).is_token("a-token")
     assert not credentials(redis, None).is_token("")
     assert not credentials(redis).is_token("a-token")
 
 
 @given(st.text(st.characters(categories=None)))
-def test_nothing_else_is_the_password_or_the_token(text: str) -> None:
+def test_nothing_else_is_accepted_as_password_or_token(text: str) -> None:
     offline = Redis.from_url("redis://127.0.0.1")
     assert not credentials(offline).is_password(text)
     assert not credentials(offline, None).is_token(text)
 
 
 @pytest.mark.parametrize("kept", ["list", ""])
-async def test_signing_key_that_is_none_is_made_again_for_all_workers(redis: Redis, kept: str) -> None:
+async def test_invalid_signing_key_is_replaced_for_all_workers(redis: Redis, kept: str) -> None:
     key = f"{PREFIX}:sign-in:key"
     if kept:
         await redis.rpush(key, "x")  # type: ignore[misc]  # one type for both clients
@@ -82,7 +82,7 @@ async def test_signing_key_that_is_none_is_made_again_for_all_workers(redis: Red
     assert two.read(one.cookie(one.begin(OPERATOR))) is not None
 
 
-async def test_tries_of_a_wrong_type_are_counted_again(redis: Redis) -> None:
+async def test_attempts_key_of_wrong_type_is_replaced(redis: Redis) -> None:
     await redis.set(f"{PREFIX}:sign-in:wrong", "x")
     tries = Tries(redis, PREFIX)
     assert [await tries.begin() is not None for _ in range(TRIES_A_MINUTE + 1)] == [True] * TRIES_A_MINUTE + [False]

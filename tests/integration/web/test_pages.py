@@ -1,4 +1,4 @@
-"""The operator's page by HTTP: who gets in, what a form has to carry, what is done, and what nobody gets to see."""
+"""The operator's page over HTTP: sign-in, form tokens, rights, and security headers."""
 
 import asyncio
 import re
@@ -22,44 +22,44 @@ ACTIONS = ("/dead-letters", "/dead-letters/replay", "/dead-letters/drop")
 
 
 @pytest.fixture
-async def stranger(world: World) -> AsyncIterator[Browser]:
+async def visitor(world: World) -> AsyncIterator[Browser]:
     async with browsing(world) as browser:
         yield browser
 
 
 @pytest.fixture
-async def operator(stranger: Browser) -> Browser:
-    await stranger.sign_in()
-    return stranger
+async def operator(visitor: Browser) -> Browser:
+    await visitor.sign_in()
+    return visitor
 
 
-async def test_a_stranger_sees_a_form_and_nothing_else(world: World, stranger: Browser) -> None:
+async def test_signed_out_visitor_sees_only_the_form(world: World, visitor: Browser) -> None:
     await bury(world, "user_secret")
-    status, text, _ = await stranger.get()
+    status, text, _ = await visitor.get()
     assert status == 200
     assert "The operator&#39;s password" in text or "The operator's password" in text
     assert "user_secret" not in text
 
 
 @pytest.mark.parametrize("path", ["/customer", *ACTIONS, "/sign-out"])
-async def test_a_stranger_can_do_nothing(world: World, stranger: Browser, path: str) -> None:
+async def test_signed_out_visitor_can_do_nothing(world: World, visitor: Browser, path: str) -> None:
     await bury(world, "user_secret")
     (letter,) = await read_dead(world.redis)
-    status, text = await stranger.send(path, customer="user_secret", letter=letter["id"])
+    status, text = await visitor.send(path, customer="user_secret", letter=letter["id"])
     assert status == 403
     assert "user_secret" not in text
     assert len(await read_dead(world.redis)) == 1
 
 
-async def test_the_password_opens_the_page_and_signing_out_closes_it(stranger: Browser) -> None:
-    status, text = await stranger.sign_in()
+async def test_password_opens_the_page_and_sign_out_closes_it(visitor: Browser) -> None:
+    status, text = await visitor.sign_in()
     assert status == 200
     assert "Everything is all right." in text
-    await stranger.send("/sign-out")
-    assert "Sign in" in (await stranger.get())[1]
+    await visitor.send("/sign-out")
+    assert "Sign in" in (await visitor.get())[1]
 
 
-async def test_wrong_passwords_are_held_up_over_all_workers_and_the_signed_in_are_not(world: World) -> None:
+async def test_wrong_passwords_are_limited_over_all_workers(world: World) -> None:
     async with browsing(world) as first, browsing(world) as second, browsing(world) as third:
         await third.sign_in()
         for _ in range(TRIES_A_MINUTE):
@@ -72,7 +72,7 @@ async def test_wrong_passwords_are_held_up_over_all_workers_and_the_signed_in_ar
         assert (await second.sign_in())[0] == 200
 
 
-async def test_of_many_wrong_passwords_at_once_five_are_looked_at_over_all_workers(world: World) -> None:
+async def test_five_of_many_simultaneous_passwords_are_checked(world: World) -> None:
     async with browsing(world) as first, browsing(world) as second:
         forms = [
             (each, {"token": await each.token(), "password": f"wrong {n}"})
@@ -84,7 +84,7 @@ async def test_of_many_wrong_passwords_at_once_five_are_looked_at_over_all_worke
         assert {status for status, _ in answers} <= {403, 429}
 
 
-async def test_the_right_password_does_not_forgive_the_wrong_ones(world: World) -> None:
+async def test_right_password_does_not_reset_failed_attempts(world: World) -> None:
     async with browsing(world) as first, browsing(world) as second:
         for _ in range(TRIES_A_MINUTE - 1):
             await first.sign_in("wrong password")
@@ -93,15 +93,15 @@ async def test_the_right_password_does_not_forgive_the_wrong_ones(world: World) 
         assert (await first.sign_in("wrong password"))[0] == 429
 
 
-async def test_the_count_of_tries_ends_by_itself(world: World, stranger: Browser) -> None:
-    await stranger.sign_in("wrong password")
+async def test_attempt_count_expires(world: World, visitor: Browser) -> None:
+    await visitor.sign_in("wrong password")
     assert 0 < await world.redis.ttl(TRIES_KEY) <= 60
     seconds, _ = await world.redis.time()
     await world.redis.zadd(TRIES_KEY, {f"old {n}": (seconds - 61) * 1000 for n in range(9)})
-    assert (await stranger.sign_in("wrong password"))[0] == 403
+    assert (await visitor.sign_in("wrong password"))[0] == 403
 
 
-async def test_the_cookie_is_kept_from_scripts_from_other_sites_and_from_plain_http_behind_tls(world: World) -> None:
+async def test_cookie_is_httponly_samesite_and_secure_behind_tls(world: World) -> None:
     async with browsing(world) as browser:
         _, _, plain = await browser.get()
         assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(plain["Set-Cookie"].split("; "))
@@ -111,15 +111,15 @@ async def test_the_cookie_is_kept_from_scripts_from_other_sites_and_from_plain_h
         assert "Secure" in behind_tls["Set-Cookie"].split("; ")
 
 
-async def test_signing_in_begins_a_new_session(stranger: Browser) -> None:
-    before = await stranger.token()
-    await stranger.sign_in()
-    assert await stranger.token() != before
+async def test_sign_in_starts_a_new_session(visitor: Browser) -> None:
+    before = await visitor.token()
+    await visitor.sign_in()
+    assert await visitor.token() != before
 
 
 @pytest.mark.parametrize("path", [*ACTIONS, "/customer", "/sign-out"])
 @pytest.mark.parametrize("token", ["", "0" * 64])
-async def test_a_form_without_our_token_is_refused(world: World, operator: Browser, path: str, token: str) -> None:
+async def test_form_without_our_token_is_refused(world: World, operator: Browser, path: str, token: str) -> None:
     await bury(world, "user_7")
     (letter,) = await read_dead(world.redis)
     assert (await operator.post(path, {"token": token, "letter": letter["id"], "customer": "user_7"}))[0] == 403
@@ -152,7 +152,7 @@ async def test_a_form_without_our_token_is_refused(world: World, operator: Brows
     ],
 )
 @pytest.mark.parametrize("path", ["/sign-in", "/customer"])
-async def test_a_form_that_cannot_be_read_is_refused_like_one_of_another_site(
+async def test_unreadable_form_is_refused_like_a_cross_site_form(
     operator: Browser, caplog: pytest.LogCaptureFixture, path: str, kind: str, body: bytes
 ) -> None:
     status, text = await operator.post(path, body, {"Content-Type": kind})
@@ -160,14 +160,14 @@ async def test_a_form_that_cannot_be_read_is_refused_like_one_of_another_site(
     assert "ann@example" not in caplog.text
 
 
-async def test_a_form_that_another_site_sent_is_refused_even_with_our_token(operator: Browser) -> None:
+async def test_cross_site_form_is_refused_even_with_our_token(operator: Browser) -> None:
     fields = {"token": await operator.token(), "customer": "ann"}
     assert (await operator.post("/customer", fields, {"Sec-Fetch-Site": "cross-site"}))[0] == 403
     assert (await operator.post("/customer", fields, {"Sec-Fetch-Site": "same-origin"}))[0] == 200
 
 
 @pytest.mark.parametrize("path", [*ACTIONS, "/customer", "/sign-in", "/sign-out"])
-async def test_nothing_is_done_by_an_address_alone(operator: Browser, path: str) -> None:
+async def test_get_request_changes_nothing(operator: Browser, path: str) -> None:
     async with operator.http.get(operator.url + path) as answer:
         assert answer.status == 405
 
@@ -186,7 +186,7 @@ async def test_hostile_ids_names_and_events_are_text(world: World, operator: Bro
         assert not set(text) & {"\u202e", "\x00"}
 
 
-async def test_no_form_sends_an_id_in_an_address(world: World, operator: Browser) -> None:
+async def test_no_form_sends_an_id_in_a_url(world: World, operator: Browser) -> None:
     await bury(world, "user_7")
     _, text, _ = await operator.get()
     assert set(re.findall(r"<form method=\"(\w+)\"", text)) == {"post"}
@@ -195,7 +195,7 @@ async def test_no_form_sends_an_id_in_an_address(world: World, operator: Browser
     assert all("user_7" not in address and "?" not in address for address in addresses)
 
 
-async def test_every_answer_tells_browsers_to_trust_nothing_else(operator: Browser) -> None:
+async def test_every_response_has_security_headers(operator: Browser) -> None:
     _, text, headers = await operator.get()
     assert headers["Content-Security-Policy"].startswith("default-src 'none';")
     assert "unsafe" not in headers["Content-Security-Policy"]
@@ -205,7 +205,7 @@ async def test_every_answer_tells_browsers_to_trust_nothing_else(operator: Brows
     assert not re.search(r"<script>|<style>|\sstyle=|\son\w+=", text)
 
 
-async def test_without_a_password_the_logged_token_lets_read_and_nobody_act(world: World) -> None:
+async def test_logged_token_is_read_only_without_a_password(world: World) -> None:
     await bury(world, "user_7")
     (letter,) = await read_dead(world.redis)
     async with browsing(world, None) as browser:
@@ -220,7 +220,7 @@ async def test_without_a_password_the_logged_token_lets_read_and_nobody_act(worl
     assert len(await read_dead(world.redis)) == 1
 
 
-async def test_without_a_password_the_session_of_a_token_is_valid_on_all_workers(world: World) -> None:
+async def test_token_session_is_valid_on_all_workers(world: World) -> None:
     async with browsing(world, None) as first, browsing(world, None) as second:
         await first.open_with_token()
         async with first.http.get(second.url) as answer:
@@ -230,7 +230,7 @@ async def test_without_a_password_the_session_of_a_token_is_valid_on_all_workers
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=x", "?token=%ED%A0%80", "?token=" + "x" * 4000])
-async def test_without_a_password_and_without_the_token_nobody_reads(world: World, query: str) -> None:
+async def test_nobody_reads_without_password_and_token(world: World, query: str) -> None:
     await bury(world, "user_7")
     async with browsing(world, None) as browser, browser.http.get(f"{browser.url}/{query}") as answer:
         text = await answer.text()
@@ -245,14 +245,14 @@ async def test_with_a_password_a_token_opens_nothing(world: World) -> None:
             assert "Sign in" in await answer.text()
 
 
-async def test_a_password_that_is_set_ends_the_sessions_of_readers(world: World) -> None:
+async def test_setting_a_password_ends_reader_sessions(world: World) -> None:
     async with browsing(world, None) as reader, browsing(world) as browser:
         await reader.open_with_token()
         async with reader.http.get(browser.url) as answer:
             assert "Sign in" in await answer.text()
 
 
-async def test_a_session_from_before_the_password_stays_without_rights(world: World) -> None:
+async def test_session_older_than_the_password_stays_without_rights(world: World) -> None:
     async with browsing(world) as victim, ClientSession(cookie_jar=DummyCookieJar()) as attacker:
         async with attacker.get(victim.url) as answer:
             planted = answer.cookies[COOKIE].value
@@ -263,7 +263,7 @@ async def test_a_session_from_before_the_password_stays_without_rights(world: Wo
             assert "Sign in" in await answer.text()
 
 
-async def test_a_session_ends_after_twelve_hours_however_often_it_is_used(world: World) -> None:
+async def test_session_ends_after_twelve_hours_despite_use(world: World) -> None:
     async with browsing(world) as browser:
         await browser.sign_in()
         _, _, headers = await browser.get()
@@ -276,7 +276,7 @@ async def test_a_session_ends_after_twelve_hours_however_often_it_is_used(world:
             assert ("Everything is all right." in (await browser.get())[1]) is is_in
 
 
-async def test_whoever_deletes_the_signing_key_ends_all_sessions(world: World) -> None:
+async def test_deleting_the_signing_key_ends_all_sessions(world: World) -> None:
     async with browsing(world) as browser:
         await browser.sign_in()
         assert await world.redis.delete("customer-sync:sign-in:key") == 1
@@ -284,14 +284,14 @@ async def test_whoever_deletes_the_signing_key_ends_all_sessions(world: World) -
         assert "Everything is all right." in (await browser.sign_in())[1]
 
 
-async def test_cookies_that_are_not_ours_are_strangers(world: World) -> None:
+async def test_foreign_cookies_are_signed_out(world: World) -> None:
     async with operator_page(world) as url, ClientSession(cookie_jar=DummyCookieJar()) as http:
         for cookie in ("operator.9999999999.x.y", "", "%00", "a.b.c"):
             async with http.get(url, headers={"Cookie": f"customer-sync-session={cookie}"}) as answer:
                 assert "Sign in" in await answer.text()
 
 
-async def test_only_the_pages_own_files_are_served(stranger: Browser) -> None:
+async def test_only_own_static_files_are_served(visitor: Browser) -> None:
     for path, status in (("/static/page.css", 200), ("/static/operator.js", 200), ("/static/..%2Fweb.py", 404)):
-        async with stranger.http.get(stranger.url + path) as answer:
+        async with visitor.http.get(visitor.url + path) as answer:
             assert answer.status == status

@@ -1,4 +1,4 @@
-"""The machinery of the checks, and what times and clocks mean, without any service."""
+"""Dependencies between checks, and the verdicts on latency and clocks, without a service."""
 
 import pytest
 
@@ -26,7 +26,7 @@ async def _run(*checks: Check[None]) -> Checkup:
     return checkup
 
 
-async def test_a_check_whose_need_is_wrong_is_skipped_with_its_name_and_so_is_what_needs_that_one() -> None:
+async def test_checks_depending_on_a_failed_check_are_skipped() -> None:
     checkup = await _run(
         Check("first", _raises), Check("second", _fine, ("first",)), Check("third", _fine, ("second",))
     )
@@ -38,13 +38,13 @@ async def test_a_check_whose_need_is_wrong_is_skipped_with_its_name_and_so_is_wh
     assert not checkup.is_passed
 
 
-async def test_a_check_that_needs_nothing_goes_on() -> None:
+async def test_independent_check_still_runs() -> None:
     checkup = await _run(Check("first", _raises), Check("second", _fine))
     assert [line.found.verdict for line in checkup.lines] == ["wrong", "ok"]
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.001, "ok"), (0.010, "ok"), (0.011, "warning")])
-def test_a_slow_redis_is_worth_a_warning(seconds: float, verdict: str) -> None:
+def test_slow_redis_is_a_warning(seconds: float, verdict: str) -> None:
     assert judge_latency(seconds).verdict == verdict
 
 
@@ -52,7 +52,7 @@ def test_a_slow_redis_is_worth_a_warning(seconds: float, verdict: str) -> None:
     ("ahead_seconds", "verdict", "says"),
     [(0.4, "ok", "0.4 s ahead of"), (-1.9, "ok", "1.9 s behind"), (3, "warning", "ahead"), (-60, "warning", "behind")],
 )
-def test_clocks_that_differ_are_worth_a_warning(ahead_seconds: float, verdict: str, says: str) -> None:
+def test_differing_clocks_are_a_warning(ahead_seconds: float, verdict: str, says: str) -> None:
     found = judge_clock(ahead_seconds)
     assert found.verdict == verdict
     assert says in found.text

@@ -1,4 +1,4 @@
-"""Rendering of an exception that a library logs: places and types of the whole chain, never a message."""
+"""A library's exception is logged with the types and frames of its whole chain, never with a message."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ except ExceptionGroup as group:
 """
 
 
-def test_an_exception_is_logged_with_its_causes_and_its_members_and_no_message() -> None:
+def test_exception_is_logged_with_causes_and_without_messages() -> None:
     ended = subprocess.run([sys.executable, "-c", LOGS_A_CHAIN], capture_output=True, text=True, check=True)
     rendered = json.loads(ended.stderr)["exception"]
     assert [name for name in ("ExceptionGroup", "LookupError", "KeyError") if name not in rendered] == []

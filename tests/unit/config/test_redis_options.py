@@ -1,4 +1,4 @@
-"""The options of REDIS_URL: those that work are taken, any other is named without its value."""
+"""Options of REDIS_URL: known ones are accepted, any other is named without its value."""
 
 import inspect
 from pathlib import Path
@@ -29,21 +29,21 @@ NUMBER = "5"
 URLS = {"redis": "redis://127.0.0.1", "rediss": "rediss://127.0.0.1", "unix": "unix:///run/redis.sock"}
 KINDS = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
 INSIDE = {"self", "kwargs", "connection_class", "event_dispatcher", "parser_class", "encoder_class"}
-"""Parameters of redis-py that take objects; `redis_connect_func` is one too."""
+"""Parameters of redis-py that take objects, like `redis_connect_func`."""
 
 
 @pytest.mark.parametrize(
     ("scheme", "option"),
     [(scheme, each) for scheme in OPTIONS for each in OPTIONS[scheme] if not each.startswith("ssl_")],
 )
-def test_a_known_option_makes_a_connection(scheme: str, option: str) -> None:
+def test_known_option_makes_a_connection(scheme: str, option: str) -> None:
     url = f"{URLS[scheme]}?{option}={VALUES.get(option, NUMBER)}"
     check_redis_options(url)
     pool = ConnectionPool.from_url(url)
     assert isinstance(KINDS[scheme](**pool.connection_kwargs), pool.connection_class)
 
 
-def test_each_option_of_redis_py_is_taken_or_refused_with_a_reason() -> None:
+def test_each_redis_py_option_is_accepted_or_refused_with_reason() -> None:
     of_redis_py = {
         name
         for kind in (AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection, ConnectionPool)
@@ -64,12 +64,12 @@ def test_unknown_option_is_refused_by_its_name(scheme: str, option: str) -> None
 
 @pytest.mark.parametrize("option", REFUSED)
 @pytest.mark.parametrize("scheme", URLS)
-def test_option_that_may_not_be_set_is_refused_with_its_reason(scheme: str, option: str) -> None:
+def test_forbidden_option_is_refused_with_its_reason(scheme: str, option: str) -> None:
     with pytest.raises(ValueError, match=f"^{option}: remove it; {REFUSED[option]}$"):
         check_redis_options(f"{URLS[scheme]}?{option}=secret")
 
 
-def test_what_looks_like_no_option_is_not_repeated() -> None:
+def test_text_unlike_an_option_is_not_repeated() -> None:
     with pytest.raises(ValueError, match=r"^an option: unknown option"):
         check_redis_options("redis://127.0.0.1?PassWord42=x")
 
@@ -98,7 +98,7 @@ def test_what_looks_like_no_option_is_not_repeated() -> None:
         ("ssl_keyfile=/nowhere/4711.pem", "ssl_keyfile: needs ssl_certfile"),
     ],
 )
-def test_value_that_cannot_be_used_is_one_line_without_the_value(query: str, wanted: str) -> None:
+def test_unusable_value_is_reported_without_the_value(query: str, wanted: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(
             REDIS_URL=f"rediss://:word@localhost:6379/0?{query}",
@@ -111,7 +111,7 @@ def test_value_that_cannot_be_used_is_one_line_without_the_value(query: str, wan
 
 
 @pytest.mark.parametrize("path", ["/abc", "/-1", "/0x1"])
-def test_database_that_is_no_number_is_refused(path: str) -> None:
+def test_database_that_is_not_a_number_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="the part after the host must be the number of a database"):
         check_redis_options(f"redis://127.0.0.1{path}")
 
@@ -121,7 +121,7 @@ def test_database_may_be_left_out(path: str) -> None:
     check_redis_options(f"redis://127.0.0.1{path}")
 
 
-def test_certificate_that_can_be_loaded_is_taken(tmp_path: Path) -> None:
+def test_certificate_that_can_be_loaded_is_accepted(tmp_path: Path) -> None:
     authority = self_signed(tmp_path, "authority", host="authority")
     check_redis_options(f"rediss://127.0.0.1/0?ssl_ca_certs={authority.file}")
     check_redis_options(f"rediss://127.0.0.1/0?ssl_certfile={authority.file}&ssl_keyfile={authority.key}")

@@ -1,4 +1,4 @@
-"""Settings: what is missing or wrong is said by its name, and no secret is ever shown."""
+"""Settings: missing and wrong ones are named, and no secret is shown."""
 
 from pathlib import Path
 
@@ -28,13 +28,13 @@ def test_three_settings_are_enough_and_the_rates_follow_the_mode() -> None:
     assert (live.mode, live.stripe_rate) == ("live", 80)
 
 
-def test_the_environment_and_a_env_file_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_and_env_file_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in GOOD.items()))
     monkeypatch.setenv("AUTUMN_UPDATES_PER_SECOND", "12.5")
     assert load_settings().autumn_updates_per_second == 12.5
 
 
-def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
+def test_every_missing_variable_is_named_on_its_own_line() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings()
     lines = str(refusal.value).splitlines()
@@ -80,7 +80,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
+def test_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {name: value})
     assert str(refusal.value).startswith(f"{name}")
@@ -100,7 +100,7 @@ def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
         ("REDIS_CERTIFICATE", "{}-----BEGIN CERTIFICATE-----"),
     ],
 )
-def test_a_character_that_no_key_or_address_has_is_refused(name: str, value: str, inside: str) -> None:
+def test_character_invalid_in_keys_and_urls_is_refused(name: str, value: str, inside: str) -> None:
     whole = value.format(inside)
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {"REDIS_URL": "rediss://localhost:6379/0", name: whole})
@@ -125,7 +125,7 @@ def test_no_setting_holds_a_control_character(name: str, inside: str) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("", "\n"), ("", "\r\n"), (" \t", " ")], ids=ascii)
-def test_white_space_around_a_setting_is_no_part_of_it(before: str, after: str, certificate: str) -> None:
+def test_white_space_around_a_setting_is_stripped(before: str, after: str, certificate: str) -> None:
     values = GOOD | {
         "REDIS_URL": "rediss://:hunter2@localhost:6379/0",
         "REDIS_CERTIFICATE": certificate.strip(),
@@ -148,7 +148,7 @@ def test_white_space_around_a_setting_is_no_part_of_it(before: str, after: str, 
     "name",
     [str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()],  # type: ignore[union-attr]  # all have one
 )
-def test_a_setting_that_is_empty_counts_as_not_set(name: str, empty: str) -> None:
+def test_empty_setting_counts_as_not_set(name: str, empty: str) -> None:
     if name not in GOOD:
         assert load_settings(**GOOD | {name: empty}) == load_settings(**GOOD)
         return
@@ -156,13 +156,13 @@ def test_a_setting_that_is_empty_counts_as_not_set(name: str, empty: str) -> Non
         load_settings(**GOOD | {name: empty})
 
 
-def test_an_empty_variable_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_empty_variable_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in (GOOD | {"PORT": "8080"}).items()))
     monkeypatch.setenv("PORT", "")
     assert load_settings().port is None
 
 
-def test_every_reader_of_settings_takes_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_reader_of_settings_reads_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://localhost\n")
     monkeypatch.setenv("STRIPE_API_KEY", "sk_live_x\n")
     assert load_place().redis_url.get_secret_value() == "redis://localhost"
@@ -176,25 +176,25 @@ def test_every_reader_of_settings_takes_them_alike(monkeypatch: pytest.MonkeyPat
             load()
 
 
-def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_binary_env_file_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"AUTUMN_SECRET_KEY=am_sk_test_\x85\n")
     with pytest.raises(SettingsError, match=r"^\.env: is not UTF-8 text"):
         load_settings(**GOOD)
 
 
-def test_a_password_may_hold_blanks_and_any_letter() -> None:
+def test_password_may_hold_blanks_and_any_character() -> None:
     password = load_settings(**GOOD | {"OPERATOR_PASSWORD": " grün: correct horse \n"}).operator_password
     assert password is not None
     assert password.get_secret_value() == "grün: correct horse"
 
 
-def test_a_short_password_is_said_to_be_short() -> None:
+def test_short_password_is_named_as_too_short() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {"OPERATOR_PASSWORD": "elevenchars"})
     assert str(refusal.value) == "OPERATOR_PASSWORD: must have at least 12 characters"
 
 
-def test_metadata_keys_are_parted_by_commas_and_each_once() -> None:
+def test_metadata_keys_are_comma_separated_and_unique() -> None:
     assert load_settings(**GOOD | {"STRIPE_METADATA_KEYS": "plan, seats,,plan"}).stripe_metadata_keys == (
         "plan",
         "seats",
@@ -210,7 +210,7 @@ def test_metadata_keys_are_parted_by_commas_and_each_once() -> None:
         (",".join(f"k{index}" for index in range(49)), "49 keys"),
     ],
 )
-def test_a_metadata_key_that_stripe_would_not_take_is_named(value: str, text: str) -> None:
+def test_metadata_key_that_stripe_refuses_is_named(value: str, text: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {"STRIPE_METADATA_KEYS": value})
     assert str(refusal.value).startswith("STRIPE_METADATA_KEYS: ")
@@ -220,7 +220,7 @@ def test_a_metadata_key_that_stripe_would_not_take_is_named(value: str, text: st
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1", "https://a.example"]
 )
-def test_a_service_is_reached_by_https_or_on_this_machine(address: str) -> None:
+def test_service_url_is_https_or_local(address: str) -> None:
     settings = load_settings(**GOOD | {"AUTUMN_API_URL": address, "STRIPE_API_BASE": address})
     assert settings.autumn_api_url == settings.stripe_api_base == address.rstrip("/")
 
@@ -230,12 +230,12 @@ def test_keys_of_two_modes_are_refused() -> None:
         load_settings(**GOOD | {"STRIPE_API_KEY": "sk_live_x"})
 
 
-def test_no_secret_shows() -> None:
+def test_no_secret_is_shown() -> None:
     shown = repr(load_settings(**GOOD)) + str(load_settings(**GOOD))
     assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret"))
 
 
-def test_a_certificate_goes_with_tls_only(certificate: str) -> None:
+def test_certificate_requires_tls(certificate: str) -> None:
     secure = GOOD | {"REDIS_URL": "rediss://localhost:6379/0", "REDIS_CERTIFICATE": certificate}
     assert load_settings(**secure).redis_certificate == certificate.strip()
     with pytest.raises(SettingsError, match="REDIS_CERTIFICATE: needs a REDIS_URL"):
@@ -248,7 +248,7 @@ def certificate(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.1.0", "2.2.0", "2026-03-17", "2026-05-12"])
-def test_version_before_cursors_is_for_events_alone(version: str) -> None:
+def test_version_before_cursors_supports_events_only(version: str) -> None:
     older = GOOD | {"AUTUMN_API_VERSION": version}
     assert load_settings(**older).autumn_api_version == version
     with pytest.raises(SettingsError) as refusal:
@@ -261,16 +261,16 @@ def test_version_before_cursors_is_for_events_alone(version: str) -> None:
 @pytest.mark.parametrize(
     "version", ["2.3", "2.3.0", "2.4.0", "2.5", "2.10.0", "3", "3.0.1", "2026-05-13", "2027-01-01"]
 )
-def test_version_with_cursors_is_for_scans_too(version: str) -> None:
+def test_version_with_cursors_supports_scans(version: str) -> None:
     assert load_scan_settings(**GOOD | {"AUTUMN_API_VERSION": version}).autumn_api_version == version
 
 
-def test_default_version_is_for_scans_too() -> None:
+def test_default_version_supports_scans() -> None:
     assert load_scan_settings(**GOOD).autumn_api_version == "2.3.0"
 
 
 @pytest.mark.parametrize("version", ["2", "2.0", "2.0.9", "1.4", "0.2", "2026-03-16", "2025-05-05"])
-def test_version_that_answers_in_another_form_is_refused_with_what_to_set(version: str) -> None:
+def test_version_with_other_answers_is_refused_with_remedy(version: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {"AUTUMN_API_VERSION": version})
     assert str(refusal.value) == (
@@ -279,7 +279,7 @@ def test_version_that_answers_in_another_form_is_refused_with_what_to_set(versio
 
 
 @pytest.mark.parametrize("version", ["latest", "v2.3", "2.x", "2.3.0.1", "am_sk_test_verysecret", "2026-5-13"])
-def test_text_that_is_no_version_is_refused_and_not_shown(version: str) -> None:
+def test_invalid_version_is_refused_and_not_shown(version: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(**GOOD | {"AUTUMN_API_VERSION": version})
     assert str(refusal.value) == "AUTUMN_API_VERSION: is not a version of Autumn's API: write it as 2.3.0"

@@ -1,4 +1,4 @@
-"""docs/settings.md: its table is the settings model."""
+"""The table of docs/settings.md is generated from the settings model."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from config.settings_table import settings_table, with_table
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
-def test_page_has_the_table_of_the_model() -> None:
+def test_page_contains_the_table_of_the_model() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert with_table(page) == page, "run: make settings"
 
@@ -30,7 +30,7 @@ def test_table_has_a_row_for_every_setting() -> None:
         ("OPERATOR_PASSWORD", "12 characters or more"),
     ],
 )
-def test_table_says_the_bounds_of_a_setting(variable: str, values: str) -> None:
+def test_table_states_the_bounds_of_a_setting(variable: str, values: str) -> None:
     (row,) = [line for line in settings_table().splitlines() if line.startswith(f"| `{variable}` ")]
     assert f" | {values} | " in row
 

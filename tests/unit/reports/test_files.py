@@ -1,4 +1,4 @@
-"""The CSV of a scan: no name or address of anybody becomes a formula in a spreadsheet."""
+"""No customer's value in the CSV of a scan becomes a formula in a spreadsheet."""
 
 import csv
 from dataclasses import replace
@@ -35,21 +35,19 @@ def written(value: str, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\N{MINUS SIGN}", *FULL_WIDTH, *SMALL])
 @pytest.mark.parametrize("before", ["", " ", "\u3000", "\u200b", "\ufeff", "\x00 ", *SHOW_NOTHING])
-def test_a_cell_that_may_be_a_formula_begins_with_an_apostrophe(sign: str, before: str, tmp_path: Path) -> None:
+def test_cell_that_may_be_a_formula_starts_with_an_apostrophe(sign: str, before: str, tmp_path: Path) -> None:
     formula = f"{before}{sign}HYPERLINK(1)"
     assert written(formula, tmp_path) == f"'{formula}"
 
 
 @pytest.mark.parametrize("text", ["\n1", "\t1", "\rAnn", "\nAnn"])
-def test_a_cell_that_begins_with_a_control_character_begins_with_an_apostrophe(text: str, tmp_path: Path) -> None:
+def test_cell_starting_with_control_character_gets_an_apostrophe(text: str, tmp_path: Path) -> None:
     assert written(text, tmp_path) == f"'{text}"
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "\r", "\n", "\r\n"])
 @pytest.mark.parametrize("before", ["", " ", "\u3164"])
-def test_what_may_be_a_cell_of_its_own_in_another_country_is_no_formula(
-    separator: str, before: str, tmp_path: Path
-) -> None:
+def test_separators_of_other_locales_start_no_formula(separator: str, before: str, tmp_path: Path) -> None:
     text = f"Ann{separator}{before}=1+1{separator}{before}-2{separator}Bob"
     assert written(text, tmp_path) == f"Ann{separator}'{before}=1+1{separator}'{before}-2{separator}Bob"
 
@@ -69,5 +67,5 @@ def test_what_may_be_a_cell_of_its_own_in_another_country_is_no_formula(
         "a;b=1",
     ],
 )
-def test_every_other_cell_is_written_as_it_is(text: str, tmp_path: Path) -> None:
+def test_every_other_cell_is_unchanged(text: str, tmp_path: Path) -> None:
     assert written(text, tmp_path) == text

@@ -1,4 +1,4 @@
-"""The scan's report page as a document: its structure, its policy, and that no customer can write into it."""
+"""The scan's report page as a document: its structure, its policy, and the escaping of customers' values."""
 
 import json
 import re
@@ -21,7 +21,7 @@ VOID = {"meta", "input", "img", "br", "link"}
 
 
 class Document(HTMLParser):
-    """A page as its elements with their attributes, and the texts of styles and scripts."""
+    """The elements of a page with their attributes, and the texts of styles and scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def rows_of(document: Document) -> list[list[str | None]]:
     return rows
 
 
-def test_the_page_has_one_heading_of_each_part_and_every_field_has_a_label(tmp_path: Path) -> None:
+def test_page_has_one_heading_per_part_and_labelled_fields(tmp_path: Path) -> None:
     _, document = page_of(report_of([finding(number) for number in range(20)]), tmp_path)
     tags = [tag for tag, _ in document.elements]
     assert (tags.count("h1"), tags.count("main")) == (1, 1)
@@ -81,14 +81,14 @@ def test_the_page_has_one_heading_of_each_part_and_every_field_has_a_label(tmp_p
     assert all("scope" in header for header in document.all("th"))
 
 
-def test_the_page_asks_nothing_of_a_network(tmp_path: Path) -> None:
+def test_page_requests_nothing_from_a_network(tmp_path: Path) -> None:
     text, document = page_of(report_of([finding(1)]), tmp_path)
-    asked = [name for _, attributes in document.elements for name in attributes if name in {"src", "href", "action"}]
-    assert asked == []
+    linked = [name for _, attributes in document.elements for name in attributes if name in {"src", "href", "action"}]
+    assert linked == []
     assert not re.search(r"https?://|url\(|@import", text)
 
 
-def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(tmp_path: Path) -> None:
+def test_policy_allows_only_the_pages_own_style_and_script(tmp_path: Path) -> None:
     _, document = page_of(report_of([finding(1)]), tmp_path)
     (policy,) = [
         meta["content"] for meta in document.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
@@ -104,7 +104,7 @@ def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(tmp_p
     ] == []
 
 
-def test_hostile_values_are_text_and_their_hidden_characters_can_be_seen(tmp_path: Path) -> None:
+def test_hostile_values_are_text_with_visible_hidden_characters(tmp_path: Path) -> None:
     hostile = ScanFinding(HOSTILE, "profile-drift", (HOSTILE,), HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, True)
     calm = page_of(report_of([finding(3)]), tmp_path)[1]
     text, document = page_of(report_of([hostile]), tmp_path)
@@ -117,7 +117,7 @@ def test_hostile_values_are_text_and_their_hidden_characters_can_be_seen(tmp_pat
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(value=st.text(st.characters(categories=None)), other=st.text(st.sampled_from("<>&\"'/!-scriptylbd\n\x00\u2028")))
-def test_whatever_a_customer_is_called_the_document_stays_the_same(tmp_path: Path, value: str, other: str) -> None:
+def test_customer_name_never_changes_document_structure(tmp_path: Path, value: str, other: str) -> None:
     tags = []
     for name, text in (("Ann", "Ben"), (value, other)):
         found = replace(finding(4), customer=name, autumn=text, stripe=name, reason=text, stripe_ids=(text,))
@@ -127,25 +127,25 @@ def test_whatever_a_customer_is_called_the_document_stays_the_same(tmp_path: Pat
     assert tags[0] == tags[1]
 
 
-def test_text_of_any_language_is_left_as_it_is(tmp_path: Path) -> None:
+def test_text_of_any_language_is_unchanged(tmp_path: Path) -> None:
     name = "می\N{ZERO WIDTH NON-JOINER}خواهم Zoë 山田\N{NO-BREAK SPACE}太郎 👩\N{ZERO WIDTH JOINER}💻"
     _, document = page_of(report_of([replace(finding(4), autumn=name)]), tmp_path)
     assert rows_of(document)[0][4] == name
 
 
-def test_a_value_that_is_missing_is_none_and_an_empty_one_is_empty(tmp_path: Path) -> None:
+def test_missing_value_and_empty_value_differ(tmp_path: Path) -> None:
     _, document = page_of(report_of([replace(finding(3), autumn="", stripe=None)]), tmp_path)
     assert rows_of(document)[0][4:6] == ["", None]
     assert document.texts.count("none") == 1
 
 
-def test_the_file_is_for_its_owner_only_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_file_is_owner_only_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     page_of(report_of([finding(1)]), tmp_path)
     (path,) = tmp_path.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_report_that_breaks_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_report_keeps_the_previous_file(tmp_path: Path) -> None:
     class Gone:
         def __iter__(self) -> "Gone":
             raise OSError("the findings are gone")
@@ -166,7 +166,7 @@ def test_runs_over_other_customers_are_not_compared(tmp_path: Path) -> None:
     assert "There is no earlier scan to compare with." in text
 
 
-def test_what_the_run_was_bounded_to_is_said_in_the_words_of_the_command_line(tmp_path: Path) -> None:
+def test_limits_of_the_run_are_shown_as_options(tmp_path: Path) -> None:
     whole = report_of([finding(1)])
     text, _ = page_of(replace(whole, this_run=replace(whole.this_run, scope="only gone, foreign")), tmp_path)
     assert " 41 s (only gone, foreign)</p>" in text
@@ -199,7 +199,7 @@ RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, requeste
         (replace(RUN, state="running"), "warn", "This scan is still running.", ""),
     ],
 )
-def test_the_first_sentence_says_what_the_run_comes_to(run: ScanRun, kind: str, text: str, more: str) -> None:
+def test_first_sentence_sums_up_the_run(run: ScanRun, kind: str, text: str, more: str) -> None:
     headline = headline_of(run, for_people=3)
     assert headline.kind == kind
     assert headline.text.startswith(text)

@@ -1,4 +1,4 @@
-"""A report's file is whole or not at all, for its owner alone, and takes the place of nothing but a file."""
+"""A report's file is written completely or not at all, is owner-only, and replaces only files."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ import pytest
 from worker.reports.files import private_file
 
 
-def test_nobody_else_may_read_it_whoever_could_read_the_one_before(tmp_path: Path) -> None:
+def test_file_becomes_owner_only_despite_previous_mode(tmp_path: Path) -> None:
     path = tmp_path / "scan.json"
     path.write_text("the one before", encoding="utf-8")
     path.chmod(0o644)
@@ -20,7 +20,7 @@ def test_nobody_else_may_read_it_whoever_could_read_the_one_before(tmp_path: Pat
     assert path.read_text(encoding="utf-8") == "new"
 
 
-def test_one_that_breaks_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "scan.json"
     path.write_text("the one before", encoding="utf-8")
     with pytest.raises(TypeError), private_file(path) as file:
@@ -29,7 +29,7 @@ def test_one_that_breaks_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_link_stays_a_link(tmp_path: Path) -> None:
     link, path = tmp_path / "latest.html", tmp_path / "scan.html"
     link.symlink_to(path)
     with private_file(link) as file:
@@ -38,7 +38,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "new"
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+def test_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     path, read = tmp_path / "pipe", list[str]()
     os.mkfifo(path)
     reader = threading.Thread(target=lambda: read.append(path.read_text(encoding="utf-8")), daemon=True)

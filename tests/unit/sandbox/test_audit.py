@@ -51,7 +51,7 @@ def test_later_write_wins_and_null_deletes_a_metadata_key() -> None:
     assert after == Profile(None, "ann@example.com", send_email_receipts=False, metadata={"seats": 2})
 
 
-def test_edit_in_stripe_counts_on_both_sides_only_for_name_and_email() -> None:
+def test_stripe_edit_of_name_or_email_counts_on_both_sides() -> None:
     after = BEFORE.after_edit({"name": "Edited", "phone": "1", "metadata": {"note": "n"}})
     assert after.in_autumn()["name"] == after.in_stripe("ann")["name"] == ("Edited",)
     assert after.only_in_stripe == {"phone": "1", "metadata.note": "n"}

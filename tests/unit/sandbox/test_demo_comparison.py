@@ -1,4 +1,4 @@
-"""The demo's judge sees each kind of difference between what was sent and what both sides hold."""
+"""The demo finds each kind of difference between the sent events and both sides."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def found(autumn: Rows, stripe: Rows) -> list[str]:
     return [str(difference) for difference in wrong]
 
 
-def test_nothing_is_found_where_all_is_equal(autumn: Rows, stripe: Rows) -> None:
+def test_equal_sides_have_no_findings(autumn: Rows, stripe: Rows) -> None:
     assert found(autumn, stripe) == []
 
 
@@ -75,7 +75,7 @@ def test_nothing_is_found_where_all_is_equal(autumn: Rows, stripe: Rows) -> None
         ("metadata", {"plan": "free"}, "metadata.plan in Autumn is 'free', should be 'pro'"),
     ],
 )
-def test_a_stale_value_in_autumn_is_found(autumn: Rows, stripe: Rows, field: str, stale: Any, what: str) -> None:
+def test_stale_value_in_autumn_is_found(autumn: Rows, stripe: Rows, field: str, stale: Any, what: str) -> None:
     autumn["ann"][field] = stale
 
     assert found(autumn, stripe) == [f"ann: {what}"]
@@ -88,19 +88,19 @@ def test_a_stale_value_in_autumn_is_found(autumn: Rows, stripe: Rows, field: str
         ("email", "old@example.com", "email in Stripe is 'old@example.com', should be 'ann@example.com'"),
     ],
 )
-def test_a_stale_profile_in_stripe_is_found(autumn: Rows, stripe: Rows, field: str, stale: Any, what: str) -> None:
+def test_stale_profile_in_stripe_is_found(autumn: Rows, stripe: Rows, field: str, stale: Any, what: str) -> None:
     stripe["cus_a"][field] = stale
 
     assert found(autumn, stripe) == [f"ann: {what}"]
 
 
-def test_a_value_that_was_to_be_cleared_is_found(autumn: Rows, stripe: Rows) -> None:
+def test_value_that_should_be_cleared_is_found(autumn: Rows, stripe: Rows) -> None:
     stripe["cus_b"]["name"] = "Bob"
 
     assert found(autumn, stripe) == ["bob: name in Stripe is 'Bob', should be None"]
 
 
-def test_values_that_are_equal_on_both_sides_and_still_stale_are_found(autumn: Rows, stripe: Rows) -> None:
+def test_equal_but_stale_values_are_found(autumn: Rows, stripe: Rows) -> None:
     autumn["ann"]["email"] = stripe["cus_a"]["email"] = "old@example.com"
 
     assert found(autumn, stripe) == [
@@ -110,20 +110,20 @@ def test_values_that_are_equal_on_both_sides_and_still_stale_are_found(autumn: R
 
 
 @pytest.mark.parametrize("flag", ["false", None])
-def test_a_wrong_or_missing_flag_in_stripe_is_found(autumn: Rows, stripe: Rows, flag: str | None) -> None:
+def test_wrong_or_missing_flag_in_stripe_is_found(autumn: Rows, stripe: Rows, flag: str | None) -> None:
     stripe["cus_a"]["metadata"]["autumn_send_email_receipts"] = flag
 
     what = f"metadata.autumn_send_email_receipts in Stripe is {flag!r}, should be 'true'"
     assert found(autumn, stripe) == [f"ann: {what}"]
 
 
-def test_a_stripe_customer_that_is_not_claimed_is_found(autumn: Rows, stripe: Rows) -> None:
+def test_unclaimed_stripe_customer_is_found(autumn: Rows, stripe: Rows) -> None:
     del stripe["cus_a"]["metadata"]["autumn_id"]
 
     assert found(autumn, stripe) == ["ann: metadata.autumn_id in Stripe is None, should be 'ann'"]
 
 
-def test_a_missing_link_is_found_and_the_stripe_customer_that_it_leaves_alone(autumn: Rows, stripe: Rows) -> None:
+def test_missing_link_and_orphaned_stripe_customer_are_found(autumn: Rows, stripe: Rows) -> None:
     autumn["ann"]["stripe_id"] = None
 
     assert found(autumn, stripe) == [
@@ -133,14 +133,14 @@ def test_a_missing_link_is_found_and_the_stripe_customer_that_it_leaves_alone(au
 
 
 @pytest.mark.parametrize("stripe_id", ["cus_gone", "cus_never_was"])
-def test_a_link_to_no_living_customer_is_found(autumn: Rows, stripe: Rows, stripe_id: str) -> None:
+def test_link_to_a_deleted_customer_is_found(autumn: Rows, stripe: Rows, stripe_id: str) -> None:
     del stripe["cus_a"]
     autumn["ann"]["stripe_id"] = stripe_id
 
     assert found(autumn, stripe) == [f"ann: is linked to {stripe_id}, which is deleted or missing in Stripe"]
 
 
-def test_a_second_stripe_customer_with_the_same_autumn_id_is_found(autumn: Rows, stripe: Rows) -> None:
+def test_second_stripe_customer_with_the_same_autumn_id_is_found(autumn: Rows, stripe: Rows) -> None:
     stripe["cus_second"] = stripe_customer("Ann", "ann@example.com", autumn_id="ann")
 
     assert found(autumn, stripe) == [
@@ -149,7 +149,7 @@ def test_a_second_stripe_customer_with_the_same_autumn_id_is_found(autumn: Rows,
     ]
 
 
-def test_a_deleted_second_stripe_customer_is_no_difference(autumn: Rows, stripe: Rows) -> None:
+def test_deleted_second_stripe_customer_is_no_finding(autumn: Rows, stripe: Rows) -> None:
     stripe["cus_second"] = {"id": "cus_second", "object": "customer", "deleted": True}
 
     assert found(autumn, stripe) == []
@@ -162,20 +162,20 @@ def test_two_customers_with_one_stripe_customer_are_found(autumn: Rows, stripe: 
     assert "bob: metadata.autumn_id in Stripe is 'ann', should be 'bob'" in found(autumn, stripe)
 
 
-def test_a_customer_that_is_missing_or_too_many_in_autumn_is_found(autumn: Rows, stripe: Rows) -> None:
+def test_missing_or_extra_autumn_customer_is_found(autumn: Rows, stripe: Rows) -> None:
     autumn["eve"] = autumn.pop("ann")
 
     assert found(autumn, stripe) == ["ann: is not in Autumn", "eve: is in Autumn, but was never created"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("name", "Ann"), ("email", None), ("metadata", {"autumn_id": "ann2"})])
-def test_a_stranger_that_was_touched_is_found(autumn: Rows, stripe: Rows, field: str, value: Any) -> None:
+def test_changed_unrelated_customer_is_found(autumn: Rows, stripe: Rows, field: str, value: Any) -> None:
     stripe["cus_other"][field] = value
 
     assert found(autumn, stripe) == ["cus_other: must not be changed, and was changed in Stripe"]
 
 
-def test_a_stranger_that_was_deleted_is_found(autumn: Rows, stripe: Rows) -> None:
+def test_deleted_unrelated_customer_is_found(autumn: Rows, stripe: Rows) -> None:
     stripe["cus_other"] = {"id": "cus_other", "object": "customer", "deleted": True}
 
     assert found(autumn, stripe) == ["cus_other: must not be changed, and is gone from Stripe"]
@@ -188,9 +188,7 @@ def test_a_stranger_that_was_deleted_is_found(autumn: Rows, stripe: Rows) -> Non
         ("email", "new@example.com", "email in Autumn is 'new@example.com', should be 'bob@example.com'"),
     ],
 )
-def test_a_customer_that_was_to_be_left_alone_and_was_changed_is_found(
-    autumn: Rows, stripe: Rows, field: str, value: str, what: str
-) -> None:
+def test_changed_protected_customer_is_found(autumn: Rows, stripe: Rows, field: str, value: str, what: str) -> None:
     autumn["left"][field] = value
 
     assert found(autumn, stripe) == [f"left: {what}"]
@@ -202,7 +200,7 @@ def test_metadata_that_a_stripe_customer_lost_is_found(autumn: Rows, stripe: Row
     assert found(autumn, stripe) == ["cus_left1: must not be changed, and was changed in Stripe"]
 
 
-def test_a_stripe_customer_that_only_somebody_else_is_still_linked_to_is_found(autumn: Rows, stripe: Rows) -> None:
+def test_stripe_customer_linked_only_to_another_is_found(autumn: Rows, stripe: Rows) -> None:
     stripe["cus_a2"] = stripe["cus_a"] | {"metadata": {**stripe["cus_a"]["metadata"]}}
     del stripe["cus_a"]["metadata"]["autumn_id"]
     autumn["ann"]["stripe_id"] = "cus_a2"
@@ -210,7 +208,7 @@ def test_a_stripe_customer_that_only_somebody_else_is_still_linked_to_is_found(a
     assert found(autumn, stripe) == ["cus_a: is in Stripe, but no customer in Autumn is linked to it"]
 
 
-def test_endings_as_they_should_be_are_no_difference() -> None:
+def test_expected_outcomes_have_no_findings() -> None:
     expected = {"1-0": APPLIED, "2-0": "invalid_event", "3-0": DUPLICATE}
 
     assert wrong_outcomes(expected, {"1-0": APPLIED, "2-0": "invalid_event"}) == []
@@ -226,7 +224,7 @@ def test_endings_as_they_should_be_are_no_difference() -> None:
         (APPLIED, {}, "expected outcome applied, found dropped as a duplicate"),
     ],
 )
-def test_an_entry_that_ended_otherwise_is_found(expected: str, end: dict[str, str], what: str) -> None:
+def test_unexpected_outcome_is_found(expected: str, end: dict[str, str], what: str) -> None:
     assert [str(wrong) for wrong in wrong_outcomes({"1-0": expected}, end)] == [f"event 1-0: {what}"]
 
 

@@ -1,4 +1,4 @@
-"""The customers and events of the demo, and the end state that it expects."""
+"""The customers and events of the demo, and its expected final state."""
 
 from collections import Counter
 from dataclasses import replace
@@ -28,12 +28,12 @@ def sent_changes(entries: list[Entry], customer_id: str) -> list[dict[str, Any]]
     return [entry.changes for entry in entries if entry.outcome == APPLIED and entry.customer_id == customer_id]
 
 
-def test_one_seed_gives_one_traffic() -> None:
+def test_same_seed_gives_same_traffic() -> None:
     assert make_traffic(42) == make_traffic(42)
     assert make_traffic(43) != make_traffic(42)
 
 
-def test_the_last_valid_value_sent_is_the_expected_one(traffic: Traffic) -> None:
+def test_last_valid_value_sent_is_the_expected_one(traffic: Traffic) -> None:
     for seeded in traffic.customers:
         profile = seeded.profile
         for changes in sent_changes(list(traffic.entries), seeded.customer_id):
@@ -51,7 +51,7 @@ def test_every_customer_has_an_event_and_one_has_a_burst(traffic: Traffic) -> No
     assert per_customer.most_common(1)[0][1] >= 100
 
 
-def test_a_duplicate_repeats_an_earlier_entry_to_the_letter(traffic: Traffic) -> None:
+def test_duplicate_repeats_an_earlier_entry_exactly(traffic: Traffic) -> None:
     for place, entry in enumerate(traffic.entries):
         if entry.outcome == DUPLICATE:
             assert entry.fields in [earlier.fields for earlier in traffic.entries[:place] if earlier.outcome == APPLIED]
@@ -63,7 +63,7 @@ def test_traffic_has_each_outcome(traffic: Traffic) -> None:
     assert outcomes.keys() == {APPLIED, DUPLICATE, NEEDS_REVIEW, "invalid_event", "customer_not_found"}
 
 
-def test_entries_are_in_the_order_of_their_times(traffic: Traffic) -> None:
+def test_entries_are_ordered_by_time(traffic: Traffic) -> None:
     times = [entry.at_seconds for entry in traffic.entries]
 
     assert times == sorted(times)
@@ -90,13 +90,13 @@ def test_each_kind_of_broken_link_is_planted(traffic: Traffic) -> None:
     assert len(traffic.of(Expected.UNLINKED)) == 1
 
 
-def test_all_deployments_together_stay_under_what_the_services_take(deployments: tuple[Deployment, ...]) -> None:
+def test_all_deployments_together_stay_below_service_limits(deployments: tuple[Deployment, ...]) -> None:
     # Each may be one call ahead.
     assert sum(each.calls_per_second + 1 for each in deployments) <= SERVICES_TAKE_PER_SECOND
     assert sum(each.in_flight for each in deployments) <= SERVICES_TAKE_IN_FLIGHT
 
 
-def test_deployments_share_no_stream_no_key_no_customer_and_no_payment(deployments: tuple[Deployment, ...]) -> None:
+def test_deployments_share_no_data(deployments: tuple[Deployment, ...]) -> None:
     for mine in (
         [each.inbox for each in deployments],
         [each.prefix for each in deployments],

@@ -1,4 +1,4 @@
-"""The demo's judge sees each write, receipt and mail that should not have been, and each that is missing."""
+"""The demo finds each unexpected and each missing write, receipt and email."""
 
 from typing import Any
 
@@ -79,11 +79,11 @@ RIGHT_INTENTS: dict[str, dict[str, Any]] = {
 RIGHT_MAILS = [Mail("pi_paid", "ann@example.com")]
 
 
-def said(found: list[Difference]) -> list[str]:
+def texts_of(found: list[Difference]) -> list[str]:
     return [str(difference) for difference in found]
 
 
-def test_writes_to_what_the_traffic_is_about_are_right() -> None:
+def test_writes_to_customers_of_the_traffic_are_accepted() -> None:
     writes = [
         write("update", "cus_a", email="new@example.com"),
         write("autumn", "cus_a"),
@@ -105,28 +105,28 @@ def test_any_write_to_anything_else_is_found(by: str, object_id: str) -> None:
     written = write(by, object_id)
 
     what = f"{object_id}: was written by {written.why}, but no event is about it"
-    assert said(stray_writes([written], TRAFFIC)) == [what]
+    assert texts_of(stray_writes([written], TRAFFIC)) == [what]
 
 
 @pytest.mark.parametrize("owner", ["two", "bye", "ann", "nobody"])
-def test_a_create_that_nobody_asked_for_is_found(owner: str) -> None:
+def test_unrequested_create_is_found(owner: str) -> None:
     assert len(stray_writes([created(owner)], TRAFFIC)) == 1
 
 
-def test_a_second_create_for_one_customer_is_found() -> None:
+def test_second_create_for_one_customer_is_found() -> None:
     writes = [created("new", "cus_1"), created("new", "cus_2")]
 
-    assert said(stray_writes(writes, TRAFFIC)) == ["cus_2: was written by create-0, but no event is about it"]
+    assert texts_of(stray_writes(writes, TRAFFIC)) == ["cus_2: was written by create-0, but no event is about it"]
 
 
 @pytest.mark.parametrize(
     ("by", "object_id"), [("other", "cus_a"), ("customer", "cus_a"), ("receipt", "cus_a"), ("update", "pi_open")]
 )
-def test_a_writer_that_has_no_business_there_is_found(by: str, object_id: str) -> None:
+def test_unexpected_writer_is_found(by: str, object_id: str) -> None:
     written = write(by, object_id)
 
     what = f"{object_id}: was written by {written.why}, which may not write there"
-    assert said(stray_writes([written], TRAFFIC)) == [what]
+    assert texts_of(stray_writes([written], TRAFFIC)) == [what]
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_a_writer_that_has_no_business_there_is_found(by: str, object_id: str) -
         ),
     ],
 )
-def test_a_field_or_a_value_that_nobody_asked_for_is_found(written: Write, what: str) -> None:
-    (found,) = said(stray_writes([written], TRAFFIC))
+def test_unrequested_field_or_value_is_found(written: Write, what: str) -> None:
+    (found,) = texts_of(stray_writes([written], TRAFFIC))
 
     assert found.startswith(what)
 
 
-def test_a_writer_is_named_without_the_number_of_the_try() -> None:
+def test_writer_is_named_without_the_attempt_number() -> None:
     writers = {by: writer_of(write(by, "cus_a")) for by in KEYS}
 
     assert writers == {
@@ -163,21 +163,21 @@ def test_a_writer_is_named_without_the_number_of_the_try() -> None:
     }
 
 
-def test_receipts_as_they_should_be_are_no_difference() -> None:
+def test_expected_receipts_have_no_findings() -> None:
     writes = [write("update", "cus_a", email="x@example.com"), *RIGHT_RECEIPTS]
 
     assert wrong_receipts(TRAFFIC, writes, RIGHT_INTENTS, RIGHT_MAILS) == []
 
 
 @pytest.mark.parametrize("missing", range(len(RIGHT_RECEIPTS)))
-def test_an_address_that_was_not_set_or_not_taken_back_is_found(missing: int) -> None:
+def test_address_not_set_or_not_reset_is_found(missing: int) -> None:
     writes = [each for number, each in enumerate(RIGHT_RECEIPTS) if number != missing]
 
     (found,) = wrong_receipts(TRAFFIC, writes, RIGHT_INTENTS, RIGHT_MAILS)
     assert found.about == RIGHT_RECEIPTS[missing].object_id
 
 
-def test_an_address_that_was_set_again_is_found() -> None:
+def test_address_set_twice_is_found() -> None:
     (found,) = wrong_receipts(TRAFFIC, [*RIGHT_RECEIPTS, RIGHT_RECEIPTS[0]], RIGHT_INTENTS, RIGHT_MAILS)
 
     assert found.about == "pi_open"
@@ -186,7 +186,7 @@ def test_an_address_that_was_set_again_is_found() -> None:
 @pytest.mark.parametrize(
     ("payment", "address"), [("pi_own", None), ("pi_own", "ann@example.com"), ("pi_open", None), ("pi_back", "x")]
 )
-def test_an_address_that_is_wrong_in_the_end_is_found(payment: str, address: str | None) -> None:
+def test_wrong_final_address_is_found(payment: str, address: str | None) -> None:
     intents = {**RIGHT_INTENTS, payment: {"receipt_email": address}}
 
     (found,) = wrong_receipts(TRAFFIC, RIGHT_RECEIPTS, intents, RIGHT_MAILS)
@@ -204,18 +204,18 @@ def test_an_address_that_is_wrong_in_the_end_is_found(payment: str, address: str
         ),
     ],
 )
-def test_a_mail_too_few_or_too_many_is_found(mails: list[Mail], what: str) -> None:
-    assert said(wrong_receipts(TRAFFIC, RIGHT_RECEIPTS, RIGHT_INTENTS, mails)) == [what]
+def test_missing_or_extra_email_is_found(mails: list[Mail], what: str) -> None:
+    assert texts_of(wrong_receipts(TRAFFIC, RIGHT_RECEIPTS, RIGHT_INTENTS, mails)) == [what]
 
 
-def test_the_addresses_of_a_payment_are_in_the_order_of_the_writes() -> None:
+def test_addresses_of_a_payment_are_in_write_order() -> None:
     assert addresses_of(TRAFFIC.payments[1], RIGHT_RECEIPTS) == ("ann@example.com", None)
 
 
 def test_value_that_a_webhook_brought_to_autumn_is_lost() -> None:
     echo = Copied(0.0, "evt_1", "ann", {"name": ("Ann", "Old"), "email": ("ann@example.com", "old@example.com")})
 
-    assert said(reverted_by_echoes([echo])) == [
+    assert texts_of(reverted_by_echoes([echo])) == [
         "ann: name in Autumn was changed from 'Ann' to 'Old' by evt_1",
         "ann: email in Autumn was changed from 'ann@example.com' to 'old@example.com' by evt_1",
     ]
@@ -230,7 +230,7 @@ HEALED_ROWS = {"hal": {"stripe_id": "cus_hal"}}
 HEALING = update("hal", name="Hal", stripe_id="cus_hal")
 
 
-def test_a_link_is_healed_by_one_update_whatever_was_refused_before() -> None:
+def test_link_is_repaired_by_one_update_after_refusals() -> None:
     calls = [update("hal", 400, name="Hal"), update("ann", email="new@example.com"), HEALING]
 
     assert wrong_updates(TRAFFIC, calls, HEALED_ROWS) == []
@@ -246,12 +246,12 @@ def test_a_link_is_healed_by_one_update_whatever_was_refused_before() -> None:
         [HEALING, HEALING],
     ],
 )
-def test_a_link_that_was_healed_otherwise_is_found(calls: list[Call]) -> None:
+def test_link_repaired_in_another_way_is_found(calls: list[Call]) -> None:
     what = "hal: was not linked again by one update with the change and the new link"
-    assert said(wrong_updates(TRAFFIC, calls, HEALED_ROWS)) == [what]
+    assert texts_of(wrong_updates(TRAFFIC, calls, HEALED_ROWS)) == [what]
 
 
-def test_an_update_for_whom_nothing_may_be_written_is_found() -> None:
-    assert said(wrong_updates(TRAFFIC, [HEALING, update("two", 400)], HEALED_ROWS)) == [
+def test_update_of_a_write_protected_customer_is_found() -> None:
+    assert texts_of(wrong_updates(TRAFFIC, [HEALING, update("two", 400)], HEALED_ROWS)) == [
         "two: was updated in Autumn, but must not be written"
     ]

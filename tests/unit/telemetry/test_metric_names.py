@@ -1,4 +1,4 @@
-"""Prometheus' conventions: names, units, types, bounded labels, and one writer for each metric."""
+"""Metrics follow Prometheus' conventions: names, units, types, bounded labels, and one writer each."""
 
 import re
 
@@ -32,7 +32,7 @@ SCAN = ScanState(last=RUN, last_done=RUN, began_ms=500, is_overdue=True)
 LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "type", "mode"}
 UNITS = ("seconds", "bytes", "ratio")
 COUNTED_THINGS = ("events", "kept", "customers", "findings", "open", "blocked", "up", "failed", "overdue", "fds")
-"""What a gauge without a unit counts, or the yes or no that it tells."""
+"""The last words of gauges without a unit: what they count, or the state that they show."""
 
 
 def own_text() -> str:
@@ -56,7 +56,7 @@ FAMILIES = {family.name: family for family in [*OWN, *SHARED]}
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_a_name_says_its_unit_and_a_counter_its_total(family: Metric) -> None:
+def test_metric_names_end_in_unit_and_counters_in_total(family: Metric) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)+", family.name)
     assert not re.search(r"milli|micro|minute|hour|percent", family.name), "base units"
     assert family.documentation.endswith(".")
@@ -72,11 +72,11 @@ def test_a_name_says_its_unit_and_a_counter_its_total(family: Metric) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_labels_are_of_few_values_and_never_a_customer(family: Metric) -> None:
+def test_labels_have_few_values_and_no_customer(family: Metric) -> None:
     assert {label for sample in family.samples for label in sample.labels} <= LABELS | {"le"}
 
 
-def test_each_metric_has_one_writer_and_its_name_says_which() -> None:
+def test_each_metric_has_one_writer_shown_in_its_name() -> None:
     own, shared = {family.name for family in OWN}, {family.name for family in SHARED}
     assert not own & shared
     assert all(name.startswith(("customer_sync_worker_", "process_")) for name in own)
@@ -85,17 +85,17 @@ def test_each_metric_has_one_writer_and_its_name_says_which() -> None:
     assert all(name.startswith("customer_sync_") for name in shared)
 
 
-def test_no_series_says_when_another_one_was_made() -> None:
+def test_no_created_series_is_exposed() -> None:
     assert not [name for name in FAMILIES if name.endswith("_created")]
 
 
-def test_without_redis_nothing_common_is_shown_rather_than_something_old() -> None:
+def test_common_metrics_are_absent_without_redis() -> None:
     text = generate_latest(SharedMetrics(None, takes_writes=True)).decode()
     (family,) = text_string_to_metric_families(text)
     assert [(sample.name, sample.value) for sample in family.samples] == [("customer_sync_worker_redis_up", 0.0)]
 
 
-def test_the_values_are_those_of_redis() -> None:
+def test_values_are_those_of_redis() -> None:
     values = {(sample.name, *sample.labels.values()): sample.value for family in SHARED for sample in family.samples}
     expected = {
         ("customer_sync_events_total", "applied"): 4,

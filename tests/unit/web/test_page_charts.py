@@ -1,4 +1,4 @@
-"""The charts of the operator's page: what the noted minutes come to."""
+"""The charts of the operator's page, computed from the recorded minutes."""
 
 from worker.status.history import Minute
 from worker.status.trends import trends_of
@@ -17,16 +17,16 @@ def rows(minutes: list[Minute], chart_id: str) -> list[list[str]]:
     return [[at, *values] for at, values in reversed(chart.rows)]
 
 
-def test_events_are_what_a_counter_grew_by_over_the_edge_of_a_step_too() -> None:
+def test_events_are_counter_growth_across_step_edges() -> None:
     minutes = [minute(5, 100), minute(9, 130), minute(10, 140, dead=2), minute(14, 145, dead=2)]
     assert rows(minutes, "events") == [["00:05", "30", "0"], ["00:10", "15", "2"]]
 
 
-def test_a_counter_that_was_lost_with_its_redis_begins_anew() -> None:
+def test_counter_lost_with_redis_restarts_from_zero() -> None:
     assert rows([minute(5, 100), minute(10, 3)], "events")[1] == ["00:10", "0", "0"]
 
 
-def test_a_step_that_nobody_noted_is_not_known() -> None:
+def test_step_without_samples_is_unknown() -> None:
     assert rows([minute(5, 1), minute(15, 9)], "events") == [
         ["00:05", "0", "0"],
         ["00:10", "unknown", "unknown"],
@@ -34,13 +34,13 @@ def test_a_step_that_nobody_noted_is_not_known() -> None:
     ]
 
 
-def test_of_the_oldest_event_the_oldest_moment_counts() -> None:
+def test_oldest_event_of_a_step_is_its_maximum() -> None:
     assert rows([minute(5, 1, oldest=3), minute(6, 1, oldest=70), minute(7, 1)], "oldest") == [["00:05", "70"]]
 
 
-def test_calls_are_the_busiest_minutes_part_of_its_limit() -> None:
+def test_calls_are_the_busiest_minutes_share_of_the_limit() -> None:
     assert rows([minute(5, 1, stripe=2400), minute(6, 1, stripe=600)], "calls") == [["00:05", "0", "50"]]
 
 
-def test_before_anything_is_noted_there_are_no_rows() -> None:
+def test_no_samples_give_no_rows() -> None:
     assert rows([], "events") == []

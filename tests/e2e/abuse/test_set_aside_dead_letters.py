@@ -1,4 +1,4 @@
-"""A key of the dead letters that takes none: letters are kept aside, and nobody waits for them."""
+"""Dead letters are set aside if their key accepts none, and no sync waits for them."""
 
 import pytest
 from redis.asyncio import Redis
@@ -19,7 +19,7 @@ LAST_ID = f"{2**64 - 1}-{2**64 - 1}"
 
 
 async def spoil(redis: Redis, how: str = "wrong type") -> None:
-    """Make the key of the dead letters one that takes none."""
+    """Make the key of the dead letters reject new ones."""
     if how == "wrong type":
         await redis.set(DEAD, "x")
     else:
@@ -28,7 +28,7 @@ async def spoil(redis: Redis, how: str = "wrong type") -> None:
 
 
 @pytest.mark.parametrize("how", ["wrong type", "no id is left"])
-async def test_no_number_of_bad_entries_stops_those_behind_them(redis: Redis, how: str) -> None:
+async def test_bad_events_never_stop_the_events_behind_them(redis: Redis, how: str) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await spoil(redis, how)
     await redis.sadd(f"{PREFIX}:mailbox:bob", "x")  # type: ignore[misc]  # one type for both clients
@@ -68,7 +68,7 @@ async def test_repaired_mailbox_takes_no_older_event_after_a_newer_one(redis: Re
     assert (outcome.status, outcome.reason) == ("dead", "mailbox_unusable")
 
 
-async def test_event_that_a_sync_gives_up_is_kept_aside(world: World) -> None:
+async def test_event_that_a_sync_gives_up_is_set_aside(world: World) -> None:
     seed(world, "ann")
     await spoil(world.redis)
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": "{no json", "event_id": "bad"})
@@ -82,7 +82,7 @@ async def test_event_that_a_sync_gives_up_is_kept_aside(world: World) -> None:
     assert not await world.redis.exists(ASIDE)
 
 
-async def test_letters_aside_of_a_customer_are_forgotten(world: World) -> None:
+async def test_erase_removes_set_aside_dead_letters(world: World) -> None:
     seed(world, "ann")
     await spoil(world.redis)
     await world.redis.xadd(INBOX, {"customer_id": "ann", "changes": "{no json"})
@@ -94,7 +94,7 @@ async def test_letters_aside_of_a_customer_are_forgotten(world: World) -> None:
     assert await world.redis.xlen(ASIDE) == 1
 
 
-async def test_error_of_a_replaced_key_says_its_text_once(redis: Redis) -> None:
+async def test_error_of_a_replaced_key_states_its_text_once(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await spoil(redis)
     await redis.xadd(ASIDE, {"reason": "x"}, id=LAST_ID)
@@ -107,7 +107,7 @@ async def test_error_of_a_replaced_key_says_its_text_once(redis: Redis) -> None:
     assert await redis.xlen(INBOX) == 1
 
 
-async def test_letters_aside_leave_the_bound_of_memory_in_force(redis: Redis) -> None:
+async def test_set_aside_dead_letters_respect_the_memory_bound(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await redis.xadd(INBOX, {"no": "event"})
     await redis.config_set("maxmemory", 1)
@@ -125,33 +125,33 @@ async def commands(box: Sandbox) -> dict[str, tuple[int | None, str]]:
 
 
 @pytest.mark.parametrize("how", ["wrong type", "no id is left"])
-async def test_letters_aside_are_named_with_their_cause_and_what_to_do(how: str) -> None:
+async def test_set_aside_dead_letters_show_cause_and_remedy(how: str) -> None:
     cause = f"{DEAD} holds a value of the wrong type" if how == "wrong type" else f"{DEAD} has no id left"
     async with sandbox() as box, Redis.from_url(box.redis.url) as redis, watched(box.environment) as one:
         await spoil(redis, how)
         await redis.xadd(INBOX, {"no": "event"})
 
-        async def is_told() -> bool:
+        async def is_reported() -> bool:
             return "kept in `:dead-aside`" in (await one.get("/readyz"))[1]
 
-        await wait_until(is_told)
+        await wait_until(is_reported)
         status, answer = await one.readiness()
         texts = " ".join(reason["text"] for reason in answer["reasons"])
         assert status == 503
         assert cause in texts
         assert "1 of them kept in `:dead-aside`, because `:dead` takes none" in texts
         assert 'customer_sync_blocked{kind="key"} 1.0' in (await one.get("/metrics"))[1]
-        told = await commands(box)
-        assert cause in " ".join(told["status"][1].split())
-        assert told["doctor"][0] == 1
-        assert "A key of the wrong type" in told["doctor"][1]
-        assert "1 more are kept aside" in told["dead list"][1]
+        outputs = await commands(box)
+        assert cause in " ".join(outputs["status"][1].split())
+        assert outputs["doctor"][0] == 1
+        assert "A key of the wrong type" in outputs["doctor"][1]
+        assert "1 more are kept aside" in outputs["dead list"][1]
         await redis.delete(DEAD)
 
-        async def is_back() -> bool:
+        async def is_restored() -> bool:
             return not await redis.exists(ASIDE)
 
-        await wait_until(is_back)
-        told = await commands(box)
-        assert told["doctor"][0] == 0, told["doctor"]
-        assert "aside" not in told["dead list"][1]
+        await wait_until(is_restored)
+        outputs = await commands(box)
+        assert outputs["doctor"][0] == 0, outputs["doctor"]
+        assert "aside" not in outputs["dead list"][1]

@@ -1,11 +1,11 @@
-"""The dashboard of docs/grafana.json: its panels and their queries."""
+"""Panels and queries of the dashboard docs/grafana.json."""
 
 import json
 from pathlib import Path
 from typing import Any, Final
 
 DASHBOARD: Final[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[1] / "docs" / "grafana.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "docs" / "grafana.json").read_text(encoding="utf-8")
 )
 PANELS: Final[list[dict[str, Any]]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES: Final = {

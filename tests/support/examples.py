@@ -1,4 +1,4 @@
-"""The number of examples of each property. A run of all tests takes few; EXAMPLES_TIMES=10 takes ten times as many."""
+"""The number of examples of each property. It is small by default; EXAMPLES_TIMES=10 takes ten times as many."""
 
 import os
 

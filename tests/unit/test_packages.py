@@ -1,4 +1,4 @@
-"""The rooms stay rooms: few modules each, with a docstring, and none that is split off only to be short."""
+"""Each package has few modules and a docstring, and no module is split off only to be short."""
 
 import ast
 from collections import defaultdict
@@ -15,11 +15,11 @@ SHORT_FOR_A_REASON = {
     "worker.checks.owner": "one check of the doctor, as its neighbours",
     "worker.loops.intake": "one loop, as its neighbours",
 }
-"""Short modules that one other module imports, and why each stands by itself."""
+"""Short modules that only one other module imports, and the reason why each is separate."""
 
 
 def modules() -> dict[str, Path]:
-    """The modules by their dotted names, without the rooms' own docstrings and the programs."""
+    """Return the modules by dotted name, without the packages' `__init__` and the programs."""
     found = [path for top in TOP for path in sorted((ROOT / top).rglob("*.py"))]
     return {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path
@@ -29,7 +29,7 @@ def modules() -> dict[str, Path]:
 
 
 def importers() -> dict[str, set[str]]:
-    """The modules that import each module."""
+    """Return the importers of each module."""
     known, found = modules(), defaultdict(set)
     for name, path in known.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -39,21 +39,21 @@ def importers() -> dict[str, set[str]]:
     return found
 
 
-def test_no_room_has_more_than_twelve_modules() -> None:
-    rooms = defaultdict(list)
+def test_no_package_has_more_than_twelve_modules() -> None:
+    packages = defaultdict(list)
     for name in modules():
-        rooms[name.rpartition(".")[0]].append(name)
-    assert {room: len(names) for room, names in rooms.items() if len(names) > MODULES_MAX} == {}
+        packages[name.rpartition(".")[0]].append(name)
+    assert {package: len(names) for package, names in packages.items() if len(names) > MODULES_MAX} == {}
 
 
-def test_every_room_says_what_belongs_there() -> None:
+def test_every_package_states_its_purpose() -> None:
     for path in {each.parent for each in modules().values()}:
         tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), path
-        assert len(tree.body) == 1, f"{path}: a room's __init__.py is a docstring and nothing else"
+        assert len(tree.body) == 1, f"{path}: a package's __init__.py is only a docstring"
 
 
-def test_no_module_is_split_off_only_to_be_short() -> None:
+def test_no_module_is_split_only_by_size() -> None:
     known, found = modules(), importers()
     short = {name for name, path in known.items() if len(path.read_text(encoding="utf-8").splitlines()) < SHORT_LINES}
     assert {name for name in short if len(found[name]) == 1} == SHORT_FOR_A_REASON.keys()

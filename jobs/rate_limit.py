@@ -4,7 +4,7 @@ A call reserves a share of its rates in Redis, on Redis' clock, and waits here u
 also need one of `max_in_flight` slots, because more of them at a time lock up Autumn's database pool. A write that may
 still be applied after its call has failed keeps its slot until then: Autumn goes on with a request whose client is
 gone. Such writes never keep the last slot, so that a bad network slows the others down and does not stop them. If a 429
-comes all the same, because others use the same account, its rate slows down for everybody.
+still occurs, because other callers use the account, the rate is reduced for all workers.
 
 Autumn's own limits decide what a call needs. Updates share 25 a second, and lists have 50 a second. Gets and creates
 have 10,000 a second for each customer. One sync at a time never reaches that, so neither is throttled with the updates.
@@ -74,9 +74,9 @@ class Limits:
         recover_seconds: float = RECOVER_SECONDS,
         observer: Observer = NOBODY,
     ) -> None:
-        """Opens nothing. With a `share` (above 0, at most 1), calls here use at most that part of each rate.
+        """Do no I/O. With a `share` (above 0, at most 1), calls of this object use at most that part of each rate.
 
-        That is for the scan: what it may not use is kept for events, which have no such bound.
+        A scan has a share, so the rest of the rate is left for events, which have none.
         """
         self._scripts = Scripts(redis, "throttle", "slow_down", "hold_slots", "keep_slot", "free_slot")
         self._held: set[str] = set()
@@ -91,7 +91,7 @@ class Limits:
 
     @asynccontextmanager
     async def stripe(self, endpoint: str) -> AsyncIterator[None]:
-        """Throttle one request to a Stripe endpoint, named "METHOD /path/{id}", and see how it ends."""
+        """Throttle one request to a Stripe endpoint, named "METHOD /path/{id}". Slow the rate down after a 429."""
         begin = time.monotonic()
         await self._wait(self._stripe(endpoint))
         self._observer.throttled(STRIPE, time.monotonic() - begin)
@@ -162,7 +162,7 @@ class Limits:
 
     @asynccontextmanager
     async def _slowing(self, *, endpoint: str = "", autumn: str = AUTUMN_UPDATES) -> AsyncIterator[None]:
-        """Slow the rate that a 429 is about down; one about a single customer says nothing about the others."""
+        """Slow down the rate that a 429 names. A 429 for a single customer changes no rate."""
         try:
             yield
         except Limited as limited:
@@ -173,7 +173,7 @@ class Limits:
 
     async def _wait(self, rates: Sequence[Rate], token: str | None = None) -> None:
         if self._share is not None:
-            # First its own share, and only then the rate of all: a scan never reserves ahead of an event.
+            # The share comes first, so that a scan never reserves the common rate before it may use it.
             await self._reserve([Rate(f"share:{rate.name}", rate.per_second * self._share) for rate in rates])
         await self._reserve(rates, token)
 
@@ -202,9 +202,9 @@ class Limits:
 async def read_shares(
     redis: Redis, prefix: str, endpoints: Sequence[str], *, recover_seconds: float = RECOVER_SECONDS
 ) -> dict[str, float]:
-    """The share of each rate that is in force now, by its name: 1 is all, less is what 429s have left of it.
+    """Return the fraction of each rate that is in force now, by its name: 1 is full speed, 0.5 is half of it.
 
-    `endpoints` are those of Stripe that are asked about. Raises RedisError.
+    `endpoints` names the endpoints of Stripe to include. Raises RedisError.
     """
     names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
     keys = [_limit_key(prefix, name) for name in names]
@@ -213,7 +213,7 @@ async def read_shares(
 
 
 def limit_kinds(prefix: str, endpoints: Sequence[str]) -> dict[str, str]:
-    """Return the keys of the rates, those of a scan's share left aside, by the type of value that each should hold."""
+    """Return the expected type of each rate's key, without the keys of a scan's share."""
     names = [AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE, *(f"{STRIPE}:{endpoint}" for endpoint in endpoints)]
     keys = {_limit_key(prefix, name): "string" for name in names}
     return {**keys, **{f"{key}:slow": "hash" for key in keys}, _limit_key(prefix, SLOTS): "zset"}

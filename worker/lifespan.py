@@ -109,7 +109,7 @@ async def open_resources(settings: Settings, redis: Redis, observer: Observer = 
 
 
 @asynccontextmanager
-async def showing(
+async def run_health_loops(
     process_type: str,
     settings: Settings,
     redis: ArqRedis,
@@ -152,7 +152,7 @@ async def showing(
 
 
 @asynccontextmanager
-async def working(
+async def run_worker(
     settings: Settings, redis: ArqRedis, metrics: Metrics, *, owner_follows: bool = False
 ) -> AsyncIterator[tuple[Deps, Dispatcher]]:
     """Open the deps and run the loops of a worker: intake, dispatch, and the renewal of leases and slots.
@@ -163,7 +163,7 @@ async def working(
     async with (
         tracing(metrics) as observer,
         open_resources(settings, redis, observer) as deps,
-        showing("worker", settings, redis, metrics, deps) as loops,
+        run_health_loops("worker", settings, redis, metrics, deps) as loops,
     ):
         mailbox = deps.mailbox
         dispatcher = Dispatcher(mailbox, redis)
@@ -230,12 +230,12 @@ async def scanning_on_schedule(
 ) -> AsyncIterator[Scanner]:
     """Run a scanner and its loops. A scan that still runs at the end is interrupted, and the next process resumes it.
 
-    `owner_follows` is the same as for `working`.
+    `owner_follows` is the same as for `run_worker`.
     """
     configure_logs(settings.log_format, settings.log_level)
     async with (
         open_scan(settings, redis, metrics) as deps,
-        showing("scanner", settings, redis, metrics) as loops,
+        run_health_loops("scanner", settings, redis, metrics) as loops,
     ):
         scanner = Scanner(deps, settings.scan_schedule)
         tasks: list[asyncio.Task[None]] = []

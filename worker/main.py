@@ -23,7 +23,7 @@ from config.logs import configure_logs
 from config.settings import Settings, SettingsError, load_scan_settings, load_settings
 from jobs.errors import describe
 from jobs.sync.job import sync_customer as sync
-from worker.lifespan import scanning_on_schedule, working
+from worker.lifespan import run_worker, scanning_on_schedule
 from worker.loops.dispatch import SYNC_JOB
 from worker.loops.watchdog import RedisUnfitError
 from worker.ownership import ForeignDeploymentError
@@ -88,7 +88,7 @@ async def customer_updated(ctx: dict[str, Any], *unnamed: Any, **event: Any) -> 
 
 async def _start(ctx: dict[str, Any]) -> None:
     opened = await ctx["stack"].enter_async_context(
-        working(ctx["settings"], ctx["redis"], ctx["metrics"], owner_follows=ctx["owner_follows"])
+        run_worker(ctx["settings"], ctx["redis"], ctx["metrics"], owner_follows=ctx["owner_follows"])
     )
     ctx["deps"], ctx["dispatcher"] = opened
 
@@ -98,7 +98,7 @@ async def _stop(ctx: dict[str, Any]) -> None:
 
 
 def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
-    """Return the settings class for arq. `owner_follows` is the same as for `lifespan.working`."""
+    """Return the settings class for arq. `owner_follows` is the same as for `lifespan.run_worker`."""
     functions: list[Function] = [
         func(sync_customer, name=SYNC_JOB, timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),

@@ -40,7 +40,7 @@ class CustomerSync:
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
     """Whether a name or e-mail was overwritten. A late webhook may bring the old value back."""
-    linked_ahead: str = ""
+    linked_before: str = ""
     """The Stripe customer that was linked before the rest of the change was sent."""
     left_out: bool = False
     """Whether a value to reapply was left to a later recheck."""
@@ -349,7 +349,7 @@ class CustomerSync:
         self.memory.note_link(after.stripe_id)
         self._refused = [each for each in self._refused if each.field not in flat(step.changes)]
         if step.changes.keys() == {"stripe_id"} and request.changes.keys() > step.changes.keys():
-            self.linked_ahead = str(step.changes["stripe_id"])
+            self.linked_before = str(step.changes["stripe_id"])
         # If something else changed the link in the meantime, fetch it again.
         self._view = after_update(autumn, view, step.changes) if after.stripe_id == expected else None
         self._wanted = None

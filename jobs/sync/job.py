@@ -37,12 +37,12 @@ ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "
 ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})
 """Refusals of the whole customer, unless the change names the link."""
 REFUSALS_AT_A_TIME: Final = 20
-"""After so many refusals the sync settles and leaves the rest, so that bad events do not use up the rate limits."""
+"""The most refusals in one sync. It then settles and leaves the rest, so that bad events do not use up the rates."""
 SYNC_SECONDS: Final = 40.0
 """The most time of one sync: longer than one request may take. The next sync does the rest."""
-AFTER_A_CUT_SECONDS: Final = 30.0
+RETRY_AFTER_TIMEOUT_SECONDS: Final = 30.0
 EXPIRE_ATTEMPTS: Final = 5
-"""The least tries before an event expires, because most of the time may have been an outage or a halt."""
+"""The minimum number of tries before an event expires, because most of the time may have been an outage or a halt."""
 
 
 @dataclass
@@ -143,7 +143,7 @@ def _code_of(error: Exception) -> str:
 
 def _timed_out() -> TryAgain:
     """Return the error of a sync that ran out of time. The next one waits, because an update may still be pending."""
-    return TryAgain("event", "sync_too_long", after_seconds=AFTER_A_CUT_SECONDS, maybe_applied=True)
+    return TryAgain("event", "sync_too_long", after_seconds=RETRY_AFTER_TIMEOUT_SECONDS, maybe_applied=True)
 
 
 def _reports(progress: _Progress, error: str) -> str:
@@ -183,8 +183,8 @@ async def _apply(progress: _Progress) -> None:
             if is_divisible:
                 size = len(part) // 2
                 continue
-            if progress.sync.linked_ahead:
-                text = f"{refusal.message} (its stripe_id, {progress.sync.linked_ahead}, was linked before)"
+            if progress.sync.linked_before:
+                text = f"{refusal.message} (its stripe_id, {progress.sync.linked_before}, was linked before)"
                 refusal = DeadLettered(refusal.reason, text)
             log.error(
                 "entries_refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message)

@@ -1,5 +1,8 @@
 """Start options and isolation of the Chromium that the tests of pages share."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import psutil
 import pytest
 from playwright.async_api import Browser, Page
@@ -9,10 +12,16 @@ from tests.browser.chromium import DISABLE_FEATURES, OFF_BY_US, open_page
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+def command_lines() -> Iterator[list[str]]:
+    """Yield the command line of each child. Processes of other tests may end at any moment."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            yield process.cmdline()
+
+
 @pytest.mark.usefixtures("chromium")
 async def test_features_that_playwright_turns_off_stay_off() -> None:
-    lines = [process.cmdline() for process in psutil.Process().children(recursive=True)]
-    (line,) = [line for line in lines if "--remote-debugging-pipe" in line]
+    (line,) = [line for line in command_lines() if "--remote-debugging-pipe" in line]
     lists = [set(each.removeprefix(DISABLE_FEATURES).split(",")) for each in line if each.startswith(DISABLE_FEATURES)]
     by_playwright, heeded = lists
     assert by_playwright - heeded == set(), "add these to OFF_BY_PLAYWRIGHT"

@@ -1,5 +1,6 @@
 """The two sides of one customer, as far as a sync compares them. Plain values, independent of the services' types."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -20,6 +21,11 @@ NAME_MAX, EMAIL_MAX = 256, 512
 """Stripe's limits in characters."""
 METADATA_KEYS_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX = 50, 40, 500
 """Stripe's limits of metadata: keys of an object, characters of a key, characters of a value."""
+
+
+def short_digest(text: str) -> str:
+    """Return a digest of 16 characters, which compares a personal value without storing it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def normal_form(field_name: str, value: str) -> str:

@@ -1,6 +1,5 @@
 """Decide which fields of Autumn's profile are written to Stripe, within Stripe's limits. No I/O here."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from jobs.plan.customer import (
     AutumnCustomer,
     StripeCustomer,
     normal_form,
+    short_digest,
 )
 from jobs.plan.findings import Finding
 from jobs.plan.steps import UpdateStripe
@@ -59,7 +59,7 @@ def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
     """Return the digest of a field's value, the same for every form in which Stripe may store it."""
     text = normal_form(name, value) if isinstance(value, str) else json.dumps(value, sort_keys=True)
     whole = "\n".join([customer_id, name, text if value not in (None, "") else "null"])
-    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return short_digest(whole)
 
 
 def divided(step: UpdateStripe) -> list[UpdateStripe]:
@@ -119,7 +119,7 @@ def name_and_email_update(
 
 def form_digest(value: str | None) -> str:
     """Return the digest of one form of a value."""
-    return hashlib.sha256((value or "").encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return short_digest(value or "")
 
 
 def can_be_claimed(stripe: StripeCustomer) -> bool:

@@ -6,13 +6,14 @@ Steps are plain values, so the Stripe client can execute one without the plan. `
 `describe` returns a step in words. It names ids and fields, never a value of the customer.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
+
+from jobs.plan.customer import short_digest
 
 RECEIPT_MARK: Final = "autumn_receipt_email"
 """The key of a payment's metadata that holds our mark."""
@@ -22,7 +23,7 @@ RECEIPT_MARK_FORM: Final = re.compile(r"(?P<kind>set|unset)-(?P<turn>\d{1,9})(?:
 
 def address_digest(address: str) -> str:
     """Return the digest of a receipt's address, as a mark holds it."""
-    return hashlib.sha256(address.encode()).hexdigest()[:16]
+    return short_digest(address)
 
 
 @dataclass(frozen=True)

@@ -50,12 +50,24 @@ class _Progress:
     """The progress of a sync: the outcomes so far, and the events that are left, in order."""
 
     sync: CustomerSync
-    writes: Writes
-    batch: Batch
-    deps: Deps
     left: list[ParsedEvent]
     outcomes: list[EntryOutcome]
     refusals: int = 0
+
+    @property
+    def writes(self) -> Writes:
+        """The writes of the sync."""
+        return self.sync.writes
+
+    @property
+    def batch(self) -> Batch:
+        """The batch of the sync."""
+        return self.writes.batch
+
+    @property
+    def deps(self) -> Deps:
+        """The dependencies of the sync."""
+        return self.writes.deps
 
 
 async def sync_customer(deps: Deps, customer_id: str) -> bool:
@@ -89,7 +101,7 @@ async def _run(sync: CustomerSync) -> Settlement:
     writes, batch = sync.writes, sync.writes.batch
     events, refused = parse_entries(batch.entries)
     note_unknown_fields(batch.entries, writes.totals)
-    progress = _Progress(sync, writes, batch, writes.deps, events, refused)
+    progress = _Progress(sync, events, refused)
     try:
         async with asyncio.timeout(SYNC_SECONDS):
             await recheck(sync, _merged(progress.left), is_all=not progress.left)

@@ -170,6 +170,10 @@ class CustomerRecord:
 
 
 NO_RECORD: Final = CustomerRecord()
+_FIELDS: Final[Sequence[tuple[str, Form, str]]] = [
+    (each.name, each.metadata["form"], each.metadata["prefix"]) for each in fields(CustomerRecord)
+]
+"""Name, format and prefix of each field."""
 
 
 def parse_record(raw: Mapping[bytes, bytes]) -> tuple[CustomerRecord, list[str]]:
@@ -180,16 +184,15 @@ def parse_record(raw: Mapping[bytes, bytes]) -> tuple[CustomerRecord, list[str]]
     texts = {name: text for name, text in as_text(raw).items() if text}
     found: dict[str, Any] = {}
     broken: list[str] = []
-    for each in fields(CustomerRecord):
-        form, prefix = each.metadata["form"], each.metadata["prefix"]
-        names = [name for name in texts if name.startswith(prefix)] if prefix else [each.name] * (each.name in texts)
+    for field_name, form, prefix in _FIELDS:
+        names = [name for name in texts if name.startswith(prefix)] if prefix else [field_name] * (field_name in texts)
         values: dict[str, Any] = {}
         for name in names:
             try:
                 values[name.removeprefix(prefix)] = form.read(texts[name])
             except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
                 broken.append(name)
-        found |= {each.name: values} if prefix else values
+        found |= {field_name: values} if prefix else values
     if found.get("waits_for") and "waits_until_ms" not in found:
         broken.append("waits_for")
         del found["waits_for"]
@@ -202,13 +205,12 @@ def fields_to_write(record: CustomerRecord, before: CustomerRecord = NO_RECORD) 
     A field that was emptied is written with its default.
     """
     changed: dict[str, str] = {}
-    for each in fields(CustomerRecord):
-        form, prefix = each.metadata["form"], each.metadata["prefix"]
-        value, old = getattr(record, each.name), getattr(before, each.name)
+    for field_name, form, prefix in _FIELDS:
+        value, old = getattr(record, field_name), getattr(before, field_name)
         if prefix:
             changed |= {prefix + name: form.write(item) for name, item in value.items() if old.get(name) != item}
         elif value != old:
-            changed[each.name] = form.write(value)
+            changed[field_name] = form.write(value)
     return changed
 
 

@@ -63,13 +63,9 @@ def _variable(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return (
-        "" if field.default in (None, "", ()) else f"`{field.default:g}`" if _is_float(field) else f"`{field.default}`"
-    )
-
-
-def _is_float(field: FieldInfo) -> bool:
-    return isinstance(field.default, float)
+    if field.default in (None, "", ()):
+        return ""
+    return f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"
 
 
 def _values(field: FieldInfo) -> str:

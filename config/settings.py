@@ -202,15 +202,15 @@ class Settings(Measures):
     the ten minutes for which older values are remembered (jobs.plan.recheck).
     """
     stripe_when_unlinked: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_UNLINKED", "create")
-    """What to do for an unlinked customer if no Stripe customer is ours: `link-only` only links one that is."""
+    """For an unlinked customer: link our Stripe customer or create one, only link, or only report it."""
     stripe_when_gone: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_GONE", "create")
     """The same for a customer whose Stripe customer is deleted or missing."""
     stripe_metadata_keys: Annotated[tuple[str, ...], NoDecode] = _setting("STRIPE_METADATA_KEYS", ())
     """Keys of Autumn's metadata to copy to Stripe, separated by commas."""
     autumn_when_missing: Literal["dead-letter", "create"] = _setting("AUTUMN_WHEN_MISSING", "dead-letter")
-    """What to do with an event of a customer that Autumn does not know."""
+    """The outcome of an event for a customer that Autumn does not know: a dead letter, or a new customer."""
     receipts: Literal["mirror", "open", "recover"] = _setting("RECEIPTS", "mirror")
-    """How far the worker goes to have Stripe mail receipts."""
+    """Copies the flag to Stripe, also sets the address of open payments, or also mails recent receipts."""
     receipts_recover_hours: float = _setting("RECEIPTS_RECOVER_HOURS", 24.0, gt=0, le=30 * 24)
     """With `recover`: hours since a payment succeeded in which its receipt is still mailed."""
     scan_share: float = _setting("SCAN_SHARE", 0.5, gt=0, le=1)

@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).parents[1]
 OUR_FOLDERS: Final = ("jobs", "worker", "config")
 FRAMES_KEPT: Final = 4
 NESTED_KEPT: Final = 3
-"""How many members of a group are described, and how many levels of groups and causes."""
+"""The most members of a group that are described, and the most levels of groups and causes."""
 DESCRIPTION_MAX: Final = 1_000
 
 

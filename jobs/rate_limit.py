@@ -27,7 +27,7 @@ from jobs.observer import NOBODY, Observer
 from jobs.queue.scripts import Scripts
 
 HOLD_MS = 4_000
-"""How long a slot is held at a time. If its worker is killed, it is free again after that."""
+"""The time for which a slot is held at once. If its worker is killed, it is free again after that."""
 RENEW_SECONDS = 1.0
 POLL_SECONDS = 0.02
 RECOVER_SECONDS = 10.0

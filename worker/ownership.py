@@ -21,7 +21,7 @@ from jobs.stripe.client import open_stripe
 from jobs.stripe.errors import status_of
 
 FETCH_SECONDS: Final = 5.0
-"""How long a starting worker waits for Stripe's account before it decides without it."""
+"""The longest wait of a starting worker for Stripe's account. After that it decides without it."""
 HOW: Final = "docs/operations.md, Moving a deployment"
 
 log = structlog.get_logger(__name__)

@@ -40,7 +40,7 @@ from worker.tls import VerifiedSSLConnection, is_untrusted
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 120.0
-"""How long Redis may be away before the process ends, so that the platform restarts it."""
+"""The longest time that Redis may be away. After that the process ends, so that the platform restarts it."""
 PAUSE_SECONDS = 0.25
 COMMAND_RETRIES = 3
 READ_SECONDS = 10.0

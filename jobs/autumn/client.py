@@ -27,8 +27,8 @@ from jobs.errors import GiveUp, TimedOut, TryAgain
 from jobs.observer import NOBODY, Observer, observed
 
 KEEP_ALIVE_SECONDS: Final = 4.0
-"""How long a connection may idle. Many servers close after 5 s, so this is less. A request that meets the closing is
-lost, and it is unknown whether its update was applied."""
+"""The longest time that a connection may idle. Many servers close after 5 s, so this is less. A request that meets the
+closing is lost, and it is unknown whether its update was applied."""
 
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """Failures to open a connection, after which nothing was sent."""

@@ -15,7 +15,7 @@ from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgai
 RETRY_AFTER_MAX_SECONDS: Final = 300.0
 """The longest Retry-After that is believed. A longer one is a mistake and would hold up a customer."""
 LATE_SECONDS: Final = 60.0
-"""How long after it was sent a write may still be applied: Autumn's longest wait for its database."""
+"""The time after which a sent write can no longer be applied: Autumn's longest wait for its database."""
 MESSAGE_MAX: Final = 500
 """The most characters of Autumn's message that are kept. A proxy's error page can be long."""
 

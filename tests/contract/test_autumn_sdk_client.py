@@ -29,7 +29,7 @@ Call = Callable[..., Awaitable[Any]]
 AT_ONCE = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 10_000), retry_connection_errors=True)
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
 READ_MILLISECONDS = 2000
-"""How long a client waits for a missing answer, from the end of its request."""
+"""The longest wait of a client for a missing answer, from the end of its request."""
 FOR_EVER_SECONDS = 3600.0
 
 

@@ -23,7 +23,7 @@ from tests.support.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
 READ_SECONDS: Final = 2.0
-"""How long a client waits for a missing answer, from the end of its request."""
+"""The longest wait of a client for a missing answer, from the end of its request."""
 FOR_EVER_SECONDS: Final = 3600.0
 VALUES: Final[dict[str, tuple[Any, Any, Any]]] = {
     "name": ("Ann", "Bea", None),

@@ -34,7 +34,7 @@ from jobs.observer import Call, Sync
 log = structlog.get_logger(__name__)
 
 CLOSE_SECONDS: Final = 3.0
-"""How long sending the last spans may take when the process ends. The worker's stop time must include it."""
+"""The longest time to send the last spans when the process ends. The worker's stop time must include it."""
 SERVICE: Final = "autumn-stripe-sync"
 UNNAMED: Final = "unknown_service"
 TALKATIVE: Final = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.util.re")

@@ -42,7 +42,7 @@ BODY_SECONDS: Final = 10.0
 CONNECTIONS_AT_MOST: Final = 64
 """Probes and people need a few. More would use up the file descriptors that calls to the services need."""
 CLOSE_SECONDS: Final = 1.0
-"""How long a response may still take when the process ends."""
+"""The longest time for a running response when the process ends."""
 
 
 def make_app(

@@ -55,7 +55,7 @@ class Account:
 
     link: Link = "linked"
     ours: int = 0
-    """How many other Stripe customers carry its id."""
+    """The number of other Stripe customers that carry its id."""
     name: str | None = None
     email: str | None = None
     flag: bool = False

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DELIVERY_SECONDS: Final = 240.0
 """The longest delay of webhooks. An older value is recognised for 600 s, and a recheck must follow within those."""
 DOUBT_SECONDS: Final = 240.0
-"""How long a worker may suspect that an update with a lost answer reverted a value."""
+"""The time for which a worker may suspect that an update with a lost answer reverted a value."""
 
 
 def may_pass(world: "EchoWorld", seconds: float) -> bool:

@@ -57,6 +57,8 @@ class Request:
     - `requested`: the fields that the events name, sent already or not.
     - `refused`, `forms`, `left`: see `WriteRules`.
     - `autumn_accepts`: False for a probe until Autumn has accepted an update. Nothing is written to Stripe before that.
+    - `unaccepted`: the fields that Autumn has no value for, and that have a value of ours in Stripe that Autumn has not
+      accepted.
     """
 
     changes: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Request:
     forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
     autumn_accepts: bool = True
+    unaccepted: frozenset[str] = frozenset()
 
     @property
     def rules(self) -> WriteRules:
@@ -301,8 +304,10 @@ def _stripe_first(
     will_be: dict[str, Any] = {}
     for name in PROFILE:
         now, value = getattr(autumn, name), request.changes.get(name, getattr(autumn, name))
-        # If Autumn refuses, a value that only Stripe has could not be restored, so it stays until Autumn accepts.
-        will_be[name] = getattr(target, name) if getattr(target, name) and not now else str(value) if value else None
+        # If Autumn refuses, a value that only Stripe has could not be restored, so it stays until Autumn accepts. One
+        # that Autumn never accepted is ours, and is cleared then.
+        stays = getattr(target, name) and not now and name not in request.unaccepted
+        will_be[name] = getattr(target, name) if stays else str(value) if value else None
     rules = replace(request.rules, cleared=frozenset(name for name in request.cleared if getattr(autumn, name, True)))
     write, findings = name_and_email_update(replace(autumn, **will_be), target, rules)
     return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))

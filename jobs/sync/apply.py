@@ -120,12 +120,16 @@ class CustomerSync:
         return bool(again)
 
     def _with_unaccepted(self, request: Request, autumn: AutumnCustomer, view: StripeView) -> Request:
-        """Return the request, and clear in Stripe the fields that Autumn neither accepted nor has a value for."""
+        """Return the request, with the fields that Autumn has no value for and that have an unaccepted one in Stripe.
+
+        Those that the request does not name are cleared in Stripe.
+        """
         shown = next((each for each in (view.linked, *view.ours) if each is not None), None)
         if shown is None or not self.memory.unaccepted_fields:
             return request
-        never_accepted = self.memory.never_accepted(autumn, shown) - request.changes.keys()
-        return replace(request, cleared=request.cleared | never_accepted)
+        never_accepted = self.memory.never_accepted(autumn, shown)
+        cleared = request.cleared | (never_accepted - request.changes.keys())
+        return replace(request, cleared=cleared, unaccepted=never_accepted)
 
     async def _expect(
         self, requested: Changes, request: Request, parts: Sequence[Changes], autumn: AutumnCustomer, view: StripeView

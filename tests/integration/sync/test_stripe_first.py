@@ -175,6 +175,27 @@ async def test_stripe_value_is_restored_when_change_is_given_up(world: World, va
     assert world.autumn.customers["ann"]["name"] == "Ann"
 
 
+@pytest.mark.parametrize("accepts", [True, False], ids=["accepted", "refused"])
+async def test_newer_change_overwrites_unaccepted_value_in_stripe_first(world: World, *, accepts: bool) -> None:
+    plant(world, name=None)
+    world.autumn.customers["ann"]["name"] = None
+    world.autumn.switches.add(Fault("503", route=UPDATE))
+    await change(world, "ann", name="Older")
+    await world.run()
+    assert (in_stripe(world)["name"], world.autumn.customers["ann"]["name"]) == ("Older", None)
+    world.autumn.switches.clear()
+    if not accepts:
+        world.autumn.switches.add(Fault("400", route=UPDATE))
+    await change(world, "ann", name="Newer")
+    for _ in range(3):
+        await time_passes(world)
+        await world.run()
+    expected = "Newer" if accepts else None
+    assert (in_stripe(world)["name"], world.autumn.customers["ann"]["name"]) == (expected, expected)
+    keys = [write.idempotency_key or "" for write in world.stripe.writes if "name" in write.changed]
+    assert [key[:7] for key in keys] == ["autumn:"] * len(keys)
+
+
 def _json(name: str | None) -> str:
     return '{"name": null}' if name is None else f'{{"name": "{name}"}}'
 

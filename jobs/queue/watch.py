@@ -1,0 +1,111 @@
+"""The state of the watch in Redis: its position in Stripe's events, and the reconciles that it defers.
+
+Owns the keys of the watch. `jobs.watch` is the watch itself.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from jobs.queue.key_types import answer_or_none
+
+BEHIND_POLLS: Final = 3
+BEHIND_SECONDS: Final = 180.0
+"""The watch is behind if its position is older than this time, and than BEHIND_POLLS polls."""
+_COUNT: Final = re.compile(r"[0-9]{1,15}")
+
+
+@dataclass(frozen=True)
+class WatchKeys:
+    """The Redis keys of the watch. `links` never expires, `seen` and `later` are bounded, the rest expires."""
+
+    prefix: str
+
+    @property
+    def watch(self) -> str:
+        """Hash: the position, the time of the next poll, and why the watch is off or fails."""
+        return f"{self.prefix}:watch"
+
+    @property
+    def lease(self) -> str:
+        """The token of the process that polls. Expires if the process dies."""
+        return f"{self.prefix}:watch:lease"
+
+    @property
+    def seen(self) -> str:
+        """Sorted set: the ids of the events that were seen, by their time of creation in seconds."""
+        return f"{self.prefix}:watch:seen"
+
+    @property
+    def later(self) -> str:
+        """Sorted set: customer by when its deferred reconcile is due, in milliseconds."""
+        return f"{self.prefix}:watch:later"
+
+    @property
+    def later_events(self) -> str:
+        """Hash: the event id of the deferred reconcile of each customer in `later`."""
+        return f"{self.prefix}:watch:later_events"
+
+    @property
+    def links(self) -> str:
+        """Hash: by Stripe customer, 1 if its receipts are on or else 0, a colon, and its Autumn customer."""
+        return f"{self.prefix}:watch:links"
+
+    def request(self, customer_id: str) -> str:
+        """The id of the inbox entry of the last reconcile that the watch requested. Expires in a day."""
+        return f"{self.prefix}:watch:request:{customer_id}"
+
+    def edits(self, customer_id: str) -> str:
+        """Hash: by name or e-mail, digest and time of a value that somebody wrote in Stripe. Expires in a day."""
+        return f"{self.prefix}:watch:edits:{customer_id}"
+
+
+@dataclass(frozen=True)
+class WatchState:
+    """The state of the watch. Times are in milliseconds since the epoch, on the clock of Redis; None if unknown.
+
+    - `position_ms`: every event that was created before it was read.
+    - `polled_ms`: the end of the last complete poll.
+    - `off`: why the watch is off, such as `no_permission`; empty if it is on. `off_since_ms` is when that began.
+    - `error`: the code of the error that ended the last poll; empty after a complete one.
+    - `deferred`: the number of customers with a deferred reconcile.
+    """
+
+    position_ms: int | None = None
+    polled_ms: int | None = None
+    off: str = ""
+    off_since_ms: int | None = None
+    error: str = ""
+    error_since_ms: int | None = None
+    deferred: int = 0
+
+    def behind_seconds(self, now_ms: int, poll_seconds: float) -> float:
+        """Return the age of the position in seconds if the watch is behind, else 0."""
+        if self.position_ms is None or self.off or not poll_seconds:
+            return 0.0
+        age_seconds = (now_ms - self.position_ms) / 1000
+        return age_seconds if age_seconds > max(BEHIND_POLLS * poll_seconds, BEHIND_SECONDS) else 0.0
+
+
+async def read_watch(redis: Redis, prefix: str) -> WatchState:
+    """Return the state of the watch. Raises RedisError."""
+    keys = WatchKeys(prefix)
+    fields: Any = redis.hgetall(keys.watch)
+    raw: dict[bytes, bytes] = await answer_or_none(fields) or {}
+    stored = {name.decode(errors="replace"): text.decode(errors="replace") for name, text in raw.items()}
+    position = _count(stored.get("position", ""))
+    return WatchState(
+        position_ms=None if position is None else position * 1000,
+        polled_ms=_count(stored.get("polled_ms", "")),
+        off=stored.get("off", ""),
+        off_since_ms=_count(stored.get("off_since_ms", "")),
+        error=stored.get("error", ""),
+        error_since_ms=_count(stored.get("error_since_ms", "")),
+        deferred=await answer_or_none(redis.zcard(keys.later)) or 0,
+    )
+
+
+def _count(text: str) -> int | None:
+    return int(text) if _COUNT.fullmatch(text) else None

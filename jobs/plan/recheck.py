@@ -232,6 +232,15 @@ class Memory:
         """Note the Stripe customer that Autumn shows as linked after an update."""
         self.stripe_id, self.wanted_id = stripe_id or "", ""
 
+    def has_overwritten(self, name: str, digest: str) -> bool:
+        """Return whether a sync overwrote this value in Stripe, and no later change of the field was accepted."""
+        known = self.fields.get(name)
+        return known is not None and digest in known.overwritten
+
+    def keep_for_longer(self, name: str) -> None:
+        """Remember a field as long as if it was written now."""
+        self._keep(name, replace(self.fields[name], at=self.now))
+
     def forget_unaccepted(self) -> None:
         """Forget the unaccepted values, because Stripe refused to restore the old ones."""
         self.fields = {name: replace(known, unaccepted="") for name, known in self.fields.items()}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
+from jobs.plan.edits import Edit
 from jobs.plan.retry import HALT_WAIT_SECONDS
 from jobs.queue.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
 from jobs.queue.record import NO_RECORD, CustomerRecord, fields_to_write, time_text
@@ -51,7 +52,9 @@ class Batch:
     """The entries of a customer's mailbox, taken under a lease.
 
     `record` is the customer record. `remembered` is what earlier syncs remember of the values they wrote
-    (`jobs.plan.recheck`). `is_probe`: the breaker is open, and this sync finds out whether it can close.
+    (`jobs.plan.recheck`). `is_probe`: the breaker is open, and this sync finds out whether it can close. `edits` holds
+    the names and e-mails that somebody edited in Stripe, by field. `taken_at` is the time on the clock of Redis, in
+    seconds since the epoch.
     """
 
     lease: Lease
@@ -59,6 +62,8 @@ class Batch:
     record: CustomerRecord
     remembered: Mapping[str, Any]
     is_probe: bool
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+    taken_at: float = 0.0
 
     @property
     def customer_id(self) -> str:

@@ -3,12 +3,15 @@
 Owns the keys of the watch. `jobs.watch` is the watch itself.
 """
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from jobs.plan.edits import Edit
 from jobs.queue.key_types import answer_or_none
 
 BEHIND_POLLS: Final = 3
@@ -87,6 +90,18 @@ class WatchState:
             return 0.0
         age_seconds = (now_ms - self.position_ms) / 1000
         return age_seconds if age_seconds > max(BEHIND_POLLS * poll_seconds, BEHIND_SECONDS) else 0.0
+
+
+def parse_edits(raw: Mapping[bytes, bytes]) -> dict[str, Edit]:
+    """Return the edits of a customer, by field. Unreadable ones are left out."""
+    edits: dict[str, Edit] = {}
+    for name, text in raw.items():
+        try:
+            digest, at_ms = json.loads(text)
+            edits[name.decode()] = Edit(str(digest), float(at_ms) / 1000)
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return edits
 
 
 async def read_watch(redis: Redis, prefix: str) -> WatchState:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from jobs.errors import Absent, GiveUp, Halt
 from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
+from jobs.plan.edits import Edits
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared, merge
 from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
@@ -33,6 +34,7 @@ class CustomerSync:
 
     writes: Writes
     memory: Memory
+    edits: Edits
     has_agreed: bool = False
     """Whether the sync reached agreement. Then both services are known to work."""
     found: str | None = None
@@ -80,11 +82,11 @@ class CustomerSync:
                 request,
                 refused=tuple(each for each in self._refused if each.field not in request.changes),
                 forms=self._known_forms,
-                left=self.named_later - request.requested,
                 autumn_accepts=self.autumn_accepts,
             )
             autumn, view = await self.fetch(request)
-            request = self._with_unaccepted(request, autumn, view)
+            left = self.named_later | self.edits.held(autumn, view.linked)
+            request = self._with_unaccepted(replace(request, left=left - request.requested), autumn, view)
             plan = make_plan(autumn, view, request, mode=deps.mode, policy=deps.policy, now=deps.now())
             self._note(plan, autumn, request)
             plan.raise_if_blocked(autumn)
@@ -104,6 +106,17 @@ class CustomerSync:
         kept = {each.field: (each.code, each.digest) for each in self._refused}
         self.writes.record = replace(self.writes.record, refused=kept)
         self.has_agreed = True
+
+    def lost(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, *, besides: Set[str]) -> dict[str, JsonValue]:
+        """Return the values to reapply in Autumn: those that something reverted, and edits in Stripe without a webhook.
+
+        Fields of `besides` and edits that wait for their webhook are left out.
+        """
+        besides = besides | self.edits.held(autumn, stripe)
+        found = self.memory.lost(autumn, stripe, besides=besides)
+        return found | {
+            each: value for each, value in self.edits.overdue(autumn, stripe).items() if each not in besides
+        }
 
     def _is_stuck(self, plan: Plan, taken: Sequence[Step], request: Request) -> bool:
         """Whether the plan repeats a step, because the service does not return the values that were written.
@@ -364,7 +377,7 @@ class CustomerSync:
         left = {name: value for name, value in request.changes.items() if name not in step.changes}
         # An echo may have come between the read and the update.
         linked = self._view.linked if self._view is not None else None
-        lost = nested(self.memory.lost(after, linked, besides=flat(request.changes).keys() | request.left))
+        lost = nested(self.lost(after, linked, besides=flat(request.changes).keys() | request.left))
         if lost:
             log.warning("fields_reapplied", fields=sorted(flat(lost)))
             self.writes.totals["reapplied"] += 1

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Absent, GiveUp, SyncError, TryAgain, describe
+from jobs.plan.edits import EDIT_SECONDS, Edits
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared
 from jobs.plan.plan import Request
@@ -37,6 +38,7 @@ def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
     return CustomerSync(
         Writes(deps, batch),
         _read_memory(deps, batch),
+        Edits(batch.edits, batch.taken_at),
         autumn_accepts=not batch.is_probe,
         is_suspicious=may_be_late and batch.record.payments_read,
     )
@@ -92,13 +94,16 @@ def recheck_after(sync: CustomerSync, left: Changes, error: Exception | None = N
     if is_unsure:
         sync.memory.in_doubt_until = writes.deps.now() + LATE_SECONDS
     is_done = error is None and batch.is_recheck
-    return next_recheck(
+    next_one = next_recheck(
         "" if is_done else batch.record.recheck_kind,
         after_seconds=writes.deps.recheck_after_seconds,
         has_unaccepted=bool(sync.memory.unaccepted_fields - flat(left).keys()),
         may_be_late=is_unsure or batch.was_abandoned or sync.left_out,
         may_echo=sync.profile_changed,
     )
+    if not next_one.after_ms and sync.edits.are_awaited(sync.memory):
+        return Recheck(next_one.kind or "echo", int(EDIT_SECONDS * 1000))
+    return next_one
 
 
 async def recheck_after_lost_lease(writes: Writes) -> None:
@@ -149,14 +154,14 @@ async def _reapply_lost(sync: CustomerSync, later: Mapping[str, JsonValue]) -> N
 
     Raises SyncError, and LeaseLostError before a write if the lease is lost.
     """
-    if not sync.memory.fields:
+    if not sync.memory.fields and not sync.edits.by_field:
         return
     autumn, view = await sync.fetch(Request())
     if "stripe_id" in later and view.linked is None:
         # Link first. A later recheck reapplies the values in Stripe.
         sync.left_out = True
         return
-    lost = sync.memory.lost(autumn, view.linked, besides=sync.named_later)
+    lost = sync.lost(autumn, view.linked, besides=sync.named_later)
     if lost:
         await _reapply(sync, lost)
         return

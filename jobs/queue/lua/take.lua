@@ -3,12 +3,12 @@
 --
 -- Uses: wrong_types
 -- Uses: rechecks
--- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals
+-- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
 -- Returns nil if there is nothing to take (not dispatched, another worker has it, not the probe), else {entries, the record,
--- the remembered values as JSON, 1 if the breaker is open, keys of the wrong type that were deleted}. Returns 'unusable' if
--- the mailbox has the wrong type: then the customer no longer waits
-local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals = unpack(KEYS)
+-- the remembered values as JSON, 1 if the breaker is open, keys of the wrong type that were deleted, the edits in Stripe,
+-- the time in milliseconds}. Returns 'unusable' if the mailbox has the wrong type: then the customer no longer waits
+local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
@@ -49,5 +49,6 @@ local before = redis.call('HGETALL', record)
 redis.call('HSET', record, 'open_lease', token)
 redis.call('PERSIST', record)
 local kept = renewing('GET', remembered) or '{}'
+local edited = renewing('HGETALL', edits)
 count_replaced(totals)
-return {fitting, before, kept, opened and 1 or 0, replaced}
+return {fitting, before, kept, opened and 1 or 0, replaced, edited, now_ms}

@@ -1,0 +1,130 @@
+"""A person edits a name or e-mail in Stripe, and Autumn's webhook of that edit is late or lost."""
+
+import json
+import time
+
+import pytest
+
+from jobs.plan.edits import EDIT_SECONDS
+from jobs.plan.profile import digest_of
+from jobs.queue.watch import WatchKeys
+from tests.conftest import PREFIX, World
+from tests.support.echoes.steps import RIGHT, apply, both, plant, recheck
+from tests.support.steps import reconcile, time_passes
+
+
+async def edit(world: World, *, seconds_ago: float = 0.0, **fields: str) -> None:
+    """Edit the customer in Stripe, and note the edit as the watch does."""
+    world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], **fields)
+    await note(world, seconds_ago=seconds_ago, **fields)
+
+
+async def note(world: World, *, seconds_ago: float = 0.0, **fields: str) -> None:
+    at_ms = int((time.time() - seconds_ago) * 1000)
+    edits = {name: json.dumps([digest_of("ann", name, value), at_ms]) for name, value in fields.items()}
+    await world.redis.hset(WatchKeys(PREFIX).edits("ann"), mapping=edits)  # type: ignore[misc]  # one type for both clients
+
+
+async def sync(world: World) -> None:
+    await reconcile(world, "ann")
+    await world.run()
+
+
+async def test_edit_is_left_alone_until_its_webhook_comes(world: World) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    await edit(world, name="By hand")
+    await sync(world)
+    await apply(world, metadata={"k": 1})
+    assert both(world, "name") == ("Ann", "By hand")
+    await world.stripe.webhooks.deliver_all()
+    await sync(world)
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+async def test_edit_survives_change_of_another_field(world: World) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    await edit(world, name="By hand")
+    await apply(world, email="ann.new@example.com")
+    assert both(world, "name") == ("Ann", "By hand")
+    assert both(world, "email") == ("ann.new@example.com", "ann.new@example.com")
+
+
+async def test_edit_whose_webhook_never_comes_is_copied_to_autumn(world: World) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    await edit(world, seconds_ago=EDIT_SECONDS + 1, name="By hand", email="by.hand@example.com")
+    await sync(world)
+    assert both(world, "name") == ("By hand", "By hand")
+    assert both(world, "email") == ("by.hand@example.com", "by.hand@example.com")
+    assert not [write for write in world.stripe.writes if write.changed.keys() & {"name", "email"}]
+
+
+async def test_edit_of_empty_name_is_copied_to_autumn(world: World) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world, name=None)
+    world.autumn.customers["ann"]["name"] = None
+    await edit(world, seconds_ago=EDIT_SECONDS + 1, name="By hand")
+    await sync(world)
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+@pytest.mark.parametrize("seconds_ago", [0.0, EDIT_SECONDS + 1])
+async def test_later_event_replaces_edit(world: World, seconds_ago: float) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    await edit(world, seconds_ago=seconds_ago, name="By hand")
+    await apply(world, name="By event")
+    await sync(world)
+    assert both(world, "name") == ("By event", "By event")
+    await world.stripe.webhooks.deliver_all()
+    await time_passes(world)
+    await world.run()
+    assert both(world, "name") == ("By event", "By event")
+
+
+async def test_note_of_older_edit_undoes_no_later_value(world: World) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    await edit(world, seconds_ago=EDIT_SECONDS + 1, name="By hand")
+    world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], name="Ann")
+    await sync(world)
+    assert both(world, "name") == ("Ann", "Ann")
+
+
+async def test_overwritten_edit_returns_with_very_late_webhook(world: World) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], name="By hand")
+    await sync(world)
+    assert both(world, "name") == ("Ann", "Ann")
+    await note(world, name="By hand")
+    for _ in range(3):
+        await time_passes(world)
+        await world.run()
+        assert both(world, "name") == ("Ann", "Ann")
+    await world.stripe.webhooks.deliver_all()
+    await time_passes(world)
+    await world.run()
+    assert both(world, "name") == ("By hand", "By hand")
+    await recheck(world)
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+async def test_edit_of_foreign_customer_is_not_copied(world: World) -> None:
+    plant(world, owner="bob")
+    await edit(world, seconds_ago=EDIT_SECONDS + 1, name="By hand")
+    await sync(world)
+    assert both(world, "name") == ("Ann", "By hand")
+    assert both(world, "email") == (RIGHT, RIGHT)
+
+
+async def test_unreadable_note_of_edit_stops_nothing(world: World) -> None:
+    plant(world)
+    for text in ("", "[]", "7", "{", '["x"]', '["x", "y"]', '["x", null]', "[" * 10_000):
+        await world.redis.hset(WatchKeys(PREFIX).edits("ann"), "name", text)  # type: ignore[misc]  # one type for both clients
+        await apply(world, metadata={"k": len(text)})
+    await world.redis.delete(WatchKeys(PREFIX).edits("ann"))
+    await world.redis.set(WatchKeys(PREFIX).edits("ann"), "wrong type")
+    await apply(world, metadata={"k": "last"})

@@ -17,6 +17,7 @@ from stripe.params import (
     CustomerListParams,
     CustomerSearchParams,
     CustomerUpdateParams,
+    EventListParams,
     PaymentIntentListParams,
     PaymentIntentRetrieveParams,
     PaymentIntentUpdateParams,
@@ -27,6 +28,7 @@ from jobs.observer import NOBODY, Observer, observed
 from jobs.plan.customer import AUTUMN_ID, NoCustomer, PaymentIntent, Payments, StripeCustomer, normal_form
 from jobs.plan.steps import RECEIPT_MARK, ReceiptStep, UpdateStripe
 from jobs.stripe.errors import SDK_ERRORS, account_named_by, as_sync_error, status_of
+from jobs.stripe.events import OUR_KEY, EventAnswer, EventAnswers
 from jobs.stripe.models import (
     AccountAnswer,
     CustomerAnswer,
@@ -47,13 +49,13 @@ UPDATE = "POST /v1/customers/{id}"
 LIST_PAYMENTS = "GET /v1/payment_intents"
 RETRIEVE_PAYMENT = "GET /v1/payment_intents/{id}"
 UPDATE_PAYMENT = "POST /v1/payment_intents/{id}"
+LIST_EVENTS = "GET /v1/events"
 ACCOUNT = "GET /v1/account"
-ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT)
+ENDPOINTS = (LIST, SEARCH, CREATE, RETRIEVE, UPDATE, LIST_PAYMENTS, RETRIEVE_PAYMENT, UPDATE_PAYMENT, LIST_EVENTS)
 LIST_LIMIT = 100
 NAMED_AT_MOST = 5
 NOBODY_ID = "customer-sync-nobody"
 """An id that no customer of Autumn has. It does no harm if one does."""
-
 
 Throttle = Callable[[str], AbstractAsyncContextManager[None]]
 """A context manager for one request to an endpoint, named "METHOD /path/{id}".
@@ -65,11 +67,10 @@ It waits under the shared rates before the request and sees how the request ends
 def idempotency_key(customer_id: str, entry_ids: Sequence[str], step: str) -> str:
     """Return the key of one write. The same customer, entries and step give the same key, anything else another one.
 
-    It begins with `autumn:`, because Autumn takes every other customer.updated for an edit by hand and copies it back.
-    The rest is a digest: a key may have 255 characters, and the ids of a hundred entries have more.
+    It is OUR_KEY, the step and a digest: a key may have 255 characters, and the ids of a hundred entries have more.
     """
     digest = hashlib.sha256("\n".join([customer_id, step, *entry_ids]).encode()).hexdigest()[:40]
-    return f"autumn:{step}:{digest}"
+    return f"{OUR_KEY}{step}:{digest}"
 
 
 def _address(email: str) -> str:
@@ -227,6 +228,24 @@ class StripeGateway:
             params["expand"] = ["data.latest_charge"]
         page = parse(PaymentAnswers, await self._get(LIST_PAYMENTS, dict(params)))
         return [(each.customer_id, each.as_ours()) for each in page.objects(after) if each.customer_id], page.last_id
+
+    async def event_page(
+        self, types: Sequence[str], *, created_gte: int, created_lte: int, after: str
+    ) -> tuple[list[EventAnswer], str | None]:
+        """Return the hundred events after the id `after`, newest first, and the next `after`, None at the end.
+
+        `types` has at most 20 types. The two times are in seconds since the epoch, both included. An event of an
+        unknown form is in the page too, and its `wrong` names the parts. "" begins. Raises SyncError; Halt if the key
+        may not read events; GiveUp or Absent if `after` has aged out, which happens after 30 days.
+        """
+        params: EventListParams = {
+            "types": list(types),
+            "created": {"gte": created_gte, "lte": created_lte},
+            "limit": LIST_LIMIT,
+        }
+        if after:
+            params["starting_after"] = after
+        return parse(EventAnswers, await self._get(LIST_EVENTS, dict(params))).events(after)
 
     async def create(self, autumn_id: str, generation: int, still_ours: Callable[[], None]) -> Created:
         """Create the customer of an Autumn id. Within 24 hours, a repeated request gets the first answer again.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from sandbox.stripe.errors import Json
 
 _BY_AUTUMN_ITSELF = "stripe-node-retry-"
-_BY_A_STEP = "autumn:"
+_BY_A_STEP = "autumn:customer-sync:"
+_BY_A_CREATE = "autumn:"
 
 
 class Change(NamedTuple):
@@ -44,14 +45,18 @@ class Write:
 
     @property
     def why(self) -> str:
-        """Return the writer: the step of a key `autumn:<step>:<digest>`, otherwise "Autumn itself" or "somebody else".
+        """Return the writer: the step of a key of a sync, otherwise "Autumn itself" or "somebody else".
 
-        Autumn creates its customers with keys of the same form; their step is `customer`.
+        The key of a sync is `autumn:customer-sync:<step>:<digest>`. Autumn creates its customers with keys of the form
+        `autumn:customer:<digest>`; their step is `customer`.
         """
         key = self.idempotency_key or ""
         if key.startswith(_BY_AUTUMN_ITSELF):
             return "Autumn itself"
-        return key.split(":")[1] if key.startswith(_BY_A_STEP) else "somebody else"
+        for beginning in (_BY_A_STEP, _BY_A_CREATE):
+            if key.startswith(beginning):
+                return key.removeprefix(beginning).split(":")[0]
+        return "somebody else"
 
 
 def _flat(item: Json) -> Json:

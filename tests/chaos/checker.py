@@ -14,7 +14,7 @@ from tests.chaos.evidence import Damage, Evidence, Finding, Sent, Verdict, Writt
 
 UPDATE: Final = "/v1/customers.update"
 STRIPE_UPDATE: Final = "customers.update"
-OUR_KEY: Final = "autumn:"
+OUR_KEY: Final = "autumn:customer-sync:"
 NUMBERED: Final = re.compile(r"\w+ (\d+)")
 """A name that an event has written. Those of other writers have no number."""
 

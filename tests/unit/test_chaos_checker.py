@@ -45,7 +45,9 @@ def to_autumn(number: int, started: float, *, status: int = 200, ended: float | 
     return AutumnCall("POST", "/v1/customers.update", body, status, started, started if ended is None else ended)
 
 
-def to_stripe(number: int, at: float, *, key: str = "autumn:x", replayed: bool = False) -> StripeCall:
+def to_stripe(
+    number: int, at: float, *, key: str = "autumn:customer-sync:update-1-1:x", replayed: bool = False
+) -> StripeCall:
     return StripeCall(
         at=at,
         request_id="",

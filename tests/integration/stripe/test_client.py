@@ -291,7 +291,14 @@ def test_key_depends_only_on_customer_entries_and_step() -> None:
     ]
     assert len(set(keys)) == 4
     assert keys[0] == idempotency_key("ann", ["1-0", "2-0"], "update-1")
-    assert all(re.fullmatch(r"autumn:[a-z0-9-]+:[0-9a-f]{40}", key) for key in keys)
+    assert all(re.fullmatch(r"autumn:customer-sync:[a-z0-9-]+:[0-9a-f]{40}", key) for key in keys)
+
+
+def test_key_of_a_hundred_entries_is_short_enough_for_stripe() -> None:
+    entries = [f"{number}-{number}" for number in range(10**15, 10**15 + 100)]
+    step = f"receipt-unset-{10**9}-{10**18}"
+
+    assert len(idempotency_key("a" * 500, entries, step)) < 255
 
 
 async def test_fifty_calls_at_a_time_share_their_connections(simulator: StripeSimulator) -> None:

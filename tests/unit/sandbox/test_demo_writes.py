@@ -44,9 +44,9 @@ TRAFFIC = Traffic(
     ),
 )
 KEYS = {
-    "update": "autumn:update-1-1:0",
-    "create": "autumn:create-0:0",
-    "receipt": "autumn:receipt-set-0-0:0",
+    "update": "autumn:customer-sync:update-1-1:0",
+    "create": "autumn:customer-sync:create-0:0",
+    "receipt": "autumn:customer-sync:receipt-set-0-0:0",
     "autumn": "stripe-node-retry-0",
     "other": None,
     "customer": "autumn:customer:0",

@@ -17,7 +17,7 @@ async def test_update_is_logged_with_only_the_changed_fields(
     ann = simulator.seed_customer(name="Ann", email="ann@example.com", metadata={"a": "1", "b": "2", "c": "3"})["id"]
     answer = await client.post(
         f"/v1/customers/{ann}",
-        "autumn:update-3:digest",
+        "autumn:customer-sync:update-3:digest",
         name="Ann B.",
         email="ann@example.com",
         **{"metadata[a]": "1", "metadata[b]": "", "metadata[c]": "4", "metadata[d]": "5"},
@@ -28,7 +28,7 @@ async def test_update_is_logged_with_only_the_changed_fields(
             request_id=answer.headers["Request-Id"],
             endpoint="customers.update",
             object_id=ann,
-            idempotency_key="autumn:update-3:digest",
+            idempotency_key="autumn:customer-sync:update-3:digest",
             changed={
                 "name": ("Ann", "Ann B."),
                 "metadata.b": ("2", None),
@@ -139,11 +139,12 @@ async def test_reads_seeds_and_successes_are_not_writes(client: Client, simulato
 @pytest.mark.parametrize(
     ("key", "why"),
     [
-        ("autumn:update-3:digest", "update-3"),
-        ("autumn:create-0:digest:more", "create-0"),
+        ("autumn:customer-sync:update-3:digest", "update-3"),
+        ("autumn:customer-sync:create-0:digest:more", "create-0"),
+        ("autumn:customer:digest", "customer"),
         ("autumn:1", "1"),
         ("stripe-node-retry-b1946ac9", "Autumn itself"),
-        ("Autumn:update-3:digest", "somebody else"),
+        ("Autumn:customer-sync:update-3:digest", "somebody else"),
         ("4a6f1c", "somebody else"),
         (None, "somebody else"),
     ],

@@ -110,9 +110,8 @@ class CustomerSync:
     def lost(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, *, besides: Set[str]) -> dict[str, JsonValue]:
         """Return the values to reapply in Autumn: those that something reverted, and edits in Stripe without a webhook.
 
-        Fields of `besides` and edits that wait for their webhook are left out.
+        Fields of `besides` are left out.
         """
-        besides = besides | self.edits.held(autumn, stripe)
         found = self.memory.lost(autumn, stripe, besides=besides)
         return found | {
             each: value for each, value in self.edits.overdue(autumn, stripe).items() if each not in besides
@@ -377,7 +376,8 @@ class CustomerSync:
         left = {name: value for name, value in request.changes.items() if name not in step.changes}
         # An echo may have come between the read and the update.
         linked = self._view.linked if self._view is not None else None
-        lost = nested(self.lost(after, linked, besides=flat(request.changes).keys() | request.left))
+        later = self.named_later - request.requested
+        lost = nested(self.lost(after, linked, besides=flat(request.changes).keys() | later))
         if lost:
             log.warning("fields_reapplied", fields=sorted(flat(lost)))
             self.writes.totals["reapplied"] += 1

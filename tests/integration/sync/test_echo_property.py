@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, rule
 from redis.asyncio import Redis
 
+from jobs.plan.edits import EDIT_SECONDS
 from jobs.plan.recheck import KNOWN_SECONDS
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
@@ -24,6 +25,7 @@ from tests.support.echoes import limits
 from tests.support.echoes.parts import LINKS, WHOLE, Planted, Syncing
 from tests.support.echoes.truth import COPIED, FLAG, NOT_COPIED, PROFILE
 from tests.support.echoes.world import RECHECK_SECONDS, SOON_SECONDS, SPARES, EchoWorld
+from tests.support.edits import note_edits
 from tests.support.examples import examples
 
 EXAMPLES: Final = 30
@@ -107,9 +109,18 @@ class Machine(RuleBasedStateMachine):
         spare=st.sampled_from([None, None, None, 0, 1]),
         field=st.sampled_from(PROFILE),
         empties=st.sampled_from([False, False, False, True]),
+        seen_seconds_ago=st.sampled_from([None, 0.0, 0.0, EDIT_SECONDS]),
         how=SYNCS,
     )
-    def person_edits_stripe(self, who: int, spare: int | None, field: str, empties: bool, how: Syncing | None) -> None:
+    def person_edits_stripe(
+        self,
+        who: int,
+        spare: int | None,
+        field: str,
+        empties: bool,
+        seen_seconds_ago: float | None,
+        how: Syncing | None,
+    ) -> None:
         customer = self._customer(who)
         stripe_id = self.world.row(customer)["stripe_id"] if spare is None else f"cus_{customer}_{spare}"
         may_write = (
@@ -118,7 +129,11 @@ class Machine(RuleBasedStateMachine):
             and limits.may_write(self.world, customer, stripe_id, [field])
         )
         if may_write and (not empties or limits.may_empty(self.world, stripe_id, field)):
-            self.run.run(self._edit(stripe_id, field, None if empties else self.world.new(field)))
+            value = None if empties else self.world.new(field)
+            self.run.run(self._edit(stripe_id, field, value))
+            # The watch notes no edit of a Stripe customer that is not linked.
+            if spare is None and value is not None and seen_seconds_ago is not None:
+                self.run.run(note_edits(self.redis, customer, {field: value}, seconds_ago=seen_seconds_ago))
         self._sync(how)
 
     async def _edit(self, stripe_id: str, field: str, value: str | None) -> None:

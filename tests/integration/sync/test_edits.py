@@ -1,28 +1,19 @@
 """A person edits a name or e-mail in Stripe, and Autumn's webhook of that edit is late or lost."""
 
-import json
-import time
-
 import pytest
 
 from jobs.plan.edits import EDIT_SECONDS
-from jobs.plan.profile import digest_of
 from jobs.queue.watch import WatchKeys
 from tests.conftest import PREFIX, World
 from tests.support.echoes.steps import RIGHT, apply, both, plant, recheck
+from tests.support.edits import note_edits
 from tests.support.steps import reconcile, time_passes
 
 
 async def edit(world: World, *, seconds_ago: float = 0.0, **fields: str) -> None:
     """Edit the customer in Stripe, and note the edit as the watch does."""
     world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], **fields)
-    await note(world, seconds_ago=seconds_ago, **fields)
-
-
-async def note(world: World, *, seconds_ago: float = 0.0, **fields: str) -> None:
-    at_ms = int((time.time() - seconds_ago) * 1000)
-    edits = {name: json.dumps([digest_of("ann", name, value), at_ms]) for name, value in fields.items()}
-    await world.redis.hset(WatchKeys(PREFIX).edits("ann"), mapping=edits)  # type: ignore[misc]  # one type for both clients
+    await note_edits(world.redis, "ann", fields, seconds_ago=seconds_ago)
 
 
 async def sync(world: World) -> None:
@@ -99,7 +90,7 @@ async def test_overwritten_edit_returns_with_very_late_webhook(world: World) -> 
     world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], name="By hand")
     await sync(world)
     assert both(world, "name") == ("Ann", "Ann")
-    await note(world, name="By hand")
+    await note_edits(world.redis, "ann", {"name": "By hand"})
     for _ in range(3):
         await time_passes(world)
         await world.run()

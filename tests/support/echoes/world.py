@@ -28,6 +28,7 @@ from tests.conftest import PREFIX, World, opened_deps
 from tests.support.echoes import limits
 from tests.support.echoes.parts import OTHER_APP, UPDATE, WHOLE, Noticing, Planted, Syncing
 from tests.support.echoes.truth import COPIED, FLAG, NOT_COPIED, PROFILE, Json, Truth, flat, nested, shown_by
+from tests.support.edits import age_notes
 from tests.support.steps import time_passes
 
 RECHECK_SECONDS: Final = 61.0
@@ -249,6 +250,10 @@ class EchoWorld:
         await self._settle(SOON_SECONDS)
         await self._settle(RECHECK_SECONDS)
         await self._reconcile()
+        for customer in self.customers:
+            if await age_notes(self.redis, customer):
+                await self._reconcile()
+                await self._settle(RECHECK_SECONDS)
         self.judge()
         self.unsettled_since = None
 

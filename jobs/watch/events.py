@@ -30,8 +30,6 @@ TYPES: Final = (
     "invoice.paid",
 )
 """The types of events that the watch follows. Stripe allows 20 in one request."""
-EDIT_SECONDS: Final = 300.0
-"""The delay of the reconcile after an edit of a name or e-mail in Stripe, which Autumn copies by its own webhook."""
 AUTUMN_KEYS: Final = "autumn:"
 """The beginning of the idempotency keys of Autumn, and of ours."""
 _CUSTOMER_ID: Final = re.compile(rf"[a-zA-Z0-9_:-]{{1,{CUSTOMER_ID_MAX}}}")
@@ -98,7 +96,8 @@ class Hint:
     """The decision about an event.
 
     - `outcome`: the word that it is counted under.
-    - `when`: when to reconcile the customer; "" for no reconcile. "later" is EDIT_SECONDS after the event.
+    - `when`: when to reconcile the customer; "" for no reconcile. "later" is `EDIT_SECONDS` after the
+      watch saw the event (`jobs.plan.edits`).
     - `edits`: the name and e-mail that somebody wrote in Stripe. A sync before then must not overwrite them.
     """
 
@@ -143,17 +142,17 @@ def judge(event: StripeEvent, *, metadata_keys: Collection[str], mode: Mode) -> 
     """
     if event.live != (mode == "live"):
         return Hint("other_mode")
-    if event.cause is Cause.SYNC:
-        return Hint("own")
-    if event.cause is Cause.AUTUMN:
-        return Hint("autumn")
+    if event.type.startswith("customer.") and event.cause in {Cause.SYNC, Cause.AUTUMN}:
+        # A payment that Autumn begins needs its address all the same.
+        return Hint("own" if event.cause is Cause.SYNC else "autumn")
     match event.type:
         case "customer.updated":
             return _judge_update(event, metadata_keys)
         case "customer.created":
             return _now_if(bool(event.owners))
         case "charge.updated" | "charge.succeeded" if event.receipt_number:
-            return Hint("receipt_sent")
+            is_new = event.type == "charge.succeeded" or "receipt_number" in event.changed
+            return Hint("receipt_sent" if is_new else "irrelevant")
         case "charge.updated":
             return Hint("irrelevant")
         case "invoice.finalized":

@@ -97,7 +97,6 @@ OTHERS: dict[str, tuple[str, Json, Hint]] = {
     "charge with our mark": ("charge.succeeded", {**CHARGE, "metadata": {"autumn_receipt_email": "set-0-0"}}, NOTHING),
     "charge with a receipt": ("charge.succeeded", {**CHARGE, "receipt_number": "1-2"}, Hint("receipt_sent")),
     "charge updated": ("charge.updated", CHARGE, NOTHING),
-    "charge updated with a receipt": ("charge.updated", {**CHARGE, "receipt_number": "1-2"}, Hint("receipt_sent")),
 }
 
 
@@ -144,10 +143,24 @@ def test_cause_is_told_by_the_request(request_part: object, cause: Cause) -> Non
 
 
 @pytest.mark.parametrize(("key", "outcome"), [("autumn:customer-sync:update-1:0", "own"), ("autumn:1", "autumn")])
-@pytest.mark.parametrize("kind", TYPES)
-def test_own_and_autumns_writes_lead_to_nothing(kind: str, key: str, outcome: str) -> None:
+@pytest.mark.parametrize("kind", [each for each in TYPES if each.startswith("customer.")])
+def test_own_and_autumns_writes_of_customers_lead_to_nothing(kind: str, key: str, outcome: str) -> None:
     found = hint(kind, ANN, {"name": "Bea", "email": None}, request={"id": "req_1", "idempotency_key": key})
     assert (found.outcome, found.when, found.edits) == (outcome, "", {})
+
+
+def test_payment_that_autumn_began_gets_its_address() -> None:
+    assert hint("payment_intent.created", PAYMENT, request={"id": "req_1", "idempotency_key": "autumn:1"}) == NOW
+
+
+def test_receipt_that_our_write_mailed_is_noted() -> None:
+    charge = {**CHARGE, "receipt_number": "1-2"}
+    request = {"id": "req_1", "idempotency_key": "autumn:customer-sync:receipt-set-0-0:0"}
+    assert hint("charge.updated", charge, {"receipt_number": None}, request=request) == Hint("receipt_sent")
+
+
+def test_later_change_of_charge_notes_no_receipt_again() -> None:
+    assert hint("charge.updated", {**CHARGE, "receipt_number": "1-2"}, {"refunded": False}) == NOTHING
 
 
 def test_event_of_a_customer_has_its_fields() -> None:
@@ -272,4 +285,5 @@ def test_own_key_never_leads_to_a_request(
     found = from_answer(EventAnswer.model_validate({**body, "request": request}))
     if found is not None:
         assert found.cause is Cause.SYNC
-        assert judge(found, metadata_keys=("plan",), mode="test").when == ""
+        hinted = judge(found, metadata_keys=("plan",), mode="test")
+        assert hinted.when == "" or not found.type.startswith("customer.")

@@ -79,6 +79,9 @@ class Observer(Protocol):
     def throttled(self, limit: str, seconds: float) -> None:
         """Observe that a call got its slot under `limit` after waiting this many seconds."""
 
+    def event_agreed(self, seconds: float) -> None:
+        """Observe that both sides agree, this many seconds after the event of Stripe that led to the sync."""
+
 
 class Nobody:
     """An observer that does nothing."""
@@ -91,6 +94,9 @@ class Nobody:
         """See Observer."""
 
     def throttled(self, limit: str, seconds: float) -> None:
+        """See Observer."""
+
+    def event_agreed(self, seconds: float) -> None:
         """See Observer."""
 
 
@@ -120,6 +126,11 @@ class Both:
         """See Observer."""
         self._one.throttled(limit, seconds)
         self._other.throttled(limit, seconds)
+
+    def event_agreed(self, seconds: float) -> None:
+        """See Observer."""
+        self._one.event_agreed(seconds)
+        self._other.event_agreed(seconds)
 
 
 def sync_of(batch: Batch) -> Sync:

@@ -9,7 +9,9 @@ from typing import Any
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
 from jobs.plan.edits import Edit
 from jobs.plan.retry import HALT_WAIT_SECONDS
+from jobs.plan.watch_ids import is_from_watch
 from jobs.queue.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
+from jobs.queue.links import LINKS_KEPT, Link
 from jobs.queue.record import NO_RECORD, CustomerRecord, fields_to_write, time_text
 
 OUTCOMES_KEPT = 10_000
@@ -107,7 +109,8 @@ class Settlement:
     Only fields in which `record` differs from `before` are written. The entries that are left wait for
     `again_after_ms`. While the breaker is open they may wait less, but at least `at_least_ms`. A recheck is due after
     `recheck_after_ms`; 0 schedules none. `remembered` is stored for `remembered_seconds`; None keeps the stored value.
-    `breaker` is what the sync learned about the services.
+    `breaker` is what the sync learned about the services. `link` is for the index of the watch, which has at
+    most `links_kept` entries; None if the sync does not know the link.
     """
 
     outcomes: Sequence[EntryOutcome]
@@ -120,6 +123,8 @@ class Settlement:
     remembered_seconds: int = 0
     breaker: ServiceReport = NOTHING_LEARNED
     before: CustomerRecord = NO_RECORD
+    link: Link | None = None
+    links_kept: int = LINKS_KEPT
 
     def as_json(self) -> str:
         """Return the format that `settle.lua` reads."""
@@ -134,6 +139,8 @@ class Settlement:
                 "remembered": "" if self.remembered is None else json.dumps(self.remembered),
                 "remembered_seconds": self.remembered_seconds,
                 "breaker": asdict(self.breaker),
+                **({} if self.link is None else {"link": asdict(self.link)}),
+                "links_kept": self.links_kept,
                 "outcomes_kept": OUTCOMES_KEPT,
                 "record_seconds": RECORD_SECONDS,
                 "failures_to_open": FAILURES_TO_OPEN,
@@ -159,6 +166,11 @@ class ParsedEvent:
     def sent_at_seconds(self) -> float:
         """When the entry reached the inbox, in seconds since the epoch."""
         return int(self.entry.split("-")[0]) / 1000
+
+    @property
+    def is_from_watch(self) -> bool:
+        """Whether it is a reconcile that the watch requested."""
+        return self.update.type == "customer.reconcile" and is_from_watch(self.event)
 
     def applied(self) -> EntryOutcome:
         """Return the outcome of an event that was applied."""

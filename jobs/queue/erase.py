@@ -12,10 +12,12 @@ from redis.asyncio import Redis
 from jobs.queue.breaker import breaker_key
 from jobs.queue.dead_letters import DeadLetter, DeadLetters
 from jobs.queue.key_types import answer_or_none
+from jobs.queue.links import Links
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.record import RecordKeys, event_buckets, parse_outcome
 from jobs.queue.replacing import delete_if_wrong
 from jobs.queue.scripts import Scripts
+from jobs.queue.watch import WatchKeys
 
 PAGE = 500
 
@@ -34,7 +36,7 @@ class Forgotten:
 
 
 async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> Forgotten:
-    """Remove the record, the remembered values, the dead letters, outcomes and event ids of a customer.
+    """Remove the record, the remembered values, the dead letters, outcomes, event ids and the watch of a customer.
 
     A later event of the customer is stored as usual, and a repeated one counts as new. After a failure, call this
     again: it removes the rest. Raises StillWaitingError if nothing was removed, and RedisError.
@@ -42,7 +44,7 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
     async for fields in _entries(redis, inbox):
         if fields.get(b"customer_id") == customer_id.encode():
             raise StillWaitingError
-    mailbox, record = MailboxKeys(prefix), RecordKeys(prefix)
+    mailbox, record, watch = MailboxKeys(prefix), RecordKeys(prefix), WatchKeys(prefix)
     keys = [
         mailbox.lease(customer_id),
         mailbox.dispatched,
@@ -52,9 +54,15 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
         record.customer(customer_id),
         mailbox.remembered(customer_id),
         breaker_key(prefix),
+        watch.request(customer_id),
+        watch.edits(customer_id),
+        watch.later,
+        watch.later_events,
+        record.totals,
     ]
     if not await Scripts(redis, "erase_customer").run("erase_customer", keys, [prefix, customer_id]):
         raise StillWaitingError
+    await Links(redis, prefix).forget(customer_id)
     entries = await _forget_letters(DeadLetters(redis, inbox=inbox, prefix=prefix), customer_id)
     entries |= await _forget_aside(redis, record.aside, customer_id)
     outcomes = await _forget_outcomes(redis, record.outcomes, customer_id, entries)

@@ -218,6 +218,7 @@ class Mailbox:
             self.record_keys.outcomes,
             self.record_keys.dead,
             self.record_keys.last_success,
+            WatchKeys(self._prefix).links,
         ]
         done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, settlement.as_json()])
         self.forget(lease)

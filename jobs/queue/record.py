@@ -163,6 +163,8 @@ class CustomerRecord:
     """By PaymentIntent: the number of the idempotency key under which its receipt address is written."""
     takes: int = field(default=0, metadata=_stored(COUNT, "take.lua", until="the hash ends"))
     """Batches of the customer that were taken."""
+    settled_ms: int = field(default=0, metadata=_stored(COUNT, "settle.lua", until="the next batch is settled"))
+    """When a batch was settled last, on the clock of Redis."""
     open_lease: str = field(default="", metadata=_stored(TEXT, "take.lua", "settle.lua", until="the batch is settled"))
     """Token of the lease of a batch that is taken but not settled."""
     settled_lease: str = field(default="", metadata=_stored(TEXT, "settle.lua", until="the next batch is settled"))

@@ -25,11 +25,13 @@ from jobs.autumn.client import AutumnClient
 from jobs.errors import Halt, SyncError, describe
 from jobs.plan.customer import Mode
 from jobs.plan.policy import Policy
+from jobs.queue.links import Links
 from jobs.queue.record import read_refused
 from jobs.rate_limit import Limits
 from jobs.scan.compare import SCAN_KINDS, PlanInputs, findings_of, orphan
 from jobs.scan.findings_store import SpooledFindings
 from jobs.scan.inbox import busy_customers, request_reconciles
+from jobs.scan.links import write_links
 from jobs.scan.listing import LOOK_UPS_AT_MOST, PATIENCE_SECONDS, Lists, fill_gaps, has_search, list_both, look_up_links
 from jobs.scan.record import ScanLostError, ScanProgress, ScanRecord
 from jobs.scan.report import ScanReport, ScanRun
@@ -225,6 +227,8 @@ async def _run(deps: ScanDeps, request: ScanRequest, spool: Spool, about: About,
         await deps.record.renew(progress)
         await list_both(deps.lists, spool, progress, since_ms=request.since_ms)
         findings = await _compare(deps, request, spool, progress)
+        if not request.scope:
+            await write_links(Links(deps.redis, deps.prefix), spool, since_ms=progress.started_ms)
         run = await _conclude(deps, request, findings, progress)
     progress.phase = "reporting"
     return ScanReport(run, findings, before)

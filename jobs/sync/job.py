@@ -20,6 +20,7 @@ from jobs.plan.merge import merge
 from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.recheck import flat
 from jobs.plan.retry import UNEXPECTED_TRIES, DeadLettered, History, Retry, decide, is_permanent
+from jobs.plan.watch_ids import happened_at_seconds
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.queue.record import CustomerRecord
@@ -32,7 +33,8 @@ from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
 
-ABOUT_THE_CUSTOMER: Final = frozenset({"customer_not_found", "other_customer", "not_taken"})
+NOT_IN_AUTUMN: Final = "customer_not_found"
+ABOUT_THE_CUSTOMER: Final = frozenset({NOT_IN_AUTUMN, "other_customer", "not_taken"})
 """Refusals of the whole customer: every part of a merged update would be refused, too."""
 ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})
 """Refusals of the whole customer, unless the change names the link."""
@@ -87,6 +89,7 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
             settled = await deps.mailbox.settle(batch.lease, settlement)
             if settled:
                 observed.ended(settlement)
+                _observe_agreement(sync, settlement)
         except LeaseLostError:
             settled = False
         finally:
@@ -95,6 +98,15 @@ async def sync_customer(deps: Deps, customer_id: str) -> bool:
             log.warning("lease_lost", wrote=sync.writes.any_begun)
             await recheck_after_lost_lease(sync.writes)
     return True
+
+
+def _observe_agreement(sync: CustomerSync, settlement: Settlement) -> None:
+    """Tell the observer how long ago the events of Stripe happened that led to this sync, if it reached agreement."""
+    deps = sync.writes.deps
+    for outcome in settlement.outcomes if sync.has_agreed else ():
+        happened_at = happened_at_seconds(outcome.event)
+        if happened_at is not None and not outcome.is_dead:
+            deps.observer.event_agreed(max(0.0, deps.now() - happened_at))
 
 
 async def _run(sync: CustomerSync) -> Settlement:
@@ -146,6 +158,7 @@ def _settlement(
         remembered_seconds=memory.seconds,
         breaker=breaker,
         before=progress.batch.record,
+        link=writes.watched_link,
     )
 
 
@@ -198,10 +211,9 @@ async def _apply(progress: _Progress) -> None:
             if progress.sync.linked_before:
                 text = f"{refusal.message} (its stripe_id, {progress.sync.linked_before}, was linked before)"
                 refusal = DeadLettered(refusal.reason, text)
-            log.error(
-                "entries_refused", entries=len(part), reason=refusal.reason, **_cause(refusal.reason, refusal.message)
-            )
-            progress.outcomes += [event.dead(refusal.reason, refusal.message, progress.batch.record) for event in part]
+            if dead := _give_up(progress, part, refusal.reason, refusal.message):
+                cause = _cause(refusal.reason, refusal.message)
+                log.error("entries_refused", entries=dead, reason=refusal.reason, **cause)
         else:
             progress.writes.totals["merged"] += len(part) - 1
             progress.writes.record = replace(progress.writes.record, last_applied=part[-1].entry, reapplies=0)
@@ -291,10 +303,25 @@ def _dead_letter_expired(progress: _Progress, history: History, code: str, cause
 
 
 def _dead_letter(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
-    if events:
-        log.error("entries_dead_lettered", entries=len(events), reason=reason, **_cause(reason, message))
-    progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in events]
+    if dead := _give_up(progress, events, reason, message):
+        log.error("entries_dead_lettered", entries=dead, reason=reason, **_cause(reason, message))
     progress.left = [event for event in progress.left if event not in events]
+
+
+def _give_up(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> int:
+    """Add the outcomes of events that will never be applied, and return the number of dead letters.
+
+    The watch may request a reconcile of a customer that was deleted on both sides. It is needless, so it is dropped.
+    """
+    writes = progress.writes
+    writes.is_unknown |= reason == NOT_IN_AUTUMN
+    needless = [event for event in events if reason == NOT_IN_AUTUMN and event.is_from_watch]
+    dead = [event for event in events if event not in needless]
+    if needless:
+        writes.totals["watch_requests_dropped"] += len(needless)
+    progress.outcomes += [event.applied() for event in needless]
+    progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in dead]
+    return len(dead)
 
 
 def _cause(reason: str, message: str) -> dict[str, str]:

@@ -14,10 +14,11 @@ from jobs.autumn.models import UpdateCustomerResponse
 from jobs.errors import Absent, GiveUp, TryAgain
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
 from jobs.plan.findings import Finding, odd_details
-from jobs.plan.plan import NEEDS_REVIEW
+from jobs.plan.plan import NEEDS_REVIEW, LinkState
 from jobs.plan.recheck import Memory
 from jobs.plan.steps import RECEIPT_MARK, ReceiptStep, SetReceiptEmail, UpdateStripe
 from jobs.queue.batch import Batch
+from jobs.queue.links import Link
 from jobs.queue.record import CustomerRecord
 from jobs.stripe.client import RETRIEVE, UPDATE, Created, idempotency_key
 from jobs.sync.deps import Deps
@@ -30,6 +31,8 @@ CREATE_TRIES: Final = 5
 GENERATIONS_AT_A_TIME: Final = 3
 SEARCH_LAG_SECONDS: Final = 3600.0
 """The longest delay of Stripe's search index, according to Stripe."""
+_ITS_OWN: Final = frozenset({LinkState.LINKED, LinkState.UNCLAIMED})
+"""The states in which the linked Stripe customer belongs to the Autumn customer."""
 
 
 @dataclass
@@ -47,6 +50,10 @@ class Writes:
     """Whether a write to a service was started."""
     has_link: bool = False
     """Whether this sync has noted the link in the record."""
+    receipts_on: bool = False
+    """Whether receipts are on, by the last answer of Autumn."""
+    is_unknown: bool = False
+    """Whether Autumn does not know the customer."""
 
     def __post_init__(self) -> None:
         """Copy the record of the last sync."""
@@ -56,6 +63,15 @@ class Writes:
         """Store the fetched link in the record, and why receipts cannot be sent; "" if they can."""
         self.record = replace(self.record, link=link, stripe_id=stripe_id, receipts=receipts)
         self.has_link = True
+
+    @property
+    def watched_link(self) -> Link | None:
+        """The link for the index of the watch, without a Stripe customer of another; None if it was not fetched."""
+        if self.is_unknown:
+            return Link("")
+        if not self.has_link:
+            return None
+        return Link(self.record.stripe_id if self.record.link in _ITS_OWN else "", self.receipts_on)
 
     async def claim(self, target: StripeCustomer | None) -> None:
         """Claim the Stripe customer for this Autumn customer. Raises TryAgain if another one holds the claim."""
@@ -82,8 +98,12 @@ class Writes:
                 self._begin("autumn_creates")
                 answer = await autumn.get_or_create(customer_id)
             self._note("created-in-autumn", customer_id)
-        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
+        self._note_answer(answer)
         return answer
+
+    def _note_answer(self, answer: UpdateCustomerResponse) -> None:
+        self.receipts_on = answer.send_email_receipts
+        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
 
     async def _refuse_old_id(self, customer_id: str) -> None:
         """Raise GiveUp if a Stripe customer carries this id and another Autumn customer is linked to it.
@@ -116,7 +136,7 @@ class Writes:
         async with self.deps.limits.autumn_update(stripe_endpoints=_autumns_requests(changes, before)):
             self._begin("autumn_updates")
             answer = await self.deps.autumn.update(customer_id, changes)
-        self.findings += [each for each in odd_details(answer.oddities) if each not in self.findings]
+        self._note_answer(answer)
         self._note("updated-autumn", customer_id, sorted(changes))
         return answer
 

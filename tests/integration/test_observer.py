@@ -52,6 +52,9 @@ class Seen:
     def throttled(self, limit: str, seconds: float) -> None:
         self.waits.append((limit, seconds))
 
+    def event_agreed(self, seconds: float) -> None:
+        self.waits.append(("agreed", seconds))
+
 
 @dataclass(frozen=True)
 class Scene:

@@ -18,6 +18,7 @@ from jobs.observer import Call, Sync
 CALL_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAIT_SECONDS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SYNC_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+AGREEMENT_SECONDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 90.0, 120.0, 300.0, 600.0, 1800.0)
 LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
@@ -57,6 +58,12 @@ class Metrics:
             buckets=SYNC_SECONDS,
             registry=registry,
         )
+        self._agreement_seconds = Histogram(
+            "customer_sync_worker_watch_agreement_seconds",
+            "Time from an event of Stripe to the end of the sync that it led to.",
+            buckets=AGREEMENT_SECONDS,
+            registry=registry,
+        )
         self._redis_commands = Counter(
             "customer_sync_worker_redis_commands", "Commands that Redis answered.", registry=registry
         )
@@ -88,6 +95,10 @@ class Metrics:
     def throttled(self, limit: str, seconds: float) -> None:
         """See jobs.observer.Observer."""
         self._wait_seconds.labels(limit).observe(seconds)
+
+    def event_agreed(self, seconds: float) -> None:
+        """See jobs.observer.Observer."""
+        self._agreement_seconds.observe(seconds)
 
     def throttled_calls(self) -> dict[str, int]:
         """Return the number of calls of this process that got a slot so far, by the name of the limit."""

@@ -123,6 +123,9 @@ class Spans:
         if this is not None:
             this.throttled_seconds += seconds
 
+    def event_agreed(self, seconds: float) -> None:
+        """See jobs.observer.Observer. A span shows its own time; the metric shows this one."""
+
     async def close(self) -> None:
         """Send the remaining spans, for at most CLOSE_SECONDS."""
         # The SDK always waits half a minute for its exporter. A daemon thread does not keep the process alive.

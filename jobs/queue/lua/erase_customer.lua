@@ -1,11 +1,14 @@
--- Deletes the record and the remembered values of a customer, if no event waits and no sync runs.
+-- Deletes the record and the remembered values of a customer, and what the watch keeps of it besides the index, if no event
+-- waits and no sync runs. A reconcile that the watch defers is no event yet.
 --
 -- Uses: wrong_types
 -- Uses: rechecks
--- KEYS: lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker
+-- KEYS: lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker, request, edits,
+--       later, later events, totals
 -- ARGV: key prefix, customer
 -- Returns 1, or 0 if an event waits or a sync runs: then nothing was changed
-local lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker = unpack(KEYS)
+local lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker = unpack(KEYS, 1, 8)
+local request, edits, later, later_events, totals = unpack(KEYS, 9)
 local prefix, customer = ARGV[1], ARGV[2]
 
 -- A mailbox of the wrong type holds no event, so it is deleted.
@@ -16,5 +19,8 @@ local claim = prefix .. ':claim:' .. (renewing('HGET', record, 'stripe_id') or '
 if renewing('GET', claim) == customer then redis.call('DEL', claim) end
 if renewing('HGET', breaker, 'probe') == customer then redis.call('HDEL', breaker, 'probe') end
 cancel_recheck(rechecks, customer)
-redis.call('DEL', mailbox, record, remembered)
+renewing('ZREM', later, customer)
+renewing('HDEL', later_events, customer)
+redis.call('DEL', mailbox, record, remembered, request, edits)
+count_replaced(totals)
 return 1

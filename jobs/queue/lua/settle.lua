@@ -5,16 +5,19 @@
 -- Uses: dead_letters
 -- Uses: entry_times
 -- Uses: rechecks
--- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success
+-- Uses: links
+-- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success,
+--       links
 -- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,
 --       recheck_after_ms, remembered,
---       breaker: {verdict, service, reason, message}, and limits: outcomes_kept, record_seconds, remembered_seconds,
+--       link: {stripe_id, receipts_on} (none if the sync does not know it; stripe_id is empty if there is no link),
+--       breaker: {verdict, service, reason, message}, and limits: outcomes_kept, links_kept, record_seconds, remembered_seconds,
 --       failures_to_open, longest_probe_wait_ms, halt_wait_ms}
 -- An outcome: {entry, event, status, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost: then nothing was settled. A second run with the same lease, after a lost answer,
 -- changes nothing and returns 1.
 local lease, dispatched, waiting, rechecks, oldest, mailbox = unpack(KEYS, 1, 6)
-local record, remembered, breaker, totals, outcomes, dead, last_success = unpack(KEYS, 7)
+local record, remembered, breaker, totals, outcomes, dead, last_success, links = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local settlement = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
@@ -87,9 +90,18 @@ for _, one in ipairs(settlement.outcomes) do
 end
 if #settlement.outcomes > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
 for name, value in pairs(settlement.totals) do count(totals, name, value) end
+local link = settlement.link
+if link then
+  local linked_before = redis.call('HGET', record, 'stripe_id') or ''
+  if linked_before ~= link.stripe_id then remove_link(links, linked_before, customer) end
+  if link.stripe_id ~= '' then
+    local entry = (link.receipts_on and '1:' or '0:') .. customer
+    add_link(links, totals, link.stripe_id, entry, settlement.links_kept)
+  end
+end
 for name, value in pairs(settlement.record) do redis.call('HSET', record, name, value) end
 redis.call('HDEL', record, 'open_lease')
-redis.call('HSET', record, 'settled_lease', token)
+redis.call('HSET', record, 'settled_lease', token, 'settled_ms', now_ms)
 if settlement.remembered ~= '' then redis.call('SET', remembered, settlement.remembered, 'EX', settlement.remembered_seconds) end
 if settlement.recheck_after_ms > 0 then schedule_recheck(rechecks, customer, now_ms + settlement.recheck_after_ms) end
 report_to_breaker()

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.queue.erase import Forgotten, StillWaitingError, forget
+from jobs.queue.watch import WatchKeys
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.support.steps import change, reconcile, seed, time_passes
@@ -62,6 +63,16 @@ async def store_data_of_each_kind(world: World) -> None:
     await world.run()
 
 
+async def store_data_of_watch(redis: Redis, customer: str) -> None:
+    """Store an old link, an edit in Stripe, a request, and a deferred request."""
+    keys = WatchKeys(PREFIX)
+    await redis.set(keys.request(customer), "1-0")
+    await redis.zadd(keys.later, {customer: 1})
+    stored = [(keys.links, f"cus_{customer}", f"1:{customer}"), (keys.edits(customer), "name", "digest")]
+    for key, field, value in [*stored, (keys.later_events, customer, "stripe-evt_1")]:
+        await redis.hset(key, field, value)  # type: ignore[misc]  # one type for both clients
+
+
 async def forget_ann(world: World) -> Forgotten:
     return await forget(world.redis, inbox=INBOX, prefix=PREFIX, customer_id=ANN)
 
@@ -71,8 +82,10 @@ async def test_forgotten_customer_leaves_nothing_and_others_keep_everything(worl
     await change(world, "bob", event_id="b1", name="Bob")
     await change(world, "nobody", event_id="b2", name="x")
     await world.run()
+    await store_data_of_watch(world.redis, "bob")
     before = sorted(await contents(world.redis))
     await store_data_of_each_kind(world)
+    await store_data_of_watch(world.redis, ANN)
     assert len({word for word in PERSONAL for each in await about_ann(world.redis) if word in each}) == len(PERSONAL)
     assert await forget_ann(world) == Forgotten(dead_letters=2, outcomes=4, event_ids=4)
     assert await about_ann(world.redis) == []

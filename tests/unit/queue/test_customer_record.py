@@ -20,6 +20,8 @@ OTHER_HASHES: Final = frozenset(
         "events",
         "events_key(0)",
         "events_key(back)",
+        "later_events",
+        "links",
         "slow",
         "slowdown_key(KEYS[i])",
         "slowdown_key(rate)",
@@ -57,6 +59,7 @@ FULL: Final = CustomerRecord(
     forms={"name": ("sent", "stored")},
     receipt_generations={"pi_1": 7, "pi_2": 8},
     takes=9,
+    settled_ms=1_700_000_000_000,
     open_lease="token",
     settled_lease="other",
 )

@@ -42,6 +42,7 @@ def own_text() -> str:
     metrics.throttled("stripe", 0.1)
     with metrics.syncing(Sync("ann", (), 1)):
         pass
+    metrics.event_agreed(3.0)
     metrics.redis_answered()
     metrics.lagged(0.01)
     return generate_latest(metrics.registry).decode()

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+from sandbox.dashboard import PATH as DASHBOARD
 from sandbox.everything import Sandbox, sandbox
 
 
@@ -22,6 +23,13 @@ def _how_to_use(running: Sandbox) -> str:
     lines.append(f"""# Stop Stripe: curl {faults} -d '{{"kind": "503"}}'   Start it again: curl -X DELETE {faults}""")
     settings = f"{running.environment['STRIPE_API_BASE']}/_sandbox/settings"
     lines.append(f"""# Delay Stripe's webhooks: curl {settings} -d '{{"delay_seconds": [0, 30], "twice": 0.1}}'""")
+    lines.append(
+        f"""# List Stripe's events late: curl {settings} -d '{{"list_delay_seconds": [0, 20], "repeats": 0.1}}'"""
+    )
+    base = running.environment["STRIPE_API_BASE"]
+    worker = '{"url": "http://127.0.0.1:8080/stripe/webhook", "secret": "whsec_worker", "types": ["*"]}'
+    lines.append(f"# Send Stripe's events to the worker too: curl {base}/_sandbox/webhooks -d '{worker}'")
+    lines.append(f"# Edit customers in Stripe and begin payments: {base}{DASHBOARD}")
     return "\n".join(lines)
 
 

@@ -52,10 +52,14 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
 
 
 def stripe_routes(stripe: StripeSimulator) -> list[web.RouteDef]:
-    """Return the routes `GET /_sandbox/settings` and `POST`, which takes a JSON object of settings.
+    """Return the routes of the settings and the webhook endpoints.
 
-    The settings are `delay_seconds` ([least, most], or null to hold webhooks), `twice` (a probability),
-    `without_change` and `normalizes`; see `Webhooks` and `StripeSimulator`.
+    `GET /_sandbox/settings` lists the settings, and `POST` takes a JSON object of them. Of Autumn's webhooks:
+    `delay_seconds` ([least, most], or null to hold them), `twice` (a probability) and `without_change`; see `Webhooks`.
+    Of the list of events: `list_delay_seconds` ([least, most]), `ids_in_order`, and the probabilities `withheld`,
+    `shifts` and `repeats`; see `Events`. `normalizes` is of `StripeSimulator`.
+
+    `POST /_sandbox/webhooks` adds an endpoint: an object with `url`, `secret` and `types`.
     """
 
     async def show(_request: web.Request) -> web.Response:
@@ -68,7 +72,19 @@ def stripe_routes(stripe: StripeSimulator) -> list[web.RouteDef]:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response(_settings(stripe))
 
-    return [web.get("/_sandbox/settings", show), web.post("/_sandbox/settings", change)]
+    async def add(request: web.Request) -> web.Response:
+        try:
+            added = _endpoint(await _json(request, "a url, a secret and types"))
+        except _BadFieldError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        stripe.webhooks.add_endpoint(**added)
+        return web.json_response(added)
+
+    return [
+        web.get("/_sandbox/settings", show),
+        web.post("/_sandbox/settings", change),
+        web.post("/_sandbox/webhooks", add),
+    ]
 
 
 class _BadFieldError(Exception):
@@ -86,7 +102,13 @@ def _state(simulator: Simulator) -> dict[str, Any]:
 
 
 def _settings(stripe: StripeSimulator) -> dict[str, Any]:
+    events = stripe.events
     return {
+        "list_delay_seconds": events.list_delay_seconds,
+        "ids_in_order": events.ids_in_order,
+        "withheld": events.withheld,
+        "shifts": events.shifts,
+        "repeats": events.repeats,
         "delay_seconds": stripe.webhooks.delay_seconds,
         "twice": stripe.webhooks.twice,
         "without_change": stripe.webhooks.without_change,
@@ -95,13 +117,32 @@ def _settings(stripe: StripeSimulator) -> dict[str, Any]:
 
 
 def _change(stripe: StripeSimulator, body: dict[str, Any]) -> None:
-    _refuse_unknown(body, _settings(stripe).keys())
-    delay_seconds = _delay(body.get("delay_seconds", stripe.webhooks.delay_seconds))
-    twice = _number(body, "twice", stripe.webhooks.twice, most=1.0)
-    without_change = _boolean(body, "without_change", stripe.webhooks.without_change)
-    stripe.normalizes = _boolean(body, "normalizes", stripe.normalizes)
-    stripe.webhooks.delay_seconds, stripe.webhooks.twice = delay_seconds, twice
-    stripe.webhooks.without_change = without_change
+    settings = _settings(stripe)
+    _refuse_unknown(body, settings.keys())
+    delay_seconds = _webhook_delay(body, settings)
+    list_delay_seconds = _delay(body, "list_delay_seconds", settings)
+    numbers = {
+        name: _number(body, name, settings[name], most=1.0) for name in ("twice", "withheld", "shifts", "repeats")
+    }
+    flags = {name: _boolean(body, name, settings[name]) for name in ("without_change", "ids_in_order", "normalizes")}
+    stripe.normalizes = flags["normalizes"]
+    stripe.webhooks.delay_seconds, stripe.webhooks.twice = delay_seconds, numbers["twice"]
+    stripe.webhooks.without_change = flags["without_change"]
+    events = stripe.events
+    events.list_delay_seconds, events.ids_in_order = list_delay_seconds, flags["ids_in_order"]
+    events.withheld, events.shifts, events.repeats = numbers["withheld"], numbers["shifts"], numbers["repeats"]
+
+
+def _endpoint(body: dict[str, Any]) -> dict[str, Any]:
+    _refuse_unknown(body, {"url", "secret", "types"})
+    url, secret, types = (body.get(name) for name in ("url", "secret", "types"))
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise _BadFieldError("url must be a string that begins with http:// or https://.")
+    if not isinstance(secret, str) or not secret:
+        raise _BadFieldError("secret must be a string, as whsec_...")
+    if not isinstance(types, list) or not types or not all(isinstance(each, str) for each in types):
+        raise _BadFieldError("types must be a list of strings, as charge.succeeded or customer.*")
+    return {"url": url, "secret": secret, "types": types}
 
 
 async def _json(request: web.Request, what: str) -> dict[str, Any]:
@@ -139,10 +180,15 @@ def _refuse_unknown(body: dict[str, Any], known: Set[str]) -> None:
         raise _BadFieldError(f"Unknown field: {', '.join(sorted(unknown))}.")
 
 
-def _delay(value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    wrong = _BadFieldError("delay_seconds must be [least, most] in seconds, from 0 to 3600, or null.")
+def _webhook_delay(body: dict[str, Any], settings: dict[str, Any]) -> tuple[float, float] | None:
+    held = body.get("delay_seconds", settings["delay_seconds"]) is None
+    return None if held else _delay(body, "delay_seconds", settings)
+
+
+def _delay(body: dict[str, Any], name: str, settings: dict[str, Any]) -> tuple[float, float]:
+    value = body.get(name, settings[name])
+    or_null = ", or null" if name == "delay_seconds" else ""
+    wrong = _BadFieldError(f"{name} must be [least, most] in seconds, from 0 to 3600{or_null}.")
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise wrong
     for each in value:

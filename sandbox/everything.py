@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.control import control_routes, stripe_routes
+from sandbox.dashboard import dashboard_routes
 from sandbox.redis import EmbeddedRedis, Fsync, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
@@ -49,6 +50,7 @@ async def sandbox(
         stripe_app = stripe.app()
         stripe_app.add_routes(control_routes(stripe))
         stripe_app.add_routes(stripe_routes(stripe))
+        stripe_app.add_routes(dashboard_routes(stripe))
         stripe_url = await running.enter_async_context(serving(stripe_app))
         connected = autumn(stripe_url=stripe_url, stripe_key=stripe.key)
         autumn_app = connected.app()

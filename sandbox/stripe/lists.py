@@ -39,7 +39,7 @@ def page(newest_first: Sequence[Json], params: Json, *, url: str, kind: str) -> 
 
     Raises: StripeError for a limit out of bounds or a cursor that is not in the list.
     """
-    limit = _limit(params)
+    limit = limit_of(params)
     if "ending_before" in params:
         before = newest_first[: _position(newest_first, params["ending_before"], "ending_before", kind)]
         chosen, left = before[-limit:], len(before) - limit
@@ -58,7 +58,7 @@ def found(newest_first: Sequence[Json], params: Json, *, url: str) -> Json:
     """
     clauses = _clauses(params["query"])
     hits = [item for item in newest_first if all(_matches(item, clause) for clause in clauses)]
-    start, limit = _start(params), _limit(params)
+    start, limit = _start(params), limit_of(params)
     more = len(hits) > start + limit
     return {
         "object": "search_result",
@@ -79,7 +79,8 @@ def _within(moment: int, bounds: dict[str, int]) -> bool:
     )
 
 
-def _limit(params: Json) -> int:
+def limit_of(params: Json) -> int:
+    """Return the length of a page. Raises: StripeError if it is out of bounds."""
     limit: int = params.get("limit", _DEFAULT_LIMIT)
     if not 1 <= limit <= _MOST:
         raise invalid("limit", f"Invalid limit: {limit} is not between 1 and {_MOST}.", "parameter_invalid_integer")

@@ -132,6 +132,50 @@ def charge(charge_id: str, payment_intent: Json, *, created: int) -> Json:
     }
 
 
+def invoice(invoice_id: str, customer: Json, *, created: int, amount: int) -> Json:
+    """Return an open invoice that was finalized at `created`, in seconds since the epoch, with the customer of then."""
+    nothing = (
+        "account_name account_tax_ids application automatically_finalizes_at custom_fields customer_account "
+        "customer_shipping default_payment_method default_source description due_date footer from_invoice "
+        "hosted_invoice_url invoice_pdf last_finalization_error latest_revision next_payment_attempt on_behalf_of "
+        "parent receipt_number rendering shipping_cost shipping_details statement_descriptor subscription "
+        "test_clock total_pretax_credit_amounts total_taxes webhooks_delivered_at"
+    )
+    no_list = ("customer_tax_ids", "default_tax_rates", "discounts", "total_discount_amounts")
+    never = ("marked_uncollectible_at", "paid_at", "voided_at")
+    totals = ("amount_due", "amount_remaining", "subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax")
+    zero = (
+        "amount_overpaid amount_paid amount_shipping attempt_count ending_balance post_payment_credit_notes_amount "
+        "pre_payment_credit_notes_amount starting_balance"
+    )
+    return {
+        **dict.fromkeys(nothing.split()),
+        **{name: [] for name in no_list},
+        **{f"customer_{name}": customer[name] for name in ("address", "email", "name", "phone", "tax_exempt")},
+        **dict.fromkeys(totals, amount),
+        **dict.fromkeys(zero.split(), 0),
+        **dict.fromkeys(("created", "effective_at", "period_end", "period_start"), created),
+        "id": invoice_id,
+        "object": "invoice",
+        "account_country": "US",
+        "attempted": False,
+        "auto_advance": True,
+        "automatic_tax": {**dict.fromkeys(("disabled_reason", "liability", "provider", "status")), "enabled": False},
+        "billing_reason": "manual",
+        "collection_method": "charge_automatically",
+        "currency": "usd",
+        "customer": customer["id"],
+        "issuer": {"type": "self"},
+        "lines": {"object": "list", "data": [], "has_more": False, "url": f"/v1/invoices/{invoice_id}/lines"},
+        "livemode": customer["livemode"],
+        "metadata": {},
+        "number": f"{customer['invoice_prefix']}-{invoice_id.rpartition('_')[2]}",
+        "payment_settings": dict.fromkeys(("default_mandate", "payment_method_options", "payment_method_types")),
+        "status": "open",
+        "status_transitions": {**dict.fromkeys(never), "finalized_at": created},
+    }
+
+
 def account(account_id: str) -> Json:
     """Return the account of the key; it has no field for the mode."""
     return {

@@ -152,6 +152,14 @@ ENDPOINTS = (
     ),
     Endpoint("charges.retrieve", "GET", "/v1/charges/{id}", {"expand": "list"}, permission="rak_charge_read"),
     Endpoint(
+        "events.list",
+        "GET",
+        "/v1/events",
+        {"created": "range", "type": "text", "types": "list", **_PAGE},
+        permission="rak_event_read",
+    ),
+    Endpoint("events.retrieve", "GET", "/v1/events/{id}", {"expand": "list"}, permission="rak_event_read"),
+    Endpoint(
         "subscriptions.list",
         "GET",
         "/v1/subscriptions",

@@ -8,7 +8,7 @@ SDK, so that it cannot share an error with either.
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,32 +18,12 @@ from aiohttp import web
 from sandbox.faults import Switches
 from sandbox.stripe.account import Account
 from sandbox.stripe.errors import Json, StripeError, broken, forbidden, no_such_url, rate_limited, unauthorized
+from sandbox.stripe.events import By, Cause, Events
 from sandbox.stripe.limits import IdempotencyKeys, Locks, Outcome, RateLimits
-from sandbox.stripe.payments import Mail
+from sandbox.stripe.payments import NEW, Mail
 from sandbox.stripe.requests import ENDPOINTS, Endpoint, normalized, parse_form, validate
 from sandbox.stripe.webhooks import Webhooks
 from sandbox.stripe.writes import Change, Write
-
-
-def about_others(answer: Json, customers: Mapping[str, Json], payments: Mapping[str, Json]) -> Json:
-    """Return the answer with another stored customer or payment intent in place of each one.
-
-    The other one is the next in the order of creation. Empty lists and other answers stay the same.
-
-    Raises: LookupError if the account has no other object of the kind.
-    """
-    if answer["object"] in {"list", "search_result"}:
-        return {**answer, "data": [about_others(each, customers, payments) for each in answer["data"]]}
-    stored = {"customer": customers, "payment_intent": payments}.get(answer["object"])
-    return answer if stored is None else _next(answer["id"], stored)
-
-
-def _next(object_id: str, stored: Mapping[str, Json]) -> Json:
-    ids = list(stored)
-    others = [*ids[ids.index(object_id) + 1 :], *ids[: ids.index(object_id)]]
-    if not others:
-        raise LookupError(f"There is no object except {object_id}.")
-    return stored[others[0]]
 
 
 @dataclass
@@ -98,15 +78,17 @@ class StripeSimulator:
         self.requests_per_second = requests_per_second
         self.endpoint_requests_per_second = endpoint_requests_per_second
         self.search_per_second = search_per_second
-        self.account = Account(livemode=livemode, clock=clock)
+        self.webhooks = Webhooks(clock=clock)
+        """Autumn's webhook endpoint, and those that `add_endpoint` adds."""
+        self.events = Events(self.webhooks, livemode=livemode, clock=clock)
+        """All events, and the trouble of their list."""
+        self.account = Account(self.events, livemode=livemode, clock=clock)
         self.calls: list[Call] = []
         self.writes: list[Write] = []
         """Each executed POST and DELETE, in order. `seed_customer`, `edit`, `succeed` and the like are no requests."""
         self.normalizes = False
         """Whether a customer's values are stored and returned in the form of `normalized`. Seeded values stay."""
         self.switches = Switches(misdirect=self._about_others)
-        self.webhooks = Webhooks(livemode=livemode, clock=clock)
-        """The events about customers, and their endpoint."""
         self._clock = clock
         self._limits = RateLimits(clock)
         self._keys = IdempotencyKeys(clock)
@@ -162,7 +144,7 @@ class StripeSimulator:
         return self.account.customers.seed(**fields)
 
     def seed_payment_intent(self, **fields: Any) -> Json:
-        """Seed a payment intent; that mails no receipt.
+        """Seed an old payment intent; that mails no receipt and makes no event.
 
         One with `status="succeeded"` gets a charge, created at `succeeded_at` (seconds since the epoch) or with the
         intent.
@@ -171,11 +153,34 @@ class StripeSimulator:
         """
         return self.account.payments.seed(**fields)
 
+    def begin_payment(self, *, status: str = NEW, by: By = "app", **fields: Any) -> Json:
+        """Begin a payment now, with its events, and bring it to `status`: requires_action, processing or succeeded.
+
+        `by` is the sender of the request; "stripe" is a payment without one, as of a subscription.
+
+        Raises:
+            StripeError: no such customer.
+            ValueError: a field that a payment intent does not have, or another status.
+        """
+        return self.account.payments.begin(status=status, by=by, **fields)
+
+    def advance(self, payment_intent_id: str, status: str) -> Json:
+        """Bring a payment intent to a later status, which Stripe does by itself; see `Payments.advance`."""
+        return self.account.payments.advance(payment_intent_id, status)
+
     def succeed(self, payment_intent_id: str) -> Json:
         """Pay a payment intent. Raises: KeyError if there is no such payment intent."""
-        return self.account.payments.succeed(payment_intent_id)
+        return self.advance(payment_intent_id, "succeeded")
 
-    def edit(self, customer_id: str, **params: Any) -> Json:
+    def finalize_invoice(self, customer_id: str, *, amount: int = 1000) -> Json:
+        """Finalize a new invoice and begin its payment. Raises: StripeError if there is no such customer."""
+        return self.account.invoices.finalize(customer_id, amount=amount)
+
+    def pay_invoice(self, invoice_id: str) -> Json:
+        """Pay an invoice by its payment intent. Raises: KeyError if there is no such invoice."""
+        return self.account.invoices.pay(invoice_id)
+
+    def edit(self, customer_id: str, /, **params: Any) -> Json:
         """Update a customer like a person in Stripe's dashboard, and return it. It makes an event, but no `Write`.
 
         `params` are those of the API: "" clears a field, and `metadata` merges. While an app serves, call this in its
@@ -193,7 +198,7 @@ class StripeSimulator:
     def _by_hand(self, name: str, customer_id: str, params: Json) -> Json:
         endpoint = next(endpoint for endpoint in ENDPOINTS if endpoint.name == name)
         checked = self._checked(endpoint, params)
-        return self._write(endpoint, customer_id, checked, f"req_dashboard_{len(self.webhooks.events)}", None).after
+        return self._write(endpoint, customer_id, checked, self.events.cause("dashboard")).after
 
     def app(self) -> web.Application:
         """Return a new application that serves this account."""
@@ -295,7 +300,7 @@ class StripeSimulator:
             done = self.account.reads[endpoint.name](target, params)
         else:
             key = call.idempotency_key
-            change = self._write(endpoint, target, params, call.request_id, key)
+            change = self._write(endpoint, target, params, Cause(call.request_id, key))
             done = change.after
             self.writes.append(Write(self._clock(), call.request_id, endpoint.name, done["id"], key, change.fields()))
         return self.account.payments.expanded(done, params.get("expand", ()))
@@ -304,9 +309,9 @@ class StripeSimulator:
         of_a_customer = endpoint.name in ("customers.create", "customers.update")
         return validate(endpoint, normalized(raw) if self.normalizes and of_a_customer else raw)
 
-    def _write(self, endpoint: Endpoint, target: str, params: Json, request_id: str, key: str | None) -> Change:
+    def _write(self, endpoint: Endpoint, target: str, params: Json, cause: Cause) -> Change:
         change = self.account.writes[endpoint.name](target, params)
-        self.webhooks.emit(endpoint.name, change, request_id=request_id, idempotency_key=key)
+        self.events.of_write(endpoint.name, change, cause)
         return change
 
     def _fail(self, status: int, endpoint: Endpoint, call: Call) -> web.Response:
@@ -324,7 +329,7 @@ class StripeSimulator:
     def _about_others(self, response: web.StreamResponse) -> web.StreamResponse:
         if not isinstance(response, web.Response) or response.status != 200:
             return response
-        answer = about_others(json.loads(response.text or ""), self.customers, self.payment_intents)
+        answer = self.account.about_others(json.loads(response.text or ""))
         return _answer(200, json.dumps(answer))
 
     def _store(self, call: Call, response: web.Response) -> None:

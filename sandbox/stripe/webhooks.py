@@ -1,30 +1,22 @@
-"""The events of the simulated Stripe account, and their delivery to one webhook endpoint.
+"""The webhook endpoints of the simulated Stripe account, and the delivery of events to them.
 
-An event describes an executed write; nothing here reads or changes the account. Each delivery has a signature like
-Stripe's.
+An event is made once, in `sandbox.stripe.events`; each endpoint receives those of its types. Nothing here reads or
+changes the account. Each delivery has a signature like Stripe's.
 """
 
 import asyncio
-import copy
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import aiohttp
 
 from sandbox.stripe.errors import Json
-from sandbox.stripe.writes import Change
 
-API_VERSION = "2025-10-29.clover"
-_TYPES = {
-    "customers.create": "customer.created",
-    "customers.update": "customer.updated",
-    "customers.delete": "customer.deleted",
-}
-_MOST_TRIES = 5
+AUTUMN_TYPES = ("customer.*", "invoice.*")
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
@@ -32,33 +24,45 @@ class DeliveryError(Exception):
     """An event that the endpoint did not accept at any attempt."""
 
 
-class Webhooks:
-    """One webhook endpoint that receives each event about a customer. All attributes may be set at any time.
+def is_of_types(kind: str, types: Sequence[str]) -> bool:
+    """Return whether a type of event is in a list; `customer.*` has all types that begin with `customer.`."""
+    return any(kind.startswith(each[:-1]) if each.endswith("*") else kind == each for each in types)
 
-    A create, update or delete that changes something makes an event; a refusal, a replay and a seeded customer do not.
-    `data.object` is the whole customer directly after that write. For a delete it is the customer before the delete, as
-    in Stripe. A delivery has at most five attempts.
-    """
 
-    def __init__(self, *, livemode: bool, clock: Callable[[], float]) -> None:
+class _Connections:
+    """The connections of all endpoints; there are none while no app serves."""
+
+    session: aiohttp.ClientSession | None = None
+
+
+class WebhookEndpoint:
+    """A webhook endpoint that receives each event of its types. All attributes may be set at any time."""
+
+    def __init__(
+        self, url: str | None, secret: str, types: Sequence[str], clock: Callable[[], float], connections: _Connections
+    ) -> None:
         """Use a `clock` that returns seconds since the epoch."""
-        self.url: str | None = None
+        self.url = url
         """The URL of the endpoint. None: events are only recorded."""
-        self.secret = "whsec_sandbox"
+        self.secret = secret
         """The endpoint's signing secret."""
+        self.old_secrets: list[str] = []
+        """The secrets that still sign too, because the secret was rolled: a delivery has a `v1` for each."""
+        self.types = tuple(types)
+        """The types of the events that it receives, as `charge.succeeded` or `customer.*`."""
         self.delay_seconds: tuple[float, float] | None = (0.0, 0.0)
         """The least and the most delay of a delivery. Each is random, so deliveries arrive out of order.
         None: events are held in `pending` until `deliver` or `deliver_all` sends them."""
         self.twice = 0.0
         """The probability of a second delivery of the same event."""
-        self.without_change = False
-        """Whether an update that changes nothing makes an event as well."""
         self.random = Random(0)
         """The source of random delays and second deliveries."""
+        self.attempts = 5
+        """The most attempts of a delivery."""
         self.retry_pause_seconds = 0.05
         """The pause before the second attempt of a delivery; each later pause is twice as long."""
         self.events: list[Json] = []
-        """All events, in order."""
+        """All events of the endpoint's types, in order."""
         self.pending: list[Json] = []
         """The held events, in order; an event with a second delivery is in it twice. With a `url`, it also has the
         events of a time without a running app."""
@@ -66,11 +70,9 @@ class Webhooks:
         """The number of accepted deliveries; an event with two deliveries counts twice."""
         self.undelivered: list[Json] = []
         """The events that the endpoint did not accept at any attempt."""
-        self._livemode = livemode
         self._clock = clock
         self._deliveries: dict[asyncio.Task[None], Json] = {}
-        self._apps = 0
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = connections
 
     @property
     def in_flight(self) -> int:
@@ -99,70 +101,35 @@ class Webhooks:
         held = next((place for place, one in enumerate(self.pending) if one is chosen), None)
         if held is not None:
             del self.pending[held]
-        if self.url is None or self._session is None:
+        if self.url is None or self._connections.session is None:
             raise RuntimeError("events are delivered only while the simulator serves and webhooks.url is set")
-        await self._deliver(chosen, self.url, self._session)
+        await self._deliver(chosen, self.url, self._connections.session)
 
     async def deliver_all(self) -> None:
         """Deliver all pending events, in order. Raises: the errors of `deliver`."""
         while self.pending:
             await self.deliver(self.pending[0])
 
-    def emit(self, endpoint: str, change: Change, *, request_id: str, idempotency_key: str | None) -> None:
-        """Make the event of an executed write and begin its delivery.
-
-        `endpoint` is the name of the endpoint, as customers.update. Only writes of customers make events.
-        """
-        kind = _TYPES.get(endpoint)
-        if kind is None or (kind == "customer.updated" and not self.without_change and not change.fields()):
-            return
-        shown = change.before if kind == "customer.deleted" else change.after
-        data = {"object": copy.deepcopy(shown)}
-        if kind == "customer.updated":
-            data["previous_attributes"] = _previous(change)
-        event = {
-            "id": f"evt_{len(self.events):024d}",
-            "object": "event",
-            "api_version": API_VERSION,
-            "created": int(self._clock()),
-            "data": data,
-            "livemode": self._livemode,
-            "pending_webhooks": 0 if self.url is None else 1,
-            "request": {"id": request_id, "idempotency_key": idempotency_key},
-            "type": kind,
-        }
+    def receive(self, event: Json) -> None:
+        """Record an event of the endpoint's types, and begin its delivery."""
         self.events.append(event)
         for _ in range(2 if self.random.random() < self.twice else 1):
             self._schedule(event)
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Run deliveries for the length of the block; its end cancels the scheduled ones."""
-        self._apps += 1
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
-        try:
-            yield
-        finally:
-            self._apps -= 1
-            if not self._apps:
-                await self._stop(self._session)
-
-    async def _stop(self, session: aiohttp.ClientSession) -> None:
+    async def stop(self) -> None:
+        """Cancel the scheduled deliveries."""
         deliveries = list(self._deliveries)
         for delivery in deliveries:
             delivery.cancel()
         await asyncio.gather(*deliveries, return_exceptions=True)
-        self._session = None
-        await session.close()
 
     def _schedule(self, event: Json) -> None:
         if self.url is None:
             return
-        if self.delay_seconds is None or self._session is None:
+        if self.delay_seconds is None or self._connections.session is None:
             self.pending.append(event)
             return
-        late = self._deliver_late(event, self.random.uniform(*self.delay_seconds), self._session)
+        late = self._deliver_late(event, self.random.uniform(*self.delay_seconds), self._connections.session)
         delivery = asyncio.create_task(late)
         self._deliveries[delivery] = event
         delivery.add_done_callback(self._deliveries.pop)
@@ -175,7 +142,7 @@ class Webhooks:
 
     async def _deliver(self, event: Json, url: str, session: aiohttp.ClientSession) -> None:
         pause_seconds, problem = self.retry_pause_seconds, ""
-        for tried in range(_MOST_TRIES):
+        for tried in range(self.attempts):
             if tried:
                 await asyncio.sleep(pause_seconds)
                 pause_seconds *= 2
@@ -191,7 +158,7 @@ class Webhooks:
         payload = json.dumps(event).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": signature(payload, self.secret, int(self._clock())),
+            "Stripe-Signature": signature(payload, self.secret, int(self._clock()), *self.old_secrets),
         }
         try:
             async with session.post(url, data=payload, headers=headers, allow_redirects=False) as answer:
@@ -200,17 +167,50 @@ class Webhooks:
             return f"no answer ({type(error).__name__})"
 
 
-def signature(payload: bytes, secret: str, at_seconds: int) -> str:
-    """Return the `Stripe-Signature` of a delivery at this time, in seconds since the epoch."""
-    signed = hmac.new(secret.encode(), f"{at_seconds}.".encode() + payload, hashlib.sha256).hexdigest()
-    return f"t={at_seconds},v1={signed}"
+class Webhooks(WebhookEndpoint):
+    """Autumn's endpoint, which is the first one, and all others of the account."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        """Use a `clock` that returns seconds since the epoch."""
+        super().__init__(None, "whsec_sandbox", AUTUMN_TYPES, clock, _Connections())
+        self.endpoints: list[WebhookEndpoint] = [self]
+        """All endpoints; `add_endpoint` adds one. One without a `url` receives nothing."""
+        self.without_change = False
+        """Whether an update that changes nothing makes an event as well."""
+        self._apps = 0
+
+    def add_endpoint(self, url: str, *, secret: str, types: Sequence[str]) -> WebhookEndpoint:
+        """Add and return an endpoint for events of these types, as `charge.succeeded` or `customer.*`."""
+        endpoint = WebhookEndpoint(url, secret, types, self._clock, self._connections)
+        self.endpoints.append(endpoint)
+        return endpoint
+
+    def of(self, kind: str) -> list[WebhookEndpoint]:
+        """Return the endpoints that receive events of this type."""
+        return [endpoint for endpoint in self.endpoints if is_of_types(kind, endpoint.types)]
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Run deliveries for the length of the block; its end cancels the scheduled ones."""
+        self._apps += 1
+        session = self._connections.session or aiohttp.ClientSession(timeout=_TIMEOUT)
+        self._connections.session = session
+        try:
+            yield
+        finally:
+            self._apps -= 1
+            if not self._apps:
+                self._connections.session = None
+                for endpoint in self.endpoints:
+                    await endpoint.stop()
+                await session.close()
 
 
-def _previous(change: Change) -> Json:
-    """Return the old values of the fields that an update changed; the metadata has only the changed keys."""
-    before, after = change.before, change.after
-    previous = {name: copy.deepcopy(before[name]) for name in before if before[name] != after[name]}
-    if "metadata" in previous:
-        old, new = before["metadata"], after["metadata"]
-        previous["metadata"] = {key: old.get(key) for key in {**old, **new} if old.get(key) != new.get(key)}
-    return previous
+def signature(payload: bytes, secret: str, at_seconds: int, *old_secrets: str) -> str:
+    """Return the `Stripe-Signature` of a delivery at this time, in seconds since the epoch.
+
+    It has one `v1` for each secret.
+    """
+    signed = f"{at_seconds}.".encode() + payload
+    each = (hmac.new(one.encode(), signed, hashlib.sha256).hexdigest() for one in (secret, *old_secrets))
+    return ",".join((f"t={at_seconds}", *(f"v1={digest}" for digest in each)))

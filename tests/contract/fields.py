@@ -16,7 +16,7 @@ AUTUMN_FIELDS: Final = FOLDER / "autumn_fields.json"
 STRIPE_SHAPES: Final = FOLDER / "stripe_shapes.json"
 AUTUMN_SCHEMA: Final = "UpdateCustomerResponse-2026-02-24.json"
 STRIPE_EXAMPLES: Final = "stripe-fixtures-2026-07-29.json"
-_OBJECTS: Final = ("customer", "deleted_customer", "payment_intent", "charge", "event")
+_OBJECTS: Final = ("customer", "deleted_customer", "payment_intent", "charge", "event", "invoice")
 _NULL: Final = {"type": "null"}
 _ONE_OF, _EXACTLY, _AT_LEAST, _ANYTHING = "one of: ", "exactly: ", " from ", "anything"
 

@@ -6,19 +6,15 @@ event loop of the test.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
 import pytest
-import pytest_asyncio
 import stripe
 
 from sandbox.faults import Fault
-from sandbox.serve import serving
 from sandbox.stripe.requests import ENDPOINTS
 from sandbox.stripe.server import StripeSimulator
+from tests.contract.sdk import Api, Service
 from tests.support.processes import wait_until
 
 ADDRESS = {"line1": "1 Main Street", "city": "Berlin", "country": "DE", "postal_code": "10115"}
@@ -50,71 +46,13 @@ SDK_CALLS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "payment_intents.update": ("payment_intents.update", {"receipt_email": "ann@example.com"}),
     "charges.list": ("charges.list", {}),
     "charges.retrieve": ("charges.retrieve", {}),
+    "events.list": ("events.list", {}),
+    "events.retrieve": ("events.retrieve", {}),
     "subscriptions.list": ("subscriptions.list", {}),
     "subscription_schedules.list": ("subscription_schedules.list", {}),
     "account.retrieve": ("accounts.retrieve_current", {}),
 }
 """The SDK's method for each endpoint of the simulator, and its parameters without the id."""
-
-
-@dataclass(frozen=True)
-class Api:
-    """Stripe's SDK for one key."""
-
-    client: stripe.StripeClient
-    is_async: bool
-
-    async def call(self, name: str, *arguments: Any) -> Any:
-        """Call a method by its name, such as customers.create."""
-        resource, _, method = name.partition(".")
-        service = getattr(self.client.v1, resource)
-        if self.is_async:
-            return await getattr(service, f"{method}_async")(*arguments)
-        return await asyncio.to_thread(getattr(service, method), *arguments)
-
-    async def walked(self, pages: Any) -> list[Any]:
-        """Return each object of this page and of those after it."""
-        if self.is_async:
-            return [each async for each in pages.auto_paging_iter()]
-        return await asyncio.to_thread(lambda: list(pages.auto_paging_iter()))
-
-
-@dataclass(frozen=True)
-class Service:
-    """The simulator and its connection settings."""
-
-    simulator: StripeSimulator
-    connect: Callable[..., Api]
-
-
-@pytest_asyncio.fixture(params=["sync", "async"])
-async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    stripe.enable_telemetry = False
-    simulator, is_async = StripeSimulator(), request.param == "async"
-    async with serving(simulator.app()) as url, aiohttp.ClientSession() as session:
-
-        def connect(key: str = simulator.key, *, timeout: float = 80, retries: int = 0) -> Api:
-            http = (
-                stripe.AIOHTTPClient(session=session, timeout=aiohttp.ClientTimeout(sock_read=timeout))
-                if is_async
-                else stripe.RequestsClient(timeout=timeout)
-            )
-            client = stripe.StripeClient(
-                key, base_addresses={"api": url}, http_client=http, max_network_retries=retries
-            )
-            return Api(client, is_async)
-
-        yield Service(simulator, connect)
-
-
-@pytest.fixture
-def simulator(service: Service) -> StripeSimulator:
-    return service.simulator
-
-
-@pytest.fixture
-def api(service: Service) -> Api:
-    return service.connect()
 
 
 async def test_customer_can_be_created_retrieved_updated_listed_searched_and_deleted(api: Api) -> None:
@@ -234,11 +172,12 @@ async def test_charges_are_listed_and_retrieved(api: Api, simulator: StripeSimul
 
 
 async def test_each_endpoint_answers_its_method_of_the_sdk(api: Api, simulator: StripeSimulator) -> None:
-    intent = simulator.seed_payment_intent(status="succeeded")
+    intent = simulator.begin_payment(status="succeeded")
     ids = {
         "customers": simulator.seed_customer(name="Ann")["id"],
         "payment_intents": intent["id"],
         "charges": intent["latest_charge"],
+        "events": simulator.events.made[0]["id"],
     }
     for endpoint in ENDPOINTS:
         method, params = SDK_CALLS[endpoint.name]

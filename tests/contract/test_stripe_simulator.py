@@ -24,6 +24,8 @@ SDK_PARAMETERS: dict[str, Any] = {
     "payment_intents.update": stripe.params.PaymentIntentUpdateParams,
     "charges.list": stripe.params.ChargeListParams,
     "charges.retrieve": stripe.params.ChargeRetrieveParams,
+    "events.list": stripe.params.EventListParams,
+    "events.retrieve": stripe.params.EventRetrieveParams,
     "subscriptions.list": stripe.params.SubscriptionListParams,
     "subscription_schedules.list": stripe.params.SubscriptionScheduleListParams,
     "account.retrieve": stripe.params.AccountRetrieveCurrentParams,
@@ -107,6 +109,33 @@ def test_event_has_shape_of_stripes_example(examples: dict[str, Any]) -> None:
     (ours,) = simulator.webhooks.events
     del ours["data"]["previous_attributes"]  # The example is of a creation, which has none.
     assert not differences({**ours, "data": {"object": {}}}, {**examples["event"], "data": {"object": {}}})
+
+
+def test_each_event_has_object_in_shape_of_stripes_example(examples: dict[str, Any]) -> None:
+    simulator = StripeSimulator(livemode=True)
+    customer = simulator.seed_customer(email="ann@example.com")["id"]
+    simulator.begin_payment(customer=customer, status="requires_action")
+    simulator.begin_payment(customer=customer, status="processing")
+    simulator.begin_payment(customer=customer, status="succeeded", receipt_email="ann@example.com")
+    simulator.pay_invoice(simulator.finalize_invoice(customer)["id"])
+    simulator.edit(customer, name="Ann")
+    simulator.delete(customer)
+    for event in simulator.events.made:
+        shown = event["data"]["object"]
+        assert not differences(shown, examples[shown["object"]]), event["type"]
+        assert not event["data"].get("previous_attributes", {}).keys() - shown.keys()
+    assert {event["type"] for event in simulator.events.made} == {
+        "charge.succeeded",
+        "charge.updated",
+        "customer.deleted",
+        "customer.updated",
+        "invoice.finalized",
+        "invoice.paid",
+        "payment_intent.created",
+        "payment_intent.processing",
+        "payment_intent.requires_action",
+        "payment_intent.succeeded",
+    }
 
 
 def test_comparison_finds_missing_key_and_wrong_type() -> None:

@@ -12,7 +12,6 @@ SHORT_FOR_A_REASON = {
     "jobs.scan.links": "a by-product of the lists, apart from the comparison",
     "jobs.sync.log": "the one list of what a sync logs",
     "sandbox.serve": "tests and benchmarks serve simulators, too",
-    "sandbox.stripe.account": "it joins customers and payments below the HTTP server",
     "worker.checks.owner": "one check of the doctor, as its neighbours",
     "worker.loops.intake": "one loop, as its neighbours",
 }

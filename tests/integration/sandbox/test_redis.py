@@ -194,7 +194,7 @@ def test_sandbox_prints_its_usage_answers_and_ends_on_request(how: signal.Signal
     command = [sys.executable, "-W", "error", "-m", "sandbox"]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(8)]
+        lines = [process.stdout.readline() for _ in range(11)]
         try:
             exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[:5])
             assert all(line.startswith("# ") for line in lines[5:])
@@ -203,6 +203,9 @@ def test_sandbox_prints_its_usage_answers_and_ends_on_request(how: signal.Signal
             assert f"curl -X DELETE {faults}" in lines[6]
             settings = f"{exports['STRIPE_API_BASE']}/_sandbox/settings"
             assert f'curl {settings} -d \'{{"delay_seconds": [0, 30], "twice": 0.1}}\'' in lines[7]
+            assert f'curl {settings} -d \'{{"list_delay_seconds": [0, 20], "repeats": 0.1}}\'' in lines[8]
+            assert f"curl {exports['STRIPE_API_BASE']}/_sandbox/webhooks -d " in lines[9]
+            assert f"{exports['STRIPE_API_BASE']}/_sandbox/dashboard" in lines[10]
             assert_it_answers(exports)
         finally:
             process.send_signal(how)
@@ -225,6 +228,8 @@ def assert_it_answers(exports: dict[str, str]) -> None:
         assert request_json(f"{base}/_sandbox", {})["customers"] == 1
         assert request_json(f"{base}/_sandbox/faults", {}, '{"kind": "503", "times": 1}')["faults"]
     assert request_json(f"{stripe}/_sandbox/settings", {}, '{"delay_seconds": [0, 30]}')["delay_seconds"] == [0, 30]
+    with urllib.request.urlopen(f"{stripe}/_sandbox/dashboard", timeout=10) as page:  # noqa: S310 - a URL of our own
+        assert made["stripe_id"] in page.read().decode()
 
 
 def request_json(url: str, headers: dict[str, str], body: str | None = None) -> dict[str, Any]:

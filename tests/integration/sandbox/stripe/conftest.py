@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.control import control_routes, stripe_routes
+from sandbox.dashboard import dashboard_routes
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
 from tests.support.stripe_client import Client, Clock
@@ -29,6 +30,7 @@ async def client(simulator: StripeSimulator) -> AsyncIterator[Client]:
     app = simulator.app()
     app.add_routes(control_routes(simulator))
     app.add_routes(stripe_routes(simulator))
+    app.add_routes(dashboard_routes(simulator))
     # One connection for each request. Otherwise aiohttp would retry on a cut one instead of failing.
     connector = aiohttp.TCPConnector(force_close=True)
     headers = {"Authorization": f"Bearer {simulator.key}"}

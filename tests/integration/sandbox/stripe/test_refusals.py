@@ -104,14 +104,39 @@ async def test_values_are_stored_as_sent_by_default(client: Client) -> None:
 
 async def test_settings_are_changed_over_http(client: Client, simulator: StripeSimulator) -> None:
     settings = (await client.send("GET", "/_sandbox/settings", headers={"Authorization": ""})).body
-    assert settings == {"delay_seconds": [0.0, 0.0], "twice": 0.0, "without_change": False, "normalizes": False}
-    changed = {"delay_seconds": [0.5, 3.0], "twice": 0.25, "without_change": True, "normalizes": True}
+    assert settings == {
+        "delay_seconds": [0.0, 0.0],
+        "twice": 0.0,
+        "without_change": False,
+        "normalizes": False,
+        "list_delay_seconds": [0.0, 0.0],
+        "ids_in_order": True,
+        "withheld": 0.0,
+        "shifts": 0.0,
+        "repeats": 0.0,
+    }
+    changed = {
+        "delay_seconds": [0.5, 3.0],
+        "twice": 0.25,
+        "without_change": True,
+        "normalizes": True,
+        "list_delay_seconds": [1.0, 20.0],
+        "ids_in_order": False,
+        "withheld": 0.01,
+        "shifts": 0.5,
+        "repeats": 0.125,
+    }
     assert (await client.send("POST", "/_sandbox/settings", json=changed)).body == changed
     assert (simulator.webhooks.delay_seconds, simulator.webhooks.twice) == ((0.5, 3.0), 0.25)
     assert simulator.webhooks.without_change
     assert simulator.normalizes
+    events = simulator.events
+    assert (events.list_delay_seconds, events.ids_in_order) == ((1.0, 20.0), False)
+    assert (events.withheld, events.shifts, events.repeats) == (0.01, 0.5, 0.125)
     held = (await client.send("POST", "/_sandbox/settings", json={"delay_seconds": None})).body
     assert held == {**changed, "delay_seconds": None}
+    still = (await client.send("POST", "/_sandbox/settings", json={"twice": 0})).body
+    assert still == {**held, "twice": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +150,9 @@ async def test_settings_are_changed_over_http(client: Client, simulator: StripeS
         ('{"delay_seconds": [0, 1], "twice": 2}', "twice"),
         ('{"twice": 1, "without_change": 1}', "without_change"),
         ('{"twice": 1, "normalizes": null}', "normalizes"),
+        ('{"twice": 1, "list_delay_seconds": null}', "list_delay_seconds"),
+        ('{"twice": 1, "withheld": 1.5}', "withheld"),
+        ('{"twice": 1, "ids_in_order": 0}', "ids_in_order"),
     ],
 )
 async def test_wrong_setting_is_named_and_nothing_changes(

@@ -116,8 +116,9 @@ async def test_refusal_replay_and_seed_make_no_event(client: Client, simulator: 
     assert [event["data"]["object"]["name"] for event in simulator.webhooks.events] == ["Anna"]
 
 
-async def test_payment_intent_makes_no_event(client: Client, simulator: StripeSimulator) -> None:
+async def test_autumn_gets_no_event_of_payment(client: Client, simulator: StripeSimulator) -> None:
     await client.post("/v1/payment_intents", amount="500", currency="usd")
+    assert [event["type"] for event in simulator.events.made] == ["payment_intent.created"]
     assert simulator.webhooks.events == []
 
 

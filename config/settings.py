@@ -5,11 +5,8 @@ Nothing else in the project reads the environment, except OpenTelemetry's own va
 setting is read at import.
 """
 
-import re
 import ssl
-import unicodedata
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,17 +24,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
 from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events, supports_scans
+from config.keys import (
+    AUTUMN_KEY_PREFIXES,
+    PRINTABLE_ASCII,
+    STRIPE_KEY_PREFIXES,
+    Mode,
+    has_control_characters,
+    key_of_ascii,
+    mode_of,
+    service_address,
+    webhook_secrets,
+)
 from config.redis_options import check_redis_options
 
-Mode = Literal["live", "test"]
 Place = TypeVar("Place", bound="RedisPlace")
 
-AUTUMN_KEY_PREFIXES: dict[str, Mode] = {"am_sk_live_": "live", "am_sk_test_": "test"}
-STRIPE_KEY_PREFIXES: dict[str, Mode] = {"sk_live_": "live", "rk_live_": "live", "sk_test_": "test", "rk_test_": "test"}
 STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
 
-PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
-"""The characters of keys and addresses."""
+POLL_SECONDS, POLL_SECONDS_WITH_WEBHOOKS = 60.0, 300.0
+"""The default pause between two polls of Stripe's events. Polls count against Stripe's allotment of reads."""
 OF_SEVERAL_LINES: Final = frozenset({"redis_certificate", "stripe_metadata_keys"})
 
 METADATA_KEY_MAX, METADATA_KEYS_FREE = 40, 48
@@ -77,7 +82,7 @@ class RedisPlace(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _no_control_characters(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str) and info.field_name not in OF_SEVERAL_LINES and _has_control_characters(value):
+        if isinstance(value, str) and info.field_name not in OF_SEVERAL_LINES and has_control_characters(value):
             raise ValueError("contains a line break, another control character or broken UTF-8: remove it")
         return value
 
@@ -146,10 +151,27 @@ class Measures(RedisPlace):
     scan_schedule: str = _setting("SCAN_SCHEDULE", "17 3 * * *")
     """The times of scans in cron syntax, in UTC. Workers need the same value, because `/readyz` judges by it."""
 
+    stripe_events_poll_seconds: Annotated[int, Field(ge=0, le=3600)] | None = _setting(
+        "STRIPE_EVENTS_POLL_SECONDS", None
+    )
+    """Seconds between two polls of Stripe's events. Unset: 60, or 300 with STRIPE_WEBHOOK_SECRETS. 0: no watch."""
+    stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("STRIPE_WEBHOOK_SECRETS", ())
+    """Signing secrets of Stripe's webhooks, `whsec_…`, separated by commas. Unset: no `/stripe/webhook`."""
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: Any) -> Any:
+        return _separated(value)
+
+    @field_validator("stripe_webhook_secrets")
+    @classmethod
+    def _webhook_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        return webhook_secrets(value)
+
     @field_validator("stripe_api_key")
     @classmethod
     def _stripe_characters(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None else _key_of_ascii(value)
+        return None if value is None else key_of_ascii(value)
 
     @field_validator("scan_schedule")
     @classmethod
@@ -161,6 +183,13 @@ class Measures(RedisPlace):
         except StopIteration:
             raise ValueError("never comes: write a cron expression, such as 17 3 * * *") from None
         return value
+
+    @property
+    def events_poll_seconds(self) -> float:
+        """Seconds between two polls of Stripe's events; 0 if the watch is off."""
+        if self.stripe_events_poll_seconds is not None:
+            return float(self.stripe_events_poll_seconds)
+        return POLL_SECONDS_WITH_WEBHOOKS if self.stripe_webhook_secrets else POLL_SECONDS
 
     @property
     def mode(self) -> Mode | None:
@@ -231,7 +260,7 @@ class Settings(Measures):
     @field_validator("autumn_secret_key")
     @classmethod
     def _autumn_prefix(cls, value: SecretStr) -> SecretStr:
-        mode_of(_key_of_ascii(value), AUTUMN_KEY_PREFIXES)
+        mode_of(key_of_ascii(value), AUTUMN_KEY_PREFIXES)
         return value
 
     @field_validator("autumn_api_version")
@@ -259,33 +288,18 @@ class Settings(Measures):
     @field_validator("autumn_api_url", "stripe_api_base")
     @classmethod
     def _http_address(cls, value: str) -> str:
-        if not PRINTABLE_ASCII.fullmatch(value):
-            raise ValueError("contains white space or a character that is not ASCII: remove it")
-        try:
-            parts = urlsplit(value)
-            host = parts.hostname if parts.port != 0 and parts.username is None else None
-        except ValueError:
-            host = None
-        if "?" in value or "#" in value:
-            raise ValueError("contains a ? or a #: write only the address")
-        if host is None or parts.scheme not in {"http", "https"}:
-            raise ValueError("must begin with https:// and a host name; a port, if there is one, must be a number")
-        if parts.scheme == "http" and not _is_this_machine(host):
-            raise ValueError(
-                "must begin with https://, because requests contain the key; only localhost may use http://"
-            )
-        return value.rstrip("/")
+        return service_address(value)
 
     @field_validator("stripe_metadata_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
-        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+        return _separated(value)
 
     @field_validator("stripe_metadata_keys")
     @classmethod
     def _fitting_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
         for key in keys:
-            if _has_control_characters(key):
+            if has_control_characters(key):
                 raise ValueError("a key contains a control character or broken UTF-8: remove it")
             if len(key) > METADATA_KEY_MAX or set(key) & set("[]"):
                 raise ValueError(f"{key}: Stripe allows keys of at most {METADATA_KEY_MAX} characters, without [ and ]")
@@ -315,36 +329,9 @@ class Settings(Measures):
         return self.stripe_requests_per_second or STRIPE_DEFAULT_RATE[self.mode]
 
 
-def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
-    """Return the mode of a key from its prefix.
-
-    Raises ValueError, without the key, if the prefix is unknown or if the key is only a prefix.
-    """
-    for prefix, mode in prefixes.items():
-        if key.get_secret_value() == prefix:
-            raise ValueError("is only the beginning of a key: copy the whole key")
-        if key.get_secret_value().startswith(prefix):
-            return mode
-    raise ValueError("must begin with one of " + ", ".join(prefixes))
-
-
-def _key_of_ascii(key: SecretStr) -> SecretStr:
-    """Return the key. Raises ValueError, without the key, if it contains a character that no key has."""
-    if not PRINTABLE_ASCII.fullmatch(key.get_secret_value()):
-        raise ValueError("contains white space or a character that is not ASCII: copy the whole key again")
-    return key
-
-
-def _has_control_characters(value: str) -> bool:
-    """Return whether the value has any, except tabs. Lone surrogates count: they stand for bytes that are not UTF-8."""
-    return any(unicodedata.category(each) in {"Cc", "Cs"} and each != "\t" for each in value)
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _separated(value: Any) -> Any:
+    """Return the parts of a text that commas separate, without empty ones. Any other value is returned as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def load_settings(**given: Any) -> Settings:

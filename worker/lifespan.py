@@ -6,7 +6,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.scan.record import ScanRecord
 from jobs.scan.run import ScanDeps
 from jobs.stripe.client import StripeGateway, Throttle, open_stripe
+from jobs.stripe.events import EventAnswer
 from jobs.sync.deps import Deps
 from worker.loops.dispatch import Dispatcher
 from worker.loops.heartbeat import Heartbeat
@@ -115,11 +116,13 @@ async def run_health_loops(
     redis: ArqRedis,
     metrics: Metrics,
     deps: Deps | None = None,
+    act: Callable[[EventAnswer], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Loops]:
     """Run the health loops of a process for the length of the block, and serve PORT if it is set.
 
     Yields `Loops`, which starts the process's other loops, so that health shows those that keep failing. The operator's
-    page is served only with `deps`, because it fetches customers.
+    page is served only with `deps`, because it fetches customers. Stripe's webhooks are received only with `act`,
+    which does what an event leads to, and with secrets.
     """
     heartbeat = Heartbeat(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, heartbeat)
@@ -130,6 +133,7 @@ async def run_health_loops(
         prefix=settings.key_prefix,
         inbox=settings.inbox_stream,
         scan_schedule=settings.scan_schedule,
+        events_poll_seconds=settings.events_poll_seconds,
         failing=loops.failing,
     )
     sampler = Sampler(History(redis, settings.key_prefix), shared.read_cached, metrics.throttled_calls)
@@ -144,9 +148,11 @@ async def run_health_loops(
             # A worker without a port does not import the templates and the web server, a tenth of all its imports.
             from worker.web.pages import pages_of  # noqa: PLC0415 - see above
             from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
+            from worker.web.webhooks import webhooks_of  # noqa: PLC0415 - see above
 
-            pages = None if deps is None else pages_of(settings, redis, deps, shared.read_cached)
-            app = make_app(heartbeat, shared.read_cached, metrics, add_more=pages)
+            pages = [] if deps is None else [pages_of(settings, redis, deps, shared.read_cached)]
+            hooks = webhooks_of(settings.stripe_webhook_secrets, act)
+            app = make_app(heartbeat, shared.read_cached, metrics, add_more=[*pages, *hooks])
             await stack.enter_async_context(serving(app, settings.port))
         yield loops
 

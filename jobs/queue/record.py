@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.queue.key_types import is_wrong_type, or_none
+from jobs.queue.watch import SeenInStripe, read_seen, write_seen
 
 HALF_DAY_SECONDS = 43_200
 Status = Literal["waiting", "applied", "dead"]
@@ -92,6 +93,8 @@ UNTIL_MS: Final = Form(_read_count, lambda ms: "" if ms is None else str(ms))
 TIME: Final = Form(_read_time, time_text)
 PAIRS: Final = Form(_read_pairs, lambda pairs: json.dumps(pairs) if pairs else "")
 REPORTS: Final = Form(_read_reports, str)
+SEEN: Final = Form(read_seen, write_seen)
+WATCH: Final = "note_stripe_event.lua"
 
 
 def _stored(form: Form, *writers: str, until: str, prefix: str = "") -> Mapping[str, Any]:
@@ -169,6 +172,14 @@ class CustomerRecord:
     """Token of the lease of a batch that is taken but not settled."""
     settled_lease: str = field(default="", metadata=_stored(TEXT, "settle.lua", until="the next batch is settled"))
     """Token of the lease that was settled last."""
+    seen_in_stripe: tuple[SeenInStripe, ...] = field(
+        default=(), metadata=_stored(SEEN, WATCH, until="three newer events of Stripe")
+    )
+    """The last events of Stripe that led to a reconcile or showed a receipt, the earliest first."""
+    receipt_number: str = field(default="", metadata=_stored(TEXT, WATCH, until="the next receipt"))
+    """Stripe's number of the last receipt that Stripe sent."""
+    receipt_at_ms: int | None = field(default=None, metadata=_stored(UNTIL_MS, WATCH, until="the next receipt"))
+    """When the event of Stripe that showed the receipt was created."""
 
 
 NO_RECORD: Final = CustomerRecord()

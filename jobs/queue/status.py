@@ -1,6 +1,6 @@
 """The current state of the queue: what waits, for which customer, and since when. Reads only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from redis.asyncio import Redis
@@ -37,8 +37,12 @@ class Standing:
 
     @property
     def is_known(self) -> bool:
-        """Whether anything waits for the customer, or a sync of the last 30 days left a record."""
-        return self.state != "idle" or self.entries > 0 or self.recheck_due_ms is not None or self.record != NO_RECORD
+        """Whether anything waits for the customer, or a sync of the last 30 days left a record.
+
+        What the watch noted in the record does not count, because no sync may have followed yet.
+        """
+        synced = replace(self.record, seen_in_stripe=(), receipt_number="", receipt_at_ms=None)
+        return self.state != "idle" or self.entries > 0 or self.recheck_due_ms is not None or synced != NO_RECORD
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""The state of the watch in Redis: its position in Stripe's events, and the reconciles that it defers.
+"""The state of the watch in Redis: its position in Stripe's events, its deferred reconciles, and what it saw.
 
 Owns the keys of the watch. `jobs.watch` is the watch itself.
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -17,6 +18,8 @@ from jobs.queue.key_types import answer_or_none
 BEHIND_POLLS: Final = 3
 BEHIND_SECONDS: Final = 180.0
 """The watch is behind if its position is older than this time, and than BEHIND_POLLS polls."""
+FUTURE_MS: Final = 2 * 86_400_000
+"""A stored time may be this far in the future. A later one counts as unreadable."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -63,6 +66,40 @@ class WatchKeys:
     def edits(self, customer_id: str) -> str:
         """Hash: by name or e-mail, digest and time of a value that somebody wrote in Stripe. Expires in a day."""
         return f"{self.prefix}:watch:edits:{customer_id}"
+
+
+@dataclass(frozen=True)
+class SeenInStripe:
+    """An event of Stripe in a customer record, as a script writes it.
+
+    `at_ms` is when the event was created, `cause` is its writer (`jobs.watch.events.Cause`), `fields` are what changed.
+    """
+
+    at_ms: int
+    type: str
+    cause: str
+    fields: tuple[str, ...] = ()
+
+
+def read_seen(text: str) -> tuple[SeenInStripe, ...]:
+    """Return the events, the earliest first. Raises ValueError, TypeError or KeyError if the text is malformed."""
+    return tuple(sorted((_read_one(one) for one in json.loads(text)), key=lambda seen: seen.at_ms))
+
+
+def write_seen(seen: Sequence[SeenInStripe]) -> str:
+    """Return the events in their format; "" if there is none."""
+    return json.dumps([asdict(one) for one in seen]) if seen else ""
+
+
+def _read_one(one: Any) -> SeenInStripe:
+    # An empty table of Lua becomes an empty object.
+    seen = SeenInStripe(one["at_ms"], one["type"], one["cause"], tuple(one["fields"] or ()))
+    latest_ms = time.time() * 1000 + FUTURE_MS
+    if isinstance(seen.at_ms, bool) or not isinstance(seen.at_ms, int) or not 0 <= seen.at_ms <= latest_ms:
+        raise ValueError("not a time")
+    if not all(isinstance(word, str) for word in (seen.type, seen.cause, *seen.fields)):
+        raise TypeError("not words")
+    return seen
 
 
 @dataclass(frozen=True)

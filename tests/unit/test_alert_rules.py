@@ -28,6 +28,8 @@ WELL = {
     'customer_sync_worker_event_loop_lag_seconds_bucket{le="+Inf"}': "0+60x{}",
     "customer_sync_scan_failed": "0+0x{}",
     "customer_sync_scan_overdue": "0+0x{}",
+    "customer_sync_watch_behind": "0+0x{}",
+    "customer_sync_watch_off": "0+0x{}",
 }
 """Each series of a healthy worker in promtool's notation, for so many minutes."""
 STATES: dict[str, tuple[dict[str, str], int]] = {
@@ -51,6 +53,8 @@ STATES: dict[str, tuple[dict[str, str], int]] = {
     "CustomerSyncEventLoopLag": ({'customer_sync_worker_event_loop_lag_seconds_bucket{le="0.5"}': "540+0x{}"}, 5),
     "CustomerSyncScanFailed": ({"customer_sync_scan_failed": "1+0x{}"}, 60),
     "CustomerSyncScanOverdue": ({"customer_sync_scan_overdue": "1+0x{}"}, 60),
+    "CustomerSyncWatchBehind": ({"customer_sync_watch_behind": "1+0x{}"}, 0),
+    "CustomerSyncWatchOff": ({"customer_sync_watch_off": "1+0x{}"}, 0),
 }
 """The state of each alert: the series that change, and the minutes until it fires."""
 

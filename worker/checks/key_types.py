@@ -11,6 +11,7 @@ from jobs.queue.key_types import or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.ownership import owner_key, reader_key
 from jobs.queue.record import RecordKeys, event_buckets
+from jobs.queue.watch import WatchKeys
 from jobs.rate_limit import limit_kinds
 from jobs.scan.record import ScanKeys
 from jobs.stripe.client import ENDPOINTS
@@ -36,7 +37,7 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
 
     Raises RedisError.
     """
-    waits, records, scans = MailboxKeys(prefix), RecordKeys(prefix), ScanKeys(prefix)
+    waits, records, scans, watch = MailboxKeys(prefix), RecordKeys(prefix), ScanKeys(prefix), WatchKeys(prefix)
     seconds, _ = await redis.time()
     hour = seconds // SECONDS_AN_HOUR
     shared = {
@@ -54,6 +55,7 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         scans.fingerprints: "string",
         scans.watermark: "string",
         records.aside: "stream",
+        **_watch_kinds(watch),
         signing_key(prefix): "string",
         tries_key(prefix): "zset",
         canary_key(prefix): "string",
@@ -68,7 +70,14 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         shared[records.customer(customer)] = "hash"
         shared[waits.remembered(customer)] = "string"
         shared[waits.lease(customer)] = "string"
+        shared[watch.request(customer)] = "string"
+        shared[watch.edits(customer)] = "hash"
     return [*await wrong_core_keys(redis, prefix, inbox), *await _wrong(redis, shared)]
+
+
+def _watch_kinds(watch: WatchKeys) -> Mapping[str, str]:
+    hashes, sets = (watch.watch, watch.later_events, watch.links), (watch.seen, watch.later)
+    return {**dict.fromkeys(hashes, "hash"), **dict.fromkeys(sets, "zset"), watch.lease: "string"}
 
 
 async def _customers(redis: Redis, waits: MailboxKeys) -> list[str]:

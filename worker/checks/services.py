@@ -4,6 +4,7 @@ A request for a customer that does not exist shows whether a key may read: 404 i
 permission. Whether a key may write can only be seen by writing, so the result says that it is unknown.
 """
 
+import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ LINKED_TRIED: Final = 5
 AUTUMN_UPDATES_MAX, AUTUMN_IN_FLIGHT_MAX = 25, 8
 STRIPE_MAX: Final = {"live": 100, "test": 25}
 STRIPE_ENDPOINT_MAX: Final = 25
+AN_EVENT: Final = "customer.deleted"
+"""Any type of event: a request for one shows the permission for all."""
 PLACES: Final = {"autumn": "AUTUMN_API_URL", "stripe": "STRIPE_API_BASE"}
 
 
@@ -154,6 +157,21 @@ async def _stripe_payments(services: Services) -> Found:
     return Found("ok", "the key may read payments; only a write shows whether it may write them")
 
 
+async def _stripe_events(services: Services) -> Found:
+    seconds = services.settings.events_poll_seconds
+    if not seconds:
+        return Found("skipped", "STRIPE_EVENTS_POLL_SECONDS=0 reads no events")
+    now = int(time.time())
+    try:
+        await services.stripe.event_page([AN_EVENT], created_gte=now, created_lte=now, after="")
+    except Halt as error:
+        if error.code != "missing_permission":
+            raise
+        text = "the key may not read events, so the watch is off: only scans notice what happens in Stripe"
+        return Found("warning", text, "Add the permission Events: read to the key in Stripe")
+    return Found("ok", f"the key may read events; they are read every {seconds:.0f} s")
+
+
 async def _same_account(services: Services) -> Found:
     if not services.linked:
         return Found("skipped", "no customer in Autumn is linked yet; the first one shows the account")
@@ -190,6 +208,20 @@ async def _limits(settings: Settings) -> Found:
     return Found("ok", "all rates are within the default limits of the services")
 
 
+async def _webhooks(settings: Settings) -> Found:
+    """Check the webhooks as far as settings show them. Loading the settings has checked the form of each secret."""
+    secrets, seconds = len(settings.stripe_webhook_secrets), settings.events_poll_seconds
+    if not secrets:
+        return Found("ok", "no STRIPE_WEBHOOK_SECRETS, so events are only polled")
+    if settings.port is None:
+        return Found("warning", "without PORT no webhook is received", "Set PORT, or unset STRIPE_WEBHOOK_SECRETS")
+    if not seconds:
+        text = "STRIPE_EVENTS_POLL_SECONDS=0: an event whose webhook is lost is found only by a scan"
+        return Found("warning", text, "Unset STRIPE_EVENTS_POLL_SECONDS")
+    number = "one secret" if secrets == 1 else f"{secrets} secrets"
+    return Found("ok", f"{number} of the right form for POST /stripe/webhook")
+
+
 async def _receipts(settings: Settings) -> Found:
     """Name the Stripe settings that also affect receipts. Stripe has no API to check them."""
     also = [
@@ -209,6 +241,7 @@ SERVICE_CHECKS: Final = (
     Check("stripe-key", _stripe_key),
     Check("stripe-search", _stripe_search, ("stripe-key",)),
     Check("stripe-payments", _stripe_payments, ("stripe-key",)),
+    Check("stripe-events", _stripe_events, ("stripe-key",)),
     Check("same-account", _same_account, ("autumn-version", "stripe-key")),
 )
-SETTINGS_CHECKS: Final = (Check("limits", _limits), Check("receipts", _receipts))
+SETTINGS_CHECKS: Final = (Check("limits", _limits), Check("webhooks", _webhooks), Check("receipts", _receipts))

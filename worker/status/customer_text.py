@@ -8,19 +8,28 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from jobs.plan.findings import Finding
 from jobs.plan.plan import LinkState
 from jobs.queue.dead_letters import NewestLetters
-from jobs.queue.record import Outcome
+from jobs.queue.record import CustomerRecord, Outcome
 from jobs.queue.status import Standing
+from jobs.queue.watch import SeenInStripe
 from jobs.sync.report import Action, SyncReport, known_findings, read_reports
-from worker.formatting import clock_text, time_text
+from worker.formatting import clock_text, printable, time_text
 from worker.status.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS, TO_DROP, WAITS
 from worker.status.breaker_text import breaker_text
 
 EVENT_NOT_KNOWN = "not known: it was not sent in the last 24 hours, or is still in the inbox"
+CAUSES: Final = {
+    "sync": "this sync",
+    "autumn": "Autumn",
+    "app": "an app",
+    "dashboard": "the dashboard",
+    "stripe": "Stripe",
+}
+"""The words for the causes of an event of Stripe, by the cause in the record."""
 RIGHT = frozenset({"linked", "unclaimed"})
 VerdictKind = Literal["in-sync", "waiting", "needs-a-person", "not-known"]
 
@@ -71,6 +80,7 @@ def standing_lines(standing: Standing, letters: NewestLetters) -> list[str]:
         f"{standing.customer}: {verdict.text}",
         *_facts(standing),
         *_syncs(reports_of(standing)),
+        *_seen(standing.record),
         *finding_lines(findings_of(standing), standing.customer),
         *_letters(letters, standing.customer),
     ]
@@ -130,6 +140,12 @@ def action_text(action: Action, stripe_id: str) -> str:
             return f"removed the receipt address of {action.id}"
         case "updated-autumn":
             return _update_text(action, stripe_id)
+
+
+def seen_text(seen: SeenInStripe) -> str:
+    """Return an event of Stripe in words: its type, its cause, and the fields that changed."""
+    changed = f": {', '.join(seen.fields)}" if seen.fields else ""
+    return printable(f"{seen.type} by {CAUSES.get(seen.cause, seen.cause)}{changed}")
 
 
 def _waits_for(standing: Standing) -> str:
@@ -204,6 +220,16 @@ def _syncs(reports: list[SyncReport]) -> Iterator[str]:
         yield f"  {time_text(report.at_ms)}  {_sync_text(report)}"
         for action in report.actions:
             yield f"    {time_text(action.at_ms)}  {action_text(action, report.stripe_id)}"
+
+
+def _seen(record: CustomerRecord) -> Iterator[str]:
+    if record.seen_in_stripe:
+        yield "seen in Stripe:"
+    for seen in record.seen_in_stripe:
+        yield f"  {time_text(seen.at_ms)}  {seen_text(seen)}"
+    if record.receipt_number:
+        at = "" if record.receipt_at_ms is None else f" at {time_text(record.receipt_at_ms)}"
+        yield printable(f"last receipt: Stripe sent number {record.receipt_number}{at}")
 
 
 def _sync_text(report: SyncReport) -> str:

@@ -68,7 +68,14 @@ def why_not_ready(state: SharedState | None) -> list[Reason]:
     if state is None:
         return [Reason("CustomerSyncRedisDown", f"Redis does not answer within {READ_SECONDS:.0f} s")]
     overview = state.overview
-    return [*_blocked(overview), *_breaker(overview), *_age(overview), *_dead(overview), *_scan(state.scan)]
+    return [
+        *_blocked(overview),
+        *_breaker(overview),
+        *_age(overview),
+        *_dead(overview),
+        *_scan(state.scan),
+        *_watch(state),
+    ]
 
 
 def why_redis_refuses_writes(state: SharedState | None) -> list[Reason]:
@@ -140,12 +147,21 @@ def _scan(scan: ScanState) -> list[Reason]:
     return reasons
 
 
+def _watch(state: SharedState) -> list[Reason]:
+    """Return what is wrong with the watch. A watch that is off is no reason, because scans find the same."""
+    if not state.watch_behind_seconds:
+        return []
+    error = f"its polls fail with {state.watch.error}" if state.watch.error else "no worker finishes a poll"
+    text = f"the watch has read Stripe's events only up to {state.watch_behind_seconds:.0f} s ago: {error}"
+    return [Reason("CustomerSyncWatchBehind", f"{text}; see `customer-sync doctor`")]
+
+
 def readiness_json(state: SharedState | None, reasons: list[Reason]) -> dict[str, Any]:
     """Return the answer of /readyz: the verdict, its reasons, and the facts behind it. Ages are in seconds."""
     return {
         "ready": not reasons,
         "reasons": [{"alert": reason.alert, "text": reason.text} for reason in reasons],
-        **(_facts(state.overview, state.scan) if state is not None else {}),
+        **({**_facts(state.overview, state.scan), "watch": _watch_facts(state)} if state is not None else {}),
     }
 
 
@@ -176,4 +192,17 @@ def _facts(overview: Overview, scan: ScanState) -> dict[str, Any]:
             "age_seconds": overview.age_seconds(scan.last.started_ms),
             "findings": scan.last.findings,
         },
+    }
+
+
+def _watch_facts(state: SharedState) -> dict[str, Any]:
+    watch, overview = state.watch, state.overview
+    return {
+        "poll_seconds": state.events_poll_seconds,
+        "off": watch.off or None,
+        "error": watch.error or None,
+        "position_age_seconds": overview.age_seconds(watch.position_ms),
+        "last_poll_age_seconds": overview.age_seconds(watch.polled_ms),
+        "behind_seconds": state.watch_behind_seconds,
+        "deferred_customers": watch.deferred,
     }

@@ -10,17 +10,27 @@ from jobs.plan.customer import AutumnCustomer, Payments, StripeCustomer
 from jobs.plan.findings import Finding
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
-from jobs.queue.record import PLAUSIBLE, Outcome
+from jobs.queue.record import PLAUSIBLE, CustomerRecord, Outcome
 from jobs.queue.status import Standing
+from jobs.queue.watch import SeenInStripe
 from jobs.scan.report import ScanRun
 from jobs.sync.preview import Preview
 from jobs.sync.report import Action, SyncReport
 from worker.status.advice import OTHER_REASON, REASONS
-from worker.status.customer_text import action_text, findings_of, reports_of, verdict_of, waits_until, what_to_do
+from worker.status.customer_text import (
+    action_text,
+    findings_of,
+    reports_of,
+    seen_text,
+    verdict_of,
+    waits_until,
+    what_to_do,
+)
 from worker.status.health import why_not_ready, why_redis_refuses_writes
 from worker.status.live_text import live_verdict_of
+from worker.status.shared_state import SharedState
 from worker.status.snapshot import Snapshot
-from worker.status.summary import headline_of, reasons_of
+from worker.status.summary import headline_of, reasons_of, watch_lines
 from worker.status.trends import STEP_MINUTES, Trends, trends_of
 
 Json = dict[str, Any]
@@ -34,6 +44,9 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
     - `waits_until_ms`: set if the customer waits for something that `sentence` names, such as Stripe's search.
     - `last_cause`: the place in the code of an unexpected error.
     - `syncs`: the last syncs, the earliest first, each with its `actions` in order.
+    - `seen_in_stripe`: the last events of Stripe that mattered, the earliest first. `cause` is app, autumn, dashboard
+      or stripe.
+    - `receipt`: the last receipt that Stripe sent.
     - `dead_letters`: the newest first. `dead_letters_are_all` is false if there may be older ones.
     """
     record, verdict = standing.record, verdict_of(standing, letters)
@@ -56,6 +69,8 @@ def standing_json(standing: Standing, letters: NewestLetters) -> Json:
         "breaker": breaker_json(standing.breaker),
         "findings": [_finding_json(finding, standing.customer) for finding in findings_of(standing)],
         "syncs": [_sync_json(report, standing.customer) for report in reversed(reports_of(standing))],
+        "seen_in_stripe": [_seen_json(seen) for seen in record.seen_in_stripe],
+        "receipt": _receipt_json(record),
         "dead_letters": [letter_json(letter) for letter in letters.letters],
         "dead_letters_are_all": letters.are_all,
     }
@@ -119,6 +134,20 @@ def _sync_json(report: SyncReport, customer: str) -> Json:
         "dead_lettered": dict(report.given_up),
         "error": report.error or None,
     }
+
+
+def _seen_json(seen: SeenInStripe) -> Json:
+    return {
+        "at_ms": seen.at_ms,
+        "type": seen.type,
+        "cause": seen.cause,
+        "fields": list(seen.fields),
+        "text": seen_text(seen),
+    }
+
+
+def _receipt_json(record: CustomerRecord) -> Json | None:
+    return {"number": record.receipt_number, "at_ms": record.receipt_at_ms} if record.receipt_number else None
 
 
 def _action_json(action: Action, stripe_id: str) -> Json:
@@ -189,6 +218,7 @@ def snapshot_json(snapshot: Snapshot) -> Json:
     - `oldest_sent_ms`: the time of the oldest event that has no outcome yet. `last_success_ms`: the time of the last
       applied change. `newest_dead_letter_ms`: the time of the newest dead letter. Null if there is none.
     - `breaker`: the open circuit breaker, with `kind` outage or halt. Null if it is closed.
+    - `watch`: the state of the watch, see `_watch_json`.
     - `totals`: the counters since the beginning.
     - `rate_shares`: the share of each rate limit that is in use, by its name. 1 is the whole limit.
     - `hours`: the last hours, see `_hours_json`.
@@ -212,6 +242,7 @@ def snapshot_json(snapshot: Snapshot) -> Json:
         "last_success_ms": overview.last_success_ms,
         "newest_dead_letter_ms": overview.newest_dead_ms,
         "breaker": breaker_json(overview.breaker),
+        "watch": _watch_json(snapshot.state),
         "totals": dict(sorted(overview.totals.items())),
         "rate_shares": dict(snapshot.state.rate_shares),
         "hours": _hours_json(trends_of(snapshot.minutes, snapshot.rates)),
@@ -220,6 +251,28 @@ def snapshot_json(snapshot: Snapshot) -> Json:
         "dead_letter_reasons": dict(reasons_of(letters)),
         "dead_letter_reasons_of": len(letters),
         "scans": [_scan_json(run) for run in snapshot.runs],
+    }
+
+
+def _watch_json(state: SharedState) -> Json:
+    """Return the state of the watch. `sentence` is the same for a person.
+
+    - `poll_seconds`: 0 if a setting turns the watch off. `off`: why Stripe refuses the events, such as no_permission.
+    - `position_ms`: every event that was created before it was read. `behind_seconds`: its age if the watch is behind.
+    - `deferred`: the number of customers with a deferred reconcile.
+    """
+    watch = state.watch
+    return {
+        "sentence": " ".join(watch_lines(state)),
+        "poll_seconds": state.events_poll_seconds,
+        "off": watch.off or None,
+        "off_since_ms": watch.off_since_ms,
+        "position_ms": None if watch.position_ms is None else min(watch.position_ms, PLAUSIBLE),
+        "polled_ms": watch.polled_ms,
+        "behind_seconds": state.watch_behind_seconds,
+        "error": watch.error or None,
+        "error_since_ms": watch.error_since_ms,
+        "deferred": watch.deferred,
     }
 
 

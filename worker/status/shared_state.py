@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from redis.asyncio import Redis
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from jobs.queue.failing_loops import FailingLoop
 from jobs.queue.record import read_unreadable_totals
 from jobs.queue.status import Overview, read_overview
+from jobs.queue.watch import WatchState, read_watch
 from jobs.rate_limit import read_shares
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun
@@ -51,7 +52,7 @@ class ScanState:
 
 @dataclass(frozen=True)
 class SharedState:
-    """The numbers of the deployment, the share of each rate limit in use, by its name, and the state of the scans."""
+    """The numbers of the deployment, the share of each rate limit in use by its name, the scans and the watch."""
 
     overview: Overview
     rate_shares: Mapping[str, float]
@@ -60,6 +61,15 @@ class SharedState:
     """The names of totals that are not numbers. `overview` leaves them out."""
     refuses_writes: str = ""
     """The error with which Redis rejects writes; "" if it accepts them."""
+    watch: WatchState = field(default_factory=WatchState)
+    """The state of the watch."""
+    events_poll_seconds: float = 0.0
+    """Seconds between two polls of Stripe's events; 0 if a setting turns the watch off."""
+
+    @property
+    def watch_behind_seconds(self) -> float:
+        """The age of the watch's position in seconds if it is behind; 0 if it is not, or is off."""
+        return self.watch.behind_seconds(self.overview.now_ms, self.events_poll_seconds)
 
     @property
     def unreadable_names(self) -> list[str]:
@@ -81,9 +91,10 @@ class SharedStateReader:
         prefix: str,
         inbox: str,
         scan_schedule: str,
+        events_poll_seconds: float,
         failing: Callable[[], Sequence[FailingLoop]] = tuple,
     ) -> None:
-        """Do no I/O. `scan_schedule` is a cron expression in UTC.
+        """Do no I/O. `scan_schedule` is a cron expression in UTC. `events_poll_seconds` is 0 if the watch is off.
 
         `failing` returns the loops of this process that keep failing.
         """
@@ -92,6 +103,7 @@ class SharedStateReader:
         self._prefix = prefix
         self._inbox = inbox
         self._scan_schedule = scan_schedule
+        self._events_poll_seconds = events_poll_seconds
         self._scans = ScanRecord(redis, prefix)
         self._reading = asyncio.Lock()
         self._state: SharedState | None = None
@@ -127,6 +139,8 @@ class SharedStateReader:
             await self._read_scans(overview.now_ms),
             tuple(unreadable),
             "" if refusal is None else reason_of(refusal),
+            await read_watch(self._redis, self._prefix),
+            self._events_poll_seconds,
         )
 
     async def _read_scans(self, now_ms: int) -> ScanState:

@@ -9,7 +9,8 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from config.settings import Measures, Mode
+from config.keys import Mode
+from config.settings import Measures
 from jobs.queue.dead_letters import DeadLetter, DeadLetters
 from jobs.queue.status import Overview, Standing, read_longest_waiting
 from jobs.rate_limit import AUTUMN_UPDATES, STRIPE

@@ -1,11 +1,13 @@
 """The texts and rows that the operator's page and `customer-sync status` share. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.status import Overview, Standing
+from worker.formatting import printable, short_time
 from worker.status.breaker_text import breaker_text
 from worker.status.customer_text import plural, verdict_of
 from worker.status.health import why_not_ready, why_redis_refuses_writes
@@ -24,6 +26,8 @@ class Headline:
 COMMAND = "`customer-sync"
 BREAKER_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
 """The alerts about an open circuit breaker."""
+OFF: Final = {"no_permission": "STRIPE_API_KEY lacks the permission Events: read"}
+"""Why the watch is off, by the reason that it noted. The sync goes on."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +103,33 @@ def waiting_rows(standings: Iterable[Standing]) -> list[tuple[str, int, str]]:
 def reasons_of(letters: Sequence[DeadLetter]) -> list[tuple[str, int]]:
     """Return the number of dead letters for each reason, the most frequent first."""
     return Counter(letter.reason for letter in letters).most_common()
+
+
+def watch_lines(state: SharedState) -> Iterator[str]:
+    """Yield the state of the watch, its last error, and the number of deferred reconciles."""
+    watch, now_ms = state.watch, state.overview.now_ms
+    yield f"Stripe's events: {_reads_text(state)}"
+    if watch.error and state.events_poll_seconds and not watch.off:
+        since = "" if watch.error_since_ms is None else f" since {short_time(watch.error_since_ms)}"
+        polled = "" if watch.polled_ms is None else f", the last complete one {_age(now_ms, watch.polled_ms)} ago"
+        yield printable(f"Polls have failed{since} ({watch.error}){polled}.")
+    if watch.deferred:
+        verb = "waits" if watch.deferred == 1 else "wait"
+        yield f"{plural(watch.deferred, 'customer')} {verb} for a deferred reconcile, after an edit in Stripe."
+
+
+def _reads_text(state: SharedState) -> str:
+    watch, now_ms = state.watch, state.overview.now_ms
+    if not state.events_poll_seconds:
+        return "off by STRIPE_EVENTS_POLL_SECONDS=0"
+    if watch.off:
+        return printable(f"off: {OFF.get(watch.off, watch.off)}")
+    if watch.position_ms is None:
+        return "not read yet"
+    if state.watch_behind_seconds:
+        return f"behind by {age_text(state.watch_behind_seconds)}"
+    return f"read up to {_age(now_ms, watch.position_ms)} ago"
+
+
+def _age(now_ms: int, then_ms: int) -> str:
+    return age_text(max(0, now_ms - then_ms) / 1000)

@@ -3,7 +3,8 @@
 Pure. No line may hold a name, an address or a quote of a service, so a dead letter is shown without its message.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Final
 
@@ -16,7 +17,7 @@ from jobs.queue.dead_letters import DeadLetter
 from jobs.scan.report import ScanRun
 from worker.formatting import printable, time_text, utc
 from worker.status.snapshot import WAITING_AT_MOST, Snapshot
-from worker.status.summary import Headline, age_text, headline_of, reasons_of, stages_of, waiting_rows
+from worker.status.summary import Headline, age_text, headline_of, reasons_of, stages_of, waiting_rows, watch_lines
 from worker.status.trends import HOURS, Trends, Values, trends_of
 
 COLOURS: Final = {"good": "bold green", "warn": "bold yellow", "bad": "bold red"}
@@ -27,6 +28,8 @@ PLAIN_MARKS: Final = "_1234567"
 """The marks for a terminal whose encoding lacks MARKS."""
 LETTERS_SHOWN: Final = 5
 RUNS_SHOWN: Final = 5
+WATCH: Final = "watch:"
+"""The beginning of the names of the watch's totals."""
 HUNDRED_PERCENT: Final = 100.0
 
 
@@ -40,6 +43,7 @@ def snapshot_lines(snapshot: Snapshot, *, is_old: bool = False, is_plain: bool =
         yield Text("Retrying. The last known state is below.")
     yield ""
     yield from _flow(snapshot)
+    yield from (_below(Text(line)) for line in watch_lines(snapshot.state))
     yield ""
     trends = trends_of(snapshot.minutes, snapshot.rates, MARK_MINUTES)
     yield from _hours(trends, PLAIN_MARKS if is_plain else MARKS)
@@ -50,9 +54,7 @@ def snapshot_lines(snapshot: Snapshot, *, is_old: bool = False, is_plain: bool =
     yield ""
     yield from _scans(snapshot.runs)
     yield ""
-    totals = ", ".join(f"{name} {value:,}" for name, value in sorted(snapshot.overview.totals.items()))
-    if totals:
-        yield Text(f"totals since the beginning: {totals}", style="dim")
+    yield from _totals(snapshot.overview.totals)
     mode = "" if snapshot.mode is None else f", {snapshot.mode} mode"
     yield Text(f"as of {time_text(snapshot.overview.now_ms)}{mode}", style="dim")
 
@@ -156,6 +158,18 @@ def _scans(runs: Sequence[ScanRun]) -> Iterator[RenderableType]:
         table.add_row(_minute(run.started_ms), Text(printable(state)), *counted)
     yield _below(table)
     yield _below(Text("all: customer-sync scan history", style="dim"))
+
+
+def _totals(totals: Mapping[str, int]) -> Iterator[RenderableType]:
+    """Yield the counters. Those of the watch are added up over the types of events, which the JSON and metrics have."""
+    shown = {name: value for name, value in totals.items() if not name.startswith(WATCH)}
+    led_to = Counter[str]()
+    for name in totals.keys() - shown.keys():
+        led_to[name.rpartition(":")[2]] += totals[name]
+    for heading, counted in (("totals since the beginning", shown), ("events of Stripe, by what they led to", led_to)):
+        if counted:
+            values = ", ".join(f"{name} {value:,}" for name, value in sorted(counted.items()))
+            yield Text(f"{heading}: {values}", style="dim")
 
 
 def _title(text: str) -> Text:

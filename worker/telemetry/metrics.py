@@ -58,12 +58,7 @@ class Metrics:
             buckets=SYNC_SECONDS,
             registry=registry,
         )
-        self._agreement_seconds = Histogram(
-            "customer_sync_worker_watch_agreement_seconds",
-            "Time from an event of Stripe to the end of the sync that it led to.",
-            buckets=AGREEMENT_SECONDS,
-            registry=registry,
-        )
+        self._agreement_seconds = _agreement_seconds(registry)
         self._redis_commands = Counter(
             "customer_sync_worker_redis_commands", "Commands that Redis answered.", registry=registry
         )
@@ -112,3 +107,12 @@ class Metrics:
     def lagged(self, seconds: float) -> None:
         """Observe that the event loop resumed a task this many seconds late."""
         self._lag_seconds.observe(seconds)
+
+
+def _agreement_seconds(registry: CollectorRegistry) -> Histogram:
+    return Histogram(
+        "customer_sync_worker_watch_agreement_seconds",
+        "Time from an event of Stripe to the end of the sync that it led to.",
+        buckets=AGREEMENT_SECONDS,
+        registry=registry,
+    )

@@ -5,6 +5,7 @@ values after a restart. Names begin with `customer_sync_`, but never with `custo
 metrics of one worker (worker.telemetry.metrics).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
@@ -17,6 +18,8 @@ from worker.status.shared_state import ScanState, SharedState
 
 OUTCOMES: Final = {"applied": "applied", "dead": "dead", "duplicate": "duplicates"}
 """The outcomes of an event, each with the name of its total."""
+WATCH_TOTAL: Final = re.compile(r"watch:(?P<type>[a-z_.]{1,64}):(?P<outcome>[a-z_+-]{1,64})")
+"""The name of a total of the watch. No other may become a label."""
 BREAKER_KINDS: Final[tuple[Literal["halt", "outage"], ...]] = ("halt", "outage")
 
 
@@ -44,6 +47,7 @@ class SharedMetrics(Collector):
             )
             yield from _services(overview, self._state.rate_shares)
             yield from _scans(self._state.scan)
+            yield from _watch(self._state)
 
 
 def _waiting(overview: Overview) -> Iterator[Metric]:
@@ -144,4 +148,36 @@ def _scans(scan: ScanState) -> Iterator[Metric]:
         "customer_sync_last_scan_timestamp_seconds",
         "Start of the last successful scheduled scan, in seconds since the epoch; 0 if there is none.",
         (scan.began_ms or 0) / 1000,
+    )
+
+
+def _watch(state: SharedState) -> Iterator[Metric]:
+    overview, watch = state.overview, state.watch
+    yield GaugeMetricFamily(
+        "customer_sync_watch_position_age_seconds",
+        "Time since which events of Stripe may be unread; 0 if the watch has not begun.",
+        overview.age_seconds(watch.position_ms) or 0,
+    )
+    yield GaugeMetricFamily(
+        "customer_sync_watch_behind",
+        "Whether the watch is behind: its position is older than three polls and than 180 seconds.",
+        int(state.watch_behind_seconds > 0),
+    )
+    yield GaugeMetricFamily(
+        "customer_sync_watch_off",
+        "Whether the watch is off because Stripe refuses its polls. A watch that a setting turns off is 0.",
+        int(bool(watch.off) and state.events_poll_seconds > 0),
+    )
+    seen = CounterMetricFamily(
+        "customer_sync_stripe_events", "Events of Stripe, by type and by what they led to.", labels=["type", "outcome"]
+    )
+    for total, value in sorted(overview.totals.items()):
+        found = WATCH_TOTAL.fullmatch(total)
+        if found is not None:
+            seen.add_metric([found["type"], found["outcome"]], value)
+    yield seen
+    yield CounterMetricFamily(
+        "customer_sync_receipts_sent",
+        "Receipts that Stripe sent, as its events prove.",
+        value=overview.totals.get("receipts_sent", 0),
     )

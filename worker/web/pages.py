@@ -98,6 +98,7 @@ class Pages:
             now_ms=overview.now_ms,
             headline=summary.headline_of(snapshot.state),
             stages=summary.stages_of(overview),
+            watch=list(summary.watch_lines(snapshot.state)),
             charts=charts_of(trends_of(snapshot.minutes, snapshot.rates)),
             hours=HOURS,
             waiting=page_views.waiting_of(snapshot.waiting),

@@ -1,8 +1,8 @@
 """The HTTP server of a process, for platforms, monitors and people: /healthz, /readyz, /metrics.
 
 The server listens on all interfaces, because platforms connect from outside. These three routes check no access, so
-their responses must not contain a customer's id, an address, a payload or a service's text. The operator's page, which
-checks access, is added to them (worker.web.pages).
+their responses must not contain a customer's id, an address, a payload or a service's text. Routes that check access
+are added to them: the operator's page (worker.web.pages) and Stripe's webhooks (worker.web.webhooks).
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -33,7 +33,9 @@ BACKLOG: Final = 128
 TRY_AGAIN_SECONDS: Final = 5.0
 """The pause until a port in use is tried again. In a deploy, the old process ends within half a minute."""
 FORM_BYTES: Final = 64 * 1024
-"""The largest body that is read. The page's largest form has fifty dead letters and two kilobytes."""
+"""The largest body of a route without a limit of its own. The largest form has fifty dead letters, two kilobytes."""
+BODY_LIMITS: Final = web.AppKey("BODY_LIMITS", dict[str, int])
+"""The largest body in bytes by path, for routes that read more than a form."""
 RECEIVE_BYTES: Final = 4 * 1024
 """The kernel's buffer of each connection. It is small, because received data is parsed before a request can be refused,
 and a chunk of one byte costs as much as a large one."""
@@ -50,11 +52,11 @@ def make_app(
     read_state: ReadState,
     metrics: Metrics,
     *,
-    add_more: Callable[[web.Application], None] | None = None,
+    add_more: Sequence[Callable[[web.Application], None]] = (),
 ) -> web.Application:
     """Return the application. `read_state` returns the shared state of all workers; `metrics` belong to this process.
 
-    `add_more` adds routes, which must check access themselves.
+    Each of `add_more` adds routes, which must check access themselves.
     """
 
     logged: tuple[str, ...] = ()
@@ -85,9 +87,10 @@ def make_app(
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(middlewares=[_read_small_body], client_max_size=FORM_BYTES)
+    app[BODY_LIMITS] = {}
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", scrape)])
-    if add_more is not None:
-        add_more(app)
+    for add in add_more:
+        add(app)
     return app
 
 
@@ -99,13 +102,15 @@ async def _read_small_body(request: web.Request, handler: Handler) -> web.Stream
     browsers send forms with a length.
     """
     if request.body_exists:
+        at_most = request.app[BODY_LIMITS].get(request.path, FORM_BYTES)
+        request = request.clone(client_max_size=at_most)
         try:
             if "Content-Encoding" in request.headers:
                 raise web.HTTPUnsupportedMediaType(text="Send the body without a Content-Encoding.")
             if "Transfer-Encoding" in request.headers:
                 raise web.HTTPLengthRequired(text="Send the body with a Content-Length.")
-            if (request.content_length or 0) > FORM_BYTES:
-                raise web.HTTPRequestEntityTooLarge(max_size=FORM_BYTES, actual_size=request.content_length or 0)
+            if (request.content_length or 0) > at_most:
+                raise web.HTTPRequestEntityTooLarge(max_size=at_most, actual_size=request.content_length or 0)
             await _read(request)
         except web.HTTPException as refusal:
             refusal.force_close()

@@ -101,7 +101,9 @@ async def plant(redis: Redis, key: str, kind: str) -> None:
 async def show_everything(redis: Redis) -> Snapshot:
     """Read the snapshot and render it as /readyz, the page and `customer-sync status` do."""
     measures = Measures.model_validate({"redis_url": "redis://localhost", "key_prefix": PREFIX, "inbox_stream": INBOX})
-    shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule)
+    shared = SharedStateReader(
+        redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule, events_poll_seconds=60
+    )
     snapshot = await SnapshotReader(redis, measures, shared.read).read()
     assert snapshot_json(snapshot)
     for customer in ("ann", "bob"):

@@ -22,6 +22,8 @@ async def spoil(redis: Redis) -> None:
     totals = {"dead:refused": "many", "retries:timeout": "1.5", "merged": HUGE, "ann@example.com": "nan", "applied": 7}
     await redis.hset(f"{PREFIX}:totals", mapping=totals)  # type: ignore[misc]  # one type for both clients
     await redis.set(f"{PREFIX}:last-success", "yesterday")
+    watch = {"position": "-1", "polled_ms": HUGE, "off_since_ms": "nan", "error_since_ms": "1e9"}
+    await redis.hset(f"{PREFIX}:watch", mapping=watch)  # type: ignore[misc]  # one type for both clients
     await redis.set(f"{PREFIX}:scan:watermark", "never")
     await redis.set(f"{PREFIX}:scan:run", "{no json")
     await redis.lpush(f"{PREFIX}:scan:history", *BAD_RUNS)  # type: ignore[misc]  # one type for both clients

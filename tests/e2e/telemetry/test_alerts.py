@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import send
 from jobs.events import new_update
+from jobs.queue.watch import WatchKeys
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun
 from sandbox.autumn.server import AutumnSimulator
@@ -134,6 +135,18 @@ async def stands_still(scene: Scene) -> None:
     os.kill(scene.one.running.pid, signal.SIGCONT)
 
 
+async def has_a_late_watch(scene: Scene) -> None:
+    """Leave the position behind, with the next poll an hour away."""
+    now = int(time.time())
+    fields: dict[Any, Any] = {"position": now - int(OLD_SECONDS), "next_poll_ms": (now + 3600) * 1000}
+    await scene.redis.hset(WatchKeys(PREFIX).watch, mapping=fields)  # type: ignore[misc]  # one type for both clients
+
+
+async def has_a_watch_without_permission(scene: Scene) -> None:
+    fields: dict[Any, Any] = {"off": "no_permission", "off_since_ms": int(time.time() * 1000)}
+    await scene.redis.hset(WatchKeys(PREFIX).watch, mapping=fields)  # type: ignore[misc]  # one type for both clients
+
+
 STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CustomerSyncWorkerDown": goes_away,
     "CustomerSyncRedisDown": loses_redis,
@@ -147,6 +160,8 @@ STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CustomerSyncEventLoopLag": stands_still,
     "CustomerSyncScanFailed": has_a_scan_that_fails,
     "CustomerSyncScanOverdue": has_no_scanner,
+    "CustomerSyncWatchBehind": has_a_late_watch,
+    "CustomerSyncWatchOff": has_a_watch_without_permission,
 }
 TOLD_BY_READYZ = {
     "CustomerSyncRedisDown",
@@ -156,6 +171,7 @@ TOLD_BY_READYZ = {
     "CustomerSyncDeadLetters",
     "CustomerSyncScanFailed",
     "CustomerSyncScanOverdue",
+    "CustomerSyncWatchBehind",
 }
 """Alerts that /readyz does not name at once. An outage must last first; a missing or hanging worker answers nothing."""
 

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
+from jobs.queue.record import RecordKeys
 from sandbox.everything import Sandbox, sandbox
 from sandbox.faults import Fault
-from tests.conftest import INBOX
+from tests.conftest import INBOX, PREFIX
 from tests.support.dashboard import QUERIES
 from tests.support.processes import wait_until
 from tests.support.promtool import RULES, answered, metrics_of, needs_promtool
@@ -32,6 +33,7 @@ async def scrapes_of_work_and_trouble(box: Sandbox) -> list[Scrape]:
     async with watched(box.environment) as one, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         scrapes = [await one.scrape()]
         await redis.xadd(INBOX, {"customer_id": "ann", "changes": "poison"})
+        await redis.hincrby(RecordKeys(PREFIX).totals, "watch:customer.updated:own", 1)
         box.autumn.switches.add(Fault("503", times=1))
         for name in ("One", "Two", "Three"):
             event = await send(redis, new_update(customer_id="ann", changes={"name": name}))

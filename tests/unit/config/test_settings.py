@@ -76,6 +76,10 @@ def test_every_missing_variable_is_named_on_its_own_line() -> None:
         ("STRIPE_WHEN_GONE", "recreate"),
         ("AUTUMN_WHEN_MISSING", "invent"),
         ("RECEIPTS", "on"),
+        ("STRIPE_EVENTS_POLL_SECONDS", "-1"),
+        ("STRIPE_EVENTS_POLL_SECONDS", "3601"),
+        ("STRIPE_EVENTS_POLL_SECONDS", "1.5"),
+        ("STRIPE_WEBHOOK_SECRETS", "sk_test_oops"),
         ("RECEIPTS_RECOVER_HOURS", "-7"),
         ("LOG_LEVEL", "LOUD"),
     ],
@@ -217,6 +221,42 @@ def test_metadata_key_that_stripe_refuses_is_named(value: str, text: str) -> Non
     assert text in str(refusal.value)
 
 
+WEBHOOKS = {"STRIPE_WEBHOOK_SECRETS": "whsec_one, whsec_two,,whsec_one"}
+
+
+def test_webhook_secrets_are_comma_separated_and_unique() -> None:
+    secrets = load_settings(**GOOD | WEBHOOKS).stripe_webhook_secrets
+    assert [secret.get_secret_value() for secret in secrets] == ["whsec_one", "whsec_two"]
+    assert load_settings(**GOOD).stripe_webhook_secrets == ()
+
+
+@pytest.mark.parametrize("bad", ["sk_test_hidden", "whsec_", "whsec_hid\u00e4den", "whsec_hid den", "whsec_hid\x00den"])
+def test_malformed_webhook_secret_is_named_by_its_number(bad: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"STRIPE_WEBHOOK_SECRETS": f"whsec_one,{bad}"})
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith("STRIPE_WEBHOOK_SECRETS: secret 2 ")
+    assert not any(part in line for part in ("one", "hid", "den"))
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, 60.0),
+        (WEBHOOKS, 300.0),
+        ({"STRIPE_EVENTS_POLL_SECONDS": "0"}, 0.0),
+        (WEBHOOKS | {"STRIPE_EVENTS_POLL_SECONDS": "15"}, 15.0),
+    ],
+)
+def test_pause_between_polls_depends_on_webhooks(
+    given: dict[str, str], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(**GOOD | given).events_poll_seconds == seconds
+    for name, value in ({"REDIS_URL": GOOD["REDIS_URL"]} | given).items():
+        monkeypatch.setenv(name, value)
+    assert load_measures().events_poll_seconds == seconds
+
+
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1", "https://a.example"]
 )
@@ -231,8 +271,9 @@ def test_keys_of_two_modes_are_refused() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    shown = repr(load_settings(**GOOD)) + str(load_settings(**GOOD))
-    assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret"))
+    settings = load_settings(**GOOD | WEBHOOKS)
+    shown = repr(settings) + str(settings)
+    assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret", "whsec_"))
 
 
 def test_certificate_requires_tls(certificate: str) -> None:

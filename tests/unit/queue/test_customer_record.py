@@ -10,6 +10,7 @@ import pytest
 
 import jobs.queue
 from jobs.queue.record import NO_RECORD, SYNC, CustomerRecord, fields_to_write, parse_record
+from jobs.queue.watch import SeenInStripe
 
 SCRIPTS: Final = {path.name: path.read_text() for path in (Path(jobs.queue.__file__).parent / "lua").glob("*.lua")}
 OTHER_HASHES: Final = frozenset(
@@ -62,6 +63,9 @@ FULL: Final = CustomerRecord(
     settled_ms=1_700_000_000_000,
     open_lease="token",
     settled_lease="other",
+    seen_in_stripe=(SeenInStripe(1_700_000_000_000, "customer.updated", "dashboard", ("email",)),),
+    receipt_number="2000-0001",
+    receipt_at_ms=1_700_000_000_001,
 )
 
 
@@ -203,3 +207,28 @@ def test_empty_unknown_and_unreadable_fields_have_defaults() -> None:
     record, broken = parse_record(raw)
     assert record == CustomerRecord(receipt_generations={"pi_2": 2})
     assert set(broken) == {"attempts", "failing_since", "refused", "receipt_generation:pi_1", "waits_for"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "[1]",
+        '{"at_ms": 1}',
+        '[{"at_ms": -1, "type": "t", "cause": "c", "fields": []}]',
+        '[{"at_ms": 9007199254740992, "type": "t", "cause": "c", "fields": []}]',
+        '[{"at_ms": 1, "type": "t", "cause": 2, "fields": []}]',
+        '[{"at_ms": 1, "type": "t", "cause": "c", "fields": [3]}]',
+    ],
+)
+def test_unreadable_events_of_stripe_are_left_out(text: str) -> None:
+    assert parse_record({b"seen_in_stripe": text.encode()}) == (NO_RECORD, ["seen_in_stripe"])
+
+
+def test_events_of_stripe_are_read_in_order_of_time() -> None:
+    text = (
+        '[{"at_ms": 2, "type": "customer.deleted", "cause": "app", "fields": {}},'
+        ' {"at_ms": 1, "type": "customer.updated", "cause": "stripe", "fields": ["name"]}]'
+    )
+    first, second = SeenInStripe(1, "customer.updated", "stripe", ("name",)), SeenInStripe(2, "customer.deleted", "app")
+    assert parse_record({b"seen_in_stripe": text.encode()})[0].seen_in_stripe == (first, second)

@@ -11,6 +11,7 @@ from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
 from jobs.queue.status import Standing
+from jobs.queue.watch import SeenInStripe
 from jobs.sync.report import Action, ActionKind, SyncReport, add_report
 from worker.status.advice import FINDINGS, LINKS
 from worker.status.customer_text import Verdict, action_text, outcome_lines, standing_lines, verdict_of
@@ -270,3 +271,25 @@ def test_outcome_is_shown_in_lines() -> None:
         "entry: 5-0",
         "at: 2023-11-14T22:13:20+00:00",
     ]
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        ("app", "an app"),
+        ("autumn", "Autumn"),
+        ("dashboard", "the dashboard"),
+        ("stripe", "Stripe"),
+        ("x\x1b", "x\ufffd"),
+    ],
+)
+def test_event_of_stripe_is_shown_with_its_cause(cause: str, text: str) -> None:
+    seen = (SeenInStripe(1_700_000_000_000, "customer.deleted", cause),)
+    lines = standing_lines(replace(IDLE, record=replace(SYNCED, seen_in_stripe=seen)), NONE)
+    assert lines[-2:] == ["seen in Stripe:", f"  2023-11-14T22:13:20+00:00  customer.deleted by {text}"]
+
+
+def test_proven_receipt_is_shown_with_its_time() -> None:
+    record = replace(SYNCED, receipt_number="2000-0001", receipt_at_ms=1_700_000_000_000)
+    lines = standing_lines(replace(IDLE, record=record), NONE)
+    assert lines[-1] == "last receipt: Stripe sent number 2000-0001 at 2023-11-14T22:13:20+00:00"

@@ -12,6 +12,7 @@ from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
 from jobs.queue.status import Standing
+from jobs.queue.watch import SeenInStripe
 from jobs.sync.preview import Preview
 from jobs.sync.report import Action, SyncReport, add_report
 from worker.status.json import outcome_json, preview_json, standing_json
@@ -37,6 +38,8 @@ NOTHING: dict[str, Any] = {
     "breaker": None,
     "findings": [],
     "syncs": [],
+    "seen_in_stripe": [],
+    "receipt": None,
     "dead_letters": [],
     "dead_letters_are_all": True,
 }
@@ -127,6 +130,24 @@ def test_syncs_are_listed_with_actions_and_advice() -> None:
             "error": "timeout",
         },
     ]
+
+
+def test_events_of_stripe_and_receipt_are_listed() -> None:
+    seen = (SeenInStripe(AT, "customer.updated", "dashboard", ("email", "name")),)
+    record = CustomerRecord(seen_in_stripe=seen, receipt_number="2000-0001", receipt_at_ms=AT)
+    answer = through_json(standing_json(replace(NOBODY, record=record), NewestLetters()))
+    assert answer == NOTHING | {
+        "seen_in_stripe": [
+            {
+                "at_ms": AT,
+                "type": "customer.updated",
+                "cause": "dashboard",
+                "fields": ["email", "name"],
+                "text": "customer.updated by the dashboard: email, name",
+            }
+        ],
+        "receipt": {"number": "2000-0001", "at_ms": AT},
+    }, "the watch alone says nothing about both sides"
 
 
 def test_dead_letters_have_neither_fields_nor_message() -> None:

@@ -67,6 +67,7 @@ def test_idle_deployment_fits_on_one_screen() -> None:
         "  being synced  3  customers",
         "  applied       5  events, 2 merged into others",
         "  dead letters  0  events",
+        "  Stripe's events: off by STRIPE_EVENTS_POLL_SECONDS=0",
         "",
         "the last 6 hours",
         "  No data yet. A worker adds some once a minute.",
@@ -82,6 +83,18 @@ def test_idle_deployment_fits_on_one_screen() -> None:
         "totals since the beginning: applied 5, merged 2",
         "as of 2027-01-15T08:00:00+00:00, test mode",
     ]
+
+
+def test_totals_of_the_watch_are_added_up_by_what_they_led_to() -> None:
+    totals = {
+        "applied": 5,
+        "watch:customer.updated:own": 2,
+        "watch:customer.deleted:own": 1,
+        "watch:customer.updated:now": 4,
+    }
+    output = lines(snapshot(replace(OVERVIEW, totals=totals)))
+    assert "totals since the beginning: applied 5" in output
+    assert "events of Stripe, by what they led to: now 4, own 3" in output
 
 
 def test_halt_is_shown_with_its_fix_and_without_command() -> None:

@@ -9,12 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.observer import Call, Sync
 from jobs.queue.status import Overview
+from jobs.queue.watch import WatchState
 from jobs.scan.report import ScanRun
 from worker.status.shared_state import ScanState, SharedState
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.shared_metrics import SharedMetrics
 
 TOTALS = {"received": 9, "applied": 4, "dead": 2, "duplicates": 1, "dead:refused": 2, "retries:timeout": 5, "merged": 3}
+TOTALS |= {"watch:customer.updated:own": 6, "watch:customer.updated:now": 7, "receipts_sent": 8, "watch:X:now": 1}
 OVERVIEW = Overview(
     now_ms=2000,
     inbox=1,
@@ -29,9 +31,23 @@ OVERVIEW = Overview(
 )
 RUN = ScanRun("one", "refused", 500, 600, 10, 10, {"gone": 3})
 SCAN = ScanState(last=RUN, last_done=RUN, began_ms=500, is_overdue=True)
+WATCH = WatchState(position_ms=1_800, off="no_permission")
 LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "type", "mode"}
 UNITS = ("seconds", "bytes", "ratio")
-COUNTED_THINGS = ("events", "kept", "customers", "findings", "open", "blocked", "up", "failed", "overdue", "fds")
+COUNTED_THINGS = (
+    "events",
+    "kept",
+    "customers",
+    "findings",
+    "open",
+    "blocked",
+    "up",
+    "failed",
+    "overdue",
+    "fds",
+    "off",
+    "behind",
+)
 """The last words of gauges without a unit: what they count, or the state that they show."""
 
 
@@ -49,7 +65,8 @@ def own_text() -> str:
 
 
 def shared_text() -> str:
-    return generate_latest(SharedMetrics(SharedState(OVERVIEW, {"stripe": 0.5}, SCAN), takes_writes=True)).decode()
+    state = SharedState(OVERVIEW, {"stripe": 0.5}, SCAN, watch=WATCH, events_poll_seconds=60)
+    return generate_latest(SharedMetrics(state, takes_writes=True)).decode()
 
 
 OWN, SHARED = (list(text_string_to_metric_families(text())) for text in (own_text, shared_text))
@@ -115,5 +132,12 @@ def test_values_are_those_of_redis() -> None:
         ("customer_sync_scan_failed",): 1,
         ("customer_sync_scan_overdue",): 1,
         ("customer_sync_last_scan_timestamp_seconds",): 0.5,
+        ("customer_sync_watch_position_age_seconds",): 0.2,
+        ("customer_sync_watch_behind",): 0,
+        ("customer_sync_watch_off",): 1,
+        ("customer_sync_stripe_events_total", "own", "customer.updated"): 6,
+        ("customer_sync_stripe_events_total", "now", "customer.updated"): 7,
+        ("customer_sync_receipts_sent_total",): 8,
     }
     assert {key: values[key] for key in expected} == expected
+    assert [key for key in values if "X" in key] == [], "only totals of the watch's form become labels"

@@ -1,0 +1,83 @@
+"""The state of the watch: /readyz, the lines for a person, and the JSON of `status`."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.queue.watch import WatchState
+from tests.support.overviews import IDLE, NOW_MS
+from worker.status.health import readiness_json, why_not_ready
+from worker.status.shared_state import ScanState, SharedState
+from worker.status.summary import watch_lines
+
+SCANNED = ScanState(last=None, last_done=None, began_ms=NOW_MS, is_overdue=False)
+READ = WatchState(position_ms=NOW_MS - 12_000, polled_ms=NOW_MS - 12_000)
+LATE = replace(READ, position_ms=NOW_MS - 540_000, polled_ms=NOW_MS - 540_000)
+
+
+def state_of(watch: WatchState, poll_seconds: float = 60.0) -> SharedState:
+    return SharedState(IDLE, {}, SCANNED, watch=watch, events_poll_seconds=poll_seconds)
+
+
+@pytest.mark.parametrize(
+    ("watch", "poll_seconds", "is_red"),
+    [
+        (READ, 60, False),
+        (WatchState(), 60, False),
+        (replace(READ, position_ms=NOW_MS - 180_000), 60, False),
+        (replace(READ, position_ms=NOW_MS - 181_000), 60, True),
+        (replace(READ, position_ms=NOW_MS - 900_000), 300, False),
+        (replace(READ, position_ms=NOW_MS - 901_000), 300, True),
+        (replace(LATE, off="no_permission"), 60, False),
+        (LATE, 0, False),
+    ],
+)
+def test_watch_is_reported_only_while_it_is_behind(watch: WatchState, poll_seconds: float, is_red: bool) -> None:
+    alerts = [reason.alert for reason in why_not_ready(state_of(watch, poll_seconds))]
+    assert alerts == ["CustomerSyncWatchBehind"] * is_red
+
+
+def test_answer_of_readyz_has_the_age_and_what_to_do() -> None:
+    state = state_of(replace(LATE, error="http_503", deferred=2))
+    answer = readiness_json(state, why_not_ready(state))
+    assert answer["reasons"] == [
+        {
+            "alert": "CustomerSyncWatchBehind",
+            "text": "the watch has read Stripe's events only up to 540 s ago: its polls fail with http_503; "
+            "see `customer-sync doctor`",
+        }
+    ]
+    assert answer["watch"] == {
+        "poll_seconds": 60.0,
+        "off": None,
+        "error": "http_503",
+        "position_age_seconds": 540,
+        "last_poll_age_seconds": 540,
+        "behind_seconds": 540,
+        "deferred_customers": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("watch", "poll_seconds", "line"),
+    [
+        (READ, 60, "read up to 12 seconds ago"),
+        (replace(READ, position_ms=NOW_MS + 5_000), 60, "read up to 0 seconds ago"),
+        (LATE, 60, "behind by 9 minutes"),
+        (WatchState(), 60, "not read yet"),
+        (WatchState(off="no_permission"), 60, "off: STRIPE_API_KEY lacks the permission Events: read"),
+        (replace(LATE, off="of another version\x1b"), 60, "off: of another version\ufffd"),
+        (LATE, 0, "off by STRIPE_EVENTS_POLL_SECONDS=0"),
+    ],
+)
+def test_first_line_says_how_far_events_are_read(watch: WatchState, poll_seconds: float, line: str) -> None:
+    assert list(watch_lines(state_of(watch, poll_seconds))) == [f"Stripe's events: {line}"]
+
+
+def test_error_and_deferred_reconciles_have_lines() -> None:
+    failing = replace(READ, error="http_503", error_since_ms=NOW_MS - 60_000, deferred=1)
+    assert list(watch_lines(state_of(failing)))[1:] == [
+        "Polls have failed since 2027-01-15 07:59 UTC (http_503), the last complete one 12 seconds ago.",
+        "1 customer waits for a deferred reconcile, after an edit in Stripe.",
+    ]
+    assert len(list(watch_lines(state_of(replace(failing, off="no_permission"))))) == 2

@@ -51,16 +51,16 @@ class Edits:
         pending, held = self._pending(autumn, stripe), self.held(autumn, stripe)
         return {name: value for name, value in pending.items() if name not in held}
 
-    def are_awaited(self, memory: Memory) -> bool:
-        """Return whether a sync overwrote an edit whose webhook may still come. The memory of it is kept for longer."""
-        awaited = [
+    def awaited(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, memory: Memory) -> frozenset[str]:
+        """Return the fields in which a sync overwrote an edit whose webhook may still come: neither side shows it."""
+        sides = [autumn] if stripe is None else [autumn, stripe]
+        return frozenset(
             name
             for name, edit in self.by_field.items()
-            if self.now < edit.at + AWAITED_SECONDS and memory.has_overwritten(name, edit.digest)
-        ]
-        for name in awaited:
-            memory.keep_for_longer(name)
-        return bool(awaited)
+            if self.now < edit.at + AWAITED_SECONDS
+            and memory.has_overwritten(name, edit.digest)
+            and all(digest_of(autumn.id, name, getattr(side, name)) != edit.digest for side in sides)
+        )
 
     def _pending(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
         """Return the values that Stripe shows as they were edited, and that Autumn does not show."""

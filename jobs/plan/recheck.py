@@ -237,9 +237,10 @@ class Memory:
         known = self.fields.get(name)
         return known is not None and digest in known.overwritten
 
-    def keep_for_longer(self, name: str) -> None:
-        """Remember a field as long as if it was written now."""
-        self._keep(name, replace(self.fields[name], at=self.now))
+    def keep_for_longer(self, names: Set[str]) -> None:
+        """Remember these fields as long as if they were written now."""
+        for name in names:
+            self._keep(name, replace(self.fields[name], at=self.now))
 
     def forget_unaccepted(self) -> None:
         """Forget the unaccepted values, because Stripe refused to restore the old ones."""

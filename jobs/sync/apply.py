@@ -44,6 +44,8 @@ class CustomerSync:
     """Whether a name or e-mail was overwritten. A late webhook may bring the old value back."""
     linked_before: str = ""
     """The Stripe customer that was linked before the rest of the change was sent."""
+    awaits_edit: bool = False
+    """Whether the webhook of an edit that a sync overwrote in Stripe may still come."""
     left_out: bool = False
     """Whether a value to reapply was left to a later recheck."""
     named_later: frozenset[str] = frozenset()
@@ -102,6 +104,9 @@ class CustomerSync:
             for step in plan.steps:
                 taken.append(step)
                 request = await self._take_step(step, autumn, view, request, entries)
+        awaited = self.edits.awaited(autumn, view.linked, self.memory)
+        self.memory.keep_for_longer(awaited)
+        self.awaits_edit = bool(awaited)
         self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
         self.writes.record = replace(self.writes.record, refused=kept)

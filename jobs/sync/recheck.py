@@ -101,7 +101,7 @@ def recheck_after(sync: CustomerSync, left: Changes, error: Exception | None = N
         may_be_late=is_unsure or batch.was_abandoned or sync.left_out,
         may_echo=sync.profile_changed,
     )
-    if not next_one.after_ms and sync.edits.are_awaited(sync.memory):
+    if not next_one.after_ms and sync.awaits_edit:
         return Recheck(next_one.kind or "echo", int(EDIT_SECONDS * 1000))
     return next_one
 

@@ -90,7 +90,7 @@ async def run_demo(console: Console, view: View, folder: Path, deployments: Sequ
         seed(running, traffic)
         redis = await stack.enter_async_context(Redis.from_url(running.environment["REDIS_URL"], decode_responses=True))
         fleet = [await stack.enter_async_context(deployed(each, running, redis, folder)) for each in deployments]
-        await send_and_wait(view, running, fleet)
+        await send_and_wait(view, running, fleet, traffic)
         console.print("stopping the workers, then comparing both services", highlight=False, soft_wrap=True)
         verdict = Verdict(running, fleet, await stop(running, fleet))
         console.print()

@@ -67,6 +67,16 @@ def differences(
     return [*found, *doubles, *_touched(untouched, sides), *unlinked]
 
 
+def unrepaired(traffic: Traffic, autumn: Mapping[str, Record], stripe: Mapping[str, Record]) -> list[Difference]:
+    """Return each customer that a person edited in Stripe and that is not repaired."""
+    sides = Sides(autumn, stripe)
+    return [
+        difference
+        for customer_id in dict.fromkeys(edit.customer_id for edit in traffic.edits)
+        for difference in _of_customer(customer_id, traffic.expected[customer_id], sides, {})
+    ]
+
+
 def wrong_outcomes(expected: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
     """Return each event with another outcome than expected.
 
@@ -212,7 +222,8 @@ class _Allowed:
         in_sync = [seeded for seeded in traffic.customers if seeded.customer_id not in traffic.apart]
         living = [(each, seeded) for seeded in in_sync for each in seeded.stripe if not each.deleted]
         self._owners = {each.id: seeded.customer_id for each, seeded in living}
-        self._to_create = {seeded.customer_id for seeded in in_sync} - set(self._owners.values())
+        deleted = {edit.customer_id for edit in traffic.edits if edit.params is None}
+        self._to_create = {seeded.customer_id for seeded in in_sync} - set(self._owners.values()) | deleted
         self._values: dict[str, set[Any]] = {
             each.customer_id: {None, each.profile.name, each.profile.email} for each in in_sync
         }

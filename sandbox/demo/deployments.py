@@ -10,6 +10,7 @@ from operator import add
 from typing import Final
 
 from sandbox.demo.links import make_links, make_receipts
+from sandbox.demo.people import make_edits
 from sandbox.demo.traffic import make_traffic
 from sandbox.demo.world import Mode, Traffic
 
@@ -31,6 +32,8 @@ class Deployment:
     """The rate for Autumn and for each endpoint of Stripe. Each allows 25 to all deployments together."""
     in_flight: int
     """The parallel updates of Autumn."""
+    poll_seconds: int = 0
+    """The pause between two polls of Stripe's events; 0 for none. One deployment follows them for all."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -43,6 +46,7 @@ class Deployment:
             "AUTUMN_MAX_IN_FLIGHT": str(self.in_flight),
             "STRIPE_REQUESTS_PER_SECOND": str(LIVE_FACTOR * self.calls_per_second),
             "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": str(self.calls_per_second),
+            "STRIPE_EVENTS_POLL_SECONDS": str(self.poll_seconds),
             "LOG_FORMAT": "json",
             "LOG_LEVEL": "INFO",
         }
@@ -52,9 +56,11 @@ def make_deployments(seed: int) -> tuple[Deployment, ...]:
     """Return the main deployment with the everyday traffic and the links, and two small ones for the other modes."""
     everyday = make_traffic(seed)
     shared = everyday.customers[SHARED_NUMBER].stripe[0].id
-    main = everyday + make_links(shared) + make_receipts("mirror")
+    main = everyday + make_links(shared) + make_receipts("mirror") + make_edits()
     return (
-        Deployment("mirror", main, "customer-updates", "customer-sync", calls_per_second=12, in_flight=4),
+        Deployment(
+            "mirror", main, "customer-updates", "customer-sync", calls_per_second=12, in_flight=4, poll_seconds=1
+        ),
         _small("open"),
         _small("recover"),
     )

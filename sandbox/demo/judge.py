@@ -70,6 +70,7 @@ class Verdict:
             in_sync=sum(seeded.customer_id not in wrong for seeded in in_sync),
             customers=len(in_sync),
             links=_links(self._running, self.traffic, wrong),
+            edits_repaired=sum(edit.customer_id not in wrong for edit in self.traffic.edits),
             sent=self.sent,
             applied=sum(each.applied for each in progresses),
             merged=totals["merged"],

@@ -16,14 +16,16 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT, KeyT, StreamIdT
 
-from sandbox.demo.comparison import Difference
+from sandbox.demo.comparison import Difference, unrepaired
 from sandbox.demo.deployments import Deployment
 from sandbox.demo.view import RECENT, Calls, Moment, Outcome, View
 from sandbox.demo.worker import WorkerProcess, worker_process
-from sandbox.demo.world import APPLIED, DUPLICATE, Entry, Traffic
+from sandbox.demo.world import APPLIED, DUPLICATE, Edit, Entry, Traffic
 from sandbox.everything import Sandbox
 
 READ_AT_A_TIME: Final = 1000
+BY_THE_WATCH: Final = "stripe-"
+"""The event ids of the reconciles that the worker's watch requests begin with it."""
 
 
 class Progress:
@@ -119,6 +121,8 @@ class Progress:
     def _note(self, stream: str, stream_id: str, fields: Mapping[str, Any]) -> None:
         """Record the outcome of one stream entry. A dead letter is in both streams."""
         entry_id, reason = fields["entry"], fields.get("reason", "")
+        if fields.get("event", "").startswith(BY_THE_WATCH):
+            return
         if stream == self._dead_letters:
             self.dead[entry_id] = fields
         self.outcomes[entry_id] = reason or APPLIED
@@ -185,9 +189,13 @@ async def deployed(deployment: Deployment, running: Sandbox, redis: Redis, folde
         yield Deployed(deployment, progress, worker)
 
 
-async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed]) -> None:
-    """Send each entry at its time, until all have an outcome, the time-out passes or a worker exits."""
+async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed], traffic: Traffic) -> None:
+    """Send each entry and make each edit at its time.
+
+    Ends when all entries have an outcome and all edits are repaired, the time-out passes or a worker exits.
+    """
     started = time.monotonic()
+    edits = list(traffic.edits)
     time_out = max(each.deployment.traffic.entries[-1].at_seconds for each in fleet) + TIME_OUT_SECONDS
     with view.shown():
         while all(each.worker.exit_code is None for each in fleet):
@@ -195,10 +203,24 @@ async def send_and_wait(view: View, running: Sandbox, fleet: Sequence[Deployed])
             for each in fleet:
                 await each.progress.send(seconds)
                 await each.progress.read()
+            while edits and edits[0].at_seconds <= seconds:
+                _make(edits.pop(0), running)
             view.show(_moment(running, fleet, seconds))
-            if all(each.progress.is_over for each in fleet) or seconds > time_out:
+            is_over = not edits and all(each.progress.is_over for each in fleet)
+            if (is_over and not _unrepaired(running, traffic)) or seconds > time_out:
                 break
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _make(edit: Edit, running: Sandbox) -> None:
+    if edit.params is None:
+        running.stripe.delete(edit.stripe_id)
+    else:
+        running.stripe.edit(edit.stripe_id, **edit.params)
+
+
+def _unrepaired(running: Sandbox, traffic: Traffic) -> list[Difference]:
+    return unrepaired(traffic, running.autumn.customers, running.stripe.customers)
 
 
 async def stop(running: Sandbox, fleet: Sequence[Deployed]) -> list[int]:

@@ -188,6 +188,7 @@ class Report:
     in_sync: int
     customers: int
     links: Links
+    edits_repaired: int
     sent: int
     applied: int
     merged: int
@@ -214,6 +215,7 @@ def _what_happened(report: Report) -> Table:
     table.add_row("customers in sync", f"{report.in_sync} of {report.customers}")
     table.add_row("  link repaired, existing Stripe customer found", str(links.found))
     table.add_row("  link repaired, Stripe customer created", str(links.created))
+    table.add_row("edits by people in Stripe, repaired", str(report.edits_repaired))
     table.add_row("customers not written, need review", str(links.refused))
     table.add_row("customers unlinked by an event", str(links.unlinked), end_section=True)
     table.add_row("events sent", str(report.sent))

@@ -96,6 +96,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """An edit by a person in Stripe's dashboard, `at_seconds` after the start. `params` is None for a deletion."""
+
+    at_seconds: float
+    customer_id: str
+    stripe_id: str
+    params: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
 class Traffic:
     """Everything to seed and to send, in order, and the expected profile of each customer."""
 
@@ -105,6 +115,7 @@ class Traffic:
     strangers: tuple[InStripe, ...] = ()
     """Stripe customers without an Autumn customer."""
     payments: tuple[Payment, ...] = ()
+    edits: tuple[Edit, ...] = ()
 
     def __add__(self, other: "Traffic") -> "Traffic":
         """Return both together."""
@@ -114,6 +125,7 @@ class Traffic:
             {**self.expected, **other.expected},
             self.strangers + other.strangers,
             self.payments + other.payments,
+            self.edits + other.edits,
         )
 
     def of(self, expected_result: Expected) -> tuple[SeededCustomer, ...]:

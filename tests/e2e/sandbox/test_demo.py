@@ -39,7 +39,8 @@ def test_demo_ends_in_sync_within_a_minute() -> None:
     shown = [line.split() for line in demo.stdout.splitlines()]
     for row in (
         "link repaired, existing Stripe customer found 1",
-        "link repaired, Stripe customer created 3",
+        "link repaired, Stripe customer created 4",
+        "edits by people in Stripe, repaired 4",
         "customers not written, need review 3",
         "customers unlinked by an event 1",
         "RECEIPTS=mirror 13 0 0 0",

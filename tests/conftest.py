@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -206,9 +206,14 @@ async def world(redis: Redis) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def opened_world(redis: Redis) -> AsyncIterator[World]:
-    """Open a world for tests that need several. Stripe's webhooks are held until a test delivers them."""
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
+async def opened_world(redis: Redis, clock: Callable[[], float] = time.time) -> AsyncIterator[World]:
+    """Open a world for tests that need several. Stripe's webhooks are held until a test delivers them.
+
+    `clock` is that of Stripe.
+    """
+    stripe = StripeSimulator(
+        requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None, clock=clock
+    )
     async with serving(stripe.app()) as stripe_url:
         autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)
         async with (

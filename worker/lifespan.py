@@ -20,12 +20,15 @@ from jobs.autumn.client import AutumnClient, open_autumn
 from jobs.observer import NOBODY, Observer
 from jobs.plan.policy import Policy
 from jobs.queue.mailbox import Mailbox
+from jobs.queue.watch_queue import WatchQueue
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.scan.record import ScanRecord
 from jobs.scan.run import ScanDeps
 from jobs.stripe.client import StripeGateway, Throttle, open_stripe
 from jobs.stripe.events import EventAnswer
 from jobs.sync.deps import Deps
+from jobs.watch.act import Actor
+from jobs.watch.poller import TICK_SECONDS, Poller
 from worker.loops.dispatch import Dispatcher
 from worker.loops.heartbeat import Heartbeat
 from worker.loops.intake import take_in
@@ -169,6 +172,7 @@ async def run_worker(
     async with (
         tracing(metrics) as observer,
         open_resources(settings, redis, observer) as deps,
+        open_watch(settings, redis, observer) as poller,
         run_health_loops("worker", settings, redis, metrics, deps) as loops,
     ):
         mailbox = deps.mailbox
@@ -183,6 +187,9 @@ async def run_worker(
                 loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
                 loops.start("slots", deps.limits.renew, RENEW_SECONDS),
             ]
+            # Without polls, the tick still requests the deferred reconciles of webhooks.
+            if settings.events_poll_seconds or settings.stripe_webhook_secrets:
+                tasks.append(loops.start("watch", poller.tick, TICK_SECONDS))
             log.info("process_started", mode=deps.mode)
             yield deps, dispatcher
         finally:
@@ -193,9 +200,7 @@ async def run_worker(
 @asynccontextmanager
 async def open_scan(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[ScanDeps]:
     """Open the dependencies of a scan on an open Redis, and close them at the end."""
-    # A share of 1 limits nothing, but would cost a second round trip for each page.
-    share = settings.scan_share if settings.scan_share < 1 else None
-    limits = Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, observer=observer)
+    limits = _low_priority_limits(settings, redis, observer)
     async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
         yield ScanDeps(
             redis=redis,
@@ -218,6 +223,27 @@ async def open_scan(settings: Settings, redis: Redis, observer: Observer = NOBOD
             random=random.Random(),
             now=time.time,
         )
+
+
+def _low_priority_limits(settings: Settings, redis: Redis, observer: Observer) -> Limits:
+    # A share of 1 limits nothing, but would cost a second round trip for each page.
+    share = settings.scan_share if settings.scan_share < 1 else None
+    return Limits(redis, rates_of(settings), prefix=settings.key_prefix, share=share, observer=observer)
+
+
+@asynccontextmanager
+async def open_watch(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[Poller]:
+    """Open the poller of Stripe's events on an open Redis, and close its clients at the end. Its actor takes webhooks.
+
+    Its requests have the low priority of a scan.
+    """
+    limits = _low_priority_limits(settings, redis, observer)
+    async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
+        queue = WatchQueue(
+            redis, inbox=settings.inbox_stream, prefix=settings.key_prefix, poll_seconds=settings.events_poll_seconds
+        )
+        actor = Actor(queue, autumn, policy_of(settings), settings.mode, time.time)
+        yield Poller(queue, stripe, actor, ScanRecord(redis, settings.key_prefix))
 
 
 def spool_of(settings: Settings) -> Path:

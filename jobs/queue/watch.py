@@ -64,7 +64,10 @@ class WatchKeys:
         return f"{self.prefix}:watch:request:{customer_id}"
 
     def edits(self, customer_id: str) -> str:
-        """Hash: by name or e-mail, digest and time of a value that somebody wrote in Stripe. Expires in a day."""
+        """Hash: by name or e-mail, JSON about a value that somebody wrote in Stripe. Expires in a day.
+
+        A list: its digest, when the watch saw it, and when it was written, in milliseconds since the epoch.
+        """
         return f"{self.prefix}:watch:edits:{customer_id}"
 
 
@@ -134,7 +137,7 @@ def parse_edits(raw: Mapping[bytes, bytes]) -> dict[str, Edit]:
     edits: dict[str, Edit] = {}
     for name, text in raw.items():
         try:
-            digest, at_ms = json.loads(text)
+            digest, at_ms = json.loads(text)[:2]
             edits[name.decode()] = Edit(str(digest), float(at_ms) / 1000)
         except (ValueError, TypeError, RecursionError):
             continue

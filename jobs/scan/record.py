@@ -216,6 +216,10 @@ class ScanRecord:
         kept: bytes = await answer_or_none(self._redis.get(self._keys.watermark)) or b""
         return int(kept) if re.fullmatch(rb"[0-9]{1,15}", kept) else None
 
+    async def forget_watermark(self) -> None:
+        """Forget the last run that served the schedule, so that a scan is due now. Raises RedisError."""
+        await self._redis.delete(self._keys.watermark)
+
     async def history(self) -> tuple[ScanRun, ...]:
         """Return the last runs, the newest first, without those that cannot be read."""
         kept = await answer_or_none(self._redis.lrange(self._keys.history, 0, RUNS_KEPT - 1))  # type: ignore[arg-type]  # one type for both clients

@@ -125,7 +125,7 @@ async def test_every_sync_log_line_names_customer_and_entries(box: Sandbox) -> N
         await redis.xadd(INBOX, {"customer_id": "nobody", "changes": '{"name": "x"}'})
         await running.says('"entries_refused"')
     lines = [json.loads(line) for line in running.log if line.startswith("{")]
-    of_syncs = [line for line in lines if line["logger"].startswith("jobs.")]
+    of_syncs = [line for line in lines if line["logger"].startswith(("jobs.sync", "jobs.queue"))]
     assert {line["event"] for line in of_syncs} == {"sync_settled", "entries_refused"}
     assert all(line["customer"] in {"ann", "nobody"} for line in of_syncs)
     named = [line for line in of_syncs if line["customer"] == "ann" and line["entry_ids"]]

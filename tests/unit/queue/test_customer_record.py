@@ -16,6 +16,8 @@ SCRIPTS: Final = {path.name: path.read_text() for path in (Path(jobs.queue.__fil
 OTHER_HASHES: Final = frozenset(
     {
         "breaker",
+        "edits",
+        "later_events",
         "owner",
         "totals",
         "events",
@@ -26,6 +28,7 @@ OTHER_HASHES: Final = frozenset(
         "slow",
         "slowdown_key(KEYS[i])",
         "slowdown_key(rate)",
+        "watch",
     }
 )
 """Names in the scripts of keys of other hashes than customer records."""

@@ -1,0 +1,109 @@
+-- Notes an event of Stripe and requests the reconciles that it leads to, in one atomic step. An event that was noted before
+-- changes nothing, so it may be seen by a poll and by a webhook, and the script may be run again after a lost answer.
+--
+-- Uses: wrong_types
+-- Uses: watch_requests
+-- KEYS: inbox, seen, later, later_events, totals
+-- ARGV: key prefix, the event as JSON: {id, type, created (seconds), outcome, customers, receipts, and limits: seen_kept,
+--       edit_seconds, note_seconds}
+-- A customer: {id, request (event id of a reconcile to request now, or ''), later_request (event id of a deferred one, or
+--       ''), edits (digest by field), note (the event for the customer record, as JSON)}
+-- A receipt: {customer, number}
+-- Returns nil if the event was noted before, else the outcome: `requested`, `waiting` or `deferred` if a reconcile was to be
+-- requested and the event names no outcome, else the outcome of the event
+local inbox, seen, later, later_events, totals = unpack(KEYS)
+local prefix = ARGV[1]
+local event = cjson.decode(ARGV[2])
+local NOTES_KEPT = 3
+
+if renewing('ZSCORE', seen, event.id) then return nil end
+-- Redis does not roll a failed script back, so check the type of the inbox before the first write.
+redis.call('XLEN', inbox)
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local created_ms = event.created * 1000
+local outcome = event.outcome
+
+local function defer(customer)
+  renewing('ZADD', later, 'GT', now_ms + event.edit_seconds * 1000, customer.id)
+  renewing('HSET', later_events, customer.id, customer.later_request)
+  redis.call('EXPIRE', later_events, event.note_seconds)
+end
+
+-- Keeps the newest value of each field, because events arrive in any order: its digest, when it was seen, and when it was
+-- written. A sync leaves it alone until the deferred reconcile is due, so both count from when it was seen.
+local function note_edits(customer)
+  local edits = prefix .. ':watch:edits:' .. customer.id
+  for field, digest in pairs(customer.edits) do
+    local is_json, before = pcall(cjson.decode, renewing('HGET', edits, field) or '[]')
+    local written_ms = is_json and type(before) == 'table' and tonumber(before[3]) or -1
+    if created_ms >= written_ms then redis.call('HSET', edits, field, cjson.encode({digest, now_ms, created_ms})) end
+    redis.call('EXPIRE', edits, event.note_seconds)
+  end
+end
+
+-- Whether the customer has a record. One of the wrong type is deleted first.
+local function has_record(record)
+  renewing('HGET', record, 'seen_in_stripe')
+  return redis.call('EXISTS', record) == 1
+end
+
+-- Returns the newest events as a JSON list. Raises an error if the stored text is no such list.
+local function newest_notes(stored, note)
+  local notes, texts = cjson.decode(stored), {}
+  table.insert(notes, 1, cjson.decode(note))
+  table.sort(notes, function(one, other) return one.at_ms > other.at_ms end)
+  for i = 1, math.min(#notes, NOTES_KEPT) do
+    -- An empty list is decoded to an empty table, which is encoded as an object.
+    texts[i] = string.gsub(cjson.encode(notes[i]), '"fields":{}', '"fields":[]')
+  end
+  return '[' .. table.concat(texts, ',') .. ']'
+end
+
+-- Adds the event to the newest ones of the customer record. A customer without a record gets none.
+local function note_in_record(customer)
+  local record = prefix .. ':customer:' .. customer.id
+  if customer.note == '' or not has_record(record) then return end
+  local stored = redis.call('HGET', record, 'seen_in_stripe')
+  local is_list, notes = pcall(newest_notes, (stored and stored ~= '') and stored or '[]', customer.note)
+  redis.call('HSET', record, 'seen_in_stripe', is_list and notes or '[' .. customer.note .. ']')
+end
+
+-- Notes the number of a receipt, and counts it unless the customer record shows it already.
+local function note_receipt(receipt)
+  local record = prefix .. ':customer:' .. receipt.customer
+  if has_record(record) then
+    local number, before_ms = unpack(redis.call('HMGET', record, 'receipt_number', 'receipt_at_ms'))
+    if number == receipt.number then return end
+    if created_ms >= (tonumber(before_ms or -1) or -1) then
+      redis.call('HSET', record, 'receipt_number', receipt.number, 'receipt_at_ms', string.format('%.0f', created_ms))
+    end
+  end
+  count(totals, 'receipts_sent', 1)
+end
+
+-- Add the entries first: if the inbox accepts none, the event is not noted, and is noted by the next try.
+local did = {}
+for _, customer in ipairs(event.customers) do
+  if customer.request ~= '' then
+    did[request_reconcile(prefix, inbox, customer.id, customer.request) and 'requested' or 'waiting'] = true
+  end
+end
+for _, customer in ipairs(event.customers) do
+  if customer.later_request ~= '' then
+    defer(customer)
+    did.deferred = true
+  end
+  note_edits(customer)
+  note_in_record(customer)
+end
+for _, receipt in ipairs(event.receipts) do note_receipt(receipt) end
+redis.call('ZADD', seen, event.created, event.id)
+local excess = redis.call('ZCARD', seen) - event.seen_kept
+if excess > 0 then
+  for _, id in ipairs(redis.call('ZRANGE', seen, 0, excess - 1)) do redis.call('ZREM', seen, id) end
+end
+if outcome == '' then outcome = did.requested and 'requested' or did.waiting and 'waiting' or 'deferred' end
+count(totals, 'watch:' .. event.type .. ':' .. outcome, 1)
+count_replaced(totals)
+return outcome

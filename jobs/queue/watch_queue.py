@@ -1,0 +1,167 @@
+"""The client of the watch's state in Redis. Each method that writes is one atomic script, harmless if it runs again.
+
+`jobs.queue.watch` owns the keys and reads the state for people.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+
+from jobs.plan.edits import EDIT_SECONDS
+from jobs.queue.key_types import answer_or_none, or_none
+from jobs.queue.mailbox import MailboxKeys
+from jobs.queue.record import RecordKeys
+from jobs.queue.scripts import Scripts
+from jobs.queue.watch import WatchKeys
+
+SEEN_KEPT: Final = 50_000
+SEEN_SECONDS: Final = 3 * 86_400
+"""The time for which a seen event is remembered: as long as Stripe repeats a webhook."""
+NOTE_SECONDS: Final = 86_400
+RETRY_OFF_SECONDS: Final = 600
+"""The time between two polls while the watch is off."""
+STATE_SECONDS: Final = 40 * 86_400
+"""The life of the position: longer than Stripe keeps events."""
+LEASE_SECONDS: Final = 60.0
+SHORTEST_LEASE_SECONDS: Final = 2.0
+DEFERRED_AT_A_TIME: Final = 100
+_SECONDS: Final = re.compile(rb"[0-9]{1,12}")
+
+
+@dataclass(frozen=True)
+class Link:
+    """The customer of a Stripe customer, and whether its receipts are on, from the index of links."""
+
+    customer_id: str
+    has_receipts: bool
+
+
+@dataclass(frozen=True)
+class CustomerNote:
+    """The consequences of an event for one customer.
+
+    `request` is the event id of a reconcile to request now, `later_request` that of one to request `EDIT_SECONDS`
+    later; empty if there is none. `edits` holds the digest of each value that a person wrote in Stripe. `note` is JSON
+    for the customer record.
+    """
+
+    id: str
+    request: str = ""
+    later_request: str = ""
+    edits: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A receipt that Stripe sent to a customer."""
+
+    customer: str
+    number: str
+
+
+@dataclass(frozen=True)
+class EventNote:
+    """An event of Stripe and its consequences. `created` is in seconds. `outcome` is empty if the script finds it."""
+
+    id: str
+    type: str
+    created: int
+    outcome: str = ""
+    customers: Sequence[CustomerNote] = ()
+    receipts: Sequence[Receipt] = ()
+
+
+class Tick(NamedTuple):
+    """The answer to a tick.
+
+    `position` is in seconds since the epoch, None if there is none. `off` is why the watch is off, or empty.
+    """
+
+    now_ms: int
+    polls: bool
+    position: int | None
+    off: str
+
+
+class WatchQueue:
+    """The client of the watch's state, for one process."""
+
+    def __init__(self, redis: Redis, *, inbox: str, prefix: str, poll_seconds: float) -> None:
+        """Open no connection. `redis` answers in bytes. `poll_seconds` is the time between two polls; 0: never poll."""
+        self.keys = WatchKeys(prefix)
+        self.poll_seconds = poll_seconds
+        self.lease_seconds = max(SHORTEST_LEASE_SECONDS, min(poll_seconds, LEASE_SECONDS))
+        self._redis = redis
+        self._inbox = inbox
+        self._prefix = prefix
+        self._totals = RecordKeys(prefix).totals
+        self._token = secrets.token_hex(8)
+        self._scripts = Scripts(redis, "note_stripe_event", "watch_tick", "watch_advance", "watch_end")
+
+    async def tick(self) -> Tick:
+        """Request the deferred reconciles that are due, and take the lease if a poll is due, or extend it.
+
+        Raises RedisError.
+        """
+        keys = [self._inbox, self.keys.watch, self.keys.lease, self.keys.later, self.keys.later_events, self._totals]
+        pauses_ms = [int(self.poll_seconds * 1000), RETRY_OFF_SECONDS * 1000]
+        arguments = [self._prefix, self._token, self._lease_ms, *pauses_ms, DEFERRED_AT_A_TIME]
+        now_ms, polls, position, off = await self._scripts.run("watch_tick", keys, arguments)
+        known = int(position) if _SECONDS.fullmatch(position) else None
+        return Tick(int(now_ms), bool(polls), known, off.decode(errors="replace"))
+
+    async def advance(self, position: int) -> bool:
+        """Store the position, in seconds since the epoch. Return False if the lease is lost. Raises RedisError."""
+        keys = [self.keys.watch, self.keys.lease, self.keys.seen, self._totals]
+        arguments = [self._token, self._lease_ms, position, SEEN_SECONDS, STATE_SECONDS]
+        return bool(await self._scripts.run("watch_advance", keys, arguments))
+
+    async def end(self, began_ms: int, *, off: str = "", error: str = "") -> str | None:
+        """End a poll that began at `began_ms`, and release the lease.
+
+        `off` is why the watch is off, `error` the code of the error that ended the poll. Return why the watch was off
+        before; None if the lease is lost. Raises RedisError.
+        """
+        pause_seconds = RETRY_OFF_SECONDS if off else self.poll_seconds
+        keys = [self.keys.watch, self.keys.lease, self._totals]
+        arguments = [self._token, began_ms, int(pause_seconds * 1000), off, error, STATE_SECONDS]
+        is_done, off_before = await self._scripts.run("watch_end", keys, arguments)
+        return off_before.decode(errors="replace") if is_done else None
+
+    async def unseen(self, ids: Sequence[str]) -> set[str]:
+        """Return the events among `ids` that were not noted yet. Raises RedisError."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for each in ids:
+                pipe.zscore(self.keys.seen, each)
+            answers = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
+        return {each for each, score in zip(ids, answers, strict=True) if score is None}
+
+    async def linked(self, stripe_id: str) -> Link | None:
+        """Return the customer of a Stripe customer from the index; None if the index has none. Raises RedisError."""
+        answer: Any = self._redis.hget(self.keys.links, stripe_id)
+        flag, _, customer = (await answer_or_none(answer) or b"").decode(errors="replace").partition(":")
+        return Link(customer, flag == "1") if customer else None
+
+    async def remembered(self, customer_id: str) -> bytes:
+        """Return the values that syncs of a customer wrote recently, as JSON. Raises RedisError."""
+        return await answer_or_none(self._redis.get(MailboxKeys(self._prefix).remembered(customer_id))) or b"{}"
+
+    async def note(self, event: EventNote) -> str | None:
+        """Note an event and request its reconciles. Return its outcome; None if it was noted before.
+
+        Raises RedisError. Then the event was not noted, or its answer was lost. The call may be repeated.
+        """
+        keys = [self._inbox, self.keys.seen, self.keys.later, self.keys.later_events, self._totals]
+        limits = {"seen_kept": SEEN_KEPT, "edit_seconds": EDIT_SECONDS, "note_seconds": NOTE_SECONDS}
+        outcome = await self._scripts.run("note_stripe_event", keys, [self._prefix, json.dumps(asdict(event) | limits)])
+        return None if outcome is None else outcome.decode()
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)

@@ -23,7 +23,6 @@ OTHER_HASHES: Final = frozenset(
         "events",
         "events_key(0)",
         "events_key(back)",
-        "later_events",
         "links",
         "slow",
         "slowdown_key(KEYS[i])",

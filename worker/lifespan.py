@@ -173,7 +173,7 @@ async def run_worker(
         tracing(metrics) as observer,
         open_resources(settings, redis, observer) as deps,
         open_watch(settings, redis, observer) as poller,
-        run_health_loops("worker", settings, redis, metrics, deps) as loops,
+        run_health_loops("worker", settings, redis, metrics, deps, poller.actor.receive) as loops,
     ):
         mailbox = deps.mailbox
         dispatcher = Dispatcher(mailbox, redis)

@@ -10,7 +10,9 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
 from tests.support.processes import wait_until, worker
+from tests.support.watching import watched
 
+SECRET = "whsec_watch"
 EACH_SECOND = {"STRIPE_EVENTS_POLL_SECONDS": "1"}
 
 
@@ -61,4 +63,18 @@ async def test_edits_in_stripe_are_repaired_after_a_worker_died(box: Sandbox) ->
 async def test_worker_without_polls_reads_no_events(box: Sandbox) -> None:
     async with worker(box.environment | {"STRIPE_EVENTS_POLL_SECONDS": "0"}) as running:
         await running.says("process_started")
+    assert [call.endpoint for call in box.stripe.calls if call.endpoint.startswith("events")] == []
+
+
+async def test_webhook_is_acted_on_without_a_poll(box: Sandbox) -> None:
+    ann = linked(box, "ann")
+
+    async def is_repaired() -> bool:
+        return bool(box.stripe.customers[ann]["email"] == "ann@example.com")
+
+    settings = {"STRIPE_EVENTS_POLL_SECONDS": "0", "STRIPE_WEBHOOK_SECRETS": SECRET}
+    async with watched(box.environment | settings) as shown:
+        box.stripe.webhooks.add_endpoint(f"{shown.url}/stripe/webhook", secret=SECRET, types=["customer.*"])
+        box.stripe.edit(ann, email="")
+        await wait_until(is_repaired)
     assert [call.endpoint for call in box.stripe.calls if call.endpoint.startswith("events")] == []

@@ -21,6 +21,7 @@ from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.scans import scan, scan_deps_of
 from tests.support.steps import change, seed
+from tests.support.watches import poller_of
 from worker.checks.key_types import wrong_keys
 from worker.redis_client import open_redis, queue_name
 from worker.status.customer_text import standing_lines
@@ -63,11 +64,24 @@ SHARED: Mapping[str, str] = {
         "limit:autumn-updates": "string",
         "limit:autumn-updates:slow": "hash",
         "limit:stripe": "string",
+        "watch": "hash",
+        "watch:lease": "string",
+        "watch:seen": "zset",
+        "watch:later": "zset",
+        "watch:later_events": "hash",
+        "watch:links": "hash",
     }.items()
 } | {f"{PREFIX}-outcomes": "stream"}
 OF_A_CUSTOMER: Mapping[str, str] = {
     f"{PREFIX}:{name}:ann": kind
-    for name, kind in {"mailbox": "stream", "customer": "hash", "remembered": "string", "lease": "string"}.items()
+    for name, kind in {
+        "mailbox": "stream",
+        "customer": "hash",
+        "remembered": "string",
+        "lease": "string",
+        "watch:request": "string",
+        "watch:edits": "hash",
+    }.items()
 }
 STAYS = {f"{PREFIX}:dead", f"{PREFIX}:rechecks", f"{PREFIX}:totals", f"{PREFIX}-outcomes", f"{PREFIX}:mailbox:ann"}
 """Keys that only a person can repair. The worker recreates the others."""
@@ -129,6 +143,10 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
     await tries.forget(name)
     owner = Owner(mode="test", autumn_key="x", stripe_key="y")
     assert await compare_owner(redis, prefix=PREFIX, inbox=INBOX, owner=owner, note=True) is None
+    world.stripe.edit(
+        world.autumn.customers["ann"]["stripe_id"], name=f"By hand {time.time()}", metadata={"autumn_id": ""}
+    )
+    await poller_of(world).tick()
     return (await scan(scan_deps_of(world, folder), apply=True)).run
 
 

@@ -20,7 +20,8 @@ from jobs.autumn.client import AutumnClient, open_autumn
 from jobs.observer import NOBODY, Observer
 from jobs.plan.policy import Policy
 from jobs.queue.mailbox import Mailbox
-from jobs.queue.watch_queue import WatchQueue
+from jobs.queue.watch.links import Links
+from jobs.queue.watch.queue import WatchQueue
 from jobs.rate_limit import RENEW_SECONDS, Limits, Rates
 from jobs.scan.record import ScanRecord
 from jobs.scan.run import ScanDeps
@@ -169,11 +170,17 @@ async def run_worker(
     With `owner_follows`, no loop that touches events starts before Stripe returns its account (worker.loops.owner).
     """
     configure_logs(settings.log_format, settings.log_level)
+    is_owner = asyncio.Event()
+
+    async def act(event: EventAnswer) -> None:
+        await is_owner.wait()
+        await poller.actor.receive(event)
+
     async with (
         tracing(metrics) as observer,
         open_resources(settings, redis, observer) as deps,
         open_watch(settings, redis, observer) as poller,
-        run_health_loops("worker", settings, redis, metrics, deps, poller.actor.receive) as loops,
+        run_health_loops("worker", settings, redis, metrics, deps, act) as loops,
     ):
         mailbox = deps.mailbox
         dispatcher = Dispatcher(mailbox, redis)
@@ -181,6 +188,7 @@ async def run_worker(
         try:
             if owner_follows:
                 tasks.append(await _owner_compared(settings, redis, loops))
+            is_owner.set()
             tasks += [
                 loops.start("intake", lambda: take_in(mailbox, dispatcher.wake)),
                 loops.start("dispatch", dispatcher.dispatch_due),
@@ -242,7 +250,8 @@ async def open_watch(settings: Settings, redis: Redis, observer: Observer = NOBO
         queue = WatchQueue(
             redis, inbox=settings.inbox_stream, prefix=settings.key_prefix, poll_seconds=settings.events_poll_seconds
         )
-        actor = Actor(queue, autumn, policy_of(settings), settings.mode, time.time)
+        links = Links(redis, settings.key_prefix)
+        actor = Actor(queue, links, autumn, policy_of(settings), settings.mode, time.time)
         yield Poller(queue, stripe, actor, ScanRecord(redis, settings.key_prefix))
 
 

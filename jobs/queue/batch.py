@@ -9,10 +9,10 @@ from typing import Any
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
 from jobs.plan.edits import Edit
 from jobs.plan.retry import HALT_WAIT_SECONDS
-from jobs.plan.watch_ids import is_from_watch
 from jobs.queue.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
-from jobs.queue.links import LINKS_KEPT, Link
 from jobs.queue.record import NO_RECORD, CustomerRecord, fields_to_write, time_text
+from jobs.queue.watch.links import LINKS_KEPT, Link
+from jobs.queue.watch.request_ids import is_from_watch
 
 OUTCOMES_KEPT = 10_000
 RECORD_SECONDS = 30 * 86_400

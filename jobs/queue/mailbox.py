@@ -20,7 +20,7 @@ from jobs.queue.batch import OUTCOMES_KEPT, Batch, Entry, Lease, LeaseLostError,
 from jobs.queue.breaker import breaker_key
 from jobs.queue.record import RecordKeys, parse_record, read_remembered
 from jobs.queue.scripts import Scripts
-from jobs.queue.watch import WatchKeys, parse_edits
+from jobs.queue.watch.state import WatchKeys, parse_edits
 
 MAX_WAITING = 10_000
 """Customers that may wait. More stay in the inbox, because an entry needs the least memory there."""

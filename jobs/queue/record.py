@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.queue.key_types import is_wrong_type, or_none
-from jobs.queue.watch import SeenInStripe, read_seen, write_seen
+from jobs.queue.watch.state import SeenInStripe, read_seen, write_seen
 
 HALF_DAY_SECONDS = 43_200
 Status = Literal["waiting", "applied", "dead"]

@@ -1,4 +1,4 @@
-"""Write the index of the watch (`jobs.queue.links`) from the two lists of a whole scan.
+"""Write the index of the watch (`jobs.queue.watch.links`) from the two lists of a whole scan.
 
 The index then also has the customers that no sync has fetched, and no entry of a customer whose link has ended.
 """
@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final
 
 from jobs.events import CUSTOMER_ID_MAX
-from jobs.queue.links import LINKS_AT_A_TIME, Links, link_entry
+from jobs.queue.watch.links import LINKS_AT_A_TIME, Links, link_entry
 from jobs.scan.spool import Spool
 
 _LINKED: Final = """SELECT a.stripe_id, a.id, a.shown FROM autumn a LEFT JOIN stripe s ON s.id = a.stripe_id

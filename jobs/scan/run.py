@@ -25,8 +25,8 @@ from jobs.autumn.client import AutumnClient
 from jobs.errors import Halt, SyncError, describe
 from jobs.plan.customer import Mode
 from jobs.plan.policy import Policy
-from jobs.queue.links import Links
 from jobs.queue.record import read_refused
+from jobs.queue.watch.links import Links
 from jobs.rate_limit import Limits
 from jobs.scan.compare import SCAN_KINDS, PlanInputs, findings_of, orphan
 from jobs.scan.findings_store import SpooledFindings

@@ -20,10 +20,10 @@ from jobs.plan.merge import merge
 from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.recheck import flat
 from jobs.plan.retry import UNEXPECTED_TRIES, DeadLettered, History, Retry, decide, is_permanent
-from jobs.plan.watch_ids import happened_at_seconds
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
 from jobs.queue.record import CustomerRecord
+from jobs.queue.watch.request_ids import happened_at_seconds
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
 from jobs.sync.log import about, log_retry, log_settled, note_unknown_fields

@@ -18,8 +18,8 @@ from jobs.plan.plan import NEEDS_REVIEW, LinkState
 from jobs.plan.recheck import Memory
 from jobs.plan.steps import RECEIPT_MARK, ReceiptStep, SetReceiptEmail, UpdateStripe
 from jobs.queue.batch import Batch
-from jobs.queue.links import Link
 from jobs.queue.record import CustomerRecord
+from jobs.queue.watch.links import Link
 from jobs.stripe.client import RETRIEVE, UPDATE, Created, idempotency_key
 from jobs.sync.deps import Deps
 from jobs.sync.fetch import fetch_payments, find_linked_elsewhere

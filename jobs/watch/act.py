@@ -19,9 +19,10 @@ from jobs.plan.customer import Mode
 from jobs.plan.policy import Policy
 from jobs.plan.profile import digest_of
 from jobs.plan.recheck import Memory
-from jobs.plan.watch_ids import request_id
 from jobs.queue.record import read_remembered
-from jobs.queue.watch_queue import CustomerNote, EventNote, Link, Receipt, WatchQueue
+from jobs.queue.watch.links import LinkedCustomer, Links
+from jobs.queue.watch.queue import CustomerNote, EventNote, Receipt, WatchQueue
+from jobs.queue.watch.request_ids import request_id
 from jobs.stripe.events import EventAnswer
 from jobs.watch.events import TYPES, Hint, StripeEvent, from_answer, judge
 
@@ -49,6 +50,7 @@ class Actor:
     """The dependencies to act on an event. `now` returns seconds since the epoch."""
 
     queue: WatchQueue
+    links: Links
     autumn: AutumnClient
     policy: Policy
     mode: Mode
@@ -109,7 +111,7 @@ class Actor:
         )
 
     async def _act_on_payment(self, event: StripeEvent, hint: Hint) -> str | None:
-        link = await self.queue.linked(event.stripe_id)
+        link = await self.links.customer_of(event.stripe_id)
         receipts = [Receipt(link.customer_id, event.receipt_number)] if link and event.receipt_number else []
         if receipts or link is None or not self._needs_sync(event, link):
             reason = RECEIPT_SENT if event.receipt_number else UNKNOWN if link is None else RECEIPTS_OFF
@@ -122,15 +124,15 @@ class Actor:
         note = CustomerNote(link.customer_id, request=request, note=_summary(event))
         return await self.queue.note(_note(event, _named(hint), [note]))
 
-    def _needs_sync(self, event: StripeEvent, link: Link) -> bool:
+    def _needs_sync(self, event: StripeEvent, link: LinkedCustomer) -> bool:
         """Whether a sync would read the payment. An invoice without an address is a finding under any policy."""
-        return link.has_receipts and (self.policy.reads_payments or event.type == "invoice.finalized")
+        return link.receipts_on and (self.policy.reads_payments or event.type == "invoice.finalized")
 
     async def _customers_of(self, event: StripeEvent) -> Found:
         """Return the customers of a customer event: its owners, or else the linked one, as far as Autumn agrees."""
         candidates = event.owners
         if not candidates:
-            link = await self.queue.linked(event.stripe_id)
+            link = await self.links.customer_of(event.stripe_id)
             if link is None:
                 return Found((), UNKNOWN)
             candidates = (link.customer_id,)

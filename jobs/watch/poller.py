@@ -13,11 +13,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from jobs.errors import Halt, SyncError
-from jobs.queue.watch import BEHIND_POLLS, BEHIND_SECONDS
-from jobs.queue.watch_queue import Tick, WatchQueue
+from jobs.queue.watch.queue import Tick, WatchQueue
+from jobs.queue.watch.state import BEHIND_POLLS, BEHIND_SECONDS
 from jobs.scan.record import ScanRecord
 from jobs.stripe.client import StripeGateway
 from jobs.stripe.events import EventAnswer
+from jobs.stripe.models import unexpected
 from jobs.watch.act import Actor
 from jobs.watch.events import TYPES
 
@@ -139,7 +140,11 @@ class Poller:
     async def _read(self, created_gte: int, created_lte: int) -> None:
         """Read all pages of the events that were created in this time, and act on the new ones."""
         after: str | None = ""
+        pages_read = set[str]()
         while after is not None:
+            if after in pages_read:
+                raise unexpected("the list of events does not go on: a page leads back to an earlier one")
+            pages_read.add(after)
             page, after = await self._stripe.event_page(
                 TYPES, created_gte=created_gte, created_lte=created_lte, after=after
             )

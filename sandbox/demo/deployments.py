@@ -9,8 +9,7 @@ from functools import reduce
 from operator import add
 from typing import Final
 
-from sandbox.demo.links import make_links, make_receipts
-from sandbox.demo.people import make_edits
+from sandbox.demo.links import make_edits, make_links, make_receipts
 from sandbox.demo.traffic import make_traffic
 from sandbox.demo.world import Mode, Traffic
 

@@ -1,18 +1,20 @@
-"""The demo's customers with broken links and with payments, their events, and the expected results.
+"""The demo's customers with broken links, with edits by people in Stripe, and with payments, and the expected results.
 
-The worker must repair some links and must not write to the others. Each receipts mode has the same five customers with
-payments. Purely computational, no I/O here. Code that sends events or checks results belongs elsewhere.
+The worker must repair some links and must not write to the others. No event is about an edit: only the watch notices
+it. Each receipts mode has the same five customers with payments. Purely computational, no I/O here. Code that sends
+events or checks results belongs elsewhere.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from sandbox.audit.expected import Profile
 from sandbox.demo.world import (
     APPLIED,
     NEEDS_REVIEW,
     Changes,
+    Edit,
     Entry,
     Expected,
     InStripe,
@@ -184,3 +186,39 @@ def _entries(customer_id: str, changes: list[Changes]) -> tuple[Entry, ...]:
         entry = entry_of(0.2 + 0.1 * number, customer_id, each, about)
         entries.append(replace(entry, waits=number > 0))
     return tuple(entries)
+
+
+FIRST_EDIT_SECONDS: Final = 1.5
+_EDITS: Final[Mapping[str, Mapping[str, Any] | None]] = {
+    "email_emptied": {"email": ""},
+    "mark_removed": {"metadata": {"autumn_id": ""}},
+    "receipts_removed": {"metadata": {"autumn_send_email_receipts": ""}},
+    "deleted_by_hand": None,
+}
+"""By customer: the edit in Stripe, None for a deletion."""
+
+
+def make_edits() -> Traffic:
+    """Return one customer for each kind of edit. Both sides agree before it."""
+    customers = tuple(_edited(customer_id, edit) for customer_id, edit in _EDITS.items())
+    return Traffic(
+        customers=customers,
+        entries=(),
+        expected={each.customer_id: each.profile for each in customers},
+        edits=tuple(
+            Edit(FIRST_EDIT_SECONDS + APART_SECONDS * number, customer_id, _stripe_id_of(customer_id), edit)
+            for number, (customer_id, edit) in enumerate(_EDITS.items())
+        ),
+    )
+
+
+def _edited(customer_id: str, edit: Mapping[str, Any] | None) -> SeededCustomer:
+    profile = Profile(customer_id.replace("_", " ").title(), f"{customer_id}@example.com", False, {})
+    metadata = {"autumn_id": customer_id, "autumn_send_email_receipts": "false"}
+    stripe = InStripe(_stripe_id_of(customer_id), profile.name, profile.email, metadata)
+    result = Expected.REPAIRED if edit is None else Expected.IN_SYNC
+    return SeededCustomer(customer_id, profile, stripe.id, (stripe,), result)
+
+
+def _stripe_id_of(customer_id: str) -> str:
+    return f"cus_{customer_id}"

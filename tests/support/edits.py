@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from jobs.plan.edits import EDIT_SECONDS
 from jobs.plan.profile import digest_of
-from jobs.queue.watch import WatchKeys, parse_edits
+from jobs.queue.watch.state import WatchKeys, parse_edits
 from tests.conftest import PREFIX
 
 

@@ -8,8 +8,9 @@ from redis.asyncio import Redis
 
 from jobs.plan.policy import Policy
 from jobs.queue.record import read_totals
-from jobs.queue.watch import WatchKeys
-from jobs.queue.watch_queue import WatchQueue
+from jobs.queue.watch.links import Links
+from jobs.queue.watch.queue import WatchQueue
+from jobs.queue.watch.state import WatchKeys
 from jobs.scan.record import ScanRecord
 from jobs.stripe.events import EventAnswer
 from jobs.watch.act import Actor
@@ -38,7 +39,9 @@ def queue_of(redis: Redis, poll_seconds: float = 60) -> WatchQueue:
 def actor_of(world: World, policy: Policy | None = None) -> Actor:
     """Return an actor of a world."""
     deps = world.deps
-    return Actor(queue_of(world.redis), deps.autumn, policy or deps.policy, deps.mode, time.time)
+    return Actor(
+        queue_of(world.redis), Links(world.redis, PREFIX), deps.autumn, policy or deps.policy, deps.mode, time.time
+    )
 
 
 def poller_of(world: World, *, policy: Policy | None = None, poll_seconds: float = 60) -> Poller:

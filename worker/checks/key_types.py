@@ -11,7 +11,7 @@ from jobs.queue.key_types import or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.ownership import owner_key, reader_key
 from jobs.queue.record import RecordKeys, event_buckets
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 from jobs.rate_limit import limit_kinds
 from jobs.scan.record import ScanKeys
 from jobs.stripe.client import ENDPOINTS

@@ -15,7 +15,7 @@ from jobs.plan.plan import LinkState
 from jobs.queue.dead_letters import NewestLetters
 from jobs.queue.record import CustomerRecord, Outcome
 from jobs.queue.status import Standing
-from jobs.queue.watch import SeenInStripe
+from jobs.queue.watch.state import SeenInStripe
 from jobs.sync.report import Action, SyncReport, known_findings, read_reports
 from worker.formatting import clock_text, printable, time_text
 from worker.status.advice import FAILURES, FINDINGS, LINKS, OTHER_REASON, REASONS, TO_DROP, WAITS

@@ -12,7 +12,7 @@ from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import PLAUSIBLE, CustomerRecord, Outcome
 from jobs.queue.status import Standing
-from jobs.queue.watch import SeenInStripe
+from jobs.queue.watch.state import SeenInStripe
 from jobs.scan.report import ScanRun
 from jobs.sync.preview import Preview
 from jobs.sync.report import Action, SyncReport

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from jobs.queue.failing_loops import FailingLoop
 from jobs.queue.record import read_unreadable_totals
 from jobs.queue.status import Overview, read_overview
-from jobs.queue.watch import WatchState, read_watch
+from jobs.queue.watch.state import WatchState, read_watch
 from jobs.rate_limit import read_shares
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun

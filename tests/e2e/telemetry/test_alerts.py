@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import send
 from jobs.events import new_update
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun
 from sandbox.autumn.server import AutumnSimulator

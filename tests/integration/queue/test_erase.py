@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.queue.erase import Forgotten, StillWaitingError, forget
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.support.steps import change, reconcile, seed, time_passes

@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from jobs.plan.edits import EDIT_SECONDS
 from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import read_customer, read_totals
-from jobs.queue.watch import WatchKeys, parse_edits, read_watch
-from jobs.queue.watch_queue import SEEN_SECONDS, CustomerNote, EventNote, Link, Receipt, Tick, WatchQueue
+from jobs.queue.watch.links import LinkedCustomer, Links
+from jobs.queue.watch.queue import SEEN_SECONDS, CustomerNote, EventNote, Receipt, Tick, WatchQueue
+from jobs.queue.watch.state import WatchKeys, parse_edits, read_watch
 from tests.conftest import INBOX, PREFIX
 
 KEYS = WatchKeys(PREFIX)
@@ -242,7 +243,7 @@ async def test_keys_of_the_wrong_type_are_replaced(redis: Redis, queue: WatchQue
         await redis.delete(name)
         await redis.rpush(name, "x")  # type: ignore[misc]
     assert await queue.unseen(["evt_1"]) == {"evt_1"}
-    assert await queue.linked("cus_1") is None
+    assert await Links(redis, PREFIX).customer_of("cus_1") is None
     assert await queue.note(event(1, note=noted(1), edits={"name": "digest"}, later_request="later")) == "requested"
     await redis.zadd(KEYS.later, {"ann": 0})
     tick = await queue.tick()
@@ -275,7 +276,7 @@ async def test_every_key_of_the_watch_expires_or_is_bounded(redis: Redis, queue:
         assert await redis.ttl(key) > 0, f"{key} would stay for ever"
 
 
-async def test_links_are_read_from_the_index(redis: Redis, queue: WatchQueue) -> None:
+async def test_links_are_read_from_the_index(redis: Redis) -> None:
     await redis.hset(KEYS.links, mapping={"cus_1": "1:ann", "cus_2": "0:ben:x", "cus_3": "?"})  # type: ignore[misc]
-    found = [await queue.linked(f"cus_{number}") for number in (1, 2, 3, 4)]
-    assert found == [Link("ann", has_receipts=True), Link("ben:x", has_receipts=False), None, None]
+    found = [await Links(redis, PREFIX).customer_of(f"cus_{number}") for number in (1, 2, 3, 4)]
+    assert found == [LinkedCustomer("ann", receipts_on=True), LinkedCustomer("ben:x", receipts_on=False), None, None]

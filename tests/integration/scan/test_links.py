@@ -4,9 +4,9 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from jobs.queue.links import Links
 from jobs.queue.record import read_totals
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.links import Links
+from jobs.queue.watch.state import WatchKeys
 from sandbox.redis import EmbeddedRedis
 from tests.benchmarks.proxy import counting
 from tests.conftest import PREFIX, World

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.plan.edits import EDIT_SECONDS
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 from tests.conftest import PREFIX, World
 from tests.support.echoes.steps import RIGHT, apply, both, plant, recheck
 from tests.support.edits import note_edits

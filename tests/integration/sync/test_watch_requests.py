@@ -8,9 +8,9 @@ import pytest
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.observer import Nobody
-from jobs.plan.watch_ids import request_id
 from jobs.queue.record import read_totals
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.request_ids import request_id
+from jobs.queue.watch.state import WatchKeys
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
 from tests.support.steps import change, reconcile, seed, time_passes

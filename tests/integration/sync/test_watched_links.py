@@ -4,10 +4,10 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.queue.batch import Settlement
-from jobs.queue.links import Link
 from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import read_customer, read_totals
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.links import Link
+from jobs.queue.watch.state import WatchKeys
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.steps import change, reconcile

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from jobs.queue.watch import read_watch
+from jobs.queue.watch.state import read_watch
 from jobs.scan.record import ScanKeys, ScanProgress, ScanRecord
 from jobs.watch.poller import AGED_SECONDS, OVERLAP_SECONDS
 from sandbox.faults import Fault

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from jobs.queue.watch import read_watch
+from jobs.queue.watch.state import read_watch
 from jobs.watch.poller import OVERLAP_SECONDS
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import PREFIX, World, opened_world

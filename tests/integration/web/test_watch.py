@@ -5,7 +5,7 @@ import json
 import time
 
 from jobs.queue.record import RecordKeys
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 from tests.conftest import PREFIX, World
 from tests.support.browser import browsing
 from tests.support.steps import change, seed

@@ -10,7 +10,7 @@ import pytest
 
 import jobs.queue
 from jobs.queue.record import NO_RECORD, SYNC, CustomerRecord, fields_to_write, parse_record
-from jobs.queue.watch import SeenInStripe
+from jobs.queue.watch.state import SeenInStripe
 
 SCRIPTS: Final = {path.name: path.read_text() for path in (Path(jobs.queue.__file__).parent / "lua").glob("*.lua")}
 OTHER_HASHES: Final = frozenset(

@@ -11,7 +11,7 @@ from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
 from jobs.queue.status import Standing
-from jobs.queue.watch import SeenInStripe
+from jobs.queue.watch.state import SeenInStripe
 from jobs.sync.report import Action, ActionKind, SyncReport, add_report
 from worker.status.advice import FINDINGS, LINKS
 from worker.status.customer_text import Verdict, action_text, outcome_lines, standing_lines, verdict_of

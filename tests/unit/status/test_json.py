@@ -12,7 +12,7 @@ from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
 from jobs.queue.status import Standing
-from jobs.queue.watch import SeenInStripe
+from jobs.queue.watch.state import SeenInStripe
 from jobs.sync.preview import Preview
 from jobs.sync.report import Action, SyncReport, add_report
 from worker.status.json import outcome_json, preview_json, standing_json

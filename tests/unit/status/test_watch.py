@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.queue.watch import WatchState
+from jobs.queue.watch.state import WatchState
 from tests.support.overviews import IDLE, NOW_MS
 from worker.status.health import readiness_json, why_not_ready
 from worker.status.shared_state import ScanState, SharedState

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.observer import Call, Sync
 from jobs.queue.status import Overview
-from jobs.queue.watch import WatchState
+from jobs.queue.watch.state import WatchState
 from jobs.scan.report import ScanRun
 from worker.status.shared_state import ScanState, SharedState
 from worker.telemetry.metrics import Metrics

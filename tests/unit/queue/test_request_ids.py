@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.events import EVENT_ID_MAX
-from jobs.plan.watch_ids import happened_at_seconds, is_from_watch, request_id
+from jobs.queue.watch.request_ids import happened_at_seconds, is_from_watch, request_id
 from tests.support.examples import examples
 
 

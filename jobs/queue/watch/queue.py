@@ -1,6 +1,6 @@
 """The client of the watch's state in Redis. Each method that writes is one atomic script, harmless if it runs again.
 
-`jobs.queue.watch` owns the keys and reads the state for people.
+`jobs.queue.watch.state` owns the keys and reads the state for people.
 """
 
 import json
@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -17,7 +17,7 @@ from jobs.queue.key_types import answer_or_none, or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.record import RecordKeys
 from jobs.queue.scripts import Scripts
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 
 SEEN_KEPT: Final = 50_000
 SEEN_SECONDS: Final = 3 * 86_400
@@ -31,14 +31,6 @@ LEASE_SECONDS: Final = 60.0
 SHORTEST_LEASE_SECONDS: Final = 2.0
 DEFERRED_AT_A_TIME: Final = 100
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
-
-
-@dataclass(frozen=True)
-class Link:
-    """The customer of a Stripe customer, and whether its receipts are on, from the index of links."""
-
-    customer_id: str
-    has_receipts: bool
 
 
 @dataclass(frozen=True)
@@ -141,12 +133,6 @@ class WatchQueue:
                 pipe.zscore(self.keys.seen, each)
             answers = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
         return {each for each, score in zip(ids, answers, strict=True) if score is None}
-
-    async def linked(self, stripe_id: str) -> Link | None:
-        """Return the customer of a Stripe customer from the index; None if the index has none. Raises RedisError."""
-        answer: Any = self._redis.hget(self.keys.links, stripe_id)
-        flag, _, customer = (await answer_or_none(answer) or b"").decode(errors="replace").partition(":")
-        return Link(customer, flag == "1") if customer else None
 
     async def remembered(self, customer_id: str) -> bytes:
         """Return the values that syncs of a customer wrote recently, as JSON. Raises RedisError."""

@@ -5,14 +5,15 @@ Syncs write it in `settle.lua`, and each whole scan writes all of it.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from jobs.queue.key_types import answer_or_none
 from jobs.queue.record import RecordKeys
 from jobs.queue.replacing import delete_if_wrong
 from jobs.queue.scripts import Scripts
-from jobs.queue.watch import WatchKeys
+from jobs.queue.watch.state import WatchKeys
 
 LINKS_KEPT: Final = 1_000_000
 """The most entries of the index. The events of other customers lead to nothing, and the next scan compares them."""
@@ -27,13 +28,21 @@ class Link:
     receipts_on: bool = False
 
 
+@dataclass(frozen=True)
+class LinkedCustomer:
+    """The Autumn customer of a Stripe customer, and whether its receipts are on."""
+
+    customer_id: str
+    receipts_on: bool
+
+
 def link_entry(customer_id: str, *, receipts_on: bool) -> str:
     """Return the entry of a Stripe customer in the index."""
     return f"{int(receipts_on)}:{customer_id}"
 
 
 class Links:
-    """The client of the index for scans and for the erasure of a customer."""
+    """The client of the index."""
 
     def __init__(self, redis: Redis, prefix: str, *, links_kept: int = LINKS_KEPT) -> None:
         """Open no connection. `redis` answers in bytes."""
@@ -42,6 +51,12 @@ class Links:
         self._links_kept = links_kept
         self._links = WatchKeys(prefix).links
         self._scripts = Scripts(redis, "write_links")
+
+    async def customer_of(self, stripe_id: str) -> LinkedCustomer | None:
+        """Return the customer of a Stripe customer; None if the index does not have it. Raises RedisError."""
+        answer: Any = self._redis.hget(self._links, stripe_id)
+        flag, _, customer = (await answer_or_none(answer) or b"").decode(errors="replace").partition(":")
+        return LinkedCustomer(customer, flag == "1") if customer else None
 
     async def write(self, entries: Mapping[str, str] | Mapping[bytes, str], *, since_ms: int) -> None:
         """Store the entries by Stripe customer, and remove the empty ones.

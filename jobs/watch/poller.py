@@ -7,6 +7,7 @@ and another goes on from the position if that process dies. All times are on the
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -66,6 +67,10 @@ class Poller:
         off, error = "", ""
         try:
             await self._while_leased(self._catch_up(tick))
+        except asyncio.CancelledError:
+            with suppress(RedisError):
+                await self._queue.release()
+            raise
         except WatchLostError:
             log.warning("watch_poll_failed", error="lease_lost")
             return

@@ -94,7 +94,7 @@ class WatchQueue:
         self._prefix = prefix
         self._totals = RecordKeys(prefix).totals
         self._token = secrets.token_hex(8)
-        self._scripts = Scripts(redis, "note_stripe_event", "watch_tick", "watch_advance", "watch_end")
+        self._scripts = Scripts(redis, "note_stripe_event", "watch_tick", "watch_advance", "watch_end", "watch_release")
 
     async def tick(self) -> Tick:
         """Request the deferred reconciles that are due, and take the lease if a poll is due, or extend it.
@@ -125,6 +125,10 @@ class WatchQueue:
         arguments = [self._token, began_ms, int(pause_seconds * 1000), off, error, STATE_SECONDS]
         is_done, off_before = await self._scripts.run("watch_end", keys, arguments)
         return off_before.decode(errors="replace") if is_done else None
+
+    async def release(self) -> None:
+        """Release the lease of an interrupted poll, so that another process goes on at once. Raises RedisError."""
+        await self._scripts.run("watch_release", [self.keys.lease], [self._token])
 
     async def unseen(self, ids: Sequence[str]) -> set[str]:
         """Return the events among `ids` that were not noted yet. Raises RedisError."""

@@ -30,6 +30,7 @@ QUEUED: Final[Mapping[str, Sequence[str]]] = {
     "hget": (KEY, "f"),
     "hgetall": (KEY,),
     "hincrby": (KEY, "f", "1"),
+    "hlen": (KEY,),
     "hmget": (KEY, "f"),
     "hscan": (KEY, "0"),
     "hset": (KEY, "f", "v"),

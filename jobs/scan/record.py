@@ -89,6 +89,8 @@ RUNS_KEPT: Final = 30
 FINGERPRINT_BYTES_KEPT: Final = 4_000_000
 """Half a million findings. A run with more stores none, so the next run cannot be compared with it."""
 UNFINISHED_SECONDS: Final = 7 * 86_400
+REQUESTED_SECONDS: Final = 7 * 86_400
+"""The life of a request for a scan. By then, the schedule is long overdue."""
 UNREADABLE: Final = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
 """Errors from reading a value that no scan has written."""
 
@@ -140,6 +142,11 @@ class ScanKeys:
     def watermark(self) -> str:
         """The start of the last complete run that requested reconciles, in milliseconds since the epoch. Permanent."""
         return f"{self.prefix}:scan:watermark"
+
+    @property
+    def requested(self) -> str:
+        """The time from which on changes may be unknown, so that a scan is needed, in milliseconds. Expires."""
+        return f"{self.prefix}:scan:requested"
 
 
 class ScanRecord:
@@ -213,12 +220,19 @@ class ScanRecord:
 
     async def watermark_ms(self) -> int | None:
         """Return the start of the last run that served the schedule; None if there is no valid value."""
-        kept: bytes = await answer_or_none(self._redis.get(self._keys.watermark)) or b""
-        return int(kept) if re.fullmatch(rb"[0-9]{1,15}", kept) else None
+        return await self._read_time(self._keys.watermark)
 
-    async def forget_watermark(self) -> None:
-        """Forget the last run that served the schedule, so that a scan is due now. Raises RedisError."""
-        await self._redis.delete(self._keys.watermark)
+    async def request(self, since_ms: int) -> None:
+        """Request a scan of what changed before `since_ms`. A run that started since then serves it."""
+        await self._redis.set(self._keys.requested, since_ms, ex=REQUESTED_SECONDS)
+
+    async def requested_ms(self) -> int | None:
+        """Return the time of the last request; None if there is no valid one."""
+        return await self._read_time(self._keys.requested)
+
+    async def _read_time(self, key: str) -> int | None:
+        kept: bytes = await answer_or_none(self._redis.get(key)) or b""
+        return int(kept) if re.fullmatch(rb"[0-9]{1,15}", kept) else None
 
     async def history(self) -> tuple[ScanRun, ...]:
         """Return the last runs, the newest first, without those that cannot be read."""

@@ -127,7 +127,7 @@ class Poller:
             await self._read(position - OVERLAP_SECONDS, end)
             if begins:
                 # Only now, because without the permission each try would request a scan.
-                await self._scans.forget_watermark()
+                await self._scans.request(position * 1000)
                 log.info("watch_began", position=position, lost_position=tick.position)
                 begins = False
             if not await self._queue.advance(end):

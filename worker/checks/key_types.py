@@ -54,6 +54,7 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         scans.history: "list",
         scans.fingerprints: "string",
         scans.watermark: "string",
+        scans.requested: "string",
         records.aside: "stream",
         **_watch_kinds(watch),
         signing_key(prefix): "string",

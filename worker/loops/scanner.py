@@ -1,7 +1,7 @@
 """Scans on a schedule. A scan that was missed while no scanner ran starts as soon as one runs.
 
-Only the schedule and the watermark in Redis decide if a scan is due, so any process may check, as often as it likes.
-arq's cron makes one scanner check each minute. The scan itself is no arq job, because it may take an hour.
+Only the schedule, and in Redis the watermark and a request, decide if a scan is due. So any process may check, as often
+as it likes. arq's cron makes one scanner check each minute. The scan itself is no arq job, because it may take an hour.
 """
 
 import asyncio
@@ -43,7 +43,10 @@ class Scanner:
         self._requested.clear()
         record = self._deps.record
         last = next(iter(await record.history()), None)
-        if not is_due(self._schedule, await record.watermark_ms(), last, await record.now_ms()):
+        requested_ms = await record.requested_ms()
+        if not is_due(
+            self._schedule, await record.watermark_ms(), last, await record.now_ms(), requested_ms=requested_ms
+        ):
             log.debug("scan_not_due")
             return
         try:
@@ -55,11 +58,20 @@ class Scanner:
             log.info("scan_runs_elsewhere")
 
 
-def is_due(schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms: int, *, grace_ms: int = 0) -> bool:
+def is_due(
+    schedule: str,
+    watermark_ms: int | None,
+    last: ScanRun | None,
+    now_ms: int,
+    *,
+    grace_ms: int = 0,
+    requested_ms: int | None = None,
+) -> bool:
     """Return True if the schedule has come due since the start of the last scan that requested reconciles.
 
     The watermark is that start. All times are in milliseconds since the epoch. With `grace_ms`, the scan must have been
-    due for that long.
+    due for that long. A scan that was requested after
+    that start, at `requested_ms`, is due at once.
 
     Without a watermark a scan is due at once: Redis is new or has lost its data, and a scan repairs that. A watermark
     in the future counts as none, because the clock of Redis was wrong when it was written.
@@ -67,6 +79,8 @@ def is_due(schedule: str, watermark_ms: int | None, last: ScanRun | None, now_ms
     if last is not None and last.state == "failed" and 0 <= now_ms - last.ended_ms < AFTER_FAILURE_MS:
         return False
     if watermark_ms is None or watermark_ms > now_ms:
+        return True
+    if requested_ms is not None and watermark_ms < requested_ms <= now_ms:
         return True
     following = next(CronSim(schedule, datetime.fromtimestamp(watermark_ms / 1000, UTC)))
     return following.timestamp() * 1000 + grace_ms <= now_ms

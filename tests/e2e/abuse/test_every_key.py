@@ -59,6 +59,7 @@ SHARED: Mapping[str, str] = {
         "scan:run": "string",
         "scan:history": "list",
         "scan:watermark": "string",
+        "scan:requested": "string",
         "scan:fingerprints": "string",
         "limit:autumn-slots": "zset",
         "limit:autumn-updates": "string",

@@ -20,7 +20,7 @@ from sandbox.redis import embedded_redis
 from tests.conftest import INBOX, PREFIX, World, opened_world
 from tests.support.watches import KEYS, Clock, by_webhook, counted, poll, poller_of, queue_of, requested
 
-WATERMARK = ScanKeys(PREFIX).watermark
+REQUESTED = ScanKeys(PREFIX).requested
 LIST = "GET /v1/events"
 
 
@@ -74,16 +74,15 @@ async def position(redis: Redis) -> float:
 
 
 async def test_first_poll_requests_a_scan_and_begins_now(world: World) -> None:
-    await world.redis.set(WATERMARK, 1)
     begin = int(time.time())
     with capture_logs() as logs:
         await poll(world)
-    assert await world.redis.exists(WATERMARK) == 0
+    assert await world.redis.exists(REQUESTED) == 1
     assert await position(world.redis) >= begin
     assert [line["event"] for line in logs if line["event"].startswith("watch_")] == ["watch_began"]
-    await world.redis.set(WATERMARK, 1)
+    await world.redis.delete(REQUESTED)
     await poll(world)
-    assert await world.redis.exists(WATERMARK) == 1
+    assert await world.redis.exists(REQUESTED) == 0
 
 
 async def test_lost_position_during_a_scan_begins_with_the_scan(world: World, clock: Clock) -> None:
@@ -105,9 +104,8 @@ async def test_position_that_aged_out_requests_a_scan_and_begins_now(world: Worl
     clock.ahead_seconds = 0
     empty(world, "ben")
     await set_position(world.redis, AGED_SECONDS + 60)
-    await world.redis.set(WATERMARK, 1)
     await poll(world)
-    assert await world.redis.exists(WATERMARK) == 0
+    assert await world.redis.exists(REQUESTED) == 1
     assert await position(world.redis) > time.time() - 60
     assert await requested(world.redis) == ["ben"]
 
@@ -115,9 +113,8 @@ async def test_position_that_aged_out_requests_a_scan_and_begins_now(world: Worl
 @pytest.mark.parametrize("stored", ["x", "-1", str(10**11), ""])
 async def test_impossible_position_counts_as_none(world: World, stored: str) -> None:
     await world.redis.hset(KEYS.watch, "position", stored)  # type: ignore[misc]
-    await world.redis.set(WATERMARK, 1)
     await poll(world)
-    assert await world.redis.exists(WATERMARK) == 0
+    assert await world.redis.exists(REQUESTED) == 1
     assert await position(world.redis) > time.time() - 60
 
 
@@ -131,12 +128,11 @@ async def test_downtime_is_caught_up_however_many_pages(world: World, clock: Clo
     linked(world, *many(120, "d"))
     empty(world, *many(120, "d"))
     await set_position(world.redis, 86_400)
-    await world.redis.set(WATERMARK, 1)
     with capture_logs() as logs:
         await poll(world)
     assert sorted(await requested(world.redis)) == sorted([*customers, *many(120, "d")])
     assert await counted(world.redis) == {"customer.updated:requested": 370}
-    assert await world.redis.exists(WATERMARK) == 1
+    assert await world.redis.exists(REQUESTED) == 0
     assert "watch_caught_up" in {line["event"] for line in logs}
     await poll(world)
     assert len(await requested(world.redis)) == 370
@@ -280,7 +276,6 @@ async def test_many_events_of_one_customer_make_one_request(world: World) -> Non
 
 async def test_watch_is_off_until_the_permission_is_granted(world: World) -> None:
     linked(world, "ann")
-    await world.redis.set(WATERMARK, 1)
     world.stripe.switches.add(Fault("403", route=LIST))
     with capture_logs() as logs:
         for _ in range(2):
@@ -288,7 +283,7 @@ async def test_watch_is_off_until_the_permission_is_granted(world: World) -> Non
     assert [line["event"] for line in logs] == ["watch_turned_off"]
     state = await read_watch(world.redis, PREFIX)
     assert (state.off, state.error, state.behind_seconds(2**50, 60)) == ("no_permission", "", 0)
-    assert await world.redis.exists(WATERMARK) == 1
+    assert await world.redis.exists(REQUESTED) == 0
     calls = list_calls(world)
     await poller_of(world).tick()
     assert list_calls(world) == calls

@@ -29,6 +29,14 @@ def test_scan_is_due_once_schedule_time_passed_since_watermark(watermark: str, n
     assert is_due(DAILY, at(watermark), None, at(now)) is due
 
 
+def test_requested_scan_is_due_unless_one_started_since() -> None:
+    now = at("2026-03-02 12:00")
+    watermark = at("2026-03-02 04:00")
+    assert is_due(DAILY, watermark, None, now, requested_ms=watermark + 1)
+    assert not is_due(DAILY, watermark, None, now, requested_ms=watermark)
+    assert not is_due(DAILY, watermark, None, now, requested_ms=now + 1)
+
+
 def test_scan_is_due_at_once_without_watermark() -> None:
     assert is_due(DAILY, None, None, at("2026-11-25T12:00:00"))
 

@@ -34,6 +34,8 @@ AGED_SECONDS: Final = 29 * 86_400
 """An older position is useless, because Stripe keeps events for 30 days."""
 RENEWALS_PER_LEASE: Final = 3
 ACTS_AT_A_TIME: Final = 8
+PAUSE_WHEN_FULL_SECONDS: Final = 0.5
+"""The pause before another look if too many customers wait."""
 NO_PERMISSION: Final = "no_permission"
 UNEXPECTED: Final = "unexpected"
 MISSING_PERMISSION: Final = "missing_permission"
@@ -160,4 +162,6 @@ class Poller:
         unseen = await self._queue.unseen([each.id for each in page])
         new = [each for each in reversed(page) if each.id in unseen]
         for first in range(0, len(new), ACTS_AT_A_TIME):
+            while not await self._queue.has_room():  # noqa: ASYNC110 - other processes make room
+                await asyncio.sleep(PAUSE_WHEN_FULL_SECONDS)
             await asyncio.gather(*(self.actor.receive(each) for each in new[first : first + ACTS_AT_A_TIME]))

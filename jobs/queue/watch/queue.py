@@ -30,6 +30,9 @@ STATE_SECONDS: Final = 40 * 86_400
 LEASE_SECONDS: Final = 60.0
 SHORTEST_LEASE_SECONDS: Final = 2.0
 DEFERRED_AT_A_TIME: Final = 100
+WAITING_AT_MOST: Final = 1_000
+"""Events and customers that may wait while the watch adds reconciles from polls. So a bulk edit of all customers in
+Stripe delays the events of apps by seconds only."""
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
 
 
@@ -129,6 +132,14 @@ class WatchQueue:
     async def release(self) -> None:
         """Release the lease of an interrupted poll, so that another process goes on at once. Raises RedisError."""
         await self._scripts.run("watch_release", [self.keys.lease], [self._token])
+
+    async def has_room(self) -> bool:
+        """Return whether few enough events and customers wait for another reconcile. Raises RedisError."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xlen(self._inbox)
+            pipe.zcard(MailboxKeys(self._prefix).waiting)
+            answers = await pipe.execute(raise_on_error=False)
+        return sum(or_none(answer) or 0 for answer in answers) < WAITING_AT_MOST
 
     async def unseen(self, ids: Sequence[str]) -> set[str]:
         """Return the events among `ids` that were not noted yet. Raises RedisError."""

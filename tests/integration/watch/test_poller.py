@@ -12,9 +12,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
+from jobs.queue.watch.queue import WAITING_AT_MOST
 from jobs.queue.watch.state import read_watch
 from jobs.scan.record import ScanKeys, ScanProgress, ScanRecord
-from jobs.watch.poller import AGED_SECONDS, OVERLAP_SECONDS
+from jobs.watch.poller import AGED_SECONDS, OVERLAP_SECONDS, PAUSE_WHEN_FULL_SECONDS
 from sandbox.faults import Fault
 from sandbox.redis import embedded_redis
 from tests.conftest import INBOX, PREFIX, World, opened_world
@@ -373,3 +374,21 @@ async def test_watch_goes_on_after_redis_restarted(tmp_path: Path) -> None:
             await poll(world, poller)
             assert await requested(client) == ["ann", "ben"]
             assert await counted(client) == {"customer.updated:requested": 2}
+
+
+async def test_bulk_edit_never_queues_more_than_a_thousand_reconciles(world: World) -> None:
+    linked(world, *many(30))
+    empty(world, *many(30))
+    await world.redis.zadd(f"{PREFIX}:waiting", {f"busy_{number}": 1 for number in range(WAITING_AT_MOST - 8)})
+    polling = asyncio.create_task(poll(world))
+
+    async def has_requested() -> bool:
+        return bool(await requested(world.redis))
+
+    await until(has_requested)
+    await asyncio.sleep(PAUSE_WHEN_FULL_SECONDS)
+    assert len(await requested(world.redis)) == 8
+    assert not polling.done()
+    await world.redis.delete(f"{PREFIX}:waiting")
+    await polling
+    assert len(await requested(world.redis)) == 30

@@ -36,15 +36,21 @@ class Edit:
 
 @dataclass(frozen=True)
 class Edits:
-    """The edits of one customer's name and e-mail, by field. `now` is when the batch was taken, on the same clock."""
+    """The edits of one customer's name and e-mail, by field.
+
+    `now` is when the batch was taken, on the same clock. Autumn refused the values of the fields in `refused`.
+    """
 
     by_field: Mapping[str, Edit]
     now: float
+    refused: frozenset[str] = frozenset()
 
     def held(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> frozenset[str]:
-        """Return the fields to leave alone, because Autumn will receive the edited value by webhook."""
+        """Return the fields to leave alone: Autumn will receive the edited value by webhook, or refuses it."""
         pending = self._pending(autumn, stripe)
-        return frozenset(name for name in pending if self.now < self.by_field[name].at + EDIT_SECONDS)
+        return frozenset(
+            name for name in pending if name in self.refused or self.now < self.by_field[name].at + EDIT_SECONDS
+        )
 
     def overdue(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
         """Return the edited values to copy to Autumn, because its webhook did not come."""

@@ -188,8 +188,11 @@ async def _reapply(sync: CustomerSync, lost: Fields) -> None:
         rest = nested({name: value for name, value in lost.items() if name != "stripe_id"})
         await sync.agree(Request(rest, cleared(nested(lost)), suspicious=sync.is_suspicious))
     except (GiveUp, Absent):
-        # It may be accepted later, as long as the older values are remembered.
-        sync.left_out = True
+        # It may be accepted later, as long as the older values are remembered. An edit that Autumn refuses stays in
+        # Stripe, and each sync tries it once.
+        edited = lost.keys() & sync.edits.by_field.keys()
+        sync.edits = replace(sync.edits, refused=frozenset(edited))
+        sync.left_out = bool(lost.keys() - edited)
         raise
     finally:
         # Count only tries that Autumn accepted.

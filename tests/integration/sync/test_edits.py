@@ -4,6 +4,7 @@ import pytest
 
 from jobs.plan.edits import EDIT_SECONDS
 from jobs.queue.watch.state import WatchKeys
+from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.support.echoes.steps import RIGHT, apply, both, plant, recheck
 from tests.support.edits import note_edits
@@ -100,6 +101,21 @@ async def test_overwritten_edit_returns_with_very_late_webhook(world: World) -> 
     await world.run()
     assert both(world, "name") == ("By hand", "By hand")
     await recheck(world)
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+async def test_edit_that_autumn_refuses_stays_in_stripe(world: World) -> None:
+    plant(world)
+    await edit(world, seconds_ago=EDIT_SECONDS + 1, name="By hand")
+    await world.stripe.webhooks.settled()
+    world.autumn.customers["ann"]["name"] = "Ann"
+    world.autumn.switches.add(Fault("400", route="customers.update"))
+    await sync(world)
+    assert both(world, "name") == ("Ann", "By hand")
+    assert await recheck(world) <= 1
+    assert both(world, "name") == ("Ann", "By hand")
+    world.autumn.switches.clear()
+    await sync(world)
     assert both(world, "name") == ("By hand", "By hand")
 
 

@@ -22,6 +22,7 @@ from tests.browser.chromium import open_page, running_chromium
 from tests.browser.reports import finding, report_of
 from tests.conftest import World, opened_deps
 from tests.support.operator import busy_day, operator_page, sign_in
+from tests.support.watches import poll
 from tests.tools import NoToolError
 from worker.reports.html import write_page
 
@@ -58,6 +59,9 @@ async def take_operator_page(page: Page) -> None:
 
 async def _take_a_day(page: Page, world: World) -> None:
     await busy_day(world)
+    edited = world.autumn.customers["user_44"]["stripe_id"]
+    world.stripe.edit(edited, metadata={"autumn_send_email_receipts": ""})
+    await poll(world)
     async with operator_page(world) as url:
         await sign_in(page, url)
         _save("page-overview.png", await page.screenshot())

@@ -137,7 +137,6 @@ async def run_health_loops(
         prefix=settings.key_prefix,
         inbox=settings.inbox_stream,
         scan_schedule=settings.scan_schedule,
-        events_poll_seconds=settings.events_poll_seconds,
         failing=loops.failing,
     )
     sampler = Sampler(History(redis, settings.key_prefix), shared.read_cached, metrics.throttled_calls)
@@ -196,8 +195,7 @@ async def run_worker(
                 loops.start("slots", deps.limits.renew, RENEW_SECONDS),
             ]
             # Without polls, the tick still requests the deferred reconciles of webhooks.
-            if settings.events_poll_seconds or settings.stripe_webhook_secrets:
-                tasks.append(loops.start("watch", poller.tick, TICK_SECONDS))
+            tasks.append(loops.start("watch", poller.tick, TICK_SECONDS))
             log.info("process_started", mode=deps.mode)
             yield deps, dispatcher
         finally:

@@ -1,7 +1,8 @@
 """The rules for a name or e-mail that somebody edited in Stripe. No I/O here.
 
 Autumn copies such a value by its own webhook, usually within seconds. Until then Autumn shows the older value, so a
-sync leaves the field alone. After `EDIT_SECONDS` without the webhook, a sync copies the value to Autumn itself.
+sync leaves the field alone. After `EDIT_SECONDS` without the webhook, a sync copies the value to Autumn itself, if
+Autumn still shows the value before the edit. If it shows another one, somebody changed Autumn since.
 
 A sync may overwrite an edit before the watch sees its event. Then only Autumn's webhook can bring the value back, so
 rechecks go on until it comes.
@@ -14,7 +15,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from jobs.plan.customer import AutumnCustomer, StripeCustomer
-from jobs.plan.profile import digest_of
+from jobs.plan.profile import PROFILE, digest_of
 from jobs.plan.recheck import Memory
 
 EDIT_SECONDS: Final = 300.0
@@ -25,13 +26,15 @@ AWAITED_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True)
 class Edit:
-    """A value that somebody wrote in Stripe: its digest (`digest_of`), and when the watch saw it.
+    """A value that somebody wrote in Stripe, and when the watch saw it.
 
-    `at` is in seconds since the epoch, on the clock of Redis.
+    `digest` and `before` are digests of the value and of the one before it (`digest_of`). `at` is in seconds since the
+    epoch, on the clock of Redis.
     """
 
     digest: str
     at: float
+    before: str
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,27 @@ class Edits:
     by_field: Mapping[str, Edit]
     now: float
     refused: frozenset[str] = frozenset()
+    keeps_unknown: bool = False
+    """Whether only the watch requested the sync. Then it overwrites no name or e-mail in Stripe that no sync wrote: an
+    edit may have been the reason, and its event may come later than another event of the customer."""
 
-    def held(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> frozenset[str]:
-        """Return the fields to leave alone: Autumn will receive the edited value by webhook, or refuses it."""
-        pending = self._pending(autumn, stripe)
-        return frozenset(
-            name for name in pending if name in self.refused or self.now < self.by_field[name].at + EDIT_SECONDS
+    def held(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, memory: Memory) -> frozenset[str]:
+        """Return the fields to leave alone in Stripe: edits that Autumn will receive by webhook, or refuses."""
+        edited = frozenset(
+            name
+            for name in self._shown(autumn, stripe)
+            if name in self.refused or self.now < self.by_field[name].at + EDIT_SECONDS
         )
+        return edited | (self._unknown(autumn, stripe, memory) if self.keeps_unknown else frozenset())
 
     def overdue(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
         """Return the edited values to copy to Autumn, because its webhook did not come."""
-        pending, held = self._pending(autumn, stripe), self.held(autumn, stripe)
-        return {name: value for name, value in pending.items() if name not in held}
+        return {
+            name: value
+            for name, value in self._shown(autumn, stripe).items()
+            if self.now >= self.by_field[name].at + EDIT_SECONDS
+            and digest_of(autumn.id, name, getattr(autumn, name)) == self.by_field[name].before
+        }
 
     def awaited(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, memory: Memory) -> frozenset[str]:
         """Return the fields in which a sync overwrote an edit whose webhook may still come: neither side shows it."""
@@ -68,7 +80,7 @@ class Edits:
             and all(digest_of(autumn.id, name, getattr(side, name)) != edit.digest for side in sides)
         )
 
-    def _pending(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
+    def _shown(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
         """Return the values that Stripe shows as they were edited, and that Autumn does not show."""
         if stripe is None or stripe.id != autumn.stripe_id or stripe.owner not in {None, autumn.id}:
             return {}
@@ -78,3 +90,18 @@ class Edits:
             if shown == edit.digest != ours:
                 found[name] = getattr(stripe, name)
         return found
+
+    def _unknown(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, memory: Memory) -> frozenset[str]:
+        """Return the fields with a value in Stripe that no sync wrote, unless Autumn shows the value of an edit."""
+        if stripe is None:
+            return frozenset()
+        arrived = {
+            name
+            for name, edit in self.by_field.items()
+            if digest_of(autumn.id, name, getattr(autumn, name)) == edit.digest
+        }
+        return frozenset(
+            name
+            for name in PROFILE
+            if getattr(stripe, name) and name not in arrived and not memory.has_written(name, getattr(stripe, name))
+        )

@@ -232,6 +232,11 @@ class Memory:
         """Note the Stripe customer that Autumn shows as linked after an update."""
         self.stripe_id, self.wanted_id = stripe_id or "", ""
 
+    def has_written(self, name: str, value: JsonValue) -> bool:
+        """Return whether a sync wrote this value, or saw it before a later write."""
+        known, digest = self.fields.get(name), self._digest(name, value)
+        return known is not None and digest in {*known.newest, *known.older, known.unaccepted}
+
     def has_overwritten(self, name: str, digest: str) -> bool:
         """Return whether a sync overwrote this value in Stripe, and no later change of the field was accepted."""
         known = self.fields.get(name)

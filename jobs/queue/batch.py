@@ -78,6 +78,11 @@ class Batch:
         return self.record.recheck
 
     @property
+    def is_from_watch(self) -> bool:
+        """Whether only the watch requested this sync."""
+        return bool(self.entries) and all(is_from_watch(_event_id(entry)) for entry in self.entries)
+
+    @property
     def was_abandoned(self) -> bool:
         """Whether the last sync never settled: its worker died or hangs, perhaps with a write that is still pending."""
         return bool(self.record.open_lease)

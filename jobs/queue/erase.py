@@ -58,6 +58,9 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
         watch.edits(customer_id),
         watch.later,
         watch.later_events,
+        watch.backlog,
+        watch.backlog_events,
+        watch.requests(customer_id),
         record.totals,
     ]
     if not await Scripts(redis, "erase_customer").run("erase_customer", keys, [prefix, customer_id]):

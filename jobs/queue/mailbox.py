@@ -156,6 +156,7 @@ class Mailbox:
             breaker_key(self._prefix),
             self.record_keys.totals,
             WatchKeys(self._prefix).edits(customer_id),
+            WatchKeys(self._prefix).request(customer_id),
         ]
         taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
         if taken is None:

@@ -227,9 +227,10 @@ async def _run(deps: ScanDeps, request: ScanRequest, spool: Spool, about: About,
         await deps.record.renew(progress)
         await list_both(deps.lists, spool, progress, since_ms=request.since_ms)
         findings = await _compare(deps, request, spool, progress)
-        if not request.scope:
-            await write_links(Links(deps.redis, deps.prefix), spool, since_ms=progress.started_ms)
         run = await _conclude(deps, request, findings, progress)
+        # After a refused run, the lists may be those of another account.
+        if not request.scope and run.state == "done":
+            await write_links(Links(deps.redis, deps.prefix), spool, since_ms=progress.started_ms)
     progress.phase = "reporting"
     return ScanReport(run, findings, before)
 

@@ -87,7 +87,7 @@ class CustomerSync:
                 autumn_accepts=self.autumn_accepts,
             )
             autumn, view = await self.fetch(request)
-            left = self.named_later | self.edits.held(autumn, view.linked)
+            left = self.named_later | self.edits.held(autumn, view.linked, self.memory)
             request = self._with_unaccepted(replace(request, left=left - request.requested), autumn, view)
             plan = make_plan(autumn, view, request, mode=deps.mode, policy=deps.policy, now=deps.now())
             self._note(plan, autumn, request)

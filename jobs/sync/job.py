@@ -311,15 +311,17 @@ def _dead_letter(progress: _Progress, events: Sequence[ParsedEvent], reason: str
 def _give_up(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> int:
     """Add the outcomes of events that will never be applied, and return the number of dead letters.
 
-    The watch may request a reconcile of a customer that was deleted on both sides. It is needless, so it is dropped.
+    A reconcile that the watch requested is dropped, unless this software failed. No app waits for it, and the report
+    holds the finding, as after a scan.
     """
     writes = progress.writes
     writes.is_unknown |= reason == NOT_IN_AUTUMN
-    needless = [event for event in events if reason == NOT_IN_AUTUMN and event.is_from_watch]
-    dead = [event for event in events if event not in needless]
-    if needless:
-        writes.totals["watch_requests_dropped"] += len(needless)
-    progress.outcomes += [event.applied() for event in needless]
+    dropped = [event for event in events if reason != "unexpected" and event.is_from_watch]
+    dead = [event for event in events if event not in dropped]
+    if dropped:
+        log.warning("watch_requests_dropped", entries=len(dropped), reason=reason)
+        writes.totals["watch_requests_dropped"] += len(dropped)
+    progress.outcomes += [event.applied() for event in dropped]
     progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in dead]
     return len(dead)
 

@@ -38,7 +38,7 @@ def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
     return CustomerSync(
         Writes(deps, batch),
         _read_memory(deps, batch),
-        Edits(batch.edits, batch.taken_at),
+        Edits(batch.edits, batch.taken_at, keeps_unknown=batch.is_from_watch),
         autumn_accepts=not batch.is_probe,
         is_suspicious=may_be_late and batch.record.payments_read,
     )

@@ -13,18 +13,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from jobs.autumn.client import AutumnClient
-from jobs.errors import GiveUp, SyncError, describe
-from jobs.events import EventError, new_update
+from jobs.errors import GiveUp, describe
 from jobs.plan.customer import Mode
 from jobs.plan.policy import Policy
 from jobs.plan.profile import digest_of
 from jobs.plan.recheck import Memory
 from jobs.queue.record import read_remembered
 from jobs.queue.watch.links import LinkedCustomer, Links
-from jobs.queue.watch.queue import CustomerNote, EventNote, Receipt, WatchQueue
+from jobs.queue.watch.queue import CustomerNote, EditDigests, EventNote, Receipt, WatchQueue
 from jobs.queue.watch.request_ids import request_id
 from jobs.stripe.events import EventAnswer
-from jobs.watch.events import TYPES, Hint, StripeEvent, from_answer, judge
+from jobs.watch.events import TYPES, Edited, Hint, StripeEvent, followed_types, from_answer, judge
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +31,7 @@ CONFIRM_SECONDS: Final = 2.0
 """The time limit to confirm a customer in Autumn. After it, a reconcile is requested without the answer."""
 FIELDS_NOTED: Final = 20
 ORPHAN, FOREIGN, UNKNOWN, RECEIPTS_OFF = "orphan", "foreign", "unknown", "receipts_off"
-AUTUMN, UNREADABLE, RECEIPT_SENT = "autumn", "unreadable", "receipt_sent"
+AUTUMN, UNREADABLE, RECEIPT_SENT, IRRELEVANT = "autumn", "unreadable", "receipt_sent", "irrelevant"
 _OF_THE_SCRIPT: Final = frozenset({"requested", "deferred"})
 """Outcomes that the script refines: a request may still wait."""
 
@@ -55,6 +54,11 @@ class Actor:
     policy: Policy
     mode: Mode
     now: Callable[[], float]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of events that may lead to something."""
+        return followed_types(self.policy)
 
     async def receive(self, answer: EventAnswer) -> None:
         """Act on an event as Stripe sent it. Raises RedisError: then the call may be repeated.
@@ -106,7 +110,7 @@ class Actor:
             customer,
             request=request_id(event, customer, later=False) if "now" in hint.when else "",
             later_request=request_id(event, customer, later=True) if is_later else "",
-            edits={} if is_ours else {name: digest_of(customer, name, value) for name, value in hint.edits.items()},
+            edits={} if is_ours else _digests(customer, hint.edits),
             note=_summary(event),
         )
 
@@ -114,7 +118,7 @@ class Actor:
         link = await self.links.customer_of(event.stripe_id)
         receipts = [Receipt(link.customer_id, event.receipt_number)] if link and event.receipt_number else []
         if receipts or link is None or not self._needs_sync(event, link):
-            reason = RECEIPT_SENT if event.receipt_number else UNKNOWN if link is None else RECEIPTS_OFF
+            reason = RECEIPT_SENT if event.receipt_number else self._why_needless(link)
             notes = [CustomerNote(each.customer, note=_summary(event)) for each in receipts]
             outcome = await self.queue.note(_note(event, reason, notes, receipts))
             if link is not None and receipts and outcome is not None:
@@ -128,42 +132,52 @@ class Actor:
         """Whether a sync would read the payment. An invoice without an address is a finding under any policy."""
         return link.receipts_on and (self.policy.reads_payments or event.type == "invoice.finalized")
 
+    def _why_needless(self, link: LinkedCustomer | None) -> str:
+        if link is None:
+            return UNKNOWN
+        return IRRELEVANT if link.receipts_on else RECEIPTS_OFF
+
     async def _customers_of(self, event: StripeEvent) -> Found:
         """Return the customers of a customer event: its owners, or else the linked one, as far as Autumn agrees."""
-        candidates = event.owners
+        link = await self.links.customer_of(event.stripe_id)
+        candidates = event.owners or (() if link is None else (link.customer_id,))
         if not candidates:
-            link = await self.links.customer_of(event.stripe_id)
-            if link is None:
-                return Found((), UNKNOWN)
-            candidates = (link.customer_id,)
+            return Found((), UNKNOWN)
+        if link is not None and candidates == (link.customer_id,):
+            return Found(candidates)
         reasons = await asyncio.gather(*(self._reason_against(each, event) for each in candidates))
         found = [each for each, reason in zip(candidates, reasons, strict=True) if not reason]
         return Found(found, FOREIGN if FOREIGN in reasons else ORPHAN)
 
     async def _reason_against(self, candidate: str, event: StripeEvent) -> str:
-        """Return why the event is not about this customer of Autumn, or an empty text."""
-        try:
-            new_update(customer_id=candidate, type="customer.reconcile")
-        except EventError:
-            return ORPHAN
+        """Return why the event is not about this customer of Autumn, or an empty text.
+
+        Autumn is not asked while it is known to be down.
+        """
+        breaker = await self.queue.breaker()
+        if breaker is not None and breaker.service == "autumn":
+            return ""
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 customer = await self.autumn.get(candidate)
-        except GiveUp as error:
-            return ORPHAN if error.code == "customer_not_found" else ""
-        except (SyncError, TimeoutError):
+        except GiveUp:
+            return ORPHAN
+        except RedisError:
+            raise
+        except Exception:
+            # A reconcile finds out. One that is needless does no harm.
             return ""
         is_owner = candidate in event.owners[:1]
         return "" if customer.stripe_id == event.stripe_id or (is_owner and not customer.stripe_id) else FOREIGN
 
-    async def _is_ours(self, customer: str, edits: Mapping[str, str]) -> bool:
+    async def _is_ours(self, customer: str, edits: Mapping[str, Edited]) -> bool:
         """Whether a sync wrote all of these values last. Then Autumn's own update of Stripe caused the event."""
         now = self.now()
         kept = read_remembered(await self.queue.remembered(customer), now)
         fields = Memory.read(customer, kept or {}, now).fields
         return all(
-            name in fields and digest_of(customer, name, value) in {*fields[name].newest, fields[name].unaccepted}
-            for name, value in edits.items()
+            name in fields and digest_of(customer, name, edit.value) in {*fields[name].newest, fields[name].unaccepted}
+            for name, edit in edits.items()
         )
 
 
@@ -171,6 +185,13 @@ def _note(
     event: StripeEvent, outcome: str, customers: Sequence[CustomerNote] = (), receipts: Sequence[Receipt] = ()
 ) -> EventNote:
     return EventNote(event.id, _known(event.type), event.created, outcome, customers, receipts)
+
+
+def _digests(customer: str, edits: Mapping[str, Edited]) -> dict[str, EditDigests]:
+    return {
+        name: EditDigests(digest_of(customer, name, edit.value), digest_of(customer, name, edit.before))
+        for name, edit in edits.items()
+    }
 
 
 def _known(kind: str) -> str:

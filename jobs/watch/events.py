@@ -8,10 +8,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from jobs.events import CUSTOMER_ID_MAX, STRIPE_ID, UNFIT_TEXT
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, Mode, normal_form
+from jobs.plan.policy import Policy
 from jobs.plan.profile import PROFILE
 from jobs.plan.steps import RECEIPT_MARK
 from jobs.stripe.events import OUR_KEY, EventAnswer, EventRequest
@@ -27,9 +28,9 @@ TYPES: Final = (
     "charge.succeeded",
     "charge.updated",
     "invoice.finalized",
-    "invoice.paid",
 )
 """The types of events that the watch follows. Stripe allows 20 in one request."""
+_PAYMENTS: Final = "payment_intent."
 AUTUMN_KEYS: Final = "autumn:"
 """The beginning of the idempotency keys of Autumn, and of ours."""
 _CUSTOMER_ID: Final = re.compile(rf"[a-zA-Z0-9_:-]{{1,{CUSTOMER_ID_MAX}}}")
@@ -57,6 +58,13 @@ class Cause(StrEnum):
     """A request without a key: the dashboard, or a request by hand."""
 
 
+class Edited(NamedTuple):
+    """A value that somebody wrote in Stripe, and the one before it; None if there was none."""
+
+    value: str
+    before: str | None
+
+
 @dataclass(frozen=True)
 class StripeEvent:
     """An event of Stripe, reduced to what the watch needs. Fields of another kind of object are empty.
@@ -67,7 +75,7 @@ class StripeEvent:
     - `owners`: the Autumn ids that a customer carries after and before the event.
     - `changed`: the changed fields: "name", "metadata.KEY", other top-level names.
     - `emptied`: those of name and e-mail that are empty since.
-    - `edited`: those of name and e-mail with another value since, and that value.
+    - `edited`: those of name and e-mail with another value since: that value, and the one before.
     - `intent_id`: the payment intent; "" if none.
     - `receipt_email_set`, `has_receipt_mark`: whether a payment has an address for its receipt, and our mark.
     - `receipt_number`: the number of the charge's receipt. Stripe gives it when it has sent the receipt.
@@ -83,7 +91,7 @@ class StripeEvent:
     owners: tuple[str, ...] = ()
     changed: frozenset[str] = frozenset()
     emptied: frozenset[str] = frozenset()
-    edited: Mapping[str, str] = field(default_factory=dict, repr=False)
+    edited: Mapping[str, Edited] = field(default_factory=dict, repr=False)
     intent_id: str = ""
     receipt_email_set: bool = False
     has_receipt_mark: bool = False
@@ -103,7 +111,12 @@ class Hint:
 
     outcome: Outcome
     when: When = ""
-    edits: Mapping[str, str] = field(default_factory=dict, repr=False)
+    edits: Mapping[str, Edited] = field(default_factory=dict, repr=False)
+
+
+def followed_types(policy: Policy) -> tuple[str, ...]:
+    """Return the types of events to list: payments only if a sync would read them."""
+    return tuple(each for each in TYPES if policy.reads_payments or not each.startswith(_PAYMENTS))
 
 
 def from_answer(answer: EventAnswer) -> StripeEvent | None:
@@ -142,9 +155,11 @@ def judge(event: StripeEvent, *, metadata_keys: Collection[str], mode: Mode) -> 
     """
     if event.live != (mode == "live"):
         return Hint("other_mode")
-    if event.type.startswith("customer.") and event.cause in {Cause.SYNC, Cause.AUTUMN}:
-        # A payment that Autumn begins needs its address all the same.
-        return Hint("own" if event.cause is Cause.SYNC else "autumn")
+    if event.type.startswith("customer.") and event.cause is Cause.SYNC:
+        return Hint("own")
+    # A payment or a customer that Autumn begins has to be known all the same.
+    if event.type in {"customer.updated", "customer.deleted"} and event.cause is Cause.AUTUMN:
+        return Hint("autumn")
     match event.type:
         case "customer.updated":
             return _judge_update(event, metadata_keys)
@@ -157,7 +172,7 @@ def judge(event: StripeEvent, *, metadata_keys: Collection[str], mode: Mode) -> 
             return Hint("irrelevant")
         case "invoice.finalized":
             return Hint("invoice_without_email", "now") if event.customer_email_missing else Hint("irrelevant")
-        case "customer.deleted" | "invoice.paid":
+        case "customer.deleted":
             return Hint("requested", "now")
         case _:
             return _now_if(not event.receipt_email_set and not event.has_receipt_mark)
@@ -195,7 +210,7 @@ def _of_customer(event: StripeEvent, shown: Mapping[str, Any], before: Mapping[s
         stripe_id=_id_of(shown),
         owners=tuple(dict.fromkeys(each for each in owners if isinstance(each, str) and _CUSTOMER_ID.fullmatch(each))),
         emptied=empty,
-        edited={name: str(value) for name, value in values.items() if name not in empty},
+        edited={name: Edited(str(value), _text(before[name])) for name, value in values.items() if name not in empty},
     )
 
 
@@ -229,6 +244,10 @@ def _id_of(value: object) -> str:
     """Return the id of an object that is shown as a whole or by its id; "" for anything else."""
     found = value.get("id") if isinstance(value, dict) else value
     return found if isinstance(found, str) and re.fullmatch(STRIPE_ID, found) else ""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _is_empty(name: str, value: object) -> bool:

@@ -6,6 +6,7 @@ and another goes on from the position if that process dies. All times are on the
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -13,30 +14,31 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.errors import Halt, SyncError
+from jobs.errors import Halt, SyncError, TryAgain
 from jobs.queue.watch.queue import Tick, WatchQueue
-from jobs.queue.watch.state import BEHIND_POLLS, BEHIND_SECONDS
+from jobs.queue.watch.state import BEHIND_POLLS, BEHIND_SECONDS, NO_PERMISSION
 from jobs.scan.record import ScanRecord
 from jobs.stripe.client import StripeGateway
 from jobs.stripe.events import EventAnswer
 from jobs.stripe.models import unexpected
 from jobs.watch.act import Actor
-from jobs.watch.events import TYPES
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS: Final = 2.0
 OVERLAP_SECONDS: Final = 300
 """The time before the position that each poll reads again. An event may appear in the list later than others."""
-SLICE_SECONDS: Final = 3600
+SLICE_SECONDS: Final = 300
 """The most that is read before the position advances, so that an interrupted catch-up does not begin again."""
+PAGE_TRIES: Final = 3
+TRY_AGAIN_SECONDS: Final = 1.0
+"""A page that fails is requested again after this pause, so that one failure does not end a catch-up."""
+PAUSE_AFTER_REDIS_SECONDS: Final = 5.0
+"""The pause after a poll that Redis ended, because such a poll keeps the lease."""
 AGED_SECONDS: Final = 29 * 86_400
 """An older position is useless, because Stripe keeps events for 30 days."""
 RENEWALS_PER_LEASE: Final = 3
 ACTS_AT_A_TIME: Final = 8
-PAUSE_WHEN_FULL_SECONDS: Final = 0.5
-"""The pause before another look if too many customers wait."""
-NO_PERMISSION: Final = "no_permission"
 UNEXPECTED: Final = "unexpected"
 MISSING_PERMISSION: Final = "missing_permission"
 """The code of a refused permission (`jobs.stripe.errors`)."""
@@ -55,14 +57,19 @@ class Poller:
         self._queue = queue
         self._stripe = stripe
         self._scans = scans
+        self._not_before = 0.0
+        self._is_turned_off = False
 
     async def tick(self) -> None:
         """Request the deferred reconciles that are due, and poll if a poll is due in this process. Raises RedisError.
 
         A failure of Stripe is noted. The next poll begins at the usual time.
         """
+        if not self._queue.poll_seconds and not self._is_turned_off:
+            await self._queue.turn_off()
+            self._is_turned_off = True
         tick = await self._queue.tick()
-        if tick.polls:
+        if tick.polls and time.monotonic() >= self._not_before:
             await self._poll(tick)
 
     async def _poll(self, tick: Tick) -> None:
@@ -81,6 +88,7 @@ class Poller:
         except SyncError as failure:
             off, error = tick.off, failure.code
         except RedisError:
+            self._not_before = time.monotonic() + PAUSE_AFTER_REDIS_SECONDS
             raise
         except Exception:
             # The loop reports it. Noting it keeps the pause until the next poll.
@@ -123,10 +131,10 @@ class Poller:
             position = await self._first_position(now)
         position = min(position, now)
         behind = now - position
-        is_read = False
+        begin, is_read = position - OVERLAP_SECONDS, False
         while not is_read:
             end = min(position + SLICE_SECONDS, now)
-            await self._read(position - OVERLAP_SECONDS, end)
+            await self._read(begin, end)
             if begins:
                 # Only now, because without the permission each try would request a scan.
                 await self._scans.request(position * 1000)
@@ -134,7 +142,7 @@ class Poller:
                 begins = False
             if not await self._queue.advance(end):
                 raise WatchLostError
-            position, is_read = end, end >= now
+            position, begin, is_read = end, end, end >= now
         if behind > max(BEHIND_POLLS * self._queue.poll_seconds, BEHIND_SECONDS):
             log.info("watch_caught_up", behind_seconds=behind)
 
@@ -152,16 +160,25 @@ class Poller:
             if after in pages_read:
                 raise unexpected("the list of events does not go on: a page leads back to an earlier one")
             pages_read.add(after)
-            page, after = await self._stripe.event_page(
-                TYPES, created_gte=created_gte, created_lte=created_lte, after=after
-            )
+            page, after = await self._page(created_gte, created_lte, after)
             await self._act_on(page)
+
+    async def _page(self, created_gte: int, created_lte: int, after: str) -> tuple[list[EventAnswer], str | None]:
+        """Return a page. A passing failure is tried again."""
+        for left in reversed(range(PAGE_TRIES)):
+            try:
+                return await self._stripe.event_page(
+                    self.actor.types, created_gte=created_gte, created_lte=created_lte, after=after
+                )
+            except TryAgain:
+                if not left:
+                    raise
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+        raise AssertionError
 
     async def _act_on(self, page: Sequence[EventAnswer]) -> None:
         """Act on the new events of a page, the oldest first, a few at a time."""
         unseen = await self._queue.unseen([each.id for each in page])
         new = [each for each in reversed(page) if each.id in unseen]
         for first in range(0, len(new), ACTS_AT_A_TIME):
-            while not await self._queue.has_room():  # noqa: ASYNC110 - other processes make room
-                await asyncio.sleep(PAUSE_WHEN_FULL_SECONDS)
             await asyncio.gather(*(self.actor.receive(each) for each in new[first : first + ACTS_AT_A_TIME]))

@@ -12,10 +12,20 @@ from jobs.queue.watch.state import WatchKeys, parse_edits
 from tests.conftest import PREFIX
 
 
-async def note_edits(redis: Redis, customer: str, edited: Mapping[str, str], *, seconds_ago: float = 0.0) -> None:
-    """Note that the watch saw these names and e-mails, edited in Stripe, `seconds_ago`."""
+async def note_edits(
+    redis: Redis,
+    customer: str,
+    edited: Mapping[str, str],
+    before: Mapping[str, str | None],
+    *,
+    seconds_ago: float = 0.0,
+) -> None:
+    """Note that the watch saw these names and e-mails, edited in Stripe, `seconds_ago`. `before` has the older ones."""
     at_ms = int((time.time() - seconds_ago) * 1000)
-    notes = {name: json.dumps([digest_of(customer, name, value), at_ms]) for name, value in edited.items()}
+    notes = {
+        name: json.dumps([digest_of(customer, name, value), at_ms, at_ms, digest_of(customer, name, before[name])])
+        for name, value in edited.items()
+    }
     await redis.hset(WatchKeys(PREFIX).edits(customer), mapping=notes)  # type: ignore[misc]  # one type for both clients
 
 
@@ -24,6 +34,6 @@ async def age_notes(redis: Redis, customer: str) -> bool:
     key = WatchKeys(PREFIX).edits(customer)
     edits = parse_edits(await redis.hgetall(key))  # type: ignore[misc]  # one type for both clients
     for name, edit in edits.items():
-        aged = json.dumps([edit.digest, int((edit.at - EDIT_SECONDS) * 1000)])
+        aged = json.dumps([edit.digest, int((edit.at - EDIT_SECONDS) * 1000), 0, edit.before])
         await redis.hset(key, name, aged)  # type: ignore[misc]  # one type for both clients
     return bool(edits)

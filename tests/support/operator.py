@@ -40,9 +40,7 @@ async def page_with_token(world: World, password: str | None) -> AsyncIterator[t
         STRIPE_API_KEY=world.stripe.key,
         OPERATOR_PASSWORD=password,
     )
-    shared = SharedStateReader(
-        world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule, events_poll_seconds=60
-    )
+    shared = SharedStateReader(world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule)
     app = web.Application()
     with capture_logs() as logs:
         pages_of(settings, world.redis, world.deps, shared.read_cached)(app)

@@ -1,6 +1,7 @@
 """Steps of tests of the watch: a poller of a world, polls, and what they led to."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,16 +69,19 @@ async def by_webhook(world: World, event: dict[str, Any], policy: Policy | None 
 
 
 async def requested(redis: Redis) -> list[str]:
-    """Return the customers whose reconciles are in the inbox."""
+    """Return the customers whose reconciles are in the inbox, and then those in the backlog."""
     entries = await redis.xrange(INBOX)
     assert all(fields[b"type"] == b"customer.reconcile" for _, fields in entries)
-    return [fields[b"customer_id"].decode() for _, fields in entries]
+    queued = await redis.zrange(KEYS.backlog, 0, -1)
+    return [each.decode() for each in [*(fields[b"customer_id"] for _, fields in entries), *queued]]
 
 
-async def counted(redis: Redis) -> dict[str, int]:
+async def counted(redis: Redis) -> Counter[str]:
     """Return the counted events of Stripe, by type and outcome."""
     totals = await read_totals(redis, PREFIX)
-    return {name.removeprefix("watch:"): number for name, number in totals.items() if name.startswith("watch:")}
+    return Counter(
+        {name.removeprefix("watch:"): number for name, number in totals.items() if name.startswith("watch:")}
+    )
 
 
 async def link(redis: Redis, stripe_id: str, customer: str, *, receipts: bool = False) -> None:

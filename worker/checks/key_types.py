@@ -77,7 +77,8 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
 
 
 def _watch_kinds(watch: WatchKeys) -> Mapping[str, str]:
-    hashes, sets = (watch.watch, watch.later_events, watch.links), (watch.seen, watch.later)
+    hashes = (watch.watch, watch.later_events, watch.backlog_events, watch.links)
+    sets = (watch.seen, watch.later, watch.backlog)
     return {**dict.fromkeys(hashes, "hash"), **dict.fromkeys(sets, "zset"), watch.lease: "string"}
 
 

@@ -185,7 +185,6 @@ def _snapshots(redis: Redis, *, is_brief: bool = False) -> SnapshotReader:
         prefix=measures.key_prefix,
         inbox=measures.inbox_stream,
         scan_schedule=measures.scan_schedule,
-        events_poll_seconds=measures.events_poll_seconds,
     )
     return SnapshotReader(redis, measures, state.read_cached if is_brief else state.read)
 

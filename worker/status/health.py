@@ -198,11 +198,12 @@ def _facts(overview: Overview, scan: ScanState) -> dict[str, Any]:
 def _watch_facts(state: SharedState) -> dict[str, Any]:
     watch, overview = state.watch, state.overview
     return {
-        "poll_seconds": state.events_poll_seconds,
+        "poll_seconds": watch.pause_seconds,
         "off": watch.off or None,
         "error": watch.error or None,
         "position_age_seconds": overview.age_seconds(watch.position_ms),
         "last_poll_age_seconds": overview.age_seconds(watch.polled_ms),
         "behind_seconds": state.watch_behind_seconds,
         "deferred_customers": watch.deferred,
+        "backlog_customers": watch.backlog,
     }

@@ -257,14 +257,14 @@ def snapshot_json(snapshot: Snapshot) -> Json:
 def _watch_json(state: SharedState) -> Json:
     """Return the state of the watch. `sentence` is the same for a person.
 
-    - `poll_seconds`: 0 if a setting turns the watch off. `off`: why Stripe refuses the events, such as no_permission.
+    - `poll_seconds`: the time between two polls. `off`: why the watch is off, no_permission or setting.
     - `position_ms`: every event that was created before it was read. `behind_seconds`: its age if the watch is behind.
     - `deferred`: the number of customers with a deferred reconcile.
     """
     watch = state.watch
     return {
         "sentence": " ".join(watch_lines(state)),
-        "poll_seconds": state.events_poll_seconds,
+        "poll_seconds": watch.pause_seconds,
         "off": watch.off or None,
         "off_since_ms": watch.off_since_ms,
         "position_ms": None if watch.position_ms is None else min(watch.position_ms, PLAUSIBLE),
@@ -273,6 +273,7 @@ def _watch_json(state: SharedState) -> Json:
         "error": watch.error or None,
         "error_since_ms": watch.error_since_ms,
         "deferred": watch.deferred,
+        "backlog": watch.backlog,
     }
 
 

@@ -63,13 +63,11 @@ class SharedState:
     """The error with which Redis rejects writes; "" if it accepts them."""
     watch: WatchState = field(default_factory=WatchState)
     """The state of the watch."""
-    events_poll_seconds: float = 0.0
-    """Seconds between two polls of Stripe's events; 0 if a setting turns the watch off."""
 
     @property
     def watch_behind_seconds(self) -> float:
         """The age of the watch's position in seconds if it is behind; 0 if it is not, or is off."""
-        return self.watch.behind_seconds(self.overview.now_ms, self.events_poll_seconds)
+        return self.watch.behind_seconds(self.overview.now_ms)
 
     @property
     def unreadable_names(self) -> list[str]:
@@ -91,10 +89,9 @@ class SharedStateReader:
         prefix: str,
         inbox: str,
         scan_schedule: str,
-        events_poll_seconds: float,
         failing: Callable[[], Sequence[FailingLoop]] = tuple,
     ) -> None:
-        """Do no I/O. `scan_schedule` is a cron expression in UTC. `events_poll_seconds` is 0 if the watch is off.
+        """Do no I/O. `scan_schedule` is a cron expression in UTC.
 
         `failing` returns the loops of this process that keep failing.
         """
@@ -103,7 +100,6 @@ class SharedStateReader:
         self._prefix = prefix
         self._inbox = inbox
         self._scan_schedule = scan_schedule
-        self._events_poll_seconds = events_poll_seconds
         self._scans = ScanRecord(redis, prefix)
         self._reading = asyncio.Lock()
         self._state: SharedState | None = None
@@ -140,7 +136,6 @@ class SharedStateReader:
             tuple(unreadable),
             "" if refusal is None else reason_of(refusal),
             await read_watch(self._redis, self._prefix),
-            self._events_poll_seconds,
         )
 
     async def _read_scans(self, now_ms: int) -> ScanState:

@@ -7,6 +7,7 @@ from typing import Final
 
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.status import Overview, Standing
+from jobs.queue.watch.state import NO_PERMISSION, OFF_BY_SETTING
 from worker.formatting import printable, short_time
 from worker.status.breaker_text import breaker_text
 from worker.status.customer_text import plural, verdict_of
@@ -26,7 +27,10 @@ class Headline:
 COMMAND = "`customer-sync"
 BREAKER_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
 """The alerts about an open circuit breaker."""
-OFF: Final = {"no_permission": "STRIPE_API_KEY lacks the permission Events: read"}
+OFF: Final = {
+    NO_PERMISSION: "STRIPE_API_KEY lacks the permission Events: read",
+    OFF_BY_SETTING: "STRIPE_EVENTS_POLL_SECONDS is 0",
+}
 """Why the watch is off, by the reason that it noted. The sync goes on."""
 
 
@@ -109,24 +113,25 @@ def watch_lines(state: SharedState) -> Iterator[str]:
     """Yield the state of the watch, its last error, and the number of deferred reconciles."""
     watch, now_ms = state.watch, state.overview.now_ms
     yield f"Stripe's events: {_reads_text(state)}"
-    if watch.error and state.events_poll_seconds and not watch.off:
+    if watch.error and not watch.off:
         since = "" if watch.error_since_ms is None else f" since {short_time(watch.error_since_ms)}"
         polled = "" if watch.polled_ms is None else f", the last complete one {_age(now_ms, watch.polled_ms)} ago"
         yield printable(f"Polls have failed{since} ({watch.error}){polled}.")
     if watch.deferred:
         verb = "waits" if watch.deferred == 1 else "wait"
         yield f"{plural(watch.deferred, 'customer')} {verb} for a deferred reconcile, after an edit in Stripe."
+    if watch.backlog:
+        verb = "waits" if watch.backlog == 1 else "wait"
+        yield f"{plural(watch.backlog, 'customer')} {verb} for a reconcile until fewer events wait."
 
 
 def _reads_text(state: SharedState) -> str:
     watch, now_ms = state.watch, state.overview.now_ms
-    if not state.events_poll_seconds:
-        return "off by STRIPE_EVENTS_POLL_SECONDS=0"
     if watch.off:
         return printable(f"off: {OFF.get(watch.off, watch.off)}")
-    if watch.position_ms is None:
+    if watch.position_ms is None and not state.watch_behind_seconds:
         return "not read yet"
-    if state.watch_behind_seconds:
+    if state.watch_behind_seconds or watch.position_ms is None:
         return f"behind by {age_text(state.watch_behind_seconds)}"
     return f"read up to {_age(now_ms, watch.position_ms)} ago"
 

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from jobs.queue.status import Overview
+from jobs.queue.watch.state import NO_PERMISSION
 from jobs.scan.compare import SCAN_KINDS
 from worker.status.shared_state import ScanState, SharedState
 
@@ -166,7 +167,7 @@ def _watch(state: SharedState) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "customer_sync_watch_off",
         "Whether the watch is off because Stripe refuses its polls. A watch that a setting turns off is 0.",
-        int(bool(watch.off) and state.events_poll_seconds > 0),
+        int(watch.off == NO_PERMISSION),
     )
     seen = CounterMetricFamily(
         "customer_sync_stripe_events", "Events of Stripe, by type and by what they led to.", labels=["type", "outcome"]

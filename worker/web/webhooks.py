@@ -28,6 +28,8 @@ EVENT_BYTES: Final = 512 * 1024
 ACT_SECONDS: Final = 15.0
 """The longest time until an event is stored. Stripe sends it again if there is no answer."""
 
+LOG_AGAIN_SECONDS: Final = 600.0
+
 Act = Callable[[EventAnswer], Awaitable[None]]
 """Does what an event leads to. It returns after Redis has it. Raises RedisError."""
 
@@ -50,7 +52,7 @@ class Webhooks:
         """Keep both; nothing is opened."""
         self._secrets = secrets
         self._act = act
-        self._logged: set[str] = set()
+        self._logged_at: dict[str, float] = {}
 
     async def receive(self, request: web.Request) -> web.Response:
         """Check the signature of an event, and answer 200 after Redis has it. Stripe repeats after any other answer."""
@@ -60,7 +62,6 @@ class Webhooks:
         except WebhookError as error:
             self._log_once(str(error))
             return web.Response(status=400, text=f"{error}\n")
-        self._logged.clear()
         try:
             async with asyncio.timeout(ACT_SECONDS):
                 await self._act(event)
@@ -72,7 +73,8 @@ class Webhooks:
         return web.Response(text="The event is stored.\n")
 
     def _log_once(self, reason: str) -> None:
-        """Log each reason once until an event is accepted, because anybody can send requests."""
-        if reason not in self._logged:
-            self._logged.add(reason)
+        """Log each reason once in ten minutes, because anybody can send requests."""
+        now = time.monotonic()
+        if now - self._logged_at.get(reason, -LOG_AGAIN_SECONDS) >= LOG_AGAIN_SECONDS:
+            self._logged_at[reason] = now
             log.warning("webhook_refused", reason=reason)

@@ -4,11 +4,11 @@
 -- Uses: wrong_types
 -- Uses: rechecks
 -- KEYS: lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker, request, edits,
---       later, later events, totals
+--       later, later_events, backlog, backlog_events, requests, totals
 -- ARGV: key prefix, customer
 -- Returns 1, or 0 if an event waits or a sync runs: then nothing was changed
 local lease, dispatched, waiting, rechecks, mailbox, record, remembered, breaker = unpack(KEYS, 1, 8)
-local request, edits, later, later_events, totals = unpack(KEYS, 9)
+local request, edits, later, later_events, backlog, backlog_events, requests, totals = unpack(KEYS, 9)
 local prefix, customer = ARGV[1], ARGV[2]
 
 -- A mailbox of the wrong type holds no event, so it is deleted.
@@ -21,6 +21,8 @@ if renewing('HGET', breaker, 'probe') == customer then redis.call('HDEL', breake
 cancel_recheck(rechecks, customer)
 renewing('ZREM', later, customer)
 renewing('HDEL', later_events, customer)
-redis.call('DEL', mailbox, record, remembered, request, edits)
+renewing('ZREM', backlog, customer)
+renewing('HDEL', backlog_events, customer)
+redis.call('DEL', mailbox, record, remembered, request, edits, requests)
 count_replaced(totals)
 return 1

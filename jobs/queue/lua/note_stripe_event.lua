@@ -3,15 +3,16 @@
 --
 -- Uses: wrong_types
 -- Uses: watch_requests
--- KEYS: inbox, seen, later, later_events, totals
+-- KEYS: inbox, waiting, seen, later, later_events, backlog, backlog_events, totals
 -- ARGV: key prefix, the event as JSON: {id, type, created (seconds), outcome, customers, receipts, and limits: seen_kept,
---       edit_seconds, note_seconds}
+--       edit_seconds, note_seconds, record_seconds, waiting_at_most, requests_an_hour}
 -- A customer: {id, request (event id of a reconcile to request now, or ''), later_request (event id of a deferred one, or
---       ''), edits (digest by field), note (the event for the customer record, as JSON)}
+--       ''), edits (by field, the digests of the value and of the one before), note (the event for the customer record, as
+--       JSON)}
 -- A receipt: {customer, number}
--- Returns nil if the event was noted before, else the outcome: `requested`, `waiting` or `deferred` if a reconcile was to be
--- requested and the event names no outcome, else the outcome of the event
-local inbox, seen, later, later_events, totals = unpack(KEYS)
+-- Returns nil if the event was noted before, else the outcome: `requested`, `queued`, `waiting` or `deferred` if a reconcile
+-- was to be requested and the event names no outcome, else the outcome of the event
+local inbox, waiting, seen, later, later_events, backlog, backlog_events, totals = unpack(KEYS)
 local prefix = ARGV[1]
 local event = cjson.decode(ARGV[2])
 local NOTES_KEPT = 3
@@ -24,20 +25,57 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local created_ms = event.created * 1000
 local outcome = event.outcome
 
-local function defer(customer)
-  renewing('ZADD', later, 'GT', now_ms + event.edit_seconds * 1000, customer.id)
-  renewing('HSET', later_events, customer.id, customer.later_request)
-  redis.call('EXPIRE', later_events, event.note_seconds)
+local function store_event(events, customer, event_id)
+  renewing('HSET', events, customer, event_id)
+  redis.call('EXPIRE', events, event.note_seconds)
 end
 
--- Keeps the newest value of each field, because events arrive in any order: its digest, when it was seen, and when it was
--- written. A sync leaves it alone until the deferred reconcile is due, so both count from when it was seen.
+local function defer(customer, event_id)
+  renewing('ZADD', later, 'GT', now_ms + event.edit_seconds * 1000, customer)
+  redis.call('EXPIRE', later, event.note_seconds)
+  store_event(later_events, customer, event_id)
+end
+
+-- Whether events of this customer lead to a reconcile too often. Two writers could loop for ever.
+local function is_too_frequent(customer)
+  if event.type ~= 'customer.updated' then return false end
+  local key = prefix .. ':watch:requests:' .. customer
+  local number = redis.pcall('INCR', key)
+  if is_error(number) then
+    redis.call('SET', key, 1)
+    number = 1
+  end
+  if number == 1 then redis.call('EXPIRE', key, 3600) end
+  return number > event.requests_an_hour
+end
+
+-- Requests a reconcile now: through the inbox, or through the backlog while too much waits. Returns what was done.
+local function request(customer, event_id)
+  if is_too_frequent(customer) then
+    defer(customer, event_id)
+    return 'deferred'
+  end
+  if renewing('ZSCORE', backlog, customer) then return 'waiting' end
+  if has_room(inbox, waiting, event.waiting_at_most) then
+    return request_reconcile(prefix, inbox, customer, event_id, now_ms) and 'requested' or 'waiting'
+  end
+  redis.call('ZADD', backlog, now_ms, customer)
+  redis.call('EXPIRE', backlog, event.note_seconds)
+  store_event(backlog_events, customer, event_id)
+  return 'queued'
+end
+
+-- Keeps the newest value of each field, because events arrive in any order: its digest, when it was seen, when it was
+-- written, and the digest of the value before. After several edits, that is the value before the first of them.
 local function note_edits(customer)
   local edits = prefix .. ':watch:edits:' .. customer.id
-  for field, digest in pairs(customer.edits) do
-    local is_json, before = pcall(cjson.decode, renewing('HGET', edits, field) or '[]')
-    local written_ms = is_json and type(before) == 'table' and tonumber(before[3]) or -1
-    if created_ms >= written_ms then redis.call('HSET', edits, field, cjson.encode({digest, now_ms, created_ms})) end
+  for field, digests in pairs(customer.edits) do
+    local is_json, known = pcall(cjson.decode, renewing('HGET', edits, field) or '[]')
+    known = is_json and type(known) == 'table' and known or {}
+    local before = known[1] == digests.before and known[4] or digests.before
+    if created_ms >= (tonumber(known[3]) or -1) then
+      redis.call('HSET', edits, field, cjson.encode({digests.value, now_ms, created_ms, before}))
+    end
     redis.call('EXPIRE', edits, event.note_seconds)
   end
 end
@@ -72,26 +110,24 @@ end
 -- Notes the number of a receipt, and counts it unless the customer record shows it already.
 local function note_receipt(receipt)
   local record = prefix .. ':customer:' .. receipt.customer
-  if has_record(record) then
-    local number, before_ms = unpack(redis.call('HMGET', record, 'receipt_number', 'receipt_at_ms'))
-    if number == receipt.number then return end
-    if created_ms >= (tonumber(before_ms or -1) or -1) then
-      redis.call('HSET', record, 'receipt_number', receipt.number, 'receipt_at_ms', string.format('%.0f', created_ms))
-    end
+  local is_new = not has_record(record)
+  local number, before_ms = unpack(redis.call('HMGET', record, 'receipt_number', 'receipt_at_ms'))
+  if number == receipt.number then return end
+  if created_ms >= (tonumber(before_ms or -1) or -1) then
+    redis.call('HSET', record, 'receipt_number', receipt.number, 'receipt_at_ms', string.format('%.0f', created_ms))
   end
+  if is_new then redis.call('EXPIRE', record, event.record_seconds) end
   count(totals, 'receipts_sent', 1)
 end
 
 -- Add the entries first: if the inbox accepts none, the event is not noted, and is noted by the next try.
 local did = {}
 for _, customer in ipairs(event.customers) do
-  if customer.request ~= '' then
-    did[request_reconcile(prefix, inbox, customer.id, customer.request) and 'requested' or 'waiting'] = true
-  end
+  if customer.request ~= '' then did[request(customer.id, customer.request)] = true end
 end
 for _, customer in ipairs(event.customers) do
   if customer.later_request ~= '' then
-    defer(customer)
+    defer(customer.id, customer.later_request)
     did.deferred = true
   end
   note_edits(customer)
@@ -99,11 +135,14 @@ for _, customer in ipairs(event.customers) do
 end
 for _, receipt in ipairs(event.receipts) do note_receipt(receipt) end
 redis.call('ZADD', seen, event.created, event.id)
+redis.call('EXPIRE', seen, event.note_seconds)
 local excess = redis.call('ZCARD', seen) - event.seen_kept
 if excess > 0 then
   for _, id in ipairs(redis.call('ZRANGE', seen, 0, excess - 1)) do redis.call('ZREM', seen, id) end
 end
-if outcome == '' then outcome = did.requested and 'requested' or did.waiting and 'waiting' or 'deferred' end
+if outcome == '' then
+  for _, each in ipairs({'deferred', 'waiting', 'queued', 'requested'}) do outcome = did[each] and each or outcome end
+end
 count(totals, 'watch:' .. event.type .. ':' .. outcome, 1)
 count_replaced(totals)
 return outcome

@@ -3,12 +3,12 @@
 --
 -- Uses: wrong_types
 -- Uses: rechecks
--- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits
+-- KEYS: lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits, request
 -- ARGV: customer, token, lease in milliseconds, entries to read at most
 -- Returns nil if there is nothing to take (not dispatched, another worker has it, not the probe), else {entries, the record,
 -- the remembered values as JSON, 1 if the breaker is open, keys of the wrong type that were deleted, the edits in Stripe,
 -- the time in milliseconds}. Returns 'unusable' if the mailbox has the wrong type: then the customer no longer waits
-local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits = unpack(KEYS)
+local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits, request = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
@@ -40,6 +40,11 @@ for _, entry in ipairs(entries) do
   for _, part in ipairs(entry[2]) do bytes = bytes + #part end
   if bytes > TAKEN_BYTES and #fitting > 0 then break end
   fitting[#fitting + 1] = entry
+end
+-- This sync fetches both sides now, so a later event of Stripe needs another one.
+local requested = renewing('GET', request)
+for _, entry in ipairs(requested and fitting or {}) do
+  if entry[1] == requested then redis.call('DEL', request) end
 end
 redis.call('SET', lease, token, 'PX', lease_ms)
 redis.call('ZADD', dispatched, now_ms + lease_ms, customer)

@@ -13,7 +13,8 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local off_before, failed_before = unpack(renewing('HMGET', watch, 'off', 'error'))
 off_before = off_before or ''
 
-redis.call('HSET', watch, 'next_poll_ms', string.format('%.0f', ARGV[2] + ARGV[3]), 'off', off, 'error', failure)
+redis.call('HSET', watch, 'next_poll_ms', string.format('%.0f', ARGV[2] + ARGV[3]), 'pause_ms', ARGV[3],
+           'off', off, 'error', failure)
 if off == '' then
   redis.call('HDEL', watch, 'off_since_ms')
 elseif off_before == '' then

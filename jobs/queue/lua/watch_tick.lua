@@ -1,25 +1,37 @@
--- Requests the deferred reconciles that are due, and takes the lease of the watch if a poll is due.
+-- Requests the reconciles of the backlog and the deferred ones that are due, and takes the lease of the watch if a poll is
+-- due.
 --
 -- Uses: wrong_types
 -- Uses: watch_requests
--- KEYS: inbox, watch, lease, later, later_events, totals
+-- KEYS: inbox, waiting, watch, lease, later, later_events, backlog, backlog_events, totals
 -- ARGV: key prefix, token, lease in milliseconds, milliseconds between polls (0: never), milliseconds between polls while
---       the watch is off, reconciles to request at most
--- Returns {now in milliseconds, 1 if the caller has to poll, the position in seconds or '', why the watch is off or ''}. A second run with the same
--- token, after a lost answer, returns the same
-local inbox, watch, lease, later, later_events, totals = unpack(KEYS)
+--       the watch is off, events and customers that may wait when a reconcile is requested
+-- Returns {now in milliseconds, 1 if the caller has to poll, the position in seconds or '', why the watch is off or ''}. A
+-- second run with the same token, after a lost answer, returns the same
+local inbox, waiting, watch, lease, later, later_events, backlog, backlog_events, totals = unpack(KEYS)
 local prefix, token, lease_ms = ARGV[1], ARGV[2], ARGV[3]
+local AT_A_TIME = 100
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-for _, customer in ipairs(renewing('ZRANGEBYSCORE', later, '-inf', now_ms, 'LIMIT', 0, ARGV[6])) do
-  local event_id = renewing('HGET', later_events, customer)
-  if not event_id then event_id = 'stripe-unknown-' .. string.sub(redis.sha1hex(customer), 1, 8) .. '-later-' .. time[1] end
-  local is_new = request_reconcile(prefix, inbox, customer, event_id)
-  redis.call('ZREM', later, customer)
-  redis.call('HDEL', later_events, customer)
-  count(totals, is_new and 'watch:deferred:requested' or 'watch:deferred:waiting', 1)
+-- Requests those of a sorted set that are due, the longest waiting first, while there is room.
+local function request_due(customers, events, counter)
+  for _, customer in ipairs(renewing('ZRANGEBYSCORE', customers, '-inf', now_ms, 'LIMIT', 0, AT_A_TIME)) do
+    if not has_room(inbox, waiting, ARGV[6]) then return end
+    local event_id = renewing('HGET', events, customer)
+    if not event_id then event_id = 'stripe-unknown-' .. string.sub(redis.sha1hex(customer), 1, 8) .. '-later-' .. time[1] end
+    local is_new = request_reconcile(prefix, inbox, customer, event_id, now_ms)
+    redis.call('ZREM', customers, customer)
+    redis.call('HDEL', events, customer)
+    count(totals, counter .. (is_new and 'requested' or 'waiting'), 1)
+  end
 end
+
+-- Replaces a hash of the wrong type, because nothing else touches it while nothing is due.
+renewing('HLEN', backlog_events)
+renewing('HLEN', later_events)
+request_due(backlog, backlog_events, 'watch_backlog_')
+request_due(later, later_events, 'watch_deferred_')
 
 local position, next_poll_ms, off = unpack(renewing('HMGET', watch, 'position', 'next_poll_ms', 'off'))
 local pause_ms = tonumber((off and off ~= '') and ARGV[5] or ARGV[4])

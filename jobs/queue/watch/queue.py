@@ -13,27 +13,41 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 
 from jobs.plan.edits import EDIT_SECONDS
+from jobs.queue.batch import RECORD_SECONDS
+from jobs.queue.breaker import OpenBreaker, read_breaker
 from jobs.queue.key_types import answer_or_none, or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.record import RecordKeys
 from jobs.queue.scripts import Scripts
-from jobs.queue.watch.state import WatchKeys
+from jobs.queue.watch.state import OFF_BY_SETTING, WatchKeys
 
-SEEN_KEPT: Final = 50_000
+SEEN_KEPT: Final = 500_000
+"""Events that are remembered. Each poll reads the last minutes again, so an event of those must not be forgotten."""
 SEEN_SECONDS: Final = 3 * 86_400
 """The time for which a seen event is remembered: as long as Stripe repeats a webhook."""
-NOTE_SECONDS: Final = 86_400
+NOTE_SECONDS: Final = 8 * 86_400
+"""The life of a note about a customer: longer than events are retried."""
 RETRY_OFF_SECONDS: Final = 600
 """The time between two polls while the watch is off."""
 STATE_SECONDS: Final = 40 * 86_400
 """The life of the position: longer than Stripe keeps events."""
 LEASE_SECONDS: Final = 60.0
 SHORTEST_LEASE_SECONDS: Final = 2.0
-DEFERRED_AT_A_TIME: Final = 100
-WAITING_AT_MOST: Final = 1_000
-"""Events and customers that may wait while the watch adds reconciles from polls. So a bulk edit of all customers in
-Stripe delays the events of apps by seconds only."""
+WAITING_AT_MOST: Final = 100
+"""Events and customers that may wait when the watch adds a reconcile. Beyond that, the reconcile waits in the backlog,
+so a bulk edit of all customers in Stripe delays no event of an app."""
+REQUESTS_AN_HOUR: Final = 10
+"""Reconciles of one customer that changes in Stripe lead to at once in an hour. Others are deferred: another writer may
+revert each of our writes."""
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
+
+
+@dataclass(frozen=True)
+class EditDigests:
+    """The digests of a value that somebody wrote in Stripe, and of the value before."""
+
+    value: str
+    before: str
 
 
 @dataclass(frozen=True)
@@ -41,14 +55,14 @@ class CustomerNote:
     """The consequences of an event for one customer.
 
     `request` is the event id of a reconcile to request now, `later_request` that of one to request `EDIT_SECONDS`
-    later; empty if there is none. `edits` holds the digest of each value that a person wrote in Stripe. `note` is JSON
-    for the customer record.
+    later; empty if there is none. `edits` holds, by field, the digests of the value that somebody wrote in Stripe and
+    of the value before. `note` is JSON for the customer record.
     """
 
     id: str
     request: str = ""
     later_request: str = ""
-    edits: Mapping[str, str] = field(default_factory=dict)
+    edits: Mapping[str, EditDigests] = field(default_factory=dict)
     note: str = ""
 
 
@@ -87,15 +101,20 @@ class Tick(NamedTuple):
 class WatchQueue:
     """The client of the watch's state, for one process."""
 
-    def __init__(self, redis: Redis, *, inbox: str, prefix: str, poll_seconds: float) -> None:
+    def __init__(
+        self, redis: Redis, *, inbox: str, prefix: str, poll_seconds: float, seen_kept: int = SEEN_KEPT
+    ) -> None:
         """Open no connection. `redis` answers in bytes. `poll_seconds` is the time between two polls; 0: never poll."""
         self.keys = WatchKeys(prefix)
         self.poll_seconds = poll_seconds
         self.lease_seconds = max(SHORTEST_LEASE_SECONDS, min(poll_seconds, LEASE_SECONDS))
+        self._seen_kept = seen_kept
         self._redis = redis
         self._inbox = inbox
         self._prefix = prefix
         self._totals = RecordKeys(prefix).totals
+        self._waiting = MailboxKeys(prefix).waiting
+        self._requests = [self.keys.later, self.keys.later_events, self.keys.backlog, self.keys.backlog_events]
         self._token = secrets.token_hex(8)
         self._scripts = Scripts(redis, "note_stripe_event", "watch_tick", "watch_advance", "watch_end", "watch_release")
 
@@ -104,9 +123,9 @@ class WatchQueue:
 
         Raises RedisError.
         """
-        keys = [self._inbox, self.keys.watch, self.keys.lease, self.keys.later, self.keys.later_events, self._totals]
+        keys = [self._inbox, self._waiting, self.keys.watch, self.keys.lease, *self._requests, self._totals]
         pauses_ms = [int(self.poll_seconds * 1000), RETRY_OFF_SECONDS * 1000]
-        arguments = [self._prefix, self._token, self._lease_ms, *pauses_ms, DEFERRED_AT_A_TIME]
+        arguments = [self._prefix, self._token, self._lease_ms, *pauses_ms, WAITING_AT_MOST]
         now_ms, polls, position, off = await self._scripts.run("watch_tick", keys, arguments)
         known = int(position) if _SECONDS.fullmatch(position) else None
         return Tick(int(now_ms), bool(polls), known, off.decode(errors="replace"))
@@ -133,14 +152,6 @@ class WatchQueue:
         """Release the lease of an interrupted poll, so that another process goes on at once. Raises RedisError."""
         await self._scripts.run("watch_release", [self.keys.lease], [self._token])
 
-    async def has_room(self) -> bool:
-        """Return whether few enough events and customers wait for another reconcile. Raises RedisError."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xlen(self._inbox)
-            pipe.zcard(MailboxKeys(self._prefix).waiting)
-            answers = await pipe.execute(raise_on_error=False)
-        return sum(or_none(answer) or 0 for answer in answers) < WAITING_AT_MOST
-
     async def unseen(self, ids: Sequence[str]) -> set[str]:
         """Return the events among `ids` that were not noted yet. Raises RedisError."""
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -148,6 +159,10 @@ class WatchQueue:
                 pipe.zscore(self.keys.seen, each)
             answers = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
         return {each for each, score in zip(ids, answers, strict=True) if score is None}
+
+    async def breaker(self) -> OpenBreaker | None:
+        """Return the circuit breaker; None while it is closed. Raises RedisError."""
+        return await read_breaker(self._redis, self._prefix)
 
     async def remembered(self, customer_id: str) -> bytes:
         """Return the values that syncs of a customer wrote recently, as JSON. Raises RedisError."""
@@ -158,10 +173,25 @@ class WatchQueue:
 
         Raises RedisError. Then the event was not noted, or its answer was lost. The call may be repeated.
         """
-        keys = [self._inbox, self.keys.seen, self.keys.later, self.keys.later_events, self._totals]
-        limits = {"seen_kept": SEEN_KEPT, "edit_seconds": EDIT_SECONDS, "note_seconds": NOTE_SECONDS}
+        keys = [self._inbox, self._waiting, self.keys.seen, *self._requests, self._totals]
+        limits = {
+            "seen_kept": self._seen_kept,
+            "edit_seconds": EDIT_SECONDS,
+            "note_seconds": NOTE_SECONDS,
+            "record_seconds": RECORD_SECONDS,
+            "waiting_at_most": WAITING_AT_MOST,
+            "requests_an_hour": REQUESTS_AN_HOUR,
+        }
         outcome = await self._scripts.run("note_stripe_event", keys, [self._prefix, json.dumps(asdict(event) | limits)])
         return None if outcome is None else outcome.decode()
+
+    async def turn_off(self) -> None:
+        """Forget the position, and note that a setting turns the polls off. Raises RedisError."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(self.keys.watch)
+            pipe.hset(self.keys.watch, "off", OFF_BY_SETTING)
+            pipe.expire(self.keys.watch, STATE_SECONDS)
+            await pipe.execute()
 
     @property
     def _lease_ms(self) -> int:

@@ -1,5 +1,7 @@
 """The event ids of the reconciles that the watch requests. They hold the time of Stripe's event.
 
+The scripts of the watch add a hyphen and the time of the request, so each request is a new event.
+
 The watch makes them, and a sync reads them: to tell such a request, and to measure the time from event to agreement.
 """
 
@@ -10,7 +12,9 @@ from typing import Final, Protocol
 EVENT_MAX: Final = 100
 """The most characters of a Stripe event's id in ours. A longer one is replaced by its digest."""
 _KNOWN: Final = re.compile(rf"[A-Za-z0-9_]{{1,{EVENT_MAX}}}")
-_FORM: Final = re.compile(rf"stripe-{_KNOWN.pattern}-[0-9a-f]{{8}}-(?:later-)?(?P<created>[0-9]{{1,12}})")
+_FORM: Final = re.compile(
+    rf"stripe-{_KNOWN.pattern}-[0-9a-f]{{8}}-(?P<later>later-)?(?P<created>[0-9]{{1,12}})(?:-[0-9]+)?"
+)
 
 
 class Happened(Protocol):
@@ -40,9 +44,12 @@ def is_from_watch(event_id: str) -> bool:
 
 
 def happened_at_seconds(event_id: str) -> float | None:
-    """Return the time of the Stripe event that led to this event id; None if the watch did not request it."""
+    """Return the time of the Stripe event that led to this event id.
+
+    None if the watch did not request it, or deferred it on purpose.
+    """
     found = _FORM.fullmatch(event_id)
-    return float(found["created"]) if found is not None else None
+    return float(found["created"]) if found is not None and not found["later"] else None
 
 
 def _digest(text: str) -> str:

@@ -15,6 +15,9 @@ from redis.asyncio import Redis
 from jobs.plan.edits import Edit
 from jobs.queue.key_types import answer_or_none
 
+NO_PERMISSION: Final = "no_permission"
+OFF_BY_SETTING: Final = "setting"
+"""Reasons why the watch is off: Stripe refuses the list of events, and STRIPE_EVENTS_POLL_SECONDS is 0."""
 BEHIND_POLLS: Final = 3
 BEHIND_SECONDS: Final = 180.0
 """The watch is behind if its position is older than this time, and than BEHIND_POLLS polls."""
@@ -55,6 +58,16 @@ class WatchKeys:
         return f"{self.prefix}:watch:later_events"
 
     @property
+    def backlog(self) -> str:
+        """Sorted set: customer by when its reconcile was requested while too much waited, in milliseconds."""
+        return f"{self.prefix}:watch:backlog"
+
+    @property
+    def backlog_events(self) -> str:
+        """Hash: the event id of the reconcile of each customer in `backlog`."""
+        return f"{self.prefix}:watch:backlog_events"
+
+    @property
     def links(self) -> str:
         """Hash: by Stripe customer, 1 if its receipts are on or else 0, a colon, and its Autumn customer."""
         return f"{self.prefix}:watch:links"
@@ -62,6 +75,10 @@ class WatchKeys:
     def request(self, customer_id: str) -> str:
         """The id of the inbox entry of the last reconcile that the watch requested. Expires in a day."""
         return f"{self.prefix}:watch:request:{customer_id}"
+
+    def requests(self, customer_id: str) -> str:
+        """The number of reconciles that changes of the customer in Stripe led to. Expires in an hour."""
+        return f"{self.prefix}:watch:requests:{customer_id}"
 
     def edits(self, customer_id: str) -> str:
         """Hash: by name or e-mail, JSON about a value that somebody wrote in Stripe. Expires in a day.
@@ -111,9 +128,11 @@ class WatchState:
 
     - `position_ms`: every event that was created before it was read.
     - `polled_ms`: the end of the last complete poll.
-    - `off`: why the watch is off, such as `no_permission`; empty if it is on. `off_since_ms` is when that began.
+    - `off`: why the watch is off (NO_PERMISSION, OFF_BY_SETTING); empty if it is on. `off_since_ms` is when that began.
     - `error`: the code of the error that ended the last poll; empty after a complete one.
-    - `deferred`: the number of customers with a deferred reconcile.
+    - `pause_seconds`: the time between two polls of the worker that polled last.
+    - `deferred`, `backlog`: the number of customers with a deferred reconcile, and of those that wait until fewer
+      events wait.
     """
 
     position_ms: int | None = None
@@ -122,14 +141,20 @@ class WatchState:
     off_since_ms: int | None = None
     error: str = ""
     error_since_ms: int | None = None
+    pause_seconds: float = 0.0
     deferred: int = 0
+    backlog: int = 0
 
-    def behind_seconds(self, now_ms: int, poll_seconds: float) -> float:
-        """Return the age of the position in seconds if the watch is behind, else 0."""
-        if self.position_ms is None or self.off or not poll_seconds:
+    def behind_seconds(self, now_ms: int) -> float:
+        """Return the age of the position in seconds if the watch is behind, else 0.
+
+        A watch that never finished a poll is behind since its first failure.
+        """
+        since_ms = self.error_since_ms if self.position_ms is None else self.position_ms
+        if since_ms is None or self.off:
             return 0.0
-        age_seconds = (now_ms - self.position_ms) / 1000
-        return age_seconds if age_seconds > max(BEHIND_POLLS * poll_seconds, BEHIND_SECONDS) else 0.0
+        age_seconds = (now_ms - since_ms) / 1000
+        return age_seconds if age_seconds > max(BEHIND_POLLS * self.pause_seconds, BEHIND_SECONDS) else 0.0
 
 
 def parse_edits(raw: Mapping[bytes, bytes]) -> dict[str, Edit]:
@@ -137,8 +162,8 @@ def parse_edits(raw: Mapping[bytes, bytes]) -> dict[str, Edit]:
     edits: dict[str, Edit] = {}
     for name, text in raw.items():
         try:
-            digest, at_ms = json.loads(text)[:2]
-            edits[name.decode()] = Edit(str(digest), float(at_ms) / 1000)
+            digest, at_ms, _, before = json.loads(text)
+            edits[name.decode()] = Edit(str(digest), float(at_ms) / 1000, str(before))
         except (ValueError, TypeError, RecursionError):
             continue
     return edits
@@ -158,7 +183,9 @@ async def read_watch(redis: Redis, prefix: str) -> WatchState:
         off_since_ms=_count(stored.get("off_since_ms", "")),
         error=stored.get("error", ""),
         error_since_ms=_count(stored.get("error_since_ms", "")),
+        pause_seconds=(_count(stored.get("pause_ms", "")) or 0) / 1000,
         deferred=await answer_or_none(redis.zcard(keys.later)) or 0,
+        backlog=await answer_or_none(redis.zcard(keys.backlog)) or 0,
     )
 
 

@@ -70,6 +70,8 @@ SHARED: Mapping[str, str] = {
         "watch:seen": "zset",
         "watch:later": "zset",
         "watch:later_events": "hash",
+        "watch:backlog": "zset",
+        "watch:backlog_events": "hash",
         "watch:links": "hash",
     }.items()
 } | {f"{PREFIX}-outcomes": "stream"}
@@ -116,9 +118,7 @@ async def plant(redis: Redis, key: str, kind: str) -> None:
 async def show_everything(redis: Redis) -> Snapshot:
     """Read the snapshot and render it as /readyz, the page and `customer-sync status` do."""
     measures = Measures.model_validate({"redis_url": "redis://localhost", "key_prefix": PREFIX, "inbox_stream": INBOX})
-    shared = SharedStateReader(
-        redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule, events_poll_seconds=60
-    )
+    shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule=measures.scan_schedule)
     snapshot = await SnapshotReader(redis, measures, shared.read).read()
     assert snapshot_json(snapshot)
     for customer in ("ann", "bob"):

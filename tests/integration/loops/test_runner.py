@@ -15,9 +15,7 @@ from worker.status.shared_state import SharedStateReader
 
 async def test_failing_loop_is_shown_without_free_memory_in_redis(redis: Redis) -> None:
     loops = Loops(redis, PREFIX)
-    shared = SharedStateReader(
-        redis, prefix=PREFIX, inbox=INBOX, scan_schedule="0 3 * * *", events_poll_seconds=60, failing=loops.failing
-    )
+    shared = SharedStateReader(redis, prefix=PREFIX, inbox=INBOX, scan_schedule="0 3 * * *", failing=loops.failing)
     # Without free memory, Redis runs only scripts that it has loaded before.
     await shared.read()
     await redis.config_set("maxmemory", 1)

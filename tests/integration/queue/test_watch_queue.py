@@ -11,7 +11,7 @@ from jobs.plan.edits import EDIT_SECONDS
 from jobs.queue.mailbox import Mailbox
 from jobs.queue.record import read_customer, read_totals
 from jobs.queue.watch.links import LinkedCustomer, Links
-from jobs.queue.watch.queue import SEEN_SECONDS, CustomerNote, EventNote, Receipt, Tick, WatchQueue
+from jobs.queue.watch.queue import SEEN_SECONDS, CustomerNote, EditDigests, EventNote, Receipt, Tick, WatchQueue
 from jobs.queue.watch.state import WatchKeys, parse_edits, read_watch
 from tests.conftest import INBOX, PREFIX
 
@@ -37,7 +37,13 @@ def event(number: int = 1, *, created: int = CREATED, outcome: str = "", **custo
 
 def deferred(number: int = 1, *, created: int = CREATED, digest: str = "digest") -> EventNote:
     """Retick an event with an edited name, which leads to a deferred reconcile of Ann."""
-    return event(number, created=created, request="", later_request=f"later-{number}", edits={"name": digest})
+    return event(
+        number,
+        created=created,
+        request="",
+        later_request=f"later-{number}",
+        edits={"name": EditDigests(digest, "before")},
+    )
 
 
 def noted(number: int, seconds: int = CREATED) -> str:
@@ -52,8 +58,8 @@ async def due(redis: Redis, queue: WatchQueue) -> Tick:
 
 
 async def inbox(redis: Redis) -> list[str]:
-    """Retick the event ids in the inbox."""
-    return [fields[b"event_id"].decode() for _, fields in await redis.xrange(INBOX)]
+    """Return the event ids in the inbox, without the time of their request."""
+    return [fields[b"event_id"].decode().rpartition("-")[0] for _, fields in await redis.xrange(INBOX)]
 
 
 async def test_event_is_noted_once(redis: Redis, queue: WatchQueue) -> None:
@@ -80,7 +86,7 @@ async def test_at_most_one_request_waits_for_each_customer(redis: Redis, queue: 
     assert await queue.note(event(6)) == "waiting"
 
 
-async def test_request_that_got_a_new_id_does_not_count_as_waiting(redis: Redis, queue: WatchQueue) -> None:
+async def test_request_with_a_new_id_does_not_count_as_waiting(redis: Redis, queue: WatchQueue) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX)
     await redis.xadd(f"{PREFIX}:mailbox:ann", {"x": "y"}, id=f"{int((time.time() + 60) * 1000)}-0")
     await queue.note(event(1))
@@ -138,11 +144,23 @@ async def test_unreadable_events_of_a_record_are_replaced(redis: Redis, queue: W
     assert [each.type for each in record.seen_in_stripe] == ["type_1", "type_2"]
 
 
-async def test_customer_without_record_gets_none(redis: Redis, queue: WatchQueue) -> None:
+async def test_customer_without_record_keeps_only_its_receipt(redis: Redis, queue: WatchQueue) -> None:
     receipts = [Receipt("ann", "2000-1")]
     await queue.note(replace(event(note=noted(1)), receipts=receipts))
-    assert await redis.exists(RECORD) == 0
+    record = await read_customer(redis, PREFIX, "ann")
+    assert (record.receipt_number, record.seen_in_stripe) == ("2000-1", ())
+    assert await redis.ttl(RECORD) > 0
     assert (await read_totals(redis, PREFIX))["receipts_sent"] == 1
+
+
+async def test_base_of_edits_is_the_value_before_the_first(redis: Redis, queue: WatchQueue) -> None:
+    for number, (value, before) in enumerate([("b", "a"), ("c", "b"), ("d", "c"), ("z", "y")]):
+        edits = {"name": EditDigests(value, before)}
+        await queue.note(
+            event(number, request="", later_request=f"later-{number}", edits=edits, created=CREATED + number)
+        )
+        (edit,) = parse_edits(await redis.hgetall(KEYS.edits("ann"))).values()  # type: ignore[misc]
+        assert (edit.digest, edit.before) == (value, "y" if value == "z" else "a")
 
 
 async def test_receipt_is_counted_once_and_the_newest_is_kept(redis: Redis, queue: WatchQueue) -> None:
@@ -231,9 +249,10 @@ async def test_seen_events_are_bounded(redis: Redis, queue: WatchQueue) -> None:
     await queue.tick()
     assert await queue.advance(CREATED)
     assert await redis.zrange(KEYS.seen, 0, -1) == [b"evt_2"]
-    await redis.zadd(KEYS.seen, {f"old_{number}": CREATED - 5 for number in range(50_000)})
-    await queue.note(event(3))
-    assert await redis.zcard(KEYS.seen) == 50_000
+    await redis.zadd(KEYS.seen, {f"old_{number}": CREATED - 5 for number in range(50)})
+    bounded = WatchQueue(redis, inbox=INBOX, prefix=PREFIX, poll_seconds=60, seen_kept=50)
+    await bounded.note(event(3))
+    assert await redis.zcard(KEYS.seen) == 50
     assert await queue.unseen(["evt_2", "evt_3"]) == set()
 
 
@@ -244,7 +263,12 @@ async def test_keys_of_the_wrong_type_are_replaced(redis: Redis, queue: WatchQue
         await redis.rpush(name, "x")  # type: ignore[misc]
     assert await queue.unseen(["evt_1"]) == {"evt_1"}
     assert await Links(redis, PREFIX).customer_of("cus_1") is None
-    assert await queue.note(event(1, note=noted(1), edits={"name": "digest"}, later_request="later")) == "requested"
+    assert (
+        await queue.note(
+            event(1, note=noted(1), edits={"name": EditDigests("digest", "before")}, later_request="later")
+        )
+        == "requested"
+    )
     await redis.zadd(KEYS.later, {"ann": 0})
     tick = await queue.tick()
     assert tick.polls
@@ -265,11 +289,11 @@ async def test_inbox_of_the_wrong_type_loses_no_event(redis: Redis, queue: Watch
 
 async def test_every_key_of_the_watch_expires_or_is_bounded(redis: Redis, queue: WatchQueue) -> None:
     tick = await queue.tick()
-    await queue.note(event(1, edits={"name": "digest"}, later_request="later"))
+    await queue.note(event(1, edits={"name": EditDigests("digest", "before")}, later_request="later"))
     await queue.advance(CREATED)
     await queue.end(tick.now_ms)
     await queue.tick()
-    kept = {INBOX, f"{PREFIX}:totals", KEYS.seen, KEYS.later}
+    kept = {INBOX, f"{PREFIX}:totals"}
     keys = {key.decode() for key in await redis.keys()}
     assert kept < keys
     for key in keys - kept:

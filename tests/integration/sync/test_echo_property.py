@@ -130,10 +130,11 @@ class Machine(RuleBasedStateMachine):
         )
         if may_write and (not empties or limits.may_empty(self.world, stripe_id, field)):
             value = None if empties else self.world.new(field)
+            before = dict(self.world.stripe.customers[stripe_id])
             self.run.run(self._edit(stripe_id, field, value))
             # The watch notes no edit of a Stripe customer that is not linked.
             if spare is None and value is not None and seen_seconds_ago is not None:
-                self.run.run(note_edits(self.redis, customer, {field: value}, seconds_ago=seen_seconds_ago))
+                self.run.run(note_edits(self.redis, customer, {field: value}, before, seconds_ago=seen_seconds_ago))
         self._sync(how)
 
     async def _edit(self, stripe_id: str, field: str, value: str | None) -> None:

@@ -8,9 +8,10 @@ import pytest
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.observer import Nobody
-from jobs.queue.record import read_totals
+from jobs.queue.record import read_customer, read_totals
 from jobs.queue.watch.request_ids import request_id
 from jobs.queue.watch.state import WatchKeys
+from jobs.sync.report import read_reports
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
 from tests.support.steps import change, reconcile, seed, time_passes
@@ -69,13 +70,16 @@ async def test_other_events_of_unknown_customer_become_dead_letters(world: World
     assert len(await read_dead(world.redis)) == 3
 
 
-async def test_request_that_is_refused_for_another_reason_becomes_dead_letter(world: World) -> None:
+async def test_request_that_needs_a_person_leaves_a_finding_only(world: World) -> None:
     seed(world, "ann")
     stripe_id = world.autumn.customers["ann"]["stripe_id"]
     world.stripe.customers[stripe_id]["metadata"]["autumn_id"] = "bob"
     await watched(world, "ann")
     await world.run()
-    assert [letter["reason"] for letter in await read_dead(world.redis)] == ["needs-review"]
+    assert await read_dead(world.redis) == []
+    report = read_reports((await read_customer(world.redis, PREFIX, "ann")).reports)[0]
+    assert [finding.kind for finding in report.findings] == ["foreign"]
+    assert (await read_totals(world.redis, PREFIX))["watch_requests_dropped"] == 1
 
 
 async def test_unknown_customer_leaves_index_of_watch(world: World) -> None:

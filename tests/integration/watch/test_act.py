@@ -178,7 +178,7 @@ async def test_payment_of_a_customer_with_receipts_is_reconciled_once(world: Wor
 
 @pytest.mark.parametrize(
     ("policy", "receipts", "outcome"),
-    [(OPEN, False, "receipts_off"), (OPEN, None, "unknown"), (Policy(), True, "receipts_off")],
+    [(OPEN, False, "receipts_off"), (OPEN, None, "unknown")],
 )
 async def test_payment_is_only_counted_without_receipts(
     world: World, policy: Policy, receipts: bool | None, outcome: str
@@ -192,6 +192,16 @@ async def test_payment_is_only_counted_without_receipts(
     await poll(world, poller)
     assert await requested(world.redis) == []
     assert await counted(world.redis) == {f"payment_intent.created:{outcome}": 1}
+
+
+async def test_payments_are_not_listed_if_no_sync_would_read_them(world: World) -> None:
+    poller = poller_of(world, policy=Policy())
+    await poll(world, poller)
+    stripe_id = linked(world)
+    await link(world.redis, stripe_id, "ann", receipts=True)
+    world.stripe.begin_payment(customer=stripe_id, amount=100)
+    await poll(world, poller)
+    assert (await requested(world.redis), await counted(world.redis)) == ([], {})
 
 
 async def test_invoice_without_an_address_is_reconciled_under_any_policy(world: World) -> None:

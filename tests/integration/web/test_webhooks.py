@@ -177,7 +177,7 @@ async def test_fault_of_this_software_is_logged_without_its_message() -> None:
     assert HIDDEN not in text + str(logs)
 
 
-async def test_refusal_is_logged_once_until_an_event_is_accepted() -> None:
+async def test_each_reason_of_refusals_is_logged_once_in_ten_minutes() -> None:
     refused: dict[str, Any] = {"body": body_of(), "headers": signed(body_of(), "whsec_of_another_endpoint")}
     with capture_logs() as logs:
         async with endpoint() as stripe:
@@ -185,5 +185,6 @@ async def test_refusal_is_logged_once_until_an_event_is_accepted() -> None:
                 await stripe.send(**refused)
             await stripe.send(body_of(), signed(body_of()))
             await stripe.send(**refused)
+            await stripe.send(body_of(), {})
     assert [line["event"] for line in logs] == ["webhook_refused"] * 2
     assert not any(secret in str(logs) for secret in ("whsec", HIDDEN, "evt_1", "cus_1"))

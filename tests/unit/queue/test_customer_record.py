@@ -15,6 +15,7 @@ from jobs.queue.watch.state import SeenInStripe
 SCRIPTS: Final = {path.name: path.read_text() for path in (Path(jobs.queue.__file__).parent / "lua").glob("*.lua")}
 OTHER_HASHES: Final = frozenset(
     {
+        "backlog_events",
         "breaker",
         "edits",
         "later_events",

@@ -59,7 +59,9 @@ def test_time_is_read_back_from_any_id(event_id: str, customer_id: str, created:
     assert re.fullmatch(r"[A-Za-z0-9_-]+", made)
     assert len(made) <= EVENT_ID_MAX
     assert is_from_watch(made)
-    assert happened_at_seconds(made) == created
+    for noted in (made, f"{made}-1700000000123"):
+        assert is_from_watch(noted)
+        assert happened_at_seconds(noted) == (None if later else created)
 
 
 @settings(max_examples=examples(200))

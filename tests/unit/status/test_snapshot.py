@@ -67,7 +67,7 @@ def test_idle_deployment_fits_on_one_screen() -> None:
         "  being synced  3  customers",
         "  applied       5  events, 2 merged into others",
         "  dead letters  0  events",
-        "  Stripe's events: off by STRIPE_EVENTS_POLL_SECONDS=0",
+        "  Stripe's events: not read yet",
         "",
         "the last 6 hours",
         "  No data yet. A worker adds some once a minute.",

@@ -65,7 +65,7 @@ def own_text() -> str:
 
 
 def shared_text() -> str:
-    state = SharedState(OVERVIEW, {"stripe": 0.5}, SCAN, watch=WATCH, events_poll_seconds=60)
+    state = SharedState(OVERVIEW, {"stripe": 0.5}, SCAN, watch=WATCH)
     return generate_latest(SharedMetrics(state, takes_writes=True)).decode()
 
 

@@ -154,7 +154,7 @@ class Measures(RedisPlace):
     stripe_events_poll_seconds: Annotated[int, Field(ge=0, le=3600)] | None = _setting(
         "STRIPE_EVENTS_POLL_SECONDS", None
     )
-    """Seconds between two polls of Stripe's events. Unset: 60, or 300 with STRIPE_WEBHOOK_SECRETS. 0: no watch."""
+    """Seconds between two polls of Stripe's events. Unset: 60, or 300 with STRIPE_WEBHOOK_SECRETS. 0: no polls."""
     stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("STRIPE_WEBHOOK_SECRETS", ())
     """Signing secrets of Stripe's webhooks, `whsec_…`, separated by commas. Unset: no `/stripe/webhook`."""
 

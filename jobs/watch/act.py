@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 CONFIRM_SECONDS: Final = 2.0
 """The time limit to confirm a customer in Autumn. After it, a reconcile is requested without the answer."""
+DELETION_SECONDS: Final = 5.0
+"""The delay of the reconcile after a deletion in Stripe. Autumn may be deleting the customer on both sides, Stripe
+first. A sync that reads Autumn before it is done would create the Stripe customer again."""
 FIELDS_NOTED: Final = 20
 ORPHAN, FOREIGN, UNKNOWN, RECEIPTS_OFF = "orphan", "foreign", "unknown", "receipts_off"
 AUTUMN, UNREADABLE, RECEIPT_SENT, IRRELEVANT = "autumn", "unreadable", "receipt_sent", "irrelevant"
@@ -109,6 +112,7 @@ class Actor:
         return CustomerNote(
             customer,
             request=request_id(event, customer, later=False) if "now" in hint.when else "",
+            wait_seconds=DELETION_SECONDS if event.type == "customer.deleted" else 0.0,
             later_request=request_id(event, customer, later=True) if is_later else "",
             edits={} if is_ours else _digests(customer, hint.edits),
             note=_summary(event),

@@ -1,8 +1,8 @@
 """The poller of the watch: reads Stripe's list of events, and lets the actor act on each one once.
 
 The list is eventually consistent and in no strict order, and several events share a second. So each poll overlaps the
-last one, and a set of seen ids tells which events are new. Redis keeps the position, so one process polls at a time,
-and another goes on from the position if that process dies. All times are on the clock of Redis.
+last one, and a set of seen ids tells which events are new. A lease in Redis lets one process poll at a time. If that
+process dies, another goes on from the position. All times are on the clock of Redis.
 """
 
 import asyncio
@@ -147,7 +147,7 @@ class Poller:
             log.info("watch_caught_up", behind_seconds=behind)
 
     async def _first_position(self, now: int) -> int:
-        """Return now, or the begin of the scan that runs or was interrupted: it may not see what is newer."""
+        """Return now, or the start of the scan that runs or was interrupted: it may not see what is newer."""
         unfinished = await self._scans.unfinished()
         started = unfinished.started_ms // 1000 if unfinished is not None else 0
         return started if now - AGED_SECONDS <= started < now else now

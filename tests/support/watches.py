@@ -63,6 +63,13 @@ async def poll(world: World, poller: Poller | None = None) -> None:
     await (poller or poller_of(world)).tick()
 
 
+async def pass_backlog(world: World) -> None:
+    """Make the backlog due, and move it to the inbox."""
+    for customer in await world.redis.zrange(KEYS.backlog, 0, -1):
+        await world.redis.zadd(KEYS.backlog, {customer: 1})
+    await poller_of(world).tick()
+
+
 async def by_webhook(world: World, event: dict[str, Any], policy: Policy | None = None) -> None:
     """Act on an event as if a webhook had brought it."""
     await actor_of(world, policy).receive(EventAnswer.model_validate(event))

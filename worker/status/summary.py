@@ -29,7 +29,7 @@ BREAKER_ALERTS = {"CustomerSyncHalted", "CustomerSyncOutage"}
 """The alerts about an open circuit breaker."""
 OFF: Final = {
     NO_PERMISSION: "STRIPE_API_KEY lacks the permission Events: read",
-    OFF_BY_SETTING: "STRIPE_EVENTS_POLL_SECONDS is 0",
+    OFF_BY_SETTING: "STRIPE_EVENTS_POLL_SECONDS is 0, so only webhooks are received",
 }
 """Why the watch is off, by the reason that it noted. The sync goes on."""
 

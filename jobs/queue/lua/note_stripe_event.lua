@@ -6,8 +6,8 @@
 -- KEYS: inbox, waiting, seen, later, later_events, backlog, backlog_events, totals
 -- ARGV: key prefix, the event as JSON: {id, type, created (seconds), outcome, customers, receipts, and limits: seen_kept,
 --       edit_seconds, note_seconds, record_seconds, waiting_at_most, requests_an_hour}
--- A customer: {id, request (event id of a reconcile to request now, or ''), later_request (event id of a deferred one, or
---       ''), edits (by field, the digests of the value and of the one before), note (the event for the customer record, as
+-- A customer: {id, request (event id of a reconcile to request, or ''), wait_seconds (until then), later_request (event id
+--       of a deferred one, or ''), edits (by field, the digests of the value and of the one before), note (the event for the customer record, as
 --       JSON)}
 -- A receipt: {customer, number}
 -- Returns nil if the event was noted before, else the outcome: `requested`, `queued`, `waiting` or `deferred` if a reconcile
@@ -49,17 +49,17 @@ local function is_too_frequent(customer)
   return number > event.requests_an_hour
 end
 
--- Requests a reconcile now: through the inbox, or through the backlog while too much waits. Returns what was done.
-local function request(customer, event_id)
+-- Requests a reconcile: through the inbox, or through the backlog if it has to wait or too much waits. Returns what was done.
+local function request(customer, event_id, wait_seconds)
   if is_too_frequent(customer) then
     defer(customer, event_id)
     return 'deferred'
   end
   if renewing('ZSCORE', backlog, customer) then return 'waiting' end
-  if has_room(inbox, waiting, event.waiting_at_most) then
+  if wait_seconds == 0 and has_room(inbox, waiting, event.waiting_at_most) then
     return request_reconcile(prefix, inbox, customer, event_id, now_ms) and 'requested' or 'waiting'
   end
-  redis.call('ZADD', backlog, now_ms, customer)
+  redis.call('ZADD', backlog, now_ms + wait_seconds * 1000, customer)
   redis.call('EXPIRE', backlog, event.note_seconds)
   store_event(backlog_events, customer, event_id)
   return 'queued'
@@ -123,7 +123,7 @@ end
 -- Add the entries first: if the inbox accepts none, the event is not noted, and is noted by the next try.
 local did = {}
 for _, customer in ipairs(event.customers) do
-  if customer.request ~= '' then did[request(customer.id, customer.request)] = true end
+  if customer.request ~= '' then did[request(customer.id, customer.request, customer.wait_seconds)] = true end
 end
 for _, customer in ipairs(event.customers) do
   if customer.later_request ~= '' then

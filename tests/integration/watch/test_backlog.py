@@ -2,8 +2,8 @@
 
 from jobs.queue.watch.queue import REQUESTS_AN_HOUR, WAITING_AT_MOST
 from jobs.queue.watch.state import read_watch
-from tests.conftest import INBOX, PREFIX, World
-from tests.support.watches import counted, poll, poller_of, requested
+from tests.conftest import INBOX, PREFIX, World, read_dead
+from tests.support.watches import counted, pass_backlog, poll, poller_of, requested
 
 
 def linked(world: World, *customers: str) -> None:
@@ -51,3 +51,17 @@ async def test_watch_without_polls_forgets_its_position(world: World) -> None:
     assert (state.position_ms, state.off, state.behind_seconds(2**50)) == (None, "setting", 0)
     await poll(world)
     assert (await read_watch(world.redis, PREFIX)).off == ""
+
+
+async def test_customer_deleted_by_autumn_is_not_created_again(world: World) -> None:
+    linked(world, "ann")
+    await poll(world)
+    world.stripe.delete(stripe_id(world, "ann"))
+    await poll(world)
+    assert (await world.redis.xlen(INBOX), await requested(world.redis)) == (0, ["ann"])
+    # Autumn deletes in Stripe first.
+    del world.autumn.customers["ann"]
+    await pass_backlog(world)
+    await world.run()
+    assert [write.endpoint for write in world.stripe.writes] == []
+    assert await read_dead(world.redis) == []

@@ -34,7 +34,7 @@ TROUBLES = st.fixed_dictionaries(
     }
 )
 BEGIN_SECONDS = -6600
-"""The difference of Stripe's clock at the begin, so that time can pass in all steps."""
+"""The difference of Stripe's clock at first, so that time can pass in all steps."""
 
 
 class Run:

@@ -85,7 +85,7 @@ def test_idle_deployment_fits_on_one_screen() -> None:
     ]
 
 
-def test_totals_of_the_watch_are_added_up_by_what_they_led_to() -> None:
+def test_totals_of_the_watch_are_added_up_by_outcome() -> None:
     totals = {
         "applied": 5,
         "watch:customer.updated:own": 2,

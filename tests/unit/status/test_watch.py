@@ -70,7 +70,7 @@ def test_answer_of_readyz_has_the_age_and_what_to_do() -> None:
         (LATE, "behind by 9 minutes"),
         (WatchState(), "not read yet"),
         (WatchState(off="no_permission"), "off: STRIPE_API_KEY lacks the permission Events: read"),
-        (WatchState(off="setting"), "off: STRIPE_EVENTS_POLL_SECONDS is 0"),
+        (WatchState(off="setting"), "off: STRIPE_EVENTS_POLL_SECONDS is 0, so only webhooks are received"),
         (replace(LATE, off="of another version\x1b"), "off: of another version\ufffd"),
     ],
 )

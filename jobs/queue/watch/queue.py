@@ -55,8 +55,8 @@ class CustomerNote:
     """The consequences of an event for one customer.
 
     `request` is the event id of a reconcile to request after `wait_seconds`, `later_request` that of one to request
-    `EDIT_SECONDS` later; empty if there is none. `edits` holds, by field, the digests of the value that somebody wrote in
-    Stripe and of the value before. `note` is JSON for the customer record.
+    `EDIT_SECONDS` later; empty if there is none. `edits` holds, by field, the digests of the value that somebody wrote
+    in Stripe and of the value before. `note` is JSON for the customer record.
     """
 
     id: str

@@ -55,16 +55,16 @@ class Edits:
         """Return the fields to leave alone in Stripe: edits that Autumn will receive by webhook, or refuses."""
         edited = frozenset(
             name
-            for name in self._shown(autumn, stripe)
+            for name in self._shown(autumn, stripe, memory)
             if name in self.refused or self.now < self.by_field[name].at + EDIT_SECONDS
         )
         return edited | (self._unknown(autumn, stripe, memory) if self.keeps_unknown else frozenset())
 
-    def overdue(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
+    def overdue(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, memory: Memory) -> dict[str, JsonValue]:
         """Return the edited values to copy to Autumn, because its webhook did not come."""
         return {
             name: value
-            for name, value in self._shown(autumn, stripe).items()
+            for name, value in self._shown(autumn, stripe, memory).items()
             if self.now >= self.by_field[name].at + EDIT_SECONDS
             and digest_of(autumn.id, name, getattr(autumn, name)) == self.by_field[name].before
         }
@@ -80,14 +80,18 @@ class Edits:
             and all(digest_of(autumn.id, name, getattr(side, name)) != edit.digest for side in sides)
         )
 
-    def _shown(self, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> dict[str, JsonValue]:
-        """Return the values that Stripe shows as they were edited, and that Autumn does not show."""
+    def _shown(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, memory: Memory) -> dict[str, JsonValue]:
+        """Return the values that Stripe shows as they were edited, and that Autumn does not show.
+
+        An edit does not count if Autumn shows a later one: a sync overwrote that one in Stripe, perhaps with the value
+        of the earlier edit, and its webhook has come.
+        """
         if stripe is None or stripe.id != autumn.stripe_id or stripe.owner not in {None, autumn.id}:
             return {}
         found: dict[str, JsonValue] = {}
         for name, edit in self.by_field.items():
             shown, ours = (digest_of(autumn.id, name, getattr(each, name)) for each in (stripe, autumn))
-            if shown == edit.digest != ours:
+            if shown == edit.digest != ours and not memory.has_overwritten(name, ours, since=edit.at):
                 found[name] = getattr(stripe, name)
         return found
 

@@ -237,10 +237,13 @@ class Memory:
         known, digest = self.fields.get(name), self._digest(name, value)
         return known is not None and digest in {*known.newest, *known.older, known.unaccepted}
 
-    def has_overwritten(self, name: str, digest: str) -> bool:
-        """Return whether a sync overwrote this value in Stripe, and no later change of the field was accepted."""
+    def has_overwritten(self, name: str, digest: str, *, since: float = 0.0) -> bool:
+        """Return whether a sync overwrote this value in Stripe, and no later change of the field was accepted.
+
+        `since` is in seconds since the epoch. A sync may have noted the field again after it overwrote the value.
+        """
         known = self.fields.get(name)
-        return known is not None and digest in known.overwritten
+        return known is not None and digest in known.overwritten and known.at >= since
 
     def keep_for_longer(self, names: Set[str]) -> None:
         """Remember these fields as long as if they were written now."""

@@ -117,10 +117,9 @@ class CustomerSync:
 
         Fields of `besides` are left out.
         """
+        overdue = self.edits.overdue(autumn, stripe, self.memory)
         found = self.memory.lost(autumn, stripe, besides=besides)
-        return found | {
-            each: value for each, value in self.edits.overdue(autumn, stripe).items() if each not in besides
-        }
+        return found | {each: value for each, value in overdue.items() if each not in besides}
 
     def _is_stuck(self, plan: Plan, taken: Sequence[Step], request: Request) -> bool:
         """Whether the plan repeats a step, because the service does not return the values that were written.

@@ -44,6 +44,13 @@ def main(
         bool | None, typer.Option("--without-change", help="Stripe also announces writes that change nothing.")
     ] = None,
     other_writes: Annotated[int | None, typer.Option(help="Writes of other apps and of people together.")] = None,
+    calm_customers: Annotated[int | None, typer.Option(help="Customers that only people in Stripe change.")] = None,
+    calm_acts: Annotated[int | None, typer.Option(help="Acts of people, and payments, on these customers.")] = None,
+    withheld: Annotated[float | None, typer.Option(help="The share of Stripe's events that never come.")] = None,
+    list_seconds: Annotated[float | None, typer.Option(help="The longest delay of Stripe's list of events.")] = None,
+    poll_seconds: Annotated[int | None, typer.Option(help="The time between two polls of Stripe's events.")] = None,
+    webhook_share: Annotated[float | None, typer.Option(help="The part of the run with webhooks to workers.")] = None,
+    event_webhook_seconds: Annotated[float | None, typer.Option(help="The longest delay of these webhooks.")] = None,
     seconds: Annotated[float | None, typer.Option(help="The time for sending events and striking workers.")] = None,
     settle_seconds: Annotated[float | None, typer.Option(help="The longest wait for a run to settle.")] = None,
     worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,

@@ -22,6 +22,7 @@ from tests.chaos.others import Others
 from tests.chaos.others_plan import OtherWrite
 from tests.chaos.outside import INBOX, PREFIX
 from tests.chaos.plan import Disturbance, Entry, FaultPhase, Plan
+from tests.chaos.webhooks import WorkerWebhooks
 from worker.loops.dispatch import SYNC_JOB
 from worker.redis_client import open_redis
 
@@ -38,6 +39,8 @@ class Schedule:
     redis: Redis
     fleet: Fleet
     others: Others
+    webhooks: WorkerWebhooks
+    webhooks_until_seconds: float
     begin: float = field(default_factory=time.monotonic)
     history: list[Sent | Written] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
@@ -53,6 +56,10 @@ class Schedule:
                     group.create_task(self._strike(blow))
                 for phase in self.plan.phases:
                     group.create_task(self._go_wrong(phase))
+                for act in self.plan.others:
+                    if act.act == "pay":
+                        group.create_task(self._pay(act))
+                group.create_task(self._end_webhooks())
         finally:
             self.box.autumn.switches.clear()
             self.box.stripe.switches.clear()
@@ -64,7 +71,8 @@ class Schedule:
         """The planned actions in order: one line for each customer with other writers, a few for the rest."""
         with_others = {write.customer for write in self.plan.others}
         lines: dict[str, list[Entry | OtherWrite]] = defaultdict(list)
-        items: list[Entry | OtherWrite] = [*self.plan.entries, *self.plan.others]
+        acts = [write for write in self.plan.others if write.act != "pay"]
+        items: list[Entry | OtherWrite] = [*self.plan.entries, *acts]
         for item in sorted(items, key=lambda item: item.at_seconds):
             lines[item.customer if item.customer in with_others else _line_of(item.customer)].append(item)
         return list(lines.values())
@@ -84,7 +92,7 @@ class Schedule:
                 self.done["sends repeated"] += 1
                 await asyncio.sleep(SEND_AGAIN_SECONDS)
             events.append(item.event_id)
-            self.history.append(Sent(item.customer, item.event_id, item.changes, item.garbage))
+            self.history.append(Sent(item.customer, item.event_id, item.changes, item.garbage, time.time()))
 
     async def _add(self, entry: Entry) -> bool:
         try:
@@ -92,6 +100,15 @@ class Schedule:
         except (RedisError, OSError):
             return False
         return True
+
+    async def _pay(self, planned: OtherWrite) -> None:
+        await self._until(planned.at_seconds)
+        await self.others.people.pay(planned)
+
+    async def _end_webhooks(self) -> None:
+        """Let the workers follow Stripe by polls alone from now on."""
+        await self._until(self.webhooks_until_seconds)
+        self.webhooks.end()
 
     async def _strike(self, blow: Disturbance) -> None:
         await self._until(blow.at_seconds)

@@ -3,8 +3,10 @@
 Pure: evidence in, findings out. Each check is about one promise.
 """
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sandbox.audit import checks
@@ -13,8 +15,11 @@ from sandbox.audit.sides import Sides
 from tests.chaos.evidence import Damage, Evidence, Finding, Sent, Verdict, Written
 
 UPDATE: Final = "/v1/customers.update"
+PROFILE: Final = ("name", "email")
 STRIPE_UPDATE: Final = "customers.update"
 OUR_KEY: Final = "autumn:customer-sync:"
+AT_ONCE: Final = re.compile(r"stripe-[^-]+-[0-9a-f]{8}-\d+")
+"""The id of a reconcile that the watch did not defer."""
 NUMBERED: Final = re.compile(r"\w+ (\d+)")
 """A name that an event has written. Those of other writers have no number."""
 
@@ -26,10 +31,12 @@ def check(evidence: Evidence) -> Verdict:
         (
             *_lost(evidence),
             *wrong_values(evidence),
+            *_undone_edits(evidence),
             *_own_echoes(evidence),
             *_as_damage(checks.check_owners(sides)),
             *_as_damage(checks.check_parallel_updates(evidence.max_parallel_updates)),
             *_as_damage(checks.check_receipts(mail.payment_intent for mail in evidence.mails)),
+            *missing_receipts(evidence),
             *_out_of_order(evidence),
             *_in_flight(evidence),
         )
@@ -46,13 +53,33 @@ def expected_profiles(seeds: Mapping[str, Profile], history: Sequence[Sent | Wri
     seen: set[str] = set()
     for item in history:
         if isinstance(item, Written):
-            before = expected[item.customer]
-            is_edit = item.by == "person"
-            expected[item.customer] = before.after_edit(item.changes) if is_edit else before.after(item.changes)
+            expected[item.customer] = _after_write(_freed(expected[item.customer], item.changes), item)
         elif item.changes is not None and not item.garbage and item.event_id not in seen:
             seen.add(item.event_id)
-            expected[item.customer] = expected[item.customer].after(item.changes)
+            expected[item.customer] = _freed(expected[item.customer], item.changes).after(item.changes)
     return expected
+
+
+def _after_write(before: Profile, written: Written) -> Profile:
+    if written.by == "app":
+        return before.after(written.changes)
+    if written.act == "delete":
+        return replace(before, only_in_stripe={})
+    if written.act != "write":
+        # The worker restores what a person empties or removes.
+        return before
+    if not written.is_withheld:
+        return before.after_edit(written.changes)
+    # Nobody can know a name or e-mail whose event was never made. It looks like drift, unless Autumn has none.
+    known = before.after_edit({name: value for name, value in written.changes.items() if name not in PROFILE})
+    kept = {name: written.changes[name] for name in PROFILE if name in written.changes and not getattr(before, name)}
+    return replace(known, only_in_stripe={**known.only_in_stripe, **kept})
+
+
+def _freed(before: Profile, changes: Mapping[str, Any]) -> Profile:
+    """Return the profile without the values of these names and e-mails that only Stripe has."""
+    kept = {name: value for name, value in before.only_in_stripe.items() if name not in {*PROFILE} & changes.keys()}
+    return replace(before, only_in_stripe=kept)
 
 
 def _lost(evidence: Evidence) -> Iterator[Finding]:
@@ -89,6 +116,7 @@ def wrong_values(evidence: Evidence, *, are_unannounced_known: bool = True) -> I
     unannounced = {} if are_unannounced_known else _unannounced(evidence)
     copied = {(one.customer, name): after for one in evidence.copied for name, (_, after) in one.changed.items()}
     last_copied = {(*field, value) for field, value in copied.items()}
+    edits = set(_edits(evidence.history))
     sides = Sides(evidence.autumn, evidence.stripe)
     for customer in sorted(
         {item.customer for item in evidence.history if isinstance(item, Written) or not item.garbage}
@@ -102,7 +130,50 @@ def wrong_values(evidence: Evidence, *, are_unannounced_known: bool = True) -> I
                 if value.service == "Autumn" and (customer, value.field, value.has) in last_copied:
                     echoed.add(value.field)
                 damage = "reverted by an echo" if value.field in echoed else damage
+                damage = "undone edits" if (customer, value.field, value.right) in edits else damage
             yield Finding(damage, customer, found.text)
+
+
+def _edits(history: Sequence[Sent | Written]) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    """Yield each edit of a name or e-mail in Stripe, as (customer, field, right values)."""
+    for item in history:
+        if isinstance(item, Written) and item.by == "person" and item.act == "write":
+            yield from ((item.customer, name, (item.changes[name],)) for name in PROFILE if name in item.changes)
+
+
+def _undone_edits(evidence: Evidence) -> Iterator[Finding]:
+    """No sync may overwrite an edit in Stripe because the watch noticed it, or later, not even for a moment.
+
+    A sync that began before may do so. Then Autumn's webhook brings the edit back.
+    """
+    edited = {
+        (drift.stripe_id, name, value): drift
+        for drift in evidence.drifts
+        if drift.act == "write" and drift.is_calm
+        for name, value in drift.shown.items()
+    }
+    at_once = {event_id.split("-")[1] for event_id in evidence.outcomes if AT_ONCE.fullmatch(event_id)}
+    for write in evidence.stripe_writes if edited else ():
+        for name, (before, after) in write.changed.items():
+            drift = edited.get((write.object_id, name, before))
+            if drift is None or not (write.idempotency_key or "").startswith(OUR_KEY):
+                continue
+            noticed_at = drift.noticed_at if drift.was_idle and drift.noticed_at is not None else math.inf
+            if write.at > noticed_at or not at_once.isdisjoint(drift.events):
+                seconds = write.at - drift.at
+                text = (
+                    f"{name} in Stripe was edited to {before!r}, and a sync set it to {after!r} {seconds:.1f} s later"
+                )
+                yield Finding("undone edits", drift.customer, text)
+
+
+def missing_receipts(evidence: Evidence, *, without: Collection[str] = ()) -> Iterator[Finding]:
+    """Each payment of a calm customer needs its receipt, unless the customer was deleted or is among `without`."""
+    mailed = {mail.payment_intent for mail in evidence.mails}
+    for drift in evidence.drifts:
+        is_linked = evidence.autumn[drift.customer]["stripe_id"] == drift.stripe_id
+        if drift.intent in evidence.paid - mailed and is_linked and drift.intent not in without:
+            yield Finding("missing receipts", drift.customer, f"{drift.intent} succeeded and no receipt was mailed")
 
 
 def _unannounced(evidence: Evidence) -> dict[str, set[str]]:

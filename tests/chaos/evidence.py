@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from sandbox.audit.checks import Damage as AuditDamage
@@ -10,10 +10,16 @@ from sandbox.audit.expected import Profile
 from sandbox.autumn.server import Call as AutumnCall
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.server import Call as StripeCall
+from sandbox.stripe.writes import Write
 
 Writer = Literal["app", "person"]
 """Another app that updates Autumn itself, or a person who edits in Stripe's dashboard."""
+Act = Literal["write", "empty", "unmark", "delete", "pay"]
+"""An act of another writer: write values; in Stripe, also empty a name or e-mail, remove a key of our metadata, delete
+the customer, or begin a payment."""
 OfTheRun = Literal[
+    "undone edits",
+    "missing receipts",
     "out-of-order effects",
     "too many in flight",
     "over a rate limit",
@@ -34,15 +40,52 @@ class Sent:
     event_id: str
     changes: Mapping[str, Any] | None = None
     garbage: bool = False
+    at: float = 0.0
+    """The time in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """One complete write of another writer: Autumn's fields for an app, Stripe's for a person."""
+    """One complete write of another writer: Autumn's fields for an app, Stripe's for a person.
+
+    `is_withheld`: Stripe never made the event of it.
+    """
 
     customer: str
     by: Writer
     changes: Mapping[str, Any]
+    act: Act = "write"
+    is_withheld: bool = False
+
+
+@dataclass
+class Drift:
+    """An act of a person in Stripe, or a payment that began, and what was observed of it.
+
+    `shown` are the written name and e-mail, or the names of the fields that were emptied or removed. `events` are the
+    ids of its events that Stripe made. `is_calm`: no app writes to the customer. All times are in seconds since the
+    epoch, and None if it never happened:
+
+    - `noticed_at`: the watch has noted one of the events. `was_idle`: no sync of the customer ran then.
+    - `agreed_at`: both sides agreed again, or the payment had its address.
+    """
+
+    customer: str
+    stripe_id: str
+    act: Act
+    at: float
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    intent: str = ""
+    is_calm: bool = True
+    noticed_at: float | None = None
+    was_idle: bool = False
+    agreed_at: float | None = None
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether Stripe never made an event of it."""
+        return not self.events
 
 
 @dataclass(frozen=True)
@@ -63,7 +106,7 @@ class Evidence:
 
     `history` is, for each customer, in the order in which writes took effect. `outcomes` is the status by event id,
     `dead` are the dead letters' fields. `copied` is in order. `copied_keys` are the metadata keys that the worker
-    copies to Stripe. `announces_all`: Stripe also announced writes that changed nothing.
+    copies to Stripe. `announces_all`: Stripe also announced writes that changed nothing. `drifts` are in order.
     """
 
     seeds: Mapping[str, Profile]
@@ -81,6 +124,10 @@ class Evidence:
     copied: Sequence[Copied] = ()
     copied_keys: Sequence[str] = ()
     announces_all: bool = False
+    stripe_writes: Sequence[Write] = ()
+    drifts: Sequence[Drift] = ()
+    paid: frozenset[str] = frozenset()
+    """The payment intents that have succeeded."""
 
     @property
     def sent(self) -> list[Sent]:

@@ -48,6 +48,7 @@ class Slot:
     """One slot of the fleet, and its current process."""
 
     number: int
+    port: int
     log: Path
     process: Forked | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,10 +121,10 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    command: Sequence[str], environment: Mapping[str, str], *, workers: int, folder: Path, rng: random.Random
+    command: Sequence[str], environment: Mapping[str, str], *, ports: Sequence[int], folder: Path, rng: random.Random
 ) -> AsyncIterator[Fleet]:
-    """Keep `workers` of them running during the block, with their logs in `folder`."""
-    running = Fleet([Slot(number, folder / f"worker-{number}.log") for number in range(workers)])
+    """Keep a worker running on each port during the block, with their logs in `folder`."""
+    running = Fleet([Slot(number, port, folder / f"worker-{number}.log") for number, port in enumerate(ports)])
     guard = await asyncio.create_subprocess_exec("/bin/sh", "-c", _OUTLIVE_NOBODY, stdin=PIPE, process_group=0)
     full = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", ""), **environment}
     keepers = [
@@ -147,6 +148,7 @@ async def _keep(
     running: Fleet, slot: Slot, command: Sequence[str], environment: Mapping[str, str], group: int, chance: float
 ) -> None:
     least, most = RESTART_SECONDS
+    environment = {**environment, "PORT": str(slot.port)}
     while not running.stopping:
         slot.ready.clear()
         # A separate folder, so no .env of this checkout applies.

@@ -11,6 +11,11 @@ class Options:
     probabilities of the services' faults: 0 is none. `worker` names other arq settings than the Procfile's. Webhooks
     are up to `webhook_seconds` late. `without_change`: Stripe also announces writes that change nothing. `other_writes`
     are those of other apps and of people. `settle_seconds` stops a run that never ends although it makes progress.
+
+    `calm_acts` are acts of people in Stripe, and payments that begin, on `calm_customers`. These get no events of apps,
+    so only the watch can notice the acts. Stripe lists its events up to `list_seconds` late, and never makes the share
+    `withheld` of them. The workers poll each `poll_seconds`. During the part `webhook_share` of the run, Stripe also
+    sends the events to the workers, up to `event_webhook_seconds` late.
     """
 
     seed: int = 42
@@ -27,6 +32,13 @@ class Options:
     webhook_seconds: float = 3.0
     without_change: bool = False
     other_writes: int = 1_000
+    calm_customers: int = 150
+    calm_acts: int = 900
+    withheld: float = 0.01
+    list_seconds: float = 20.0
+    poll_seconds: int = 5
+    webhook_share: float = 0.5
+    event_webhook_seconds: float = 10.0
     seconds: float = 600.0
     settle_seconds: float = 1800.0
     worker: str = ""
@@ -41,6 +53,12 @@ SHORT = Options(
     doubled_wakeups=40,
     webhook_seconds=2.0,
     other_writes=60,
+    calm_customers=30,
+    calm_acts=90,
+    withheld=0.05,
+    list_seconds=4.0,
+    poll_seconds=2,
+    event_webhook_seconds=2.0,
     seconds=32.0,
 )
 """The form that the tests can afford: about a minute on an idle machine."""

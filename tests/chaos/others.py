@@ -1,4 +1,4 @@
-"""Execute the writes of other apps and people, each while its customer is at rest.
+"""Execute the acts of other apps and people, each while its customer is at rest.
 
 `others_plan` gives the reason. If a sync of the customer ran during a write, the write is repeated.
 """
@@ -20,9 +20,11 @@ from redis.exceptions import RedisError
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.record import RecordKeys, parse_record, read_outcome
 from sandbox.everything import Sandbox
+from tests.chaos.drifts import PROFILE
 from tests.chaos.evidence import Written
 from tests.chaos.others_plan import OtherWrite
 from tests.chaos.outside import PREFIX
+from tests.chaos.people import People
 
 PAUSE_SECONDS: Final = 0.1
 NO_RECHECK_MS: Final = 1_500
@@ -32,6 +34,13 @@ LEFT_OUT_SECONDS: Final = 60.0
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 API_VERSION: Final = "2.3"
 UPDATE: Final = "/v1/customers.update"
+DONE: Final = {
+    ("app", "write"): "updates by other apps",
+    ("person", "write"): "edits in Stripe's dashboard",
+    ("person", "empty"): "fields emptied in Stripe",
+    ("person", "unmark"): "marks removed in Stripe",
+    ("person", "delete"): "customers deleted in Stripe",
+}
 MARGIN_SECONDS: Final = 1.0
 """The time a webhook may take beyond its planned delay."""
 
@@ -43,6 +52,7 @@ class Others:
     box: Sandbox
     redis: Redis
     session: aiohttp.ClientSession
+    people: People
     webhook_seconds: float
     announces_all: bool = False
     done: Counter[str] = field(default_factory=Counter)
@@ -58,41 +68,46 @@ class Others:
         give_up_at = time.monotonic() + LEFT_OUT_SECONDS
         waits_for, attempt = set(events), 0
         while True:
-            takes = await self._rest(planned.customer, waits_for, math.inf if attempt else give_up_at)
-            if takes is None:
+            takes = None
+            if not self.people.is_beyond_the_watch(planned.customer):
+                takes = await self._rest(planned, waits_for, math.inf if attempt else give_up_at)
+            if takes is None or self.people.is_unknown_edit_shown(planned.customer):
                 self.done["writes of others left out"] += 1
                 return None
             changes = planned.changes(attempt)
             async with self._one_app_at_a_time if planned.by == "app" else nullcontext():
                 if await self._state(planned.customer, NO_RECHECK_MS) != (takes, True):
                     continue
-                is_alone = await self._is_alone(planned, changes, takes)
-            if is_alone:
-                self.done["updates by other apps" if planned.by == "app" else "edits in Stripe's dashboard"] += 1
+                is_alone, is_withheld = await self._act(planned, changes, takes)
+            # Only a value can be lost to a sync that runs at the same time.
+            if is_alone or planned.act != "write":
+                self.done[DONE[planned.by, planned.act]] += 1
                 if self.announces_all and planned.by == "person":
                     await asyncio.sleep(self.webhook_seconds + MARGIN_SECONDS)
                     while self._is_announced(planned.customer):  # noqa: ASYNC110 - it happens in the simulators
                         await asyncio.sleep(PAUSE_SECONDS)
-                return Written(planned.customer, planned.by, changes)
+                return Written(planned.customer, planned.by, changes, planned.act, is_withheld)
             self.done["writes of others made again"] += 1
             attempt += 1
 
-    async def _is_alone(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> bool:
-        """Write. Return whether no sync of the customer ran during the write. `takes`: the number of syncs before
-        it."""
-        customer, most = planned.customer, self.box.autumn.max_parallel_updates
+    async def _act(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> tuple[bool, bool]:
+        """Act. Return whether no sync of the customer ran during the act, and whether Stripe withheld its event.
+
+        `takes` is the number of syncs before it.
+        """
+        customer, most, is_withheld = planned.customer, self.box.autumn.max_parallel_updates, False
         before, began = most.get(customer, 0), time.time()
         if planned.by == "app":
             await self._update_autumn(customer, changes)
         else:
-            self.box.stripe.edit(str(self.box.autumn.customers[customer]["stripe_id"]), **changes)
+            is_withheld = self.people.act(planned, changes)
         self.windows[customer].append((began, time.time()))
         self._free_at[customer] = time.monotonic() + self.webhook_seconds + MARGIN_SECONDS
         if await self._state(customer) == (takes, True):
-            return True
+            return True, is_withheld
         # Two updates at a time, one of them from this class, say nothing about the workers.
         most[customer] = before
-        return False
+        return False, is_withheld
 
     async def _update_autumn(self, customer: str, changes: dict[str, Any]) -> None:
         """Update Autumn until it answers that the update is done."""
@@ -109,13 +124,15 @@ class Others:
                 pass
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _rest(self, customer: str, waits_for: set[str], give_up_at: float) -> int | None:
+    async def _rest(self, planned: OtherWrite, waits_for: set[str], give_up_at: float) -> int | None:
         """Wait until the customer is at rest. Return the number of its syncs, or None if that takes too long."""
+        customer = planned.customer
         while time.monotonic() < give_up_at:
             takes, is_at_rest = await self._state(customer, NO_RECHECK_MS)
             is_free = time.monotonic() >= self._free_at.get(customer, 0.0) and self._is_claimed(customer)
             # On a busy machine a webhook is later than planned.
             is_free &= not self._is_announced(customer)
+            is_free &= planned.act == "write" or self._is_same(customer)
             is_free &= not self.announces_all or self._have_arrived(customer)
             if is_at_rest and is_free and await self._have_ended(waits_for):
                 return takes
@@ -125,6 +142,12 @@ class Others:
     def _is_announced(self, customer: str) -> bool:
         """Whether webhooks about the customer are still to come."""
         return self.box.stripe.webhooks.are_coming(str(self.box.autumn.customers[customer]["stripe_id"]))
+
+    def _is_same(self, customer: str) -> bool:
+        """Whether both sides have the same name and e-mail. If not, Stripe alone may have the right ones."""
+        row = self.box.autumn.customers[customer]
+        shown = self.box.stripe.customers.get(str(row["stripe_id"]), {})
+        return all((shown.get(name) or None) == row[name] for name in PROFILE)
 
     def _is_claimed(self, customer: str) -> bool:
         """Whether a sync has made the customer's Stripe customer right. After that, none of its fields is stale."""

@@ -7,7 +7,7 @@ leaks shows as 429 answers that no fault explains.
 import copy
 import json
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -19,7 +19,7 @@ from sandbox.audit.expected import Profile
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
 from sandbox.stripe.server import StripeSimulator
-from tests.chaos.evidence import Copied, Evidence, Sent, Written
+from tests.chaos.evidence import Copied, Drift, Evidence, Sent, Written
 from tests.chaos.options import Options
 from tests.chaos.others_plan import OWN_KEY, SHARED_KEY
 from tests.chaos.plan import Plan, Seeded
@@ -34,8 +34,11 @@ WITH_PAYMENT: Final = 2
 """Each customer whose number this divides has payments whose receipts could be mailed."""
 COPIED_KEYS: Final = (SHARED_KEY, OWN_KEY)
 """The metadata keys that the worker copies to Stripe."""
+WEBHOOK_SECRET: Final = "whsec_of_the_workers"
 TWICE: Final = 0.15
 """This share of the webhooks is delivered twice."""
+LIST_TROUBLE: Final = 0.02
+"""The probability that the list of events shifts between two pages, and that it repeats an event."""
 RECHECK_AFTER_WEBHOOKS_SECONDS: Final = 2.0
 """The time from the latest webhook to a recheck."""
 
@@ -63,17 +66,27 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
     autumn = partial(AutumnSimulator, updates_per_second=AUTUMN_LIMIT, database_seconds=DATABASE_SECONDS)
     stripe.webhooks.random = random.Random(f"{options.seed} webhooks")
     stripe.webhooks.twice, stripe.webhooks.without_change = TWICE, options.without_change
+    stripe.events.random = random.Random(f"{options.seed} events")
+    stripe.events.withheld = options.withheld
+    stripe.events.list_delay_seconds = (0.0, options.list_seconds)
+    stripe.events.ids_in_order = False
+    stripe.events.shifts = stripe.events.repeats = LIST_TROUBLE
     delay_seconds = (0.0, options.webhook_seconds)
     # An accepted entry must survive a kill of Redis, also if the disk is busy.
     async with sandbox(stripe=stripe, autumn=autumn, appendfsync="always", webhook_delay_seconds=delay_seconds) as box:
         for number, seeded in enumerate(plan.customers):
-            _plant(box, seeded, pays=number % WITH_PAYMENT == 0)
+            _plant(box, seeded, pays=number % WITH_PAYMENT == 0 and not seeded.is_calm)
         for name, simulator in (("autumn", box.autumn), ("stripe", box.stripe)):
             simulator.switches.random = random.Random(f"{options.seed} {name}")
             simulator.switches.latency_seconds = LATENCY_SECONDS
         recheck = f"{_recheck_seconds(options):g}"
-        chosen = {"AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight), "ECHO_CHECK_SECONDS": recheck}
-        box.environment.update({**WORKER_ENVIRONMENT, **chosen})
+        chosen = {
+            "AUTUMN_MAX_IN_FLIGHT": str(options.max_in_flight),
+            "ECHO_CHECK_SECONDS": recheck,
+            "STRIPE_EVENTS_POLL_SECONDS": str(options.poll_seconds),
+        }
+        webhooks = {"STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET} if options.webhook_share else {}
+        box.environment.update({**WORKER_ENVIRONMENT, **chosen, **webhooks})
         yield box
 
 
@@ -95,13 +108,14 @@ def overtaken_by_webhooks(box: Sandbox, options: Options) -> set[str]:
     }
 
 
-def seed_profile(customer: str) -> Profile:
+def seed_profile(seeded: Seeded) -> Profile:
     """Return the state of a planted customer before the first event."""
-    return Profile(name=f"{customer} 0", email=f"{customer}-0@example.com", send_email_receipts=False)
+    customer = seeded.customer
+    return Profile(f"{customer} 0", f"{customer}-0@example.com", send_email_receipts=seeded.has_receipts)
 
 
 def _plant(box: Sandbox, seeded: Seeded, *, pays: bool) -> None:
-    profile = seed_profile(seeded.customer)
+    profile = seed_profile(seeded)
     stripe_id = None
     if seeded.state == "gone":
         stripe_id = box.stripe.seed_customer(deleted=True)["id"]
@@ -113,7 +127,13 @@ def _plant(box: Sandbox, seeded: Seeded, *, pays: bool) -> None:
     if stripe_id and pays and seeded.state != "gone":
         box.stripe.seed_payment_intent(customer=stripe_id)
         box.stripe.seed_payment_intent(customer=stripe_id, status="succeeded")
-    box.autumn.seed(seeded.customer, name=profile.name, email=profile.email, stripe_id=stripe_id)
+    box.autumn.seed(
+        seeded.customer,
+        name=profile.name,
+        email=profile.email,
+        stripe_id=stripe_id,
+        send_email_receipts=profile.send_email_receipts,
+    )
 
 
 def _stale(seeded: Seeded) -> dict[str, str]:
@@ -129,6 +149,8 @@ async def gather(
     history: Sequence[Sent | Written],
     windows: Mapping[str, Sequence[tuple[float, float]]],
     options: Options,
+    drifts: Sequence[Drift] = (),
+    paid: Collection[str] = (),
 ) -> Evidence:
     """Return the evidence while nothing moves. `windows` are the times of others' writes to a customer."""
     keys = RecordKeys(PREFIX)
@@ -140,7 +162,7 @@ async def gather(
             outcomes[event.decode(errors="replace")] = json.loads(note)["status"]
     letters = [as_text(fields) for _, fields in await redis.xrange(keys.dead)]
     return Evidence(
-        seeds={seeded.customer: seed_profile(seeded.customer) for seeded in plan.customers},
+        seeds={seeded.customer: seed_profile(seeded) for seeded in plan.customers},
         history=tuple(history),
         outcomes=outcomes,
         dead=letters,
@@ -156,6 +178,9 @@ async def gather(
         copied=tuple(_copied(box, windows)),
         copied_keys=COPIED_KEYS,
         announces_all=options.without_change,
+        stripe_writes=tuple(box.stripe.writes),
+        drifts=copy.deepcopy(tuple(drifts)),
+        paid=frozenset(paid),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from sandbox.faults import Kind
 from tests.chaos.options import Options
-from tests.chaos.others_plan import OtherWrite, customers_with_others, other_writes
+from tests.chaos.others_plan import OtherWrite, calm_acts, customers_with_others, other_writes
 
 SeedState = Literal["linked", "unclaimed", "unlinked", "lost-link", "gone"]
 Stale = Literal["", "name", "email"]
@@ -60,11 +60,16 @@ GARBAGE: Final[tuple[dict[str, str], ...]] = (
 
 @dataclass(frozen=True)
 class Seeded:
-    """A customer that exists before the run, its link to Stripe, and its stale field."""
+    """A customer that exists before the run, its link to Stripe, and its stale field.
+
+    `is_calm`: it gets no events of apps. `has_receipts`: its receipts are on.
+    """
 
     customer: str
     state: SeedState
     stale: Stale = ""
+    is_calm: bool = False
+    has_receipts: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,8 @@ class Plan:
 def make_plan(options: Options) -> Plan:
     """Return the plan of these options. The same options give the same plan."""
     # One random source for each part, so fewer kills do not change the events.
-    parts = ("customers", "entries", "disturbances", "faults", "stale", "others")
-    seeds, traffic, blows, faults, stale, others = (random.Random(f"{options.seed} {part}") for part in parts)
+    parts = ("customers", "entries", "disturbances", "faults", "stale", "others", "calm")
+    seeds, traffic, blows, faults, stale, others, calm = (random.Random(f"{options.seed} {part}") for part in parts)
     names = [f"c{index}" for index in range(options.customers)]
     customers = tuple(_seeded(name, seeds, stale) for name in names)
     hot = _hot(names)
@@ -127,12 +132,15 @@ def make_plan(options: Options) -> Plan:
     shared = customers_with_others(quiet, others)
     entries = tuple(_Traffic(options, names, traffic, shared).entries())
     events = [(entry.at_seconds, entry.customer) for entry in entries if entry.customer in shared and not entry.garbage]
+    calm_ones = tuple(_calm(index) for index in range(options.calm_customers))
+    paying = {each.customer for each in calm_ones if each.has_receipts}
+    acts = calm_acts(options, [each.customer for each in calm_ones], paying, calm)
     return Plan(
-        customers=customers,
-        entries=entries,
+        customers=(*customers, *calm_ones),
+        entries=(*entries, *(_first_reconcile(each) for each in calm_ones)),
         disturbances=_disturbances(options, names, blows),
         phases=tuple(_phases(options, faults)),
-        others=tuple(other_writes(options, events, others)),
+        others=(*other_writes(options, events, others), *acts),
     )
 
 
@@ -142,6 +150,17 @@ def _seeded(name: str, rng: random.Random, stale_rng: random.Random) -> Seeded:
     fields: Sequence[Stale] = ("name", "email", "")
     stale = stale_rng.choices(fields, (STALE_SHARE / 2, STALE_SHARE / 2, 1 - STALE_SHARE))[0]
     return Seeded(name, state, "" if state in {"unlinked", "gone"} else stale)
+
+
+def _calm(index: int) -> Seeded:
+    return Seeded(f"calm{index}", "linked", is_calm=True, has_receipts=index % 3 != 0)
+
+
+def _first_reconcile(seeded: Seeded) -> Entry:
+    """Return the event for the first sync of a calm customer: it makes the link known, as a scan does."""
+    event_id = f"first-{seeded.customer}"
+    fields = {"customer_id": seeded.customer, "type": "customer.reconcile", "event_id": event_id}
+    return Entry(0.0, seeded.customer, event_id, fields)
 
 
 def _hot(names: Sequence[str]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.evidence import Finding, Verdict
+from tests.chaos.measures import percentile
 from tests.chaos.options import Options
 from tests.chaos.runner import Result
 
@@ -31,6 +33,9 @@ def as_json(result: Result) -> dict[str, Any]:
         "calls": result.calls,
         "webhooks": result.webhooks,
         "receipts mailed": result.mailed,
+        "watch": result.watch,
+        "seconds to notice": {name: _spread(seconds) for name, seconds in result.notice_seconds.items()},
+        "seconds to agreement": {name: _spread(seconds) for name, seconds in result.agreement_seconds.items()},
         "seconds": {
             "all": round(result.seconds, 1),
             "last disturbance to all settled": result.settled_seconds,
@@ -38,6 +43,12 @@ def as_json(result: Result) -> dict[str, Any]:
             "kill to next call, longest": max(recovery, default=None),
         },
     }
+
+
+def _spread(ordered: Sequence[float]) -> dict[str, float]:
+    """Return the number and the spread of some times."""
+    shown = {"median": percentile(ordered, 0.5), "p99": percentile(ordered, 0.99), "longest": ordered[-1]}
+    return {"number": len(ordered), **{name: round(seconds, 1) for name, seconds in shown.items()}}
 
 
 def broken_off(options: Options, error: Exception) -> dict[str, Any]:
@@ -78,22 +89,32 @@ def show(result: Result, console: Console) -> None:
     for what, count in result.webhooks.items():
         table.add_row(f"webhooks {what}", str(count))
     table.add_row("receipts mailed", str(result.mailed))
+    for what, count in result.watch.items():
+        table.add_row(f"watch: {what}", str(count))
     table.add_section()
     for damage, count in result.verdict.counts.items():
         table.add_row(damage, f"[{'red' if count else 'green'}]{count}")
     table.add_section()
-    settled = result.settled_seconds
-    table.add_row("last disturbance to all settled", f"{settled:.1f} s" if settled is not None else "[red]never")
-    recovery = report["seconds"]
-    if recovery["kill to next call, median"] is not None:
-        between = f"{recovery['kill to next call, median']:.1f} s / {recovery['kill to next call, longest']:.1f} s"
-        table.add_row(f"kill to next call ({len(result.recovery_seconds)}), median / longest", between)
-    table.add_row("total", f"{result.seconds:.0f} s")
+    _add_seconds(table, result, report)
     console.print(table)
     for finding in result.verdict.findings[:FINDINGS_SHOWN]:
         console.print(str(finding), markup=False, highlight=False, soft_wrap=True)
     if len(result.verdict.findings) > FINDINGS_SHOWN:
         console.print(f"and {len(result.verdict.findings) - FINDINGS_SHOWN} more")
+
+
+def _add_seconds(table: Table, result: Result, report: dict[str, Any]) -> None:
+    settled = result.settled_seconds
+    table.add_row("last disturbance to all settled", f"{settled:.1f} s" if settled is not None else "[red]never")
+    for until in ("notice", "agreement"):
+        for name, found in report[f"seconds to {until}"].items():
+            seconds = " / ".join(f"{found[each]:.1f} s" for each in ("median", "p99", "longest"))
+            table.add_row(f"to {until}, {name} ({found['number']})", seconds)
+    recovery = report["seconds"]
+    if recovery["kill to next call, median"] is not None:
+        between = f"{recovery['kill to next call, median']:.1f} s / {recovery['kill to next call, longest']:.1f} s"
+        table.add_row(f"kill to next call ({len(result.recovery_seconds)}), median / longest", between)
+    table.add_row("total", f"{result.seconds:.0f} s")
 
 
 def _listed(counts: dict[str, int]) -> str:

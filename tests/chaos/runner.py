@@ -5,6 +5,7 @@ requests it. `Result` has everything for a report.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -18,16 +19,20 @@ import aiohttp
 from redis.asyncio import Redis
 
 from tests.chaos.blows import Schedule
-from tests.chaos.checker import check, wrong_values
+from tests.chaos.checker import check, missing_receipts, wrong_values
+from tests.chaos.drifts import Drifts
 from tests.chaos.evidence import Evidence, Finding, Sent, Verdict
 from tests.chaos.fleet import STOP_SECONDS, Fleet, command_of, fleet
-from tests.chaos.measures import over_limit, recoveries, reverts
+from tests.chaos.measures import Noticed, over_limit, recoveries, reverts
 from tests.chaos.options import Options
 from tests.chaos.others import Others
 from tests.chaos.outside import AUTUMN_LIMIT, INBOX, STRIPE_LIMIT, gather, outside, overtaken_by_webhooks
+from tests.chaos.people import People
 from tests.chaos.plan import make_plan
 from tests.chaos.settling import settle, stuck_work
 from tests.chaos.trace import write_traces
+from tests.chaos.webhooks import worker_webhooks
+from tests.support.processes import free_port
 
 PROGRESS_SECONDS: Final = 10.0
 
@@ -50,6 +55,11 @@ class Result:
     calls: dict[str, int]
     webhooks: dict[str, int]
     mailed: int
+    watch: dict[str, int]
+    agreement_seconds: dict[str, list[float]]
+    """The seconds from an act in Stripe to agreement, the shortest first, by what noticed the act."""
+    notice_seconds: dict[str, list[float]]
+    """The seconds from an act in Stripe to when the watch noticed it, likewise."""
     settled_seconds: float | None
     recovery_seconds: list[float]
     seconds: float
@@ -69,46 +79,58 @@ async def run(options: Options, folder: Path) -> Result:
         command, rng = command_of(options.worker), random.Random(options.seed)
         redis = await stack.enter_async_context(Redis.from_url(box.environment["REDIS_URL"], socket_timeout=5))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        running = await stack.enter_async_context(
-            fleet(command, box.environment, workers=options.workers, folder=folder, rng=rng)
-        )
+        ports = [free_port() for _ in range(options.workers)]
+        webhooks = await stack.enter_async_context(worker_webhooks(options, box, redis, session, ports))
+        running = await stack.enter_async_context(fleet(command, box.environment, ports=ports, folder=folder, rng=rng))
         await running.all_ready()
-        others = Others(box, redis, session, options.webhook_seconds, announces_all=options.without_change)
-        schedule = Schedule(plan, box, redis, running, others)
-        watching = asyncio.create_task(_tell_progress(schedule))
+        calm = frozenset(seeded.customer for seeded in plan.customers if seeded.is_calm)
+        people = People(box, Drifts(box, redis), calm)
+        others = Others(box, redis, session, people, options.webhook_seconds, announces_all=options.without_change)
+        until_seconds = options.webhook_share * options.seconds
+        schedule = Schedule(plan, box, redis, running, others, webhooks, until_seconds)
+        beside = [asyncio.create_task(each) for each in (_tell_progress(schedule), people.drifts.observe())]
         try:
             await schedule.run()
-            settled_seconds, findings, evidence = await _end(schedule, options)
+            settled_seconds, scan_at, findings, evidence = await _end(schedule, options)
         finally:
-            watching.cancel()
+            for task in beside:
+                task.cancel()
         await running.stop()
         findings += _limits_broken(running, evidence)
         verdict = Verdict((*check(evidence).findings, *findings))
         write_traces(folder, box, evidence, verdict.findings)
-    return _result(options, verdict, schedule, evidence, settled_seconds, time.monotonic() - began)
+    return _result(options, verdict, schedule, evidence, settled_seconds, scan_at, time.monotonic() - began)
 
 
-async def _end(schedule: Schedule, options: Options) -> tuple[float | None, list[Finding], Evidence]:
+async def _end(schedule: Schedule, options: Options) -> tuple[float | None, float, list[Finding], Evidence]:
     """Wait, reconcile all and wait again.
 
-    Return the seconds until all was settled, the findings that need no evidence, and the evidence.
+    Return the seconds until all was settled, when the reconcile of all began, the findings that need no evidence, and
+    the evidence.
     """
-    redis, box = schedule.redis, schedule.box
+    redis, box, others = schedule.redis, schedule.box, schedule.others
+    drifts = others.people.drifts
 
     async def now() -> Evidence:
-        return await gather(redis, box, schedule.plan, schedule.history, schedule.others.windows, options)
+        await drifts.look()
+        history, windows = schedule.history, others.windows
+        return await gather(redis, box, schedule.plan, history, windows, options, drifts.found, drifts.paid)
 
     first = last = await settle(redis, box, options.settle_seconds)
-    findings = []
+    scan_at, findings = math.inf, []
     if first.seconds is not None:
-        too_late = overtaken_by_webhooks(box, options)
-        early = [each for each in wrong_values(await now(), are_unannounced_known=False) if each.about not in too_late]
+        evidence = await now()
+        withheld = [drift for drift in evidence.drifts if drift.is_withheld]
+        excused = overtaken_by_webhooks(box, options) | {drift.customer for drift in withheld if drift.act != "pay"}
+        early = [each for each in wrong_values(evidence, are_unannounced_known=False) if each.about not in excused]
+        early += missing_receipts(evidence, without=[drift.intent for drift in withheld])
         findings += [Finding(each.damage, each.about, f"before the last reconcile: {each.text}") for each in early]
+        scan_at = time.time()
         await _reconcile_all(schedule)
         last = await settle(redis, box, options.settle_seconds)
     if last.seconds is None:
         findings += [Finding("not settled", *stuck) for stuck in await stuck_work(redis, box, last.why)]
-    return first.seconds, findings, await now()
+    return first.seconds, scan_at, findings, await now()
 
 
 async def _reconcile_all(schedule: Schedule) -> None:
@@ -150,8 +172,10 @@ def _result(
     schedule: Schedule,
     evidence: Evidence,
     settled_seconds: float | None,
+    scan_at: float,
     seconds: float,
 ) -> Result:
+    noticed = Noticed(evidence.sent, schedule.webhooks.first, scan_at)
     events, box, running = {event.event_id for event in evidence.sent}, schedule.box, schedule.fleet
     return Result(
         options=options,
@@ -159,7 +183,7 @@ def _result(
         sent=len(evidence.sent),
         applied=sum(evidence.outcomes.get(event) == "applied" for event in events),
         dead=len(evidence.dead),
-        done=schedule.done + schedule.others.done,
+        done=schedule.done + schedule.others.done + schedule.others.people.done,
         signals=running.signals,
         exits=running.exits,
         logged=running.logged,
@@ -174,5 +198,16 @@ def _result(
         mailed=len(evidence.mails),
         settled_seconds=settled_seconds,
         recovery_seconds=recoveries(running.killed_at, evidence.autumn_calls),
+        watch={
+            "events of Stripe": len(box.stripe.events.made),
+            "events withheld": len(box.stripe.events.withheld_events),
+            "polls": sum(call.endpoint == "events.list" for call in box.stripe.calls),
+            "webhooks accepted": schedule.webhooks.accepted,
+            "drifts": sum(drift.act != "write" for drift in evidence.drifts),
+            "drifts withheld": sum(drift.act != "write" and drift.is_withheld for drift in evidence.drifts),
+            "edits": sum(drift.act == "write" for drift in evidence.drifts),
+        },
+        agreement_seconds=noticed.agreement_seconds(evidence.drifts),
+        notice_seconds=noticed.notice_seconds(evidence.drifts),
         seconds=seconds,
     )

@@ -11,7 +11,11 @@ pytestmark = pytest.mark.timeout(HANG_SECONDS + 60)
 SMALL = (
     *("--short", "--events", "400", "--customers", "12", "--seconds", "6", "--workers", "2"),
     *("--kills", "0", "--stops", "0", "--redis-restarts", "0", "--faults", "0", "--other-writes", "0"),
+    *("--calm-acts", "0", "--list-seconds", "1", "--poll-seconds", "1"),
 )
+CALM = ("--events", "60", "--calm-customers", "60", "--calm-acts", "30", "--withheld", "0")
+LATE = ("--calm-customers", "100", "--calm-acts", "60", "--webhook-seconds", "5")
+"""Autumn's webhooks are later than the watch."""
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 
 
@@ -48,8 +52,29 @@ def test_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Pat
     assert report["counts"]["not settled"] == 0
 
 
+def test_worker_whose_watch_requests_nothing_leaves_drift(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, *CALM, "--worker", BROKEN.format("requests_nothing"))
+    assert code == 1
+    assert report["counts"]["stale"] > 0
+    assert report["counts"]["missing receipts"] > 0
+    assert report["counts"]["not settled"] == 0
+
+
+def test_worker_whose_watch_overwrites_edits_undoes_them(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, *CALM, *LATE, "--worker", BROKEN.format("overwrites_edits"))
+    assert code == 1
+    assert report["counts"]["undone edits"] > 0
+    assert report["counts"]["missing receipts"] == 0
+
+
+def test_right_worker_keeps_edits_when_autumns_webhooks_are_late(tmp_path: Path) -> None:
+    code, report = chaos(tmp_path, *SMALL, *CALM, *LATE)
+    assert report["findings"] == []
+    assert code == 0
+
+
 def test_right_worker_passes_the_runs_of_the_broken_ones(tmp_path: Path) -> None:
-    given = ("--faults", "1", "--doubled-wakeups", "300", "--other-writes", "12")
+    given = ("--faults", "1", "--doubled-wakeups", "300", "--other-writes", "12", "--calm-acts", "60")
     code, report = chaos(tmp_path, *SMALL, *given)
     assert report["findings"] == []
     assert code == 0

@@ -22,5 +22,9 @@ def test_short_run_keeps_every_promise(tmp_path: Path) -> None:
     assert report["webhooks"]["that reverted a newer value"] >= 1, (
         "no value was reverted, so the check for repairs proves nothing"
     )
+    for act in ("fields emptied in Stripe", "marks removed in Stripe", "customers deleted in Stripe", "payments"):
+        assert report["disturbances"][act] >= 5, "too few acts to judge the watch"
+    assert report["watch"]["drifts withheld"] >= 1
+    assert {"the watch, by poll", "the watch, by webhook"} <= report["seconds to agreement"].keys()
     kinds = {kind for fired in report["faults"].values() for kind in fired}
     assert len(kinds) >= 3, "too few kinds of faults: a busy machine may get less done"

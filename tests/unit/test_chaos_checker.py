@@ -11,9 +11,10 @@ from sandbox.audit.expected import Profile
 from sandbox.autumn.server import Call as AutumnCall
 from sandbox.stripe.payments import Mail
 from sandbox.stripe.server import Call as StripeCall
-from tests.chaos.checker import check, expected_profiles, wrong_values
-from tests.chaos.evidence import Copied, Damage, Evidence, Sent, Written
-from tests.chaos.measures import over_limit, recoveries, reverts
+from sandbox.stripe.writes import Write
+from tests.chaos.checker import check, expected_profiles, missing_receipts, wrong_values
+from tests.chaos.evidence import Act, Copied, Damage, Drift, Evidence, Sent, Written
+from tests.chaos.measures import Noticed, over_limit, percentile, recoveries, reverts
 from tests.chaos.options import SHORT, Options
 from tests.chaos.plan import make_plan
 from tests.chaos.report import broken_off
@@ -170,7 +171,8 @@ def test_last_write_of_another_writer_must_remain(
     right = replace(with_autumn(**autumn), stripe={"cus_1": changed(IN_STRIPE, **stripe)}, history=history)
     assert check(right).findings == ()
     assert set(check(replace(CLEAN, history=history)).counts) == set(check(right).counts)
-    assert check(replace(CLEAN, history=history)).counts["stale"] == len([each for each in (autumn, stripe) if each])
+    counts = check(replace(CLEAN, history=history)).counts
+    assert counts["stale"] + counts["undone edits"] == len([each for each in (autumn, stripe) if each])
 
 
 def test_stripe_flag_may_be_older_until_a_sync() -> None:
@@ -204,14 +206,14 @@ def test_value_requested_as_null_must_be_gone_on_both_sides() -> None:
 def test_same_options_give_same_plan_for_one_seed() -> None:
     assert make_plan(SHORT) == make_plan(SHORT)
     assert make_plan(SHORT) != make_plan(replace(SHORT, seed=SHORT.seed + 1))
-    assert make_plan(SHORT).entries == make_plan(replace(SHORT, kills=0, faults=0.0)).entries
+    assert make_plan(SHORT).entries == make_plan(replace(SHORT, kills=0, faults=0.0, calm_acts=0)).entries
 
 
 @pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
 def test_plan_contains_the_requested_options(options: Options) -> None:
     plan = make_plan(options)
     strikes = [blow.strike for blow in plan.disturbances]
-    assert len(plan.entries) == options.events
+    assert len(plan.entries) == options.events + options.calm_customers
     assert strikes.count("kill") + strikes.count("term") == options.kills
     assert strikes.count("stop") == options.stops
     assert any(blow.strike == "stop" and blow.seconds > 15 for blow in plan.disturbances)
@@ -241,27 +243,131 @@ def test_third_of_the_customers_starts_with_a_stale_field(options: Options) -> N
 @pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
 def test_other_writers_write_only_their_own_fields(options: Options) -> None:
     plan = make_plan(options)
-    assert len(plan.others) == options.other_writes
-    assert {write.by for write in plan.others} == {"app", "person"}
-    with_others = {write.customer for write in plan.others}
+    calm = {each.customer for each in plan.customers if each.is_calm}
+    others = [write for write in plan.others if write.customer not in calm]
+    assert len(others) == options.other_writes
+    assert {write.by for write in others} == {"app", "person"}
+    with_others = {write.customer for write in others}
     linked = {each.customer for each in plan.customers if each.state in {"linked", "unclaimed"}}
     assert with_others <= linked
     events = [entry for entry in plan.entries if entry.customer in with_others and not entry.garbage]
     assert events
     assert not any("send_email_receipts" in (entry.changes or {}) for entry in events)
     first = {entry.customer: entry.at_seconds for entry in reversed(events)}
-    assert all(write.at_seconds >= first[write.customer] for write in plan.others)
+    assert all(write.at_seconds >= first[write.customer] for write in others)
+
+
+@pytest.mark.parametrize("options", [SHORT, Options()], ids=["short", "full"])
+def test_calm_customers_get_every_act_and_no_change_of_an_app(options: Options) -> None:
+    plan = make_plan(options)
+    calm = {each.customer: each for each in plan.customers if each.is_calm}
+    acts = [write for write in plan.others if write.customer in calm]
+    assert (len(calm), len(acts)) == (options.calm_customers, options.calm_acts)
+    assert {write.act for write in acts} == {"write", "empty", "unmark", "delete", "pay"}
+    assert all(calm[write.customer].has_receipts for write in acts if write.act == "pay")
+    assert {write.act for write in plan.others if write.customer not in calm} == {"write", "empty", "unmark", "delete"}
+    assert [entry.changes for entry in plan.entries if entry.customer in calm] == [None] * len(calm)
+    assert len({write.number for write in plan.others}) == len(plan.others)
+    assert any(write.is_withheld and write.act in {"empty", "unmark", "delete"} for write in acts)
+    assert not any(write.is_withheld for write in make_plan(replace(options, withheld=0.0)).others)
 
 
 def test_each_attempt_of_another_writer_has_unique_values() -> None:
     values = [
         value
         for write in make_plan(SHORT).others
+        if write.act == "write"
         for attempt in (0, 1)
         for name, value in write.changes(attempt).items()
         if name in ("name", "email", "description")
     ]
     assert len(set(values)) == len(values) > SHORT.other_writes
+
+
+DRIFT = Drift("ann", "cus_1", "write", 10.0, {"name": "ann edited"}, ["evt_1"], noticed_at=12.0, was_idle=True)
+
+
+def edited(drift: Drift, *, at: float, to: str = "ann 2", key: str = "autumn:customer-sync:update-1-1:x") -> Evidence:
+    write = Write(at, "req_1", "customers.update", "cus_1", key, {"name": ("ann edited", to)})
+    return replace(CLEAN, drifts=(drift,), stripe_writes=(write,))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "found"),
+    [
+        (edited(DRIFT, at=13.0), 1),
+        (edited(DRIFT, at=11.0), 0),
+        (edited(replace(DRIFT, was_idle=False), at=13.0), 0),
+        (edited(replace(DRIFT, is_calm=False), at=13.0), 0),
+        (edited(DRIFT, at=13.0, key="app-1"), 0),
+        (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_1-0123abcd-10": "applied"}), 1),
+        (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_1-0123abcd-later-10": "applied"}), 0),
+        (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_2-0123abcd-10": "applied"}), 0),
+    ],
+)
+def test_edit_overwritten_after_the_watch_noticed_it_is_found(evidence: Evidence, found: int) -> None:
+    assert check(evidence).counts["undone edits"] == found == len(check(evidence).findings)
+
+
+def test_edit_that_is_gone_at_the_end_is_undone() -> None:
+    evidence = replace(CLEAN, history=(*SENT, Written("ann", "person", {"name": "edited"})))
+    assert check(evidence).counts["undone edits"] == 2
+    assert check(evidence).counts["stale"] == 0
+
+
+def test_edit_whose_event_was_never_made_may_be_replaced() -> None:
+    history = (*SENT, Written("ann", "person", {"name": "edited", "description": "edited"}, is_withheld=True))
+    assert check(replace(with_stripe(description="edited"), history=history)).findings == ()
+
+
+def test_unknown_edit_of_an_empty_field_stays_in_stripe() -> None:
+    cleared = Sent("ann", "e5", {"email": None})
+    edit = Written("ann", "person", {"email": "edited"}, is_withheld=True)
+    expected = expected_profiles(CLEAN.seeds, (*SENT, cleared, edit))["ann"]
+    assert (expected.in_autumn()["email"], expected.in_stripe("ann")["email"]) == ((None,), ("edited",))
+    again = expected_profiles(CLEAN.seeds, (*SENT, cleared, edit, Sent("ann", "e6", {"email": None})))["ann"]
+    assert again.in_stripe("ann")["email"] == (None,)
+
+
+@pytest.mark.parametrize("act", ["empty", "unmark", "delete"])
+def test_act_of_a_person_that_is_to_be_repaired_changes_nothing(act: Act) -> None:
+    written = Written("ann", "person", {"description": "first"}), Written("ann", "person", {"name": ""}, act)
+    expected = expected_profiles(CLEAN.seeds, (*SENT, *written))["ann"]
+    assert (expected.name, expected.email) == ("ann 2", "ann-2@example.com")
+    assert expected.only_in_stripe == ({} if act == "delete" else {"description": "first"})
+
+
+def test_payment_without_its_receipt_is_found() -> None:
+    payment = Drift("ann", "cus_1", "pay", 10.0, intent="pi_3")
+    evidence = replace(CLEAN, drifts=(payment,), paid=frozenset({"pi_3"}))
+    assert [finding.damage for finding in check(evidence).findings] == ["missing receipts"]
+    assert list(missing_receipts(evidence, without=["pi_3"])) == []
+    assert check(replace(evidence, paid=frozenset())).findings == ()
+    assert check(replace(evidence, mails=(*CLEAN.mails, Mail("pi_3", "ann@example.com")))).findings == ()
+    assert check(replace(evidence, drifts=(replace(payment, stripe_id="cus_0"),))).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("drift", "by"),
+    [
+        (Drift("ann", "cus_1", "empty", 10.0, {}, ["evt_1"], noticed_at=12.0), "the watch, by poll"),
+        (Drift("ann", "cus_1", "empty", 10.0, {}, ["evt_2"], noticed_at=12.0), "the watch, by webhook"),
+        (Drift("ann", "cus_1", "empty", 10.0, {}, ["evt_1"], noticed_at=14.5), "an event of the customer"),
+        (Drift("bob", "cus_1", "empty", 10.0, {}, ["evt_1"], noticed_at=16.0), "another sync"),
+        (Drift("ann", "cus_1", "empty", 20.0, {}, []), "the scan"),
+        (Drift("ann", "cus_1", "write", 10.0, {}, ["evt_1"], noticed_at=12.0), "edits, by Autumn's webhook"),
+        (Drift("ann", "cus_1", "write", 20.0, {}, []), "the scan"),
+    ],
+)
+def test_agreement_is_counted_by_what_noticed_the_drift_first(drift: Drift, by: str) -> None:
+    noticed = Noticed([Sent("ann", "e1", at=9.0), Sent("ann", "e2", at=14.0)], {"evt_2"}, scan_at=30.0)
+    seconds = 5.0 if drift.at < 20 else 15.0
+    found = noticed.agreement_seconds([replace(drift, agreed_at=drift.at + seconds), replace(drift, agreed_at=None)])
+    assert found == {by: [seconds]}
+
+
+def test_percentile_is_one_of_the_values() -> None:
+    assert [percentile([1.0, 2.0, 3.0, 4.0], share) for share in (0.0, 0.5, 0.75, 0.99)] == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_calls_over_a_limit_are_counted_per_second() -> None:

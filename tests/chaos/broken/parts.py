@@ -7,20 +7,28 @@ from typing import Any
 from redis.asyncio import Redis
 
 import jobs.sync.apply
+import jobs.watch.act
 from config.settings import load_settings
 from jobs.plan.plan import Plan, make_plan
 from jobs.queue.mailbox import Mailbox
+from jobs.watch.events import Hint, judge
 from worker.main import worker_settings
 
 
-def settings_with(*, mailbox_type: type[Mailbox] | None = None, make_plan: Callable[..., Plan] = make_plan) -> type:
-    """Return settings for arq, with syncs that use this type of mailbox and this `make_plan`."""
+def settings_with(
+    *,
+    mailbox_type: type[Mailbox] | None = None,
+    make_plan: Callable[..., Plan] = make_plan,
+    judge: Callable[..., Hint] = judge,
+) -> type:
+    """Return settings for arq: syncs use this type of mailbox and this `make_plan`, and the watch uses `judge`."""
     settings = load_settings()
     whole = {name: value for name, value in vars(worker_settings(settings)).items() if not name.startswith("__")}
 
     async def start(ctx: dict[str, Any]) -> None:
         await whole["on_startup"](ctx)
         jobs.sync.apply.make_plan = make_plan  # type: ignore[attr-defined]  # replaced where it is used
+        jobs.watch.act.judge = judge  # type: ignore[attr-defined]  # likewise
         if mailbox_type is None:
             return
         real: Mailbox = ctx["deps"].mailbox

@@ -6,7 +6,7 @@ from jobs.plan.edits import EDIT_SECONDS
 from jobs.queue.watch.state import WatchKeys
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
-from tests.support.echoes.steps import RIGHT, apply, both, plant, recheck
+from tests.support.echoes.steps import RIGHT, apply, both, plant, recheck, update_by_another_app
 from tests.support.edits import note_edits
 from tests.support.steps import reconcile, time_passes
 
@@ -103,6 +103,22 @@ async def test_overwritten_edit_returns_with_very_late_webhook(world: World) -> 
     await world.run()
     assert both(world, "name") == ("By hand", "By hand")
     await recheck(world)
+    assert both(world, "name") == ("By hand", "By hand")
+
+
+@pytest.mark.parametrize("seconds_ago", [1.0, EDIT_SECONDS + 1])
+async def test_note_of_older_edit_holds_back_no_edit_that_a_sync_overwrote(world: World, seconds_ago: float) -> None:
+    world.stripe.webhooks.delay_seconds = None
+    plant(world)
+    await update_by_another_app(world, name="By app")
+    world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], name="By hand")
+    await sync(world)
+    await world.stripe.webhooks.deliver_all()
+    assert both(world, "name") == ("By hand", "By app")
+    # The watch sees the event of the app's update first. Stripe shows that value again.
+    await note_edits(world.redis, "ann", {"name": "By app"}, {"name": "Ann"}, seconds_ago=seconds_ago)
+    await time_passes(world)
+    await world.run()
     assert both(world, "name") == ("By hand", "By hand")
 
 

@@ -29,12 +29,13 @@ class Edit:
     """A value that somebody wrote in Stripe, and when the watch saw it.
 
     `digest` and `before` are digests of the value and of the one before it (`digest_of`). `at` is in seconds since the
-    epoch, on the clock of Redis.
+    epoch, on the clock of Redis. `written_at` is when the value was written, in whole seconds.
     """
 
     digest: str
     at: float
     before: str
+    written_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Edits:
         found: dict[str, JsonValue] = {}
         for name, edit in self.by_field.items():
             shown, ours = (digest_of(autumn.id, name, getattr(each, name)) for each in (stripe, autumn))
-            if shown == edit.digest != ours and not memory.has_overwritten(name, ours, since=edit.at):
+            if shown == edit.digest != ours and not memory.has_overwritten(name, ours, since=edit.written_at):
                 found[name] = getattr(stripe, name)
         return found
 

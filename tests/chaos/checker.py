@@ -18,7 +18,7 @@ UPDATE: Final = "/v1/customers.update"
 PROFILE: Final = ("name", "email")
 STRIPE_UPDATE: Final = "customers.update"
 OUR_KEY: Final = "autumn:customer-sync:"
-AT_ONCE: Final = re.compile(r"stripe-[^-]+-[0-9a-f]{8}-\d+")
+AT_ONCE: Final = re.compile(r"stripe-[^-]+-[0-9a-f]{8}-\d+(-\d+)?")
 """The id of a reconcile that the watch did not defer."""
 NUMBERED: Final = re.compile(r"\w+ (\d+)")
 """A name that an event has written. Those of other writers have no number."""

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.status import read_overview, read_standing
+from jobs.queue.watch.state import WatchKeys
 from sandbox.everything import Sandbox
 from tests.chaos.drifts import ReadEvents
 from tests.chaos.outside import INBOX, PREFIX
@@ -86,8 +87,8 @@ class _Polls:
 async def _moment(redis: Redis, box: Sandbox, events: ReadEvents, polls: _Polls) -> Moment:
     """Return the work left.
 
-    That is: events of Stripe that the watch has not read, entries in the inbox, waiting or running customers, rechecks
-    and webhooks to come.
+    That is: events of Stripe that the watch has not read, entries in the inbox, waiting or running customers, requests
+    of the watch that wait for their time, and rechecks and webhooks to come.
     """
     # First, because an event that is read leads to an entry.
     unread = await events.count_unread()
@@ -97,6 +98,7 @@ async def _moment(redis: Redis, box: Sandbox, events: ReadEvents, polls: _Polls)
         pipe.xlen(INBOX)
         pipe.zcard(keys.waiting)
         pipe.zcard(keys.dispatched)
+        pipe.zcard(WatchKeys(PREFIX).backlog)
         pipe.zcount(keys.rechecks, "-inf", (seconds + RECHECK_SECONDS) * 1000)
         left = [unread, *await pipe.execute(), webhooks.in_flight, len(webhooks.pending)]
     done = unread, len(box.autumn.calls), len(box.stripe.calls) - polls.count(), webhooks.delivered

@@ -300,7 +300,7 @@ def edited(drift: Drift, *, at: float, to: str = "ann 2", key: str = "autumn:cus
         (edited(replace(DRIFT, was_idle=False), at=13.0), 0),
         (edited(replace(DRIFT, is_calm=False), at=13.0), 0),
         (edited(DRIFT, at=13.0, key="app-1"), 0),
-        (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_1-0123abcd-10": "applied"}), 1),
+        (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_1-0123abcd-10-7": "applied"}), 1),
         (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_1-0123abcd-later-10": "applied"}), 0),
         (replace(edited(DRIFT, at=11.0), outcomes={**CLEAN.outcomes, "stripe-evt_2-0123abcd-10": "applied"}), 0),
     ],

@@ -162,8 +162,8 @@ def parse_edits(raw: Mapping[bytes, bytes]) -> dict[str, Edit]:
     edits: dict[str, Edit] = {}
     for name, text in raw.items():
         try:
-            digest, at_ms, _, before = json.loads(text)
-            edits[name.decode()] = Edit(str(digest), float(at_ms) / 1000, str(before))
+            digest, at_ms, written_ms, before = json.loads(text)
+            edits[name.decode()] = Edit(str(digest), float(at_ms) / 1000, str(before), float(written_ms) / 1000)
         except (ValueError, TypeError, RecursionError):
             continue
     return edits

@@ -7,11 +7,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 import jobs.sync.apply
+import jobs.sync.recheck
 import jobs.watch.act
 from config.settings import load_settings
+from jobs.plan.edits import Edits
 from jobs.plan.plan import Plan, make_plan
 from jobs.queue.mailbox import Mailbox
-from jobs.queue.watch.request_ids import request_id
 from jobs.watch.events import Hint, judge
 from worker.main import worker_settings
 
@@ -21,20 +22,17 @@ def settings_with(
     mailbox_type: type[Mailbox] | None = None,
     make_plan: Callable[..., Plan] = make_plan,
     judge: Callable[..., Hint] = judge,
-    request_id: Callable[..., str] = request_id,
+    edits_type: type[Edits] = Edits,
 ) -> type:
-    """Return settings for arq: syncs use this type of mailbox and this `make_plan`.
-
-    The watch uses `judge`, and `request_id` for the event ids of its requests.
-    """
+    """Return settings for arq: syncs use these types and this `make_plan`, and the watch uses `judge`."""
     settings = load_settings()
     whole = {name: value for name, value in vars(worker_settings(settings)).items() if not name.startswith("__")}
 
     async def start(ctx: dict[str, Any]) -> None:
         await whole["on_startup"](ctx)
         jobs.sync.apply.make_plan = make_plan  # type: ignore[attr-defined]  # replaced where it is used
+        jobs.sync.recheck.Edits = edits_type  # type: ignore[attr-defined]  # likewise
         jobs.watch.act.judge = judge  # type: ignore[attr-defined]  # likewise
-        jobs.watch.act.request_id = request_id  # type: ignore[attr-defined]  # likewise
         if mailbox_type is None:
             return
         real: Mailbox = ctx["deps"].mailbox

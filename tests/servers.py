@@ -24,8 +24,10 @@ from sandbox.redis import RedisUnavailableError, describe_server, find_redis_ser
 ROOT = Path(__file__).parents[1]
 PARALLEL = ("--numprocesses", "5", "--dist", "worksteal")
 """As in the Makefile."""
+CHECKER = "--deselect=tests/chaos/test_broken_workers.py"
+"""These tests check the checker of chaos runs, which does not depend on the server, and they take minutes."""
 PASSES = (
-    (("-m", "redis and not alone", *PARALLEL), ()),
+    (("-m", "redis and not alone", CHECKER, *PARALLEL), ()),
     (("-m", "redis and alone"), ("--numprocesses", "0")),
 )
 """Options of pytest before and after the given ones: first for the parallel run, then for tests that run alone."""

@@ -7,7 +7,7 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -82,15 +82,21 @@ async def open_services(
             timeout_seconds=settings.request_timeout_seconds,
             observer=observer,
         ) as autumn,
-        open_stripe(
-            api_key=settings.stripe_api_key.get_secret_value(),
-            base_url=settings.stripe_api_base,
-            throttle=throttle,
-            timeout_seconds=settings.request_timeout_seconds,
-            observer=observer,
-        ) as stripe,
+        _open_stripe(settings, throttle, observer) as stripe,
     ):
         yield autumn, stripe
+
+
+def _open_stripe(
+    settings: Settings, throttle: Throttle, observer: Observer
+) -> AbstractAsyncContextManager[StripeGateway]:
+    return open_stripe(
+        api_key=settings.stripe_api_key.get_secret_value(),
+        base_url=settings.stripe_api_base,
+        throttle=throttle,
+        timeout_seconds=settings.request_timeout_seconds,
+        observer=observer,
+    )
 
 
 @asynccontextmanager
@@ -178,7 +184,7 @@ async def run_worker(
     async with (
         tracing(metrics) as observer,
         open_resources(settings, redis, observer) as deps,
-        open_watch(settings, redis, observer) as poller,
+        open_watch(settings, redis, deps) as poller,
         run_health_loops("worker", settings, redis, metrics, deps, act) as loops,
     ):
         mailbox = deps.mailbox
@@ -238,18 +244,18 @@ def _low_priority_limits(settings: Settings, redis: Redis, observer: Observer) -
 
 
 @asynccontextmanager
-async def open_watch(settings: Settings, redis: Redis, observer: Observer = NOBODY) -> AsyncIterator[Poller]:
-    """Open the poller of Stripe's events on an open Redis, and close its clients at the end. Its actor takes webhooks.
+async def open_watch(settings: Settings, redis: Redis, deps: Deps) -> AsyncIterator[Poller]:
+    """Open the poller of Stripe's events on an open Redis, and close its client at the end. Its actor takes webhooks.
 
-    Its requests have the low priority of a scan.
+    Its requests to Stripe have the low priority of a scan, so it has its own client of Stripe.
     """
-    limits = _low_priority_limits(settings, redis, observer)
-    async with open_services(settings, limits.stripe, observer) as (autumn, stripe):
+    limits = _low_priority_limits(settings, redis, deps.observer)
+    async with _open_stripe(settings, limits.stripe, deps.observer) as stripe:
         queue = WatchQueue(
             redis, inbox=settings.inbox_stream, prefix=settings.key_prefix, poll_seconds=settings.events_poll_seconds
         )
         links = Links(redis, settings.key_prefix)
-        actor = Actor(queue, links, autumn, policy_of(settings), settings.mode, time.time)
+        actor = Actor(queue, links, deps.autumn, deps.policy, deps.mode, deps.now)
         yield Poller(queue, stripe, actor, ScanRecord(redis, settings.key_prefix))
 
 

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
 
+NOT_IN_AUTUMN: Final = "customer_not_found"
+"""Autumn's code for a customer that it does not know."""
 RETRY_AFTER_MAX_SECONDS: Final = 300.0
 """The longest Retry-After that is believed. A longer one is a mistake and would hold up a customer."""
 LATE_SECONDS: Final = 60.0

@@ -15,12 +15,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.queue.key_types import is_wrong_type, or_none
-from jobs.queue.watch.state import SeenInStripe, read_seen, write_seen
+from jobs.queue.watch.state import FUTURE_SECONDS, SeenInStripe, read_seen, write_seen
 
 HALF_DAY_SECONDS = 43_200
 Status = Literal["waiting", "applied", "dead"]
-FUTURE_SECONDS: Final = 2 * 86_400.0
-"""A stored time of a customer may be this far in the future. A later one counts as unreadable."""
 PLAUSIBLE: Final = 2**53
 """The largest number that is shown. Every JSON parser reads it exactly, and no real counter reaches it."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")

@@ -25,7 +25,7 @@ async def write_links(links: Links, spool: Spool, *, since_ms: int) -> None:
     # Remove first, because a full index takes no more entries.
     async for page in links.pages():
         known = await asyncio.to_thread(_known, spool, [stripe_id.decode(errors="replace") for stripe_id, _ in page])
-        ended = {stripe_id: "" for stripe_id, entry in page if (stripe_id, entry[2:]) not in known}
+        ended = {stripe_id: "" for stripe_id, customer in page if (stripe_id, customer) not in known}
         await links.write(ended, since_ms=since_ms)
     for after in range(0, spool.last_row("autumn"), LINKS_AT_A_TIME):
         await links.write(await asyncio.to_thread(_listed, spool, after), since_ms=since_ms)

@@ -6,6 +6,7 @@ Findings that need the lists of all customers are not found here, such as two cu
 from collections import Counter
 from dataclasses import replace
 
+from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.errors import GiveUp
 from jobs.scan.compare import SCAN_KINDS, JoinedCustomer, findings_of, orphan
 from jobs.scan.inbox import request_reconciles
@@ -46,7 +47,7 @@ async def _findings(deps: ScanDeps, customer_id: str, progress: ScanProgress) ->
     try:
         seen = await preview(deps, customer_id)
     except GiveUp as unknown:
-        if unknown.code != "customer_not_found":
+        if unknown.code != NOT_IN_AUTUMN:
             raise
         ours, _ = await deps.stripe.find_ours(customer_id, None)
         if not ours:

@@ -4,6 +4,7 @@ Beside `jobs.stripe.client`, only this file knows the SDK, because the SDK's cla
 """
 
 import re
+from typing import Final
 
 import aiohttp
 import stripe
@@ -11,6 +12,8 @@ import stripe
 from jobs.errors import Absent, GiveUp, Halt, Limit, Limited, SyncError, TryAgain
 from jobs.stripe.transport import AnswerTooLargeError
 
+MISSING_PERMISSION: Final = "missing_permission"
+"""The code of a request that a restricted key may not send."""
 PERMISSION = re.compile(r"\brak_[a-z_]+\b")
 ACCOUNT = re.compile(r"\bacct_[A-Za-z0-9]{1,64}\b")
 PARAM = re.compile(r"[a-z][a-z0-9_]{0,63}(\[[A-Za-z0-9_ .:-]{0,40}\]){0,3}")
@@ -29,7 +32,7 @@ def as_sync_error(error: Exception) -> SyncError:
         case stripe.AuthenticationError():
             return Halt("stripe", "invalid_key", "Stripe refuses STRIPE_API_KEY: set one that is valid")
         case stripe.PermissionError():
-            return Halt("stripe", "missing_permission", f"STRIPE_API_KEY lacks a permission: {_permission(message)}")
+            return Halt("stripe", MISSING_PERMISSION, f"STRIPE_API_KEY lacks a permission: {_permission(message)}")
         case stripe.RateLimitError():
             return _limited(error, code or "rate_limit")
         case stripe.IdempotencyError():

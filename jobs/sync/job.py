@@ -14,6 +14,7 @@ import structlog
 from pydantic import JsonValue
 from redis.exceptions import RedisError
 
+from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, cause_of, describe
 from jobs.observer import sync_of
 from jobs.plan.merge import merge
@@ -33,7 +34,6 @@ from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
 
-NOT_IN_AUTUMN: Final = "customer_not_found"
 ABOUT_THE_CUSTOMER: Final = frozenset({NOT_IN_AUTUMN, "other_customer", "not_taken"})
 """Refusals of the whole customer: every part of a merged update would be refused, too."""
 ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})

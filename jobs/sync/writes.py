@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.autumn.models import UpdateCustomerResponse
 from jobs.errors import Absent, GiveUp, TryAgain
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
@@ -91,7 +92,7 @@ class Writes:
             answer = await autumn.get(customer_id)
         except GiveUp as error:
             is_wanted = may_create and self.deps.policy.when_missing == "create"
-            if error.code != "customer_not_found" or not is_wanted:
+            if error.code != NOT_IN_AUTUMN or not is_wanted:
                 raise
             await self._refuse_old_id(customer_id)
             async with self.deps.limits.autumn_create():

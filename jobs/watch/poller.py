@@ -19,6 +19,7 @@ from jobs.queue.watch.queue import Tick, WatchQueue
 from jobs.queue.watch.state import BEHIND_POLLS, BEHIND_SECONDS, NO_PERMISSION
 from jobs.scan.record import ScanRecord
 from jobs.stripe.client import StripeGateway
+from jobs.stripe.errors import MISSING_PERMISSION
 from jobs.stripe.events import EventAnswer
 from jobs.stripe.models import unexpected
 from jobs.watch.act import Actor
@@ -40,8 +41,6 @@ AGED_SECONDS: Final = 29 * 86_400
 RENEWALS_PER_LEASE: Final = 3
 ACTS_AT_A_TIME: Final = 8
 UNEXPECTED: Final = "unexpected"
-MISSING_PERMISSION: Final = "missing_permission"
-"""The code of a refused permission (`jobs.stripe.errors`)."""
 
 
 class WatchLostError(Exception):

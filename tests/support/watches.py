@@ -32,6 +32,13 @@ class Clock:
         return time.time() + self.ahead_seconds
 
 
+def plant_linked(world: World, *customers: str) -> None:
+    """Plant linked customers with an e-mail address."""
+    for each in customers:
+        stripe = world.stripe.seed_customer(email=f"{each}@example.com", metadata={"autumn_id": each})
+        world.autumn.seed(each, stripe_id=stripe["id"], email=f"{each}@example.com")
+
+
 def queue_of(redis: Redis, poll_seconds: float = 60) -> WatchQueue:
     """Return the client of the watch's state of a new process."""
     return WatchQueue(redis, inbox=INBOX, prefix=PREFIX, poll_seconds=poll_seconds)

@@ -71,7 +71,7 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         shared[records.customer(customer)] = "hash"
         shared[waits.remembered(customer)] = "string"
         shared[waits.lease(customer)] = "string"
-        shared[watch.request(customer)] = "string"
+        shared |= dict.fromkeys((watch.request(customer), watch.requests(customer)), "string")
         shared[watch.edits(customer)] = "hash"
     return [*await wrong_core_keys(redis, prefix, inbox), *await _wrong(redis, shared)]
 

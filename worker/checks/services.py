@@ -13,11 +13,13 @@ from typing import Final
 from config.autumn_versions import DEFAULT_VERSION, supports_scans
 from config.settings import Settings
 from jobs.autumn.client import AutumnClient
+from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.autumn.pages import ListedCustomer, PageSize, fitting_page
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
 from jobs.plan.customer import AUTUMN_MODES, NoCustomer
 from jobs.plan.policy import Policy
 from jobs.stripe.client import StripeGateway
+from jobs.stripe.errors import MISSING_PERMISSION
 from jobs.sync.fetch import fetch_payments
 from worker.checks.check import Check, Found
 
@@ -55,7 +57,7 @@ def service_error_in_words(error: Exception) -> Found:
         raise error
     name = error.service.capitalize()
     if isinstance(error, Halt):
-        if error.code == "missing_permission":
+        if error.code == MISSING_PERMISSION:
             return Found("wrong", error.message, "Add the permission to the key in Stripe")
         return Found("wrong", f"{name} answers {error.code}", error.fix)
     if isinstance(error, Limited):
@@ -70,7 +72,7 @@ async def _autumn_key(services: Services) -> Found:
     try:
         await services.autumn.get(NOBODY)
     except GiveUp as error:
-        if error.code != "customer_not_found":
+        if error.code != NOT_IN_AUTUMN:
             raise
     return Found("ok", "the key may read customers; only a write shows whether it may write them")
 
@@ -165,7 +167,7 @@ async def _stripe_events(services: Services) -> Found:
     try:
         await services.stripe.event_page([AN_EVENT], created_gte=now, created_lte=now, after="")
     except Halt as error:
-        if error.code != "missing_permission":
+        if error.code != MISSING_PERMISSION:
             raise
         text = "the key may not read events, so the watch is off: only scans notice what happens in Stripe"
         return Found("warning", text, "Add the permission Events: read to the key in Stripe")

@@ -181,10 +181,7 @@ def _watch() -> None:
 def _snapshots(redis: Redis, *, is_brief: bool = False) -> SnapshotReader:
     measures = load_measures()
     state = SharedStateReader(
-        redis,
-        prefix=measures.key_prefix,
-        inbox=measures.inbox_stream,
-        scan_schedule=measures.scan_schedule,
+        redis, prefix=measures.key_prefix, inbox=measures.inbox_stream, scan_schedule=measures.scan_schedule
     )
     return SnapshotReader(redis, measures, state.read_cached if is_brief else state.read)
 

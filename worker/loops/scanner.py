@@ -70,8 +70,7 @@ def is_due(
     """Return True if the schedule has come due since the start of the last scan that requested reconciles.
 
     The watermark is that start. All times are in milliseconds since the epoch. With `grace_ms`, the scan must have been
-    due for that long. A scan that was requested after
-    that start, at `requested_ms`, is due at once.
+    due for that long. A scan that was requested after that start, at `requested_ms`, is due at once.
 
     Without a watermark a scan is due at once: Redis is new or has lost its data, and a scan repairs that. A watermark
     in the future counts as none, because the clock of Redis was wrong when it was written.

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.errors import Halt, Limited, SyncError, TryAgain
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, StripeCustomer, StripeView
 from jobs.plan.plan import LinkState
@@ -71,7 +72,7 @@ def preview_failure_text(error: SyncError, customer: str) -> str:
         return f"{service} is limiting requests ({error.code}): try again in a moment"
     if isinstance(error, TryAgain):
         return f"{service} gave no usable answer ({error.code}): check {ADDRESSES[error.service]} and the network"
-    if error.code == "customer_not_found":
+    if error.code == NOT_IN_AUTUMN:
         return f"Autumn does not know the customer {customer}"
     return f"{service} refused the request ({error.code}): {error.message}"
 

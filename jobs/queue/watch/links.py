@@ -69,18 +69,18 @@ class Links:
             await self._scripts.run("write_links", keys, [self._prefix, since_ms, self._links_kept, *pairs])
 
     async def pages(self) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
-        """Yield all entries in pages: the Stripe customer, and its entry. Some may come twice. Raises RedisError."""
+        """Yield all links in pages: the Stripe customer, and its customer. Some may come twice. Raises RedisError."""
         await delete_if_wrong(self._redis, self._prefix, self._links, "hash")
         cursor = 0
         while True:
             cursor, page = await self._redis.hscan(self._links, cursor, count=LINKS_AT_A_TIME)
-            yield list(page.items())
+            yield [(stripe_id, entry[2:]) for stripe_id, entry in page.items()]
             if not cursor:
                 return
 
     async def forget(self, customer_id: str) -> None:
         """Remove the entries of a customer. Raises RedisError."""
         async for page in self.pages():
-            ours = [stripe_id for stripe_id, entry in page if entry[2:] == customer_id.encode()]
+            ours = [stripe_id for stripe_id, customer in page if customer == customer_id.encode()]
             if ours:
                 await self._redis.hdel(self._links, *ours)  # type: ignore[arg-type, misc]  # one type for both clients, and bytes go as they are

@@ -21,14 +21,14 @@ OFF_BY_SETTING: Final = "setting"
 BEHIND_POLLS: Final = 3
 BEHIND_SECONDS: Final = 180.0
 """The watch is behind if its position is older than this time, and than BEHIND_POLLS polls."""
-FUTURE_MS: Final = 2 * 86_400_000
-"""A stored time may be this far in the future. A later one counts as unreadable."""
+FUTURE_SECONDS: Final = 2 * 86_400.0
+"""A stored time of a customer may be this far in the future. A later one counts as unreadable."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
 class WatchKeys:
-    """The Redis keys of the watch. `links` never expires, `seen` and `later` are bounded, the rest expires."""
+    """The Redis keys of the watch. All but `links` expire."""
 
     prefix: str
 
@@ -59,7 +59,7 @@ class WatchKeys:
 
     @property
     def backlog(self) -> str:
-        """Sorted set: customer by when its reconcile was requested while too much waited, in milliseconds."""
+        """Sorted set: customer by when its reconcile may be requested (ms). It stays there while too much waits."""
         return f"{self.prefix}:watch:backlog"
 
     @property
@@ -81,9 +81,10 @@ class WatchKeys:
         return f"{self.prefix}:watch:requests:{customer_id}"
 
     def edits(self, customer_id: str) -> str:
-        """Hash: by name or e-mail, JSON about a value that somebody wrote in Stripe. Expires in a day.
+        """Hash: by name or e-mail, JSON about a value that somebody wrote in Stripe. Expires in 8 days.
 
-        A list: its digest, when the watch saw it, and when it was written, in milliseconds since the epoch.
+        A list: its digest, when the watch saw it and when it was written (in milliseconds since the epoch), and the
+        digest of the value before.
         """
         return f"{self.prefix}:watch:edits:{customer_id}"
 
@@ -114,7 +115,7 @@ def write_seen(seen: Sequence[SeenInStripe]) -> str:
 def _read_one(one: Any) -> SeenInStripe:
     # An empty table of Lua becomes an empty object.
     seen = SeenInStripe(one["at_ms"], one["type"], one["cause"], tuple(one["fields"] or ()))
-    latest_ms = time.time() * 1000 + FUTURE_MS
+    latest_ms = (time.time() + FUTURE_SECONDS) * 1000
     if isinstance(seen.at_ms, bool) or not isinstance(seen.at_ms, int) or not 0 <= seen.at_ms <= latest_ms:
         raise ValueError("not a time")
     if not all(isinstance(word, str) for word in (seen.type, seen.cause, *seen.fields)):

@@ -3,14 +3,7 @@
 from jobs.queue.watch.queue import REQUESTS_AN_HOUR, WAITING_AT_MOST
 from jobs.queue.watch.state import read_watch
 from tests.conftest import INBOX, PREFIX, World, read_dead
-from tests.support.watches import counted, pass_backlog, poll, poller_of, requested
-
-
-def linked(world: World, *customers: str) -> None:
-    """Plant linked customers with an e-mail address."""
-    for each in customers:
-        stripe = world.stripe.seed_customer(email=f"{each}@example.com", metadata={"autumn_id": each})
-        world.autumn.seed(each, stripe_id=stripe["id"], email=f"{each}@example.com")
+from tests.support.watches import counted, pass_backlog, plant_linked, poll, poller_of, requested
 
 
 def stripe_id(world: World, customer: str) -> str:
@@ -19,7 +12,7 @@ def stripe_id(world: World, customer: str) -> str:
 
 async def test_bulk_edit_lets_events_of_apps_go_first(world: World) -> None:
     customers = [f"c{number}" for number in range(130)]
-    linked(world, *customers)
+    plant_linked(world, *customers)
     for each in customers:
         world.stripe.edit(stripe_id(world, each), email="")
     await poll(world)
@@ -35,7 +28,7 @@ async def test_bulk_edit_lets_events_of_apps_go_first(world: World) -> None:
 
 
 async def test_customer_that_changes_too_often_is_deferred(world: World) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     for _ in range(REQUESTS_AN_HOUR + 3):
         world.stripe.edit(stripe_id(world, "ann"), metadata={"autumn_send_email_receipts": "true"})
         world.stripe.edit(stripe_id(world, "ann"), metadata={"autumn_send_email_receipts": ""})
@@ -54,7 +47,7 @@ async def test_watch_without_polls_forgets_its_position(world: World) -> None:
 
 
 async def test_customer_deleted_by_autumn_is_not_created_again(world: World) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     await poll(world)
     world.stripe.delete(stripe_id(world, "ann"))
     await poll(world)

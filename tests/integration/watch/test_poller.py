@@ -18,7 +18,7 @@ from jobs.watch.poller import AGED_SECONDS, OVERLAP_SECONDS
 from sandbox.faults import Fault
 from sandbox.redis import embedded_redis
 from tests.conftest import INBOX, PREFIX, World, opened_world
-from tests.support.watches import KEYS, Clock, by_webhook, counted, poll, poller_of, queue_of, requested
+from tests.support.watches import KEYS, Clock, by_webhook, counted, plant_linked, poll, poller_of, queue_of, requested
 
 REQUESTED = ScanKeys(PREFIX).requested
 LIST = "GET /v1/events"
@@ -33,13 +33,6 @@ def clock() -> Clock:
 async def world(redis: Redis, clock: Clock) -> AsyncIterator[World]:
     async with opened_world(redis, clock) as opened:
         yield opened
-
-
-def linked(world: World, *customers: str) -> None:
-    """Plant linked customers with an e-mail address."""
-    for each in customers:
-        stripe = world.stripe.seed_customer(email=f"{each}@example.com", metadata={"autumn_id": each})
-        world.autumn.seed(each, stripe_id=stripe["id"], email=f"{each}@example.com")
 
 
 def empty(world: World, *customers: str) -> None:
@@ -86,7 +79,7 @@ async def test_first_poll_requests_a_scan_and_begins_now(world: World) -> None:
 
 
 async def test_lost_position_during_a_scan_begins_with_the_scan(world: World, clock: Clock) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     clock.ahead_seconds = -3 * 3600
     empty(world, "ann")
     clock.ahead_seconds = 0
@@ -98,7 +91,7 @@ async def test_lost_position_during_a_scan_begins_with_the_scan(world: World, cl
 
 
 async def test_position_that_aged_out_requests_a_scan_and_begins_now(world: World, clock: Clock) -> None:
-    linked(world, "ann", "ben")
+    plant_linked(world, "ann", "ben")
     clock.ahead_seconds = -86_400
     empty(world, "ann")
     clock.ahead_seconds = 0
@@ -120,12 +113,12 @@ async def test_impossible_position_counts_as_none(world: World, stored: str) -> 
 
 async def test_downtime_is_caught_up_however_many_pages(world: World, clock: Clock) -> None:
     customers = many(250)
-    linked(world, *customers)
+    plant_linked(world, *customers)
     for number, customer in enumerate(customers):
         clock.ahead_seconds = -86_400 + 60 * number
         empty(world, customer)
     clock.ahead_seconds = 0
-    linked(world, *many(120, "d"))
+    plant_linked(world, *many(120, "d"))
     empty(world, *many(120, "d"))
     await set_position(world.redis, 86_400)
     with capture_logs() as logs:
@@ -146,7 +139,7 @@ async def test_one_process_polls_for_all(world: World) -> None:
 
 
 async def test_another_process_goes_on_after_the_holder_died(world: World) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     await poll(world)
     empty(world, "ann")
     dead = queue_of(world.redis, 1)
@@ -166,7 +159,7 @@ async def test_another_process_goes_on_after_the_holder_died(world: World) -> No
 
 async def test_interrupted_catch_up_goes_on_from_its_last_slice(world: World, clock: Clock) -> None:
     customers = many(60)
-    linked(world, *customers)
+    plant_linked(world, *customers)
     for number, customer in enumerate(customers):
         clock.ahead_seconds = -10 * 3600 + 600 * number
         empty(world, customer)
@@ -191,7 +184,7 @@ async def test_interrupted_catch_up_goes_on_from_its_last_slice(world: World, cl
 
 async def test_lost_lease_ends_the_poll(world: World) -> None:
     await poll(world)
-    linked(world, "ann")
+    plant_linked(world, "ann")
     empty(world, "ann")
     world.stripe.switches.add(Fault("hang", route=LIST, times=1))
     running = asyncio.create_task(poll(world, poller_of(world, poll_seconds=1)))
@@ -226,7 +219,7 @@ async def test_long_poll_keeps_its_lease_and_requests_deferred_reconciles(world:
 
 async def test_late_unordered_and_repeated_events_are_each_acted_on_once(world: World, clock: Clock) -> None:
     customers = many(40)
-    linked(world, *customers)
+    plant_linked(world, *customers)
     await poll(world)
     events = world.stripe.events
     events.ids_in_order, events.repeats, events.shifts = False, 0.3, 0.5
@@ -241,7 +234,7 @@ async def test_late_unordered_and_repeated_events_are_each_acted_on_once(world: 
 
 
 async def test_withheld_event_leads_to_nothing(world: World) -> None:
-    linked(world, "ann", "ben")
+    plant_linked(world, "ann", "ben")
     await poll(world)
     world.stripe.events.withheld = 1.0
     empty(world, "ann")
@@ -253,7 +246,7 @@ async def test_withheld_event_leads_to_nothing(world: World) -> None:
 
 async def test_event_seen_by_webhook_and_poll_acts_once(world: World) -> None:
     customers = many(20)
-    linked(world, *customers)
+    plant_linked(world, *customers)
     await poll(world)
     empty(world, *customers)
     events = world.stripe.events.made
@@ -263,7 +256,7 @@ async def test_event_seen_by_webhook_and_poll_acts_once(world: World) -> None:
 
 
 async def test_many_events_of_one_customer_make_one_request(world: World) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     await poll(world)
     for number in range(10):
         world.stripe.edit(world.autumn.customers["ann"]["stripe_id"], email=f"{number}@example.com")
@@ -275,7 +268,7 @@ async def test_many_events_of_one_customer_make_one_request(world: World) -> Non
 
 
 async def test_watch_is_off_until_the_permission_is_granted(world: World) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     world.stripe.switches.add(Fault("403", route=LIST))
     with capture_logs() as logs:
         for _ in range(2):
@@ -298,7 +291,7 @@ async def test_watch_is_off_until_the_permission_is_granted(world: World) -> Non
 
 @pytest.mark.parametrize("kind", ["400", "429", "500", "503", "cut", "garbage"])
 async def test_failed_poll_is_noted_and_loses_nothing(world: World, kind: str) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     await poll(world)
     before = await position(world.redis)
     empty(world, "ann")
@@ -320,7 +313,7 @@ async def test_failed_poll_is_noted_and_loses_nothing(world: World, kind: str) -
 
 async def test_failure_of_a_later_page_acts_on_each_event_once(world: World) -> None:
     customers = many(150)
-    linked(world, *customers)
+    plant_linked(world, *customers)
     await poll(world)
     empty(world, *customers)
     poller = poller_of(world)
@@ -339,7 +332,7 @@ async def test_failure_of_a_later_page_acts_on_each_event_once(world: World) -> 
 
 
 async def test_malformed_events_stop_no_others(world: World) -> None:
-    linked(world, "ann")
+    plant_linked(world, "ann")
     await poll(world)
     events = world.stripe.events
     events.record("customer.updated", {"id": 5, "metadata": []}, events.cause("app"), {"email": ["x"], "metadata": 1})
@@ -360,7 +353,7 @@ async def test_watch_goes_on_after_redis_restarted(tmp_path: Path) -> None:
             Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) as client,
             opened_world(client) as world,
         ):
-            linked(world, "ann", "ben")
+            plant_linked(world, "ann", "ben")
             poller = poller_of(world)
             await poll(world, poller)
             empty(world, "ann")

@@ -89,12 +89,17 @@ async def list_both(lists: Lists, spool: Spool, progress: ScanProgress, *, since
     def keep_autumn(page: Sequence[ListedCustomer], cursor: str | None) -> None:
         spool.add_autumn(page, cursor, keys=lists.policy.metadata_keys)
 
-    try:
+    async def all_sides() -> None:
         async with asyncio.TaskGroup() as sides:
             sides.create_task(_list(_Chain("autumn", autumn, keep_autumn), lists, spool, progress))
             sides.create_task(_list(_Chain("stripe", stripe, spool.add_stripe), lists, spool, progress))
             if lists.policy.reads_payments:
                 sides.create_task(_list(_Chain("payments", payments, spool.add_payments), lists, spool, progress))
+
+    try:
+        # Before Python 3.11.3, a failed TaskGroup leaves its task marked as cancelled, and every later time-out in that
+        # task, such as one of Redis, ends in CancelledError. So the group has a task of its own.
+        await asyncio.create_task(all_sides())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
 

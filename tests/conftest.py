@@ -1,14 +1,16 @@
 """Shared fixtures: a real Redis, both simulators over HTTP, and a job's dependencies."""
 
 import gc
+import os
 import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -61,7 +63,7 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark the tests that touch Redis, so that `make test-servers` runs all of them, and put the longest tests first.
+    """Mark the tests that touch Redis, so that `make test-servers` runs all of them, and begin with the longest tests.
 
     The marks are set before `-m` selects tests. The order is set after the tests are shuffled.
     """
@@ -69,8 +71,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if touches_redis(item):
             item.add_marker("redis")
     yield
-    # A long test at the end would keep the other processes waiting.
-    items.sort(key=lambda item: item.path.parent.name != "chaos")
+    items[:] = longest_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def longest_first(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Return the tests in an order in which each of the parallel processes begins with some of the longest tests.
+
+    pytest-xdist divides the list into equal parts, one for each process. A long test at the end would keep the other
+    processes waiting, and so would all long tests in one part.
+    """
+    longest = [item for item in items if item.path.parent.name == "chaos"]
+    others = iter([item for item in items if item.path.parent.name != "chaos"])
+    ordered: list[pytest.Item] = []
+    for process in range(processes):
+        part = longest[process::processes]
+        size = (len(items) - len(ordered)) // (processes - process)
+        ordered += [*part, *islice(others, max(0, size - len(part)))]
+    return [*ordered, *others]
 
 
 def touches_redis(item: pytest.Item) -> bool:

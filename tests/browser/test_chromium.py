@@ -21,7 +21,8 @@ def command_lines() -> Iterator[list[str]]:
 
 @pytest.mark.usefixtures("chromium")
 async def test_features_that_playwright_turns_off_stay_off() -> None:
-    (line,) = [line for line in command_lines() if "--remote-debugging-pipe" in line]
+    # A process that Chromium just forked still has its command line.
+    (line,) = {tuple(line) for line in command_lines() if "--remote-debugging-pipe" in line}
     lists = [set(each.removeprefix(DISABLE_FEATURES).split(",")) for each in line if each.startswith(DISABLE_FEATURES)]
     by_playwright, heeded = lists
     assert by_playwright - heeded == set(), "add these to OFF_BY_PLAYWRIGHT"

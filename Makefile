@@ -63,7 +63,7 @@ sandbox: $(READY) ## Run Redis and both simulators, and print the environment to
 pytest = $(BIN)/python -m pytest --durations=15 $(2) $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml) \
   $(if $(PYTEST_OPTIONS),$(PYTEST_OPTIONS) || test $$? = 5)
 
-# The first run has one process, which compiles the tests for the five processes of the second.
+# The first run has one process, which compiles the tests for the processes of the second.
 .PHONY: test
 test: $(READY) ## Run every check and every test
 	$(BIN)/ruff format --check $(SOURCES)
@@ -72,7 +72,7 @@ test: $(READY) ## Run every check and every test
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.tools
 	$(call pytest,alone,-m alone)
-	$(call pytest,beside,--numprocesses 5 --dist worksteal -m "not alone")
+	$(call pytest,beside,--numprocesses 7 --dist worksteal -m "not alone")
 
 .PHONY: test-servers
 test-servers: $(READY) ## Run the Redis tests on each server in REDIS_SERVERS="/path /path", or on all that are found

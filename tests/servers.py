@@ -22,7 +22,7 @@ import pytest
 from sandbox.redis import RedisUnavailableError, describe_server, find_redis_server
 
 ROOT = Path(__file__).parents[1]
-PARALLEL = ("--numprocesses", "5", "--dist", "worksteal")
+PARALLEL = ("--numprocesses", "7", "--dist", "worksteal")
 """As in the Makefile."""
 CHECKER = "--deselect=tests/chaos/test_broken_workers.py"
 """These tests check the checker of chaos runs, which does not depend on the server, and they take minutes."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from jobs.autumn.client import open_autumn
@@ -42,7 +43,10 @@ NO_SERVER = "this test is not marked as one that touches Redis (tests/conftest.p
 
 
 def pytest_configure() -> None:
-    """Enable Ctrl-C. A shell ignores it for background jobs and all processes that they start."""
+    """Enable Ctrl-C, and let no example of Hypothesis fail because the machine is busy."""
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
+    # A shell ignores it for background jobs and all processes that they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -68,7 +68,7 @@ def test_model_agrees_with_the_schema() -> None:
     judge, relaxed_judge = Draft202012Validator(autumn_schema()), Draft202012Validator(relaxed(autumn_schema()))
     documents = drawn(autumn_schema())
 
-    @settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=examples(100), suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def agrees(data: st.DataObject) -> None:
         document = data.draw(documents)

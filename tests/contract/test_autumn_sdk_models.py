@@ -32,7 +32,7 @@ NEVER_ASKED_FOR: Final = {"plan", "feature"}
 """Fields that only a request with `expand` gets, so the worker never sees them."""
 NARROWER: Final[Json] = {"to": {"anyOf": [{"type": "number"}, {"enum": ["inf"]}]}}
 """The properties that the service's own schema limits more: the SDK accepts any text as the end of a price tier."""
-MANY: Final = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+MANY: Final = settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
 
 
 def sdk_model(endpoint: str) -> type[BaseModel]:

@@ -132,7 +132,7 @@ async def clients_of(handler: Callable[[web.Request], Awaitable[web.StreamRespon
         yield Clients(Answer(), autumn, stripe)
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(st.lists(answers, min_size=1, max_size=5))
 def test_any_answer_is_parsed_or_raises_our_error(said: list[Answer]) -> None:
     async def run() -> None:

@@ -43,7 +43,7 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(entries)
 def test_hostile_entries_never_block_valid_entry_behind_them(
     redis_server: EmbeddedRedis, added: list[Mapping[bytes, bytes]]

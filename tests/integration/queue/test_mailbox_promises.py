@@ -261,5 +261,5 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it shows it
 def test_any_interleaving_keeps_promises(redis_server: EmbeddedRedis) -> None:
-    small = settings(max_examples=examples(30), deadline=None, report_multiple_bugs=False)
+    small = settings(max_examples=examples(30), report_multiple_bugs=False)
     run_state_machine_as_test(cast(Any, partial(Machine, redis_server.url)), settings=small)

@@ -58,7 +58,7 @@ NO_EDIT: st.SearchStrategy[dict[str, Any]] = st.just({})
 EDITS = st.tuples(NO_EDIT | AUTUMN_EDITS, NO_EDIT | STRIPE_EDITS)
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(15))
 @given(plants=PLANTS)
 def test_scan_finds_exactly_what_is_planted(redis_server: EmbeddedRedis, plants: list[str]) -> None:
     async def check() -> None:
@@ -77,7 +77,7 @@ def test_scan_finds_exactly_what_is_planted(redis_server: EmbeddedRedis, plants:
     asyncio.run(check())
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(edits=st.lists(EDITS, min_size=1, max_size=3))
 def test_skipped_customers_have_no_findings(
     edits: list[tuple[dict[str, Any], dict[str, Any]]],

@@ -309,7 +309,5 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it shows it
 def test_accounts_end_in_agreement_and_nothing_else_changes(redis_server: EmbeddedRedis) -> None:
     # Use the same examples each time. To search for new failures, run more examples (`tests.support.examples`).
-    small = settings(
-        max_examples=examples(30), deadline=None, report_multiple_bugs=False, stateful_step_count=16, derandomize=True
-    )
+    small = settings(max_examples=examples(30), report_multiple_bugs=False, stateful_step_count=16, derandomize=True)
     run_state_machine_as_test(cast(Any, partial(Machine, redis_server.url)), settings=small)

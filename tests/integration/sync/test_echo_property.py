@@ -199,7 +199,6 @@ def test_last_value_of_each_field_stays(redis_server: EmbeddedRedis) -> None:
     small = settings(
         max_examples=examples(EXAMPLES),
         stateful_step_count=STEPS,
-        deadline=None,
         report_multiple_bugs=False,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

@@ -116,7 +116,7 @@ async def run(url: str, troubles: dict[str, Any], steps: list[tuple[str, int]], 
             assert await counted(redis) == Counter({name: number for name, number in expected.items() if number})
 
 
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25))
 @given(troubles=TROUBLES, steps=st.lists(STEPS, max_size=14), seed=st.integers(0, 2**16))
 def test_each_listed_event_is_acted_on_once(
     redis_server: EmbeddedRedis, troubles: dict[str, Any], steps: list[tuple[str, int]], seed: int

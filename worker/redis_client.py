@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
+from arq.jobs import Job
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import (
@@ -34,7 +35,7 @@ from redis.exceptions import (
 from jobs.queue.key_types import is_wrong_type
 from jobs.queue.mailbox import MailboxKeys
 from worker.redis_access import ONLY_LOGGED
-from worker.redis_errors import refuses_writes
+from worker.redis_errors import redis_code, refuses_writes
 from worker.tls import VerifiedSSLConnection, is_untrusted
 
 log = structlog.get_logger(__name__)
@@ -200,7 +201,11 @@ class PatientPipeline(Pipeline):
 
 
 class PatientRedis(ArqRedis):
-    """arq's client with that pipeline. It deletes a queue of the wrong type, because arq would end otherwise."""
+    """arq's client with that pipeline.
+
+    arq would end at an error in its own loop. So this client deletes a queue of the wrong type, and logs writes of that
+    loop that Redis refuses.
+    """
 
     async def zrangebyscore(self, name: Any, *args: Any, **options: Any) -> Any:
         """Return the due jobs of a queue. If it has the wrong type, delete it and return none."""
@@ -209,6 +214,21 @@ class PatientRedis(ArqRedis):
     async def zcard(self, name: Any) -> int:
         """Return the number of jobs in a queue. If it has the wrong type, delete it and return 0."""
         return int(await self._or_replace(name, super().zcard(name), 0))
+
+    async def psetex(self, name: Any, *args: Any) -> Any:
+        """Store the time of arq's last health check, unless Redis refuses writes. Return None then."""
+        try:
+            return await super().psetex(name, *args)
+        except ResponseError as error:
+            return _log_refused_write(error, name)
+
+    async def enqueue_job(self, function: str, *args: Any, **options: Any) -> Job | None:
+        """Add a job as arq's cron and the dispatch do, unless Redis refuses writes. Return None then."""
+        try:
+            return await super().enqueue_job(function, *args, **options)
+        except ResponseError as error:
+            _log_refused_write(error, function)
+            return None
 
     async def _or_replace(self, name: Any, answer: Any, instead: Any) -> Any:
         try:
@@ -224,6 +244,13 @@ class PatientRedis(ArqRedis):
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PatientPipeline:
         """Return a new pipeline."""
         return PatientPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+def _log_refused_write(error: ResponseError, name: str) -> None:
+    """Log it if Redis refuses all writes. Raises any other error."""
+    if not refuses_writes(error):
+        raise error
+    log.warning("write_refused", of=name, error=redis_code(error))
 
 
 def queue_name(prefix: str) -> str:

@@ -100,6 +100,15 @@ async def test_reads_continue_while_redis_refuses_writes(server: EmbeddedRedis) 
         await its_disk_works(redis)
 
 
+async def test_writes_of_arqs_own_loop_do_not_end_it_while_redis_refuses_them(server: EmbeddedRedis) -> None:
+    async with client(server) as redis:
+        await its_disk_fails(redis)
+        await redis.psetex("health", 1000, b"1")
+        assert await redis.enqueue_job("a_job_of_cron") is None
+        await its_disk_works(redis)
+        assert await redis.enqueue_job("a_job_of_cron") is not None
+
+
 async def test_unanswered_command_is_resent_on_a_new_connection(server: EmbeddedRedis) -> None:
     opened = 0
 

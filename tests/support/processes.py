@@ -70,7 +70,7 @@ class Running:
             assert await is_logged(), f"it has not logged {text!r}: {''.join(self.log)}"
 
 
-async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30.0, what: str = "it") -> None:
+async def wait_until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 60.0, what: str = "it") -> None:
     """Wait until `holds` is true, checking often. Fail with the name of the missing condition."""
     try:
         async with asyncio.timeout(seconds):

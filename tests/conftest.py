@@ -173,7 +173,7 @@ class World:
         """Move events, dispatch and sync until nothing is due."""
         for _ in range(rounds):
             await self.mailbox.move()
-            _, called = await self.mailbox.dispatch(1000)
+            _, called, _ = await self.mailbox.dispatch(1000)
             if not called:
                 return
             for customer in called:

@@ -32,7 +32,7 @@ from jobs.watch.act import Actor
 from jobs.watch.poller import TICK_SECONDS, Poller
 from worker.loops.dispatch import Dispatcher
 from worker.loops.heartbeat import Heartbeat
-from worker.loops.intake import take_in
+from worker.loops.intake import Intake
 from worker.loops.owner import OwnerLoop, StripeAwayError
 from worker.loops.runner import Loops
 from worker.loops.scanner import Scanner
@@ -195,7 +195,7 @@ async def run_worker(
                 tasks.append(await _owner_compared(settings, redis, loops))
             is_owner.set()
             tasks += [
-                loops.start("intake", lambda: take_in(mailbox, dispatcher.wake)),
+                loops.start("intake", Intake(mailbox, dispatcher.wake).take_in),
                 loops.start("dispatch", dispatcher.dispatch_due),
                 loops.start("renew", mailbox.renew, mailbox.lease_seconds / RENEWALS_PER_LEASE),
                 loops.start("slots", deps.limits.renew, RENEW_SECONDS),

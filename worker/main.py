@@ -27,9 +27,10 @@ from worker.lifespan import run_worker, scanning_on_schedule
 from worker.loops.dispatch import SYNC_JOB
 from worker.loops.watchdog import RedisUnfitError
 from worker.ownership import ForeignDeploymentError
-from worker.redis_client import open_redis, queue_name, scan_queue_name, to_json
+from worker.redis_client import PatientRedis, open_redis, queue_name, scan_queue_name, to_json
 from worker.startup import RedisAwayError, prepare
 from worker.telemetry.metrics import Metrics
+from worker.wakeups import WakingRedis
 
 JOB_SECONDS = 45
 """Longer than a sync. arq shows the jobs of a killed worker as running for this time and 10 s more."""
@@ -38,7 +39,7 @@ QUEUE_READ_LIMIT = 1000
 MAX_JOBS = 24
 """High enough to limit no wake-up. `worker.loops.dispatch` limits the customers that all workers sync at a time."""
 POLL_SECONDS = 0.015
-"""The pause between two polls of arq's queue. A wake-up starts within 15 ms; an idle worker costs 2.5 % of a core."""
+"""The pause between two polls of arq's queue while it holds jobs. An idle worker waits instead (worker.wakeups)."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill a process 30 s after SIGTERM, some sooner. Another worker syncs what is left, when the lease ends."""
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
@@ -104,7 +105,7 @@ def worker_settings(settings: Settings, owner_follows: bool = False) -> type:
         func(customer_updated, name="customer_updated", timeout=JOB_SECONDS, keep_result=0, max_tries=1_000_000),
     ]
     attributes = {
-        **_of_both(settings, owner_follows),
+        **_of_both(settings, owner_follows, WakingRedis),
         "functions": functions,
         "queue_name": queue_name(settings.key_prefix),
         "on_startup": _start,
@@ -135,7 +136,7 @@ def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> typ
     # arq makes the job's id, which must be unique in this Redis, from this name and the minute.
     name = f"{settings.key_prefix}:request_scan_check"
     attributes = {
-        **_of_both(settings, owner_follows),
+        **_of_both(settings, owner_follows, PatientRedis),
         "cron_jobs": [cron(request_scan_check, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "queue_name": scan_queue_name(settings.key_prefix),
         "on_startup": _start_scanner,
@@ -143,7 +144,7 @@ def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> typ
     return type("ScanWorkerSettings", (), attributes)
 
 
-def _of_both(settings: Settings, owner_follows: bool) -> dict[str, Any]:
+def _of_both(settings: Settings, owner_follows: bool, client: type[PatientRedis]) -> dict[str, Any]:
     """Return the attributes that both process types give to arq."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     metrics = Metrics()
@@ -152,6 +153,7 @@ def _of_both(settings: Settings, owner_follows: bool) -> dict[str, Any]:
             settings.redis_url.get_secret_value(),
             settings.key_prefix,
             settings.redis_certificate,
+            client=client,
             answered=metrics.redis_answered,
         ),
         # arq calls on_shutdown even if it never called on_startup.

@@ -268,15 +268,16 @@ def open_redis(
     prefix: str,
     certificate: str | None = None,
     *,
+    client: type[PatientRedis] = PatientRedis,
     answered: Callable[[], None] = lambda: None,
     patience_seconds: float = PATIENCE_SECONDS,
     read_seconds: float = READ_SECONDS,
 ) -> ArqRedis:
     """Return a client that connects on its first use, survives an absent Redis, and stores arq's jobs as JSON.
 
-    `certificate` is the only trusted one, in PEM. None is for a certificate of an authority, or without TLS.
-    `answered` is called for each command that Redis answers. A connection is closed if Redis does not accept or answer
-    a command within `read_seconds`.
+    `client` is the class of the client. `certificate` is the only trusted one, in PEM. None is for a certificate of an
+    authority, or without TLS. `answered` is called for each command that Redis answers. A connection is closed if Redis
+    does not accept or answer a command within `read_seconds`.
     """
     pool = ConnectionPool.from_url(
         url,
@@ -289,9 +290,7 @@ def open_redis(
         **_only(certificate),
     )
     pool.connection_class = PATIENT[pool.connection_class]
-    return PatientRedis(
-        pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix)
-    )
+    return client(pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix))
 
 
 def open_briefly(url: str, certificate: str | None = None) -> Redis:

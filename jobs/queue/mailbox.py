@@ -129,8 +129,12 @@ class Mailbox:
         _log_replaced(replaced)
         return int(moved), bool(full)
 
-    async def dispatch(self, at_most: int) -> tuple[int, list[str]]:
-        """Dispatch due customers until `at_most` are dispatched. Return Redis' time in milliseconds, and their ids."""
+    async def dispatch(self, at_most: int) -> tuple[int, list[str], int]:
+        """Dispatch due customers until `at_most` are dispatched.
+
+        Return the time of Redis in milliseconds, their ids, and the milliseconds in which no customer becomes due by
+        itself: 0 if a customer waits or is dispatched.
+        """
         keys = [
             self.keys.waiting,
             self.keys.dispatched,
@@ -138,8 +142,10 @@ class Mailbox:
             breaker_key(self._prefix),
             self.record_keys.totals,
         ]
-        now_ms, customers = await self._scripts.run("dispatch", keys, [self._prefix, at_most, self._dispatch_ms])
-        return int(now_ms), [customer.decode(errors="replace") for customer in customers]
+        now_ms, customers, quiet_ms = await self._scripts.run(
+            "dispatch", keys, [self._prefix, at_most, self._dispatch_ms]
+        )
+        return int(now_ms), [customer.decode(errors="replace") for customer in customers], int(quiet_ms)
 
     async def take(self, customer_id: str) -> Batch | None:
         """Take a dispatched customer's batch under a lease; None if it is not dispatched or another worker has it."""

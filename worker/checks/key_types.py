@@ -17,6 +17,7 @@ from jobs.scan.record import ScanKeys
 from jobs.stripe.client import ENDPOINTS
 from worker.loops.watchdog import canary_key
 from worker.status.history import KEPT_SECONDS, History
+from worker.wakeups import bell_of
 from worker.web.sign_in_keys import signing_key, tries_key
 
 NAMES: Final = {"zset": "sorted set"}
@@ -43,6 +44,7 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
     shared = {
         waits.rechecks: "zset",
         waits.queue: "zset",
+        bell_of(waits.queue): "stream",
         breaker_key(prefix): "hash",
         records.totals: "hash",
         records.outcomes: "stream",

@@ -1,4 +1,4 @@
-"""Checks that Redis can hold the state: once when the worker starts, then with a canary each second.
+"""Checks that Redis can hold the state: once when the worker starts, then with a canary every two seconds.
 
 If Redis becomes read-only, as after a failover, arq stops without an error. Then the process ends, because a restart
 resolves the address of Redis again.
@@ -17,8 +17,8 @@ from worker.loops.heartbeat import Heartbeat
 
 log = structlog.get_logger(__name__)
 
-CANARY_SECONDS = 1.0
-READ_ONLY_SECONDS = 5.0
+CANARY_SECONDS = 2.0
+READ_ONLY_SECONDS = 4.0
 """The longest time that Redis may be read-only. A failover in progress may end sooner."""
 EX_TEMPFAIL = 75
 OLDEST_VERSION = (6, 2)
@@ -31,7 +31,7 @@ Info = Mapping[str, Any]
 
 
 def canary_key(prefix: str) -> str:
-    """Return the key of a string, written each second to check that Redis accepts writes. Expires in a minute."""
+    """Return the key of a string, written every two seconds to check that Redis accepts writes. Expires in a minute."""
     return f"{prefix}:canary"
 
 
@@ -102,7 +102,7 @@ async def refusal_of_writes(redis: Redis, prefix: str) -> ResponseError | None:
 
 
 class Watchdog:
-    """Writes a canary each second, and ends the process if Redis stays read-only."""
+    """Writes a canary every two seconds, and ends the process if Redis stays read-only."""
 
     def __init__(self, redis: Redis, prefix: str, heartbeat: Heartbeat) -> None:
         """Do no I/O. `heartbeat` notes each canary that Redis accepts."""

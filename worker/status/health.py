@@ -21,8 +21,8 @@ NO_CANARY_SECONDS: Final = 150.0
 A restart does not repair Redis, and a worker whose Redis is down for 120 s ends by itself (worker.redis_client). The
 limit is for a Redis that accepts connections and then hangs: such a worker may take many minutes to end."""
 NO_WRITE_SECONDS: Final = 10.0
-"""The longest time without an accepted canary before a person should act. A canary is due each second, so by then Redis
-is down, or its memory or disk is full. Apps cannot add events either."""
+"""The longest time without an accepted canary before a person should act. A canary is due every two seconds, so by then
+Redis is down, or its memory or disk is full. Apps cannot add events either."""
 OLDEST_SECONDS: Final = 900.0
 """The highest age of the oldest event: three of the longest pauses between retries. Most temporary failures are over
 by then."""

@@ -6,10 +6,17 @@
 -- Uses: rechecks
 -- KEYS: waiting, dispatched, rechecks, breaker, totals
 -- ARGV: key prefix, customers that may be dispatched at a time, milliseconds that a dispatch is valid
--- Returns {now in milliseconds, the customers that were dispatched}
+-- Returns {now in milliseconds, the customers that were dispatched, milliseconds in which none becomes due by itself: 0 if
+-- any waits or is dispatched}
 local waiting, dispatched, rechecks, breaker, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- The short way of an idle worker.
+if redis.call('EXISTS', waiting, dispatched) == 0 then
+  local quiet_ms = until_recheck(rechecks, now_ms)
+  if quiet_ms > 0 then return {now_ms, {}, quiet_ms} end
+end
 
 -- Fails here if this key has the wrong type, before a customer is removed from `dispatched`.
 redis.call('ZCARD', waiting)
@@ -30,11 +37,11 @@ if opened then
   room = (not probing and now_ms >= (tonumber(probe_at) or 0)) and 1 or 0
 end
 count_replaced(totals)
-if room <= 0 then return {now_ms, {}} end
+if room <= 0 then return {now_ms, {}, 0} end
 local due = redis.call('ZRANGEBYSCORE', waiting, '-inf', now_ms, 'LIMIT', 0, room)
 for _, customer in ipairs(due) do
   redis.call('ZREM', waiting, customer)
   redis.call('ZADD', dispatched, now_ms + ARGV[3], customer)
   if opened then redis.call('HSET', breaker, 'probe', customer) end
 end
-return {now_ms, due}
+return {now_ms, due, 0}

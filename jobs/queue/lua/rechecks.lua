@@ -7,6 +7,13 @@ local function schedule_recheck(rechecks, customer, due_ms) return redis.pcall('
 
 local function cancel_recheck(rechecks, customer) redis.pcall('ZREM', rechecks, customer) end
 
+-- Returns the milliseconds until the next recheck is due: 0 if one is due, an hour at most.
+local function until_recheck(rechecks, now_ms)
+  local first = redis.pcall('ZRANGE', rechecks, 0, 0, 'WITHSCORES')
+  local due_ms = not is_error(first) and tonumber(first[2]) or math.huge
+  return math.max(0, math.min(due_ms - now_ms, 3600000))
+end
+
 -- Adds the customers with a due recheck to `waiting`, unless a sync of them runs.
 local function start_rechecks(rechecks, waiting, dispatched, prefix, now_ms)
   local due = redis.pcall('ZRANGEBYSCORE', rechecks, '-inf', now_ms, 'LIMIT', 0, 100)

@@ -49,6 +49,7 @@ SHARED: Mapping[str, str] = {
         "last-success": "string",
         "owner": "hash",
         "queue": "zset",
+        "queue:bell": "stream",
         "canary": "string",
         "events:12 hours": "hash",
         "history:hour": "hash",

@@ -107,10 +107,10 @@ async def test_expired_dispatch_is_repeated(redis: Redis) -> None:
     mailbox = Mailbox(redis, inbox=INBOX, prefix=PREFIX, dispatch_ms=1)
     await add(redis, "ann")
     await mailbox.move()
-    first_at, first = await mailbox.dispatch(100)
+    first_at, first, _ = await mailbox.dispatch(100)
     second_at, second = first_at, list[str]()
     while not second:
-        second_at, second = await mailbox.dispatch(100)
+        second_at, second, _ = await mailbox.dispatch(100)
     assert (first, second) == (["ann"], ["ann"])
     assert second_at > first_at
     assert (await read_totals(redis, PREFIX))["dispatched_again"] == 1

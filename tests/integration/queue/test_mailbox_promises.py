@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
     def dispatch_and_take(self, worker: int, at_most: int, customer: str | None) -> None:
         """Take a dispatched customer, or another one: wake-ups may be late, repeated or lost."""
         before = self.contents()
-        now_ms, customers = self.run.run(self.workers[worker].dispatch(at_most))
+        now_ms, customers, _ = self.run.run(self.workers[worker].dispatch(at_most))
         after = self.contents()
         assert all((before.waiting | before.dispatched)[name] <= now_ms for name in customers)
         assert len(after.dispatched) <= max(at_most, len(before.dispatched))

@@ -140,7 +140,7 @@ class Accounts:
     async def sync_due_customers(self, crash_after: int | None = None) -> bool:
         """Sync each due customer once. The first sync dies after `crash_after` requests. Return whether any was due."""
         await self.world.mailbox.move()
-        _, dispatched = await self.world.mailbox.dispatch(1000)
+        _, dispatched, _ = await self.world.mailbox.dispatch(1000)
         for customer in dispatched:
             await self._sync(customer, crash_after)
             crash_after = None

@@ -186,7 +186,7 @@ class EchoWorld:
         """Sync each due customer once, the first one in this way. Return whether any was due."""
         await self._edits_arrive()
         await self.world.mailbox.move()
-        _, called = await self.world.mailbox.dispatch(1000)
+        _, called, _ = await self.world.mailbox.dispatch(1000)
         for customer in called:
             events, failed = len(self.stripe.webhooks.events), self._failed
             await self._sync(customer, how)

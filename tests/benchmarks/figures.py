@@ -37,8 +37,13 @@ FIGURES: Final = (
     Figure("coalescing_time", "time for these / the naive worker's at the same limit", "at most", 1 / 15),
     Figure("latency_ms_p50", "from XADD to the recorded outcome, idle worker, calls that take no time", "at most", 25),
     Figure("latency_ms_p99", "the same, the slowest in a hundred", "at most", 100),
+    Figure(
+        "redis_commands_idle", "commands to Redis a second, idle worker, without those within scripts", "at most", 3
+    ),
+    Figure("idle_cpu_percent", "CPU of an idle worker, per cent of a core", "at most", 0.5),
     Figure("redis_round_trips_per_event", "waits for Redis for each event, 1 worker", "at most", 14),
     Figure("redis_round_trips_ratio_4", "the same with 4 workers / with 1", "at most", 1.25),
+    Figure("redis_commands_per_event", "commands for each event, with those within scripts, 1 worker", "at most", 100),
     Figure("backlog_bytes_per_event", "Redis' memory for a waiting event, beyond its payload", "at most", 250),
     Figure("rss_mb_idle", "memory of an idle worker, MB", "at most", 110),
     Figure("rss_growth_mb", "its growth over 200,000 events (quick: 10,000), MB", "at most", 15),

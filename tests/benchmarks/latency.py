@@ -20,19 +20,43 @@ WAIT_MS: Final = 30_000
 
 
 async def latency(bench: Bench) -> Measured:
-    """Measure latency_ms_p50, latency_ms_p99, and the cost of an idle worker."""
-    count, idle_seconds, rng = bench.size(500, 40, 5), bench.size(20, 2, 1), random.Random(1)
+    """Measure latency_ms_p50, latency_ms_p99, redis_commands_idle and idle_cpu_percent."""
+    count, idle_seconds, rng = bench.size(500, 40, 5), bench.size(60, 10, 2), random.Random(1)
     async with staged(bench) as stage, stage.worker({**stage.environment(), **NO_LIMITS}) as worker:
         await stage.begin(Options(autumn_seconds=0, stripe_seconds=0))
         took_ms = []
         for number in range(count):
             took_ms.append(1000 * await _one(stage, number))
             await asyncio.sleep(rng.uniform(*APART_SECONDS))
+        await asyncio.sleep(bench.size(10, 6, 0))
         before = worker.cpu_seconds
-        await asyncio.sleep(idle_seconds)
+        commands = await _sent_within(stage, idle_seconds)
         idle = (worker.cpu_seconds - before) / idle_seconds
     cuts = quantiles(took_ms, n=100, method="inclusive")
-    return Measured({"latency_ms_p50": cuts[49], "latency_ms_p99": cuts[98]}, {"idle_cpu_percent": 100 * idle})
+    return Measured(
+        {
+            "latency_ms_p50": cuts[49],
+            "latency_ms_p99": cuts[98],
+            "redis_commands_idle": commands / idle_seconds,
+            "idle_cpu_percent": 100 * idle,
+        }
+    )
+
+
+async def _sent_within(stage: Stage, seconds: float) -> int:
+    """Return the number of commands that clients send to Redis, without those within scripts."""
+    sent = 0
+    async with stage.redis.monitor() as monitor, asyncio.TaskGroup() as group:
+
+        async def count() -> None:
+            nonlocal sent
+            async for each in monitor.listen():
+                sent += each["client_type"] != "lua"
+
+        counting = group.create_task(count())
+        await asyncio.sleep(seconds)
+        counting.cancel()
+    return sent
 
 
 async def _one(stage: Stage, number: int) -> float:

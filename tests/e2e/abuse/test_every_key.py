@@ -30,6 +30,7 @@ from worker.status.history import History
 from worker.status.json import snapshot_json, standing_json
 from worker.status.shared_state import SharedStateReader
 from worker.status.snapshot import Snapshot, SnapshotReader
+from worker.wakeups import ring
 from worker.web.credentials import Credentials, Tries
 
 CORE: Mapping[str, str] = {
@@ -191,6 +192,7 @@ async def test_key_of_wrong_type_delays_no_other_customer(
         run = await use_everything(world, tmp_path)
         assert run.state == "done"
         assert await arq.zrangebyscore(queue_name(PREFIX), "-inf", "+inf") == []
+        await ring(arq)
         snapshot = await show_everything(world.redis)
 
         found = (await world.redis.type(key)).decode()

@@ -40,6 +40,8 @@ MAX_JOBS = 24
 """High enough to limit no wake-up. `worker.loops.dispatch` limits the customers that all workers sync at a time."""
 POLL_SECONDS = 0.015
 """The pause between two polls of arq's queue while it holds jobs. An idle worker waits instead (worker.wakeups)."""
+SCAN_POLL_SECONDS = 1.0
+"""The pause between two polls of the scanners' queue, which only holds a check each minute."""
 WAIT_FOR_JOBS_SECONDS = 18
 """Platforms kill a process 30 s after SIGTERM, some sooner. Another worker syncs what is left, when the lease ends."""
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
@@ -139,6 +141,7 @@ def scan_worker_settings(settings: Settings, owner_follows: bool = False) -> typ
         **_of_both(settings, owner_follows, PatientRedis),
         "cron_jobs": [cron(request_scan_check, name=name, second=0, run_at_startup=True, timeout=JOB_SECONDS)],
         "queue_name": scan_queue_name(settings.key_prefix),
+        "poll_delay": SCAN_POLL_SECONDS,
         "on_startup": _start_scanner,
     }
     return type("ScanWorkerSettings", (), attributes)

@@ -89,6 +89,7 @@ async def test_idle_workers_take_work_after_a_restart_of_redis(box: Sandbox, red
         await wait_until(partial(all_applied, redis, 4))
         box.redis.stop()
         box.redis.start()
+        await redis.connection_pool.disconnect()
         await add(redis, customers[4:])
         await wait_until(partial(all_applied, redis, 8))
         assert [each.process.returncode for each in (one, another)] == [None, None]

@@ -38,8 +38,8 @@ QUEUE_READ_LIMIT = 1000
 """The wake-ups that arq reads from its queue: more than killed workers leave there, or it would not see new ones."""
 MAX_JOBS = 24
 """High enough to limit no wake-up. `worker.loops.dispatch` limits the customers that all workers sync at a time."""
-POLL_SECONDS = 0.015
-"""The pause between two polls of arq's queue while it holds jobs. An idle worker waits instead (worker.wakeups)."""
+POLL_SECONDS = 0.005
+"""The shortest time of one turn of arq's loop. A turn waits for jobs (worker.wakeups), unless arq has room for none."""
 SCAN_POLL_SECONDS = 1.0
 """The pause between two polls of the scanners' queue, which only holds a check each minute."""
 WAIT_FOR_JOBS_SECONDS = 18

@@ -2,8 +2,8 @@
 
 The bell is a stream with one entry. The dispatcher adds an entry after it has added jobs, which is a ring. An idle
 worker waits in a blocking read of the bell, and then reads the queue. A ring may be lost, because nothing depends on
-it: the worker also reads the queue every READ_SECONDS. While the queue holds jobs that are due, the bell is not used:
-arq reads the queue at each of its polls, so it takes what it had no room for, as soon as it has room.
+it: the worker also reads the queue every READ_SECONDS. After a read that found jobs, the next read follows within
+AGAIN_SECONDS, because arq may not have taken them all.
 
 The blocking read runs in a task of its own, on a connection of its own. So arq's loop goes on while the bell is silent,
 and removes the jobs that ended: at SIGTERM it waits for all that it has not removed.
@@ -28,6 +28,8 @@ READ_SECONDS: Final = 2.0
 """The longest time between two reads of the queue: the delay of a job without a ring."""
 BLOCK_SECONDS: Final = 5.0
 """The longest wait of one blocking read. It must be shorter than the time-out of the client."""
+AGAIN_SECONDS: Final = 0.015
+"""The longest time between two reads while the queue holds jobs."""
 LOOP_SECONDS: Final = 0.2
 """The longest wait of arq's loop, which then continues without a command to Redis."""
 HEAD_START_SECONDS: Final = 0.005
@@ -122,7 +124,7 @@ class WakingRedis(PatientRedis):
         """Return the due jobs of a queue. For the worker's queue, return none if nothing says that it holds any."""
         if name != self.default_queue_name:
             return await super().zrangebyscore(name, *args, **options)
-        if not self._may_hold_jobs and not await self._is_due():
+        if not await self._is_due():
             return []
         # arq took the time before the wait, so with its time a new job would not be due.
         options["max"] = timestamp_ms()
@@ -136,7 +138,9 @@ class WakingRedis(PatientRedis):
         await super().aclose(close_connection_pool)
 
     async def _is_due(self) -> bool:
-        return await self._bell.rings_within(LOOP_SECONDS) or time.monotonic() - self._read_at >= READ_SECONDS
+        """Wait for a ring. Return whether the queue has to be read, perhaps without one."""
+        rang = await self._bell.rings_within(AGAIN_SECONDS if self._may_hold_jobs else LOOP_SECONDS)
+        return rang or self._may_hold_jobs or time.monotonic() - self._read_at >= READ_SECONDS
 
 
 def _own_name() -> str:

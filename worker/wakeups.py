@@ -86,7 +86,7 @@ class Bell:
         """End the blocking read."""
         if self._next is not None:
             self._next.cancel()
-            await asyncio.wait({self._next})
+            await asyncio.gather(self._next, return_exceptions=True)
             self._next = None
 
     async def _hear_next(self) -> None:

@@ -62,10 +62,8 @@ async def test_idle_worker_sends_at_most_three_commands_a_second(box: Sandbox, r
         await wait_until(partial(all_applied, redis, 1))
 
         async def is_idle() -> bool:
-            return not await redis.exists(f"{PREFIX}:queue:bell", f"{PREFIX}:dispatched")
+            return not await redis.exists(f"{PREFIX}:dispatched")
 
-        # The bell of the last job expires, so that nothing of it is left.
-        await redis.delete(f"{PREFIX}:queue:bell")
         await wait_until(is_idle)
         sent = await commands_in_a_window(redis)
     assert 0 < len(sent) <= MOST_COMMANDS_PER_SECOND * WINDOW_SECONDS, sent

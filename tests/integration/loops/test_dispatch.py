@@ -1,5 +1,6 @@
 """Dispatch adds jobs to arq's queue, each for a few customers that are due."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from jobs.queue.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
+from tests.support.processes import wait_until
 from worker.loops.dispatch import CUSTOMERS_PER_JOB, MAX_DISPATCHED, Dispatcher
 from worker.redis_client import open_redis, queue_name
 
@@ -53,3 +55,24 @@ async def test_dispatch_is_limited_over_all_jobs(redis: Redis, arq: ArqRedis) ->
         dispatcher.wake()
         await dispatcher.dispatch_due()
     assert sum(map(len, await dispatched(redis))) == MAX_DISPATCHED
+
+
+async def test_idle_dispatcher_finds_the_customers_of_a_worker_that_died(redis: Redis, arq: ArqRedis) -> None:
+    mailbox = Mailbox(arq, inbox=INBOX, prefix=PREFIX)
+    dispatcher = Dispatcher(mailbox, arq)
+    await dispatcher.dispatch_due()
+    customers = await send(redis, mailbox, 1)
+
+    async def repeat() -> None:
+        while True:
+            await dispatcher.dispatch_due()
+
+    task = asyncio.create_task(repeat())
+    try:
+
+        async def are_dispatched() -> bool:
+            return await dispatched(redis) == [customers]
+
+        await wait_until(are_dispatched)
+    finally:
+        task.cancel()

@@ -281,3 +281,25 @@ async def test_claim_is_exclusive_and_lasts_one_minute(redis: Redis, mailbox: Ma
     assert await mailbox.claim("cus_1", "ann")
     assert await redis.pttl(f"{PREFIX}:claim:cus_1") > CLAIM_MS / 2
     assert not await mailbox.claim("cus_1", "bob")
+
+
+HOUR_MS = 3_600_000
+
+
+async def test_dispatch_returns_the_time_in_which_no_customer_becomes_due(redis: Redis, mailbox: Mailbox) -> None:
+    assert (await mailbox.dispatch(100))[2] == HOUR_MS
+    await mailbox.schedule_recheck("bob", 30_000)
+    assert 0 < (await mailbox.dispatch(100))[2] <= 30_000
+    await redis.delete(mailbox.keys.rechecks)
+    await redis.set(mailbox.keys.rechecks, "not a sorted set")
+    assert (await mailbox.dispatch(100))[2] == HOUR_MS
+    await add(redis, "ann")
+    await mailbox.move()
+    for limit in (0, 1, 1):
+        assert (await mailbox.dispatch(limit))[2] == 0
+
+
+async def test_due_recheck_is_dispatched_while_nothing_else_waits(mailbox: Mailbox) -> None:
+    await mailbox.schedule_recheck("bob", -1)
+    _, customers, quiet_ms = await mailbox.dispatch(100)
+    assert (customers, quiet_ms) == (["bob"], 0)

@@ -230,6 +230,8 @@ class Settings(Measures):
     A late Stripe webhook or an Autumn update that takes over 60 s may undo newer changes. The time must be less than
     the ten minutes for which older values are remembered (jobs.plan.recheck).
     """
+    link_trust_seconds: float = _setting("LINK_TRUST_SECONDS", 900.0, ge=0, le=86_400)
+    """Seconds from a fetch of both sides in which a sync may write without another one. 0: each sync fetches."""
     stripe_when_unlinked: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_UNLINKED", "create")
     """For an unlinked customer: link our Stripe customer or create one, only link, or only report it."""
     stripe_when_gone: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_GONE", "create")

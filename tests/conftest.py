@@ -214,6 +214,7 @@ async def opened_deps(
             policy=policy,
             retry_for_seconds=3600,
             recheck_after_seconds=60,
+            link_trust_seconds=900,
             random=random.Random(0),
             now=time.time,
         )

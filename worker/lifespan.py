@@ -113,6 +113,7 @@ async def open_resources(settings: Settings, redis: Redis, observer: Observer = 
             policy=policy_of(settings),
             retry_for_seconds=settings.retry_for_seconds,
             recheck_after_seconds=settings.echo_check_seconds,
+            link_trust_seconds=settings.link_trust_seconds,
             random=random.Random(),
             now=time.time,
             observer=observer,

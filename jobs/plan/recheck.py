@@ -22,6 +22,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from jobs.plan.customer import AutumnCustomer, StripeCustomer
+from jobs.plan.fields import Digests, Fields, shown_by
 from jobs.plan.profile import PROFILE, digest_of
 
 KNOWN_SECONDS: Final = 600.0
@@ -38,9 +39,6 @@ NO_VALUE: Final = "none"
 KEPT_SECONDS: Final = 540.0
 """The time a value is kept after it was written or could last be reverted: until the next try or recheck."""
 RESTORE_AFTER_MS: Final = 1_000
-
-Fields = Mapping[str, JsonValue]
-"""Values by field: `name`, `email`, `stripe_id`, `send_email_receipts`, `metadata.KEY`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class Known:
     it was written, in seconds since the epoch. `overwritten` holds digests of another writer's values in Stripe that a
     sync overwrote. They are newer than the last change of the field, and older than the next one.
     `unaccepted` is the digest of a value that was written to Stripe but not accepted by Autumn yet, empty if there is
-    none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides.
+    none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides. `accepted_at` is when
+    Autumn accepted the last change of the field, in seconds since the epoch.
     """
 
     at: float
@@ -90,6 +89,7 @@ class Known:
     overwritten: tuple[str, ...] = ()
     unaccepted: str = ""
     kept: tuple[JsonValue, ...] = ()
+    accepted_at: float = 0.0
 
 
 @dataclass
@@ -119,6 +119,7 @@ class Memory:
                 tuple(raw.get("overwritten", ())),
                 raw["unaccepted"],
                 tuple(raw["kept"]) if now < max(in_doubt_until, raw["at"]) + KEPT_SECONDS else (),
+                raw.get("accepted_at", 0.0),
             )
             for name, raw in dict(kept.get("fields", {})).items()
         }
@@ -179,7 +180,7 @@ class Memory:
         return is_new
 
     def expect(
-        self, requested: Fields, autumn: Fields, stripe: Fields, parts: Sequence[Fields] = (), *, is_new: bool = True
+        self, requested: Fields, autumn: Digests, stripe: Digests, parts: Sequence[Fields] = (), *, is_new: bool = True
     ) -> None:
         """Note the values to write. The value that Autumn shows and those that were written before become older ones.
 
@@ -190,10 +191,10 @@ class Memory:
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             sent = [known.unaccepted] if known.unaccepted else []
-            certain = [*self._digests(name, [autumn]), *sent, *known.newest, *known.older]
+            certain = [*([autumn[name]] if name in autumn else []), *sent, *known.newest, *known.older]
             older = [*certain, *self._digests(name, reversed(parts))]
             written = self._digest(name, value)
-            is_there = self._digest(name, stripe.get(name)) == written != known.unaccepted
+            is_there = stripe.get(name) == written != known.unaccepted
             is_open = name in PROFILE and name in stripe and is_new and not is_there
             unaccepted = written if is_open else "" if is_new else known.unaccepted
             self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
@@ -219,14 +220,36 @@ class Memory:
             self._keep(name, replace(known, at=self.now, newest=(right,), older=older, kept=kept))
         return is_lost
 
-    def accept(self, requested: Fields, forms: Fields) -> None:
-        """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them."""
+    def expect_echo_of(self, agreed: Digests, *, besides: Set[str]) -> None:
+        """Note the same for values that both sides have, by their digests: none can be lost."""
+        for name in (each for each in PROFILE if each not in besides):
+            known, empty = self.fields.get(name, Known(self.now)), self._digest(name, None)
+            right = NO_VALUE if agreed[name] == empty and empty not in known.newest else agreed[name]
+            older = _others([*known.newest, *known.older], [right])
+            self._keep(name, replace(known, at=self.now, newest=(right,), older=older))
+
+    def note_older(self, name: str, digest: str, written_at: float) -> None:
+        """Note a value that another writer wrote in Stripe before Autumn accepted the last change of the field.
+
+        A sync that fetched nothing did not see the value that it replaced. `written_at` is in seconds since the epoch.
+        """
+        known = self.fields.get(name)
+        if known is None or written_at > known.accepted_at:
+            return
+        if digest not in {*known.newest, *known.overwritten, known.unaccepted}:
+            self._keep(name, replace(known, older=_others([digest, *known.older], known.newest)))
+
+    def accept(self, requested: Fields, forms: Fields, at: float) -> None:
+        """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them.
+
+        `at` is the time, in seconds since the epoch.
+        """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
             kept = (value,) if self.is_in_doubt else ()
             older = _others([*known.overwritten, *known.newest, *known.older], newest)
-            self._keep(name, Known(self.now, tuple(newest), older, kept=kept))
+            self._keep(name, Known(self.now, tuple(newest), older, kept=kept, accepted_at=at))
 
     def note_link(self, stripe_id: str | None) -> None:
         """Note the Stripe customer that Autumn shows as linked after an update."""
@@ -334,40 +357,15 @@ class Memory:
     def _lasts(self, known: Known) -> float:
         return UNACCEPTED_SECONDS if known.unaccepted else KNOWN_SECONDS
 
+    def digests(self, values: Fields) -> dict[str, str]:
+        """Return the digests of values."""
+        return {name: self._digest(name, value) for name, value in values.items()}
+
     def _digests(self, name: str, sources: Iterable[Fields]) -> list[str]:
         return [self._digest(name, each[name]) for each in sources if name in each]
 
     def _digest(self, name: str, value: JsonValue) -> str:
         return digest_of(self.customer_id, name, value)
-
-
-def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
-    """Return the values of a customer in Autumn, by field."""
-    fields: dict[str, JsonValue] = {
-        "name": autumn.name,
-        "email": autumn.email,
-        "stripe_id": autumn.stripe_id,
-        "send_email_receipts": autumn.send_email_receipts,
-        "fingerprint": autumn.fingerprint,
-    }
-    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}
-
-
-def flat(values: Fields) -> dict[str, JsonValue]:
-    """Return the values by field, each metadata key as a field of its own."""
-    metadata = values.get("metadata")
-    keys = {f"metadata.{key}": value for key, value in metadata.items()} if isinstance(metadata, dict) else {}
-    return {name: value for name, value in values.items() if name != "metadata"} | keys
-
-
-def nested(fields: Fields) -> dict[str, JsonValue]:
-    """Return the change that requests these fields: the reverse of `flat`."""
-    prefix = "metadata."
-    keys: dict[str, JsonValue] = {
-        name.removeprefix(prefix): value for name, value in fields.items() if name.startswith(prefix)
-    }
-    rest = {name: value for name, value in fields.items() if not name.startswith(prefix)}
-    return {**rest, "metadata": keys} if keys else rest
 
 
 def _others(digests: Iterable[str], than: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
 from jobs.plan.edits import Edit
 from jobs.plan.retry import HALT_WAIT_SECONDS
+from jobs.plan.verified import Verified
 from jobs.queue.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_WAIT_MS, NOTHING_LEARNED, ServiceReport
 from jobs.queue.record import NO_RECORD, CustomerRecord, fields_to_write, time_text
 from jobs.queue.watch.links import LINKS_KEPT, Link
@@ -56,7 +57,7 @@ class Batch:
     `record` is the customer record. `remembered` is what earlier syncs remember of the values they wrote
     (`jobs.plan.recheck`). `is_probe`: the breaker is open, and this sync finds out whether it can close. `edits` holds
     the names and e-mails that somebody edited in Stripe, by field. `taken_at` is the time on the clock of Redis, in
-    seconds since the epoch.
+    seconds since the epoch. `watch_is_current`: the watch has read all events of Stripe up to its last polls.
     """
 
     lease: Lease
@@ -66,6 +67,7 @@ class Batch:
     is_probe: bool
     edits: Mapping[str, Edit] = field(default_factory=dict)
     taken_at: float = 0.0
+    watch_is_current: bool = False
 
     @property
     def customer_id(self) -> str:
@@ -81,6 +83,18 @@ class Batch:
     def is_from_watch(self) -> bool:
         """Whether only the watch requested this sync."""
         return bool(self.entries) and all(is_from_watch(_event_id(entry)) for entry in self.entries)
+
+    def verified(self, trust_seconds: float) -> Verified | None:
+        """Return the values that both sides had at the last fetch, if this sync may trust them, else None.
+
+        A sync fetches both sides if it is more than a plain update: a recheck, a probe, or the first after a worker
+        died.
+        """
+        record, values = self.record, self.record.verified
+        if values is None or self.is_recheck or self.is_probe or self.was_abandoned or not self.watch_is_current:
+            return None
+        is_recent = 0 <= self.taken_at - values.at < trust_seconds
+        return values if is_recent and record.changed_in_stripe_ms < values.at * 1000 else None
 
     @property
     def was_abandoned(self) -> bool:

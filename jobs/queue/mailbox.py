@@ -20,7 +20,7 @@ from jobs.queue.batch import OUTCOMES_KEPT, Batch, Entry, Lease, LeaseLostError,
 from jobs.queue.breaker import breaker_key
 from jobs.queue.record import RecordKeys, parse_record, read_remembered
 from jobs.queue.scripts import Scripts
-from jobs.queue.watch.state import WatchKeys, parse_edits
+from jobs.queue.watch.state import BEHIND_POLLS, WatchKeys, parse_edits
 
 MAX_WAITING = 10_000
 """Customers that may wait. More stay in the inbox, because an entry needs the least memory there."""
@@ -163,14 +163,15 @@ class Mailbox:
             self.record_keys.totals,
             WatchKeys(self._prefix).edits(customer_id),
             WatchKeys(self._prefix).request(customer_id),
+            WatchKeys(self._prefix).watch,
         ]
-        taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH])
+        taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH, BEHIND_POLLS])
         if taken is None:
             return None
         if isinstance(taken, bytes):
             log.error("mailbox_blocked", customer=customer_id, key=self.keys.mailbox(customer_id))
             return None
-        raw_entries, raw_record, raw_remembered, is_probe, replaced, raw_edits, now_ms = taken
+        raw_entries, raw_record, raw_remembered, is_probe, replaced, raw_edits, now_ms, is_current = taken
         _log_replaced(replaced)
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
@@ -179,7 +180,16 @@ class Mailbox:
         if broken or remembered is None:
             await self._start_afresh(customer_id, broken, has_remembered=remembered is not None)
         edits = parse_edits(_pairs(raw_edits))
-        return Batch(lease, entries, record, remembered or {}, bool(is_probe), edits, now_ms / 1000)
+        return Batch(
+            lease,
+            entries,
+            record,
+            remembered or {},
+            bool(is_probe),
+            edits,
+            taken_at=now_ms / 1000,
+            watch_is_current=bool(is_current),
+        )
 
     async def _start_afresh(self, customer_id: str, broken: Sequence[str], *, has_remembered: bool) -> None:
         """Delete the unreadable parts of a customer's state, so that they are reported once."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from jobs.plan.verified import Verified, read_verified, write_verified
 from jobs.queue.key_types import is_wrong_type, or_none
 from jobs.queue.watch.state import FUTURE_SECONDS, SeenInStripe, read_seen, write_seen
 
@@ -92,6 +93,7 @@ TIME: Final = Form(_read_time, time_text)
 PAIRS: Final = Form(_read_pairs, lambda pairs: json.dumps(pairs) if pairs else "")
 REPORTS: Final = Form(_read_reports, str)
 SEEN: Final = Form(read_seen, write_seen)
+VERIFIED: Final = Form(read_verified, write_verified)
 WATCH: Final = "note_stripe_event.lua"
 
 
@@ -174,6 +176,14 @@ class CustomerRecord:
         default=(), metadata=_stored(SEEN, WATCH, until="three newer events of Stripe")
     )
     """The last events of Stripe that led to a reconcile or showed a receipt, the earliest first."""
+    verified: Verified | None = field(
+        default=None, metadata=_stored(VERIFIED, SYNC, until="the next agreement or write")
+    )
+    """The values that both sides had when a sync reached agreement."""
+    changed_in_stripe_ms: int = field(
+        default=0, metadata=_stored(COUNT, WATCH, until="the next change by another writer")
+    )
+    """When the watch last noted such a change of what a sync writes, on the clock of Redis."""
     receipt_number: str = field(default="", metadata=_stored(TEXT, WATCH, until="the next receipt"))
     """Stripe's number of the last receipt that Stripe sent."""
     receipt_at_ms: int | None = field(default=None, metadata=_stored(UNTIL_MS, WATCH, until="the next receipt"))
@@ -342,7 +352,7 @@ def read_remembered(kept: bytes, now: float) -> dict[str, Any] | None:
 def _is_known(known: Mapping[str, Any], latest: float) -> bool:
     digests = [known["newest"], known["older"], known.get("overwritten", [])]
     return (
-        _is_time(known["at"], latest)
+        all(_is_time(at, latest) for at in (known["at"], known.get("accepted_at", 0.0)))
         and all(isinstance(some, list) and all(isinstance(each, str) for each in some) for some in digests)
         and isinstance(known["unaccepted"], str)
         and isinstance(known["kept"], list)

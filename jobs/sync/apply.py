@@ -14,13 +14,15 @@ from pydantic import JsonValue
 from jobs.errors import Absent, GiveUp, Halt
 from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
 from jobs.plan.edits import Edits
+from jobs.plan.fields import Fields, flat, nested, shown_by
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared, merge
 from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
 from jobs.plan.profile import PROFILE, Refused, digest_of, divided, form_digest, refused_field
-from jobs.plan.recheck import Fields, Memory, flat, nested, shown_by
+from jobs.plan.recheck import Memory
 from jobs.plan.steps import CreateInStripe, SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateAutumn, UpdateStripe
-from jobs.sync.fetch import as_autumn_customer, fetch_stripe, fetch_wanted, find_linked_elsewhere
+from jobs.plan.verified import Verified, verify
+from jobs.sync.fetch import as_autumn_customer, fetch_view, fetch_wanted, linked_elsewhere
 from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,10 @@ class CustomerSync:
     """Whether Autumn is assumed to accept updates. A probe has to find out before it writes to Stripe."""
     is_suspicious: bool = False
     """Whether a receipt address may have been set after receipts were turned off."""
+    trusted: Verified | None = None
+    """The values of an earlier fetch that this sync may trust; None if it has to fetch."""
+    fetched_at: float = 0.0
+    """When this sync began, or for one that fetched nothing, the sync whose fetch it trusts: see `Verified.at`."""
     _autumn: AutumnCustomer | None = field(default=None, init=False)
     _view: StripeView | None = field(default=None, init=False)
     _wanted: tuple[JsonValue, StripeView] | None = field(default=None, init=False)
@@ -62,23 +68,19 @@ class CustomerSync:
     """Names and e-mails as Stripe stored them."""
     _refused: list[Refused] = field(default_factory=list, init=False)
 
-    async def apply(self, changes: Changes, entries: Sequence[str], parts: Sequence[Changes] = ()) -> None:
-        """Apply one merged update of these entries and make Stripe agree. `changes` may be empty.
-
-        `parts` are the changes it was merged from: an earlier try may have sent some of them.
-        Raises SyncError, and LeaseLostError before a write if the lease is lost.
-        """
-        request = Request(changes, cleared(changes), suspicious=self.is_suspicious, requested=frozenset(flat(changes)))
-        await self.agree(request, entries, parts)
-
     def fetch_again(self) -> None:
         """Forget the fetched state, so that the next step reads both sides again: it may be only partly up to date."""
         self._autumn = self._view = self._wanted = None
 
     async def agree(self, request: Request, entries: Sequence[str] = (), parts: Sequence[Changes] = ()) -> None:
-        """Fetch both sides, then plan and take steps until nothing is left to do. Raises as `apply` does."""
+        """Fetch both sides, then plan and take steps until nothing is left to do.
+
+        `parts` are the changes that the request was merged from: an earlier try may have sent some of them.
+        Raises SyncError, and LeaseLostError before a write if the lease is lost.
+        """
         deps, taken = self.writes.deps, list[Step]()
         requested = request.changes
+        self.writes.record = replace(self.writes.record, verified=None)
         while True:
             request = replace(
                 request,
@@ -91,6 +93,9 @@ class CustomerSync:
             request = self._with_unaccepted(replace(request, left=left - request.requested), autumn, view)
             plan = make_plan(autumn, view, request, mode=deps.mode, policy=deps.policy, now=deps.now())
             self._note(plan, autumn, request)
+            if plan.refusal is not None and request.requested and not request.changes:
+                # Autumn has applied the changes, so they are not refused. The report holds the finding.
+                return
             plan.raise_if_blocked(autumn)
             if plan.wants_payments and view.linked is not None:
                 self._view = replace(view, payments=await self.writes.read_payments(view.linked.id))
@@ -109,7 +114,9 @@ class CustomerSync:
         self.awaits_edit = bool(awaited)
         self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
-        self.writes.record = replace(self.writes.record, refused=kept)
+        is_sure = not plan.steps and not kept and not self.memory.is_in_doubt
+        verified = verify(autumn, view.linked, deps.policy.metadata_keys, self.fetched_at) if is_sure else None
+        self.writes.record = replace(self.writes.record, refused=kept, verified=verified)
         self.has_agreed = True
 
     def lost(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, *, besides: Set[str]) -> dict[str, JsonValue]:
@@ -151,20 +158,20 @@ class CustomerSync:
         self, requested: Changes, request: Request, parts: Sequence[Changes], autumn: AutumnCustomer, view: StripeView
     ) -> None:
         """Remember the values to write and those they replace, before a name or e-mail is written anywhere."""
-        fields = self._tracked(flat(requested))
+        fields = self.tracked(flat(requested))
         if not fields:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        flat_parts = [flat(each) for each in parts]
-        self.memory.expect(fields, shown_by(autumn), shown, flat_parts, is_new=bool(request.requested))
+        digests = self.memory.digests(shown_by(autumn)), self.memory.digests(shown)
+        self.memory.expect(fields, *digests, [flat(each) for each in parts], is_new=bool(request.requested))
         self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):
             if target.id == autumn.stripe_id:
                 self.memory.note_link(target.id)
             await self.writes.remember(self.memory)
 
-    def _tracked(self, fields: Fields) -> dict[str, JsonValue]:
+    def tracked(self, fields: Fields) -> dict[str, JsonValue]:
         """Return the fields to remember: those that affect Stripe, or all while an update is of unknown fate."""
         copied = {f"metadata.{key}" for key in self.writes.deps.policy.metadata_keys}
         always = {*PROFILE, "stripe_id", "send_email_receipts", *copied}
@@ -177,42 +184,14 @@ class CustomerSync:
         if "stripe_id" in request.changes:
             wanted = request.changes["stripe_id"]
             if self._wanted is None or self._wanted[0] != wanted:
-                self._wanted = (wanted, await self._fetch_wanted(self._autumn, wanted))
+                self._wanted = (wanted, await fetch_wanted(self.writes.deps, self._autumn, wanted))
             return self._autumn, self._wanted[1]
         if "stripe_id" in request.cleared and self._autumn.stripe_id is None:
             # The link was removed on purpose, so search for none. `_view` stays unset for a later change of this sync.
             return self._autumn, StripeView()
         if self._view is None:
-            self._view = await self._fetch_stripe(self._autumn)
+            self._view = await fetch_view(self.writes.deps, self._autumn)
         return self._autumn, self._view
-
-    async def _fetch_wanted(self, autumn: AutumnCustomer, wanted: JsonValue) -> StripeView:
-        """Return the customer that a change wants to link to, and whether another one has it since a rename."""
-        view = await fetch_wanted(self.writes.deps.stripe, wanted)
-        is_ours = view.wanted is not None and view.wanted.owner == autumn.id
-        if view.wanted is None or not is_ours or autumn.stripe_id == wanted:
-            return view
-        elsewhere = await self._linked_elsewhere(autumn, (view.wanted,))
-        # A person chose this customer, so refuse it only if the other one is known.
-        return replace(view, linked_elsewhere={each: other for each, other in elsewhere.items() if other})
-
-    async def _fetch_stripe(self, autumn: AutumnCustomer) -> StripeView:
-        """Return the linked Stripe customer, or else those with our id, and which of them another one is linked to."""
-        view = await fetch_stripe(self.writes.deps.stripe, autumn)
-        return replace(view, linked_elsewhere=await self._linked_elsewhere(autumn, view.ours))
-
-    async def _linked_elsewhere(self, autumn: AutumnCustomer, ours: Sequence[StripeCustomer]) -> dict[str, str]:
-        """Return those of `ours` that another Autumn customer is linked to, with its id.
-
-        After a rename in Autumn, a Stripe customer keeps the old id. An Autumn customer that is created with that id is
-        newer than the Stripe customer, so only older ones are searched.
-        """
-        created_at = autumn.created_at_ms
-        older = [each for each in ours if each.created_at and created_at and each.created_at <= created_at // 1000]
-        if not older:
-            return {}
-        deps = self.writes.deps
-        return await find_linked_elsewhere(deps.autumn, deps.limits, autumn.id, older)
 
     def _note(self, plan: Plan, autumn: AutumnCustomer, request: Request) -> None:
         names_link = "stripe_id" in request.changes
@@ -235,7 +214,7 @@ class CustomerSync:
             case CreateInStripe(autumn_id):
                 created, is_repeated = await self.writes.create_in_stripe(autumn_id)
                 # If it was created earlier, a rename in Autumn may have given it to another customer.
-                elsewhere = await self._linked_elsewhere(autumn, (created,)) if is_repeated else {}
+                elsewhere = await linked_elsewhere(self.writes.deps, autumn, (created,)) if is_repeated else {}
                 self._view = replace(view, ours=(created,), linked_elsewhere=elsewhere)
             case UpdateStripe():
                 await self._note_before(step, autumn, view, request)
@@ -287,7 +266,8 @@ class CustomerSync:
             digest = digest_of(self.memory.customer_id, refused, step.written[refused])
             self._refused.append(Refused(refused, refusal.code, digest))
             return request
-        shown = view.with_customer(self._as_sent(step, view, after))
+        before = next(each for each in view.all_customers if each.id == step.stripe_id)
+        shown = view.with_customer(self.as_sent(step, before, after))
         if view.wanted is not None:
             self._wanted = (view.wanted.id, shown)
         else:
@@ -307,9 +287,8 @@ class CustomerSync:
             view = now or view
         return request
 
-    def _as_sent(self, step: UpdateStripe, view: StripeView, after: StripeCustomer) -> StripeCustomer:
+    def as_sent(self, step: UpdateStripe, before: StripeCustomer, after: StripeCustomer) -> StripeCustomer:
         """Return the customer after a step with the values as sent: Stripe may store them in another form."""
-        before = next(each for each in view.all_customers if each.id == step.stripe_id)
         sent: dict[str, Any] = {}
         for name in PROFILE:
             written, shown, stored = (getattr(each, name) for each in (step, before, after))
@@ -358,30 +337,35 @@ class CustomerSync:
                 self.memory.wanted_id = linked.id
             await self._expect_echo(autumn, linked, {*step.changes, *request.left})
         try:
-            after = as_autumn_customer(await self.writes.update_autumn(step.changes, autumn))
+            after = as_autumn_customer(await self.writes.update_autumn(step.changes, autumn.stripe_id))
         except Absent:
             return await self._handle_missing(step, expected, request)
         if step.expects_gone and after.stripe_id == autumn.stripe_id:
             # Autumn still finds the Stripe customer that our key does not find.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-        self._autumn, self.autumn_accepts = after, True
-        self.memory.accept(self._tracked(flat(step.changes)), self._forms)
-        self.memory.note_link(after.stripe_id)
-        self._refused = [each for each in self._refused if each.field not in flat(step.changes)]
+        # If something else changed the link in the meantime, fetch it again.
+        self.accept(
+            step.changes, after, after_update(autumn, view, step.changes) if after.stripe_id == expected else None
+        )
         if step.changes.keys() == {"stripe_id"} and request.changes.keys() > step.changes.keys():
             self.linked_before = str(step.changes["stripe_id"])
-        # If something else changed the link in the meantime, fetch it again.
-        self._view = after_update(autumn, view, step.changes) if after.stripe_id == expected else None
-        self._wanted = None
         changed = any(name in step.changes and step.changes[name] != getattr(autumn, name) for name in PROFILE)
         self.profile_changed |= changed and after.stripe_id is not None
-        if step.expects_gone:
-            return request
-        left = {name: value for name, value in request.changes.items() if name not in step.changes}
-        # An echo may have come between the read and the update.
         linked = self._view.linked if self._view is not None else None
+        return request if step.expects_gone else self.rest(request, step.changes, after, linked)
+
+    def accept(self, changes: Changes, autumn: AutumnCustomer, view: StripeView | None) -> None:
+        """Store both sides as they are after Autumn accepted changes; `view` is None if Stripe has to be fetched."""
+        self._autumn, self._view, self._wanted, self.autumn_accepts = autumn, view, None, True
+        self.memory.accept(self.tracked(flat(changes)), self._forms, self.writes.deps.now())
+        self.memory.note_link(autumn.stripe_id)
+        self._refused = [each for each in self._refused if each.field not in flat(changes)]
+
+    def rest(self, request: Request, sent: Changes, autumn: AutumnCustomer, stripe: StripeCustomer | None) -> Request:
+        """Return the rest of a request after an update, with the values that an echo reverted before it."""
+        left = {name: value for name, value in request.changes.items() if name not in sent}
         later = self.named_later - request.requested
-        lost = nested(self.lost(after, linked, besides=flat(request.changes).keys() | later))
+        lost = nested(self.lost(autumn, stripe, besides=flat(request.changes).keys() | later))
         if lost:
             log.warning("fields_reapplied", fields=sorted(flat(lost)))
             self.writes.totals["reapplied"] += 1

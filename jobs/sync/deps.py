@@ -26,6 +26,8 @@ class Deps:
     retry_for_seconds: float
     recheck_after_seconds: float
     """The time from a changed name or e-mail, or from a write of unknown fate, to the recheck."""
+    link_trust_seconds: float
+    """The time from a fetch in which a sync may write without another one. 0: each sync fetches."""
     random: random.Random
     now: Callable[[], float]
     """Seconds since the epoch."""

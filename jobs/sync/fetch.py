@@ -4,7 +4,10 @@ Used by the sync before it writes, and by the dry run.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
+
+from pydantic import JsonValue
 
 from jobs.autumn.client import AutumnClient
 from jobs.autumn.models import UpdateCustomerResponse
@@ -14,6 +17,7 @@ from jobs.plan.customer import AUTUMN_MODES, AutumnCustomer, NoCustomer, Payment
 from jobs.plan.policy import Policy
 from jobs.rate_limit import Limits
 from jobs.stripe.client import StripeGateway
+from jobs.sync.deps import Deps
 
 LISTED_MAX: Final = 20_000
 """The most Autumn customers that are read to find the one that is linked to a Stripe customer."""
@@ -79,10 +83,39 @@ async def find_linked_elsewhere(
     return dict.fromkeys(wanted, "") | found
 
 
-async def fetch_wanted(stripe: StripeGateway, stripe_id: object) -> StripeView:
-    """Return the customer that a change wants to link to; none if it removes the link. Raises SyncError."""
-    wanted = await stripe.retrieve(str(stripe_id)) if stripe_id else None
-    return StripeView(wanted=wanted if isinstance(wanted, StripeCustomer) else None)
+async def fetch_view(deps: Deps, autumn: AutumnCustomer) -> StripeView:
+    """Return the linked Stripe customer, or else those with our id, and which of them another one is linked to.
+
+    Raises SyncError.
+    """
+    view = await fetch_stripe(deps.stripe, autumn)
+    return replace(view, linked_elsewhere=await linked_elsewhere(deps, autumn, view.ours))
+
+
+async def fetch_wanted(deps: Deps, autumn: AutumnCustomer, stripe_id: JsonValue) -> StripeView:
+    """Return the customer that a change wants to link to, and whether another one has it since a rename.
+
+    Return none if the change removes the link. Raises SyncError.
+    """
+    wanted = await deps.stripe.retrieve(str(stripe_id)) if stripe_id else None
+    if not isinstance(wanted, StripeCustomer):
+        return StripeView()
+    if wanted.owner != autumn.id or autumn.stripe_id == stripe_id:
+        return StripeView(wanted=wanted)
+    elsewhere = await linked_elsewhere(deps, autumn, (wanted,))
+    # A person chose this customer, so refuse it only if the other one is known.
+    return StripeView(wanted=wanted, linked_elsewhere={each: other for each, other in elsewhere.items() if other})
+
+
+async def linked_elsewhere(deps: Deps, autumn: AutumnCustomer, ours: Sequence[StripeCustomer]) -> dict[str, str]:
+    """Return those of `ours` that another Autumn customer is linked to, with its id. Raises SyncError.
+
+    After a rename in Autumn, a Stripe customer keeps the old id. An Autumn customer that is created with that id is
+    newer than the Stripe customer, so only older ones are searched.
+    """
+    created_at = autumn.created_at_ms
+    older = [each for each in ours if each.created_at and created_at and each.created_at <= created_at // 1000]
+    return await find_linked_elsewhere(deps.autumn, deps.limits, autumn.id, older) if older else {}
 
 
 async def fetch_payments(stripe: StripeGateway, stripe_id: str, policy: Policy) -> Payments:

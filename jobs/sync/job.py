@@ -17,9 +17,9 @@ from redis.exceptions import RedisError
 from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, cause_of, describe
 from jobs.observer import sync_of
+from jobs.plan.fields import flat
 from jobs.plan.merge import merge
 from jobs.plan.plan import NEEDS_REVIEW
-from jobs.plan.recheck import flat
 from jobs.plan.retry import UNEXPECTED_TRIES, DeadLettered, History, Retry, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
 from jobs.queue.breaker import NOTHING_LEARNED, ServiceReport, report_of
@@ -30,6 +30,7 @@ from jobs.sync.deps import Deps
 from jobs.sync.log import about, log_retry, log_settled, note_unknown_fields
 from jobs.sync.recheck import begin_sync, recheck, recheck_after, recheck_after_lost_lease, restore
 from jobs.sync.report import SyncReport, add_report
+from jobs.sync.unfetched import apply_changes
 from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,9 @@ async def _run(sync: CustomerSync) -> Settlement:
     writes, batch = sync.writes, sync.writes.batch
     events, refused = parse_entries(batch.entries)
     note_unknown_fields(batch.entries, writes.totals)
+    if any(event.update.type == "customer.reconcile" for event in events):
+        # It asks for a fetch.
+        sync.trusted = None
     progress = _Progress(sync, events, refused)
     try:
         async with asyncio.timeout(SYNC_SECONDS):
@@ -196,7 +200,7 @@ async def _apply(progress: _Progress) -> None:
         changes = _merged(part)
         progress.sync.named_later = _named_by(progress.left[len(part) :])
         try:
-            await progress.sync.apply(changes, [event.entry for event in part], _changes_of(part))
+            await apply_changes(progress.sync, changes, [event.entry for event in part], _changes_of(part))
         except (LeaseLostError, RedisError, TimeoutError):
             raise
         except Exception as error:
@@ -255,7 +259,7 @@ def _after_failure(progress: _Progress, error: Exception) -> Settlement:
     history = History(tries, _failing_seconds(progress), record.unexpected)
     decision = decide(error, history, progress.deps.random)
     code, cause = _code_of(error), cause_of(error)
-    writes.record = replace(writes.record, last_error=code, last_cause=cause)
+    writes.record = replace(writes.record, last_error=code, last_cause=cause, verified=None)
     if isinstance(decision, DeadLettered):
         _dead_letter(progress, progress.left, decision.reason, decision.message)
         writes.record = replace(writes.record, attempts=0, unexpected=0, failing_since=None)

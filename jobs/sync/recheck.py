@@ -14,13 +14,16 @@ from redis.exceptions import RedisError
 from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Absent, GiveUp, SyncError, TryAgain, describe
 from jobs.plan.edits import EDIT_SECONDS, Edits
+from jobs.plan.fields import Fields, flat, nested, shown_by
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared
 from jobs.plan.plan import Request
-from jobs.plan.recheck import Fields, Memory, Recheck, flat, nested, next_recheck, shown_by
+from jobs.plan.recheck import Memory, Recheck, next_recheck
+from jobs.plan.verified import Verified
 from jobs.queue.batch import Batch, LeaseLostError
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
+from jobs.sync.unfetched import can_skip_fetch
 from jobs.sync.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -35,13 +38,26 @@ LOST_LEASE_MS: Final = 1_000
 def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
     """Return the sync of a batch, with the memory of earlier syncs."""
     may_be_late = batch.is_recheck or batch.was_abandoned
+    memory = _read_memory(deps, batch)
+    for name, edit in batch.edits.items():
+        memory.note_older(name, edit.digest, edit.written_at)
     return CustomerSync(
         Writes(deps, batch),
-        _read_memory(deps, batch),
+        memory,
         Edits(batch.edits, batch.taken_at, keeps_unknown=batch.is_from_watch),
         autumn_accepts=not batch.is_probe,
         is_suspicious=may_be_late and batch.record.payments_read,
+        trusted=_trusted(deps, batch, memory),
+        fetched_at=batch.taken_at,
     )
+
+
+def _trusted(deps: Deps, batch: Batch, memory: Memory) -> Verified | None:
+    """Return the values of an earlier fetch if they can be trusted and no write of ours may still change them."""
+    verified = batch.verified(deps.link_trust_seconds)
+    if verified is None or memory.is_in_doubt or memory.unaccepted_fields:
+        return None
+    return verified if {*verified.copied_keys} == {*deps.policy.metadata_keys} else None
 
 
 async def recheck(sync: CustomerSync, later: Changes, *, is_all: bool) -> None:
@@ -154,7 +170,8 @@ async def _reapply_lost(sync: CustomerSync, later: Mapping[str, JsonValue]) -> N
 
     Raises SyncError, and LeaseLostError before a write if the lease is lost.
     """
-    if not sync.memory.fields and not sync.edits.by_field:
+    if (not sync.memory.fields and not sync.edits.by_field) or can_skip_fetch(sync, later):
+        # Without a fetch, the answer to the update shows what something reverted.
         return
     autumn, view = await sync.fetch(Request())
     if "stripe_id" in later and view.linked is None:

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.autumn.models import UpdateCustomerResponse
 from jobs.errors import Absent, GiveUp, TryAgain
-from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer
+from jobs.plan.customer import PaymentIntent, Payments, StripeCustomer
 from jobs.plan.findings import Finding, odd_details
 from jobs.plan.plan import NEEDS_REVIEW, LinkState
 from jobs.plan.recheck import Memory
@@ -131,10 +131,10 @@ class Writes:
         self.record = replace(self.record, payments_read=True)
         return await fetch_payments(self.deps.stripe, stripe_id, self.deps.policy)
 
-    async def update_autumn(self, changes: Mapping[str, JsonValue], before: AutumnCustomer) -> UpdateCustomerResponse:
-        """Send an update of the customer `before` to Autumn. Raises SyncError."""
+    async def update_autumn(self, changes: Mapping[str, JsonValue], linked: str | None) -> UpdateCustomerResponse:
+        """Send an update to Autumn. `linked` is the Stripe customer that it is linked to before. Raises SyncError."""
         customer_id = self.batch.customer_id
-        async with self.deps.limits.autumn_update(stripe_endpoints=_autumns_requests(changes, before)):
+        async with self.deps.limits.autumn_update(stripe_endpoints=_autumns_requests(changes, linked)):
             self._begin("autumn_updates")
             answer = await self.deps.autumn.update(customer_id, changes)
         self._note_answer(answer)
@@ -251,12 +251,12 @@ class Writes:
         self.actions.append(Action(int(self.deps.now() * 1000), kind, written, tuple(fields)))
 
 
-def _autumns_requests(changes: Mapping[str, JsonValue], before: AutumnCustomer) -> list[str]:
+def _autumns_requests(changes: Mapping[str, JsonValue], linked: str | None) -> list[str]:
     """Return the requests that Autumn will send to Stripe for an update."""
-    linked = changes.get("stripe_id", before.stripe_id)
-    if not linked:
+    wanted = changes.get("stripe_id", linked)
+    if not wanted:
         return []
-    return [UPDATE] if linked == before.stripe_id else [RETRIEVE, UPDATE]
+    return [UPDATE] if wanted == linked else [RETRIEVE, UPDATE]
 
 
 def _differs(now: PaymentIntent, payments: Payments) -> bool:

@@ -143,3 +143,15 @@ class StripeView:
             wanted=customer if self.wanted is not None and self.wanted.id == customer.id else self.wanted,
             ours=tuple(customer if each.id == customer.id else each for each in self.ours),
         )
+
+
+def shown_by(autumn: AutumnCustomer) -> dict[str, JsonValue]:
+    """Return the values of a customer in Autumn, by field."""
+    fields: dict[str, JsonValue] = {
+        "name": autumn.name,
+        "email": autumn.email,
+        "stripe_id": autumn.stripe_id,
+        "send_email_receipts": autumn.send_email_receipts,
+        "fingerprint": autumn.fingerprint,
+    }
+    return fields | {f"metadata.{key}": value for key, value in autumn.metadata.items()}

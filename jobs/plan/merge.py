@@ -11,6 +11,10 @@ from collections.abc import Iterable, Mapping
 from pydantic import JsonValue
 
 Changes = Mapping[str, JsonValue]
+Fields = Mapping[str, JsonValue]
+"""Values by field: `name`, `email`, `stripe_id`, `send_email_receipts`, `metadata.KEY`."""
+Digests = Mapping[str, str]
+"""Digests of such values, by field."""
 
 
 def merge(changes: Iterable[Changes]) -> dict[str, JsonValue]:
@@ -34,3 +38,20 @@ def cleared(merged: Changes) -> frozenset[str]:
     metadata = merged.get("metadata")
     keys = [key for key, value in metadata.items() if value in (None, "")] if isinstance(metadata, dict) else []
     return frozenset(fields | {f"metadata.{key}" for key in keys})
+
+
+def flat(values: Fields) -> dict[str, JsonValue]:
+    """Return the values by field, each metadata key as a field of its own."""
+    metadata = values.get("metadata")
+    keys = {f"metadata.{key}": value for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+    return {name: value for name, value in values.items() if name != "metadata"} | keys
+
+
+def nested(fields: Fields) -> dict[str, JsonValue]:
+    """Return the change that requests these fields: the reverse of `flat`."""
+    prefix = "metadata."
+    keys: dict[str, JsonValue] = {
+        name.removeprefix(prefix): value for name, value in fields.items() if name.startswith(prefix)
+    }
+    rest = {name: value for name, value in fields.items() if not name.startswith(prefix)}
+    return {**rest, "metadata": keys} if keys else rest

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from jobs.plan.customer import AutumnCustomer, StripeCustomer
-from jobs.plan.fields import Digests, Fields, shown_by
+from jobs.plan.customer import AutumnCustomer, StripeCustomer, shown_by
+from jobs.plan.merge import Digests, Fields
 from jobs.plan.profile import PROFILE, digest_of
 
 KNOWN_SECONDS: Final = 600.0

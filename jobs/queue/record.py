@@ -181,9 +181,9 @@ class CustomerRecord:
     )
     """The values that both sides had when a sync reached agreement."""
     changed_in_stripe_ms: int = field(
-        default=0, metadata=_stored(COUNT, WATCH, until="the next change by another writer")
+        default=0, metadata=_stored(COUNT, WATCH, until="the next event that leads to a reconcile")
     )
-    """When the watch last noted such a change of what a sync writes, on the clock of Redis."""
+    """When the watch last noted an event that leads to a reconcile, on the clock of Redis."""
     receipt_number: str = field(default="", metadata=_stored(TEXT, WATCH, until="the next receipt"))
     """Stripe's number of the last receipt that Stripe sent."""
     receipt_at_ms: int | None = field(default=None, metadata=_stored(UNTIL_MS, WATCH, until="the next receipt"))

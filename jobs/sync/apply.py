@@ -12,11 +12,10 @@ import structlog
 from pydantic import JsonValue
 
 from jobs.errors import Absent, GiveUp, Halt
-from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView
+from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustomer, StripeView, shown_by
 from jobs.plan.edits import Edits
-from jobs.plan.fields import Fields, flat, nested, shown_by
 from jobs.plan.findings import Finding
-from jobs.plan.merge import Changes, cleared, merge
+from jobs.plan.merge import Changes, Fields, cleared, flat, merge, nested
 from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
 from jobs.plan.profile import PROFILE, Refused, digest_of, divided, form_digest, refused_field
 from jobs.plan.recheck import Memory

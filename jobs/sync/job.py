@@ -17,8 +17,7 @@ from redis.exceptions import RedisError
 from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, cause_of, describe
 from jobs.observer import sync_of
-from jobs.plan.fields import flat
-from jobs.plan.merge import merge
+from jobs.plan.merge import flat, merge
 from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.retry import UNEXPECTED_TRIES, DeadLettered, History, Retry, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries

@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 
 from jobs.autumn.errors import LATE_SECONDS
 from jobs.errors import Absent, GiveUp, SyncError, TryAgain, describe
+from jobs.plan.customer import shown_by
 from jobs.plan.edits import EDIT_SECONDS, Edits
-from jobs.plan.fields import Fields, flat, nested, shown_by
 from jobs.plan.findings import Finding
-from jobs.plan.merge import Changes, cleared
+from jobs.plan.merge import Changes, Fields, cleared, flat, nested
 from jobs.plan.plan import Request
 from jobs.plan.recheck import Memory, Recheck, next_recheck
 from jobs.plan.verified import Verified

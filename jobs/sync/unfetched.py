@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from jobs.errors import Absent, GiveUp
 from jobs.plan.customer import Payments, StripeCustomer, StripeView
-from jobs.plan.fields import flat
-from jobs.plan.merge import Changes, cleared
+from jobs.plan.merge import Changes, cleared, flat
 from jobs.plan.plan import Request
 from jobs.plan.verified import Verified, after_write, can_be_written
 from jobs.sync.apply import CustomerSync

@@ -89,7 +89,7 @@ class Actor:
         Return its outcome; None if it was noted before. Raises RedisError: then the call may be repeated.
         """
         hint = judge(event, metadata_keys=self.policy.metadata_keys, mode=self.mode)
-        if not hint.when and not hint.changed and hint.outcome != RECEIPT_SENT:
+        if not hint.when and hint.outcome != RECEIPT_SENT:
             return await self.queue.note(_note(event, hint.outcome))
         if not await self.queue.unseen([event.id]):
             return None
@@ -103,7 +103,7 @@ class Actor:
             return await self.queue.note(_note(event, found.reason))
         ours = [customer for customer in found.customers if hint.edits and await self._is_ours(customer, hint.edits)]
         notes = [self._customer_note(event, hint, each, is_ours=each in ours) for each in found.customers]
-        acting = [note for note in notes if note.request or note.later_request or note.changed]
+        acting = [note for note in notes if note.request or note.later_request]
         outcome = _named(hint) if acting else AUTUMN
         return await self.queue.note(_note(event, outcome, acting))
 
@@ -115,8 +115,7 @@ class Actor:
             wait_seconds=DELETION_SECONDS if event.type == "customer.deleted" else 0.0,
             later_request=request_id(event, customer, later=True) if is_later else "",
             edits={} if is_ours else _digests(customer, hint.edits),
-            note=_summary(event) if hint.when else "",
-            changed=hint.changed and not (is_ours and hint.when == "later"),
+            note=_summary(event),
         )
 
     async def _act_on_payment(self, event: StripeEvent, hint: Hint) -> str | None:

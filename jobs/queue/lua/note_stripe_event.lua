@@ -7,8 +7,8 @@
 -- ARGV: key prefix, the event as JSON: {id, type, created (seconds), outcome, customers, receipts, and limits: seen_kept,
 --       edit_seconds, note_seconds, record_seconds, waiting_at_most, requests_an_hour}
 -- A customer: {id, request (event id of a reconcile to request, or ''), wait_seconds (until then), later_request (event id
---       of a deferred one, or ''), edits (by field, the digests of the value and of the one before), note (the event for the
---       customer record, as JSON), changed (whether another writer changed what a sync writes)}
+--       of a deferred one, or ''), edits (by field, the digests of the value and of the one before), note (the event for the customer record, as
+--       JSON)}
 -- A receipt: {customer, number}
 -- Returns nil if the event was noted before, else the outcome: `requested`, `queued`, `waiting` or `deferred` if a reconcile
 -- was to be requested and the event names no outcome, else the outcome of the event
@@ -107,10 +107,11 @@ local function note_in_record(customer)
   redis.call('HSET', record, 'seen_in_stripe', is_list and notes or '[' .. customer.note .. ']')
 end
 
--- Notes that a sync can no longer trust the values of an earlier one. A customer without a record has none.
+-- Notes that a sync before the requested reconcile cannot trust an earlier fetch. A customer without a record has none.
 local function note_change(customer)
   local record = prefix .. ':customer:' .. customer.id
-  if customer.changed and has_record(record) then redis.call('HSET', record, 'changed_in_stripe_ms', now_ms) end
+  local is_requested = customer.request ~= '' or customer.later_request ~= ''
+  if is_requested and has_record(record) then redis.call('HSET', record, 'changed_in_stripe_ms', now_ms) end
 end
 
 -- Notes the number of a receipt, and counts it unless the customer record shows it already.

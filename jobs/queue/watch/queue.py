@@ -56,8 +56,7 @@ class CustomerNote:
 
     `request` is the event id of a reconcile to request after `wait_seconds`, `later_request` that of one to request
     `EDIT_SECONDS` later; empty if there is none. `edits` holds, by field, the digests of the value that somebody wrote
-    in Stripe and of the value before. `note` is JSON for the customer record. `changed`: another writer changed what a
-    sync writes.
+    in Stripe and of the value before. `note` is JSON for the customer record.
     """
 
     id: str
@@ -66,7 +65,6 @@ class CustomerNote:
     wait_seconds: float = 0.0
     edits: Mapping[str, EditDigests] = field(default_factory=dict)
     note: str = ""
-    changed: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, rule
 from redis.asyncio import Redis
 
-from jobs.plan.edits import EDIT_SECONDS
 from jobs.plan.recheck import KNOWN_SECONDS
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
@@ -25,7 +24,7 @@ from tests.support.echoes import limits
 from tests.support.echoes.parts import LINKS, WHOLE, Planted, Syncing
 from tests.support.echoes.truth import COPIED, FLAG, NOT_COPIED, PROFILE
 from tests.support.echoes.world import RECHECK_SECONDS, SOON_SECONDS, SPARES, EchoWorld
-from tests.support.edits import note_edits
+from tests.support.edits import age_notes
 from tests.support.examples import examples
 
 EXAMPLES: Final = 30
@@ -48,6 +47,13 @@ OTHER_APP = st.dictionaries(
     min_size=1,
     max_size=2,
 )
+KNOWN_EVENT = st.dictionaries(
+    st.sampled_from([*PROFILE, *PROFILE, FLAG, COPIED, NOT_COPIED]),
+    st.sampled_from(["new", "new", "older"]),
+    min_size=1,
+    max_size=2,
+)
+"""An event that may need no fetch."""
 REQUESTS = st.integers(1, 10)
 SYNCS: st.SearchStrategy[Syncing | None] = st.one_of(
     st.just(WHOLE),
@@ -84,6 +90,25 @@ class Machine(RuleBasedStateMachine):
         self.run.run(self.world.event(customer, self._values(customer, tokens, pick)))
         self._sync(how)
 
+    @rule(who=WHO, edited=st.sampled_from([None, None, *PROFILE]), tokens=KNOWN_EVENT, pick=PICKS, how=SYNCS)
+    def event_arrives_right_after_a_fetch(
+        self, who: int, edited: str | None, tokens: dict[str, str], pick: int, how: Syncing | None
+    ) -> None:
+        customer = self._customer(who)
+        self.run.run(self.world.watch())
+        self.run.run(self.world.event(customer, {}))
+        self._sync(WHOLE)
+        link = self.world.row(customer)["stripe_id"]
+        if (
+            edited is not None
+            and link
+            and limits.may_edit(self.world, customer)
+            and limits.may_write(self.world, customer, link, [edited])
+        ):
+            self.run.run(self._edit(link, edited, self.world.new(edited)))
+        self.run.run(self.world.event(customer, self._values(customer, tokens, pick)))
+        self._sync(how)
+
     @rule(who=WHO, spare=st.integers(0, SPARES - 1), tokens=EVENT, pick=PICKS, how=SYNCS)
     def event_relinks(self, who: int, spare: int, tokens: dict[str, str], pick: int, how: Syncing | None) -> None:
         customer = self._customer(who)
@@ -109,7 +134,7 @@ class Machine(RuleBasedStateMachine):
         spare=st.sampled_from([None, None, None, 0, 1]),
         field=st.sampled_from(PROFILE),
         empties=st.sampled_from([False, False, False, True]),
-        seen_seconds_ago=st.sampled_from([None, 0.0, 0.0, EDIT_SECONDS]),
+        seen=st.sampled_from(["not yet", "now", "now", "long ago"]),
         how=SYNCS,
     )
     def person_edits_stripe(
@@ -118,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         spare: int | None,
         field: str,
         empties: bool,
-        seen_seconds_ago: float | None,
+        seen: str,
         how: Syncing | None,
     ) -> None:
         customer = self._customer(who)
@@ -130,11 +155,11 @@ class Machine(RuleBasedStateMachine):
         )
         if may_write and (not empties or limits.may_empty(self.world, stripe_id, field)):
             value = None if empties else self.world.new(field)
-            before = dict(self.world.stripe.customers[stripe_id])
             self.run.run(self._edit(stripe_id, field, value))
-            # The watch notes no edit of a Stripe customer that is not linked.
-            if spare is None and value is not None and seen_seconds_ago is not None:
-                self.run.run(note_edits(self.redis, customer, {field: value}, before, seconds_ago=seen_seconds_ago))
+            if seen != "not yet":
+                self.run.run(self.world.watch())
+            if seen == "long ago":
+                self.run.run(age_notes(self.redis, customer))
         self._sync(how)
 
     async def _edit(self, stripe_id: str, field: str, value: str | None) -> None:
@@ -144,6 +169,11 @@ class Machine(RuleBasedStateMachine):
     def webhooks_arrive(self, picks: list[int], how: Syncing | None) -> None:
         for pick in picks:
             self.run.run(self.world.deliver(pick))
+        self._sync(how)
+
+    @rule(how=SYNCS)
+    def watch_polls(self, how: Syncing | None) -> None:
+        self.run.run(self.world.watch())
         self._sync(how)
 
     @rule(seconds=st.sampled_from([*[SOON_SECONDS, RECHECK_SECONDS] * 3, KNOWN_SECONDS + 1]), how=SYNCS)

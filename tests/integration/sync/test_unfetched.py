@@ -1,28 +1,17 @@
 """A sync that trusts an earlier fetch: one call for an update, two with a name or e-mail, and a fetch if in doubt."""
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from jobs.queue.record import read_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
 from tests.integration.sync.test_stripe_first import findings, in_stripe, plant, status
 from tests.support.steps import change, make_due, reconcile, time_passes, under
-from tests.support.watches import KEYS, poll, poller_of
-
-POLL_SECONDS = 60
-
-
-async def watch_is_current(redis: Redis, *, behind_seconds: float = 0.0) -> None:
-    """Store the state of a watch whose last poll was complete."""
-    position = int(time.time() - behind_seconds)
-    fields = {"position": position, "pause_ms": POLL_SECONDS * 1000, "off": "", "error": ""}
-    await redis.hset(KEYS.watch, mapping=fields)  # type: ignore[misc]  # one type for both clients
+from tests.support.watches import KEYS, poll, poller_of, watch_is_current
 
 
 async def calls_of(world: World, *changes: dict[str, Any]) -> list[str]:
@@ -156,7 +145,7 @@ async def test_event_seen_during_a_sync_is_not_forgotten(known: World) -> None:
     record = await read_customer(known.redis, PREFIX, "ann")
     assert record.verified is not None
     during = int(record.verified.at * 1000) + 1
-    await known.redis.hset(f"{PREFIX}:customer:ann", "changed_in_stripe_ms", during)  # type: ignore[misc]  # one type for both clients
+    await known.redis.hset(f"{PREFIX}:customer:ann", "changed_in_stripe_ms", str(during))  # type: ignore[misc]  # one type for both clients
     assert await calls_of(known, {"metadata": {"k": 1}}) == [GET, RETRIEVE, UPDATE]
 
 

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.plan.policy import Policy
+from jobs.stripe.events import EventAnswer
 from jobs.sync.job import sync_customer
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.faults import Fault, Handler
@@ -30,6 +31,7 @@ from tests.support.echoes.parts import OTHER_APP, UPDATE, WHOLE, Noticing, Plant
 from tests.support.echoes.truth import COPIED, FLAG, NOT_COPIED, PROFILE, Json, Truth, flat, nested, shown_by
 from tests.support.edits import age_notes
 from tests.support.steps import time_passes
+from tests.support.watches import actor_of, watch_is_current
 
 RECHECK_SECONDS: Final = 61.0
 SOON_SECONDS: Final = 12.0
@@ -54,6 +56,8 @@ class EchoWorld:
         """The ids of the webhooks that a person caused."""
         self.arrived: set[str] = set()
         """The ids of the webhooks that have arrived at least once."""
+        self.watched = 0
+        """The number of Stripe's events that the watch has read."""
         self.waiting: dict[str, list[Json]] = {}
         """The events of each customer that have no outcome yet."""
         self.number = itertools.count(1)
@@ -86,6 +90,8 @@ class EchoWorld:
         )
         deps = replace(deps, now=self.now, retry_for_seconds=30 * 86_400)
         self.world = World(self.redis, self.stripe, self.autumn, deps, autumn_url)
+        self.actor = replace(actor_of(self.world), now=self.now)
+        await watch_is_current(self.redis)
         self.app = await stack.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": OTHER_APP}))
         for name, each in zip(("ann", "bob"), planted, strict=False):
             self._plant(name, each)
@@ -164,6 +170,12 @@ class EchoWorld:
         self.by_hand |= {event["id"] for event in self.stripe.webhooks.events[events:]}
         self._note_webhooks(events, is_foreign=True)
 
+    async def watch(self) -> None:
+        """Read the events that Stripe has made, as a poll of the watch does."""
+        made, self.watched = self.stripe.events.made[self.watched :], len(self.stripe.events.made)
+        for event in made:
+            await self.actor.receive(EventAnswer.model_validate(event))
+
     async def deliver(self, pick: int) -> None:
         """Deliver one of the pending webhooks."""
         pending = self.stripe.webhooks.pending
@@ -236,6 +248,7 @@ class EchoWorld:
         """Make every waiting retry due. After a minute the rechecks are due as well."""
         self.skew_seconds += seconds
         if seconds >= RECHECK_SECONDS:
+            await self.watch()
             await time_passes(self.world)
             return
         for customer in await self.redis.zrange(f"{PREFIX}:waiting", 0, -1):
@@ -281,6 +294,7 @@ class EchoWorld:
     async def _settle(self, seconds: float) -> None:
         """Deliver webhooks and let time pass until no work is left."""
         for _ in range(20):
+            await self.watch()
             await self._all_arrive()
             if not await self.sync() and not self.stripe.webhooks.pending:
                 await self.time_passes(seconds)

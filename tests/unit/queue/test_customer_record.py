@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 import jobs.queue
+from jobs.plan.verified import Verified
 from jobs.queue.record import NO_RECORD, SYNC, CustomerRecord, fields_to_write, parse_record
 from jobs.queue.watch.state import SeenInStripe
 
@@ -67,6 +68,8 @@ FULL: Final = CustomerRecord(
     open_lease="token",
     settled_lease="other",
     seen_in_stripe=(SeenInStripe(1_700_000_000_000, "customer.updated", "dashboard", ("email",)),),
+    verified=Verified("cus_1", 1_700_000_000.5, True, {"name": "digest", "email": "digest"}),
+    changed_in_stripe_ms=1_700_000_000_002,
     receipt_number="2000-0001",
     receipt_at_ms=1_700_000_000_001,
 )

@@ -287,3 +287,23 @@ async def test_list_has_its_own_rate_slowed_by_its_429(redis: Redis) -> None:
     with pytest.raises(Limited):
         await list_page()
     assert [key.decode() for key in await redis.keys("*:slow")] == [f"{PREFIX}:limit:autumn-lists:slow"]
+
+
+async def test_process_that_was_late_does_not_call_all_at_once(redis: Redis) -> None:
+    one, sent = limits(redis, stripe=20), list[float]()
+
+    async def call(number: int) -> None:
+        async with one.stripe(f"GET /{number}"):
+            sent.append(time.monotonic())
+
+    calls = [asyncio.create_task(call(number)) for number in range(24)]
+
+    async def has_begun() -> bool:
+        return len(sent) >= 4
+
+    await wait_until(has_begun)
+    time.sleep(0.6)  # noqa: ASYNC251 - the process stands still, and the time of twelve calls passes
+    await asyncio.gather(*calls)
+    at_once = max(sum(first <= at < first + 0.1 for at in sent) for first in sent)
+    # The burst, those that come in this time, and those that are a little late.
+    assert at_once <= 2 + 2 + 2 + 1

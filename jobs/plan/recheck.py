@@ -16,7 +16,7 @@ may overwrite before it is in Stripe. No I/O in this module.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -136,7 +136,8 @@ class Memory:
             "in_doubt_until": self.in_doubt_until,
             "stripe_id": self.stripe_id,
             "wanted_id": self.wanted_id,
-            "fields": {name: asdict(known) for name, known in by_worth[:FIELDS_KEPT]},
+            # Not `asdict`, which copies deeply and takes a tenth of a sync.
+            "fields": {name: vars(known) for name, known in by_worth[:FIELDS_KEPT]},
         }
 
     @property

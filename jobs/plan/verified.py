@@ -8,7 +8,7 @@ customer by another writer since. If the answer to its first write shows anythin
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -115,7 +115,7 @@ def read_verified(text: str) -> Verified:
 
 def write_verified(verified: Verified | None) -> str:
     """Return the values as a record holds them; "" for None."""
-    return "" if verified is None else json.dumps(asdict(verified))
+    return "" if verified is None else json.dumps(vars(verified))
 
 
 def _digests(autumn: AutumnCustomer, keys: Collection[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.events import EVENT_ID_MAX_BYTES, CustomerUpdate, EventError, read_entry, valid_traceparent
@@ -157,8 +157,8 @@ class Settlement:
                 "recheck_after_ms": self.recheck_after_ms,
                 "remembered": "" if self.remembered is None else json.dumps(self.remembered),
                 "remembered_seconds": self.remembered_seconds,
-                "breaker": asdict(self.breaker),
-                **({} if self.link is None else {"link": asdict(self.link)}),
+                "breaker": vars(self.breaker),
+                **({} if self.link is None else {"link": vars(self.link)}),
                 "links_kept": self.links_kept,
                 "outcomes_kept": OUTCOMES_KEPT,
                 "record_seconds": RECORD_SECONDS,

@@ -5,7 +5,7 @@ A report holds ids and names of fields, never a name, an address or another valu
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from jobs.plan.findings import Finding, FindingKind
@@ -53,7 +53,8 @@ class SyncReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
-        return asdict(self)
+        lists = {name: [vars(each) for each in getattr(self, name)] for name in ("actions", "findings")}
+        return {**vars(self), **lists}
 
 
 def add_report(kept: str, report: SyncReport) -> str:

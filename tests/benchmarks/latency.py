@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.benchmarks.figures import Measured
 from tests.benchmarks.services import Options
-from tests.benchmarks.stage import INBOX, NO_LIMITS, PREFIX, Bench, Stage, change, staged
+from tests.benchmarks.stage import INBOX, NO_LIMITS, PREFIX, Bench, Event, Stage, change, sent_commands, staged
 
 OUTCOMES: Final = f"{PREFIX}-outcomes"
 APART_SECONDS: Final = (0.03, 0.13)
@@ -26,45 +26,30 @@ async def latency(bench: Bench) -> Measured:
         await stage.begin(Options(autumn_seconds=0, stripe_seconds=0))
         took_ms = []
         for number in range(count):
-            took_ms.append(1000 * await _one(stage, number))
+            took_ms.append(1000 * await outcome_seconds(stage, change(f"c-{number}", number)))
             await asyncio.sleep(rng.uniform(*APART_SECONDS))
         await asyncio.sleep(bench.size(10, 6, 0))
         before = worker.cpu_seconds
-        commands = await _sent_within(stage, idle_seconds)
+        async with sent_commands(stage) as sent:
+            await asyncio.sleep(idle_seconds)
         idle = (worker.cpu_seconds - before) / idle_seconds
     cuts = quantiles(took_ms, n=100, method="inclusive")
     return Measured(
         {
             "latency_ms_p50": cuts[49],
             "latency_ms_p99": cuts[98],
-            "redis_commands_idle": commands / idle_seconds,
+            "redis_commands_idle": sent.number / idle_seconds,
             "idle_cpu_percent": 100 * idle,
         }
     )
 
 
-async def _sent_within(stage: Stage, seconds: float) -> int:
-    """Return the number of commands that clients send to Redis, without those within scripts."""
-    sent = 0
-    async with stage.redis.monitor() as monitor, asyncio.TaskGroup() as group:
-
-        async def count() -> None:
-            nonlocal sent
-            async for each in monitor.listen():
-                sent += each["client_type"] != "lua"
-
-        counting = group.create_task(count())
-        await asyncio.sleep(seconds)
-        counting.cancel()
-    return sent
-
-
-async def _one(stage: Stage, number: int) -> float:
+async def outcome_seconds(stage: Stage, event: Event) -> float:
     """Return the seconds from the XADD of an event to its recorded outcome, for which it waits in Redis."""
     newest = await stage.redis.xrevrange(OUTCOMES, count=1)
     since = newest[0][0] if newest else "0"
     began = perf_counter()
-    await stage.redis.xadd(INBOX, dict(change(f"c-{number}", number).items()))
+    await stage.redis.xadd(INBOX, dict(event.items()))
     if not await stage.redis.xread({OUTCOMES: since}, block=WAIT_MS):
         raise TimeoutError("no outcome")
     return perf_counter() - began

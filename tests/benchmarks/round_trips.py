@@ -1,6 +1,7 @@
-"""Redis round trips for an event, if each event is for another customer, so that nothing merges.
+"""Redis round trips and commands for an event of a known customer, if each event is for another one, so that nothing
+merges.
 
-All round trips count: moving events, dispatch, arq's queue, the limits and settling.
+All of them count: moving events, dispatch, arq's queue, the limits and settling. A script is one command.
 """
 
 from contextlib import AsyncExitStack
@@ -10,7 +11,7 @@ from typing import Final
 from tests.benchmarks.figures import Measured
 from tests.benchmarks.proxy import counting
 from tests.benchmarks.services import Options
-from tests.benchmarks.stage import NO_LIMITS, Bench, Stage, change, staged
+from tests.benchmarks.stage import NO_LIMITS, Bench, Stage, change, sent_commands, staged
 
 OURS: Final = frozenset({"cmdstat_info"})
 
@@ -21,6 +22,7 @@ class Talk:
 
     waits: float
     commands: float
+    within_scripts_too: float
 
 
 async def round_trips(bench: Bench) -> Measured:
@@ -32,24 +34,31 @@ async def round_trips(bench: Bench) -> Measured:
             "redis_round_trips_ratio_4": four.waits / one.waits,
             "redis_commands_per_event": one.commands,
         },
-        {"redis_round_trips_4": four.waits, "redis_commands_per_event_4": four.commands},
+        {
+            "redis_round_trips_4": four.waits,
+            "redis_commands_per_event_4": four.commands,
+            "redis_commands_within_scripts_too": one.within_scripts_too,
+        },
     )
 
 
 async def _talk(bench: Bench, workers: int) -> Talk:
-    count, warm = bench.size(4000, 500, 40), bench.size(100, 100, 10)
+    count = bench.size(4000, 500, 40)
     async with staged(bench) as stage, AsyncExitStack() as stack:
         url, waits = await stack.enter_async_context(counting(stage.server.port))
         environment = {**stage.environment(redis_url=url), **NO_LIMITS}
         for _ in range(workers):
             await stack.enter_async_context(stage.worker(environment))
         await stage.begin(Options(autumn_seconds=0.02, stripe_seconds=0.02))
-        await stage.add([change(f"warm-{number}", number) for number in range(warm)])
-        await stage.all_applied(warm)
-        waited, commands = waits.count, await _commands(stage)
+        # The worker fetches each customer once.
         await stage.add([change(f"c-{number}", number) for number in range(count)])
-        await stage.all_applied(warm + count)
-        return Talk((waits.count - waited) / count, (await _commands(stage) - commands) / count)
+        await stage.all_applied(count)
+        waited, within = waits.count, await _commands(stage)
+        async with sent_commands(stage) as sent:
+            await stage.add([change(f"c-{number}", number, receipts=False) for number in range(count)])
+            await stage.all_applied(2 * count)
+        worked, within = waits.count - waited, await _commands(stage) - within
+        return Talk(worked / count, sent.number / count, within / count)
 
 
 async def _commands(stage: Stage) -> int:

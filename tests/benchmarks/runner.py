@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.benchmarks.coalescing import coalescing
 from tests.benchmarks.cost import cost
+from tests.benchmarks.effect import effect
 from tests.benchmarks.figures import Measured
 from tests.benchmarks.latency import latency
 from tests.benchmarks.memory import backlog, growth
@@ -23,6 +24,7 @@ Part = Callable[[Bench], Awaitable[Measured]]
 STEPS: Final[tuple[tuple[Part, ...], ...]] = (
     (cost,),
     (latency,),
+    (effect,),
     (round_trips,),
     (startup,),
     (scan,),

@@ -3,7 +3,7 @@
 The sandbox is not used, because it would be the largest part of the measured time.
 
 `python -m tests.benchmarks.services` prints the addresses as one line of JSON and serves until its input ends. A third
-address is for the benchmark: POST resets the services with other options, GET returns the counts since then.
+address is for the benchmark: POST resets the counts and sets other options, GET returns the counts since then.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import uvloop
 from tests.benchmarks.http import Answer, Connection
 
 UPDATE, GET = "/v1/customers.update", "/v1/customers.get"
+EVENTS: Final = "/v1/events"
 STRIPE_CUSTOMER: Final = "/v1/customers/"
 STRIPE_PREFIX: Final = "cus_"
 MIRROR: Final = "metadata[autumn_send_email_receipts]"
@@ -71,10 +72,11 @@ class Options:
 
 @dataclass
 class Customer:
-    """One customer in both services. Its name is the same in both, because Autumn copies it."""
+    """One customer in both services. `stripe_name` and `mirrored` are in Stripe."""
 
     name: str = '"Ann Example"'
     receipts: bool = False
+    stripe_name: str = '"Ann Example"'
     mirrored: str = "false"
 
 
@@ -93,13 +95,13 @@ class Services:
 
     def __init__(self) -> None:
         """Begin with no calls."""
+        self.customers: dict[str, Customer] = defaultdict(Customer)
         self.begin(Options())
 
     def begin(self, options: Options) -> None:
-        """Reset. Open connections stay open and are not counted again."""
+        """Reset the counts. Customers stay, and so do open connections, which are not counted again."""
         self.options = options
         self.counts = Counts()
-        self.customers: dict[str, Customer] = defaultdict(Customer)
         self._windows: dict[str, tuple[float, int]] = {}
 
     def opened(self, service: str) -> None:
@@ -125,6 +127,8 @@ class Services:
         """Answer a request to Stripe."""
         if path == "/v1/account":
             return 200, b'{"id": "acct_1", "object": "account"}', 0.0
+        if path.partition("?")[0] == EVENTS:
+            return 200, b'{"object": "list", "url": "/v1/events", "has_more": false, "data": []}', 0.0
         if not path.startswith(STRIPE_CUSTOMER):
             return 404, b"{}", 0.0
         endpoint = f"{method} /v1/customers/{{id}}"
@@ -136,6 +140,8 @@ class Services:
         if method == "POST":
             fields = dict(parse_qsl(body.decode()))
             customer.mirrored = fields.get(MIRROR, customer.mirrored)
+            if "name" in fields:
+                customer.stripe_name = json.dumps(fields["name"])
         return 200, self._stripe_customer(customer_id, customer), self.options.stripe_seconds
 
     def control(self, method: str, _: str, body: bytes) -> Answer:
@@ -163,7 +169,8 @@ class Services:
 
     def _update(self, customer: Customer, request: dict[str, Any]) -> None:
         if "name" in request:
-            customer.name = json.dumps(request["name"])
+            # Autumn copies it to Stripe.
+            customer.name = customer.stripe_name = json.dumps(request["name"])
         if "send_email_receipts" in request:
             customer.receipts = request["send_email_receipts"]
 
@@ -179,8 +186,8 @@ class Services:
     def _stripe_customer(self, customer_id: str, customer: Customer) -> bytes:
         about = _ABOUT_PAYING.replace('"livemode": false', '"livemode": true') if self.options.live else _ABOUT_PAYING
         return (
-            f'{{"id": "{STRIPE_PREFIX}{customer_id}", "name": {customer.name}, "email": "{customer_id}@example.com", '
-            f'"metadata": {{"autumn_id": "{customer_id}", '
+            f'{{"id": "{STRIPE_PREFIX}{customer_id}", "name": {customer.stripe_name}, '
+            f'"email": "{customer_id}@example.com", "metadata": {{"autumn_id": "{customer_id}", '
             f'"autumn_send_email_receipts": "{customer.mirrored}"}}, {about}'
         ).encode()
 

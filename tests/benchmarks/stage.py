@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ PREFIX: Final = "customer-sync"
 TOTALS: Final = f"{PREFIX}:totals"
 DONE_SECONDS: Final = 1800.0
 ADDED_AT_A_TIME: Final = 1000
+OWN_NAME: Final = "benchmark"
 NO_LIMITS: Final = {
     "AUTUMN_UPDATES_PER_SECOND": "1000",
     "AUTUMN_MAX_IN_FLIGHT": "100",
@@ -114,6 +116,30 @@ class Stage:
             yield program
 
 
+@dataclass
+class Sent:
+    """The number of commands that clients have sent to Redis, without those within scripts and the benchmark's own."""
+
+    number: int = 0
+
+
+@asynccontextmanager
+async def sent_commands(stage: Stage) -> AsyncIterator[Sent]:
+    """Count the commands of the workers during the block. The number is set at its end."""
+    sent, by = Sent(), Counter[str]()
+    async with stage.redis.monitor() as monitor, asyncio.TaskGroup() as group:
+
+        async def count() -> None:
+            async for each in monitor.listen():
+                by[f"{each['client_address']}:{each['client_port']}"] += each["client_type"] != "lua"
+
+        counting = group.create_task(count())
+        yield sent
+        counting.cancel()
+    own = {client["addr"] for client in await stage.redis.client_list() if client["name"] == OWN_NAME}
+    sent.number = sum(number for address, number in by.items() if address not in own)
+
+
 async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float = DONE_SECONDS) -> None:
     """Check until `holds` is true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
@@ -138,7 +164,7 @@ async def staged(bench: Bench) -> AsyncIterator[Stage]:
     """Open a stage for one part."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(embedded_redis())
-        redis = await stack.enter_async_context(Redis.from_url(server.url))
+        redis = await stack.enter_async_context(Redis.from_url(server.url, client_name=OWN_NAME))
         command = [sys.executable, "-m", "tests.benchmarks.services"]
         services = await stack.enter_async_context(bench.launcher.started(command, {}))
         await services.says("}\n")
@@ -146,11 +172,16 @@ async def staged(bench: Bench) -> AsyncIterator[Stage]:
         yield Stage(bench.launcher, server, redis, json.loads(services.log.read_text()), control)
 
 
-def change(customer_id: str, number: int) -> Event:
-    """An event as apps send them: three of four change metadata, the fourth turns the receipts on.
-
-    None changes a name or an address, because that needs a recheck a minute later.
-    """
+def change(customer_id: str, number: int, *, receipts: bool = True) -> Event:
+    """An event as apps send them: three of four change metadata, the fourth turns the receipts on or off."""
     plan = {"metadata": {"plan": f"pro-{number}"}}
-    changes = plan if number % 4 else {"send_email_receipts": True}
+    return _event(customer_id, plan if number % 4 else {"send_email_receipts": receipts})
+
+
+def rename(customer_id: str, name: str) -> Event:
+    """An event that changes the name."""
+    return _event(customer_id, {"name": name})
+
+
+def _event(customer_id: str, changes: Mapping[str, Any]) -> Event:
     return {"customer_id": customer_id, "changes": json.dumps(changes)}

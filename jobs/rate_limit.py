@@ -208,10 +208,10 @@ class Limits:
         arguments: list[str | int] = [token or "", slots, HOLD_MS, self._recover_us]
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         wait_us = int(await self._scripts.run("throttle", keys, arguments))
-        self._answer_seconds = min(self._answer_seconds, time.monotonic() - asked_at)
-        return None if wait_us < 0 else asked_at + self._answer_seconds + wait_us / 1_000_000
+        self._answer_seconds = min(self._answer_seconds, time.monotonic() - sent_at)
+        return None if wait_us < 0 else sent_at + self._answer_seconds + wait_us / 1_000_000
 
 
 async def read_shares(

@@ -79,8 +79,8 @@ class Known:
     it was written, in seconds since the epoch. `overwritten` holds digests of another writer's values in Stripe that a
     sync overwrote. They are newer than the last change of the field, and older than the next one.
     `unaccepted` is the digest of a value that was written to Stripe but not accepted by Autumn yet, empty if there is
-    none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides. `accepted_at` is when
-    Autumn accepted the last change of the field, in seconds since the epoch.
+    none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides. `blind_at` is when
+    Autumn last accepted a value that was written to Stripe without a fetch, in seconds since the epoch; 0 for never.
     """
 
     at: float
@@ -89,7 +89,7 @@ class Known:
     overwritten: tuple[str, ...] = ()
     unaccepted: str = ""
     kept: tuple[JsonValue, ...] = ()
-    accepted_at: float = 0.0
+    blind_at: float = 0.0
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Memory:
                 tuple(raw.get("overwritten", ())),
                 raw["unaccepted"],
                 tuple(raw["kept"]) if now < max(in_doubt_until, raw["at"]) + KEPT_SECONDS else (),
-                raw.get("accepted_at", 0.0),
+                raw.get("blind_at", 0.0),
             )
             for name, raw in dict(kept.get("fields", {})).items()
         }
@@ -229,28 +229,18 @@ class Memory:
             older = _others([*known.newest, *known.older], [right])
             self._keep(name, replace(known, at=self.now, newest=(right,), older=older))
 
-    def note_older(self, name: str, digest: str, written_at: float) -> None:
-        """Note a value that another writer wrote in Stripe before Autumn accepted the last change of the field.
-
-        A sync that fetched nothing did not see the value that it replaced. `written_at` is in seconds since the epoch.
-        """
-        known = self.fields.get(name)
-        if known is None or written_at > known.accepted_at:
-            return
-        if digest not in {*known.newest, *known.overwritten, known.unaccepted}:
-            self._keep(name, replace(known, older=_others([digest, *known.older], known.newest)))
-
-    def accept(self, requested: Fields, forms: Fields, at: float) -> None:
+    def accept(self, requested: Fields, forms: Fields, *, is_blind: bool = False) -> None:
         """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them.
 
-        `at` is the time, in seconds since the epoch.
+        `is_blind`: the sync fetched nothing, so it does not know the values that it replaced.
         """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
             kept = (value,) if self.is_in_doubt else ()
             older = _others([*known.overwritten, *known.newest, *known.older], newest)
-            self._keep(name, Known(self.now, tuple(newest), older, kept=kept, accepted_at=at))
+            blind_at = self.now if is_blind else known.blind_at
+            self._keep(name, Known(self.now, tuple(newest), older, kept=kept, blind_at=blind_at))
 
     def note_link(self, stripe_id: str | None) -> None:
         """Note the Stripe customer that Autumn shows as linked after an update."""
@@ -302,7 +292,8 @@ class Memory:
         """Return the names and e-mails to reapply in Autumn, because it shows an older value.
 
         Stripe shows the right value: the one that was written last, or a newer one of another writer. If both sides
-        show the same value, somebody chose it.
+        show the same value, somebody chose it. If the value that a sync replaced is not known, each other value is
+        older while Stripe shows the written one: Autumn writes a newer one of its own to Stripe first.
         """
         found: dict[str, JsonValue] = {}
         is_known = stripe is not None and stripe.id in {self.stripe_id, self.wanted_id}
@@ -315,8 +306,10 @@ class Memory:
             shown, right = self._digest(name, ours), self._digest(name, theirs)
             if shown == right or right in {*known.older, known.unaccepted} or {shown, right} <= {*known.newest}:
                 continue
+            is_blind = self.now < known.blind_at + KNOWN_SECONDS and shown not in known.overwritten
+            is_older = shown in {*known.older, *known.newest} or (is_blind and right in known.newest)
             # An empty value in Stripe is right only if the last change cleared it. No other value is ever erased.
-            if shown in {*known.older, *known.newest} and (theirs or right in known.newest):
+            if is_older and (theirs or right in known.newest):
                 found[name] = theirs
         return found
 

@@ -40,14 +40,13 @@ class Verified:
     receipts_on: bool
     digests: Mapping[str, str]
 
-    def first_write(self, customer_id: str, changes: Changes) -> UpdateStripe | None:
-        """Return the write to Stripe that precedes the update of Autumn; None if the changes need none."""
-        new = {
-            name: str(changes[name])
-            for name in PROFILE
-            if name in changes and digest_of(customer_id, name, changes[name]) != self.digests[name]
-        }
-        return UpdateStripe(self.stripe_id, name=new.get("name"), email=new.get("email")) if new else None
+    def first_write(self, changes: Changes) -> UpdateStripe | None:
+        """Return the write to Stripe that precedes the update of Autumn; None if the changes need none.
+
+        It includes a value that both sides had, because somebody may have changed it in Stripe since.
+        """
+        named = {name: str(changes[name]) for name in PROFILE if name in changes}
+        return UpdateStripe(self.stripe_id, name=named.get("name"), email=named.get("email")) if named else None
 
     def fits(self, autumn: AutumnCustomer, mode: Mode) -> bool:
         """Whether Autumn still shows these values, whatever its receipts flag is."""

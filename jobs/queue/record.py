@@ -352,7 +352,7 @@ def read_remembered(kept: bytes, now: float) -> dict[str, Any] | None:
 def _is_known(known: Mapping[str, Any], latest: float) -> bool:
     digests = [known["newest"], known["older"], known.get("overwritten", [])]
     return (
-        all(_is_time(at, latest) for at in (known["at"], known.get("accepted_at", 0.0)))
+        all(_is_time(at, latest) for at in (known["at"], known.get("blind_at", 0.0)))
         and all(isinstance(some, list) and all(isinstance(each, str) for each in some) for some in digests)
         and isinstance(known["unaccepted"], str)
         and isinstance(known["kept"], list)

@@ -43,13 +43,15 @@ async def _send(
     mode, customer_id = writes.deps.mode, writes.batch.customer_id
     agreed = {**verified.digests, **memory.digests({"send_email_receipts": verified.receipts_on})}
     memory.expect(sync.tracked(flat(changes)), agreed, agreed, [flat(each) for each in parts])
-    write, written = verified.first_write(customer_id, changes), None
+    write, written = verified.first_write(changes), None
     try:
         if write is not None:
             memory.note_link(verified.stripe_id)
             await writes.remember(memory)
             unknown = StripeCustomer(verified.stripe_id, name=None, email=None, mode=mode)
             written = sync.as_sent(write, unknown, await writes.update_stripe(write, entries))
+            # The webhook of a value that this replaced may bring it back.
+            sync.profile_changed = True
         memory.expect_echo_of(verified.digests, besides={*changes})
         autumn = as_autumn_customer(await writes.update_autumn(changes, verified.stripe_id))
     except (GiveUp, Absent):
@@ -60,11 +62,12 @@ async def _send(
     if written is not None and autumn.stripe_id == written.id:
         # The answer of the write shows Stripe's side.
         keeps_payments = autumn.send_email_receipts == verified.receipts_on and "email" not in changes
-        sync.accept(changes, autumn, StripeView(linked=written, payments=Payments(()) if keeps_payments else None))
+        view = StripeView(linked=written, payments=Payments(()) if keeps_payments else None)
+        sync.accept(changes, autumn, view, is_blind=True)
     elif now.fits(autumn, mode):
         sync.accept(changes, autumn, now.view(autumn, mode))
         sync.fetched_at = verified.at
     else:
-        sync.accept(changes, autumn, None)
+        sync.accept(changes, autumn, None, is_blind=True)
     _, view = await sync.fetch(Request())
     return sync.rest(request, changes, autumn, view.linked)

@@ -107,10 +107,10 @@ async def test_late_recheck_still_reapplies_newer_value(world: World) -> None:
 
 def test_many_metadata_keys_push_no_name_out_of_memory() -> None:
     memory = Memory("ann", 1000.0)
-    memory.accept({"name": "v2"}, {}, 1000.0)
+    memory.accept({"name": "v2"}, {})
     memory = Memory.read("ann", memory.as_dict(), 1030.0)
     memory.in_doubt_until = 1090.0
-    memory.accept({f"metadata.k{number}": number for number in range(FIELDS_KEPT + 6)}, {}, 1030.0)
+    memory.accept({f"metadata.k{number}": number for number in range(FIELDS_KEPT + 6)}, {})
     kept = memory.as_dict()["fields"]
     assert len(kept) == FIELDS_KEPT
     assert "name" in kept

@@ -58,8 +58,10 @@ async def test_new_name_is_two_calls_with_stripe_first(known: World) -> None:
     assert both(known, "email") == ("ann.b@example.com", "ann.b@example.com")
 
 
-async def test_name_that_both_sides_have_is_one_call(known: World) -> None:
-    assert await calls_of(known, {"name": "Ann"}) == [UPDATE]
+async def test_name_that_both_sides_had_is_written_again(known: World) -> None:
+    known.stripe.edit(in_stripe(known)["id"], name="Edited")
+    assert await calls_of(known, {"name": "Ann"}) == [WRITE, UPDATE]
+    assert both(known, "name") == ("Ann", "Ann")
 
 
 async def test_flag_is_written_to_stripe_after_the_update(known: World) -> None:

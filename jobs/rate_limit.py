@@ -13,7 +13,6 @@ But a create is a write, so it needs a slot.
 """
 
 import asyncio
-import math
 import random
 import secrets
 import time
@@ -36,8 +35,9 @@ RECOVER_SECONDS = 10.0
 LATE_SECONDS_MAX = 0.1
 """A call that is later than its reserved time by more reserves another one. With the default rates of 20 calls a second
 and bursts of 2, calls this late make 24 in a second, and both services allow 25."""
-LATE_TRIES = 5
-"""The most times that a call reserves. A process that is always late goes on more slowly, but goes on."""
+LATE_TRIES = 2
+"""The most times that a call reserves: a process that is always late gets half of the rate. A time that has passed is
+lost, because the times after it are reserved."""
 AUTUMN_UPDATES, AUTUMN_LISTS, STRIPE = "autumn-updates", "autumn-lists", "stripe"
 """The rates' names; each endpoint of Stripe has another one of its own."""
 SLOTS = "autumn-slots"
@@ -95,8 +95,6 @@ class Limits:
         self._recover_us = int(recover_seconds * 1_000_000)
         # Calls that find no slot queue here, so that only one of a process asks Redis again and again.
         self._slot_queue = asyncio.Lock()
-        self._answer_seconds = math.inf
-        """The shortest time in which Redis has answered, so that its distance is not taken for lateness."""
 
     @asynccontextmanager
     async def stripe(self, endpoint: str) -> AsyncIterator[None]:
@@ -189,7 +187,9 @@ class Limits:
     async def _reserve(self, rates: Sequence[Rate], token: str | None = None) -> None:
         """Wait for a slot, if one is needed, and then for the reserved time."""
         for _ in range(LATE_TRIES):
-            due = None if token and self._slot_queue.locked() else await self._try_to_reserve(rates, token)
+            # A late call has its slot, and must not wait for those that have none.
+            is_queued = token is not None and token not in self._held and self._slot_queue.locked()
+            due = None if is_queued else await self._try_to_reserve(rates, token)
             if due is None:
                 async with self._slot_queue:
                     while (due := await self._try_to_reserve(rates, token)) is None:  # noqa: ASYNC110 - it happens in Redis
@@ -208,10 +208,9 @@ class Limits:
         arguments: list[str | int] = [token or "", slots, HOLD_MS, self._recover_us]
         for rate in rates:
             arguments += [int(1_000_000 / rate.per_second), rate.burst]
-        sent_at = time.monotonic()
         wait_us = int(await self._scripts.run("throttle", keys, arguments))
-        self._answer_seconds = min(self._answer_seconds, time.monotonic() - sent_at)
-        return None if wait_us < 0 else sent_at + self._answer_seconds + wait_us / 1_000_000
+        # From now, because Redis may be far away.
+        return None if wait_us < 0 else time.monotonic() + wait_us / 1_000_000
 
 
 async def read_shares(

@@ -8,7 +8,7 @@ customer by another writer since. If the answer to its first write shows anythin
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -23,6 +23,7 @@ from jobs.plan.customer import (
     StripeView,
 )
 from jobs.plan.merge import Changes
+from jobs.plan.policy import Policy
 from jobs.plan.profile import PROFILE, digest_of, metadata_text, too_long
 from jobs.plan.steps import UpdateStripe
 
@@ -32,13 +33,16 @@ class Verified:
     """The values that both sides of a linked customer have.
 
     `at` is when the sync that fetched both sides began, in seconds since the epoch, on the clock of Redis. `digests`
-    holds a digest (`digest_of`) of the name, the e-mail, and each metadata key that is copied to Stripe.
+    holds a digest (`digest_of`) of the name, the e-mail, and each metadata key that is copied to Stripe. `receipts` is
+    the policy under which payments were read. `changes` is the number of events by then that led to a reconcile.
     """
 
     stripe_id: str
     at: float
     receipts_on: bool
     digests: Mapping[str, str]
+    receipts: str = "mirror"
+    changes: int = 0
 
     def first_write(self, changes: Changes) -> UpdateStripe | None:
         """Return the write to Stripe that precedes the update of Autumn; None if the changes need none.
@@ -65,19 +69,25 @@ class Verified:
             linked=linked, payments=Payments(()) if autumn.send_email_receipts == self.receipts_on else None
         )
 
+    def is_still_in_stripe(self, stripe: StripeCustomer, changes: Changes, mode: Mode) -> bool:
+        """Whether the answer to the first write shows these values, except the fields of the changes."""
+        others = [name for name in PROFILE if name not in changes]
+        same = all(digest_of(stripe.owner or "", name, getattr(stripe, name)) == self.digests[name] for name in others)
+        return same and stripe.mode == mode
+
     @property
     def copied_keys(self) -> Collection[str]:
         """The metadata keys that were copied to Stripe when the values were verified."""
         return [name.removeprefix("metadata.") for name in self.digests if name not in PROFILE]
 
 
-def verify(autumn: AutumnCustomer, stripe: StripeCustomer | None, keys: Collection[str], at: float) -> Verified | None:
-    """Return the values of both sides; None if the customer is not linked to its own, or the sides differ.
-
-    `keys` are the metadata keys that are copied to Stripe.
-    """
+def verify(
+    autumn: AutumnCustomer, stripe: StripeCustomer | None, policy: Policy, *, at: float, changes: int
+) -> Verified | None:
+    """Return the values of both sides; None if the customer is not linked to its own, or the sides differ."""
     if stripe is None or stripe.id != autumn.stripe_id or stripe.owner != autumn.id:
         return None
+    keys = policy.metadata_keys
     copied = _copied(autumn, keys)
     shown = {key: stripe.metadata.get(key, "") for key in copied}
     names = {name: digest_of(autumn.id, name, getattr(stripe, name)) for name in PROFILE}
@@ -85,7 +95,12 @@ def verify(autumn: AutumnCustomer, stripe: StripeCustomer | None, keys: Collecti
     same = shown == copied and all(digests[name] == names[name] for name in PROFILE)
     if not same or stripe.metadata.get(SEND_EMAIL_RECEIPTS) != _flag(autumn.send_email_receipts):
         return None
-    return Verified(stripe.id, at, autumn.send_email_receipts, digests)
+    return Verified(stripe.id, at, autumn.send_email_receipts, digests, policy.receipts, changes)
+
+
+def is_fitting(verified: Verified, policy: Policy) -> bool:
+    """Whether the values were verified under this policy."""
+    return {*verified.copied_keys} == {*policy.metadata_keys} and verified.receipts == policy.receipts
 
 
 def can_be_written(changes: Changes) -> bool:
@@ -94,19 +109,15 @@ def can_be_written(changes: Changes) -> bool:
     return "stripe_id" not in changes and all(values) and too_long(changes) is None
 
 
-def after_write(verified: Verified, customer_id: str, step: UpdateStripe) -> Verified:
-    """Return the values after a first write."""
-    written = {name: digest_of(customer_id, name, value) for name, value in step.written.items()}
-    return replace(verified, digests={**verified.digests, **written})
-
-
 def read_verified(text: str) -> Verified:
     """Return the values that a record holds. Raises ValueError, TypeError or KeyError if the text is malformed."""
     found = json.loads(text)
-    verified = Verified(found["stripe_id"], found["at"], found["receipts_on"], dict(found["digests"]))
-    texts = [verified.stripe_id, *verified.digests.values()]
+    verified = Verified(**{**found, "digests": dict(found["digests"])})
+    texts = [verified.stripe_id, verified.receipts, *verified.digests.values()]
     if not all(isinstance(each, str) for each in texts) or not isinstance(verified.receipts_on, bool):
         raise TypeError("not digests")
+    if not isinstance(verified.changes, int):
+        raise TypeError("not a count")
     if isinstance(verified.at, bool) or not math.isfinite(verified.at) or not set(PROFILE) <= verified.digests.keys():
         raise ValueError("not a time, or no digests")
     return verified

@@ -57,7 +57,7 @@ class Batch:
     `record` is the customer record. `remembered` is what earlier syncs remember of the values they wrote
     (`jobs.plan.recheck`). `is_probe`: the breaker is open, and this sync finds out whether it can close. `edits` holds
     the names and e-mails that somebody edited in Stripe, by field. `taken_at` is the time on the clock of Redis, in
-    seconds since the epoch. `watch_is_current`: the watch has read all events of Stripe up to its last polls.
+    seconds since the epoch. `watch_is_current`: the position of the watch is at most three polls old.
     """
 
     lease: Lease
@@ -94,7 +94,7 @@ class Batch:
         if values is None or self.is_recheck or self.is_probe or self.was_abandoned or not self.watch_is_current:
             return None
         is_recent = 0 <= self.taken_at - values.at < trust_seconds
-        return values if is_recent and record.changed_in_stripe_ms < values.at * 1000 else None
+        return values if is_recent and record.changes_in_stripe == values.changes else None
 
     @property
     def was_abandoned(self) -> bool:

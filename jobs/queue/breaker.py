@@ -32,7 +32,7 @@ Verdict = Literal["works", "down", "halt", "unknown"]
 
 @dataclass(frozen=True)
 class ServiceReport:
-    """The state of the services, as one sync observed it."""
+    """The state of the services, as one sync observed it. If only one of them was called, `service` names it."""
 
     verdict: Verdict
     service: str = ""

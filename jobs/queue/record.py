@@ -180,10 +180,8 @@ class CustomerRecord:
         default=None, metadata=_stored(VERIFIED, SYNC, until="the next agreement or write")
     )
     """The values that both sides had when a sync reached agreement."""
-    changed_in_stripe_ms: int = field(
-        default=0, metadata=_stored(COUNT, WATCH, until="the next event that leads to a reconcile")
-    )
-    """When the watch last noted an event that leads to a reconcile, on the clock of Redis."""
+    changes_in_stripe: int = field(default=0, metadata=_stored(COUNT, WATCH, until="the hash ends"))
+    """Events of Stripe that led to a reconcile."""
     receipt_number: str = field(default="", metadata=_stored(TEXT, WATCH, until="the next receipt"))
     """Stripe's number of the last receipt that Stripe sent."""
     receipt_at_ms: int | None = field(default=None, metadata=_stored(UNTIL_MS, WATCH, until="the next receipt"))
@@ -214,6 +212,8 @@ def parse_record(raw: Mapping[bytes, bytes]) -> tuple[CustomerRecord, list[str]]
             except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
                 broken.append(name)
         found |= {field_name: values} if prefix else values
+    if "changes_in_stripe" in broken:
+        found.pop("verified", None)
     if found.get("waits_for") and "waits_until_ms" not in found:
         broken.append("waits_for")
         del found["waits_for"]

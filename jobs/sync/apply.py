@@ -37,7 +37,7 @@ class CustomerSync:
     memory: Memory
     edits: Edits
     has_agreed: bool = False
-    """Whether the sync reached agreement. Then both services are known to work."""
+    """Whether the sync reached agreement."""
     found: str | None = None
     """The link at the first fetch; empty if the change names the link, None before the first fetch."""
     findings: tuple[Finding, ...] = ()
@@ -113,10 +113,15 @@ class CustomerSync:
         self.awaits_edit = bool(awaited)
         self.memory.note_agreement(besides=self.named_later)
         kept = {each.field: (each.code, each.digest) for each in self._refused}
-        is_sure = not plan.steps and not kept and not self.memory.is_in_doubt
-        verified = verify(autumn, view.linked, deps.policy.metadata_keys, self.fetched_at) if is_sure else None
-        self.writes.record = replace(self.writes.record, refused=kept, verified=verified)
+        self.writes.record = replace(self.writes.record, refused=kept, verified=self._verified(plan, autumn, view))
         self.has_agreed = True
+
+    def _verified(self, plan: Plan, autumn: AutumnCustomer, view: StripeView) -> Verified | None:
+        """Return the values of both sides, if nothing is left to do or to tell. Findings need a fetch each time."""
+        if plan.steps or plan.findings or self.writes.findings or self.memory.is_in_doubt:
+            return None
+        changes = self.writes.batch.record.changes_in_stripe
+        return verify(autumn, view.linked, self.writes.deps.policy, at=self.fetched_at, changes=changes)
 
     def lost(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, *, besides: Set[str]) -> dict[str, JsonValue]:
         """Return the values to reapply in Autumn: those that something reverted, and edits in Stripe without a webhook.

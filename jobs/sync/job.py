@@ -140,7 +140,15 @@ async def _run(sync: CustomerSync) -> Settlement:
         create_tries=0,
         recheck_tries=0,
     )
-    return _settlement(progress, ServiceReport("works") if sync.has_agreed else NOTHING_LEARNED)
+    return _settlement(progress, _learned(sync))
+
+
+def _learned(sync: CustomerSync) -> ServiceReport:
+    """Return what a sync that ended shows about the services. One that fetched nothing may have called only Autumn."""
+    if not sync.has_agreed:
+        return NOTHING_LEARNED
+    has_fetched = sync.fetched_at == sync.writes.batch.taken_at
+    return ServiceReport("works", "" if has_fetched else "autumn")
 
 
 def _settlement(

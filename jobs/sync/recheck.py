@@ -19,7 +19,7 @@ from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, Fields, cleared, flat, nested
 from jobs.plan.plan import Request
 from jobs.plan.recheck import Memory, Recheck, next_recheck
-from jobs.plan.verified import Verified
+from jobs.plan.verified import Verified, is_fitting
 from jobs.queue.batch import Batch, LeaseLostError
 from jobs.sync.apply import CustomerSync
 from jobs.sync.deps import Deps
@@ -55,7 +55,7 @@ def _trusted(deps: Deps, batch: Batch, memory: Memory) -> Verified | None:
     verified = batch.verified(deps.link_trust_seconds)
     if verified is None or memory.is_in_doubt or memory.unaccepted_fields:
         return None
-    return verified if {*verified.copied_keys} == {*deps.policy.metadata_keys} else None
+    return verified if is_fitting(verified, deps.policy) else None
 
 
 async def recheck(sync: CustomerSync, later: Changes, *, is_all: bool) -> None:

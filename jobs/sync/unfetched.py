@@ -1,16 +1,18 @@
 """Apply changes, without a fetch if the values of an earlier one can be trusted (`jobs.plan.verified`).
 
-An update without a name or e-mail is then one call, and one with them is two: Stripe first. Whatever does not fit leads
-to the fetch that was left out, in the same sync.
+An update without a name or e-mail is then one call, and one with them is two: Stripe first. If an answer does not fit,
+the same sync fetches.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobs.errors import Absent, GiveUp
-from jobs.plan.customer import Payments, StripeCustomer, StripeView
+from jobs.plan.customer import AutumnCustomer, Payments, StripeCustomer, StripeView
+from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared, flat
 from jobs.plan.plan import Request
-from jobs.plan.verified import Verified, after_write, can_be_written
+from jobs.plan.verified import Verified, can_be_written
 from jobs.sync.apply import CustomerSync
 from jobs.sync.fetch import as_autumn_customer
 
@@ -30,15 +32,27 @@ async def apply_changes(
     """
     request = Request(changes, cleared(changes), suspicious=sync.is_suspicious, requested=frozenset(flat(changes)))
     verified, sync.trusted = sync.trusted if can_skip_fetch(sync, changes) else None, None
-    if verified is not None:
-        request = await _send(sync, verified, request, entries, parts)
-    await sync.agree(request, entries, parts)
+    sync.writes.record = replace(sync.writes.record, verified=None)
+    if verified is None:
+        await sync.agree(request, entries, parts)
+        return
+    autumn = await _send(sync, verified, request, entries, parts)
+    if autumn is None:
+        await sync.agree(request, entries, parts)
+        return
+    try:
+        _, view = await sync.fetch(Request())
+        await sync.agree(sync.rest(request, changes, autumn, view.linked), entries, parts)
+    except (GiveUp, Absent) as refusal:
+        # Autumn has applied the changes, so they are not refused.
+        text = f"the changes are applied, but the rest of the sync was refused ({refusal.code})"
+        sync.writes.findings.append(Finding("refused-by-stripe", text))
 
 
 async def _send(
     sync: CustomerSync, verified: Verified, request: Request, entries: Sequence[str], parts: Sequence[Changes]
-) -> Request:
-    """Send the changes without a fetch. Return the rest of the request: all of it if a service refused them."""
+) -> AutumnCustomer | None:
+    """Send the changes without a fetch, and store what the answers show. Return None if Autumn has not applied them."""
     writes, memory, changes = sync.writes, sync.memory, request.changes
     mode, customer_id = writes.deps.mode, writes.batch.customer_id
     agreed = {**verified.digests, **memory.digests({"send_email_receipts": verified.receipts_on})}
@@ -52,22 +66,22 @@ async def _send(
             written = sync.as_sent(write, unknown, await writes.update_stripe(write, entries))
             # The webhook of a value that this replaced may bring it back.
             sync.profile_changed = True
+            if written.owner != customer_id or not verified.is_still_in_stripe(written, changes, mode):
+                return None
         memory.expect_echo_of(verified.digests, besides={*changes})
         autumn = as_autumn_customer(await writes.update_autumn(changes, verified.stripe_id))
     except (GiveUp, Absent):
         # The fetch shows why, and the plan knows what to do.
-        return request
+        return None
     writes.totals["unfetched"] += 1
-    now = verified if write is None else after_write(verified, customer_id, write)
+    sync.fetched_at = verified.at
     if written is not None and autumn.stripe_id == written.id:
         # The answer of the write shows Stripe's side.
         keeps_payments = autumn.send_email_receipts == verified.receipts_on and "email" not in changes
         view = StripeView(linked=written, payments=Payments(()) if keeps_payments else None)
         sync.accept(changes, autumn, view, is_blind=True)
-    elif now.fits(autumn, mode):
-        sync.accept(changes, autumn, now.view(autumn, mode))
-        sync.fetched_at = verified.at
+    elif write is None and verified.fits(autumn, mode):
+        sync.accept(changes, autumn, verified.view(autumn, mode))
     else:
         sync.accept(changes, autumn, None, is_blind=True)
-    _, view = await sync.fetch(Request())
-    return sync.rest(request, changes, autumn, view.linked)
+    return autumn

@@ -307,3 +307,22 @@ async def test_process_that_was_late_does_not_call_all_at_once(redis: Redis) -> 
     at_once = max(sum(first <= at < first + 0.1 for at in sent) for first in sent)
     # The burst, those that come in this time, and those that are a little late.
     assert at_once <= 2 + 2 + 2 + 1
+
+
+async def test_late_call_does_not_wait_behind_those_without_a_slot(redis: Redis) -> None:
+    one, write = limits(redis, slots=4, updates=20, endpoint=20), "POST /v1/customers/{id}"
+
+    async def update() -> None:
+        async with one.autumn_update(stripe_endpoints=[write]):
+            pass
+
+    calls = [asyncio.create_task(request(one, write)) for _ in range(20)]
+    calls += [asyncio.create_task(update()) for _ in range(8)]
+
+    async def slots_are_held() -> bool:
+        return int(await redis.zcard(f"{PREFIX}:limit:autumn-slots")) == 4
+
+    await wait_until(slots_are_held)
+    time.sleep(1.5)  # noqa: ASYNC251 - the process stands still
+    async with asyncio.timeout(60):
+        await asyncio.gather(*calls)

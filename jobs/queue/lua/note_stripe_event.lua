@@ -111,7 +111,9 @@ end
 local function note_change(customer)
   local record = prefix .. ':customer:' .. customer.id
   local is_requested = customer.request ~= '' or customer.later_request ~= ''
-  if is_requested and has_record(record) then redis.call('HSET', record, 'changed_in_stripe_ms', now_ms) end
+  if not (is_requested and has_record(record)) then return end
+  -- Begin again if the stored value is not a number: the next sync drops it, and what was verified.
+  if is_error(redis.pcall('HINCRBY', record, 'changes_in_stripe', 1)) then redis.call('HSET', record, 'changes_in_stripe', 1) end
 end
 
 -- Notes the number of a receipt, and counts it unless the customer record shows it already.

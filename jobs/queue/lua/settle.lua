@@ -58,6 +58,9 @@ local function report_to_breaker()
   local verdict = settlement.breaker.verdict
   if opened and probe ~= customer then return end
   if verdict == 'works' then
+    -- A sync that called one service shows nothing about failures of the other.
+    local service = settlement.breaker.service
+    if service ~= '' and redis.call('HGET', breaker, 'failing') ~= service then return end
     redis.call('DEL', breaker)
     opened = nil
   elseif verdict == 'halt' then
@@ -68,6 +71,7 @@ local function report_to_breaker()
       failures = 1
       redis.call('HSET', breaker, 'failures', failures)
     end
+    redis.call('HSET', breaker, 'failing', settlement.breaker.service)
     redis.call('EXPIRE', breaker, 86400)
     if opened or failures >= settlement.failures_to_open then
       open_breaker('outage', math.min(2 * wait_ms, settlement.longest_probe_wait_ms))

@@ -90,7 +90,7 @@ class Machine(RuleBasedStateMachine):
         self.run.run(self.world.event(customer, self._values(customer, tokens, pick)))
         self._sync(how)
 
-    @rule(who=WHO, edited=st.sampled_from([None, None, *PROFILE]), tokens=KNOWN_EVENT, pick=PICKS, how=SYNCS)
+    @rule(who=WHO, edited=st.sampled_from([None, "phone", *PROFILE]), tokens=KNOWN_EVENT, pick=PICKS, how=SYNCS)
     def event_arrives_right_after_a_fetch(
         self, who: int, edited: str | None, tokens: dict[str, str], pick: int, how: Syncing | None
     ) -> None:

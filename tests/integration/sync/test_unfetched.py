@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from jobs.enqueue import outcome_of
+from jobs.queue.breaker import FAILURES_TO_OPEN, read_breaker
 from jobs.queue.record import read_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
@@ -107,6 +109,11 @@ async def test_trust_is_not_renewed_by_a_sync_that_fetches_nothing(known: World)
     before = (await read_customer(known.redis, PREFIX, "ann")).verified
     assert await calls_of(known, {"metadata": {"k": 1}}) == [UPDATE]
     assert (await read_customer(known.redis, PREFIX, "ann")).verified == before
+    assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
+    after = (await read_customer(known.redis, PREFIX, "ann")).verified
+    assert before is not None
+    assert after is not None
+    assert (after.at, after.digests != before.digests) == (before.at, True)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +148,12 @@ async def test_change_by_another_writer_leads_to_a_fetch(known: World) -> None:
     assert (await calls_of(known, {"metadata": {"k": 3}}))[:2] == [GET, RETRIEVE]
 
 
-async def test_event_seen_during_a_sync_is_not_forgotten(known: World) -> None:
-    """A look that began before the event was noted may not have seen the change."""
-    await make_due(known.redis)
-    record = await read_customer(known.redis, PREFIX, "ann")
-    assert record.verified is not None
-    during = int(record.verified.at * 1000) + 1
-    await known.redis.hset(f"{PREFIX}:customer:ann", "changed_in_stripe_ms", str(during))  # type: ignore[misc]  # one type for both clients
+@pytest.mark.parametrize("changes", ["1", "x"])
+async def test_event_noted_since_the_fetch_began_leads_to_a_fetch(known: World, changes: str) -> None:
+    record = f"{PREFIX}:customer:ann"
+    await known.redis.hset(record, "changes_in_stripe", changes)  # type: ignore[misc]  # one type for both clients
     assert await calls_of(known, {"metadata": {"k": 1}}) == [GET, RETRIEVE, UPDATE]
+    assert await calls_of(known, {"metadata": {"k": 2}}) == [UPDATE]
 
 
 async def test_other_link_in_the_answer_leads_to_a_fetch(known: World) -> None:
@@ -182,17 +187,89 @@ async def test_lost_stripe_customer_is_found_in_the_same_sync(known: World) -> N
     assert both(known, "name") == ("Ann B.", "Ann B.")
 
 
-async def test_change_that_autumn_applied_is_reported_as_applied(known: World) -> None:
+async def test_stripe_customer_of_another_owner_is_found_before_autumn_is_written(known: World) -> None:
     in_stripe(known)["metadata"]["autumn_id"] = "bob"
     event = await change(known, "ann", name="Ann B.")
     await known.run()
-    assert await status(known, event) == ("applied", None)
-    assert [kind for kind, _ in await findings(known)] == ["foreign"]
-    assert known.autumn.customers["ann"]["name"] == "Ann B."
-    later = await change(known, "ann", name="Ann C.")
+    assert await status(known, event) == ("dead", "needs-review")
+    assert known.autumn.customers["ann"]["name"] == "Ann"
+
+
+async def test_other_environment_in_the_answer_halts(known: World) -> None:
+    known.autumn.customers["ann"]["env"] = "live"
+    event = await change(known, "ann", metadata={"k": 1})
     await known.run()
-    assert await status(known, later) == ("dead", "needs-review")
+    outcome = await outcome_of(known.redis, event)
+    assert outcome is not None
+    assert outcome.status == "waiting"
+    assert await read_dead(known.redis) == []
+
+
+async def test_change_that_autumn_applied_is_applied_if_the_create_is_refused(known: World) -> None:
+    in_stripe(known)["metadata"].pop("autumn_id")
+    known.autumn.customers["ann"]["stripe_id"] = None
+    known.stripe.switches.add(Fault("400", route="POST /v1/customers"))
+    event = await change(known, "ann", metadata={"k": 1})
+    await known.run()
+    assert await status(known, event) == ("applied", None)
+    assert [kind for kind, _ in await findings(known)][-1] == "refused-by-stripe"
+
+
+async def test_change_that_autumn_applied_is_applied_if_the_fetch_is_refused(known: World) -> None:
+    known.autumn.customers["ann"]["name"] = "Other"
+    known.stripe.switches.add(Fault("400", route="GET /v1/customers/"))
+    event = await change(known, "ann", metadata={"k": 1})
+    await known.run()
+    assert await status(known, event) == ("applied", None)
+
+
+async def test_edit_that_autumn_refuses_stops_no_event(known: World) -> None:
+    in_stripe(known)["email"] = "not an address"
+    event = await change(known, "ann", name="Ann B.")
+    await known.run()
+    assert await status(known, event) == ("applied", None)
     assert both(known, "name") == ("Ann B.", "Ann B.")
+
+
+async def test_late_webhook_of_another_field_does_not_undo_a_name(known: World) -> None:
+    poller = poller_of(known)
+    known.stripe.edit(in_stripe(known)["id"], phone="1")
+    assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
+    await poll(known, poller)
+    for event in list(known.stripe.webhooks.pending):
+        await known.stripe.webhooks.deliver(event)
+    assert both(known, "name") == ("Ann", "Ann B.")
+    await time_passes(known)
+    await known.run()
+    assert both(known, "name") == ("Ann B.", "Ann B.")
+
+
+async def test_breaker_opens_while_only_stripe_fails(known: World) -> None:
+    plant(known, "bob")
+    known.stripe.switches.add(Fault("503", route="GET /v1/customers/"))
+    for number in range(FAILURES_TO_OPEN):
+        await change(known, "bob", metadata={"k": number})
+        await change(known, "ann", metadata={"k": number})
+        await known.run()
+        await make_due(known.redis)
+    assert await read_breaker(known.redis, PREFIX) is not None
+
+
+async def test_receipts_that_are_turned_on_at_a_deploy_lead_to_a_fetch(known: World) -> None:
+    deployed = under(known, receipts="open")
+    assert await calls_of(deployed, {"metadata": {"k": 1}}) == [GET, RETRIEVE, UPDATE]
+
+
+async def test_customer_with_a_finding_is_fetched_each_time(world: World) -> None:
+    world = under(world, receipts="open")
+    full = {f"k{number}": "v" for number in range(50)}
+    stripe = plant(world)
+    world.autumn.customers["ann"]["send_email_receipts"] = True
+    world.stripe.seed_payment_intent(customer=stripe["id"], status="requires_action", metadata=full)
+    await watch_is_current(world.redis)
+    for number in range(2):
+        assert (await calls_of(world, {"metadata": {"k": number}}))[:2] == [GET, RETRIEVE]
+        assert [kind for kind, _ in await findings(world)] == ["receipt-not-set"]
 
 
 async def test_refused_change_becomes_a_dead_letter_after_a_fetch(known: World) -> None:

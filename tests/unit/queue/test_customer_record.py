@@ -68,8 +68,8 @@ FULL: Final = CustomerRecord(
     open_lease="token",
     settled_lease="other",
     seen_in_stripe=(SeenInStripe(1_700_000_000_000, "customer.updated", "dashboard", ("email",)),),
-    verified=Verified("cus_1", 1_700_000_000.5, True, {"name": "digest", "email": "digest"}),
-    changed_in_stripe_ms=1_700_000_000_002,
+    verified=Verified("cus_1", 1_700_000_000.5, True, {"name": "digest", "email": "digest"}, "open", 9),
+    changes_in_stripe=10,
     receipt_number="2000-0001",
     receipt_at_ms=1_700_000_000_001,
 )

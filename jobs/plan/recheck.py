@@ -80,7 +80,7 @@ class Known:
     sync overwrote. They are newer than the last change of the field, and older than the next one.
     `unaccepted` is the digest of a value that was written to Stripe but not accepted by Autumn yet, empty if there is
     none. `kept` holds the value itself, in a tuple of one, while it may be lost on both sides. `blind_at` is when
-    Autumn last accepted a value that was written to Stripe without a fetch, in seconds since the epoch; 0 for never.
+    a value was last written to Stripe without a fetch, in seconds since the epoch; 0 for never.
     """
 
     at: float
@@ -181,13 +181,21 @@ class Memory:
         return is_new
 
     def expect(
-        self, requested: Fields, autumn: Digests, stripe: Digests, parts: Sequence[Fields] = (), *, is_new: bool = True
+        self,
+        requested: Fields,
+        autumn: Digests,
+        stripe: Digests,
+        parts: Sequence[Fields] = (),
+        *,
+        is_new: bool = True,
+        is_blind: bool = False,
     ) -> None:
         """Note the values to write. The value that Autumn shows and those that were written before become older ones.
 
         An earlier try may have sent some of the changes that the request was merged from (`parts`). They come last, so
         that a large batch does not push out values that were really written. A value is not unaccepted if `stripe`
-        shows it already, or if it is only reapplied (not `is_new`).
+        shows it already, or if it is only reapplied (not `is_new`). `is_blind`: nothing was fetched, so another writer
+        may have changed Stripe since.
         """
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
@@ -198,7 +206,9 @@ class Memory:
             is_there = stripe.get(name) == written != known.unaccepted
             is_open = name in PROFILE and name in stripe and is_new and not is_there
             unaccepted = written if is_open else "" if is_new else known.unaccepted
-            self._keep(name, replace(known, at=self.now, older=_others(older, [written]), unaccepted=unaccepted))
+            blind_at = self.now if is_blind else known.blind_at
+            older_ones = _others(older, [written])
+            self._keep(name, replace(known, at=self.now, older=older_ones, unaccepted=unaccepted, blind_at=blind_at))
 
     def expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, *, besides: Set[str]) -> bool:
         """Note that an echo may bring the name and e-mail that Stripe shows now, at any time.
@@ -229,18 +239,14 @@ class Memory:
             older = _others([*known.newest, *known.older], [right])
             self._keep(name, replace(known, at=self.now, newest=(right,), older=older))
 
-    def accept(self, requested: Fields, forms: Fields, *, is_blind: bool = False) -> None:
-        """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them.
-
-        `is_blind`: the sync fetched nothing, so it does not know the values that it replaced.
-        """
+    def accept(self, requested: Fields, forms: Fields) -> None:
+        """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them."""
         for name, value in requested.items():
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
             kept = (value,) if self.is_in_doubt else ()
             older = _others([*known.overwritten, *known.newest, *known.older], newest)
-            blind_at = self.now if is_blind else known.blind_at
-            self._keep(name, Known(self.now, tuple(newest), older, kept=kept, blind_at=blind_at))
+            self._keep(name, Known(self.now, tuple(newest), older, kept=kept, blind_at=known.blind_at))
 
     def note_link(self, stripe_id: str | None) -> None:
         """Note the Stripe customer that Autumn shows as linked after an update."""

@@ -358,15 +358,10 @@ class CustomerSync:
         linked = self._view.linked if self._view is not None else None
         return request if step.expects_gone else self.rest(request, step.changes, after, linked)
 
-    def accept(
-        self, changes: Changes, autumn: AutumnCustomer, view: StripeView | None, *, is_blind: bool = False
-    ) -> None:
-        """Store both sides as they are after Autumn accepted changes; `view` is None if Stripe has to be fetched.
-
-        `is_blind`: nothing was fetched before.
-        """
+    def accept(self, changes: Changes, autumn: AutumnCustomer, view: StripeView | None) -> None:
+        """Store both sides as they are after Autumn accepted changes; `view` is None if Stripe has to be fetched."""
         self._autumn, self._view, self._wanted, self.autumn_accepts = autumn, view, None, True
-        self.memory.accept(self.tracked(flat(changes)), self._forms, is_blind=is_blind)
+        self.memory.accept(self.tracked(flat(changes)), self._forms)
         self.memory.note_link(autumn.stripe_id)
         self._refused = [each for each in self._refused if each.field not in flat(changes)]
 

@@ -56,7 +56,7 @@ async def _send(
     writes, memory, changes = sync.writes, sync.memory, request.changes
     mode, customer_id = writes.deps.mode, writes.batch.customer_id
     agreed = {**verified.digests, **memory.digests({"send_email_receipts": verified.receipts_on})}
-    memory.expect(sync.tracked(flat(changes)), agreed, agreed, [flat(each) for each in parts])
+    memory.expect(sync.tracked(flat(changes)), agreed, agreed, [flat(each) for each in parts], is_blind=True)
     write, written = verified.first_write(changes), None
     try:
         if write is not None:
@@ -79,9 +79,9 @@ async def _send(
         # The answer of the write shows Stripe's side.
         keeps_payments = autumn.send_email_receipts == verified.receipts_on and "email" not in changes
         view = StripeView(linked=written, payments=Payments(()) if keeps_payments else None)
-        sync.accept(changes, autumn, view, is_blind=True)
+        sync.accept(changes, autumn, view)
     elif write is None and verified.fits(autumn, mode):
         sync.accept(changes, autumn, verified.view(autumn, mode))
     else:
-        sync.accept(changes, autumn, None, is_blind=True)
+        sync.accept(changes, autumn, None)
     return autumn

@@ -164,7 +164,7 @@ class EchoWorld:
         """Edit a Stripe customer as a person does in the dashboard."""
         events = len(self.stripe.webhooks.events)
         self.stripe.edit(stripe_id, **{field: value or ""})
-        for customer, truth in self.truths.items():
+        for customer, truth in self.truths.items() if field in PROFILE else ():
             if stripe_id.startswith(f"cus_{customer}") or stripe_id == self.row(customer)["stripe_id"]:
                 truth.note_edit(stripe_id, field, value, is_linked=stripe_id == self.row(customer)["stripe_id"])
         self.by_hand |= {event["id"] for event in self.stripe.webhooks.events[events:]}

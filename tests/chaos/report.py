@@ -33,6 +33,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "calls": result.calls,
         "webhooks": result.webhooks,
         "receipts mailed": result.mailed,
+        "updates without a fetch": result.unfetched,
         "watch": result.watch,
         "seconds to notice": {name: _spread(seconds) for name, seconds in result.notice_seconds.items()},
         "seconds to agreement": {name: _spread(seconds) for name, seconds in result.agreement_seconds.items()},
@@ -89,6 +90,7 @@ def show(result: Result, console: Console) -> None:
     for what, count in result.webhooks.items():
         table.add_row(f"webhooks {what}", str(count))
     table.add_row("receipts mailed", str(result.mailed))
+    table.add_row("updates without a fetch", str(result.unfetched))
     for what, count in result.watch.items():
         table.add_row(f"watch: {what}", str(count))
     table.add_section()

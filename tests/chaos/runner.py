@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 import aiohttp
 from redis.asyncio import Redis
 
+from jobs.queue.record import read_totals
 from tests.chaos.blows import Schedule
 from tests.chaos.checker import check, missing_receipts, wrong_values
 from tests.chaos.drifts import Drifts
@@ -26,7 +27,7 @@ from tests.chaos.fleet import STOP_SECONDS, Fleet, command_of, fleet
 from tests.chaos.measures import Noticed, over_limit, recoveries, reverts
 from tests.chaos.options import Options
 from tests.chaos.others import Others
-from tests.chaos.outside import AUTUMN_LIMIT, INBOX, STRIPE_LIMIT, gather, outside, overtaken_by_webhooks
+from tests.chaos.outside import AUTUMN_LIMIT, INBOX, PREFIX, STRIPE_LIMIT, gather, outside, overtaken_by_webhooks
 from tests.chaos.people import People
 from tests.chaos.plan import make_plan
 from tests.chaos.settling import settle, stuck_work
@@ -55,6 +56,8 @@ class Result:
     calls: dict[str, int]
     webhooks: dict[str, int]
     mailed: int
+    unfetched: int
+    """The updates that syncs sent without a fetch."""
     watch: dict[str, int]
     agreement_seconds: dict[str, list[float]]
     """The seconds from an act in Stripe to agreement, the shortest first, by what noticed the act."""
@@ -99,7 +102,8 @@ async def run(options: Options, folder: Path) -> Result:
         findings += _limits_broken(running, evidence)
         verdict = Verdict((*check(evidence).findings, *findings))
         write_traces(folder, box, evidence, verdict.findings)
-    return _result(options, verdict, schedule, evidence, settled_seconds, scan_at, time.monotonic() - began)
+        totals = await read_totals(redis, PREFIX)
+    return _result(options, verdict, schedule, evidence, totals, settled_seconds, scan_at, time.monotonic() - began)
 
 
 async def _end(schedule: Schedule, options: Options) -> tuple[float | None, float, list[Finding], Evidence]:
@@ -171,6 +175,7 @@ def _result(
     verdict: Verdict,
     schedule: Schedule,
     evidence: Evidence,
+    totals: Mapping[str, int],
     settled_seconds: float | None,
     scan_at: float,
     seconds: float,
@@ -196,6 +201,7 @@ def _result(
             "that reverted a newer value": reverts(evidence.history, evidence.copied),
         },
         mailed=len(evidence.mails),
+        unfetched=totals.get("unfetched", 0),
         settled_seconds=settled_seconds,
         recovery_seconds=recoveries(running.killed_at, evidence.autumn_calls),
         watch={

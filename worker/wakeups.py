@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from jobs.errors import describe
+from jobs.queue.key_types import is_wrong_type
 from worker.redis_client import PatientRedis
 
 READ_SECONDS: Final = 2.0
@@ -97,8 +98,12 @@ class Bell:
             try:
                 answer = await self._redis.xread({self._key: after}, block=block_ms)
             except ResponseError as error:
-                # The key is not a stream, which the next ring repairs, or the primary became a replica.
-                log.warning("bell_unreadable", cause=describe(error))
+                if is_wrong_type(error):
+                    await self._redis.delete(self._key)
+                    log.warning("key_replaced", key=self._key)
+                else:
+                    # For example, the primary became a replica.
+                    log.warning("bell_unreadable", cause=describe(error))
                 await asyncio.sleep(READ_SECONDS)
                 continue
             # A new bell has smaller ids if the clock of Redis was set back, as by a failover. So begin again.

@@ -27,6 +27,10 @@ from jobs.plan.profile import PROFILE, digest_of
 
 KNOWN_SECONDS: Final = 600.0
 """The time in which an older value is recognised. Stripe's webhooks take seconds, or minutes after a failure."""
+WRITE_SECONDS: Final = 30.0
+"""The longest time from the beginning of a sync to its first write. Stripe still shows a value that came later."""
+LISTED_SECONDS: Final = 30.0
+"""The longest time from an event of Stripe until the list has it."""
 STALE_SECONDS: Final = 10.0
 """The longest lag of a replica of Autumn's database. In this time, an update's answer outweighs a read."""
 UNACCEPTED_SECONDS: Final = 8 * 86_400.0
@@ -252,6 +256,32 @@ class Memory:
         """Note the Stripe customer that Autumn shows as linked after an update."""
         self.stripe_id, self.wanted_id = stripe_id or "", ""
 
+    def note_replaced(self, name: str, digest: str, written_at: float) -> None:
+        """Note a value of another writer that a sync without a fetch replaced in Stripe, once the watch has seen it.
+
+        `written_at` is in seconds since the epoch. A value that was written later is no older one.
+        """
+        known = self.fields.get(name)
+        if known is None or written_at > known.blind_at + WRITE_SECONDS:
+            return
+        if digest not in {*known.newest, *known.overwritten}:
+            self._keep(name, replace(known, older=_others([digest, *known.older], known.newest)))
+
+    def undecided(self, autumn: AutumnCustomer, stripe: StripeCustomer | None, seen_until: float) -> frozenset[str]:
+        """Return the names and e-mails of Autumn that may be older than what a sync without a fetch wrote to Stripe.
+
+        The value that it replaced is known when the watch has seen all events until then. `seen_until` is the position
+        of the watch, in seconds since the epoch.
+        """
+        found = set()
+        for name, known in self.fields.items() if stripe is not None else ():
+            is_open = seen_until - LISTED_SECONDS < known.blind_at and self.now < known.blind_at + KNOWN_SECONDS
+            ours, theirs = getattr(autumn, name, None), getattr(stripe, name, None)
+            right, shown = self._digest(name, theirs), self._digest(name, ours)
+            if is_open and ours and right in known.newest and shown not in {*known.newest, *known.overwritten}:
+                found.add(name)
+        return frozenset(found)
+
     def has_written(self, name: str, value: JsonValue) -> bool:
         """Return whether a sync wrote this value, or saw it before a later write."""
         known, digest = self.fields.get(name), self._digest(name, value)
@@ -298,8 +328,7 @@ class Memory:
         """Return the names and e-mails to reapply in Autumn, because it shows an older value.
 
         Stripe shows the right value: the one that was written last, or a newer one of another writer. If both sides
-        show the same value, somebody chose it. If the value that a sync replaced is not known, each other value is
-        older while Stripe shows the written one: Autumn writes a newer one of its own to Stripe first.
+        show the same value, somebody chose it.
         """
         found: dict[str, JsonValue] = {}
         is_known = stripe is not None and stripe.id in {self.stripe_id, self.wanted_id}
@@ -312,10 +341,8 @@ class Memory:
             shown, right = self._digest(name, ours), self._digest(name, theirs)
             if shown == right or right in {*known.older, known.unaccepted} or {shown, right} <= {*known.newest}:
                 continue
-            is_blind = self.now < known.blind_at + KNOWN_SECONDS and shown not in known.overwritten
-            is_older = shown in {*known.older, *known.newest} or (is_blind and right in known.newest)
             # An empty value in Stripe is right only if the last change cleared it. No other value is ever erased.
-            if is_older and (theirs or right in known.newest):
+            if shown in {*known.older, *known.newest} and (theirs or right in known.newest):
                 found[name] = theirs
         return found
 

@@ -151,27 +151,14 @@ class Mailbox:
         """Take a dispatched customer's batch under a lease; None if it is not dispatched or another worker has it."""
         # Read the clock before the call, so that our deadline is never later than the one in Redis.
         lease = Lease(customer_id, secrets.token_hex(8), time.monotonic() + self.lease_seconds)
-        keys = [
-            self.keys.lease(customer_id),
-            self.keys.dispatched,
-            self.keys.waiting,
-            self.keys.oldest,
-            self.keys.mailbox(customer_id),
-            self.record_keys.customer(customer_id),
-            self.keys.remembered(customer_id),
-            breaker_key(self._prefix),
-            self.record_keys.totals,
-            WatchKeys(self._prefix).edits(customer_id),
-            WatchKeys(self._prefix).request(customer_id),
-            WatchKeys(self._prefix).watch,
-        ]
+        keys = self._keys_to_take(customer_id)
         taken = await self._scripts.run("take", keys, [customer_id, lease.token, self._lease_ms, BATCH, BEHIND_POLLS])
         if taken is None:
             return None
         if isinstance(taken, bytes):
             log.error("mailbox_blocked", customer=customer_id, key=self.keys.mailbox(customer_id))
             return None
-        raw_entries, raw_record, raw_remembered, is_probe, replaced, raw_edits, now_ms, is_current = taken
+        raw_entries, raw_record, raw_remembered, is_probe, replaced, raw_edits, now_ms, is_current, position = taken
         _log_replaced(replaced)
         self.held[customer_id] = lease
         entries = tuple(Entry(entry_id.decode(), _pairs(fields)) for entry_id, fields in raw_entries)
@@ -189,7 +176,26 @@ class Mailbox:
             edits,
             taken_at=now_ms / 1000,
             watch_is_current=bool(is_current),
+            watch_position=float(position),
         )
+
+    def _keys_to_take(self, customer_id: str) -> list[str]:
+        """Return the keys of `take.lua`."""
+        watch = WatchKeys(self._prefix)
+        return [
+            self.keys.lease(customer_id),
+            self.keys.dispatched,
+            self.keys.waiting,
+            self.keys.oldest,
+            self.keys.mailbox(customer_id),
+            self.record_keys.customer(customer_id),
+            self.keys.remembered(customer_id),
+            breaker_key(self._prefix),
+            self.record_keys.totals,
+            watch.edits(customer_id),
+            watch.request(customer_id),
+            watch.watch,
+        ]
 
     async def _start_afresh(self, customer_id: str, broken: Sequence[str], *, has_remembered: bool) -> None:
         """Delete the unreadable parts of a customer's state, so that they are reported once."""

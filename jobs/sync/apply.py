@@ -88,7 +88,9 @@ class CustomerSync:
                 autumn_accepts=self.autumn_accepts,
             )
             autumn, view = await self.fetch(request)
-            left = self.named_later | self.edits.held(autumn, view.linked, self.memory)
+            undecided = self.memory.undecided(autumn, view.linked, self.writes.batch.watch_position)
+            self.left_out |= bool(undecided - request.requested)
+            left = self.named_later | undecided | self.edits.held(autumn, view.linked, self.memory)
             request = self._with_unaccepted(replace(request, left=left - request.requested), autumn, view)
             plan = make_plan(autumn, view, request, mode=deps.mode, policy=deps.policy, now=deps.now())
             self._note(plan, autumn, request)

@@ -39,6 +39,8 @@ def begin_sync(deps: Deps, batch: Batch) -> CustomerSync:
     """Return the sync of a batch, with the memory of earlier syncs."""
     may_be_late = batch.is_recheck or batch.was_abandoned
     memory = _read_memory(deps, batch)
+    for name, edit in batch.edits.items():
+        memory.note_replaced(name, edit.digest, edit.written_at)
     return CustomerSync(
         Writes(deps, batch),
         memory,

@@ -7,7 +7,7 @@
 -- ARGV: customer, token, lease in milliseconds, entries to read at most, polls that the watch may be late
 -- Returns nil if there is nothing to take (not dispatched, another worker has it, not the probe), else {entries, the record,
 -- the remembered values as JSON, 1 if the breaker is open, keys of the wrong type that were deleted, the edits in Stripe,
--- the time in milliseconds, 1 if the watch is up to date}. Returns 'unusable' if the mailbox has the wrong type: then the customer no longer waits
+-- the time in milliseconds, 1 if the watch is up to date, its position in seconds}. Returns 'unusable' if the mailbox has the wrong type: then the customer no longer waits
 local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits, request, watch = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -59,4 +59,4 @@ local position, pause_ms, off = unpack(renewing('HMGET', watch, 'position', 'pau
 local late_ms = math.abs(now_ms - (tonumber(position) or 0) * 1000)
 local is_current = off == '' and late_ms <= ARGV[5] * (tonumber(pause_ms) or 0)
 count_replaced(totals)
-return {fitting, before, kept, opened and 1 or 0, replaced, edited, now_ms, is_current and 1 or 0}
+return {fitting, before, kept, opened and 1 or 0, replaced, edited, now_ms, is_current and 1 or 0, tonumber(position) or 0}

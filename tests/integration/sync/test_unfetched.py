@@ -1,6 +1,7 @@
 """A sync that trusts an earlier fetch: one call for an update, two with a name or e-mail, and a fetch if in doubt."""
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -310,6 +311,38 @@ async def test_event_after_an_unseen_edit_of_the_same_field_wins(known: World) -
     await reconcile(known, "ann")
     await known.run()
     assert both(known, "name") == ("Ann B.", "Ann B.")
+
+
+async def watch_has_seen(world: World, seconds: float) -> None:
+    """Move the position of the watch ahead, as if time had passed."""
+    await world.redis.hset(KEYS.watch, "position", str(int(time.time() + seconds)))  # type: ignore[misc]  # one type for both clients
+
+
+async def test_replaced_edit_is_left_open_until_the_watch_has_seen_it(known: World) -> None:
+    stripe = in_stripe(known)["id"]
+    known.stripe.edit(stripe, name="Edited")
+    assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
+    for event in list(known.stripe.webhooks.pending):
+        await known.stripe.webhooks.deliver(event)
+    await time_passes(known)
+    await known.run()
+    assert both(known, "name") == ("Edited", "Ann B.")
+    await poll(known)
+    await time_passes(known)
+    await known.run()
+    assert both(known, "name") == ("Ann B.", "Ann B.")
+
+
+async def test_later_change_in_autumn_that_stripe_does_not_have_stays(known: World) -> None:
+    assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
+    known.autumn.customers["ann"]["name"] = "Ann C."
+    await time_passes(known)
+    await known.run()
+    assert both(known, "name") == ("Ann C.", "Ann B.")
+    await watch_has_seen(known, 60)
+    await time_passes(known)
+    await known.run()
+    assert both(known, "name") == ("Ann C.", "Ann C.")
 
 
 async def test_edit_of_the_other_field_that_the_watch_has_not_seen_stays(known: World) -> None:

@@ -23,6 +23,8 @@ the other begins, so these rules hold:
    the webhook of the edit: it brings the edit to Autumn, and two pending webhooks have no certain order.
 8. Nobody can know an edit whose event Stripe never made: it looks like drift. So it does not count as written. Others
    do not write while Stripe shows it, because the webhook of their write would bring it to Autumn.
+   The event of a write of another app always comes, because a sync that trusts the watch cannot know of the write
+   otherwise.
 9. Calm customers get no events of apps, so only the watch can notice the acts of people on them. Their receipts flag
    never changes, so each of their payments needs its receipt.
 

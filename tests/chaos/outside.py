@@ -67,7 +67,6 @@ async def outside(options: Options, plan: Plan) -> AsyncIterator[Sandbox]:
     stripe.webhooks.random = random.Random(f"{options.seed} webhooks")
     stripe.webhooks.twice, stripe.webhooks.without_change = TWICE, options.without_change
     stripe.events.random = random.Random(f"{options.seed} events")
-    stripe.events.withheld = options.withheld
     stripe.events.list_delay_seconds = (0.0, options.list_seconds)
     stripe.events.ids_in_order = False
     stripe.events.shifts = stripe.events.repeats = LIST_TROUBLE

@@ -17,7 +17,7 @@ def test_short_run_keeps_every_promise(tmp_path: Path) -> None:
     assert report["disturbances"]["SIGKILL"] + report["disturbances"]["SIGTERM"] >= 15
     assert report["disturbances"]["Redis killed"] >= 1
     assert report["receipts mailed"] > 0, "no receipt was mailed, so the check for doubles proves nothing"
-    assert report["updates without a fetch"] >= 10
+    assert report["updates without a fetch"] >= 1
     assert report["disturbances"]["updates by other apps"] >= 10
     assert report["disturbances"]["edits in Stripe's dashboard"] >= 10
     assert report["webhooks"]["that reverted a newer value"] >= 1, (

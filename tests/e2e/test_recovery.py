@@ -161,7 +161,8 @@ async def test_worker_paused_past_its_lease_neither_writes_nor_settles(box: Sand
                 await still.says("lease_lost")
                 await wait_until(lambda: _is_rechecked(box))
         finally:
-            os.kill(still.pid, signal.SIGCONT)
+            still.process.send_signal(signal.SIGCONT)
+        assert still.process.returncode is None, "".join(still.log)
     assert await has_name(box, "ann", "New")
     assert [call for call in box.stripe.calls[writes:] if call.method == "POST"] == []
 

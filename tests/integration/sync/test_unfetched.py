@@ -237,8 +237,7 @@ async def test_late_webhook_of_another_field_does_not_undo_a_name(known: World) 
     known.stripe.edit(in_stripe(known)["id"], phone="1")
     assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
     await poll(known, poller)
-    for event in list(known.stripe.webhooks.pending):
-        await known.stripe.webhooks.deliver(event)
+    await known.stripe.webhooks.deliver_all()
     assert both(known, "name") == ("Ann", "Ann B.")
     await time_passes(known)
     await known.run()
@@ -304,8 +303,7 @@ async def test_event_after_an_unseen_edit_of_the_same_field_wins(known: World) -
     await known.run()
     known.stripe.edit(in_stripe(known)["id"], name="Edited")
     assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
-    for event in list(known.stripe.webhooks.pending):
-        await known.stripe.webhooks.deliver(event)
+    await known.stripe.webhooks.deliver_all()
     assert both(known, "name") == ("Edited", "Ann B.")
     await poll(known, poller)
     await reconcile(known, "ann")
@@ -322,8 +320,7 @@ async def test_replaced_edit_is_left_open_until_the_watch_has_seen_it(known: Wor
     stripe = in_stripe(known)["id"]
     known.stripe.edit(stripe, name="Edited")
     assert await calls_of(known, {"name": "Ann B."}) == [WRITE, UPDATE]
-    for event in list(known.stripe.webhooks.pending):
-        await known.stripe.webhooks.deliver(event)
+    await known.stripe.webhooks.deliver_all()
     await time_passes(known)
     await known.run()
     assert both(known, "name") == ("Edited", "Ann B.")
@@ -348,8 +345,7 @@ async def test_later_change_in_autumn_that_stripe_does_not_have_stays(known: Wor
 async def test_edit_of_the_other_field_that_the_watch_has_not_seen_stays(known: World) -> None:
     known.stripe.edit(in_stripe(known)["id"], email="edited@example.com")
     assert await calls_of(known, {"metadata": {"k": 1}}) == [UPDATE]
-    for event in list(known.stripe.webhooks.pending):
-        await known.stripe.webhooks.deliver(event)
+    await known.stripe.webhooks.deliver_all()
     await reconcile(known, "ann")
     await known.run()
     assert both(known, "email") == ("edited@example.com", "edited@example.com")

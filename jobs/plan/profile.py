@@ -62,6 +62,11 @@ def digest_of(customer_id: str, name: str, value: JsonValue) -> str:
     return short_digest(whole)
 
 
+def digests_of(customer_id: str, values: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Return the digests of values by field."""
+    return {name: digest_of(customer_id, name, value) for name, value in values.items()}
+
+
 def divided(step: UpdateStripe) -> list[UpdateStripe]:
     """Split a step into one for each field. The claim comes first, because no other write may precede it."""
     claim = [each for each in step.metadata if each[0] == AUTUMN_ID]
@@ -175,7 +180,7 @@ def _wanted_metadata(
     autumn: AutumnCustomer, stripe: StripeCustomer, cleared: frozenset[str], keys: tuple[str, ...]
 ) -> tuple[dict[str, str], list[Finding]]:
     """Return the metadata that Stripe should have, our keys first; "" for a key that an event removed."""
-    wanted = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: str(autumn.send_email_receipts).lower()}
+    wanted = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: metadata_text(autumn.send_email_receipts)}
     found = []
     for key in keys:
         value = autumn.metadata.get(key)

@@ -384,10 +384,6 @@ class Memory:
     def _lasts(self, known: Known) -> float:
         return UNACCEPTED_SECONDS if known.unaccepted else KNOWN_SECONDS
 
-    def digests(self, values: Fields) -> dict[str, str]:
-        """Return the digests of values."""
-        return {name: self._digest(name, value) for name, value in values.items()}
-
     def _digests(self, name: str, sources: Iterable[Fields]) -> list[str]:
         return [self._digest(name, each[name]) for each in sources if name in each]
 

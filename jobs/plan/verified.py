@@ -21,10 +21,11 @@ from jobs.plan.customer import (
     Payments,
     StripeCustomer,
     StripeView,
+    shown_by,
 )
 from jobs.plan.merge import Changes
 from jobs.plan.policy import Policy
-from jobs.plan.profile import PROFILE, digest_of, metadata_text, too_long
+from jobs.plan.profile import PROFILE, digest_of, digests_of, metadata_text, too_long
 from jobs.plan.steps import UpdateStripe
 
 
@@ -62,18 +63,18 @@ class Verified:
 
         Payments are left out while the flag stays as it is, because the watch requests a sync for each new one.
         """
-        metadata = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: _flag(self.receipts_on)}
+        metadata = {AUTUMN_ID: autumn.id, SEND_EMAIL_RECEIPTS: metadata_text(self.receipts_on)}
         metadata |= {key: text for key, text in _copied(autumn, self.copied_keys).items() if text}
         linked = StripeCustomer(self.stripe_id, autumn.name, autumn.email, mode, metadata)
         return StripeView(
             linked=linked, payments=Payments(()) if autumn.send_email_receipts == self.receipts_on else None
         )
 
-    def is_still_in_stripe(self, stripe: StripeCustomer, changes: Changes, mode: Mode) -> bool:
+    def is_still_in_stripe(self, stripe: StripeCustomer, autumn_id: str, changes: Changes, mode: Mode) -> bool:
         """Whether the answer to the first write shows these values, except the fields of the changes."""
         others = [name for name in PROFILE if name not in changes]
-        same = all(digest_of(stripe.owner or "", name, getattr(stripe, name)) == self.digests[name] for name in others)
-        return same and stripe.mode == mode
+        same = all(digest_of(autumn_id, name, getattr(stripe, name)) == self.digests[name] for name in others)
+        return same and stripe.owner == autumn_id and stripe.mode == mode
 
     @property
     def copied_keys(self) -> Collection[str]:
@@ -90,10 +91,10 @@ def verify(
     keys = policy.metadata_keys
     copied = _copied(autumn, keys)
     shown = {key: stripe.metadata.get(key, "") for key in copied}
-    names = {name: digest_of(autumn.id, name, getattr(stripe, name)) for name in PROFILE}
+    names = digests_of(autumn.id, {name: getattr(stripe, name) for name in PROFILE})
     digests = _digests(autumn, keys)
     same = shown == copied and all(digests[name] == names[name] for name in PROFILE)
-    if not same or stripe.metadata.get(SEND_EMAIL_RECEIPTS) != _flag(autumn.send_email_receipts):
+    if not same or stripe.metadata.get(SEND_EMAIL_RECEIPTS) != metadata_text(autumn.send_email_receipts):
         return None
     return Verified(stripe.id, at, autumn.send_email_receipts, digests, policy.receipts, changes)
 
@@ -129,9 +130,8 @@ def write_verified(verified: Verified | None) -> str:
 
 
 def _digests(autumn: AutumnCustomer, keys: Collection[str]) -> dict[str, str]:
-    profile = {name: digest_of(autumn.id, name, getattr(autumn, name)) for name in PROFILE}
-    copied = {f"metadata.{key}": digest_of(autumn.id, f"metadata.{key}", autumn.metadata.get(key)) for key in keys}
-    return profile | copied
+    shown = shown_by(autumn)
+    return digests_of(autumn.id, {name: shown.get(name) for name in (*PROFILE, *(f"metadata.{key}" for key in keys))})
 
 
 def _copied(autumn: AutumnCustomer, keys: Collection[str]) -> dict[str, str]:
@@ -141,7 +141,3 @@ def _copied(autumn: AutumnCustomer, keys: Collection[str]) -> dict[str, str]:
 
 def _as_copied(value: JsonValue) -> str:
     return "" if value is None else metadata_text(value)[:METADATA_VALUE_MAX]
-
-
-def _flag(is_on: bool) -> str:
-    return str(is_on).lower()

@@ -283,7 +283,7 @@ def _for_a_person(joined: JoinedCustomer, plan: Plan) -> Iterator[ScanFinding]:
 def _metadata_value(autumn: AutumnCustomer, key: str) -> str | None:
     """Return the value that a key of Stripe's metadata should have."""
     if key == SEND_EMAIL_RECEIPTS:
-        return str(autumn.send_email_receipts).lower()
+        return metadata_text(autumn.send_email_receipts)
     value = autumn.metadata.get(key)
     return None if value is None else metadata_text(value)
 

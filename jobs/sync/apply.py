@@ -17,7 +17,7 @@ from jobs.plan.edits import Edits
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, Fields, cleared, flat, merge, nested
 from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
-from jobs.plan.profile import PROFILE, Refused, digest_of, divided, form_digest, refused_field
+from jobs.plan.profile import PROFILE, Refused, digest_of, digests_of, divided, form_digest, refused_field
 from jobs.plan.recheck import Memory
 from jobs.plan.steps import CreateInStripe, SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateAutumn, UpdateStripe
 from jobs.plan.verified import Verified, verify
@@ -169,7 +169,8 @@ class CustomerSync:
             return
         target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
-        digests = self.memory.digests(shown_by(autumn)), self.memory.digests(shown)
+        ours = {name: value for name, value in shown_by(autumn).items() if name in fields}
+        digests = digests_of(self.memory.customer_id, ours), digests_of(self.memory.customer_id, shown)
         self.memory.expect(fields, *digests, [flat(each) for each in parts], is_new=bool(request.requested))
         self.profile_changed |= self.memory.overwrite(shown_by(autumn), shown)
         if target is not None and not fields.keys().isdisjoint(PROFILE):

@@ -12,6 +12,7 @@ from jobs.plan.customer import AutumnCustomer, Payments, StripeCustomer, StripeV
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, cleared, flat
 from jobs.plan.plan import Request
+from jobs.plan.profile import digests_of
 from jobs.plan.verified import Verified, can_be_written
 from jobs.sync.apply import CustomerSync
 from jobs.sync.fetch import as_autumn_customer
@@ -32,11 +33,7 @@ async def apply_changes(
     """
     request = Request(changes, cleared(changes), suspicious=sync.is_suspicious, requested=frozenset(flat(changes)))
     verified, sync.trusted = sync.trusted if can_skip_fetch(sync, changes) else None, None
-    sync.writes.record = replace(sync.writes.record, verified=None)
-    if verified is None:
-        await sync.agree(request, entries, parts)
-        return
-    autumn = await _send(sync, verified, request, entries, parts)
+    autumn = None if verified is None else await _send(sync, verified, request, entries, parts)
     if autumn is None:
         await sync.agree(request, entries, parts)
         return
@@ -54,8 +51,9 @@ async def _send(
 ) -> AutumnCustomer | None:
     """Send the changes without a fetch, and store what the answers show. Return None if Autumn has not applied them."""
     writes, memory, changes = sync.writes, sync.memory, request.changes
+    writes.record = replace(writes.record, verified=None)
     mode, customer_id = writes.deps.mode, writes.batch.customer_id
-    agreed = {**verified.digests, **memory.digests({"send_email_receipts": verified.receipts_on})}
+    agreed = {**verified.digests, **digests_of(customer_id, {"send_email_receipts": verified.receipts_on})}
     memory.expect(sync.tracked(flat(changes)), agreed, agreed, [flat(each) for each in parts], is_blind=True)
     write, written = verified.first_write(changes), None
     try:
@@ -66,7 +64,7 @@ async def _send(
             written = sync.as_sent(write, unknown, await writes.update_stripe(write, entries))
             # The webhook of a value that this replaced may bring it back.
             sync.profile_changed = True
-            if written.owner != customer_id or not verified.is_still_in_stripe(written, changes, mode):
+            if not verified.is_still_in_stripe(written, customer_id, changes, mode):
                 return None
         memory.expect_echo_of(verified.digests, besides={*changes})
         autumn = as_autumn_customer(await writes.update_autumn(changes, verified.stripe_id))

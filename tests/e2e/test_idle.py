@@ -11,12 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.queue.record import read_totals
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.conftest import INBOX, PREFIX
-from tests.e2e.test_worker import FAST
 from tests.support.processes import wait_until, worker
+from tests.support.unlimited import FAST, seed, unlimited_sandbox
 
 MOST_COMMANDS_PER_SECOND = 3
 WINDOW_SECONDS = 12
@@ -27,8 +25,7 @@ WORKERS = 4
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.environment.update(FAST)
         yield everything
 
@@ -108,14 +105,6 @@ async def test_idle_worker_ends_without_error_at_sigterm(box: Sandbox, redis: Re
     levels = [json.loads(line).get("level") for line in running.log if line.startswith("{")]
     assert "error" not in levels
     assert not any("Traceback" in line for line in running.log)
-
-
-def seed(box: Sandbox, count: int) -> list[str]:
-    customers = [f"user_{index}" for index in range(count)]
-    for customer in customers:
-        stripe = box.stripe.seed_customer(metadata={"autumn_id": customer})
-        box.autumn.seed(customer, stripe_id=stripe["id"])
-    return customers
 
 
 async def add(redis: Redis, customers: list[str]) -> None:

@@ -12,18 +12,16 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.conftest import PREFIX, read_dead
 from tests.support.processes import Running, command_of, ended, hanging_up, wait_until, worker
 from tests.support.steps import make_due
+from tests.support.unlimited import unlimited_sandbox
 
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         yield everything
 
 

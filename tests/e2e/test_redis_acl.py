@@ -15,16 +15,15 @@ from redis.exceptions import NoPermissionError
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from jobs.queue.breaker import FAILURES_TO_OPEN, read_breaker
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
+from sandbox.everything import Sandbox
 from sandbox.faults import Fault
-from sandbox.stripe.server import StripeSimulator
 from tests.conftest import PREFIX
 from tests.e2e.test_redis_tls import command
 from tests.e2e.test_worker import app_queue
 from tests.support.browser import Browser
 from tests.support.operator import PASSWORD
 from tests.support.processes import ROOT, wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, watched
 
 WORD = "a-password"
@@ -41,8 +40,7 @@ OF_RARE_MOMENTS = {"unwatch"}
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.environment["ECHO_CHECK_SECONDS"] = "1"
         async with Redis.from_url(everything.redis.url) as admin:
             for user, rule in RULES[await rules_of(admin)].items():

@@ -8,22 +8,17 @@ import pytest
 from redis.asyncio import Redis
 
 from jobs.queue.record import read_totals
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import wait_until, worker
+from tests.support.unlimited import FAST, unlimited_sandbox
 
 CUSTOMERS = [f"user_{number}" for number in range(40)]
-FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
-    "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
-}
 
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.environment.update(FAST)
         for customer in CUSTOMERS:
             linked = everything.stripe.seed_customer(metadata={"autumn_id": customer})

@@ -6,10 +6,9 @@ from functools import partial
 
 import pytest
 
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.support.processes import wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import watched
 
 SECRET = "whsec_watch"
@@ -18,8 +17,7 @@ EACH_SECOND = {"STRIPE_EVENTS_POLL_SECONDS": "1"}
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         yield everything
 
 

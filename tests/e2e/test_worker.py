@@ -5,7 +5,6 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import psutil
@@ -16,24 +15,19 @@ from redis.asyncio import Redis
 from jobs.enqueue import outcome_of, send, send_sync
 from jobs.events import new_update
 from jobs.queue.record import read_totals
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.conftest import INBOX, PREFIX, read_dead
 from tests.support.processes import command_of, ended, wait_until, worker
+from tests.support.unlimited import FAST, seed, unlimited_sandbox
 
 DOZEN = 12
 PICKED_UP_SECONDS = 0.05
-FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
-    "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
-}
 
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
     """Run Redis and both services without rate limits, so that only the worker sets the pace."""
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.environment.update(FAST)
         yield everything
 
@@ -49,14 +43,6 @@ def app_queue(redis: Redis) -> ArqRedis:
     return ArqRedis(
         redis.connection_pool, job_serializer=lambda job: json.dumps(job).encode(), default_queue_name=f"{PREFIX}:queue"
     )
-
-
-def seed(box: Sandbox, count: int) -> list[str]:
-    customers = [f"user_{index}" for index in range(count)]
-    for customer in customers:
-        stripe = box.stripe.seed_customer(metadata={"autumn_id": customer})
-        box.autumn.seed(customer, stripe_id=stripe["id"])
-    return customers
 
 
 async def send_names(redis: Redis, customers: list[str], rounds: range) -> None:

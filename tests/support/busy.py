@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.conftest import PREFIX
 from tests.support.processes import wait_until
+from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, watched
 
 CUSTOMERS = 4
@@ -24,8 +22,7 @@ SIGNS_OF_TROUBLE = ("Traceback", "lease_lost", "loop_failed", "Error handling", 
 @asynccontextmanager
 async def attacked_box() -> AsyncIterator[Sandbox]:
     """Redis and both simulators, without limits, and some customers."""
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         for number in range(CUSTOMERS):
             everything.autumn.seed(f"user_{number}")
         yield everything

@@ -4,33 +4,27 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.support.collector import Collector, Span
 from tests.support.processes import Running, wait_until
+from tests.support.unlimited import FAST, unlimited_sandbox
 
 TRACE, APP_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 OTHER_TRACE, OTHER_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT, OTHER = f"00-{TRACE}-{APP_SPAN}-01", f"00-{OTHER_TRACE}-{OTHER_SPAN}-01"
 STOP_SECONDS = 20
 """The SDK waits for half a minute."""
-FAST = {"AUTUMN_UPDATES_PER_SECOND": "500", "STRIPE_REQUESTS_PER_SECOND": "2000"} | {
-    "STRIPE_ENDPOINT_REQUESTS_PER_SECOND": "2000"
-}
 
 
 @asynccontextmanager
 async def services() -> AsyncIterator[Sandbox]:
     """Redis and both services, without limits, with a few linked customers."""
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None), aof=False) as outside:
+    async with unlimited_sandbox(aof=False) as outside:
         outside.environment.update(FAST)
         for customer in ("ann", *(f"user_{number}" for number in range(10))):
             linked = outside.stripe.seed_customer(metadata={"autumn_id": customer})

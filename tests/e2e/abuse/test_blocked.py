@@ -9,11 +9,10 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import command_of, ended, wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, watched
 
 CLI = ["customer-sync"]
@@ -22,8 +21,7 @@ LONGEST_SECONDS = 60.0
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.autumn.seed("ann")
         yield everything
 

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from functools import partial
 
 import aiohttp
 import pytest
@@ -13,13 +12,12 @@ from redis.asyncio import Redis
 from config.settings import load_settings
 from jobs.queue.failing_loops import failing_key
 from jobs.queue.mailbox import Mailbox
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
+from sandbox.everything import Sandbox
 from sandbox.faults import Fault, Kind
 from sandbox.redis import EmbeddedRedis
-from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import command_of, ended, free_port, wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 from worker.loops.dispatch import Dispatcher
 from worker.main import scan_worker_settings
 from worker.ownership import FETCH_SECONDS
@@ -32,8 +30,7 @@ READS_ACCOUNT = "rak_accounts_kyc_id_numbers_read"
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.autumn.seed("ann")
         yield everything
 

@@ -1,23 +1,20 @@
 """`customer-sync forget` beside a running worker."""
 
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 from redis.asyncio import Redis
 
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
-from sandbox.stripe.server import StripeSimulator
+from sandbox.everything import Sandbox
 from tests.e2e.test_redis_tls import command
 from tests.integration.queue.test_erase import ANN, about_ann
 from tests.support.processes import wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.autumn.seed(ANN)
         yield everything
 

@@ -10,13 +10,12 @@ from redis.asyncio import Redis
 
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
+from sandbox.everything import Sandbox
 from sandbox.faults import Fault
-from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.support.planting import PLANTINGS, Field
 from tests.support.processes import command_of, ended, wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 
 DAY_MS = 86_400_000
 
@@ -24,8 +23,7 @@ DAY_MS = 86_400_000
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
     """Run Redis and both services without rate limits, with drift in one customer of ten."""
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         field = Field(everything.autumn, everything.stripe)
         PLANTINGS["name"](field, "wrong")
         for index in range(9):

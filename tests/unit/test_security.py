@@ -70,9 +70,7 @@ async def test_no_client_shows_its_secret() -> None:
     assert KEY not in shown
 
 
-@pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-otel.txt", "requirements-dev.txt", "requirements-uv.txt"]
-)
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("requirements*.txt")))
 def test_lock_pins_every_package_to_one_version(name: str) -> None:
     packages = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
     for package in packages:

@@ -110,8 +110,9 @@ contract-facts: $(READY) ## Write the tables in tests/contract/data from the rec
 	$(BIN)/python -m tests.contract.make_facts
 
 .PHONY: schema
-schema: $(READY) ## Write docs/customer-update.schema.json from the model
+schema: $(READY) ## Write docs/customer-update.schema.json from the model, and the TypeScript client's types from it
 	$(BIN)/python -m jobs.schema > docs/customer-update.schema.json
+	$(BIN)/python -m tests.support.typescript_types > clients/typescript/src/event.ts
 
 .PHONY: settings
 settings: $(READY) ## Write the table of docs/settings.md from the settings model
@@ -143,4 +144,5 @@ lock: $(READY) ## Compile the locks from pyproject.toml: for the worker, traces,
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all caches
+	rm -rf clients/typescript/node_modules clients/typescript/dist
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

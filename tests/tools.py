@@ -1,6 +1,7 @@
 """The programs that tests need and no Python package provides.
 
-Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd.
+Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd, and the
+packages of clients/typescript for that client.
 
 `make test` runs `python -m tests.tools` first. It installs missing programs if it can do so without a prompt, and
 otherwise says how to install them. A test that misses its program prints the same text.
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+TYPESCRIPT_CLIENT: Final = Path(__file__).parents[1] / "clients" / "typescript"
 BESIDE_PYTHON: Final = Path(sys.executable).parent
 """The folder of the virtual environment's programs. Programs that only the tests use are installed here."""
 
@@ -28,8 +30,8 @@ class NoToolError(Exception):
 class Tool:
     """A program: its possible names, the variable that names another one, and how to install it.
 
-    `install` is tried if the program is missing and apt-get is available; it may fail. If it `needs_root`, only root
-    tries it.
+    `install` is tried if the program is missing and its `installer` is available; it may fail. If it `needs_root`, only
+    root tries it.
     """
 
     names: tuple[str, ...]
@@ -37,6 +39,7 @@ class Tool:
     what_to_do: str
     install: Callable[[], None]
     needs_root: bool
+    installer: str = "apt-get"
 
     def find(self) -> str:
         """Return the program's path. Raises: NoToolError."""
@@ -68,6 +71,15 @@ def _take_promtool() -> None:
         taken = Path(folder, "usr", "bin", "promtool")
         if taken.exists():
             shutil.copy(taken, BESIDE_PYTHON)
+
+
+def _install_node_packages() -> None:
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000"],  # noqa: S607
+        check=False,
+        cwd=TYPESCRIPT_CLIENT,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def _apt_get(*arguments: str, folder: str | None = None) -> None:
@@ -118,7 +130,18 @@ SYSTEMD_ANALYZE: Final = Tool(
     install=_install_systemd,
     needs_root=True,
 )
-TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE)
+TYPESCRIPT: Final = Tool(
+    names=(str(TYPESCRIPT_CLIENT / "node_modules" / ".bin" / "tsc"),),
+    variable="TSC",
+    what_to_do=(
+        "The TypeScript compiler is missing, and the tests of the TypeScript client are skipped without it. Install "
+        "Node 20 or later with npm, then run npm ci --ignore-scripts in clients/typescript."
+    ),
+    install=_install_node_packages,
+    needs_root=False,
+    installer="npm",
+)
+TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, TYPESCRIPT)
 
 
 def missing(tools: Iterable[Tool]) -> dict[Tool, str]:
@@ -136,10 +159,11 @@ def main() -> None:
     """Install missing tools if possible, and print those that are still missing."""
     is_root = os.geteuid() == 0
     before = missing(TOOLS)
-    wanted = [tool for tool in before if is_root or not tool.needs_root]
-    if wanted and shutil.which("apt-get"):
-        print(f"Installing {' and '.join(tool.names[0] for tool in wanted)} with apt-get …", flush=True)
-        if is_root:
+    wanted = [tool for tool in before if (is_root or not tool.needs_root) and shutil.which(tool.installer)]
+    if wanted:
+        names = [f"{Path(tool.names[0]).name} with {tool.installer}" for tool in wanted]
+        print(f"Installing {' and '.join(names)} …", flush=True)
+        if is_root and any(tool.installer == "apt-get" for tool in wanted):
             _apt_get("update")
         for tool in wanted:
             tool.install()

@@ -146,8 +146,7 @@ async def test_commands_about_dead_letters_run(box: Sandbox) -> None:
 
 @pytest.mark.parametrize("language", ["js", "ruby"])
 def test_samples_that_cannot_run_here_have_the_same_fields(language: str) -> None:
-    (sample,) = samples(language)
-    assert '"customer-updates"' in sample
+    (sample,) = [sample for sample in samples(language) if '"customer-updates"' in sample]
     found = re.search(r"\{ (email: .*?) \}", sample)
     assert found is not None
     changes = json.loads("{" + re.sub(r"(\w+): ", r'"\1": ', found.group(1)) + "}")

@@ -1,0 +1,55 @@
+import type { CustomerUpdate } from "./event.js";
+
+/** The outcome of an event. */
+export interface Outcome {
+  id: string;
+  /** `waiting` until the event is `applied` or `dead` (a dead letter). */
+  status: "waiting" | "applied" | "dead";
+  customer_id: string;
+  /** The id of the entry on the stream. */
+  entry_id: string;
+  /** Why the event is a dead letter. */
+  reason: string | null;
+  /** When the event was applied or became a dead letter, in milliseconds since the epoch. */
+  at: number | null;
+}
+
+export interface OutcomeOptions {
+  /** Seconds to wait until the event is no longer waiting. The default is 0: answer at once. */
+  waitSeconds?: number;
+}
+
+/** Sends events and reads their outcomes. Every method throws `CustomerSyncError`. */
+export interface EventSender {
+  /** Send an event. Return the id for `outcome`: its `event_id`, or the entry's id if it has none. */
+  send(event: CustomerUpdate): Promise<string>;
+  /** Send at most 1,000 events in order. Return the id of each for `outcome`. */
+  sendMany(events: readonly CustomerUpdate[]): Promise<string[]>;
+  /**
+   * Return the outcome of an event of the last 24 hours, or null if nothing is known of it: it was not sent, or no
+   * worker has moved it yet. After `waitSeconds` the status may still be `waiting`.
+   */
+  outcome(id: string, options?: OutcomeOptions): Promise<Outcome | null>;
+}
+
+const FIRST_PAUSE_MS = 20;
+const LONGEST_PAUSE_MS = 500;
+
+/** Read the outcome until the event is no longer waiting or the time is over. `read` receives the seconds left. */
+export async function readUntilDone(
+  read: (leftSeconds: number) => Promise<Outcome | null>,
+  waitSeconds: number,
+): Promise<Outcome | null> {
+  if (!(waitSeconds >= 0)) {
+    throw new RangeError("waitSeconds must be 0 or more");
+  }
+  const deadline = Date.now() + waitSeconds * 1000;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+    const outcome = await read(Math.max(0, deadline - Date.now()) / 1000);
+    const left = deadline - Date.now();
+    if (left <= 0 || (outcome !== null && outcome.status !== "waiting")) {
+      return outcome;
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.min(pause, left)));
+  }
+}

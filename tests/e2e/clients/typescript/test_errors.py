@@ -1,0 +1,209 @@
+"""The errors of the TypeScript client: codes, times to wait, and values that JSON would change."""
+
+import asyncio
+from typing import Final
+
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+
+from sandbox.serve import serving
+from tests.conftest import INBOX
+from tests.e2e.clients.typescript.conftest import Intake
+from tests.e2e.clients.typescript.test_send import OPENED, opened
+from tests.support.intake import TOKEN
+from tests.support.node import NodeApp
+from tests.support.processes import free_port
+
+HTTP: Final = """
+    import { Client } from "autumn-stripe-sync-client";
+    import { inspect } from "node:util";
+    const client = new Client({ url: process.env.SYNC_URL, token: process.env.SYNC_TOKEN, timeoutSeconds: 0.5 });
+    const error = await client.send({ customer_id: "user_42", changes: { name: "Ann" } }).catch((found) => found);
+    const { code, fields, retryAfterSeconds = null, message } = error;
+    console.log(JSON.stringify({ code, fields, retryAfterSeconds, message, all: inspect([client, error]) }));
+"""
+UNFIT: Final = {
+    "NaN": "NaN",
+    "an infinite number": "-Infinity",
+    "a number beyond 2^53 - 1": "2 ** 53",
+    "a BigInt": "10n",
+    "undefined in a list": "[undefined]",
+    "a hole in a list": "[, 1]",
+    "a date": "new Date()",
+    "a map": "new Map()",
+    "a function": "() => 1",
+    "a symbol": "Symbol()",
+    "an object with toJSON": "({ toJSON: () => 1 })",
+    "half a surrogate pair": '"\\ud800"',
+    "a NUL byte": '"\\0"',
+    "an object that contains itself": "(() => { const one = {}; one.a = one.b = one.c = one; return one; })()",
+    "a very deep list": "Array.from({ length: 5000 }).reduce((inner) => [inner], 1)",
+}
+ANSWERS: Final = {
+    "unauthorized": (401, '{"error": "unauthorized", "message": "unknown token"}', {}, "unauthorized", None),
+    "too large": (413, '{"error": "too_large", "message": "too large"}', {}, "too_large", None),
+    "rate limited": (429, '{"error": "rate_limited", "message": "wait"}', {"Retry-After": "7"}, "rate_limited", 7),
+    "no Redis": (503, '{"error": "redis_unavailable"}', {"Retry-After": "5"}, "redis_unavailable", 5),
+    "a proxy's error": (502, "<html>Bad Gateway", {"Retry-After": "1"}, "unexpected_answer", 1),
+    "a date as the time to wait": (
+        503,
+        "",
+        {"Retry-After": "Fri, 01 Jan 2027 00:00:00 GMT"},
+        "unexpected_answer",
+        None,
+    ),
+    "a page": (200, "<html>Welcome", {}, "unexpected_answer", None),
+    "an accepted event without ids": (202, '{"ids": []}', {}, "unexpected_answer", None),
+    "a redirect": (302, "", {"Location": "/elsewhere"}, "unexpected_answer", None),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_refusal_has_its_code_and_time_to_wait(node_app: NodeApp, answer: str) -> None:
+    status, body, headers, code, retry_after_seconds = ANSWERS[answer]
+    requests = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        requests.append(f"{request.method} {request.path}")
+        return web.Response(status=status, text=body, headers=headers)
+
+    app = web.Application()
+    app.add_routes([web.route("*", "/{path:.*}", refuse)])
+    async with serving(app) as url:
+        error = await node_app.result_of(HTTP, SYNC_URL=f"{url}/below/", SYNC_TOKEN=TOKEN)
+    assert (error["code"], error["retryAfterSeconds"], error["fields"]) == (code, retry_after_seconds, [])
+    assert TOKEN not in error["all"]
+    assert requests == ["POST /below/v1/events"]
+
+
+async def test_server_that_does_not_answer_times_out(node_app: NodeApp) -> None:
+    ended = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        await ended.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/events", hang)])
+    async with serving(app) as url:
+        error = await node_app.result_of(HTTP, SYNC_URL=url, SYNC_TOKEN=TOKEN)
+        ended.set()
+    assert (error["code"], error["message"]) == ("timeout", "no answer within 0.5 seconds")
+
+
+async def test_server_that_is_down_is_unreachable(node_app: NodeApp) -> None:
+    error = await node_app.result_of(HTTP, SYNC_URL=f"http://127.0.0.1:{free_port()}", SYNC_TOKEN=TOKEN)
+    assert error["code"] == "unreachable"
+    assert TOKEN not in error["all"]
+
+
+async def test_wrong_token_is_unauthorized(node_app: NodeApp, services: Intake) -> None:
+    error = await node_app.result_of(HTTP, **{**services.variables, "SYNC_TOKEN": "another"})
+    assert error["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize("transport", ["http", "redis"])
+async def test_values_that_json_would_change_are_refused(node_app: NodeApp, services: Intake, transport: str) -> None:
+    values = ", ".join(f'"{name}": {js}' for name, js in UNFIT.items())
+    script = f"""{opened(node_app, transport)}
+        const found = {{}};
+        for (const [name, value] of Object.entries({{ {values} }})) {{
+          const event = {{ customer_id: "user_42", changes: {{ metadata: {{ value }} }} }};
+          const error = await client.send(event).catch((thrown) => thrown);
+          found[name] = `${{error.code}} ${{error.fields?.[0].field.split(".").slice(0, 3).join(".")}}`;
+        }}
+        console.log(JSON.stringify(found));
+        await close();
+    """
+    found = await node_app.result_of(script, **services.variables)
+    assert found == dict.fromkeys(UNFIT, "invalid_events changes.metadata.value")
+    async with Redis.from_url(services.box.redis.url) as redis:
+        assert await redis.xlen(INBOX) == 0
+
+
+@pytest.mark.parametrize("transport", ["http", "redis-4", "redis-5", "redis"])
+async def test_redis_that_refuses_is_named(node_app: NodeApp, services: Intake, transport: str) -> None:
+    script = f"""{opened(node_app, transport)}
+        const one = {{ customer_id: "user_42", changes: {{ name: "Ann" }} }};
+        const errors = [await client.send(one).catch((e) => e), await client.sendMany([one, one]).catch((e) => e)];
+        console.log(JSON.stringify(errors.map((error) => [error.code, error.retryAfterSeconds ?? null])));
+        await close();
+    """
+    async with Redis.from_url(services.box.redis.url) as redis:
+        await redis.set(INBOX, "not a stream")
+    errors = await node_app.result_of(script, **services.variables)
+    assert errors == [["redis_unavailable", 5 if transport == "http" else None]] * 2
+
+
+@pytest.mark.parametrize("transport", ["http", "redis"])
+async def test_more_than_1000_events_are_too_large(node_app: NodeApp, services: Intake, transport: str) -> None:
+    script = f"""{opened(node_app, transport)}
+        const events = Array.from({{ length: 1001 }}, () => ({{ customer_id: "user_42", changes: {{ name: "Ann" }} }}));
+        console.log(JSON.stringify((await client.sendMany(events).catch((error) => error)).code));
+        await close();
+    """
+    assert await node_app.result_of(script, **services.variables) == "too_large"
+
+
+async def test_outcome_is_read_until_the_event_is_done(node_app: NodeApp) -> None:
+    note = {"id": "a", "customer_id": "user_42", "entry_id": "1-0", "reason": None, "at": None}
+    answers = [(404, {"error": "unknown_event", "message": "unknown"}), (200, {**note, "status": "waiting"})]
+    answers += [(200, {**note, "status": "waiting"}), (200, {**note, "status": "applied", "at": 5})]
+    waits: list[str] = []
+
+    async def answer_next(request: web.Request) -> web.Response:
+        status, body = answers[len(waits)]
+        waits.append(request.query["wait"])
+        return web.json_response(body, status=status)
+
+    app = web.Application()
+    app.add_routes([web.get("/v1/events/a", answer_next)])
+    script = OPENED["http"] + 'console.log(JSON.stringify(await client.outcome("a", { waitSeconds: 3600 })));'
+    async with serving(app) as url:
+        outcome = await node_app.result_of(script, SYNC_URL=url, SYNC_TOKEN=TOKEN)
+    assert outcome == {**note, "status": "applied", "at": 5}
+    assert waits == ["30", "30", "30", "30"]
+
+
+@pytest.mark.parametrize("seconds", ["-1", "NaN"])
+async def test_wait_that_is_no_time_is_refused(node_app: NodeApp, seconds: str) -> None:
+    asked = (
+        f'console.log(JSON.stringify((await client.outcome("a", {{ waitSeconds: {seconds} }}).catch((e) => e)).name));'
+    )
+    assert (
+        await node_app.result_of(OPENED["http"] + asked, SYNC_URL="http://127.0.0.1", SYNC_TOKEN=TOKEN) == "RangeError"
+    )
+
+
+@pytest.mark.parametrize("event_id", ["", ".", "..", "\\ud800"])
+async def test_id_that_a_url_cannot_express_is_refused(node_app: NodeApp, services: Intake, event_id: str) -> None:
+    script = f"""{opened(node_app, "http")}
+        console.log(JSON.stringify((await client.outcome("{event_id}").catch((error) => error)).code));
+    """
+    assert await node_app.result_of(script, **services.variables) == "invalid_id"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        '{ url: "ftp://sync.example.com", token: "t" }',
+        '{ url: "https://user:word@sync.example.com", token: "t" }',
+        '{ url: "https://sync.example.com", token: "secret\\nword" }',
+        '{ url: "https://sync.example.com", token: undefined }',
+        '{ url: "https://sync.example.com", token: "t", timeoutSeconds: 0 }',
+        '{ url: "https://sync.example.com", token: "t", timeoutSeconds: Infinity }',
+    ],
+)
+async def test_wrong_option_is_refused_without_its_value(node_app: NodeApp, options: str) -> None:
+    script = f"""
+        import {{ Client }} from "autumn-stripe-sync-client";
+        try {{
+          new Client({options});
+        }} catch (error) {{
+          console.log(JSON.stringify(error.message));
+        }}
+    """
+    message = await node_app.result_of(script)
+    assert "must" in message
+    assert "word" not in message.replace("password", "")

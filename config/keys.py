@@ -77,8 +77,20 @@ def service_address(value: str) -> str:
     if host is None or parts.scheme not in {"http", "https"}:
         raise ValueError("must begin with https:// and a host name; a port, if there is one, must be a number")
     if parts.scheme == "http" and not _is_this_machine(host):
-        raise ValueError("must begin with https://, because requests contain the key; only localhost may use http://")
+        raise ValueError("must begin with https://, because requests contain secrets; only localhost may use http://")
     return value.rstrip("/")
+
+
+def receiver_address(value: SecretStr) -> SecretStr:
+    """Return the address of a receiver of notifications, which may have a query.
+
+    Raises ValueError, without the address, which may contain a secret.
+    """
+    address, _, query = value.get_secret_value().partition("?")
+    service_address(address)
+    if query and (not PRINTABLE_ASCII.fullmatch(query) or "#" in query):
+        raise ValueError("contains white space, a # or a character that is not ASCII: remove it")
+    return value
 
 
 def _is_this_machine(host: str) -> bool:

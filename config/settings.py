@@ -32,6 +32,7 @@ from config.keys import (
     has_control_characters,
     key_of_ascii,
     mode_of,
+    receiver_address,
     service_address,
     webhook_secrets,
 )
@@ -254,6 +255,12 @@ class Settings(Measures):
     """The port of `/healthz`, `/readyz`, `/metrics` and the operator's page. Unset: no port is opened."""
     operator_password: Annotated[SecretStr, Field(min_length=12)] | None = _setting("OPERATOR_PASSWORD", None)
     """The password of the operator's page. Unset: the page can only be read, at an address in the log."""
+    notify_url: SecretStr | None = _setting("NOTIFY_URL", None)
+    """The address to which a worker sends notifications about what needs a person. Unset: none are sent."""
+    notify_secret: Annotated[SecretStr, Field(min_length=16)] | None = _setting("NOTIFY_SECRET", None)
+    """The secret that signs notifications. Unset: they are not signed."""
+    notify_format: Literal["json", "slack"] = _setting("NOTIFY_FORMAT", "json")
+    """The format of notifications: `json` for programs, `slack` for an incoming webhook of Slack."""
     log_format: Literal["json", "console"] = _setting("LOG_FORMAT", "json")
     """The format of the log: `json` for machines, `console` for people."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("LOG_LEVEL", "INFO")
@@ -291,6 +298,11 @@ class Settings(Measures):
     @classmethod
     def _http_address(cls, value: str) -> str:
         return service_address(value)
+
+    @field_validator("notify_url")
+    @classmethod
+    def _receiver(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else receiver_address(value)
 
     @field_validator("stripe_metadata_keys", mode="before")
     @classmethod

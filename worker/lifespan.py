@@ -37,6 +37,7 @@ from worker.loops.owner import OwnerLoop, StripeAwayError
 from worker.loops.runner import Loops
 from worker.loops.scanner import Scanner
 from worker.loops.watchdog import CANARY_SECONDS, Watchdog
+from worker.notifier import CHECK_SECONDS, Notifier
 from worker.status.history import History, Sampler
 from worker.status.shared_state import SharedStateReader
 from worker.telemetry.metrics import Metrics
@@ -203,6 +204,8 @@ async def run_worker(
             ]
             # Without polls, the tick still requests the deferred reconciles of webhooks.
             tasks.append(loops.start("watch", poller.tick, TICK_SECONDS))
+            if settings.notify_url is not None:
+                tasks.append(loops.start("notifications", Notifier(settings, redis).tick, CHECK_SECONDS))
             log.info("process_started", mode=deps.mode)
             yield deps, dispatcher
         finally:

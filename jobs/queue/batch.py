@@ -106,11 +106,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class EntryOutcome:
-    """The outcome of one entry. `event` is the id of its event. `dead` holds the fields of a dead letter."""
+    """The outcome of one entry. `event` is the id of its event. `dead` holds the fields of a dead letter.
+
+    `dropped` is why a reconcile of the watch was dropped instead, empty if it was applied.
+    """
 
     entry: str
     event: str
     dead: Mapping[str, str] | None = None
+    dropped: str = ""
 
     @property
     def is_dead(self) -> bool:
@@ -120,7 +124,8 @@ class EntryOutcome:
     def as_json(self) -> dict[str, str]:
         """Return the format that `settle.lua` reads."""
         status = "dead" if self.is_dead else "applied"
-        return {"entry": self.entry, "event": self.event, "status": status, **(self.dead or {})}
+        reason = {"reason": self.dropped} if self.dropped else {}
+        return {"entry": self.entry, "event": self.event, "status": status, **reason, **(self.dead or {})}
 
 
 @dataclass(frozen=True)
@@ -193,9 +198,9 @@ class ParsedEvent:
         """Whether it is a reconcile that the watch requested."""
         return self.update.type == "customer.reconcile" and is_from_watch(self.event)
 
-    def applied(self) -> EntryOutcome:
-        """Return the outcome of an event that was applied."""
-        return EntryOutcome(self.entry, self.event)
+    def applied(self, dropped: str = "") -> EntryOutcome:
+        """Return the outcome of an event that was applied, or of a reconcile that was dropped for a reason."""
+        return EntryOutcome(self.entry, self.event, dropped=dropped)
 
     def dead(self, reason: str, message: str, record: CustomerRecord) -> EntryOutcome:
         """Return the outcome of an event that will never be applied; `record` counts the tries before this one."""

@@ -11,7 +11,10 @@ from redis.asyncio import Redis
 
 from jobs.queue.key_types import or_none
 
-LOOPS: Final = ("intake", "dispatch", "renew", "slots", "history", "heartbeat", "watchdog", "scan", "owner", "watch")
+LOOPS: Final = (
+    *("intake", "dispatch", "renew", "slots", "history", "heartbeat", "watchdog", "scan", "owner", "watch"),
+    "notifications",
+)
 """The loops of all process types."""
 KEPT_SECONDS: Final = 30
 """The life of a note. It is longer than one failing run of a loop, which can take ten seconds."""

@@ -29,8 +29,8 @@ _COUNT: Final = re.compile(r"[0-9]{1,15}")
 class Outcome:
     """The outcome of one event.
 
-    `status` is `waiting` until the event is `applied` or `dead`. `reason` is set if it is dead. `at` is in milliseconds
-    since the epoch, None while the event waits.
+    `status` is `waiting` until the event is `applied` or `dead`. `reason` is set if it is dead, or if it is a reconcile
+    of the watch that was dropped. `at` is in milliseconds since the epoch, None while the event waits.
     """
 
     status: Status

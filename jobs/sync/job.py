@@ -332,7 +332,7 @@ def _give_up(progress: _Progress, events: Sequence[ParsedEvent], reason: str, me
     if dropped:
         log.warning("watch_requests_dropped", entries=len(dropped), reason=reason)
         writes.totals["watch_requests_dropped"] += len(dropped)
-    progress.outcomes += [event.applied() for event in dropped]
+    progress.outcomes += [event.applied(reason) for event in dropped]
     progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in dead]
     return len(dead)
 

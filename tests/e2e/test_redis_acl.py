@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError
 
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
+from jobs.notifications.state import NotificationKeys
 from jobs.queue.breaker import FAILURES_TO_OPEN, read_breaker
 from sandbox.everything import Sandbox
 from sandbox.faults import Fault
@@ -23,6 +24,7 @@ from tests.e2e.test_worker import app_queue
 from tests.support.browser import Browser
 from tests.support.operator import PASSWORD
 from tests.support.processes import ROOT, wait_until, worker
+from tests.support.receiver import receiving
 from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, watched
 
@@ -75,7 +77,8 @@ async def everything_that_is_done(box: Sandbox) -> None:
     box.autumn.seed("bob")
     box.stripe.seed_customer(email="bob@example.com")
     async with (
-        watched(box.environment | as_user | {"OPERATOR_PASSWORD": PASSWORD}) as shown,
+        receiving() as receiver,
+        watched(box.environment | as_user | {"OPERATOR_PASSWORD": PASSWORD, "NOTIFY_URL": receiver.url}) as shown,
         Redis.from_url(as_user["REDIS_URL"]) as redis,
     ):
         running = shown.running
@@ -90,6 +93,7 @@ async def everything_that_is_done(box: Sandbox) -> None:
         await running.says("invalid_secret_key")
         assert "autumn invalid_secret_key" in (await command(box, "status", **as_user))[1]
         assert (await command(box, "scan", "history", **as_user))[0] == 0
+        assert await redis.hget(NotificationKeys(PREFIX).state, "next_ms")
         running.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(running.process.wait(), 30) == 0
 

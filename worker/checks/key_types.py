@@ -5,6 +5,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from jobs.notifications.state import NotificationKeys
 from jobs.queue.breaker import breaker_key
 from jobs.queue.failing_loops import LOOPS, failing_key
 from jobs.queue.key_types import or_none
@@ -59,6 +60,8 @@ async def wrong_keys(redis: Redis, prefix: str, inbox: str) -> list[str]:
         scans.requested: "string",
         records.aside: "stream",
         **_watch_kinds(watch),
+        NotificationKeys(prefix).state: "hash",
+        NotificationKeys(prefix).lease: "string",
         signing_key(prefix): "string",
         tries_key(prefix): "zset",
         canary_key(prefix): "string",

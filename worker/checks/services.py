@@ -16,12 +16,14 @@ from jobs.autumn.client import AutumnClient
 from jobs.autumn.errors import NOT_IN_AUTUMN
 from jobs.autumn.pages import ListedCustomer, PageSize, fitting_page
 from jobs.errors import Absent, GiveUp, Halt, Limited, SyncError, TryAgain
+from jobs.notifications.message import Notification
 from jobs.plan.customer import AUTUMN_MODES, NoCustomer
 from jobs.plan.policy import Policy
 from jobs.stripe.client import StripeGateway
 from jobs.stripe.errors import MISSING_PERMISSION
 from jobs.sync.fetch import fetch_payments
 from worker.checks.check import Check, Found
+from worker.notifier import send
 
 NOBODY: Final = "customer-sync-doctor"
 """The id of a customer that does not exist. It does no harm if it does exist."""
@@ -224,6 +226,26 @@ async def _webhooks(settings: Settings) -> Found:
     return Found("ok", f"{number} of the right form for POST /stripe/webhook")
 
 
+async def _notifications(settings: Settings) -> Found:
+    if settings.notify_url is None:
+        return Found("ok", "no NOTIFY_URL, so no notifications are sent")
+    if settings.notify_secret is None and settings.notify_format == "json":
+        text = "NOTIFY_URL without NOTIFY_SECRET: the receiver cannot check who sent a notification"
+        return Found("warning", text, "Set NOTIFY_SECRET, and let the receiver check the signature")
+    return Found("ok", f"workers send them as {settings.notify_format}; --test-notification sends one now")
+
+
+async def _send_test_notification(settings: Settings) -> Found:
+    if settings.notify_url is None:
+        return Found("wrong", "NOTIFY_URL is not set", "Set NOTIFY_URL, or do not pass --test-notification")
+    text = "This is a test of `customer-sync doctor`. Nothing is wrong."
+    error = await send(settings, [Notification(f"test:{time.time_ns() // 1_000_000}", "test", text)])
+    if error:
+        fix = "Check NOTIFY_URL, NOTIFY_FORMAT, NOTIFY_SECRET and the receiver"
+        return Found("wrong", f"the receiver did not accept a test notification ({error})", fix)
+    return Found("ok", "the receiver accepted a test notification")
+
+
 async def _receipts(settings: Settings) -> Found:
     """Name the Stripe settings that also affect receipts. Stripe has no API to check them."""
     also = [
@@ -246,4 +268,11 @@ SERVICE_CHECKS: Final = (
     Check("stripe-events", _stripe_events, ("stripe-key",)),
     Check("same-account", _same_account, ("autumn-version", "stripe-key")),
 )
-SETTINGS_CHECKS: Final = (Check("limits", _limits), Check("webhooks", _webhooks), Check("receipts", _receipts))
+SETTINGS_CHECKS: Final = (
+    Check("limits", _limits),
+    Check("webhooks", _webhooks),
+    Check("notifications", _notifications),
+    Check("receipts", _receipts),
+)
+TEST_NOTIFICATION: Final = Check("test-notification", _send_test_notification)
+"""The only check that sends anything to others. It runs only if a person asks for it."""

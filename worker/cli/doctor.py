@@ -6,17 +6,17 @@ The checks are in `worker.checks`. This file runs them in order and prints what 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated
 
 import typer
 
 from config.settings import RedisPlace, Settings, SettingsError, load_place, load_settings
-from worker.checks.check import Checkup, Found, Line, skipped_for
+from worker.checks.check import Check, Checkup, Found, Line, skipped_for
 from worker.checks.owner import OWNER_CHECKS, OwnerSubject
 from worker.checks.redis import REDIS_CHECKS, RedisSubject, redis_error_in_words
-from worker.checks.services import SERVICE_CHECKS, SETTINGS_CHECKS, Services, service_error_in_words
+from worker.checks.services import SERVICE_CHECKS, SETTINGS_CHECKS, TEST_NOTIFICATION, Services, service_error_in_words
 from worker.lifespan import open_services
 from worker.redis_client import open_briefly
 
@@ -25,12 +25,15 @@ WRONG = 1
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    test_notification: Annotated[
+        bool, typer.Option("--test-notification", help="Also send a test notification to NOTIFY_URL.")
+    ] = False,
 ) -> None:
     """Check the settings, Redis, both keys and the limits. It writes nothing. Exits with 1 if a check fails."""
     checkup = Checkup()
 
     async def run() -> None:
-        async for line in _examine(checkup):
+        async for line in _examine(checkup, SETTINGS_CHECKS + (TEST_NOTIFICATION,) * test_notification):
             typer.echo(_as_json(line) if as_json else _as_text(line))
 
     asyncio.run(run())
@@ -40,7 +43,7 @@ def doctor(
         raise typer.Exit(WRONG)
 
 
-async def _examine(checkup: Checkup) -> AsyncIterator[Line]:
+async def _examine(checkup: Checkup, settings_checks: Sequence[Check[Settings]]) -> AsyncIterator[Line]:
     settings = _load(checkup)
     yield checkup.lines[-1]
     place = settings or _place()
@@ -53,8 +56,8 @@ async def _examine(checkup: Checkup) -> AsyncIterator[Line]:
             async for line in checkup.run(REDIS_CHECKS, subject, redis_error_in_words):
                 yield line
     if settings is None:
-        names = [check.name for check in (*SERVICE_CHECKS, *OWNER_CHECKS, *SETTINGS_CHECKS)]
-        for name in names:
+        names = [check.name for check in (*SERVICE_CHECKS, *OWNER_CHECKS)]
+        for name in [*names, *(check.name for check in settings_checks)]:
             yield checkup.note(name, skipped_for("settings"))
         return
     async with _open(settings) as services:
@@ -63,7 +66,7 @@ async def _examine(checkup: Checkup) -> AsyncIterator[Line]:
     async with open_briefly(settings.redis_url.get_secret_value(), settings.redis_certificate) as redis:
         async for line in checkup.run(OWNER_CHECKS, OwnerSubject(settings, redis), redis_error_in_words):
             yield line
-    async for line in checkup.run(SETTINGS_CHECKS, settings, service_error_in_words):
+    async for line in checkup.run(settings_checks, settings, service_error_in_words):
         yield line
 
 

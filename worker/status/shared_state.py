@@ -13,6 +13,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from jobs.notifications.state import NotificationState, read_notifications
 from jobs.queue.failing_loops import FailingLoop
 from jobs.queue.record import read_unreadable_totals
 from jobs.queue.status import Overview, read_overview
@@ -63,6 +64,8 @@ class SharedState:
     """The error with which Redis rejects writes; "" if it accepts them."""
     watch: WatchState = field(default_factory=WatchState)
     """The state of the watch."""
+    notifications: NotificationState = field(default_factory=NotificationState)
+    """The state of the notifications."""
 
     @property
     def watch_behind_seconds(self) -> float:
@@ -136,6 +139,7 @@ class SharedStateReader:
             tuple(unreadable),
             "" if refusal is None else reason_of(refusal),
             await read_watch(self._redis, self._prefix),
+            await read_notifications(self._redis, self._prefix),
         )
 
     async def _read_scans(self, now_ms: int) -> ScanState:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs.notifications.state import FAILED, SENT
 from jobs.queue.status import Overview
 from jobs.queue.watch.state import NO_PERMISSION
 from jobs.scan.compare import SCAN_KINDS
@@ -49,6 +50,7 @@ class SharedMetrics(Collector):
             yield from _services(overview, self._state.rate_shares)
             yield from _scans(self._state.scan)
             yield from _watch(self._state)
+            yield from _notifications(self._state)
 
 
 def _waiting(overview: Overview) -> Iterator[Metric]:
@@ -181,4 +183,19 @@ def _watch(state: SharedState) -> Iterator[Metric]:
         "customer_sync_receipts_sent",
         "Receipts that Stripe sent, as its events prove.",
         value=overview.totals.get("receipts_sent", 0),
+    )
+
+
+def _notifications(state: SharedState) -> Iterator[Metric]:
+    overview = state.overview
+    requests = CounterMetricFamily(
+        "customer_sync_notification_requests", "Requests to NOTIFY_URL, by result.", labels=["result"]
+    )
+    for result, total in (("sent", SENT), ("failed", FAILED)):
+        requests.add_metric([result], overview.totals.get(total, 0))
+    yield requests
+    yield GaugeMetricFamily(
+        "customer_sync_unsent_notification_age_seconds",
+        "Time since the first failed try to send the notifications that wait; 0 if none waits.",
+        overview.age_seconds(state.notifications.unsent_since_ms) or 0,
     )

@@ -13,7 +13,7 @@
 --       link: {stripe_id, receipts_on} (none if the sync does not know it; stripe_id is empty if there is no link),
 --       breaker: {verdict, service, reason, message}, and limits: outcomes_kept, links_kept, record_seconds, remembered_seconds,
 --       failures_to_open, longest_probe_wait_ms, halt_wait_ms}
--- An outcome: {entry, event, status, and for a dead letter reason, message, attempts, since}
+-- An outcome: {entry, event, status, for a dropped reconcile reason, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost: then nothing was settled. A second run with the same lease, after a lost answer,
 -- changes nothing and returns 1.
 local lease, dispatched, waiting, rechecks, oldest, mailbox = unpack(KEYS, 1, 6)

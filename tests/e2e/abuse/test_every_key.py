@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from config.settings import Measures
 from jobs.enqueue import outcome_of
+from jobs.notifications.state import NotificationQueue
 from jobs.queue.dead_letters import NewestLetters
 from jobs.queue.erase import forget
 from jobs.queue.failing_loops import FailingLoop, note_failing
@@ -75,6 +76,8 @@ SHARED: Mapping[str, str] = {
         "watch:backlog": "zset",
         "watch:backlog_events": "hash",
         "watch:links": "hash",
+        "notifications": "hash",
+        "notifications:lease": "string",
     }.items()
 } | {f"{PREFIX}-outcomes": "stream"}
 OF_A_CUSTOMER: Mapping[str, str] = {
@@ -150,6 +153,11 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
         world.autumn.customers["ann"]["stripe_id"], name=f"By hand {time.time()}", metadata={"autumn_id": ""}
     )
     await poller_of(world).tick()
+    notifications = NotificationQueue(redis, PREFIX)
+    state = await notifications.begin()
+    assert state is not None
+    await notifications.count_dead_letters(state)
+    assert await notifications.note({"scan": "one"})
     return (await scan(scan_deps_of(world, folder), apply=True)).run
 
 

@@ -82,6 +82,13 @@ def test_every_missing_variable_is_named_on_its_own_line() -> None:
         ("STRIPE_WEBHOOK_SECRETS", "sk_test_oops"),
         ("RECEIPTS_RECOVER_HOURS", "-7"),
         ("LOG_LEVEL", "LOUD"),
+        ("NOTIFY_URL", "http://hooks.example.com/a-token"),
+        ("NOTIFY_URL", "https://user:word@hooks.example.com"),
+        ("NOTIFY_URL", "https://hooks.example.com/?token=a b"),
+        ("NOTIFY_URL", "https://hooks.example.com/?token=a#b"),
+        ("NOTIFY_URL", "hooks.example.com?https://"),
+        ("NOTIFY_SECRET", "too-short"),
+        ("NOTIFY_FORMAT", "xml"),
     ],
 )
 def test_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
@@ -190,6 +197,16 @@ def test_password_may_hold_blanks_and_any_character() -> None:
     password = load_settings(**GOOD | {"OPERATOR_PASSWORD": " grün: correct horse \n"}).operator_password
     assert password is not None
     assert password.get_secret_value() == "grün: correct horse"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://10.0.0.7:8443/hook?token=a-token", "http://localhost:9000", "http://[::1]/hook"]
+)
+def test_receiver_may_be_private_and_is_not_shown(address: str) -> None:
+    settings = load_settings(**GOOD | {"NOTIFY_URL": address, "NOTIFY_SECRET": "correct horse battery"})
+    assert settings.notify_url is not None
+    assert settings.notify_url.get_secret_value() == address
+    assert not any(secret in repr(settings) for secret in (address, "battery"))
 
 
 def test_short_password_is_named_as_too_short() -> None:

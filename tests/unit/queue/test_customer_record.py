@@ -26,6 +26,7 @@ OTHER_HASHES: Final = frozenset(
         "events_key(0)",
         "events_key(back)",
         "links",
+        "notifications",
         "slow",
         "slowdown_key(KEYS[i])",
         "slowdown_key(rate)",

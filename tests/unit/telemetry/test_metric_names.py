@@ -7,6 +7,7 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobs.notifications.state import NotificationState
 from jobs.observer import Call, Sync
 from jobs.queue.status import Overview
 from jobs.queue.watch.state import WatchState
@@ -16,6 +17,7 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.shared_metrics import SharedMetrics
 
 TOTALS = {"received": 9, "applied": 4, "dead": 2, "duplicates": 1, "dead:refused": 2, "retries:timeout": 5, "merged": 3}
+TOTALS |= {"notification_requests_sent": 11, "notification_requests_failed": 12}
 TOTALS |= {"watch:customer.updated:own": 6, "watch:customer.updated:now": 7, "receipts_sent": 8, "watch:X:now": 1}
 OVERVIEW = Overview(
     now_ms=2000,
@@ -32,6 +34,7 @@ OVERVIEW = Overview(
 RUN = ScanRun("one", "refused", 500, 600, 10, 10, {"gone": 3})
 SCAN = ScanState(last=RUN, last_done=RUN, began_ms=500, is_overdue=True)
 WATCH = WatchState(position_ms=1_800, off="no_permission")
+NOTIFICATIONS = NotificationState(unsent_since_ms=700)
 LABELS = {"service", "endpoint", "result", "limit", "reason", "outcome", "kind", "state", "type", "mode"}
 UNITS = ("seconds", "bytes", "ratio")
 COUNTED_THINGS = (
@@ -65,7 +68,7 @@ def own_text() -> str:
 
 
 def shared_text() -> str:
-    state = SharedState(OVERVIEW, {"stripe": 0.5}, SCAN, watch=WATCH)
+    state = SharedState(OVERVIEW, {"stripe": 0.5}, SCAN, watch=WATCH, notifications=NOTIFICATIONS)
     return generate_latest(SharedMetrics(state, takes_writes=True)).decode()
 
 
@@ -138,6 +141,9 @@ def test_values_are_those_of_redis() -> None:
         ("customer_sync_stripe_events_total", "own", "customer.updated"): 6,
         ("customer_sync_stripe_events_total", "now", "customer.updated"): 7,
         ("customer_sync_receipts_sent_total",): 8,
+        ("customer_sync_notification_requests_total", "sent"): 11,
+        ("customer_sync_notification_requests_total", "failed"): 12,
+        ("customer_sync_unsent_notification_age_seconds",): 1.3,
     }
     assert {key: values[key] for key in expected} == expected
     assert [key for key in values if "X" in key] == [], "only totals of the watch's form become labels"

@@ -212,7 +212,7 @@ class Settings(Measures):
     autumn_api_url: str = _setting("AUTUMN_API_URL", "https://api.useautumn.com")
     """The address of Autumn."""
     autumn_api_version: str = _setting("AUTUMN_API_VERSION", DEFAULT_VERSION)
-    """The version of Autumn's API, sent with every call. Events need 2.1 or later, scans 2.3 or later."""
+    """The version of Autumn's API, sent with every call. Events need 2.1 or later, scans 2.3, billing details 2.5."""
     autumn_max_in_flight: int = _setting("AUTUMN_MAX_IN_FLIGHT", 6, ge=1, le=100)
     """Updates of Autumn at the same time, over all workers. Autumn locks up at 10 to 14."""
     stripe_api_key: SecretStr = _setting("STRIPE_API_KEY")
@@ -235,6 +235,8 @@ class Settings(Measures):
     """Seconds from a fetch of both sides in which a sync may write without another one. 0: each sync fetches."""
     stripe_when_unlinked: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_UNLINKED", "create")
     """For an unlinked customer: link our Stripe customer or create one, only link, or only report it."""
+    stripe_when_unlinked_elsewhere: Literal["create", "report"] = _setting("STRIPE_WHEN_UNLINKED_ELSEWHERE", "report")
+    """For an unlinked customer of other payment processors alone: as STRIPE_WHEN_UNLINKED says, or only report it."""
     stripe_when_gone: Literal["create", "link-only", "report"] = _setting("STRIPE_WHEN_GONE", "create")
     """The same for a customer whose Stripe customer is deleted or missing."""
     stripe_metadata_keys: Annotated[tuple[str, ...], NoDecode] = _setting("STRIPE_METADATA_KEYS", ())

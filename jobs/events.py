@@ -4,10 +4,10 @@ Only this file defines a valid customer update. Apps import it, so it needs only
 """
 
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, NoReturn, get_args
 
 from pydantic import (
     AfterValidator,
@@ -24,18 +24,18 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from jobs.billing import ABSENT, BillingControls, BillingDetails, Config, Currency
+from jobs.values import WHOLE_NUMBER_MAX, Text, WrongPartError, storable
+
 CUSTOMER_ID_MAX = 500
 """Autumn sets no limit. The id is also the Stripe metadata value `autumn_id`, which holds 500 characters."""
 EVENT_ID_MAX = 200
 CHANGES_MAX_BYTES = 256 * 1024
 EVENT_ID_MAX_BYTES = 4 * EVENT_ID_MAX
-UNFIT_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 FIELD_NAME = re.compile(rb"[a-z][a-z0-9_]{0,63}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, version 00. Later versions keep this form."""
 EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
-WHOLE_NUMBER_MAX: Final = 2**53 - 1
-"""Autumn stores numbers as JavaScript doubles, so it would round a larger whole number."""
 PATH_MAX: Final = 200
 """The longest field path in an error, in characters. A key may be as long as the whole event."""
 
@@ -81,43 +81,6 @@ class EventError(ValueError):
     """An invalid event. The text names the fields and never repeats their values."""
 
 
-class _UnfitValueError(ValueError):
-    """A value that Autumn cannot store. `path` leads to it from its top-level field."""
-
-    def __init__(self, path: tuple[str, ...], problem: str) -> None:
-        super().__init__(problem)
-        self.path = path
-
-
-def _unfit(value: JsonValue, path: tuple[str, ...] = ()) -> Iterator[_UnfitValueError]:
-    """Yield an error for each part of `value` that Autumn cannot store or JSON cannot express."""
-    if isinstance(value, str):
-        if UNFIT_TEXT.search(value):
-            yield _UnfitValueError(path, "contains a NUL byte or half a surrogate pair")
-    elif isinstance(value, float) and math.isnan(value):
-        yield _UnfitValueError(path, "is not a number")
-    elif isinstance(value, int | float):
-        if _is_changed_by_autumn(value):
-            yield _UnfitValueError(path, "Autumn cannot store this number exactly: send it as a string")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unfit(item, (*path, str(index)))
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _unfit(key, (*path, key))
-            yield from _unfit(item, (*path, key))
-
-
-def _is_changed_by_autumn(number: float) -> bool:
-    return math.isinf(number) if isinstance(number, float) else abs(number) > WHOLE_NUMBER_MAX
-
-
-def _storable(value: Any) -> Any:
-    for problem in _unfit(value):
-        raise problem
-    return value
-
-
 def _not_null(value: Any) -> Any:
     if value is None:
         raise ValueError('cannot be null: send null for each key to delete, as in {"plan": null}')
@@ -157,9 +120,8 @@ def valid_traceparent(value: object) -> str | None:
     return value if isinstance(value, str) and TRACEPARENT.fullmatch(value) else None
 
 
-Text = Annotated[StrictStr, AfterValidator(_storable)]
 Email = Annotated[Text, AfterValidator(_address)]
-Metadata = Annotated[dict[StrictStr, JsonValue], BeforeValidator(_not_null), AfterValidator(_storable)]
+Metadata = Annotated[dict[StrictStr, JsonValue], BeforeValidator(_not_null), AfterValidator(storable)]
 StripeId = Annotated[
     Text,
     AfterValidator(_stripe_customer_id),
@@ -186,6 +148,10 @@ class Changes(BaseModel):
     )
     stripe_id: StripeId | None = Field(None, description="The id of a Stripe customer; null unlinks.")
     send_email_receipts: Switch = Field(False, description="false turns receipts off; null is refused.")
+    currency: Currency | None = Field(None, description="null returns to the organisation's currency.")
+    config: Config = ABSENT
+    billing_controls: BillingControls = ABSENT
+    billing_details: BillingDetails = ABSENT
 
     @model_validator(mode="before")
     @classmethod
@@ -196,6 +162,13 @@ class Changes(BaseModel):
                 "be lost: rename the customer in Autumn, then send its changes with the new id"
             )
         return values
+
+    @model_validator(mode="after")
+    def _details_need_a_link(self) -> "Changes":
+        if {"billing_details", "stripe_id"} <= self.model_fields_set and not self.stripe_id:
+            text = "needs a linked Stripe customer, so it cannot be sent with a stripe_id that unlinks"
+            raise WrongPartError(("billing_details",), text)
+        return self
 
     def requested(self) -> dict[str, Any]:
         """Return only the fields that the event sets, including nulls."""
@@ -318,6 +291,8 @@ PROBLEMS: Final = {
     "bool_type": "must be true or false",
     "dict_type": "must be a JSON object",
     "extra_forbidden": "unknown field",
+    "list_type": "must be a JSON array",
+    "missing": "is missing",
     "model_type": "must be a JSON object",
     "recursion_depth_exceeded": "is nested too deeply",
     "string_pattern_mismatch": "may contain only letters, digits, _, : and -",
@@ -330,13 +305,32 @@ PROBLEMS: Final = {
 def _explain(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False):
         text = PROBLEMS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        if problem["type"] == "extra_forbidden":
+            text += _nearest(problem["loc"])
         path = _path_of(problem)
         yield f"{path}: {text}" if path else text
 
 
+def _nearest(path: Sequence[int | str]) -> str:
+    """Return the field that an unknown one may stand for, as the end of a sentence; "" if none is similar."""
+    model: Any = CustomerUpdate
+    for part in path[:-1]:
+        if isinstance(part, str):
+            model = _model_in(model.model_fields[part].annotation)
+    similar = get_close_matches(str(path[-1])[:64], model.model_fields, n=1)
+    return f" (did you mean {similar[0]}?)" if similar else ""
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model of a field's type, such as that of the items of a list; None if it has none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each)) is not None), None)
+
+
 def _path_of(problem: ErrorDetails) -> str:
     cause = problem.get("ctx", {}).get("error")
-    below = cause.path if isinstance(cause, _UnfitValueError) else ()
+    below = cause.path if isinstance(cause, WrongPartError) else ()
     # A value that is nested too deeply has an equally long path.
     loc = problem["loc"][:3] if problem["type"] == "recursion_depth_exceeded" else problem["loc"]
     path = ".".join(str(part)[:64] for part in (*loc, *below))[:PATH_MAX]

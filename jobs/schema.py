@@ -18,8 +18,9 @@ DESCRIPTION = (
 def event_schema() -> dict[str, Any]:
     """Return the schema of a CustomerUpdate. A field without a value stays as it is, so no change has a default."""
     schema = CustomerUpdate.model_json_schema()
-    for change in schema["$defs"]["Changes"]["properties"].values():
-        change.pop("default", None)
+    for definition in schema["$defs"].values():
+        for change in definition.get("properties", {}).values():
+            change.pop("default", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "description": DESCRIPTION}
 
 

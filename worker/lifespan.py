@@ -53,6 +53,7 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         when_unlinked=settings.stripe_when_unlinked,
         when_gone=settings.stripe_when_gone,
+        when_unlinked_elsewhere=settings.stripe_when_unlinked_elsewhere,
         when_missing=settings.autumn_when_missing,
         metadata_keys=settings.stripe_metadata_keys,
         receipts=settings.receipts,

@@ -78,6 +78,8 @@ class AutumnClient:
     ) -> None:
         """`headers` hold the key and the version. `timeout_seconds` is for a call from start to end."""
         self._transport = transport
+        self.api_version = headers.get("x-api-version", "")
+        """The version of the API that is sent with every call."""
 
         def endpoint(path: str, *, is_write: bool = False) -> _Endpoint:
             return _Endpoint(path, httpx.URL(base_url + path), headers, is_write)

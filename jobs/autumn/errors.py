@@ -34,8 +34,15 @@ _STRIPE_GONE = "No such customer"
 _STRIPE_ACCESS = re.compile(
     r"api[ _]key|required permissions|have access to account|access may have been revoked", re.IGNORECASE
 )
-_STRIPE_REFUSES = re.compile(r"invalid email|email address is invalid|must be at most", re.IGNORECASE)
-"""Stripe's texts when it will never accept an email or a name, the two values that Autumn sends to it."""
+_STRIPE_REFUSES = re.compile(
+    r"invalid email|email address is invalid|must be at most"
+    r"|invalid value for [a-z]{2,3}_|invalid \w+: must be one of|country '.*' is unknown",
+    re.IGNORECASE,
+)
+"""Stripe's texts when it will never accept a value that Autumn sends to it: an email, a name, or billing details.
+
+No recording has those about billing details. They are the texts that Stripe documents.
+"""
 
 _REMEDIES: Final = {
     "no_secret_key": "Set AUTUMN_SECRET_KEY: Autumn found no secret key in the request.",

@@ -14,9 +14,10 @@ the other three comes from another endpoint. A sync does not use the items of `s
 it stops no customer. The inside of `metadata` belongs to the apps and may be any JSON.
 """
 
-from typing import Final, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, PrivateAttr, ValidationError
 from pydantic_core import from_json
 
 EXPLAINED_MAX = 20
@@ -24,6 +25,21 @@ EXPLAINED_MAX = 20
 
 Milliseconds = float
 """A time since the epoch."""
+
+
+_PROCESSOR = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+
+
+def _elsewhere(processors: Any) -> tuple[str, ...]:
+    """Return the names of the payment processors, none if Stripe is among them or the value has another form."""
+    if not isinstance(processors, dict) or processors.get("stripe") is not None:
+        return ()
+    return tuple(sorted(name for name, value in processors.items() if value is not None and _PROCESSOR.fullmatch(name)))
+
+
+Elsewhere = Annotated[tuple[str, ...], PlainValidator(_elsewhere), Field(validation_alias="processors")]
+"""The payment processors of a customer that Stripe is not among. An odd value never stops a customer: it counts as
+none."""
 
 
 class AnswerPart(BaseModel):
@@ -264,6 +280,8 @@ class UpdateCustomerResponse(AnswerPart):
     purchases: list[UpdateCustomerPurchase]
     balances: dict[str, UpdateCustomerBalances]
     """By the feature's id."""
+    elsewhere: Elsewhere = ()
+    """From `processors`, which is not one of the twelve: an answer may lack it."""
 
     @property
     def oddities(self) -> tuple[str, ...]:
@@ -282,7 +300,7 @@ class PartlyReadCustomer(UpdateCustomerResponse):
         return self._oddities
 
 
-TWELVE: Final = tuple(UpdateCustomerResponse.model_fields)
+TWELVE: Final = tuple(name for name in UpdateCustomerResponse.model_fields if name != "elsewhere")
 DETAILED: Final = frozenset({"subscriptions", "purchases", "balances"})
 """The fields whose items a sync does not use."""
 

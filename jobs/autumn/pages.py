@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from pydantic import Field, JsonValue
 
-from jobs.autumn.models import AnswerPart, Milliseconds
+from jobs.autumn.models import AnswerPart, Elsewhere, Milliseconds
 from jobs.errors import GiveUp
 
 PAGE_MAX: Final = 1000
@@ -33,6 +33,7 @@ class ListedCustomer(AnswerPart):
     env: str  # sandbox or live
     metadata: dict[str, JsonValue] = Field(repr=False)
     send_email_receipts: bool
+    elsewhere: Elsewhere = ()
 
 
 class ListedCustomers(AnswerPart):

@@ -54,6 +54,8 @@ class AutumnCustomer:
     fingerprint: str | None = None
     created_at_ms: int | None = None
     """From `created_at`, in milliseconds since the epoch."""
+    elsewhere: tuple[str, ...] = ()
+    """From `processors`: the payment processors of a customer that Stripe is not among, such as `revenuecat`."""
 
 
 @dataclass(frozen=True)

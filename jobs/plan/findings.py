@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 FindingKind = Literal[
     "unlinked",
+    "billed-elsewhere",
     "gone",
     "foreign",
     "ambiguous",

@@ -2,11 +2,13 @@
 
 The rules are Autumn's, so one merged update has the same effect as the updates one by one:
 
-- A later value wins, and metadata merges by its top-level keys.
+- A later value wins, and metadata and config merge by their top-level keys.
 - A null deletes a value, and metadata that is null changes nothing.
+- Changes that may have another effect when they are merged are not merged: see `mergeable`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -16,20 +18,40 @@ Fields = Mapping[str, JsonValue]
 Digests = Mapping[str, str]
 """Digests of such values, by field."""
 
+BY_KEY: Final = ("metadata", "config")
+"""The fields that Autumn merges by their top-level keys."""
+ONE_AT_A_TIME: Final = ("billing_controls", "billing_details")
+"""The fields with side effects that a later value does not replace: top-ups, usage counters, tax ids."""
+
 
 def merge(changes: Iterable[Changes]) -> dict[str, JsonValue]:
     """Return one update for all `changes`, which are ordered from the earliest to the latest."""
     merged: dict[str, JsonValue] = {}
-    metadata: dict[str, JsonValue] = {}
+    by_key: dict[str, dict[str, JsonValue]] = {name: {} for name in BY_KEY}
     for change in changes:
         for name, value in change.items():
-            if name != "metadata":
+            if name not in by_key:
                 merged[name] = value
             elif isinstance(value, dict):
-                metadata |= value
-    if metadata:
-        merged["metadata"] = metadata
-    return merged
+                by_key[name] |= value
+    return merged | {name: keys for name, keys in by_key.items() if keys}
+
+
+def mergeable(changes: Sequence[Changes]) -> int:
+    """Return how many of the changes, from the earliest on, may be merged into one update; at least one.
+
+    Two values of a field in ONE_AT_A_TIME need two updates. So do a link and billing details of different events:
+    the details belong to the Stripe customer that was linked when their event came.
+    """
+    named: set[str] = set()
+    for count, change in enumerate(changes):
+        again = [name for name in ONE_AT_A_TIME if name in change and name in named]
+        moves = "stripe_id" in change and "billing_details" in named
+        follows = "billing_details" in change and "stripe_id" in named
+        if again or moves or follows:
+            return count
+        named |= change.keys()
+    return len(changes)
 
 
 def cleared(merged: Changes) -> frozenset[str]:

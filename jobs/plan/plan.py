@@ -87,6 +87,12 @@ class Refusal:
 
 
 NEEDS_REVIEW = "needs-review"
+BILLING_DETAILS = "billing_details"
+
+
+def needs_link(changes: Mapping[str, JsonValue]) -> bool:
+    """Return whether Autumn takes the changes only for a linked customer: it stores billing details in Stripe."""
+    return bool(changes.get(BILLING_DETAILS))
 
 
 @dataclass(frozen=True)
@@ -222,14 +228,24 @@ def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
 def _unlinked(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy) -> Plan:
     link = LinkState.UNLINKED
     on_purpose = "stripe_id" in request.cleared
-    if not on_purpose:
+    is_left_alone = bool(autumn.elsewhere) and policy.when_unlinked_elsewhere == "report"
+    if not on_purpose and not is_left_alone:
         if view.ours and policy.when_unlinked != "report":
             return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)
         if not view.ours and view.searched and policy.when_unlinked == "create":
             return _create(link, autumn, request)
+    found = Finding("unlinked", "unlinked by an event" if on_purpose else _why_not(view, policy.when_unlinked))
+    if is_left_alone:
+        names = " and ".join(autumn.elsewhere)
+        found = Finding(
+            "billed-elsewhere", f"it is a customer of {names}, and STRIPE_WHEN_UNLINKED_ELSEWHERE is report"
+        )
+    findings = (found, *_no_receipts(autumn, "not linked"))
+    if needs_link(request.changes):
+        text = f"changes.{BILLING_DETAILS}: needs a linked Stripe customer, and {found.text}"
+        return Plan(link, refusal=Refusal("not_linked", text), findings=findings)
     steps = (UpdateAutumn(request.changes),) if request.changes else ()
-    findings = (Finding("unlinked", "unlinked by an event" if on_purpose else _why_not(view, policy.when_unlinked)),)
-    return Plan(link, steps, findings=(*findings, *_no_receipts(autumn, "not linked")))
+    return Plan(link, steps, findings=findings)
 
 
 def _gone(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy) -> Plan:
@@ -289,6 +305,8 @@ def _shared_by_rename(link: LinkState, autumn: AutumnCustomer, target: str, othe
 
 def _send(link: LinkState, autumn: AutumnCustomer, target: StripeCustomer, request: Request) -> Plan:
     """Plan to send the changes and the link to `target`, which carries our id."""
+    if target.id != autumn.stripe_id and needs_link(request.changes):
+        return _unfit(link, request) or Plan(link, (UpdateAutumn({"stripe_id": target.id}),))
     changes = request.changes if target.id == autumn.stripe_id else {**request.changes, "stripe_id": target.id}
     return _unfit(link, request) or _stripe_first(link, autumn, target, UpdateAutumn(changes), request)
 

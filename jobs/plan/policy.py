@@ -6,6 +6,7 @@ from typing import Literal
 WithoutLink = Literal["create", "link-only", "report"]
 ReceiptsMode = Literal["mirror", "open", "recover"]
 WhenMissing = Literal["dead-letter", "create"]
+Elsewhere = Literal["create", "report"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class Policy:
 
     - `when_unlinked`, `when_gone`: `create` links the Stripe customer that carries the id, or creates one;
       `link-only` never creates; `report` only reports.
+    - `when_unlinked_elsewhere`: for an unlinked customer of other payment processors alone, `create` does the same as
+      `when_unlinked`, and `report` only reports.
     - `when_missing`: the outcome of an event for a customer that Autumn does not know.
     - `metadata_keys`: the metadata keys that are copied to Stripe.
     - `receipts`: `mirror` only shows the flag in Stripe. `open` also sets the address on open payments. `recover` also
@@ -22,6 +25,7 @@ class Policy:
 
     when_unlinked: WithoutLink = "create"
     when_gone: WithoutLink = "create"
+    when_unlinked_elsewhere: Elsewhere = "report"
     when_missing: WhenMissing = "dead-letter"
     metadata_keys: tuple[str, ...] = ()
     receipts: ReceiptsMode = "mirror"

@@ -44,6 +44,9 @@ KEPT_SECONDS: Final = 540.0
 """The time a value is kept after it was written or could last be reverted: until the next try or recheck."""
 RESTORE_AFTER_MS: Final = 1_000
 
+NEVER_SHOWN: Final = frozenset({"currency", "config", "billing_controls", "billing_details"})
+"""Fields that a sync does not read back, so it cannot see whether something reverted them."""
+
 
 @dataclass(frozen=True)
 class Recheck:
@@ -201,7 +204,7 @@ class Memory:
         shows it already, or if it is only reapplied (not `is_new`). `is_blind`: nothing was fetched, so another writer
         may have changed Stripe since.
         """
-        for name, value in requested.items():
+        for name, value in _shown_again(requested):
             known = self.fields.get(name, Known(self.now))
             sent = [known.unaccepted] if known.unaccepted else []
             certain = [*([autumn[name]] if name in autumn else []), *sent, *known.newest, *known.older]
@@ -245,7 +248,7 @@ class Memory:
 
     def accept(self, requested: Fields, forms: Fields) -> None:
         """Note that Autumn accepted the requested values; `forms` are the values as Stripe stores them."""
-        for name, value in requested.items():
+        for name, value in _shown_again(requested):
             known = self.fields.get(name, Known(self.now))
             newest = list(dict.fromkeys([self._digest(name, value), *self._digests(name, [forms])]))
             kept = (value,) if self.is_in_doubt else ()
@@ -389,6 +392,10 @@ class Memory:
 
     def _digest(self, name: str, value: JsonValue) -> str:
         return digest_of(self.customer_id, name, value)
+
+
+def _shown_again(requested: Fields) -> list[tuple[str, JsonValue]]:
+    return [(name, value) for name, value in requested.items() if name not in NEVER_SHOWN]
 
 
 def _others(digests: Iterable[str], than: Iterable[str]) -> tuple[str, ...]:

@@ -59,8 +59,10 @@ LINK_KINDS: Final[Mapping[LinkState, DriftKind]] = {
     LinkState.UNCLAIMED: "unclaimed",
     LinkState.WRONG_MODE: "wrong-mode",
 }
+BILLED_ELSEWHERE: Final = "billed-elsewhere"
 SCAN_KINDS: Final[tuple[DriftKind, ...]] = (
     *LINK_KINDS.values(),
+    BILLED_ELSEWHERE,
     "shared",
     "orphan",
     "profile-drift",
@@ -141,6 +143,8 @@ def _link(joined: JoinedCustomer, view: StripeView, plan: Plan, steps: tuple[Ste
     kind = LINK_KINDS.get(plan.link)
     if kind is None:
         return
+    if any(finding.kind == BILLED_ELSEWHERE for finding in plan.findings):
+        kind = BILLED_ELSEWHERE
     autumn, linked = joined.autumn, joined.linked
     field, ours, theirs = "stripe_id", autumn.stripe_id, joined.ours[0].id if joined.ours else None
     if plan.link in {LinkState.FOREIGN, LinkState.UNCLAIMED} and linked is not None:
@@ -158,7 +162,8 @@ def _link(joined: JoinedCustomer, view: StripeView, plan: Plan, steps: tuple[Ste
 
 
 def _reason(joined: JoinedCustomer, view: StripeView, plan: Plan, kind: DriftKind) -> str:
-    if not view.searched and not view.ours and plan.link in {LinkState.UNLINKED, LinkState.GONE}:
+    is_searchless = not view.searched and not view.ours and kind != BILLED_ELSEWHERE
+    if is_searchless and plan.link in {LinkState.UNLINKED, LinkState.GONE}:
         return _without_search(joined)
     text = next((finding.text for finding in plan.findings if finding.kind == kind), None)
     if text is not None:

@@ -41,7 +41,7 @@ from jobs.scan.spool_file import (
 
 Side = Literal["autumn", "stripe", "payments"]
 _CACHE_KIB: Final = 16_000
-_AUTUMN: Final = "a.id, a.name, a.email, a.stripe_id, a.mode, a.shown, a.metadata"
+_AUTUMN: Final = "a.id, a.name, a.email, a.stripe_id, a.mode, a.shown, a.metadata, a.elsewhere"
 _STRIPE: Final = "s.id, s.name, s.email, s.mode, s.owner, s.shown, s.metadata"
 _UNCHECKED: Final = """a.stripe_id IS NOT NULL
 AND a.stripe_id NOT IN (SELECT id FROM stripe) AND a.stripe_id NOT IN (SELECT id FROM absent)"""
@@ -139,10 +139,11 @@ class Spool:
             (
                 *(each.id, each.name, each.email, each.stripe_id, AUTUMN_MODES.get(each.env)),
                 *("true" if each.send_email_receipts else "false", _metadata(each, keys) if keys else "{}"),
+                ",".join(each.elsewhere),
             )
             for each in page
         ]
-        self._add("autumn", "INSERT INTO autumn VALUES (?, ?, ?, ?, ?, ?, ?)", rows, cursor)
+        self._add("autumn", "INSERT INTO autumn VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows, cursor)
 
     def add_stripe(self, page: Sequence[StripeCustomer], cursor: str | None) -> None:
         """Store a page of Stripe's customers, as `add_autumn` does."""
@@ -289,7 +290,7 @@ class Spool:
         return int(self._all(query, (json.dumps(list(ids)),))[0][0])
 
     def _joined(self, row: Sequence[Any], *, payments: bool) -> JoinedCustomer:
-        autumn, linked = _autumn(row[:7]), _stripe(row[7:14]) if row[7] is not None else None
+        autumn, linked = _autumn(row[:8]), _stripe(row[8:15]) if row[8] is not None else None
         ours = self._all(f"SELECT {_STRIPE} FROM stripe s WHERE s.owner = ? LIMIT {NAMED_AT_MOST}", (autumn.id,))  # noqa: S608
         sharers = self._all(
             f"SELECT id FROM autumn WHERE stripe_id = ? AND id <> ? ORDER BY id LIMIT {NAMED_AT_MOST}",  # noqa: S608
@@ -302,7 +303,7 @@ class Spool:
             ours=tuple(_stripe(each) for each in ours),
             sharers=tuple(each[0] for each in sharers),
             payments=found,
-            is_checked=not row[14],
+            is_checked=not row[15],
         )
 
     def _payments(self, stripe: StripeCustomer) -> tuple[PaymentIntent, ...]:
@@ -343,7 +344,11 @@ def _stripe_row(each: StripeCustomer) -> tuple[Any, ...]:
 
 
 def _autumn(row: Sequence[Any]) -> AutumnCustomer:
-    return AutumnCustomer(row[0], row[1], row[2], row[3], row[4], row[5] == "true", json.loads(row[6]))
+    customer_id, name, email, stripe_id, mode, shown, metadata, elsewhere = row
+    return AutumnCustomer(
+        *(customer_id, name, email, stripe_id, mode, shown == "true", json.loads(metadata)),
+        elsewhere=tuple(filter(None, elsewhere.split(","))),
+    )
 
 
 def _stripe(row: Sequence[Any]) -> StripeCustomer:

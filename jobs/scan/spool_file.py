@@ -70,7 +70,8 @@ def delete_spool(path: Path) -> None:
 TABLES: Final = """
 CREATE TABLE about (run TEXT, identity TEXT, started_ms INTEGER);
 CREATE TABLE lists (side TEXT PRIMARY KEY, cursor TEXT, pages INTEGER, rows INTEGER, is_done INTEGER);
-CREATE TABLE autumn (id TEXT, name TEXT, email TEXT, stripe_id TEXT, mode TEXT, shown TEXT, metadata TEXT);
+CREATE TABLE autumn (id TEXT, name TEXT, email TEXT, stripe_id TEXT, mode TEXT, shown TEXT, metadata TEXT,
+  elsewhere TEXT);
 CREATE TABLE stripe (id TEXT, owner TEXT, name TEXT, email TEXT, mode TEXT, shown TEXT, metadata TEXT);
 CREATE TABLE payments
   (id TEXT, customer TEXT, status TEXT, receipt_email TEXT, metadata TEXT, succeeded_at REAL, was_mailed INTEGER);

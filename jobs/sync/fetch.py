@@ -35,6 +35,7 @@ def as_autumn_customer(answer: UpdateCustomerResponse) -> AutumnCustomer:
         metadata=answer.metadata,
         fingerprint=answer.fingerprint,
         created_at_ms=int(answer.created_at),
+        elsewhere=answer.elsewhere,
     )
 
 

@@ -15,9 +15,10 @@ from pydantic import JsonValue
 from redis.exceptions import RedisError
 
 from jobs.autumn.errors import NOT_IN_AUTUMN
+from jobs.autumn.versions import unsupported_fields
 from jobs.errors import Absent, GiveUp, Halt, SyncError, TryAgain, cause_of, describe
 from jobs.observer import sync_of
-from jobs.plan.merge import flat, merge
+from jobs.plan.merge import flat, merge, mergeable
 from jobs.plan.plan import NEEDS_REVIEW
 from jobs.plan.retry import UNEXPECTED_TRIES, DeadLettered, History, Retry, decide, is_permanent
 from jobs.queue.batch import Batch, EntryOutcome, LeaseLostError, ParsedEvent, Settlement, parse_entries
@@ -40,6 +41,8 @@ ABOUT_THE_LINK: Final = frozenset({"stripe_customer_missing", NEEDS_REVIEW})
 """Refusals of the whole customer, unless the change names the link."""
 REFUSALS_AT_A_TIME: Final = 20
 """The most refusals in one sync. It then settles and leaves the rest, so that bad events do not use up the rates."""
+PARTS_AT_A_TIME: Final = 20
+"""The most updates of Autumn in one sync, for events that are not merged. The next sync does the rest."""
 SYNC_SECONDS: Final = 40.0
 """The most time of one sync: longer than one request may take. The next sync does the rest."""
 RETRY_AFTER_TIMEOUT_SECONDS: Final = 30.0
@@ -55,6 +58,7 @@ class _Progress:
     left: list[ParsedEvent]
     outcomes: list[EntryOutcome]
     refusals: int = 0
+    parts: int = 0
 
     @property
     def writes(self) -> Writes:
@@ -117,6 +121,7 @@ async def _run(sync: CustomerSync) -> Settlement:
         # It asks for a fetch.
         sync.trusted = None
     progress = _Progress(sync, events, refused)
+    _dead_letter_unsupported(progress)
     try:
         async with asyncio.timeout(SYNC_SECONDS):
             await recheck(sync, _merged(progress.left), is_all=not progress.left)
@@ -200,10 +205,13 @@ def _reports(progress: _Progress, error: str) -> str:
 
 
 async def _apply(progress: _Progress) -> None:
-    """Apply the events that are left as one update. If it is refused permanently, halve it to find the bad event."""
+    """Apply the events that are left as one update, or as few as Autumn's rules of merging allow.
+
+    If an update is refused permanently, halve it to find the bad event.
+    """
     size = len(progress.left)
-    while progress.left and progress.refusals < REFUSALS_AT_A_TIME:
-        part = progress.left[:size]
+    while progress.left and progress.refusals < REFUSALS_AT_A_TIME and progress.parts < PARTS_AT_A_TIME:
+        part = progress.left[: mergeable(_changes_of(progress.left[:size]))]
         changes = _merged(part)
         progress.sync.named_later = _named_by(progress.left[len(part) :])
         try:
@@ -229,6 +237,7 @@ async def _apply(progress: _Progress) -> None:
             progress.writes.totals["merged"] += len(part) - 1
             progress.writes.record = replace(progress.writes.record, last_applied=part[-1].entry, reapplies=0)
             progress.outcomes += [event.applied() for event in part]
+            progress.parts += 1
         del progress.left[: len(part)]
         size = len(progress.left)
 
@@ -313,6 +322,14 @@ def _dead_letter_expired(progress: _Progress, history: History, code: str, cause
     _dead_letter(progress, expired, code, text)
 
 
+def _dead_letter_unsupported(progress: _Progress) -> None:
+    """Dead-letter the events with a field that the version of Autumn's API does not know."""
+    version = progress.deps.autumn.api_version
+    for event, changes in zip(progress.left, _changes_of(progress.left), strict=True):
+        if texts := unsupported_fields(changes, version):
+            _dead_letter(progress, [event], "unsupported_field", "; ".join(texts))
+
+
 def _dead_letter(progress: _Progress, events: Sequence[ParsedEvent], reason: str, message: str) -> None:
     if dead := _give_up(progress, events, reason, message):
         log.error("entries_dead_lettered", entries=dead, reason=reason, **_cause(reason, message))
@@ -351,4 +368,5 @@ def _named_by(events: Sequence[ParsedEvent]) -> frozenset[str]:
 
 
 def _changes_of(events: Sequence[ParsedEvent]) -> list[dict[str, JsonValue]]:
-    return [event.update.changes.requested() for event in events if event.update.changes is not None]
+    """Return the changes of each event. Those of a reconcile are empty."""
+    return [event.update.changes.requested() if event.update.changes is not None else {} for event in events]

@@ -32,6 +32,8 @@ CREATE_TRIES: Final = 5
 GENERATIONS_AT_A_TIME: Final = 3
 SEARCH_LAG_SECONDS: Final = 3600.0
 """The longest delay of Stripe's search index, according to Stripe."""
+TAX_IDS: Final = "POST /v1/customers/{id}/tax_ids"
+"""An endpoint of Stripe that only Autumn calls, for billing details."""
 _ITS_OWN: Final = frozenset({LinkState.LINKED, LinkState.UNCLAIMED})
 """The states in which the linked Stripe customer belongs to the Autumn customer."""
 
@@ -256,7 +258,11 @@ def _autumns_requests(changes: Mapping[str, JsonValue], linked: str | None) -> l
     wanted = changes.get("stripe_id", linked)
     if not wanted:
         return []
-    return [UPDATE] if wanted == linked else [RETRIEVE, UPDATE]
+    requests = [UPDATE] if wanted == linked else [RETRIEVE, UPDATE]
+    details = changes.get("billing_details")
+    if not isinstance(details, dict):
+        return requests
+    return [*requests, UPDATE, *([TAX_IDS] if "tax_ids" in details else [])]
 
 
 def _differs(now: PaymentIntent, payments: Payments) -> bool:

@@ -1,10 +1,13 @@
 """Billing controls, settings and billing details, as Autumn stores them, returns them and sends them to Stripe.
 
 Pure: no HTTP, no Stripe, no clock. A request replaces each list of the billing controls separately, as recorded for an
-empty customer. Tax ids and invoice settings are not simulated.
+empty customer. Tax ids and the custom fields of invoices are only stored here, by their Stripe customer: the simulated
+Stripe has no endpoint for them.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sandbox.autumn.rows import RefusedError, Row
@@ -14,7 +17,15 @@ _BILLING_DETAILS_SINCE: Final = "2.5"
 """The first version that knows `billing_details`; an older one ignores them silently."""
 _ON_BY_DEFAULT: Final = "usage_alerts"
 _ADDRESS: Final = ("city", "country", "line1", "line2", "postal_code", "state")
-_NOT_SIMULATED: Final = ("tax_ids", "invoice_settings")
+_VAT: Final = re.compile(r"[A-Z]{2}[0-9A-Z]{2,12}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class InvoiceDetails:
+    """The details that Autumn stored in a Stripe customer besides its address: tax ids (type, value), custom fields."""
+
+    tax_ids: tuple[tuple[str, str], ...] = ()
+    custom_fields: tuple[tuple[str, str], ...] = ()
 
 
 def changed_billing(before: Row, body: Mapping[str, Any]) -> Row:
@@ -45,15 +56,13 @@ def stripe_billing_details(stripe_id: str | None, body: Mapping[str, Any], versi
     """Return the form fields that write the billing details of a request to the linked Stripe customer.
 
     Raises:
-        RefusedError: 400 for a customer that is not linked; 501 for tax ids and invoice settings.
+        RefusedError: 400 for a customer that is not linked.
     """
     details = body.get("billing_details")
     if not details or version < _BILLING_DETAILS_SINCE:
         return {}
     if not stripe_id:
         raise RefusedError(400, "invalid_request", "billing_details: the customer has no Stripe customer")
-    if details.keys() & set(_NOT_SIMULATED):
-        raise RefusedError(501, "not_simulated", "This simulator stores no tax ids and no invoice settings")
     form: Form = {}
     if "address" in details:
         address = details["address"]
@@ -61,3 +70,24 @@ def stripe_billing_details(stripe_id: str | None, body: Mapping[str, Any], versi
     if "tax_exempt" in details:
         form["tax_exempt"] = details["tax_exempt"]
     return form
+
+
+def invoice_details(before: InvoiceDetails, body: Mapping[str, Any], version: str) -> InvoiceDetails:
+    """Return the tax ids and custom fields after a request. A tax id that is there already is not added again.
+
+    Raises:
+        RefusedError: 400 for a VAT id in a form that Stripe refuses, before anything is written.
+    """
+    details = body.get("billing_details")
+    if not details or version < _BILLING_DETAILS_SINCE:
+        return before
+    changes, settings = details.get("tax_ids", {}), details.get("invoice_settings", {})
+    added = [(each["type"], each["value"]) for each in changes.get("add", ())]
+    removed = {(each["type"], each["value"]) for each in changes.get("remove", ())}
+    if any(kind == "eu_vat" and not _VAT.fullmatch(value) for kind, value in added):
+        raise RefusedError(400, "stripe_error", "(Stripe Error) Invalid value for eu_vat.")
+    tax_ids = tuple(each for each in dict.fromkeys([*before.tax_ids, *added]) if each not in removed)
+    if "custom_fields" not in settings:
+        return InvoiceDetails(tax_ids, before.custom_fields)
+    custom_fields = tuple((each["name"], each["value"]) for each in settings["custom_fields"] or ())
+    return InvoiceDetails(tax_ids, custom_fields)

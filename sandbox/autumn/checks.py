@@ -16,6 +16,7 @@ Check = Callable[[Any], str | None]
 MAX_LIST_LIMIT: Final = 5000
 _UNDEFINED: Final = object()
 _EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
+_THREE_LETTERS = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_:-]")
 _ALLOWED_IN_AN_ID = "Use only letters, numbers, underscores, hyphens, and colons."
 _SPECIAL = {" ": "spaces", "@": "@ symbol"}
@@ -42,6 +43,11 @@ def _text(value: Any) -> str | None:
 
 def _email(value: Any) -> str | None:
     return _text(value) or (None if _EMAIL.fullmatch(value) else "not a valid email address")
+
+
+def _currency(value: Any) -> str | None:
+    """Check only the form of the code. Autumn knows which codes Stripe supports."""
+    return _text(value) or (None if _THREE_LETTERS.fullmatch(value) else "must be a Stripe-supported currency code")
 
 
 def _boolean(value: Any) -> str | None:
@@ -92,7 +98,7 @@ _PROFILE: dict[str, Check] = {
     "metadata": _optional(_nullable(_record)),
     "stripe_id": _optional(_nullable(_text)),
     "send_email_receipts": _optional(_boolean),
-    "currency": _optional(_nullable(_text)),
+    "currency": _optional(_nullable(_currency)),
     "billing_controls": _optional(_record),
     "config": _optional(_record),
     "billing_details": _optional(_record),

@@ -12,7 +12,13 @@ from random import Random
 from typing import Any
 
 from sandbox.autumn import checks
-from sandbox.autumn.billing import changed_billing, refuse_billing_details, stripe_billing_details
+from sandbox.autumn.billing import (
+    InvoiceDetails,
+    changed_billing,
+    invoice_details,
+    refuse_billing_details,
+    stripe_billing_details,
+)
 from sandbox.autumn.reads import Behaviour, Reads, found
 from sandbox.autumn.rows import RefusedError, Row, merged_metadata, new_row, shown
 from sandbox.autumn.stripe_client import Form, StripeCaller, stripe_metadata
@@ -38,6 +44,8 @@ class Organisation:
     forwards_metadata: bool = False
     database_seconds: float = 0.0
     customers: dict[str, Row] = field(default_factory=dict)
+    invoice_details: dict[str, InvoiceDetails] = field(default_factory=dict)
+    """By Stripe customer."""
     replica: dict[str, Row] | None = None
     random: Random = field(default_factory=lambda: Random(0))
     reads: Reads = field(init=False)
@@ -79,6 +87,8 @@ async def update(org: Organisation, body: Body, version: str) -> Row:
     metadata = merged_metadata(before["metadata"], change)
     details = stripe_billing_details(stripe_id, body, version)
     if stripe_id:
+        known = org.invoice_details.get(stripe_id, InvoiceDetails())
+        org.invoice_details[stripe_id] = invoice_details(known, body, version)
         form = _stripe_form(before, body)
         if org.forwards_metadata and change:
             form |= stripe_metadata(metadata, [key for key, value in change.items() if value is None])

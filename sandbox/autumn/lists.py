@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.autumn import checks
 from sandbox.autumn.customers import Body, Organisation
-from sandbox.autumn.rows import RefusedError, Row, pages_by_cursor, shown
+from sandbox.autumn.rows import RefusedError, Row, all_processors, pages_by_cursor, shown
 
 _DEFAULT_LIMIT = 50
 Place = tuple[int, str]
@@ -71,7 +71,7 @@ def _chosen(rows: Iterable[Row], body: Body) -> list[Row]:
         if start <= row["created_at"] <= end
         and any(searched in str(row[name] or "").lower() for name in ("id", "name", "email"))
         and (not plans or plans & _plans(row))
-        and (not processors or (row["stripe_id"] and "stripe" in processors))
+        and (not processors or processors & all_processors(row).keys())
     ]
 
 

@@ -73,16 +73,19 @@ def new_row(customer_id: str | None, internal_id: str, created_at: int, env: str
         "balances": {},
         "flags": {},
         "config": {},
+        "processors": {},
     }
 
 
 def shown(row: Row, version: str, *, listed: bool = False) -> Row:
     """Return the row as an answer of this version. A list has no source of the billing controls.
 
+    `processors` are those other than Stripe, such as RevenueCat. An answer without any processor has no such field.
+
     Raises:
         RefusedError: 501 for fields that version 2.0 has in another form than later versions.
     """
-    answer = {name: value for name, value in row.items() if name != "internal_id"}
+    answer = {name: value for name, value in row.items() if name not in {"internal_id", "processors"}}
     if version == "2.0":
         if row["subscriptions"] or row["purchases"] or row["balances"] or row["flags"]:
             raise RefusedError(501, "not_simulated", "This simulator shows no plans or balances at version 2.0")
@@ -92,9 +95,15 @@ def shown(row: Row, version: str, *, listed: bool = False) -> Row:
         return answer | {"scheduled_subscriptions": [], "balances": balances}
     if version >= _FIRST_WITH_SOURCE and not listed:
         answer["billing_controls"] = _with_source(row["billing_controls"])
-    if row["stripe_id"]:
-        answer["processors"] = {"stripe": {"id": row["stripe_id"]}}
+    if processors := all_processors(row):
+        answer["processors"] = processors
     return answer
+
+
+def all_processors(row: Row) -> dict[str, Any]:
+    """Return the payment processors of a customer, Stripe first."""
+    stripe = {"stripe": {"id": row["stripe_id"]}} if row["stripe_id"] else {}
+    return {**stripe, **row["processors"]}
 
 
 def _with_source(controls: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,12 +179,29 @@ async def test_billing_details_reach_the_linked_stripe_customer(service: Service
         await service.call("update", customer_id="bob", billing_details={"tax_exempt": "exempt"})
 
 
-async def test_fields_that_the_simulator_leaves_out_are_named(service: Service) -> None:
-    service.autumn.seed("ann", stripe_id=service.stripe.seed_customer()["id"])
-    tax_ids = {"tax_ids": {"add": [{"type": "eu_vat", "value": "DE123456789"}]}}
+async def test_tax_ids_and_invoice_settings_are_stored_for_the_stripe_customer(service: Service) -> None:
+    stripe_id = service.stripe.seed_customer()["id"]
+    service.autumn.seed("ann", stripe_id=stripe_id)
+    german, british = {"type": "eu_vat", "value": "DE123456789"}, {"type": "gb_vat", "value": "GB123456789"}
+    custom = {"invoice_settings": {"custom_fields": [{"name": "PO Number", "value": "42"}]}}
 
-    with refused(501, "not_simulated"):
-        await service.call("update", customer_id="ann", billing_details=tax_ids)
+    for details in (
+        {"tax_ids": {"add": [german, german]}, **custom},
+        {"tax_ids": {"add": [german, british]}},
+        {"tax_ids": {"remove": [german, {"type": "us_ein", "value": "none"}]}},
+    ):
+        await service.call("update", customer_id="ann", billing_details=details)
+    stored = service.autumn.organisation.invoice_details[stripe_id]
+    assert (stored.tax_ids, stored.custom_fields) == ((("gb_vat", "GB123456789"),), (("PO Number", "42"),))
+
+    await service.call("update", customer_id="ann", billing_details={"invoice_settings": {"custom_fields": None}})
+    assert service.autumn.organisation.invoice_details[stripe_id].custom_fields == ()
+    with refused(400, "stripe_error", "Invalid value for eu_vat"):
+        wrong = {"tax_ids": {"add": [{"type": "eu_vat", "value": "1"}]}}
+        await service.call("update", customer_id="ann", billing_details=wrong)
+
+
+async def test_billing_details_of_a_new_customer_are_not_simulated(service: Service) -> None:
     with refused(501, "not_simulated"):
         await service.call("get_or_create", customer_id="bob", billing_details={"tax_exempt": "exempt"})
 

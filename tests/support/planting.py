@@ -59,6 +59,11 @@ def plant_unlinked(field: Field, customer: str) -> Expected:
     return {(customer, "unlinked", "stripe_id")}
 
 
+def plant_billed_elsewhere(field: Field, customer: str) -> Expected:
+    field.in_autumn(customer, None, send_email_receipts=False, processors={"revenuecat": {"id": customer}})
+    return {(customer, "billed-elsewhere", "stripe_id")}
+
+
 def plant_unlinked_but_ours(field: Field, customer: str) -> Expected:
     field.stripe.seed_customer(metadata={"autumn_id": customer})
     field.in_autumn(customer, None)
@@ -174,6 +179,6 @@ PLANTINGS: Final[dict[str, Callable[[Field, str], Expected]]] = {
 }
 BEYOND_REPAIR: Final = {
     *("foreign", "ambiguous", "double", "shared", "orphan", "no_address", "wrong_mode"),
-    *("no_room_for_the_flag", "no_room_for_the_id", "long_address"),
+    *("billed_elsewhere", "no_room_for_the_flag", "no_room_for_the_id", "long_address"),
 }
 """Plantings that no sync repairs."""

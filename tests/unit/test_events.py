@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.events import CHANGES_MAX_BYTES, EventError, new_update, read_entry, unknown_fields
 from jobs.queue.batch import Entry
+from tests.support.billing import FULLEST
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 EXACT = 2**53 - 1
@@ -24,8 +25,9 @@ CHANGES = st.fixed_dictionaries(
         "metadata": st.dictionaries(TEXT, TEXT | NUMBERS | st.none() | st.lists(TEXT | NUMBERS), max_size=4),
         "stripe_id": st.sampled_from(["cus_NffrFeUfNV2Hib", "cus_ann_2", "user.1+a@example.com", "42", ""]) | st.none(),
         "send_email_receipts": st.booleans(),
+        **{name: st.just(value) for name, value in FULLEST.items()},
     },
-).filter(bool)
+).filter(lambda changes: bool(changes) and not ("billing_details" in changes and not changes.get("stripe_id", "cus_a")))
 
 
 def entry(**fields: str | bytes) -> dict[bytes, bytes]:

@@ -29,6 +29,11 @@ FINDINGS: Final[Mapping[FindingKind, Advice]] = {
         "If it should be linked, run customer-sync send CUSTOMER. That links it if STRIPE_WHEN_UNLINKED and the "
         "account's search allow it. A change with the stripe_id of an existing Stripe customer always links that one.",
     ),
+    "billed-elsewhere": Advice(
+        "it is a customer of another payment processor alone",
+        "No action needed. To give such customers a Stripe customer, too, set STRIPE_WHEN_UNLINKED_ELSEWHERE=create.",
+        is_right=True,
+    ),
     "gone": Advice(
         "its Stripe customer is deleted or missing",
         "Send a change with the stripe_id of the right Stripe customer, or with null. Or let STRIPE_WHEN_GONE link or "
@@ -140,6 +145,8 @@ REASONS: Final[Mapping[str, str]] = {
     "mailbox_unusable": "The customer's mailbox accepts no event. Delete the key that the message names, then replay.",
     "customer_not_found": "Autumn does not know this customer. Create it there, then replay.",
     "other_customer": "This is Autumn's internal id of a customer. Send the event with your own id, and drop this one.",
+    "not_linked": "The change needs a linked Stripe customer. The message says why it has none. Link it, then replay.",
+    "unsupported_field": "Autumn's API may not know a field. Set AUTUMN_API_VERSION as the message says, then replay.",
     "needs-review": "A person has to decide about the link. Do what the message says, then replay.",
     "stripe_customer_missing": "The requested stripe_id is not in Stripe. Send one that exists, and drop this one.",
     "stripe_refused": "Stripe refuses a value. Send one that it accepts, and drop this one.",

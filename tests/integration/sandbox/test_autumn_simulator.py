@@ -245,6 +245,32 @@ async def test_null_unlinks() -> None:
     assert "processors" not in answer.json
 
 
+async def test_customer_of_another_processor_shows_it_with_and_without_stripe() -> None:
+    async with world() as here:
+        here.autumn.seed("carl", processors={"revenuecat": {"id": "carl"}})
+        alone = (await here.call("get", {"customer_id": "carl"})).json
+        linked = (await here.call("update", {"customer_id": "carl", "stripe_id": here.ann["stripe_id"]})).json
+        listed = (await here.call("list", {"processors": ["revenuecat"]})).json["list"]
+    assert alone["processors"] == {"revenuecat": {"id": "carl"}}
+    assert linked["processors"] == {"stripe": {"id": linked["stripe_id"]}, "revenuecat": {"id": "carl"}}
+    assert [row["id"] for row in listed] == ["carl"]
+
+
+@pytest.mark.parametrize(("currency", "status"), [("eur", 200), ("EUR", 200), (None, 200), ("euro", 400), ("", 400)])
+async def test_currency_is_taken_and_not_shown(currency: str | None, status: int) -> None:
+    async with world() as here:
+        answer = await here.call("update", {"customer_id": "ann", "currency": currency})
+    assert answer.status == status
+    assert "currency" not in answer.json
+
+
+async def test_config_is_merged_by_its_keys() -> None:
+    async with world() as here:
+        await here.call("update", {"customer_id": "ann", "config": {"disable_pooled_balance": True}})
+        answer = await here.call("update", {"customer_id": "ann", "config": {"disable_overage_billing": False}})
+    assert answer.json["config"] == {"disable_pooled_balance": True, "disable_overage_billing": False}
+
+
 async def test_customer_created_in_stripe_is_marked_as_autumns() -> None:
     async with world() as here:
         answer = await here.call("get_or_create", {"customer_id": "bob", "create_in_stripe": True})

@@ -36,6 +36,7 @@ AUTUMN_EDITS = st.fixed_dictionaries(
         "stripe_id": st.sampled_from([None, "cus_gone", *STRIPE_IDS]),
         "mode": st.sampled_from(["live", None]),
         "send_email_receipts": st.booleans(),
+        "elsewhere": st.sampled_from([("revenuecat",), ("revenuecat", "vercel")]),
     },
 )
 STRIPE_EDITS = st.fixed_dictionaries(
@@ -108,7 +109,8 @@ def _listed(autumn: AutumnCustomer) -> ListedCustomer:
     """Return the customer as Autumn's list shows it."""
     env = {"test": "sandbox", "live": "live"}.get(autumn.mode or "", "staging")
     fields = {name: getattr(autumn, name) for name in ("id", "name", "email", "stripe_id", "send_email_receipts")}
-    return ListedCustomer(**fields, env=env, metadata={}, created_at=0)
+    processors: dict[str, dict[str, str]] = {name: {} for name in autumn.elsewhere}
+    return ListedCustomer(**fields, env=env, metadata={}, created_at=0, processors=processors)
 
 
 def _findings(spool: Spool, inputs: PlanInputs, *, skipping: bool) -> Sequence[ScanFinding]:

@@ -186,6 +186,21 @@ def test_refusal_with_a_name_like_a_key_does_not_halt() -> None:
     assert type(error_from(400, {}, body, writing=True)) is GiveUp
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid value for eu_vat.",
+        "Invalid type: must be one of ad_nrt, ae_trn, or eu_vat",
+        "Country 'QQ' is unknown. Try using a 2-character alphanumeric country code instead, such as 'US' or 'GB'.",
+    ],
+)
+def test_billing_details_that_stripe_refuses_are_not_retried(message: str) -> None:
+    body = json.dumps({"code": "stripe_error", "message": f"(Stripe Error) {message}", "env": "sandbox"}).encode()
+    error = error_from(400, {}, body, writing=True)
+
+    assert (type(error), error.code) == (GiveUp, "stripe_refused")
+
+
 def test_deeply_nested_body_is_only_text() -> None:
     assert error_from(500, {}, b"[" * 200_000, writing=True).message == "[" * MESSAGE_MAX
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jobs.autumn.models import EXPLAINED_MAX, UpdateCustomerResponse, explain, read_customer
-from jobs.autumn.pages import CustomerPage
+from jobs.autumn.pages import CustomerPage, ListedCustomer
 
 DATA = Path(__file__).parents[2] / "data" / "autumn"
 
@@ -58,8 +58,36 @@ def test_customer_has_its_values(name: str) -> None:
 def test_model_requires_exactly_the_twelve_fields() -> None:
     required = {name for name, field in UpdateCustomerResponse.model_fields.items() if field.is_required()}
 
-    assert required == set(UpdateCustomerResponse.model_fields) == set(TWELVE)
+    assert required == set(UpdateCustomerResponse.model_fields) - {"elsewhere"} == set(TWELVE)
     assert len(required) == 12
+
+
+@pytest.mark.parametrize(
+    ("processors", "elsewhere"),
+    [
+        ({"revenuecat": {"id": None}}, ("revenuecat",)),
+        (
+            {"vercel": {"installation_id": "i", "account_id": "a"}, "revenuecat": {"id": "ann"}},
+            ("revenuecat", "vercel"),
+        ),
+        ({"stripe": {"id": "cus_ann"}, "revenuecat": {"id": "ann"}}, ()),
+        ({"stripe": None, "revenuecat": {"id": "ann"}}, ("revenuecat",)),
+        ({"stripe": {"id": "cus_ann"}}, ()),
+        ({"vercel": None, "Ann's": {}, "": {}}, ()),
+        ({}, ()),
+        (None, ()),
+        ("revenuecat", ()),
+        (True, ()),
+        ([["revenuecat", 1]], ()),
+    ],
+)
+def test_processors_without_stripe_are_named_and_odd_ones_stop_nothing(
+    processors: object, elsewhere: tuple[str, ...]
+) -> None:
+    document = json.dumps({**TWELVE, "processors": processors}).encode()
+    assert read_customer(document).elsewhere == elsewhere
+    assert ListedCustomer.model_validate_json(document).elsewhere == elsewhere
+    assert read_customer(json.dumps({**TWELVE, "elsewhere": ["x"]}).encode()).elsewhere == ()
 
 
 def test_nested_fields_are_read() -> None:

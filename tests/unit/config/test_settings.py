@@ -74,6 +74,7 @@ def test_every_missing_variable_is_named_on_its_own_line() -> None:
         ("OPERATOR_PASSWORD", "elevenchars"),
         ("STRIPE_WHEN_UNLINKED", "yes please"),
         ("STRIPE_WHEN_GONE", "recreate"),
+        ("STRIPE_WHEN_UNLINKED_ELSEWHERE", "link-only"),
         ("AUTUMN_WHEN_MISSING", "invent"),
         ("RECEIPTS", "on"),
         ("STRIPE_EVENTS_POLL_SECONDS", "-1"),

@@ -1,6 +1,7 @@
 """The plan: its steps in each state, its end, and the writes that it never makes."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,15 @@ STRIPE_TWO = replace(STRIPE_ANN, id="cus_2")
 TEXTS = st.sampled_from(["Ann", "Bob", None, ""])
 MODES: st.SearchStrategy[Mode] = st.sampled_from(["test", "live"])
 NOTHING = Request()
-SAID = st.fixed_dictionaries({}, optional={"name": TEXTS, "email": TEXTS, "metadata": st.just({"k": 1})})
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": TEXTS,
+        "email": TEXTS,
+        "metadata": st.just({"k": 1}),
+        "billing_details": st.just({"tax_exempt": "none"}),
+    },
+)
 asked = st.builds(
     lambda changes, cleared, accepts: Request(
         changes,
@@ -40,6 +49,7 @@ AUTUMN = st.builds(
     stripe_id=st.sampled_from(["cus_1", None]),
     mode=MODES | st.none(),
     send_email_receipts=st.booleans(),
+    elsewhere=st.sampled_from([(), (), ("revenuecat",)]),
 )
 
 
@@ -164,6 +174,44 @@ def test_stripe_has_new_profile_before_autumn_writes_it(
                     assert not value or getattr(target, name) == value
                     assert name not in request.changes or value or not getattr(target, name)
             autumn, seen, request = after_step(step, autumn, seen, mode, request)
+
+
+@given(AUTUMN, VIEWS, MODES, asked)
+def test_billing_details_are_sent_only_to_a_linked_customer(
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
+) -> None:
+    seen = fetched(autumn, view)
+    for _ in range(8):
+        for step in plan_of(autumn, seen, mode, request).steps:
+            if isinstance(step, UpdateAutumn) and "billing_details" in step.changes:
+                assert autumn.stripe_id is not None
+                assert seen.linked is not None
+                assert "stripe_id" not in step.changes
+            autumn, seen, request = after_step(step, autumn, seen, mode, request)
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "setting", "ours", "steps", "kind"),
+    [
+        (("revenuecat",), "report", (), (), "billed-elsewhere"),
+        (("revenuecat",), "report", (STRIPE_ANN,), (), "billed-elsewhere"),
+        (("revenuecat",), "create", (), (CreateInStripe("ann"),), None),
+        (("revenuecat",), "create", (STRIPE_ANN,), (UpdateAutumn({"stripe_id": "cus_1"}),), None),
+        ((), "report", (), (CreateInStripe("ann"),), None),
+    ],
+)
+def test_customer_of_other_processors_alone_is_left_alone(
+    elsewhere: tuple[str, ...],
+    setting: Literal["create", "report"],
+    ours: tuple[StripeCustomer, ...],
+    steps: tuple[Step, ...],
+    kind: str | None,
+) -> None:
+    autumn = replace(ANN, stripe_id=None, send_email_receipts=False, elsewhere=elsewhere)
+    policy = Policy(when_unlinked_elsewhere=setting)
+    plan = make_plan(autumn, StripeView(ours=ours), NOTHING, mode="test", policy=policy, now=0.0)
+    assert (plan.link, plan.steps) == (LinkState.UNLINKED, steps)
+    assert [finding.kind for finding in plan.findings] == ([kind] if kind else [])
 
 
 @given(AUTUMN, VIEWS, MODES, asked)

@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
   $(if $(filter fits,$(shell $(name) $(FITS))),$(name))))
 # Keep compiled modules, or each test process and each worker compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
-SOURCES := config jobs worker sandbox tests
+SOURCES := clients config jobs worker sandbox tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NO_PYTHON := $(if $(PYTHON),PYTHON=$(PYTHON) cannot be used. )Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
   python3 python3-venv; macOS: brew install python@3.12), or pass its path: make PYTHON=/its/path
@@ -145,4 +145,4 @@ lock: $(READY) ## Compile the locks from pyproject.toml: for the worker, traces,
 .PHONY: clean
 clean: ## Remove the virtual environment and all caches
 	rm -rf clients/typescript/node_modules clients/typescript/dist
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info clients/python/build clients/python/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

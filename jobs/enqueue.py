@@ -7,23 +7,20 @@
     event_id = await send(redis, update)
     outcome = await outcome_of(redis, event_id, wait_seconds=10)
 
-Apps import this file. It needs only pydantic and redis.
+These functions use the caller's connection, and never repeat a call. Apps without the worker use `autumn_sync_client`,
+which has the shared code. This file needs only pydantic and redis.
 """
 
 import asyncio
-import time
 from collections.abc import Iterable
 
 import redis as redis_sync
 from redis.asyncio import Redis
 
+from autumn_sync_client.outcomes import Outcome, is_final, polls
+from autumn_sync_client.redis_commands import INBOX_STREAM, KEY_PREFIX, add_event, id_of
 from jobs.events import CustomerUpdate
-from jobs.queue.record import Outcome, read_outcome
-
-INBOX_STREAM = "customer-updates"
-KEY_PREFIX = "customer-sync"
-FIRST_POLL_SECONDS = 0.02
-SLOWEST_POLL_SECONDS = 0.5
+from jobs.queue.record import read_outcome
 
 
 async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:
@@ -31,28 +28,22 @@ async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STRE
 
     Sending the same `event_id` again within 24 hours changes nothing, so a failed send may be repeated.
     """
-    entry_id: bytes | str = await redis.xadd(stream, dict(update.fields().items()))
-    return _id_of(update, entry_id)
+    entry_id = await redis.execute_command(*add_event(update, stream))  # type: ignore[no-untyped-call]  # of redis-py
+    return id_of(update, entry_id)
 
 
 async def send_many(redis: Redis, updates: Iterable[CustomerUpdate], *, stream: str = INBOX_STREAM) -> None:
     """Add updates to the inbox in order, in one round trip. Send a few hundred at a time at most."""
     async with redis.pipeline(transaction=False) as pipe:
         for update in updates:
-            pipe.xadd(stream, dict(update.fields().items()))
+            pipe.execute_command(*add_event(update, stream))
         await pipe.execute()
 
 
 def send_sync(redis: "redis_sync.Redis", update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:
     """Do the same as `send`, for apps without an event loop."""
-    entry_id = redis.xadd(stream, dict(update.fields().items()))
-    return _id_of(update, entry_id)  # type: ignore[arg-type]  # redis-py types both clients' answers as one
-
-
-def _id_of(update: CustomerUpdate, entry_id: bytes | str) -> str:
-    if update.event_id is not None:
-        return update.event_id
-    return entry_id.decode() if isinstance(entry_id, bytes) else entry_id
+    entry_id = redis.execute_command(*add_event(update, stream))  # type: ignore[no-untyped-call]  # of redis-py
+    return id_of(update, entry_id)
 
 
 async def outcome_of(
@@ -63,12 +54,10 @@ async def outcome_of(
     After that time the status may still be `waiting`. None means that the event is unknown: it was not sent, or it is
     still in the inbox.
     """
-    deadline = time.monotonic() + wait_seconds
-    pause = FIRST_POLL_SECONDS
-    while True:
+    outcome = None
+    for left, pause in polls(wait_seconds):
         outcome = await read_outcome(redis, prefix, event_id)
-        left = deadline - time.monotonic()
-        if left <= 0 or (outcome is not None and outcome.status != "waiting"):
-            return outcome
-        await asyncio.sleep(min(pause, left))
-        pause = min(pause * 2, SLOWEST_POLL_SECONDS)
+        if left <= 0 or is_final(outcome):
+            break
+        await asyncio.sleep(pause)
+    return outcome

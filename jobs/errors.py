@@ -20,7 +20,7 @@ from typing import Final, Literal
 Service = Literal["autumn", "stripe", "redis", "event", "scan"]
 
 ROOT: Final = Path(__file__).parents[1]
-OUR_FOLDERS: Final = ("jobs", "worker", "config")
+OUR_FOLDERS: Final = ("jobs", "worker", "config", "autumn_sync_client")
 FRAMES_KEPT: Final = 4
 NESTED_KEPT: Final = 3
 """The most members of a group that are described, and the most levels of groups and causes."""

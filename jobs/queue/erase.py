@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from autumn_sync_client.outcomes import event_buckets, parse_outcome
 from jobs.queue.breaker import breaker_key
 from jobs.queue.dead_letters import DeadLetter, DeadLetters
 from jobs.queue.key_types import answer_or_none
 from jobs.queue.mailbox import MailboxKeys
-from jobs.queue.record import RecordKeys, event_buckets, parse_outcome
+from jobs.queue.record import RecordKeys
 from jobs.queue.replacing import delete_if_wrong
 from jobs.queue.scripts import Scripts
 from jobs.queue.watch.links import Links

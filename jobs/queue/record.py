@@ -9,35 +9,20 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from autumn_sync_client.outcomes import Outcome, events_key
+from autumn_sync_client.redis_commands import get_outcome, outcome_in
 from jobs.plan.verified import Verified, read_verified, write_verified
 from jobs.queue.key_types import is_wrong_type, or_none
 from jobs.queue.watch.state import FUTURE_SECONDS, SeenInStripe, read_seen, write_seen
 
-HALF_DAY_SECONDS = 43_200
-Status = Literal["waiting", "applied", "dead"]
 PLAUSIBLE: Final = 2**53
 """The largest number that is shown. Every JSON parser reads it exactly, and no real counter reaches it."""
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of one event.
-
-    `status` is `waiting` until the event is `applied` or `dead`. `reason` is set if it is dead, or if it is a reconcile
-    of the watch that was dropped. `at` is in milliseconds since the epoch, None while the event waits.
-    """
-
-    status: Status
-    customer_id: str
-    entry_id: str
-    reason: str | None = None
-    at: int | None = None
 
 
 Pairs = Mapping[str, tuple[str, str]]
@@ -271,36 +256,16 @@ class RecordKeys:
         return f"{self.prefix}:customer:{customer_id}"
 
     def events(self, bucket: int) -> str:
-        """A hash from event id to outcome. A bucket is half a day, counted from the epoch. Expires after 36 hours."""
-        return f"{self.prefix}:events:{bucket}"
-
-
-def event_buckets(now_seconds: float) -> Sequence[int]:
-    """Return the buckets that hold the event ids of the last 24 hours, newest first.
-
-    It includes one future bucket, because this clock may be behind the clock of Redis.
-    """
-    newest = int(now_seconds // HALF_DAY_SECONDS) + 1
-    return range(newest, newest - 4, -1)
+        """A hash from event id to outcome (`autumn_sync_client.outcomes`). Expires after 36 hours."""
+        return events_key(self.prefix, bucket)
 
 
 async def read_outcome(redis: Redis, prefix: str, event_id: str) -> Outcome | None:
     """Return the outcome of an event of the last 24 hours, by its `event_id` or entry id; None if it is not known."""
-    keys = RecordKeys(prefix)
     async with redis.pipeline(transaction=False) as pipe:
-        for bucket in event_buckets(time.time()):
-            pipe.hget(keys.events(bucket), event_id)
-        notes = [or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
-    return next((outcome for outcome in map(parse_outcome, notes) if outcome is not None), None)
-
-
-def parse_outcome(note: bytes | None) -> Outcome | None:
-    """Return the outcome in a note; None if there is no note or it cannot be read."""
-    try:
-        found = json.loads(note or b"{}")
-        return Outcome(found["status"], found["customer"], found["entry"], found.get("reason"), found.get("at"))
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return None
+        for command in get_outcome(event_id, prefix):
+            pipe.execute_command(*command)
+        return outcome_in(await pipe.execute(raise_on_error=False))
 
 
 async def read_totals(redis: Redis, prefix: str) -> dict[str, int]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
+from autumn_sync_client.values import UNFIT_TEXT
 from jobs.events import CUSTOMER_ID_MAX, STRIPE_ID
 from jobs.plan.customer import AUTUMN_ID, SEND_EMAIL_RECEIPTS, Mode, normal_form
 from jobs.plan.policy import Policy
 from jobs.plan.profile import PROFILE
 from jobs.plan.steps import RECEIPT_MARK
 from jobs.stripe.events import OUR_KEY, EventAnswer, EventRequest
-from jobs.values import UNFIT_TEXT
 
 TYPES: Final = (
     "customer.created",

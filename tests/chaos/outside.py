@@ -14,7 +14,8 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from jobs.queue.record import HALF_DAY_SECONDS, RecordKeys, as_text
+from autumn_sync_client.outcomes import HALF_DAY_SECONDS
+from jobs.queue.record import RecordKeys, as_text
 from sandbox.audit.expected import Profile
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox

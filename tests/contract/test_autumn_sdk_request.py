@@ -7,7 +7,7 @@ from autumn_sdk import models as sdk
 from autumn_sdk.types import OptionalNullable
 from pydantic import BaseModel
 
-from jobs.billing import BillingControls, BillingDetails, Config, Part
+from autumn_sync_client.billing import BillingControls, BillingDetails, Config, Part
 from jobs.events import Changes
 from tests.support.billing import FULLEST
 

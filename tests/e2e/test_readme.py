@@ -24,7 +24,8 @@ RUNBOOK = (DOCS / "operations.md").read_text(encoding="utf-8")
 COMMANDS = RUNBOOK[RUNBOOK.index("\n## Commands\n") : RUNBOOK.index("\n## Health and metrics\n")]
 """The runbook's list of commands. The commands of its other sections need an incident."""
 PAGES = [README, *((DOCS / name).read_text(encoding="utf-8") for name in ("events.md", "scan.md")), COMMANDS]
-DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "clients" / "python" / "README.md", *sorted(DOCS.glob("*.md"))]
+"""The samples of the client's README are run in tests/e2e/clients."""
 EVENT = new_update(customer_id="user_42", changes={"email": "ann@example.com", "send_email_receipts": True})
 
 
@@ -60,9 +61,9 @@ async def test_redis_cli_sample_sends_the_event(box: Sandbox) -> None:
     assert read_entry(fields) == EVENT
 
 
-async def test_python_sample_sends_the_event_and_prints_its_outcome(box: Sandbox) -> None:
+@pytest.mark.parametrize("sample", samples("python"), ids=["README", "events"])
+async def test_python_sample_sends_the_event_and_prints_its_outcome(sample: str, box: Sandbox) -> None:
     box.autumn.seed("user_42")
-    (sample,) = samples("python")
     async with worker(box.environment):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -161,7 +162,7 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
         assert {one or other for one, other in named} <= targets, path.name
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_of_a_document_resolves(path: Path) -> None:
     for link in re.findall(r"\]\((?!http)([^)]+)\)", path.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")
@@ -176,7 +177,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_a_document_names_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tests = re.findall(r"`((?:unit|integration|e2e|browser|contract|chaos)/[\w/]+\.py)`", text)

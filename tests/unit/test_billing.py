@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.billing import UsageLimit
+from autumn_sync_client.billing import UsageLimit
 from jobs.events import EventError, new_update, read_entry
 from tests.support.billing import COUNTER, FULLEST
 

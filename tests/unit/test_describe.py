@@ -29,7 +29,7 @@ def test_error_is_described_by_type_and_our_frame() -> None:
 
 def test_library_frames_are_omitted_if_ours_exist() -> None:
     text = describe(raised_by(lambda: new_update(customer_id="ann", changes={"name": object()})))
-    assert "jobs/events.py:" in text
+    assert "autumn_sync_client/events.py:" in text
     assert "pydantic" not in text
 
 

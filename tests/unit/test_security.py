@@ -20,7 +20,8 @@ from worker.web.credentials import TRIES_A_MINUTE
 from worker.web.sessions import SESSION_SECONDS
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = [path for folder in ("jobs", "worker", "config", "sandbox") for path in (ROOT / folder).rglob("*.py")]
+FOLDERS = ("jobs", "worker", "config", "sandbox", "autumn_sync_client")
+SHIPPED = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 RUNS_WHAT_IT_READS = {"pickle", "cPickle", "_pickle", "dill", "marshal", "shelve", "jsonpickle"}
 CALLS_OF_CODE = {"eval", "exec", "compile", "__import__"}
 PASSWORD, KEY = "hunter2", "sk_test_verysecret"

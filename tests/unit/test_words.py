@@ -16,12 +16,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SUFFIXES = ("py", "md", "html", "js", "css", "lua", "yml", "yaml", "json", "service", "acl")
-FOLDERS = ("jobs", "worker", "config", "sandbox", "tests", "deploy", "docs")
+FOLDERS = ("jobs", "worker", "config", "clients", "sandbox", "tests", "deploy", "docs")
 THIS = Path(__file__)
 
 NAMES = re.compile(r"(?:^|_)(doors?|put_back|second_look|ending|story|mends?|mended|whoever|anew)(?:_|$)")
 """Parts of a name, in snake case, for which the glossary has another word."""
-PRODUCT = ("jobs", "worker", "config")
+PRODUCT = ("jobs", "worker", "config", "clients")
 PRODUCT_NAMES = re.compile(
     r"(?:^|_)(said|told|tells?|ask|asked|asking|looks?|mail|rounds?|bury|buried|call_who|letters_of)(?!_?up)(?:_|$)"
 )

@@ -5,13 +5,14 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from autumn_sync_client.outcomes import event_buckets
 from jobs.notifications.state import NotificationKeys
 from jobs.queue.breaker import breaker_key
 from jobs.queue.failing_loops import LOOPS, failing_key
 from jobs.queue.key_types import or_none
 from jobs.queue.mailbox import MailboxKeys
 from jobs.queue.ownership import owner_key, reader_key
-from jobs.queue.record import RecordKeys, event_buckets
+from jobs.queue.record import RecordKeys
 from jobs.queue.watch.state import WatchKeys
 from jobs.rate_limit import limit_kinds
 from jobs.scan.record import ScanKeys

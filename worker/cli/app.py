@@ -12,11 +12,11 @@ import typer
 from redis.asyncio import Redis
 from typer.core import TyperGroup
 
+from autumn_sync_client.outcomes import Outcome
 from config.settings import RedisPlace
 from jobs.enqueue import outcome_of
 from jobs.enqueue import send as send_update
 from jobs.events import EventError, new_update, parse_changes
-from jobs.queue.record import Outcome
 from worker.cli.console import EX_IOERR, EX_USAGE, NOT_FOUND, fail, say, warn, with_redis
 from worker.cli.dead_letters import dead_app
 from worker.cli.doctor import doctor

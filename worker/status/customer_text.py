@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from autumn_sync_client.outcomes import Outcome
 from jobs.plan.findings import Finding
 from jobs.plan.plan import LinkState
 from jobs.queue.dead_letters import NewestLetters
-from jobs.queue.record import CustomerRecord, Outcome
+from jobs.queue.record import CustomerRecord
 from jobs.queue.status import Standing
 from jobs.queue.watch.state import SeenInStripe
 from jobs.sync.report import Action, SyncReport, known_findings, read_reports

@@ -6,11 +6,12 @@ epoch. Unknown values are null. Only `preview_json` contains names and e-mail ad
 
 from typing import Any, Final
 
+from autumn_sync_client.outcomes import Outcome
 from jobs.plan.customer import AutumnCustomer, Payments, StripeCustomer
 from jobs.plan.findings import Finding
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
-from jobs.queue.record import PLAUSIBLE, CustomerRecord, Outcome
+from jobs.queue.record import PLAUSIBLE, CustomerRecord
 from jobs.queue.status import Standing
 from jobs.queue.watch.state import SeenInStripe
 from jobs.scan.report import ScanRun

@@ -3,9 +3,10 @@
 import pytest
 from redis.asyncio import Redis
 
+from autumn_sync_client.outcomes import event_buckets
 from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
-from jobs.queue.record import event_buckets, read_totals
+from jobs.queue.record import read_totals
 from jobs.queue.status import read_overview, read_standing
 from tests.conftest import INBOX, PREFIX, World, read_dead
 from tests.support.busy import attacked_box

@@ -1,7 +1,7 @@
 """A worker of a later version: its events have one more field, and everything else is unchanged."""
 
-import jobs.events
-from jobs.events import CustomerUpdate
+import autumn_sync_client.events
+from autumn_sync_client.events import CustomerUpdate
 from worker.main import worker_settings
 
 
@@ -17,5 +17,5 @@ def __getattr__(name: str) -> type:
         raise AttributeError(name)
     from config.settings import load_settings  # noqa: PLC0415 - the environment is read when arq asks
 
-    setattr(jobs.events, "CustomerUpdate", LaterUpdate)  # noqa: B010 - a process that is another version throughout
+    setattr(autumn_sync_client.events, "CustomerUpdate", LaterUpdate)  # noqa: B010 - a process that is another version throughout
     return worker_settings(load_settings())

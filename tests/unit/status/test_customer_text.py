@@ -5,11 +5,12 @@ from typing import Any, get_args
 
 import pytest
 
+from autumn_sync_client.outcomes import Outcome
 from jobs.plan.findings import Finding, FindingKind
 from jobs.plan.plan import LinkState
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
-from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
+from jobs.queue.record import NO_RECORD, CustomerRecord
 from jobs.queue.status import Standing
 from jobs.queue.watch.state import SeenInStripe
 from jobs.sync.report import Action, ActionKind, SyncReport, add_report

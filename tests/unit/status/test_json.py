@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from autumn_sync_client.outcomes import Outcome
 from jobs.plan.customer import AutumnCustomer, PaymentIntent, Payments, StripeCustomer, StripeView
 from jobs.plan.findings import Finding
 from jobs.plan.plan import LinkState, Plan, Refusal
 from jobs.plan.steps import UpdateAutumn
 from jobs.queue.breaker import OpenBreaker
 from jobs.queue.dead_letters import DeadLetter, NewestLetters
-from jobs.queue.record import NO_RECORD, CustomerRecord, Outcome
+from jobs.queue.record import NO_RECORD, CustomerRecord
 from jobs.queue.status import Standing
 from jobs.queue.watch.state import SeenInStripe
 from jobs.sync.preview import Preview

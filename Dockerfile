@@ -12,6 +12,7 @@ RUN python -m venv --without-pip /opt/venv \
     && pip install --only-binary :all: --require-hashes -r requirements-build.txt \
     && pip --python /opt/venv/bin/python install --only-binary :all: --require-hashes -r ${REQUIREMENTS}
 COPY LICENSE README.md pyproject.toml ./
+COPY clients/python/src/autumn_sync_client autumn_sync_client
 COPY config config
 COPY jobs jobs
 COPY sandbox sandbox

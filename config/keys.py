@@ -23,6 +23,9 @@ STRIPE_KEY_PREFIXES: Final[dict[str, Mode]] = {
 WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - not a secret
 PRINTABLE_ASCII: Final = re.compile(r"[!-~]+")
 """The characters of keys and addresses."""
+TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
+TOKEN_MIN: Final = 20
+"""The shortest token of INTAKE_TOKENS, in characters, because no limit on wrong tokens protects it."""
 
 
 def mode_of(key: SecretStr, prefixes: dict[str, Mode]) -> Mode:
@@ -56,6 +59,26 @@ def webhook_secrets(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if not PRINTABLE_ASCII.fullmatch(text):
             raise ValueError(f"secret {number} contains white space or a character that is not ASCII: copy it again")
     return tuple(dict.fromkeys(secrets))
+
+
+def intake_tokens(entries: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Return the entries, each once. Raises ValueError with number and name of a wrong one, without its token."""
+    names: dict[str, str] = {}
+    for number, entry in enumerate(entries, start=1):
+        name, colon, token = entry.get_secret_value().partition(":")
+        if not colon:
+            raise ValueError(f"entry {number} has no colon: write it as name:token")
+        if not TOKEN_NAME.fullmatch(name):
+            raise ValueError(f"entry {number} needs a name of 1 to 40 letters, digits, - and _ before its colon")
+        # A longer name may be a token, if both were swapped.
+        which = f"entry {number} ({name})" if len(name) < TOKEN_MIN else f"entry {number}"
+        if len(token) < TOKEN_MIN:
+            raise ValueError(f"{which} needs a token of {TOKEN_MIN} characters or more: use openssl rand -hex 32")
+        if not PRINTABLE_ASCII.fullmatch(token):
+            raise ValueError(f"{which} contains white space or a character that is not ASCII: remove it")
+        if names.setdefault(token, name) != name:
+            raise ValueError(f"{which} has the token of an earlier entry: give each name its own token")
+    return tuple(dict.fromkeys(entries))
 
 
 def has_control_characters(value: str) -> bool:

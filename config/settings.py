@@ -30,6 +30,7 @@ from config.keys import (
     STRIPE_KEY_PREFIXES,
     Mode,
     has_control_characters,
+    intake_tokens,
     key_of_ascii,
     mode_of,
     receiver_address,
@@ -255,6 +256,8 @@ class Settings(Measures):
     """The folder where a scan keeps both lists while it runs. Unset: a folder below the system's temporary one."""
     port: Annotated[int, Field(ge=1, le=65_535)] | None = _setting("PORT", None)
     """The port of `/healthz`, `/readyz`, `/metrics` and the operator's page. Unset: no port is opened."""
+    intake_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("INTAKE_TOKENS", ())
+    """Tokens of apps that send events over HTTP, as `name:token`, separated by commas. Unset: no `/v1/events`."""
     operator_password: Annotated[SecretStr, Field(min_length=12)] | None = _setting("OPERATOR_PASSWORD", None)
     """The password of the operator's page. Unset: the page can only be read, at an address in the log."""
     notify_url: SecretStr | None = _setting("NOTIFY_URL", None)
@@ -306,9 +309,14 @@ class Settings(Measures):
     def _receiver(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else receiver_address(value)
 
-    @field_validator("stripe_metadata_keys", mode="before")
+    @field_validator("intake_tokens")
     @classmethod
-    def _split_keys(cls, value: Any) -> Any:
+    def _intake_tokens(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        return intake_tokens(value)
+
+    @field_validator("stripe_metadata_keys", "intake_tokens", mode="before")
+    @classmethod
+    def _split_lists(cls, value: Any) -> Any:
         return _separated(value)
 
     @field_validator("stripe_metadata_keys")

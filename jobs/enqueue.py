@@ -12,7 +12,8 @@ which has the shared code. This file needs only pydantic and redis.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import redis as redis_sync
 from redis.asyncio import Redis
@@ -21,6 +22,8 @@ from autumn_sync_client.outcomes import Outcome, is_final, polls
 from autumn_sync_client.redis_commands import INBOX_STREAM, KEY_PREFIX, add_event, id_of
 from jobs.events import CustomerUpdate
 from jobs.queue.record import read_outcome
+
+Known = TypeVar("Known", Outcome, Outcome | None)
 
 
 async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STREAM) -> str:
@@ -54,10 +57,15 @@ async def outcome_of(
     After that time the status may still be `waiting`. None means that the event is unknown: it was not sent, or it is
     still in the inbox.
     """
-    outcome = None
+    return await poll_outcome(lambda: read_outcome(redis, prefix, event_id), wait_seconds=wait_seconds)
+
+
+async def poll_outcome(read: Callable[[], Awaitable[Known]], *, wait_seconds: float) -> Known:
+    """Read an outcome until the event is no longer waiting, or until `wait_seconds` are over. Return the last one."""
+    outcome = await read()
     for left, pause in polls(wait_seconds):
-        outcome = await read_outcome(redis, prefix, event_id)
         if left <= 0 or is_final(outcome):
             break
         await asyncio.sleep(pause)
+        outcome = await read()
     return outcome

@@ -7,6 +7,8 @@ import json
 import sys
 from typing import Any
 
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE
+
 from jobs.events import CustomerUpdate
 
 DESCRIPTION = (
@@ -15,9 +17,9 @@ DESCRIPTION = (
 )
 
 
-def event_schema() -> dict[str, Any]:
+def event_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
     """Return the schema of a CustomerUpdate. A field without a value stays as it is, so no change has a default."""
-    schema = CustomerUpdate.model_json_schema()
+    schema = CustomerUpdate.model_json_schema(ref_template=ref_template)
     for definition in schema["$defs"].values():
         for change in definition.get("properties", {}).values():
             change.pop("default", None)

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn.client import AutumnClient, open_autumn
+from jobs.inbox import Inbox
 from jobs.observer import NOBODY, Observer
 from jobs.plan.policy import Policy
 from jobs.queue.mailbox import Mailbox
@@ -130,12 +131,14 @@ async def run_health_loops(
     metrics: Metrics,
     deps: Deps | None = None,
     act: Callable[[EventAnswer], Awaitable[None]] | None = None,
+    may_add: asyncio.Event | None = None,
 ) -> AsyncIterator[Loops]:
     """Run the health loops of a process for the length of the block, and serve PORT if it is set.
 
     Yields `Loops`, which starts the process's other loops, so that health shows those that keep failing. The operator's
     page is served only with `deps`, because it fetches customers. Stripe's webhooks are received only with `act`,
-    which does what an event leads to, and with secrets.
+    which does what an event leads to, and with secrets. Events of apps are received only with `may_add`, after it
+    is set.
     """
     heartbeat = Heartbeat(metrics.lagged)
     watchdog = Watchdog(redis, settings.key_prefix, heartbeat)
@@ -158,13 +161,16 @@ async def run_health_loops(
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
             # A worker without a port does not import the templates and the web server, a tenth of all its imports.
+            from worker.web.events import intake_of  # noqa: PLC0415 - see above
             from worker.web.pages import pages_of  # noqa: PLC0415 - see above
             from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
             from worker.web.webhooks import webhooks_of  # noqa: PLC0415 - see above
 
             pages = [] if deps is None else [pages_of(settings, redis, deps, shared.read_cached)]
             hooks = webhooks_of(settings.stripe_webhook_secrets, act)
-            app = make_app(heartbeat, shared.read_cached, metrics, add_more=[*pages, *hooks])
+            inbox = Inbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix)
+            intake = [] if may_add is None else intake_of(settings.intake_tokens, inbox, may_add)
+            app = make_app(heartbeat, shared.read_cached, metrics, add_more=[*pages, *hooks, *intake])
             await stack.enter_async_context(serving(app, settings.port))
         yield loops
 
@@ -188,7 +194,7 @@ async def run_worker(
         tracing(metrics) as observer,
         open_resources(settings, redis, observer) as deps,
         open_watch(settings, redis, deps) as poller,
-        run_health_loops("worker", settings, redis, metrics, deps, act) as loops,
+        run_health_loops("worker", settings, redis, metrics, deps, act, is_owner) as loops,
     ):
         mailbox = deps.mailbox
         dispatcher = Dispatcher(mailbox, redis)

@@ -48,11 +48,17 @@ class DeadLetter:
     dead_lettered_at_ms: int
     sent: Mapping[bytes, bytes]
 
+    @property
+    def source(self) -> str | None:
+        """The name of the app that sent the event, if it is known."""
+        return _text(self.sent.get(b"source", b"")) or None
+
     def summary(self) -> dict[str, str | int | float | None]:
         """Return everything except the sent fields, for JSON."""
         return {
             "id": self.id,
             "entry": self.entry,
+            "source": self.source,
             "customer": self.customer,
             "reason": self.reason,
             "message": self.message,

@@ -61,6 +61,16 @@ async def test_redis_cli_sample_sends_the_event(box: Sandbox) -> None:
     assert read_entry(fields) == EVENT
 
 
+async def test_curl_sample_sends_the_event(box: Sandbox) -> None:
+    (block,) = [block for block in samples("sh") if block.startswith("curl ")]
+    port, token = free_port(), "token-of-the-shop-0123456789"
+    async with worker({**box.environment, "PORT": str(port), "INTAKE_TOKENS": f"shop:{token}"}, ready='"port_opened"'):
+        sent = await shell(
+            f"TOKEN={token}; {block.replace('curl https://HOST', f'curl -sS http://127.0.0.1:{port}')}", box
+        )
+    assert json.loads(sent) == {"ids": ["signup-42"]}
+
+
 @pytest.mark.parametrize("sample", samples("python"), ids=["README", "events"])
 async def test_python_sample_sends_the_event_and_prints_its_outcome(sample: str, box: Sandbox) -> None:
     box.autumn.seed("user_42")
@@ -94,7 +104,7 @@ async def test_sandbox_runs_worker_and_scanner_as_in_readme(box: Sandbox, tmp_pa
 
 def commands(beginning: str) -> list[list[str]]:
     """Return the unique `customer-sync` lines that start with `beginning`, in order, split into words like a shell."""
-    blocks = [block for block in samples("sh") if "PORT=" not in block]
+    blocks = [block.replace("\\\n", "") for block in samples("sh") if "PORT=" not in block]
     lines = [tuple(shlex.split(line, comments=True)) for block in blocks for line in block.splitlines()]
     begin = ("customer-sync", *beginning.split())
     return [list(words) for words in dict.fromkeys(lines) if words[: len(begin)] == begin]

@@ -23,6 +23,7 @@ from tests.conftest import PREFIX
 from tests.e2e.test_redis_tls import command
 from tests.e2e.test_worker import app_queue
 from tests.support.browser import Browser
+from tests.support.intake import TOKENS, Port
 from tests.support.operator import PASSWORD
 from tests.support.processes import ROOT, wait_until, worker
 from tests.support.receiver import receiving
@@ -80,7 +81,11 @@ async def everything_that_is_done(box: Sandbox) -> None:
     box.stripe.seed_customer(email="bob@example.com")
     async with (
         receiving() as receiver,
-        watched(box.environment | as_user | {"OPERATOR_PASSWORD": PASSWORD, "NOTIFY_URL": receiver.url}) as shown,
+        watched(
+            box.environment
+            | as_user
+            | {"OPERATOR_PASSWORD": PASSWORD, "NOTIFY_URL": receiver.url, "INTAKE_TOKENS": TOKENS[0]}
+        ) as shown,
         Redis.from_url(as_user["REDIS_URL"]) as redis,
     ):
         running = shown.running
@@ -147,6 +152,9 @@ async def request_all_paths(shown: Watched) -> None:
         await browser.sign_in()
         assert "Dead letters" in (await browser.get())[1]
         assert "both sides" in (await browser.send("/customer", customer="ann", live="1"))[1].lower()
+        port = Port(shown.url, http)
+        (event_id,) = (await port.post({"customer_id": "bob", "type": "customer.reconcile"})).body["ids"]
+        assert (await port.outcome(event_id)).status == 200
 
 
 async def scan(box: Sandbox, as_user: dict[str, str]) -> None:

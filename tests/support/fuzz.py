@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from random import Random
 
-PATHS = ("/", "/healthz", "/readyz", "/metrics", "/sign-in", "/customer", "/dead-letters", "/static/page.css", "/none")
+OPEN = ("/", "/healthz", "/readyz", "/metrics", "/static/page.css", "/v1/openapi.json", "/none")
+PATHS = (*OPEN, "/sign-in", "/customer", "/dead-letters", "/v1/events", "/v1/events/signup-42")
 FORMS = ("/sign-in", "/customer", "/dead-letters")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "BREW", "get", "G\x00T", "")
 VERSIONS = ("HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "HTTP/9.9", "HTTP/1.1.1", "http/1.1", "ICY/1.0", "")

@@ -1,92 +1,109 @@
-"""A small server of `POST /v1/events`, for the tests of the clients. It keeps the contract of the worker's own."""
+"""The routes of worker.web.events on a real port, for apps that send over HTTP."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
-from aiohttp import web
+import aiohttp
+from pydantic import SecretStr
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from jobs.enqueue import outcome_of, send
-from jobs.events import CustomerUpdate, EventError, new_update
-from sandbox.serve import serving
+from jobs.inbox import BURST, EVENTS_PER_SECOND, Inbox
+from tests.conftest import INBOX, PREFIX
+from tests.support.processes import free_port, wait_until
+from worker.loops.heartbeat import Heartbeat
+from worker.status.shared_state import SharedState
+from worker.telemetry.metrics import Metrics
+from worker.web.events import PATH, intake_of
+from worker.web.server import make_app, serving
 
-TOKEN: Final = "token-of-the-app"
-MOST_EVENTS: Final = 1000
+SHOP, SHOP_NEXT, CRM = "shop-token-0123456789", "shop-token-next-012345", "crm-token-0123456789"
+TOKENS = (f"shop:{SHOP}", f"shop:{SHOP_NEXT}", f"crm:{CRM}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the port."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True)
+class Port:
+    """The served routes."""
+
+    url: str
+    http: aiohttp.ClientSession
+
+    async def post(self, events: Any, *, token: str | None = SHOP, raw: bytes | None = None) -> Answer:
+        """Send events, or the `raw` body."""
+        body = json.dumps(events).encode() if raw is None else raw
+        async with self.http.post(self.url + PATH, data=body, headers=bearer(token)) as answer:
+            return await _read(answer)
+
+    async def get(self, path: str, *, token: str | None = SHOP, **query: str) -> Answer:
+        """Read a path, such as `/v1/events/signup-42`."""
+        async with self.http.get(self.url + path, headers=bearer(token), params=query) as answer:
+            return await _read(answer)
+
+    async def outcome(self, event_id: str, **query: str) -> Answer:
+        """Read what became of an event."""
+        return await self.get(f"{PATH}/{event_id}", **query)
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """Return the headers of a request with this token."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+async def _read(answer: aiohttp.ClientResponse) -> Answer:
+    is_json = answer.content_type == "application/json"
+    return Answer(answer.status, answer.headers, await (answer.json() if is_json else answer.text()))
+
+
+async def no_state() -> SharedState | None:
+    """Return no state of the workers, so that /readyz is not part of a test."""
+    return None
+
+
+@asynccontextmanager
+async def intake_port(
+    redis: Redis,
+    tokens: Sequence[str] = TOKENS,
+    *,
+    may_add: bool = True,
+    events_per_second: int = EVENTS_PER_SECOND,
+    burst: int = BURST,
+) -> AsyncIterator[Port]:
+    """Serve the routes as a worker does, with its limits of connections and bodies."""
+    is_owner = asyncio.Event()
+    if may_add:
+        is_owner.set()
+    inbox = Inbox(redis, inbox=INBOX, prefix=PREFIX, events_per_second=events_per_second, burst=burst)
+    intake = intake_of([SecretStr(token) for token in tokens], inbox, is_owner)
+    metrics, port = Metrics(), free_port()
+    app = make_app(Heartbeat(metrics.lagged), no_state, metrics, add_more=intake)
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with serving(app, port), aiohttp.ClientSession(connector=connector) as http:
+        one = Port(f"http://127.0.0.1:{port}", http)
+
+        async def answers() -> bool:
+            try:
+                return (await one.get("/v1/openapi.json")).status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await wait_until(answers, what="the port")
+        yield one
 
 
 @asynccontextmanager
 async def intake(redis_url: str) -> AsyncIterator[str]:
-    """Serve both paths on a free port, and yield the base URL. Apps need `TOKEN`."""
-    async with Redis.from_url(redis_url) as redis:
-        app = web.Application(client_max_size=4 * 1024 * 1024, middlewares=[_refusals])
-        app[_REDIS] = redis
-        app.add_routes([web.post("/v1/events", _accept), web.get("/v1/events/{id}", _outcome)])
-        async with serving(app) as url:
-            yield url
-
-
-_REDIS: Final = web.AppKey("redis", Redis)
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, code: str, **more: Any) -> None:
-        super().__init__(code)
-        self.status = status
-        self.body = {"error": code, "message": f"refused: {code}", **more}
-
-
-@web.middleware
-async def _refusals(request: web.Request, handler: Any) -> web.StreamResponse:
-    try:
-        _check_token(request)
-        answer: web.StreamResponse = await handler(request)
-        return answer
-    except _RefusedError as refused:
-        return web.json_response(refused.body, status=refused.status)
-    except RedisError:
-        body = {"error": "redis_unavailable", "message": "Redis does not answer"}
-        return web.json_response(body, status=503, headers={"Retry-After": "5"})
-
-
-def _check_token(request: web.Request) -> None:
-    if request.headers.get("Authorization") != f"Bearer {TOKEN}":
-        raise _RefusedError(401, "unauthorized")
-
-
-async def _accept(request: web.Request) -> web.Response:
-    try:
-        body = json.loads(await request.read())
-    except ValueError:
-        raise _RefusedError(400, "invalid_json") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise _RefusedError(413, "too_large") from None
-    events = body if isinstance(body, list) else [body]
-    if len(events) > MOST_EVENTS:
-        raise _RefusedError(413, "too_large")
-    updates = _parsed(events)
-    return web.json_response({"ids": [await send(request.app[_REDIS], update) for update in updates]}, status=202)
-
-
-def _parsed(events: list[Any]) -> list[CustomerUpdate]:
-    updates, wrong = [], []
-    for entry, event in enumerate(events):
-        try:
-            updates.append(new_update(**event))
-        except EventError as error:
-            for problem in str(error).split("; "):
-                field, _, message = problem.partition(": ")
-                wrong.append({"entry": entry, "field": field, "message": message})
-    if wrong:
-        raise _RefusedError(400, "invalid_events", fields=wrong)
-    return updates
-
-
-async def _outcome(request: web.Request) -> web.Response:
-    event_id, wait_seconds = request.match_info["id"], float(request.query.get("wait", "0"))
-    found = await outcome_of(request.app[_REDIS], event_id, wait_seconds=wait_seconds)
-    if found is None:
-        raise _RefusedError(404, "unknown_event")
-    return web.json_response({"id": event_id, **vars(found)})
+    """Serve the routes on this Redis, and yield the base URL. `SHOP` is a token."""
+    async with Redis.from_url(redis_url) as redis, intake_port(redis) as port:
+        yield port.url

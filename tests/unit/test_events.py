@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.events import CHANGES_MAX_BYTES, EventError, new_update, read_entry, unknown_fields
+from autumn_sync_client.events import FAULTS_MAX
+from jobs.events import CHANGES_MAX_BYTES, EventError, Fault, new_update, read_entry, unknown_fields
 from jobs.queue.batch import Entry
 from tests.support.billing import FULLEST
 
@@ -277,3 +278,44 @@ def test_stripe_id_of_another_object_is_refused(stripe_id: str, message: str) ->
 def test_empty_customer_id_is_named_as_empty() -> None:
     with pytest.raises(EventError, match=r"^customer_id: is empty$"):
         read_entry(entry(customer_id="", changes='{"name": "Ann"}'))
+
+
+@pytest.mark.parametrize(
+    ("fields", "faults"),
+    [
+        ({"changes": {"emial": "x"}}, [Fault("changes.emial", "unknown field (did you mean email?)")]),
+        ({"changes": {"name": "Ann"}, "colour": 1}, [Fault("colour", "unknown field")]),
+        ({"changes": {"name": "Ann"}, "event-id": "1"}, [Fault("event-id", "unknown field (did you mean event_id?)")]),
+        ({}, [Fault("changes", "must contain at least one field for customer.updated")]),
+        (
+            {"changes": {"name": 5, "email": ""}},
+            [
+                Fault("changes.name", "must be a string"),
+                Fault("changes.email", "is empty: send null to clear the e-mail address"),
+            ],
+        ),
+    ],
+)
+def test_refusal_lists_each_fault_with_its_field(fields: dict[str, Any], faults: list[Fault]) -> None:
+    with pytest.raises(EventError) as refusal:
+        new_update(customer_id="ann", **fields)
+    assert list(refusal.value.faults) == faults
+    assert str(refusal.value) == "; ".join(map(str, faults))
+
+
+def test_refusal_lists_a_bounded_number_of_faults() -> None:
+    with pytest.raises(EventError) as refusal:
+        new_update(customer_id="ann", changes={f"field_{number}": 1 for number in range(5000)})
+    assert len(refusal.value.faults) == FAULTS_MAX
+
+
+def test_source_is_read_and_written() -> None:
+    update = read_entry(CHANGE | {b"source": b"shop"})
+    assert update.source == update.fields()["source"] == "shop"
+    assert unknown_fields(CHANGE | {b"source": b"shop"}) == set()
+
+
+@pytest.mark.parametrize("source", [b"", b"s" * 101, b"\xff", b"a\x00b"])
+def test_invalid_source_is_refused(source: bytes) -> None:
+    with pytest.raises(EventError, match=r"^source: "):
+        read_entry(CHANGE | {b"source": source})

@@ -22,7 +22,7 @@ from worker.cli.console import EX_USAGE, NOT_FOUND, confirm, fail, warn, with_re
 from worker.formatting import printable, time_text
 
 TABLE_COLUMNS = 100
-CUSTOMER_COLUMNS, REASON_COLUMNS = 16, 23
+CUSTOMER_COLUMNS, REASON_COLUMNS, SOURCE_COLUMNS = 16, 23, 12
 COLUMNS_NEEDED = 80
 """In a narrower terminal lines wrap, because an id that is cut off is useless."""
 
@@ -109,6 +109,7 @@ def show(
         ("id", letter.id),
         ("dead-lettered", time_text(letter.dead_lettered_at_ms)),
         ("customer", letter.customer),
+        ("source", letter.source),
         ("reason", letter.reason),
         ("message", letter.message),
         ("tries", str(letter.attempts)),
@@ -237,11 +238,16 @@ def _print_table(letters: Sequence[DeadLetter]) -> None:
     table.add_column("since (UTC)", no_wrap=True)
     table.add_column("customer", max_width=CUSTOMER_COLUMNS, **cut)
     table.add_column("reason", max_width=REASON_COLUMNS, **cut)
+    has_sources = any(letter.source for letter in letters)
+    if has_sources:
+        table.add_column("source", max_width=SOURCE_COLUMNS, **cut)
     table.add_column("tries", justify="right", no_wrap=True)
     table.add_column("message", ratio=1, **cut)
     for letter in letters:
         since = time_text(letter.dead_lettered_at_ms)[:16].replace("T", " ")
-        cells = [letter.id, since, letter.customer or "-", letter.reason, str(letter.attempts), letter.message]
+        cells = [letter.id, since, letter.customer or "-", letter.reason]
+        cells += [letter.source or "-"] if has_sources else []
+        cells += [str(letter.attempts), letter.message]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
 

@@ -171,6 +171,7 @@ def letter_json(letter: DeadLetter) -> Json:
     return {
         "id": letter.id,
         "entry": letter.entry,
+        "source": letter.source,
         "reason": letter.reason,
         "attempts": letter.attempts,
         "dead_lettered_at_ms": letter.dead_lettered_at_ms,

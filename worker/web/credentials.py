@@ -126,10 +126,11 @@ def derived(kept: bytes, password: str | None) -> bytes:
 
 
 def _is_same(given: str, right: str | None) -> bool:
-    same = hmac.compare_digest(_digest(given), _digest(right or ""))
+    same = hmac.compare_digest(digest_of(given), digest_of(right or ""))
     return same and bool(right)
 
 
-def _digest(text: str) -> bytes:
+def digest_of(text: str) -> bytes:
+    """Return the digest of a secret. Two digests have the same length, so a comparison does not show it."""
     # A browser may send any text, even half a surrogate pair.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

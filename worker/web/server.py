@@ -34,8 +34,8 @@ TRY_AGAIN_SECONDS: Final = 5.0
 """The pause until a port in use is tried again. In a deploy, the old process ends within half a minute."""
 FORM_BYTES: Final = 64 * 1024
 """The largest body of a route without a limit of its own. The largest form has fifty dead letters, two kilobytes."""
-BODY_LIMITS: Final = web.AppKey("BODY_LIMITS", dict[str, int])
-"""The largest body in bytes by path, for routes that read more than a form."""
+BODY_LIMITS: Final = web.AppKey("BODY_LIMITS", dict[str, int | Callable[[web.Request], int]])
+"""The largest body in bytes by path, for routes that read more than a form. It may depend on the head of a request."""
 RECEIVE_BYTES: Final = 4 * 1024
 """The kernel's buffer of each connection. It is small, because received data is parsed before a request can be refused,
 and a chunk of one byte costs as much as a large one."""
@@ -102,7 +102,8 @@ async def _read_small_body(request: web.Request, handler: Handler) -> web.Stream
     browsers send forms with a length.
     """
     if request.body_exists:
-        at_most = request.app[BODY_LIMITS].get(request.path, FORM_BYTES)
+        limit = request.app[BODY_LIMITS].get(request.path, FORM_BYTES)
+        at_most = limit if isinstance(limit, int) else limit(request)
         request = request.clone(client_max_size=at_most)
         try:
             if "Content-Encoding" in request.headers:

@@ -36,7 +36,8 @@ def seed() -> int:
 
 async def test_no_odd_request_harms_the_worker(seed: int) -> None:
     random, statuses = Random(seed), Counter[bytes]()
-    async with busy_worker({"OPERATOR_PASSWORD": "a long password"}, latency_seconds=FUZZ_SECONDS / 4) as one:
+    settings = {"OPERATOR_PASSWORD": "a long password", "INTAKE_TOKENS": "shop:0123456789abcdef0123"}
+    async with busy_worker(settings, latency_seconds=FUZZ_SECONDS / 4) as one:
         port, begin = port_of(one.url), time.monotonic()
         while (seconds := time.monotonic() - begin) < FUZZ_SECONDS or not statuses.keys() >= STATUSES:
             assert seconds < LONGEST_SECONDS, f"FUZZ_SEED={seed}: {statuses}"

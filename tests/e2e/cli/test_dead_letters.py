@@ -90,6 +90,16 @@ async def test_list_never_truncates_a_named_reason(terminal: Terminal, redis: Re
     assert set(REASONS) == {line.split()[4] for line in output.splitlines()[1 : len(REASONS) + 1]}
 
 
+async def test_source_of_an_event_is_shown_if_known(terminal: Terminal, redis: Redis) -> None:
+    letter = {"entry": "7-0", "customer": "ann", "reason": "too_long", "message": "why", "attempts": "1"}
+    sent = await redis.xadd(DEAD, dict((letter | {"sent.source": "shop"}).items()))
+    _, output, _ = await terminal.run("dead", "list")
+    heads, newest, *others = (line.split() for line in output.splitlines())
+    assert (heads[5], newest[4:6], others[1][5]) == ("source", ["too_long", "shop"], "-")
+    _, output, _ = await terminal.run("dead", "show", sent.decode())
+    assert "source: shop\n" in output
+
+
 async def test_list_shows_newest_up_to_limit_and_total(terminal: Terminal) -> None:
     _, output, _ = await terminal.run("dead", "list", "--limit", "1")
     assert [line.split()[0] for line in output.splitlines()] == ["id", NOBODY, "dead"]
@@ -141,6 +151,7 @@ async def test_show_as_json_holds_everything(terminal: Terminal) -> None:
     assert json.loads(output) == {
         "id": ANN,
         "entry": "5-0",
+        "source": None,
         "customer": "ann",
         "reason": "not_taken",
         "message": "[red]why ann[/red]",

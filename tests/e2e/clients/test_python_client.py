@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.everything import Sandbox, sandbox
 from tests.support.distributions import Environment, built, installed
-from tests.support.intake_stub import intake
+from tests.support.intake import SHOP, intake
 from tests.support.processes import ROOT, worker
 
 SOURCE = ROOT / "clients" / "python"
@@ -103,8 +103,8 @@ async def test_sample_of_the_readme_sends_an_event_that_is_applied(
     sample: str, environments: Mapping[str, Environment], box: Sandbox, app: Path
 ) -> None:
     extra = "http" if "over_http" in sample else "redis"
-    async with worker(box.environment), intake(box.environment["REDIS_URL"]) as served:
-        address = {"SYNC_URL": served.url, "SYNC_TOKEN": served.token}
+    async with worker(box.environment), intake(box.environment["REDIS_URL"]) as url:
+        address = {"SYNC_URL": url, "SYNC_TOKEN": SHOP}
         variables = address if extra == "http" else {"REDIS_URL": box.environment["REDIS_URL"]}
         code, output = await environments[extra].run(
             "-W", "error", "-c", sample + USES_ITS_OWN, folder=app, environment=variables

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from autumn_sync_client import AsyncClient, Client, Outcome, Update
 from sandbox.redis import EmbeddedRedis
-from tests.support.intake_stub import TOKEN, intake
+from tests.support.intake import SHOP, intake
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ async def over_redis(kind: str, url: str) -> AsyncIterator[AnyClient]:
 
 
 @asynccontextmanager
-async def over_http(kind: str, url: str, token: str = TOKEN) -> AsyncIterator[AnyClient]:
+async def over_http(kind: str, url: str, token: str = SHOP) -> AsyncIterator[AnyClient]:
     """Open a client of a kind over HTTP."""
     if kind == "sync":
         with Client.over_http(url, token) as client:
@@ -63,5 +63,5 @@ async def client(request: pytest.FixtureRequest, redis: Redis, redis_server: Emb
         async with over_redis(kind, redis_server.url) as opened:
             yield opened
     else:
-        async with intake(redis_server.url) as served, over_http(kind, served.url, served.token) as opened:
+        async with intake(redis_server.url) as url, over_http(kind, url) as opened:
             yield opened

@@ -12,8 +12,9 @@ from jobs.events import read_entry
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX
 from tests.integration.clients.conftest import Threaded, over_http, over_redis
-from tests.support.intake_stub import Answer, intake, scripted
+from tests.support.intake import intake
 from tests.support.processes import free_port, hanging_up
+from tests.support.scripted import Answer, scripted
 
 ANN = {"customer_id": "ann", "changes": {"name": "Secret Name"}}
 LATER = (503, {"error": "redis_unavailable"}, {"Retry-After": "0"})
@@ -67,7 +68,7 @@ async def test_silent_service_is_tried_three_times(kind: str) -> None:
 
 @BOTH
 async def test_wrong_token_and_password_are_refused(kind: str, redis: Redis, redis_server: EmbeddedRedis) -> None:
-    async with intake(redis_server.url) as served, over_http(kind, served.url, "another-token") as client:
+    async with intake(redis_server.url) as url, over_http(kind, url, "another-token") as client:
         with pytest.raises(Unauthorized) as refused:
             await client.send(ANN)
         assert "another-token" not in str(refused.value)

@@ -202,7 +202,7 @@ async def test_rename_is_refused_with_instructions(world: World) -> None:
     await world.run()
     (letter,) = await read_dead(world.redis)
     assert letter["reason"] == "invalid_event"
-    assert letter["message"].startswith("changes: new_customer_id: this worker cannot rename a customer")
+    assert letter["message"].startswith("changes.new_customer_id: this worker cannot rename a customer")
     assert world.autumn.calls == []
 
 

@@ -9,6 +9,8 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar
 from yarl import URL
 
+from jobs.enqueue import send
+from jobs.events import new_update
 from tests.conftest import PREFIX, World, read_dead
 from tests.support.browser import Browser, browsing
 from tests.support.operator import HOSTILE, PASSWORD, bury, operator_page
@@ -184,6 +186,13 @@ async def test_hostile_ids_names_and_events_are_text(world: World, operator: Bro
     ):
         assert "<img" not in text
         assert not set(text) & {"\u202e", "\x00"}
+
+
+async def test_dead_letter_shows_the_source_of_its_event(world: World, operator: Browser) -> None:
+    await send(world.redis, new_update(customer_id="ann", changes={"name": "Ann"}, source="<shop>"))
+    await world.run()
+    _, text, _ = await operator.get()
+    assert "from <bdi>&lt;shop&gt;</bdi>" in text
 
 
 async def test_no_form_sends_an_id_in_a_url(world: World, operator: Browser) -> None:

@@ -257,6 +257,38 @@ def test_malformed_webhook_secret_is_named_by_its_number(bad: str) -> None:
     assert not any(part in line for part in ("one", "hid", "den"))
 
 
+TOKENS = {"INTAKE_TOKENS": "shop:0123456789abcdef0123, shop:hidden-hidden-hidden,,crm:a:b:c:hidden-hidden-hid"}
+
+
+def test_intake_tokens_are_comma_separated_and_a_name_has_several() -> None:
+    entries = load_settings(**GOOD | TOKENS).intake_tokens
+    assert [entry.get_secret_value().partition(":")[0] for entry in entries] == ["shop", "shop", "crm"]
+    assert load_settings(**GOOD).intake_tokens == ()
+
+
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ("hidden-hidden-hidden-hidden", "entry 2 has no colon: "),
+        ("crm:hidden", "entry 2 (crm) needs a token of 20 characters or more"),
+        ("crm:", "entry 2 (crm) needs a token"),
+        (":hidden-hidden-hidden-hidden", "entry 2 needs a name "),
+        ("the crm:hidden-hidden-hidden-hidden", "entry 2 needs a name "),
+        ("hidden-hidden-hidden-hidden:crm", "entry 2 needs a token"),
+        ("crm:hidden-hid\u00e4den-hidden-hidden", "entry 2 (crm) contains white space or a character"),
+        ("crm:hidden-hidden hidden-hidden", "entry 2 (crm) contains white space or a character"),
+        ("crm:hidden-hidden\nhidden-hidden", "entry 2 (crm) contains white space or a character"),
+        ("crm:0123456789abcdef0123", "entry 2 (crm) has the token of an earlier entry"),
+    ],
+)
+def test_malformed_intake_token_is_named_and_not_shown(bad: str, text: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**GOOD | {"INTAKE_TOKENS": f"shop:0123456789abcdef0123,{bad}"})
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith(f"INTAKE_TOKENS: {text}")
+    assert not any(part in line for part in ("hid", "den", "0123"))
+
+
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [
@@ -289,9 +321,9 @@ def test_keys_of_two_modes_are_refused() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    settings = load_settings(**GOOD | WEBHOOKS)
+    settings = load_settings(**GOOD | WEBHOOKS | TOKENS)
     shown = repr(settings) + str(settings)
-    assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret", "whsec_"))
+    assert not any(secret in shown for secret in ("hunter2", "verysecret", "alsosecret", "whsec_", "hidden", "0123"))
 
 
 def test_certificate_requires_tls(certificate: str) -> None:

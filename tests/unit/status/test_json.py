@@ -152,13 +152,14 @@ def test_events_of_stripe_and_receipt_are_listed() -> None:
 
 
 def test_dead_letters_have_neither_fields_nor_message() -> None:
-    sent = {b"changes": b'{"email":"ann@example.com"}'}
+    sent = {b"changes": b'{"email":"ann@example.com"}', b"source": b"shop"}
     letter = DeadLetter("8-0", "5-0", "ann", "too_long", "ann@example.com is wrong", 2, None, AT, sent)
     answer = through_json(standing_json(NOBODY, NewestLetters((letter,))))
     assert answer["dead_letters"] == [
         {
             "id": "8-0",
             "entry": "5-0",
+            "source": "shop",
             "reason": "too_long",
             "attempts": 2,
             "dead_lettered_at_ms": AT,

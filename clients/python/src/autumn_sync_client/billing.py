@@ -1,7 +1,7 @@
 """The billing fields of an event: `currency`, `config`, `billing_controls` and `billing_details`.
 
 Names, types and nulls are those of Autumn's official SDK 1.2.0, which speaks version 2.5.0 of the API. Autumn itself
-checks the rest, such as the smallest threshold and the ids of features. Only for `autumn_sync_client.events`, so it needs only
+checks the rest, such as the smallest threshold and the ids of features. Only for the event's model, so it needs only
 pydantic.
 """
 

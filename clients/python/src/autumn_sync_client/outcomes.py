@@ -20,8 +20,7 @@ class Outcome:
     """The outcome of one event.
 
     `status` is `waiting` until the event is `applied` or `dead`. `reason` is set if it is dead, or if it is a reconcile
-    of the watch that was dropped. `at` is in milliseconds
-    since the epoch, None while the event waits.
+    of the watch that was dropped. `at` is in milliseconds since the epoch, None while the event waits.
     """
 
     status: Status

@@ -1,4 +1,4 @@
-"""The JSON values that Autumn can store. Only for `autumn_sync_client.events` and `autumn_sync_client.billing`, so it needs only pydantic."""
+"""The JSON values that Autumn can store. Only for the event's model, so it needs only pydantic."""
 
 import math
 import re

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from sandbox.everything import Sandbox, sandbox
-from tests.support.intake import TOKEN, intake
+from tests.support.intake import SHOP, intake
 from tests.support.node import NodeApp, missing_for_node, new_app, pack
 
 
@@ -31,5 +31,5 @@ def node_app(tmp_path_factory: pytest.TempPathFactory) -> NodeApp:
 async def services() -> AsyncIterator[Intake]:
     """Run the sandbox and the server. Request `node_app` before it, so that a skipped test starts nothing."""
     async with sandbox() as box, intake(box.environment["REDIS_URL"]) as url:
-        variables = {"SYNC_URL": url, "SYNC_TOKEN": TOKEN, "REDIS_URL": box.environment["REDIS_URL"]}
+        variables = {"SYNC_URL": url, "SYNC_TOKEN": SHOP, "REDIS_URL": box.environment["REDIS_URL"]}
         yield Intake(box, variables)

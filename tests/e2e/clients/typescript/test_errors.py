@@ -11,7 +11,7 @@ from sandbox.serve import serving
 from tests.conftest import INBOX
 from tests.e2e.clients.typescript.conftest import Intake
 from tests.e2e.clients.typescript.test_send import OPENED, opened
-from tests.support.intake import TOKEN
+from tests.support.intake import SHOP
 from tests.support.node import NodeApp
 from tests.support.processes import free_port
 
@@ -71,9 +71,9 @@ async def test_refusal_has_its_code_and_time_to_wait(node_app: NodeApp, answer: 
     app = web.Application()
     app.add_routes([web.route("*", "/{path:.*}", refuse)])
     async with serving(app) as url:
-        error = await node_app.result_of(HTTP, SYNC_URL=f"{url}/below/", SYNC_TOKEN=TOKEN)
+        error = await node_app.result_of(HTTP, SYNC_URL=f"{url}/below/", SYNC_TOKEN=SHOP)
     assert (error["code"], error["retryAfterSeconds"], error["fields"]) == (code, retry_after_seconds, [])
-    assert TOKEN not in error["all"]
+    assert SHOP not in error["all"]
     assert requests == ["POST /below/v1/events"]
 
 
@@ -87,15 +87,15 @@ async def test_server_that_does_not_answer_times_out(node_app: NodeApp) -> None:
     app = web.Application()
     app.add_routes([web.post("/v1/events", hang)])
     async with serving(app) as url:
-        error = await node_app.result_of(HTTP, SYNC_URL=url, SYNC_TOKEN=TOKEN)
+        error = await node_app.result_of(HTTP, SYNC_URL=url, SYNC_TOKEN=SHOP)
         ended.set()
     assert (error["code"], error["message"]) == ("timeout", "no answer within 0.5 seconds")
 
 
 async def test_server_that_is_down_is_unreachable(node_app: NodeApp) -> None:
-    error = await node_app.result_of(HTTP, SYNC_URL=f"http://127.0.0.1:{free_port()}", SYNC_TOKEN=TOKEN)
+    error = await node_app.result_of(HTTP, SYNC_URL=f"http://127.0.0.1:{free_port()}", SYNC_TOKEN=SHOP)
     assert error["code"] == "unreachable"
-    assert TOKEN not in error["all"]
+    assert SHOP not in error["all"]
 
 
 async def test_wrong_token_is_unauthorized(node_app: NodeApp, services: Intake) -> None:
@@ -161,7 +161,7 @@ async def test_outcome_is_read_until_the_event_is_done(node_app: NodeApp) -> Non
     app.add_routes([web.get("/v1/events/a", answer_next)])
     script = OPENED["http"] + 'console.log(JSON.stringify(await client.outcome("a", { waitSeconds: 3600 })));'
     async with serving(app) as url:
-        outcome = await node_app.result_of(script, SYNC_URL=url, SYNC_TOKEN=TOKEN)
+        outcome = await node_app.result_of(script, SYNC_URL=url, SYNC_TOKEN=SHOP)
     assert outcome == {**note, "status": "applied", "at": 5}
     assert waits == ["30", "30", "30", "30"]
 
@@ -172,7 +172,7 @@ async def test_wait_that_is_no_time_is_refused(node_app: NodeApp, seconds: str) 
         f'console.log(JSON.stringify((await client.outcome("a", {{ waitSeconds: {seconds} }}).catch((e) => e)).name));'
     )
     assert (
-        await node_app.result_of(OPENED["http"] + asked, SYNC_URL="http://127.0.0.1", SYNC_TOKEN=TOKEN) == "RangeError"
+        await node_app.result_of(OPENED["http"] + asked, SYNC_URL="http://127.0.0.1", SYNC_TOKEN=SHOP) == "RangeError"
     )
 
 

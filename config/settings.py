@@ -1,13 +1,11 @@
-"""The settings of the worker, read once from the environment and `.env`, and checked.
+"""The settings of the worker and what their values may be. config.loading reads them.
 
 White space around a value is removed, because secret files end in a newline. An empty value counts as not set.
-Nothing else in the project reads the environment, except OpenTelemetry's own variables (worker.telemetry.traces). No
-setting is read at import.
 """
 
 import ssl
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
@@ -15,7 +13,6 @@ from pydantic import (
     AliasChoices,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -23,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
-from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events, supports_scans
+from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events
 from config.keys import (
     AUTUMN_KEY_PREFIXES,
     PRINTABLE_ASCII,
@@ -39,8 +36,6 @@ from config.keys import (
 )
 from config.redis_options import check_redis_options
 
-Place = TypeVar("Place", bound="RedisPlace")
-
 STRIPE_DEFAULT_RATE: dict[Mode, float] = {"live": 80, "test": 20}
 
 POLL_SECONDS, POLL_SECONDS_WITH_WEBHOOKS = 60.0, 300.0
@@ -49,10 +44,6 @@ OF_SEVERAL_LINES: Final = frozenset({"redis_certificate", "stripe_metadata_keys"
 
 METADATA_KEY_MAX, METADATA_KEYS_FREE = 40, 48
 """The longest key of Stripe's metadata, in characters, and the number of keys that are free: Stripe's 50 less our 2."""
-
-
-class SettingsError(Exception):
-    """The environment is invalid; the text names each variable and says what to do."""
 
 
 def _setting(name: str, default: Any = ..., **bounds: Any) -> Any:
@@ -356,56 +347,3 @@ class Settings(Measures):
 def _separated(value: Any) -> Any:
     """Return the parts of a text that commas separate, without empty ones. Any other value is returned as it is."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def load_settings(**given: Any) -> Settings:
-    """Return the settings. `given` values, by the name of the variable, override the environment.
-
-    Raises SettingsError with a line for each variable that is missing or wrong.
-    """
-    return _load(Settings, **given)
-
-
-def load_scan_settings(**given: Any) -> Settings:
-    """Return the settings for a scan. Raises SettingsError also if the version of Autumn has no cursors."""
-    settings = load_settings(**given)
-    version = settings.autumn_api_version
-    if not supports_scans(version):
-        raise SettingsError(
-            f"AUTUMN_API_VERSION: {version} has no lists with cursors, which a scan needs: set {DEFAULT_VERSION}"
-        )
-    return settings
-
-
-def load_place() -> RedisPlace:
-    """Return only the settings of Redis, for commands that call no service. Raises SettingsError."""
-    return _load(RedisPlace)
-
-
-def load_measures() -> Measures:
-    """Return only the settings that status needs. Raises SettingsError."""
-    return _load(Measures)
-
-
-def _load(kind: type[Place], **given: Any) -> Place:
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error))) from None
-    except UnicodeDecodeError:
-        raise SettingsError(".env: is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise SettingsError(f".env: cannot be read ({error.strerror})") from None
-
-
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in problem["loc"])
-        text = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "missing":
-            text = "is not set; add it to the environment or to .env"
-        elif problem["type"] == "too_short":
-            text = f"must have at least {problem['ctx']['min_length']} characters"
-        lines.append(f"{name}: {text}" if name else text)
-    return lines

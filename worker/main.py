@@ -19,8 +19,9 @@ from arq import Retry, cron, func
 from arq.connections import ArqRedis
 from arq.worker import Function
 
+from config.loading import SettingsError, load_scan_settings, load_settings
 from config.logs import configure_logs
-from config.settings import Settings, SettingsError, load_scan_settings, load_settings
+from config.settings import Settings
 from jobs.errors import describe
 from jobs.sync.job import sync_customer as sync
 from worker.lifespan import run_worker, scanning_on_schedule

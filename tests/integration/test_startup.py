@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from config.settings import Settings, load_settings
+from config.loading import load_settings
+from config.settings import Settings
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import cluster_node
 from tests.support.processes import its_disk_fails, its_disk_works

@@ -9,7 +9,7 @@ from aiohttp import web
 from playwright.async_api import Page
 from structlog.testing import capture_logs
 
-from config.settings import load_settings
+from config.loading import load_settings
 from jobs.queue.status import read_overview
 from jobs.scan.record import ScanRecord
 from sandbox.serve import serving

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from config.settings import SettingsError, load_settings
+from config.loading import SettingsError, load_settings
 from jobs.errors import describe
 from jobs.events import new_update
 from jobs.queue.record import as_text
@@ -59,7 +59,7 @@ def test_cause_of_an_error_is_described_with_it() -> None:
 def test_cause_that_is_hidden_on_purpose_stays_hidden() -> None:
     error = raised_by(lambda: load_settings(REDIS_URL=PRIVATE))
     assert isinstance(error, SettingsError)
-    assert describe(error).startswith("SettingsError at config/settings.py:")
+    assert describe(error).startswith("SettingsError at config/loading.py:")
     assert "ValidationError" not in describe(error)
 
 

@@ -12,7 +12,8 @@ import typer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from config.settings import RedisPlace, SettingsError, load_place
+from config.loading import SettingsError, load_place
+from config.settings import RedisPlace
 from worker.formatting import printable
 from worker.redis_client import open_briefly
 from worker.redis_errors import trouble_with

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from config.settings import RedisPlace, Settings, SettingsError, load_place, load_settings
+from config.loading import SettingsError, load_place, load_settings
+from config.settings import RedisPlace, Settings
 from worker.checks.check import Check, Checkup, Found, Line, skipped_for
 from worker.checks.owner import OWNER_CHECKS, OwnerSubject
 from worker.checks.redis import REDIS_CHECKS, RedisSubject, redis_error_in_words

@@ -20,8 +20,9 @@ import typer
 import uvloop
 from redis.exceptions import RedisError
 
+from config.loading import SettingsError, load_scan_settings
 from config.logs import configure_logs
-from config.settings import Settings, SettingsError, load_scan_settings
+from config.settings import Settings
 from jobs.errors import SyncError
 from jobs.scan.compare import SCAN_KINDS
 from jobs.scan.one import scan_one

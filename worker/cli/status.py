@@ -18,7 +18,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from config.settings import RedisPlace, load_measures, load_settings
+from config.loading import load_measures, load_settings
+from config.settings import RedisPlace
 from jobs.enqueue import outcome_of
 from jobs.errors import Halt, SyncError, TryAgain
 from jobs.queue.dead_letters import DeadLetters, NewestLetters

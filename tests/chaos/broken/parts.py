@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 import jobs.sync.apply
 import jobs.sync.recheck
 import jobs.watch.act
-from config.settings import load_settings
+from config.loading import load_settings
 from jobs.plan.edits import Edits
 from jobs.plan.plan import Plan, make_plan
 from jobs.queue.mailbox import Mailbox

@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
-from config.settings import load_settings
+from config.loading import load_settings
 from jobs.queue.failing_loops import failing_key
 from jobs.queue.mailbox import Mailbox
 from sandbox.everything import Sandbox

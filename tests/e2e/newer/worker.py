@@ -15,7 +15,7 @@ def __getattr__(name: str) -> type:
     """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
-    from config.settings import load_settings  # noqa: PLC0415 - the environment is read when arq asks
+    from config.loading import load_settings  # noqa: PLC0415 - the environment is read when arq asks
 
     setattr(autumn_sync_client.events, "CustomerUpdate", LaterUpdate)  # noqa: B010 - a process that is another version throughout
     return worker_settings(load_settings())

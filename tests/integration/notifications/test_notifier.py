@@ -12,7 +12,8 @@ import stripe
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from config.settings import Settings, load_settings
+from config.loading import load_settings
+from config.settings import Settings
 from jobs.notifications.state import CUSTOMERS_NAMED, NotificationKeys, NotificationQueue, read_notifications
 from jobs.queue.breaker import breaker_key
 from jobs.queue.dead_letters import DeadLetters

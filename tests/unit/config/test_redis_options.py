@@ -12,8 +12,8 @@ from redis.asyncio.connection import (
     UnixDomainSocketConnection,
 )
 
+from config.loading import SettingsError, load_settings
 from config.redis_options import OPTIONS, REFUSED, check_redis_options
-from config.settings import SettingsError, load_settings
 from tests.support.tls import self_signed
 
 VALUES = {

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings, SettingsError, load_measures, load_place, load_scan_settings, load_settings
+from config.loading import SettingsError, load_measures, load_place, load_scan_settings, load_settings
+from config.settings import Settings
 from tests.support.tls import self_signed
 
 GOOD = {

@@ -10,10 +10,12 @@ local inbox, prefix, id, at_most = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local HALF_DAY = 43200
 local AT_A_TIME, BYTES_AT_MOST = 16, 4 * 1024 * 1024
 
+local bucket = math.floor(redis.call('TIME')[1] / HALF_DAY)
+local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
+
 local function outcome()
-  local bucket = math.floor(redis.call('TIME')[1] / HALF_DAY)
   for back = 0, 2 do
-    local found = redis.pcall('HGET', prefix .. ':events:' .. (bucket - back), id)
+    local found = redis.pcall('HGET', events_key(back), id)
     if type(found) == 'string' then return found end
   end
   return ''

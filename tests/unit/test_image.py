@@ -32,10 +32,18 @@ IGNORED = [
 ]
 
 
-def copied() -> list[str]:
-    """Return the names that the image takes from this folder."""
-    lines = [shlex.split(line)[:-1] for line in arguments_of("COPY", BUILD)]
-    return [name.replace("${REQUIREMENTS}", "requirements.txt") for names in lines for name in names]
+def copied() -> dict[str, str]:
+    """Return the paths that the image takes from this repository, each with its path in the image."""
+    paths = {}
+    for line in arguments_of("COPY", BUILD):
+        *names, target = shlex.split(line.replace("${REQUIREMENTS}", "requirements.txt"))
+        paths.update({name: name if target == "./" else target for name in names})
+    return paths
+
+
+def packages() -> dict[str, str]:
+    """Return the folders of `copied`."""
+    return {name: target for name, target in copied().items() if (ROOT / name).is_dir()}
 
 
 def tracked(folders: list[str]) -> list[str]:
@@ -52,10 +60,15 @@ def is_in_context(path: str) -> bool:
         pattern = line.removeprefix("!")
         # `**/` stands for any number of folders, also none.
         names = [each.rpartition("/")[2] for each in above] if pattern.startswith("**/") else above
-        # Unlike fnmatch, `*` matches no slash.
-        if any(fnmatch.fnmatchcase(name, pattern.removeprefix("**/")) for name in names if "/" not in name):
+        if any(matches(name, pattern.removeprefix("**/")) for name in names):
             is_in = line.startswith("!")
     return is_in
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Return whether the pattern matches. Unlike in fnmatch, `*` matches no slash."""
+    parts, patterns = path.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 def test_both_stages_use_one_pinned_and_tested_python() -> None:
@@ -120,11 +133,10 @@ def test_health_check_requests_liveness_and_waits_for_the_start() -> None:
 
 def test_context_has_what_is_copied_and_nothing_else() -> None:
     names = [*copied(), "requirements-otel.txt"]
-    folders = [name for name in names if (ROOT / name).is_dir()]
     assert sorted(line[1:] for line in IGNORED if line[0] == "!") == sorted(names)
     assert [path for path in tracked(names) if not is_in_context(path)] == []
-    assert {path.split("/")[0] for path in tracked([]) if is_in_context(path)} == set(names)
-    assert {f"{name}*" for name in folders} == set(find_packages())
+    assert [path for path in tracked([]) if is_in_context(path)] == tracked(names)
+    assert {f"{target}*" for target in packages().values()} == set(find_packages())
 
 
 def find_packages() -> list[str]:
@@ -140,6 +152,7 @@ def find_packages() -> list[str]:
         *(".env", ".env.live", ".git/config", ".venv/bin/python", "tests/conftest.py", "docs/deploy.md", "redis.pem"),
         *("config/.env", "config/.env.live", "jobs/sync/stripe.key", "worker/web/tls.pem", "jobs/__pycache__/a.pyc"),
         *("compose.yaml", "deploy/redis.acl", "worker/worker.log", "build/bench.json"),
+        *("clients/python/pyproject.toml", "clients/python/src/other/a.py", "clients/typescript/package.json"),
     ],
 )
 def test_secrets_tests_and_caches_stay_out_of_the_context(path: str) -> None:
@@ -147,16 +160,16 @@ def test_secrets_tests_and_caches_stay_out_of_the_context(path: str) -> None:
 
 
 def test_build_step_packs_every_file_of_the_packages(tmp_path: Path) -> None:
-    for name in copied():
+    for name, target in copied().items():
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, tmp_path / target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, tmp_path)
+            shutil.copy(source, tmp_path / target)
     (step,) = [step for step in BUILD_STEPS if step.startswith("pip wheel ")]
     command = [sys.executable, "-m", *shlex.split(step)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     (wheel,) = (tmp_path / "wheels").glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    folders = [name for name in copied() if (ROOT / name).is_dir()]
-    assert [path for path in tracked(folders) if path not in packed] == []
+    modules = [target + path.removeprefix(name) for name, target in packages().items() for path in tracked([name])]
+    assert [path for path in modules if path not in packed] == []

@@ -8,6 +8,7 @@ import ast
 import inspect
 import io
 import re
+import subprocess
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +42,16 @@ OPENING = re.compile(r"(What|How|Who|Whose|Whom)\b")
 """A docstring says what the thing is or does, so it does not start with a question word."""
 
 
+def files(folder: str, suffix: str) -> list[Path]:
+    """Return the files of a folder that Git does not ignore, such as clients/typescript/node_modules."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", f"{folder}/*.{suffix}"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in sorted(set(listed.stdout.splitlines())) if (ROOT / name).exists()]
+
+
 def sources(*folders: str) -> Iterator[Path]:
     for folder in folders:
-        yield from sorted((ROOT / folder).rglob("*.py"))
+        yield from files(folder, "py")
 
 
 def names_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -80,7 +88,7 @@ def documents(folder: str) -> Iterator[Path]:
         yield ROOT / "Makefile"
         return
     for suffix in SUFFIXES:
-        yield from sorted((ROOT / folder).rglob(f"*.{suffix}"))
+        yield from files(folder, suffix)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

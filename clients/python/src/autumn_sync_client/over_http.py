@@ -64,7 +64,7 @@ class HttpRequests:
     def to_read(self, event_id: str, wait_seconds: float) -> HttpRequest:
         """Return the request for an outcome. It waits for whole seconds."""
         wait = min(int(wait_seconds), WAIT_MAX_SECONDS)
-        return HttpRequest("GET", f"/v1/events/{quote(event_id, safe='')}?wait={wait}", wait_seconds=wait)
+        return HttpRequest("GET", f"/v1/events/{_path_part(event_id)}?wait={wait}", wait_seconds=wait)
 
     def outcome(self, answer: HttpAnswer) -> Outcome | None:
         """Return the outcome, None if nothing is known of the event."""
@@ -80,6 +80,11 @@ class HttpRequests:
             reason=body.get("reason"),
             at=body.get("at"),
         )
+
+
+def _path_part(event_id: str) -> str:
+    # httpx resolves the parts "." and "..".
+    return event_id.replace(".", "%2E") if event_id in {".", ".."} else quote(event_id, safe="")
 
 
 def error_of(answer: HttpAnswer) -> ClientError:

@@ -18,6 +18,11 @@ PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text(en
 COMMANDS = {name: shlex.split(command) for name, command in PROCFILE.items()}
 SETTINGS = {str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()}  # type: ignore[union-attr]  # each has AliasChoices
 REQUIRED = {str(field.validation_alias.choices[0]) for field in Settings.model_fields.values() if field.is_required()}  # type: ignore[union-attr]  # as above
+SECRETS = {
+    str(field.validation_alias.choices[0])  # type: ignore[union-attr]  # as above
+    for field in Settings.model_fields.values()
+    if "SecretStr" in str(field.annotation)
+}
 SPARE_SECONDS = 5
 STOP_SECONDS = WAIT_FOR_JOBS_SECONDS + CLOSE_SECONDS + SPARE_SECONDS
 """The shortest time between SIGTERM and SIGKILL."""

@@ -25,7 +25,7 @@ LONGEST_PAUSE_SECONDS: Final = 3.0
 """A request is not repeated if the service asks for a longer pause."""
 
 Update = CustomerUpdate | Mapping[str, Any]
-"""An event, or the fields of one: `customer_id`, `changes`, `type`, `event_id`, `traceparent`."""
+"""An event, or the fields of one: `customer_id`, `changes`, `type`, `event_id`, `traceparent`, `source`."""
 Request = Any
 Answer = Any
 """Each way has types of its own for both."""

@@ -1,5 +1,7 @@
 """An example of the billing fields of an event, with every field that Autumn's official SDK has."""
 
+import copy
+from collections.abc import Iterator
 from typing import Any, Final
 
 ADDRESS: Final = {
@@ -55,3 +57,21 @@ FULLEST: Final[dict[str, Any]] = {
         "invoice_settings": {"custom_fields": [{"name": "PO Number", "value": "42"}]},
     },
 }
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of each value in a document, outer ones first."""
+    if path:
+        yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(item, (*path, key))
+
+
+def with_value(document: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """Return a copy of the document with another value at the path."""
+    changed = copy.deepcopy(document)
+    place: Any = changed
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return changed

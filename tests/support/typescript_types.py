@@ -13,7 +13,7 @@ SCHEMA: Final = ROOT / "docs" / "customer-update.schema.json"
 TYPES: Final = ROOT / "clients" / "typescript" / "src" / "event.ts"
 CHECKED: Final = {
     *("$ref", "$defs", "type", "enum", "anyOf", "properties", "required", "additionalProperties"),
-    *("pattern", "minLength", "maxLength"),
+    *("pattern", "minLength", "maxLength", "items", "maxItems"),
 }
 """The keywords that the client checks (clients/typescript/src/schema.ts)."""
 DESCRIBING: Final = {"$schema", "title", "description", "default"}
@@ -35,10 +35,11 @@ EVENT_TEXT: Final = "An event: a customer changed (`customer.updated`), or both 
 
 def typescript_types(schema: Mapping[str, Any]) -> str:
     """Return the source of the types, and the schema without its texts. Raises ValueError for an unknown keyword."""
-    changes = schema["$defs"]["Changes"]
+    # The header has the type of JsonValue.
+    definitions = {name: part for name, part in schema["$defs"].items() if name != "JsonValue"}
     parts = [
         HEADER,
-        _interface("Changes", changes, changes["description"]),
+        *(_interface(name, part, part["description"]) for name, part in definitions.items()),
         _interface("CustomerUpdate", schema, EVENT_TEXT),
         f"export const SCHEMA: Schema = {json.dumps(_checked(schema), indent=2)};\n",
     ]
@@ -73,8 +74,12 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " | ".join(json.dumps(value) for value in schema["enum"])
     match schema.get("type"):
-        case "string" | "boolean" | "null" as simple:
+        case list() as types:
+            return " | ".join(_type({"type": each}) for each in types)
+        case "string" | "number" | "boolean" | "null" as simple:
             return str(simple)
+        case "array":
+            return f"ReadonlyArray<{_type(schema['items'])}>"
         case "object":
             return f"{{ readonly [name: string]: {_type(schema['additionalProperties'])} | undefined }}"
         case other:
@@ -89,6 +94,8 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in schema.items() if name in CHECKED}
     for name in {"properties", "$defs"} & kept.keys():
         kept[name] = {key: _checked(value) for key, value in kept[name].items()}
+    for name in {"items", "additionalProperties"} & kept.keys():
+        kept[name] = _checked(kept[name]) if isinstance(kept[name], Mapping) else kept[name]
     if "anyOf" in kept:
         kept["anyOf"] = [_checked(option) for option in kept["anyOf"]]
     return kept

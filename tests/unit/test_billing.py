@@ -1,14 +1,12 @@
 """The billing fields of an event: they are passed on unchanged, and a fault is named by its path."""
 
-import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from autumn_sync_client.billing import UsageLimit
 from jobs.events import EventError, new_update, read_entry
-from tests.support.billing import COUNTER, FULLEST
+from tests.support.billing import COUNTER, FULLEST, places, with_value
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -124,14 +122,6 @@ def test_number_that_autumn_would_change_is_refused(number: Any) -> None:
     )
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the path of each value in a document, outer ones first."""
-    if path:
-        yield path
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(item, (*path, key))
-
-
 def refusal_of(changes: dict[str, Any]) -> str | None:
     """Return the text of the refusal of an event; None if it is accepted."""
     try:
@@ -144,12 +134,7 @@ def refusal_of(changes: dict[str, Any]) -> str | None:
 @pytest.mark.parametrize("odd", [None, -5, 1.5, "Secret", True, [], {}, [["Secret"]], {"odd": "Secret"}], ids=str)
 def test_odd_value_at_any_place_is_accepted_or_named(odd: Any) -> None:
     for path in places(FULLEST):
-        changes = copy.deepcopy(FULLEST)
-        place: Any = changes
-        for step in path[:-1]:
-            place = place[step]
-        place[path[-1]] = odd
-        text = refusal_of(changes) or "accepted"
+        text = refusal_of(with_value(FULLEST, path, odd)) or "accepted"
         assert text.startswith(("accepted", ".".join(map(str, ("changes", *path)))))
         assert "Secret" not in text
 

@@ -1,6 +1,7 @@
 """The files of clients/typescript that are generated. These tests need no Node."""
 
 import json
+import re
 
 import pytest
 
@@ -18,9 +19,17 @@ def test_types_are_those_of_the_schema() -> None:
 
 def test_keyword_that_the_client_does_not_check_is_named() -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    schema["properties"]["customer_id"]["format"] = "uuid"
+    schema["$defs"]["InvoiceSettings"]["properties"]["custom_fields"]["anyOf"][0]["items"]["format"] = "uuid"
     with pytest.raises(ValueError, match="does not check these keywords: format"):
         typescript_types(schema)
+
+
+def test_package_exports_every_type_of_the_event() -> None:
+    types = re.findall(r"^export (?:interface|type) (\w+)", TYPES.read_text(encoding="utf-8"), re.MULTILINE)
+    index = (TYPES.parent / "index.ts").read_text(encoding="utf-8")
+    exported = re.search(r'export type \{([^}]*)\} from "./event.js"', index)
+    assert exported is not None
+    assert re.findall(r"\w+", exported[1]) == sorted(types)
 
 
 def test_lock_has_hashes_and_no_addresses() -> None:

@@ -6,7 +6,7 @@ import { SCHEMA } from "./event.js";
 export interface Schema {
   $ref?: string;
   $defs?: Record<string, Schema>;
-  type?: string;
+  type?: string | string[];
   enum?: string[];
   anyOf?: Schema[];
   properties?: Record<string, Schema>;
@@ -15,7 +15,11 @@ export interface Schema {
   pattern?: string;
   minLength?: number;
   maxLength?: number;
+  items?: Schema;
+  maxItems?: number;
 }
+
+const NAMES: Record<string, string> = { string: "a string", number: "a number", boolean: "true or false" };
 
 type Problem = [path: string[], message: string];
 type Fields = Record<string, unknown>;
@@ -50,13 +54,25 @@ function* problems(schema: Schema, value: unknown, path: string[]): Generator<Pr
     }
   } else if (schema.type === "object") {
     yield* problemsOfObject(schema, value, path);
-  } else if (schema.type === "string") {
-    const message = typeof value === "string" ? problemOfText(schema, value) : "must be a string";
+  } else if (schema.type === "array") {
+    yield* problemsOfArray(schema, value, path);
+  } else if (schema.type !== undefined) {
+    const message = problemOfScalar(schema, [schema.type].flat(), value);
     if (message !== null) {
       yield [path, message];
     }
-  } else if (schema.type === "boolean" && typeof value !== "boolean") {
-    yield [path, "must be true or false"];
+  }
+}
+
+function* problemsOfArray({ items = {}, maxItems = Infinity }: Schema, value: unknown, path: string[]): Generator<Problem> {
+  if (!Array.isArray(value)) {
+    yield [path, "must be a JSON array"];
+  } else if (value.length > maxItems) {
+    yield [path, `has more than ${maxItems} items`];
+  } else {
+    for (const [index, item] of value.entries()) {
+      yield* problems(items, item, [...path, String(index)]);
+    }
   }
 }
 
@@ -72,6 +88,8 @@ function* problemsOfObject(schema: Schema, value: unknown, path: string[]): Gene
       yield* problems(properties[name] ?? {}, item, [...path, name]);
     } else if (schema.additionalProperties === false) {
       yield [[...path, name], "unknown field"];
+    } else if (typeof schema.additionalProperties === "object") {
+      yield* problems(schema.additionalProperties, item, [...path, name]);
     }
   }
   for (const name of schema.required ?? []) {
@@ -79,6 +97,13 @@ function* problemsOfObject(schema: Schema, value: unknown, path: string[]): Gene
       yield [[...path, name], "is missing"];
     }
   }
+}
+
+function problemOfScalar(schema: Schema, types: string[], value: unknown): string | null {
+  if (!types.includes(typeof value)) {
+    return `must be ${types.map((type) => NAMES[type] ?? type).join(" or ")}`;
+  }
+  return typeof value === "string" ? problemOfText(schema, value) : null;
 }
 
 function problemOfText({ enum: allowed, pattern, minLength = 0, maxLength = Infinity }: Schema, text: string): string | null {

@@ -222,7 +222,7 @@ class TaxIds(Part):
 class CustomField(Part):
     """A field that is shown on each invoice, such as the number of a purchase order."""
 
-    name: Annotated[Name, Field(max_length=CUSTOM_FIELD_NAME_MAX)]
+    name: Annotated[Text, Field(min_length=1, max_length=CUSTOM_FIELD_NAME_MAX)]
     value: Annotated[Text, Field(max_length=CUSTOM_FIELD_VALUE_MAX)]
 
 

@@ -14,6 +14,7 @@ from tests.e2e.clients.typescript.test_send import OPENED, opened
 from tests.support.intake import SHOP
 from tests.support.node import NodeApp
 from tests.support.processes import free_port
+from worker.web.events import RETRY_SECONDS
 
 HTTP: Final = """
     import { Client } from "autumn-stripe-sync-client";
@@ -133,7 +134,7 @@ async def test_redis_that_refuses_is_named(node_app: NodeApp, services: Intake, 
     async with Redis.from_url(services.box.redis.url) as redis:
         await redis.set(INBOX, "not a stream")
     errors = await node_app.result_of(script, **services.variables)
-    assert errors == [["redis_unavailable", 5 if transport == "http" else None]] * 2
+    assert errors == [["redis_unavailable", RETRY_SECONDS if transport == "http" else None]] * 2
 
 
 @pytest.mark.parametrize("transport", ["http", "redis"])

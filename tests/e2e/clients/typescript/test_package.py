@@ -1,5 +1,6 @@
 """The packed TypeScript client: its files, its types, and that it runs without the modules of Node."""
 
+import json
 import re
 from typing import Final
 
@@ -8,11 +9,13 @@ from redis.asyncio import Redis
 
 from tests.conftest import INBOX
 from tests.e2e.clients.typescript.conftest import Intake
+from tests.support.billing import FULLEST
 from tests.support.node import NodeApp, type_errors
 
 APP: Final = """
 import { Client, CustomerSyncError } from "autumn-stripe-sync-client";
-import type { CustomerUpdate, EventSender, Outcome } from "autumn-stripe-sync-client";
+import type { BillingControls, CustomerUpdate, TaxId, UsageLimit } from "autumn-stripe-sync-client";
+import type { EventSender, Outcome } from "autumn-stripe-sync-client";
 
 const sender: EventSender = new Client({ url: "https://sync.example.com", token: "t" });
 const event: CustomerUpdate = { customer_id: "user_42", changes: { email: null, metadata: { a: [1, { b: null }] } } };
@@ -21,6 +24,17 @@ const ids: string[] = await sender.sendMany([event, { customer_id: "user_42", ty
 const outcome: Outcome | null = await sender.outcome(id, { waitSeconds: 3 });
 const status: "waiting" | "applied" | "dead" | undefined = outcome?.status;
 const fields: string[] = new CustomerSyncError("timeout", "late").fields.map(({ field }) => field);
+const taxId: TaxId = { type: "eu_vat", value: "DE123456789" };
+const added: readonly TaxId[] = [taxId];
+const controls: BillingControls = {
+  usage_limits: [{ feature_id: "m", usage: 1, filter: { properties: { model: "x", tier: 2, beta: true } } }],
+};
+await sender.send({
+  customer_id: "user_42",
+  source: "shop",
+  changes: { currency: null, billing_controls: controls, billing_details: { address: null, tax_ids: { add: added } } },
+});
+await sender.send({ customer_id: "user_42", changes: { billing_details: { address: { city: null, country: "DE" } } } });
 // @ts-expect-error: an unknown field
 await sender.send({ customer_id: "user_42", changes: { emial: "ann@example.com" } });
 // @ts-expect-error: no customer_id
@@ -31,6 +45,22 @@ await sender.send({ customer_id: "user_42", changes: { metadata: { at: new Date(
 await sender.send({ customer_id: "user_42", changes: { send_email_receipts: null } });
 // @ts-expect-error: an unknown type
 await sender.send({ customer_id: "user_42", type: "customer.deleted" });
+// @ts-expect-error: an unknown field of the address
+await sender.send({ customer_id: "user_42", changes: { billing_details: { address: { contry: "DE" } } } });
+// @ts-expect-error: an unknown field in a list
+await sender.send({ customer_id: "user_42", changes: { billing_controls: { spend_limits: [{ overage_limt: 5 }] } } });
+// @ts-expect-error: no value of the tax id
+await sender.send({ customer_id: "user_42", changes: { billing_details: { tax_ids: { add: [{ type: "eu_vat" }] } } } });
+// @ts-expect-error: one tax id instead of a list
+await sender.send({ customer_id: "user_42", changes: { billing_details: { tax_ids: { add: taxId } } } });
+// @ts-expect-error: a text instead of a number
+const limits: BillingControls = { spend_limits: [{ overage_limit: "5" }] };
+// @ts-expect-error: an unknown kind of tax exemption
+await sender.send({ customer_id: "user_42", changes: { billing_details: { tax_exempt: "yes" } } });
+// @ts-expect-error: null is refused
+await sender.send({ customer_id: "user_42", changes: { config: null } });
+// @ts-expect-error: a list is no property of a filter
+const filter: UsageLimit = { feature_id: "m", usage: 1, filter: { properties: { model: ["x"] } } };
 // @ts-expect-error: no token
 new Client({ url: "https://sync.example.com" });
 """
@@ -102,6 +132,14 @@ async def test_client_runs_with_web_apis_only(node_app: NodeApp, services: Intak
 @pytest.mark.parametrize("lib", [["ES2022", "DOM"], ["ES2022", "WebWorker"]], ids=["dom", "worker"])
 def test_types_fit_an_app_without_node(node_app: NodeApp, lib: list[str]) -> None:
     assert type_errors(node_app.folder, APP, lib=lib, skipLibCheck=False) == ""
+
+
+def test_types_fit_every_billing_field(node_app: NodeApp) -> None:
+    app = f"""
+        import type {{ CustomerUpdate }} from "autumn-stripe-sync-client";
+        export const event: CustomerUpdate = {{ customer_id: "user_42", changes: {json.dumps(FULLEST)} }};
+    """
+    assert type_errors(node_app.folder, app, lib=["ES2022", "DOM"]) == ""
 
 
 @pytest.mark.parametrize("version", ["redis-4", "redis-5", "redis"])

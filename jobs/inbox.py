@@ -1,9 +1,8 @@
-"""The inbox for senders that a process of ours serves, such as apps that send over HTTP.
+"""The inbox for apps that send over HTTP: adds their events at the rate of their source, and finds an event.
 
-Adds events at the rate of their source, and finds an event in the inbox or its outcome. Apps on Redis use jobs.enqueue.
+Apps with access to Redis use `autumn_sync_client`, and code of the worker uses jobs.enqueue.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,20 +10,23 @@ from typing import Final
 from redis.asyncio import Redis
 
 from autumn_sync_client.outcomes import Outcome, parse_outcome
+from jobs.queue.record import read_outcome
 from jobs.queue.scripts import Scripts
 
 EVENTS_PER_SECOND: Final = 2_000
 """Events that each source may add a second, over all processes. They merge, so Autumn gets fewer updates."""
 BURST: Final = 2_000
 """Events of a source that may come at once."""
-ANSWER_MS: Final = 180_000
-"""The time for which the ids of a request are kept. The client of Redis repeats a command for two minutes at most."""
+READS_PER_SECOND: Final = 1_000
+"""Reads of outcomes for each source, over all processes. As many may come at once."""
 SEARCHED_AT_MOST: Final = 1_000
-"""Entries of the inbox that are searched for an event, the newest first. This takes Redis about a millisecond."""
+"""Entries of the inbox that are searched for an event, the newest first. This takes Redis up to 4 ms."""
+SEARCHED_FOR_A_READ: Final = 50
+"""Entries whose search counts as one more read. So a source may occupy Redis for a fifth of its time."""
 
 
 class RateExceededError(Exception):
-    """The source has sent too many events. It may send these after `wait_seconds`."""
+    """The rate of the source does not allow the request before `wait_seconds`."""
 
     def __init__(self, wait_seconds: float) -> None:
         """Keep the time."""
@@ -54,12 +56,18 @@ class Inbox:
         prefix: str,
         events_per_second: int = EVENTS_PER_SECOND,
         burst: int = BURST,
+        reads_per_second: int = READS_PER_SECOND,
     ) -> None:
-        """Open no connection. `redis` answers in bytes. `inbox` is the stream. The rate is that of each source."""
+        """Open no connection. `inbox` is the stream. The rates are those of each source.
+
+        `redis` answers in bytes, and must not repeat a command: a late repetition could overtake newer events.
+        """
+        self._redis = redis
         self._scripts = Scripts(redis, "add_events", "find_event")
         self._inbox = inbox
         self._prefix = prefix
-        self._rate = [1_000_000 // events_per_second, burst, ANSWER_MS]
+        self._rate = (1_000_000 // events_per_second, burst)
+        self._rate_of_reads = (1_000_000 // reads_per_second, reads_per_second)
 
     async def add(self, source: str, events: Sequence[Mapping[str, str]]) -> list[str]:
         """Add events in one atomic step, all or none. Return the ids of the entries.
@@ -67,21 +75,36 @@ class Inbox:
         `events` are the fields of the entries, a burst at most. Raises RateExceededError, and RedisError: after a lost
         connection, Redis may have all of them.
         """
-        keys = [self._inbox, f"{self._prefix}:intake-rate:{source}", f"{self._prefix}:intake:{secrets.token_hex(8)}"]
         arguments: list[str | int] = [*self._rate, len(events)]
         for fields in events:
             arguments.append(2 * len(fields))
             for field in fields.items():
                 arguments.extend(field)
+        keys = [self._inbox, f"{self._prefix}:intake-rate:{source}"]
         wait_us, ids = await self._scripts.run("add_events", keys, arguments)
         if wait_us > 0:
             raise RateExceededError(wait_us / 1_000_000)
         return [entry.decode() for entry in ids]
 
-    async def find(self, event_id: str) -> Found:
-        """Return what is known of an event of the last 24 hours, by its `event_id` or entry id. Raises RedisError."""
-        arguments = [self._prefix, event_id, SEARCHED_AT_MOST]
-        note, entry, customer, is_cut = await self._scripts.run("find_event", [self._inbox], arguments)
+    async def find(self, source: str, event_id: str) -> Found:
+        """Return what is known of an event of the last 24 hours, by its `event_id` or entry id.
+
+        Raises RateExceededError if the source reads too often, and RedisError.
+        """
+        keys = [self._inbox, f"{self._prefix}:intake-rate:{source}:reads"]
+        arguments = [*self._rate_of_reads, self._prefix, event_id, SEARCHED_AT_MOST, SEARCHED_FOR_A_READ]
+        wait_us, note, entry, customer, is_cut = await self._scripts.run("find_event", keys, arguments)
+        if wait_us > 0:
+            raise RateExceededError(wait_us / 1_000_000)
         if entry:
             return Found(Outcome("waiting", customer.decode(errors="replace"), entry.decode()))
         return Found(parse_outcome(note or None), is_searched=not is_cut)
+
+    async def follow(self, event_id: str, found: Outcome) -> Outcome:
+        """Return the outcome of an event that `find` found, without a search of the inbox. Raises RedisError."""
+        outcome = await read_outcome(self._redis, self._prefix, event_id)
+        if outcome is None:
+            return found
+        # An event that was sent again is in the inbox, and its outcome is still that of the dead entry.
+        is_of_dead_entry = outcome.status == "dead" and outcome.entry_id != found.entry_id
+        return found if is_of_dead_entry else outcome

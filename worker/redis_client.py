@@ -293,9 +293,12 @@ def open_redis(
     return client(pool, job_serializer=to_json, job_deserializer=json.loads, default_queue_name=queue_name(prefix))
 
 
-def open_briefly(url: str, certificate: str | None = None) -> Redis:
-    """Return a client for one command. Unlike that of `open_redis` it does not wait for an absent Redis."""
-    pool = ConnectionPool.from_url(url, socket_timeout=10, socket_connect_timeout=5, **_only(certificate))
+def open_briefly(url: str, certificate: str | None = None, *, seconds: float = 10.0) -> Redis:
+    """Return a client that never repeats a command. Unlike that of `open_redis` it does not wait for an absent Redis.
+
+    An answer may take so many seconds.
+    """
+    pool = ConnectionPool.from_url(url, socket_timeout=seconds, socket_connect_timeout=5, **_only(certificate))
     if pool.connection_class is SSLConnection:
         pool.connection_class = VerifiedSSLConnection
     return Redis.from_pool(pool)

@@ -11,7 +11,7 @@ import aiohttp
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from jobs.inbox import BURST, EVENTS_PER_SECOND, Inbox
+from jobs.inbox import BURST, EVENTS_PER_SECOND, READS_PER_SECOND, Inbox
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import free_port, wait_until
 from worker.loops.heartbeat import Heartbeat
@@ -79,12 +79,20 @@ async def intake_port(
     may_add: bool = True,
     events_per_second: int = EVENTS_PER_SECOND,
     burst: int = BURST,
+    reads_per_second: int = READS_PER_SECOND,
 ) -> AsyncIterator[Port]:
     """Serve the routes as a worker does, with its limits of connections and bodies."""
     is_owner = asyncio.Event()
     if may_add:
         is_owner.set()
-    inbox = Inbox(redis, inbox=INBOX, prefix=PREFIX, events_per_second=events_per_second, burst=burst)
+    inbox = Inbox(
+        redis,
+        inbox=INBOX,
+        prefix=PREFIX,
+        events_per_second=events_per_second,
+        burst=burst,
+        reads_per_second=reads_per_second,
+    )
     intake = intake_of([SecretStr(token) for token in tokens], inbox, is_owner)
     metrics, port = Metrics(), free_port()
     app = make_app(Heartbeat(metrics.lagged), no_state, metrics, add_more=intake)

@@ -226,6 +226,15 @@ async def _webhooks(settings: Settings) -> Found:
     return Found("ok", f"{number} of the right form for POST /stripe/webhook")
 
 
+async def _intake(settings: Settings) -> Found:
+    if not settings.intake_tokens:
+        return Found("ok", "no INTAKE_TOKENS, so apps send events only over Redis")
+    if settings.port is None:
+        return Found("warning", "without PORT no event over HTTP is received", "Set PORT, or unset INTAKE_TOKENS")
+    number = len(settings.intake_tokens)
+    return Found("ok", f"{number} {'token' if number == 1 else 'tokens'} for POST /v1/events")
+
+
 async def _notifications(settings: Settings) -> Found:
     if settings.notify_url is None:
         return Found("ok", "no NOTIFY_URL, so no notifications are sent")
@@ -271,6 +280,7 @@ SERVICE_CHECKS: Final = (
 SETTINGS_CHECKS: Final = (
     Check("limits", _limits),
     Check("webhooks", _webhooks),
+    Check("http-events", _intake),
     Check("notifications", _notifications),
     Check("receipts", _receipts),
 )

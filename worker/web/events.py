@@ -6,50 +6,55 @@ A token of INTAKE_TOKENS is the access check, made before a body of more than a 
 
 import asyncio
 import hmac
-import json
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
-from pydantic import JsonValue, SecretStr
+from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from autumn_sync_client.outcomes import Outcome
 from jobs.enqueue import poll_outcome
 from jobs.errors import describe
-from jobs.events import CustomerUpdate, EventError, Fault, new_update, parse_json
 from jobs.inbox import Found, Inbox, RateExceededError
+from worker.web.bodies import read_events
 from worker.web.credentials import digest_of
 from worker.web.openapi import openapi_document
+from worker.web.refusals import RefusalError, json_answer, rate_limited, unavailable
 from worker.web.server import BODY_LIMITS, BODY_SECONDS, FORM_BYTES
 
 log = structlog.get_logger(__name__)
 
+ROOT: Final = "/v1/"
 PATH: Final = "/v1/events"
 DOCUMENT_PATH: Final = "/v1/openapi.json"
-BODY_BYTES: Final = 4 * 1024 * 1024
-EVENTS_AT_MOST: Final = 1_000
+BODY_BYTES: Final = 1024 * 1024
+"""The largest body. As parsed JSON, it takes up to forty times as much memory."""
 DISCARDED_AT_MOST: Final = 4 * BODY_BYTES
 """The largest body that is received and thrown away, so that the client reads why it was refused."""
-FAULTS_AT_MOST: Final = 1_000
-"""Faults that an answer lists. Events after these are not checked."""
 WAIT_AT_MOST: Final = 30.0
 """The longest `wait` for an outcome, in seconds."""
 REDIS_SECONDS: Final = 5.0
 """The longest time for one call of Redis."""
+THREADS: Final = 2
+"""Bodies over IN_LOOP_BYTES that are checked at the same time."""
+IN_LOOP_BYTES: Final = 16 * 1024
+"""The largest body that is checked in the event loop. It takes some milliseconds, and less than with a thread."""
 BODIES_AT_MOST: Final = 4
-"""Requests over FORM_BYTES that are read and stored at the same time, because each may need a hundred megabytes."""
+"""Bodies over FORM_BYTES of a source that a process receives at the same time. Others of the source wait."""
 WAITS_AT_MOST: Final = 32
 """Requests that wait for an outcome at the same time: half of the port's connections."""
-TURN_SECONDS: Final = 0.005
-"""The time for which events are checked before other tasks of the process may run."""
+WAITS_OF_SOURCE: Final = 16
+"""Requests of a source that wait for an outcome at the same time."""
 RETRY_SECONDS: Final = 2
 LOG_AGAIN_SECONDS: Final = 600.0
 CODES: Final[Mapping[int, str]] = {
@@ -61,27 +66,6 @@ CODES: Final[Mapping[int, str]] = {
     415: "unsupported_encoding",
 }
 """The codes of refusals that worker.web.server and aiohttp make."""
-
-
-class _RefusalError(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **more: JsonValue,
-    ) -> None:
-        super().__init__(message)
-        self._status = status
-        self._answer = {"error": code, "message": message, **more}
-        self._headers = headers
-
-    def response(self) -> web.Response:
-        return _json(self._answer, self._status, self._headers)
 
 
 class Tokens:
@@ -126,17 +110,17 @@ def add_intake(app: web.Application, intake: "Intake | None") -> None:
 async def _is_off(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not _is_ours(request):
         return await handler(request)
-    answer = _json({"error": "not_found", "message": "This worker takes no events over HTTP."}, 404)
+    answer = json_answer({"error": "not_found", "message": "This worker takes no events over HTTP."}, 404)
     answer.force_close()
     return answer
 
 
 def _is_ours(request: web.Request) -> bool:
-    return request.path == PATH or request.path.startswith(PATH + "/")
+    return request.path.startswith(ROOT) and request.path != DOCUMENT_PATH
 
 
 async def _document(_: web.Request) -> web.Response:
-    return _json(openapi_document())
+    return json_answer(openapi_document())
 
 
 class Intake:
@@ -147,8 +131,9 @@ class Intake:
         self._tokens = tokens
         self._inbox = inbox
         self._may_add = may_add
-        self._bodies = asyncio.Semaphore(BODIES_AT_MOST)
-        self._waits = 0
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="intake")
+        self._bodies: dict[str | None, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, BODIES_AT_MOST))
+        self._waits: Counter[str] = Counter()
         self._logged_at = -math.inf
 
     @web.middleware
@@ -158,9 +143,9 @@ class Intake:
             return await handler(request)
         try:
             is_large = FORM_BYTES < (request.content_length or 0) <= self.body_limit(request)
-            async with self._bodies if is_large else nullcontext():
+            async with self._bodies[self._tokens.name_of(request)] if is_large else nullcontext():
                 return await handler(request)
-        except _RefusalError as refusal:
+        except RefusalError as refusal:
             return refusal.response()
         except web.HTTPException as refusal:
             if refusal.status == web.HTTPRequestEntityTooLarge.status_code:
@@ -168,7 +153,7 @@ class Intake:
             return self._answer_to(request, refusal)
         except Exception as error:
             log.error("intake_failed", cause=describe(error))
-            return _json({"error": "internal_error", "message": "Send the request again."}, 500)
+            return json_answer({"error": "internal_error", "message": "Send the request again."}, 500)
 
     def body_limit(self, request: web.Request) -> int:
         """Return the largest body of a request in bytes. Without a valid token it is that of a form."""
@@ -185,7 +170,10 @@ class Intake:
 
     def _answer_to(self, request: web.Request, refusal: web.HTTPException) -> web.Response:
         code = CODES.get(refusal.status, "invalid_request")
-        answer = _json({"error": code, "message": refusal.text or refusal.reason}, refusal.status)
+        text = refusal.text or refusal.reason
+        if refusal.status == web.HTTPNotFound.status_code:
+            text = f"There is no such path. Send events to {PATH}, and read an outcome from {PATH}/ID."
+        answer = json_answer({"error": code, "message": text}, refusal.status)
         if self._tokens.name_of(request) is None:
             answer = self._unauthorized().response()
         elif "Allow" in refusal.headers:
@@ -194,13 +182,13 @@ class Intake:
             answer.force_close()
         return answer
 
-    def _unauthorized(self) -> _RefusalError:
+    def _unauthorized(self) -> RefusalError:
         now = time.monotonic()
         if now - self._logged_at >= LOG_AGAIN_SECONDS:
             self._logged_at = now
             log.warning("intake_refused", reason="no token of INTAKE_TOKENS")
         text = "Send the header Authorization: Bearer TOKEN with a valid token."
-        return _RefusalError(401, "unauthorized", text, headers={"WWW-Authenticate": "Bearer"})
+        return RefusalError(401, "unauthorized", text, headers={"WWW-Authenticate": "Bearer"})
 
     def _source_of(self, request: web.Request) -> str:
         source = self._tokens.name_of(request)
@@ -211,34 +199,35 @@ class Intake:
     async def receive(self, request: web.Request) -> web.Response:
         """POST /v1/events: check the events, and answer 202 after Redis has all of them."""
         source = self._source_of(request)
-        updates = await _read_events(await request.read())
-        fields = [{**update.fields(), "source": source} for update in updates]
+        events = await self._events_in(await request.read(), source)
         if not self._may_add.is_set():
-            raise _unavailable("This worker may not take events yet, because it is starting. Send the request again.")
-        async with _redis_answers():
-            try:
-                entries = await self._inbox.add(source, fields)
-            except RateExceededError as error:
-                text = "This token has sent too many events. Send them again later."
-                raise _RefusalError(429, "rate_limited", text, headers=_retry_after(error.wait_seconds)) from None
-        ids = [update.event_id or entry for update, entry in zip(updates, entries, strict=True)]
-        return _json({"ids": ids}, 202)
+            text = "This worker may not take events yet, because it is starting. Send the request again."
+            raise unavailable(text, RETRY_SECONDS)
+        async with _redis_answers(source):
+            entries = await self._inbox.add(source, events)
+        ids = [fields.get("event_id", entry) for fields, entry in zip(events, entries, strict=True)]
+        return json_answer({"ids": ids}, 202)
+
+    async def _events_in(self, body: bytes, source: str) -> list[dict[str, str]]:
+        if len(body) <= IN_LOOP_BYTES:
+            return read_events(body, source)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read_events, body, source)
 
     async def status(self, request: web.Request) -> web.Response:
         """GET /v1/events/ID: answer what is known of an event. With `wait`, as soon as it no longer waits."""
-        self._source_of(request)
+        source = self._source_of(request)
         event_id, wait_seconds = request.match_info["id"], _wait_of(request)
+        known: Outcome | None = None
 
         async def read() -> Outcome:
-            async with _redis_answers():
-                found = await self._inbox.find(event_id)
-            if found.outcome is None:
-                raise _unknown(found)
-            return found.outcome
+            nonlocal known
+            async with _redis_answers(source):
+                known = await (self._find(source, event_id) if known is None else self._inbox.follow(event_id, known))
+            return known
 
-        async with self._waiting(wait_seconds):
+        async with self._waiting(source, wait_seconds):
             outcome = await poll_outcome(read, wait_seconds=wait_seconds)
-        return _json(
+        return json_answer(
             {
                 "id": event_id,
                 "status": outcome.status,
@@ -249,104 +238,54 @@ class Intake:
             }
         )
 
+    async def _find(self, source: str, event_id: str) -> Outcome:
+        found = await self._inbox.find(source, event_id)
+        if found.outcome is None:
+            raise _unknown(found)
+        return found.outcome
+
     @asynccontextmanager
-    async def _waiting(self, seconds: float) -> AsyncIterator[None]:
-        """Count the request while it waits. Raises _RefusalError if too many wait."""
+    async def _waiting(self, source: str, seconds: float) -> AsyncIterator[None]:
+        """Count the request while it waits. Raises RefusalError if too many wait."""
         counts = int(seconds > 0)
-        if counts and self._waits >= WAITS_AT_MOST:
-            text = f"{WAITS_AT_MOST} requests already wait for an outcome. Ask again later, or without wait."
-            raise _RefusalError(429, "rate_limited", text, headers=_retry_after(RETRY_SECONDS))
-        self._waits += counts
+        if counts and (self._waits[source] >= WAITS_OF_SOURCE or self._waits.total() >= WAITS_AT_MOST):
+            text = "Too many requests already wait for an outcome. Ask again later, or without wait."
+            raise rate_limited(text, RETRY_SECONDS)
+        self._waits[source] += counts
         try:
             yield
         finally:
-            self._waits -= counts
+            self._waits[source] -= counts
 
 
-async def _read_events(body: bytes) -> list[CustomerUpdate]:
-    """Return the events of a body. Raises _RefusalError that lists every fault of every event."""
-    try:
-        found = parse_json(body.decode())
-    except UnicodeDecodeError:
-        raise _RefusalError(400, "invalid_json", "The body is not UTF-8 text.") from None
-    except ValueError as error:
-        raise _RefusalError(400, "invalid_json", f"The body {error}.") from None
-    events = found if isinstance(found, list) else [found]
-    if len(events) > EVENTS_AT_MOST:
-        raise _RefusalError(413, "too_large", f"Send at most {EVENTS_AT_MOST:,} events in a request.")
-    updates, faults = await _check_events(events)
-    if faults or not events:
-        listed = "" if len(faults) < FAULTS_AT_MOST else " More may be wrong than is listed."
-        text = f"Nothing was accepted, because {'events are invalid' if events else 'the list is empty'}.{listed}"
-        raise _RefusalError(400, "invalid_events", text, fields=faults)
-    return updates
-
-
-async def _check_events(events: Sequence[JsonValue]) -> tuple[list[CustomerUpdate], list[JsonValue]]:
-    """Return the valid events, and the faults of the others. Other tasks run in between."""
-    updates: list[CustomerUpdate] = []
-    faults: list[JsonValue] = []
-    until = time.monotonic() + TURN_SECONDS
-    for index, event in enumerate(events):
-        try:
-            updates.append(_event_of(event))
-        except EventError as error:
-            faults += [{"entry": index, "field": each.field, "message": each.message} for each in error.faults]
-            if len(faults) >= FAULTS_AT_MOST:
-                break
-        if time.monotonic() >= until:
-            await asyncio.sleep(0)
-            until = time.monotonic() + TURN_SECONDS
-    return updates, faults[:FAULTS_AT_MOST]
-
-
-def _event_of(event: JsonValue) -> CustomerUpdate:
-    if not isinstance(event, dict):
-        raise EventError(Fault("", "must be a JSON object"))
-    return new_update(**event)
-
-
-def _unknown(found: Found) -> _RefusalError:
+def _unknown(found: Found) -> RefusalError:
     text = "Nothing is known of this event. Events are known for 24 hours."
     if not found.is_searched:
         text = "This event may be in the inbox, which has more events than were searched. Ask again later."
-    return _RefusalError(404, "unknown_event", text)
+    return RefusalError(404, "unknown_event", text)
 
 
 def _wait_of(request: web.Request) -> float:
-    """Return the parameter `wait`, in seconds. Raises _RefusalError if it is not a number from 0 to WAIT_AT_MOST."""
+    """Return the parameter `wait`, in seconds. Raises RefusalError if it is not a number from 0 to WAIT_AT_MOST."""
     try:
         seconds = float(request.query.get("wait", "0"))
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= WAIT_AT_MOST:
-        raise _RefusalError(400, "invalid_request", f"wait: must be a number from 0 to {WAIT_AT_MOST:.0f}.")
+        raise RefusalError(400, "invalid_request", f"wait: must be a number from 0 to {WAIT_AT_MOST:.0f}.")
     return seconds
 
 
 @asynccontextmanager
-async def _redis_answers() -> AsyncIterator[None]:
-    """Bound the time of a call of Redis. Raises _RefusalError if Redis does not answer or refuses it."""
+async def _redis_answers(source: str) -> AsyncIterator[None]:
+    """Bound the time of a call of Redis. Raises RefusalError if Redis does not answer or refuses it, or by the rate."""
     try:
         async with asyncio.timeout(REDIS_SECONDS):
             yield
+    except RateExceededError as error:
+        raise rate_limited(
+            f"{source} has sent too many requests. Send this one again later.", error.wait_seconds
+        ) from None
     except (RedisError, TimeoutError, OSError):
         text = "Redis did not confirm the request. Send it again; events with an event_id are never applied twice."
-        raise _unavailable(text) from None
-
-
-def _unavailable(text: str) -> _RefusalError:
-    return _RefusalError(503, "redis_unavailable", text, headers=_retry_after(RETRY_SECONDS))
-
-
-def _retry_after(seconds: float) -> dict[str, str]:
-    return {"Retry-After": str(math.ceil(seconds))}
-
-
-def _json(answer: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=json.dumps(answer).encode(),
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+        raise unavailable(text, RETRY_SECONDS) from None

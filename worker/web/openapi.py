@@ -17,7 +17,7 @@ REFUSALS: Final = {
     404: "Nothing is known of the event.",
     408: "The body did not arrive in time.",
     411: "The body has no Content-Length.",
-    413: "The body has more than 1,000 events or 4 MiB.",
+    413: "The body has more than 1,000 events or 1 MiB.",
     415: "The body has a Content-Encoding.",
     429: "The token has sent too many events, or too many requests wait for an outcome.",
     500: "A fault in this software.",

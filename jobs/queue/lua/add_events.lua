@@ -1,28 +1,17 @@
--- Adds events to the inbox, all or none of them, if the rate of their source allows it (GCRA, on Redis' own clock). Unlike
--- in throttle.lua, a request that has to wait reserves nothing, because its app may never repeat it.
+-- Adds events to the inbox, all or none of them, if the rate of their source allows it.
 --
 -- Uses: wrong_types
--- KEYS: inbox, rate of the source, answer to this request
--- ARGV: microseconds between two events, size of a burst, milliseconds to keep the answer, number of events,
+-- Uses: source_rate
+-- KEYS: inbox, rate of the source
+-- ARGV: microseconds between two events, size of a burst, number of events,
 --       then for each event: number of its names and values, and these
--- Returns {microseconds to wait, ids of the entries}: no ids if it has to wait, and 0 if they were added. A second run for
--- the same request, after a lost answer, adds nothing and returns the same ids.
-local inbox, rate, answer = unpack(KEYS)
-local interval, burst, keep_ms, number = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+-- Returns {microseconds to wait, ids of the entries}: no ids if it has to wait, and 0 if they were added.
+local inbox, number = KEYS[1], tonumber(ARGV[3])
 
-local before = renewing('GET', answer)
-if before then return {0, cjson.decode(before)} end
+local wait, take = source_rate(KEYS[2], number, tonumber(ARGV[1]), tonumber(ARGV[2]))
+if wait > 0 then return {wait, {}} end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local free = tonumber(renewing('GET', rate) or 0) or 0
--- No request sets a later time, so the clock was set back since then.
-if free > now + burst * interval then free = now end
-free = math.max(free, now) + number * interval
-local wait = free - burst * interval - now
-if wait > 0 then return {math.ceil(wait), {}} end
-
-local ids, at = {}, 5
+local ids, at = {}, 4
 for _ = 1, number do
   local last = at + tonumber(ARGV[at])
   local added = redis.pcall('XADD', inbox, '*', unpack(ARGV, at + 1, last))
@@ -34,6 +23,5 @@ for _ = 1, number do
   ids[#ids + 1] = added
   at = last + 1
 end
-redis.call('SET', rate, string.format('%.0f', free), 'PX', math.ceil((free - now) / 1000) + 1000)
-redis.call('SET', answer, cjson.encode(ids), 'PX', keep_ms)
+take(number)
 return {0, ids}

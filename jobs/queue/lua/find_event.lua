@@ -1,14 +1,20 @@
 -- Finds an event by its id: its outcome, or its entry in the inbox. One atomic step, so an event that moves on meanwhile is
--- not missed. Reads only.
+-- not missed. Writes only the rate of the source that asks, and works without it if Redis takes no writes.
 --
 -- Uses: wrong_types
--- KEYS: inbox
--- ARGV: key prefix, id of the event, entries of the inbox to search at most
--- Returns {outcome as JSON, id of the entry, customer, 1 if the inbox has more entries than were searched}. The outcome is ''
--- if none is known, or if the event is dead and was sent again. The next two are '' if the event is not in the inbox.
-local inbox, prefix, id, at_most = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Uses: source_rate
+-- KEYS: inbox, rate of the reads of the source
+-- ARGV: microseconds between two reads, size of a burst, key prefix, id of the event, entries of the inbox to search at most,
+--       entries whose search costs as much as a read
+-- Returns {microseconds to wait, outcome as JSON, id of the entry, customer, 1 if the inbox has more entries than were
+-- searched}. If it has to wait, nothing was read. The outcome is '' if none is known, or if the event is dead and was sent
+-- again. The next two are '' if the event is not in the inbox.
+local inbox, prefix, id, at_most, for_a_read = KEYS[1], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local HALF_DAY = 43200
-local AT_A_TIME, BYTES_AT_MOST = 16, 4 * 1024 * 1024
+local AT_A_TIME, BYTES_AT_MOST, BYTES_OF_ENTRY = 16, 4 * 1024 * 1024, 4096
+
+local wait, take = source_rate(KEYS[2], 1, tonumber(ARGV[1]), tonumber(ARGV[2]))
+if wait > 0 then return {wait, '', '', '', 0} end
 
 local bucket = math.floor(redis.call('TIME')[1] / HALF_DAY)
 local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
@@ -26,9 +32,11 @@ local function is_dead(note)
   return is_json and type(found) == 'table' and found.status == 'dead'
 end
 
+local searched, bytes = 0, 0
+
 -- Searches the newest entries first. Returns the entry and its customer, and whether all entries were searched.
 local function search()
-  local last, searched, bytes = '+', 0, 0
+  local last = '+'
   repeat
     local entries = redis.pcall('XREVRANGE', inbox, last, '-', 'COUNT', AT_A_TIME)
     if is_error(entries) or #entries == 0 then return nil, nil, true end
@@ -48,7 +56,11 @@ local function search()
 end
 
 local note = outcome()
-if note ~= '' and not is_dead(note) then return {note, '', '', 0} end
+if note ~= '' and not is_dead(note) then
+  take(1)
+  return {0, note, '', '', 0}
+end
 local entry, customer, is_all = search()
-if entry then return {'', entry, customer, 0} end
-return {note, '', '', is_all and 0 or 1}
+take(1 + math.floor(math.max(searched, bytes / BYTES_OF_ENTRY) / for_a_read))
+if entry then return {0, '', entry, customer, 0} end
+return {0, note, '', '', is_all and 0 or 1}

@@ -1,4 +1,4 @@
-"""`customer-sync doctor` on the watch: the permission for events, and the webhooks."""
+"""`customer-sync doctor` on events: the permission for those of Stripe, the webhooks, and events over HTTP."""
 
 import json
 from collections.abc import AsyncIterator
@@ -43,6 +43,23 @@ async def test_webhooks_that_cannot_work_are_a_warning(
     assert lines["webhooks"]["verdict"] == verdict
     assert text in lines["webhooks"]["text"]
     assert "whsec_one" not in json.dumps(lines)
+
+
+@pytest.mark.parametrize(
+    ("environment", "verdict", "text"),
+    [
+        ({}, "ok", "no INTAKE_TOKENS"),
+        ({"INTAKE_TOKENS": "shop:a-token-of-20-letters"}, "warning", "without PORT no event over HTTP is received"),
+        ({"INTAKE_TOKENS": "shop:a-token-of-20-letters", "PORT": "8080"}, "ok", "1 token for POST /v1/events"),
+    ],
+)
+async def test_tokens_without_a_port_are_a_warning(
+    box: Sandbox, tmp_path: Path, environment: dict[str, str], verdict: str, text: str
+) -> None:
+    code, lines = await run_json(box, tmp_path, **environment)
+    assert (code, lines["http-events"]["verdict"]) == (0, verdict)
+    assert text in lines["http-events"]["text"]
+    assert "a-token" not in json.dumps(lines)
 
 
 async def test_malformed_webhook_secret_is_wrong(box: Sandbox, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from redis.asyncio import Redis
 
 from jobs.enqueue import send
 from jobs.events import new_update
-from jobs.inbox import SEARCHED_AT_MOST
+from jobs.inbox import SEARCHED_AT_MOST, SEARCHED_FOR_A_READ
 from tests.conftest import INBOX, World
-from tests.support.intake import SHOP, Port, intake_port
+from tests.support.intake import CRM, SHOP, Port, intake_port
 from tests.support.raw import exchange, port_of
 from tests.support.raw import status_of as http_status
-from worker.web.events import PATH, WAITS_AT_MOST
+from worker.web.events import PATH, WAITS_OF_SOURCE
 
 ANN = {"customer_id": "ann", "changes": {"name": "Ann"}}
 SIGNUP = {**ANN, "event_id": "signup-42"}
@@ -125,11 +125,13 @@ async def test_invalid_wait_is_refused(redis: Redis, wait: str) -> None:
 async def test_waits_leave_connections_for_others(redis: Redis) -> None:
     async with intake_port(redis) as port:
         await port.post(SIGNUP)
-        waiting = [asyncio.create_task(port.outcome("signup-42", wait="30")) for _ in range(WAITS_AT_MOST + 1)]
+        waiting = [asyncio.create_task(port.outcome("signup-42", wait="30")) for _ in range(WAITS_OF_SOURCE + 1)]
         (refused,), _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert refused.result().status == 429
         assert int(refused.result().headers["Retry-After"]) >= 1
         assert await status_of(port, "signup-42") == "waiting"
+        of_other = await port.get(f"{PATH}/signup-42", token=CRM, wait="0.01")
+        assert of_other.body["status"] == "waiting", "another source may still wait"
         assert (await port.get("/healthz", token=None)).status == 200
         for each in waiting:
             each.cancel()
@@ -146,3 +148,49 @@ async def test_broken_keys_hide_no_event(redis: Redis) -> None:
     await redis.set(INBOX, "x")
     async with intake_port(redis) as port:
         assert (await port.outcome("signup-42")).status == 404
+
+
+async def test_waiting_searches_the_inbox_once(redis: Redis) -> None:
+    async with intake_port(redis) as port:
+        await port.post(SIGNUP)
+        await redis.config_resetstat()
+        assert (await port.outcome("signup-42", wait="0.5")).body["status"] == "waiting"
+        calls = await redis.info("commandstats")
+    assert calls["cmdstat_xrevrange"]["calls"] == 1
+    assert calls["cmdstat_hget"]["calls"] > 8, "it read the outcome again"
+
+
+async def test_waiting_for_an_event_that_is_sent_again_ignores_its_dead_entry(world: World) -> None:
+    async with intake_port(world.redis) as port:
+        await port.post(SIGNUP)
+        await world.run()
+        assert await status_of(port, "signup-42") == "dead"
+        await port.post(SIGNUP)
+        pending = asyncio.create_task(port.outcome("signup-42", wait="30"))
+        await asyncio.sleep(0.1)
+        assert not pending.done()
+        world.autumn.seed("ann")
+        await world.run()
+        assert (await pending).body["status"] == "applied"
+
+
+async def test_reads_have_a_rate_and_a_search_costs_more(redis: Redis) -> None:
+    async with intake_port(redis, reads_per_second=2 * SEARCHED_FOR_A_READ) as port:
+        await port.post([ANN] * SEARCHED_AT_MOST)
+        answers = [await port.outcome("unknown") for _ in range(12)]
+        assert (answers[0].status, answers[-1].status) == (404, 429)
+        assert answers[-1].body["error"] == "rate_limited"
+        assert "shop" in answers[-1].body["message"]
+        assert int(answers[-1].headers["Retry-After"]) >= 1
+        assert (await port.get(f"{PATH}/unknown", token=CRM)).status == 404
+        assert (await port.post(ANN)).status == 202, "reads and events have rates of their own"
+
+
+async def test_outcome_is_read_from_a_redis_that_takes_no_writes(redis: Redis) -> None:
+    async with intake_port(redis) as port:
+        await port.post(SIGNUP)
+        await redis.config_set("maxmemory", 1)
+        try:
+            assert await status_of(port, "signup-42") == "waiting"
+        finally:
+            await redis.config_set("maxmemory", 0)

@@ -83,7 +83,7 @@ class Client:
     def send_many(self, updates: Iterable[Update]) -> list[str]:
         """Send events in order, and return the id of each. Everything that `send` says holds for each event.
 
-        All are validated before the first one is sent. 1,000 events or 4 MiB at most are sent at a time, and accepted
+        All are validated before the first one is sent. 1,000 events or 1 MiB at most are sent at a time, and accepted
         together or not at all. After an error, the events of earlier requests have been accepted.
         """
         return self._run(sending(self._requests, updates))

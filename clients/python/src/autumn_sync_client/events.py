@@ -246,7 +246,7 @@ def new_update(**fields: Any) -> CustomerUpdate:
         update = CustomerUpdate.model_validate(fields)
     except ValidationError as error:
         raise EventError(*_faults_in(error)) from None
-    _check_size(len(update.fields().get("changes", "").encode()))
+    check_size(len(update.fields().get("changes", "").encode()))
     return update
 
 
@@ -281,7 +281,7 @@ def _read_text(name: str, raw: bytes) -> str:
 
 
 def _read_changes(raw: bytes) -> dict[str, JsonValue]:
-    _check_size(len(raw))
+    check_size(len(raw))
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -320,7 +320,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"is not valid JSON ({name} is not a number of JSON)")
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Raise EventError if `changes` has more than CHANGES_MAX_BYTES. `size` is that of its JSON in UTF-8."""
     if size > CHANGES_MAX_BYTES:
         raise EventError(Fault("changes", f"is {size} bytes long; at most {CHANGES_MAX_BYTES} are allowed"))
 

@@ -17,7 +17,7 @@ from autumn_sync_client.outcomes import Outcome, is_final, polls
 
 EVENTS_MAX: Final = 1_000
 """The most events of a request."""
-BYTES_MAX: Final = 4 * 1024 * 1024
+BYTES_MAX: Final = 1024 * 1024
 """The most bytes of a request's body."""
 PAUSES_SECONDS: Final = (0.2, 1.0)
 """The least pause before each repetition of a request."""

@@ -1,0 +1,64 @@
+"""Bodies of POST /v1/events that are large or made to be expensive."""
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from jobs.events import CHANGES_MAX_BYTES
+from worker.web.bodies import EVENTS_AT_MOST, read_events
+from worker.web.events import BODY_BYTES
+from worker.web.refusals import RefusalError
+
+MEMORY_AT_MOST = 64 * 1024 * 1024
+
+
+def refusal_of(body: bytes) -> dict[str, Any]:
+    with pytest.raises(RefusalError) as caught:
+        read_events(body, "shop")
+    answer: dict[str, Any] = json.loads(caught.value.response().body)  # type: ignore[arg-type]  # it is bytes
+    return answer
+
+
+def body_of(value: str) -> bytes:
+    """Return the largest body of one event whose metadata is a list of these values."""
+    head, tail = '{"customer_id":"ann","changes":{"metadata":{"list":[', "]}}}"
+    number = (BODY_BYTES - len(head) - len(tail)) // (len(value) + 1)
+    return f"{head}{','.join([value] * number)}{tail}".encode()
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "[0]", '{"a":0}', "0", '""', "1.5"])
+def test_expensive_event_is_refused_in_little_memory(value: str) -> None:
+    body = body_of(value)
+    tracemalloc.start()
+    try:
+        answer = refusal_of(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < MEMORY_AT_MOST
+    (fault,) = answer["fields"]
+    assert fault["field"] == "changes"
+    assert fault["message"].endswith(f"bytes long; at most {CHANGES_MAX_BYTES} are allowed")
+
+
+def test_size_of_changes_is_that_of_their_characters_not_of_their_escapes() -> None:
+    text = "\u044f" * (CHANGES_MAX_BYTES // 2 - 20)
+    body = json.dumps({"customer_id": "ann", "changes": {"name": text}}).encode()
+    assert len(body) > CHANGES_MAX_BYTES * 2
+    (fields,) = read_events(body, "shop")
+    assert len(fields["changes"].encode()) <= CHANGES_MAX_BYTES
+
+
+def test_wrong_field_is_named_beside_changes_that_are_no_object() -> None:
+    for changes in (None, "x", [0], 7):
+        body = json.dumps([{"customer_id": "ann", "changes": changes, "pad": "x" * CHANGES_MAX_BYTES}]).encode()
+        assert refusal_of(body)["error"] == "invalid_events"
+
+
+def test_half_a_surrogate_pair_in_a_large_body_is_a_fault() -> None:
+    event = {"customer_id": "ann", "changes": {"name": "\ud800"}}
+    body = json.dumps([event] * EVENTS_AT_MOST).encode().ljust(CHANGES_MAX_BYTES + 1)
+    (first, *_) = refusal_of(body)["fields"]
+    assert first["field"] == "changes.name"

@@ -17,7 +17,6 @@ from redis.asyncio import Redis
 from config.logs import configure_logs
 from config.settings import Settings
 from jobs.autumn.client import AutumnClient, open_autumn
-from jobs.inbox import Inbox
 from jobs.observer import NOBODY, Observer
 from jobs.plan.policy import Policy
 from jobs.queue.mailbox import Mailbox
@@ -39,7 +38,6 @@ from worker.loops.runner import Loops
 from worker.loops.scanner import Scanner
 from worker.loops.watchdog import CANARY_SECONDS, Watchdog
 from worker.notifier import CHECK_SECONDS, Notifier
-from worker.redis_client import open_briefly
 from worker.status.history import History, Sampler
 from worker.status.shared_state import SharedStateReader
 from worker.telemetry.metrics import Metrics
@@ -162,23 +160,14 @@ async def run_health_loops(
         stack.push_async_callback(_end, tasks)
         if settings.port is not None:
             # A worker without a port does not import the templates and the web server, a tenth of all its imports.
-            from worker.web.events import REDIS_SECONDS, intake_of  # noqa: PLC0415 - see above
+            from worker.web.api.events import open_intake  # noqa: PLC0415 - see above
             from worker.web.pages import pages_of  # noqa: PLC0415 - see above
             from worker.web.server import make_app, serving  # noqa: PLC0415 - see above
             from worker.web.webhooks import webhooks_of  # noqa: PLC0415 - see above
 
             pages = [] if deps is None else [pages_of(settings, redis, deps, shared.read_cached)]
             hooks = webhooks_of(settings.stripe_webhook_secrets, act)
-            intake = []
-            if may_add is not None:
-                # The worker's own client would repeat a command after the app has got its answer.
-                once = open_briefly(
-                    settings.redis_url.get_secret_value(), settings.redis_certificate, seconds=REDIS_SECONDS
-                )
-                inbox = Inbox(
-                    await stack.enter_async_context(once), inbox=settings.inbox_stream, prefix=settings.key_prefix
-                )
-                intake = intake_of(settings.intake_tokens, inbox, may_add)
+            intake = [] if may_add is None else await stack.enter_async_context(open_intake(settings, may_add))
             app = make_app(heartbeat, shared.read_cached, metrics, add_more=[*pages, *hooks, *intake])
             await stack.enter_async_context(serving(app, settings.port))
         yield loops

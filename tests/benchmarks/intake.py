@@ -24,8 +24,8 @@ from tests.benchmarks.report import machine
 from tests.conftest import INBOX, PREFIX
 from tests.support.intake import SHOP, bearer, intake_port
 from worker.redis_client import open_redis
-from worker.web.bodies import EVENTS_AT_MOST
-from worker.web.events import PATH
+from worker.web.api.bodies import EVENTS_AT_MOST
+from worker.web.api.events import PATH
 
 REQUESTS: Final = 40
 AT_A_TIME: Final = 2

@@ -1,4 +1,4 @@
-"""The routes of worker.web.events on a real port, for apps that send over HTTP."""
+"""The routes of worker.web.api.events on a real port, for apps that send over HTTP."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.support.processes import free_port, wait_until
 from worker.loops.heartbeat import Heartbeat
 from worker.status.shared_state import SharedState
 from worker.telemetry.metrics import Metrics
-from worker.web.events import PATH, intake_of
+from worker.web.api.events import PATH, intake_of
 from worker.web.server import make_app, serving
 
 SHOP, SHOP_NEXT, CRM = "shop-token-0123456789", "shop-token-next-012345", "crm-token-0123456789"

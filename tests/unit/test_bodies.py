@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jobs.events import CHANGES_MAX_BYTES
-from worker.web.bodies import EVENTS_AT_MOST, read_events
-from worker.web.events import BODY_BYTES
-from worker.web.refusals import RefusalError
+from worker.web.api.bodies import EVENTS_AT_MOST, read_events
+from worker.web.api.events import BODY_BYTES
+from worker.web.api.refusals import RefusalError
 
 MEMORY_AT_MOST = 64 * 1024 * 1024
 

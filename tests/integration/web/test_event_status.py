@@ -13,7 +13,7 @@ from tests.conftest import INBOX, World
 from tests.support.intake import CRM, SHOP, Port, intake_port
 from tests.support.raw import exchange, port_of
 from tests.support.raw import status_of as http_status
-from worker.web.events import PATH, WAITS_OF_SOURCE
+from worker.web.api.events import PATH, WAITS_OF_SOURCE
 
 ANN = {"customer_id": "ann", "changes": {"name": "Ann"}}
 SIGNUP = {**ANN, "event_id": "signup-42"}

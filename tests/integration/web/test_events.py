@@ -17,8 +17,8 @@ from tests.conftest import INBOX, PREFIX, World
 from tests.support.intake import CRM, SHOP, SHOP_NEXT, Port, bearer, intake_port
 from tests.support.processes import free_port, its_disk_fails, its_disk_works, wait_until
 from tests.support.raw import exchange, port_of, status_of
-from worker.web.bodies import EVENTS_AT_MOST, FAULTS_AT_MOST
-from worker.web.events import BODIES_AT_MOST, BODY_BYTES, DISCARDED_AT_MOST, PATH
+from worker.web.api.bodies import EVENTS_AT_MOST, FAULTS_AT_MOST
+from worker.web.api.events import BODIES_AT_MOST, BODY_BYTES, DISCARDED_AT_MOST, PATH
 from worker.web.server import FORM_BYTES
 
 ANN = {"customer_id": "ann", "changes": {"email": "ann@hidden.example"}}

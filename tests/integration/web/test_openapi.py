@@ -22,9 +22,9 @@ from jobs.schema import event_schema
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, PREFIX
 from tests.support.intake import SHOP, TOKENS, bearer, intake_port
-from worker.web.bodies import EVENTS_AT_MOST
-from worker.web.events import PATH, WAIT_AT_MOST, Intake, Tokens, add_intake
-from worker.web.openapi import REF, openapi_document
+from worker.web.api.bodies import EVENTS_AT_MOST
+from worker.web.api.events import PATH, WAIT_AT_MOST, Intake, Tokens, add_intake
+from worker.web.api.openapi import REF, openapi_document
 from worker.web.server import BODY_LIMITS
 
 DOCUMENT = openapi_document()

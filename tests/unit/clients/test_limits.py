@@ -6,8 +6,8 @@ from typing import Final
 from autumn_sync_client.over_http import TIMEOUT_SECONDS, WAIT_MAX_SECONDS
 from autumn_sync_client.steps import BYTES_MAX, EVENTS_MAX
 from tests.tools import TYPESCRIPT_CLIENT
-from worker.web.bodies import EVENTS_AT_MOST
-from worker.web.events import BODY_BYTES, REDIS_SECONDS, WAIT_AT_MOST
+from worker.web.api.bodies import EVENTS_AT_MOST
+from worker.web.api.events import BODY_BYTES, REDIS_SECONDS, WAIT_AT_MOST
 
 TYPESCRIPT: Final = {
     name: float(number.replace("_", ""))

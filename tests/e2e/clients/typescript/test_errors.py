@@ -14,7 +14,7 @@ from tests.e2e.clients.typescript.test_send import OPENED, opened
 from tests.support.intake import SHOP
 from tests.support.node import NodeApp
 from tests.support.processes import free_port
-from worker.web.events import RETRY_SECONDS
+from worker.web.api.events import RETRY_SECONDS
 
 HTTP: Final = """
     import { Client } from "autumn-stripe-sync-client";

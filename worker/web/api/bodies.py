@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from jobs.events import CHANGES_MAX_BYTES, EventError, Fault, check_size, new_update, parse_json
-from worker.web.refusals import RefusalError
+from worker.web.api.refusals import RefusalError
 
 EVENTS_AT_MOST: Final = 1_000
 FAULTS_AT_MOST: Final = 1_000

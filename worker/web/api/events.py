@@ -23,13 +23,15 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from autumn_sync_client.outcomes import Outcome
+from config.settings import Settings
 from jobs.enqueue import poll_outcome
 from jobs.errors import describe
 from jobs.inbox import Found, Inbox, RateExceededError
-from worker.web.bodies import read_events
+from worker.redis_client import open_briefly
+from worker.web.api.bodies import read_events
+from worker.web.api.openapi import openapi_document
+from worker.web.api.refusals import RefusalError, json_answer, rate_limited, unavailable
 from worker.web.credentials import digest_of
-from worker.web.openapi import openapi_document
-from worker.web.refusals import RefusalError, json_answer, rate_limited, unavailable
 from worker.web.server import BODY_LIMITS, BODY_SECONDS, FORM_BYTES
 
 log = structlog.get_logger(__name__)
@@ -94,6 +96,18 @@ def intake_of(
     No event is added before `may_add` is set.
     """
     return [partial(add_intake, intake=Intake(Tokens(entries), inbox, may_add) if entries else None)]
+
+
+@asynccontextmanager
+async def open_intake(
+    settings: Settings, may_add: asyncio.Event
+) -> AsyncIterator[list[Callable[[web.Application], None]]]:
+    """Connect to Redis for the length of the block, and yield `intake_of`."""
+    url, certificate = settings.redis_url.get_secret_value(), settings.redis_certificate
+    # The worker's own client would repeat a command after the app has got its answer.
+    async with open_briefly(url, certificate, seconds=REDIS_SECONDS) as redis:
+        inbox = Inbox(redis, inbox=settings.inbox_stream, prefix=settings.key_prefix)
+        yield intake_of(settings.intake_tokens, inbox, may_add)
 
 
 def add_intake(app: web.Application, intake: "Intake | None") -> None:

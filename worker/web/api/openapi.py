@@ -1,4 +1,4 @@
-"""The OpenAPI document of the routes in worker.web.events. The event in it is generated from the model."""
+"""The OpenAPI document of the routes in worker.web.api.events. The event in it is generated from the model."""
 
 from functools import cache
 from typing import Any, Final

@@ -18,7 +18,8 @@ export interface ErrorDetails {
  *
  * `code` is the server's (`invalid_events`, `unauthorized`, `too_large`, `rate_limited`, `redis_unavailable`, …) or the
  * client's own: `timeout`, `unreachable` and `unexpected_answer`. After these three the events may have been accepted:
- * send them again with the same `event_id`.
+ * send them again with the same `event_id`. After `redis_unavailable` they may have been, too. Over Redis, the message
+ * says whether events are stored.
  */
 export class CustomerSyncError extends Error {
   override readonly name = "CustomerSyncError";

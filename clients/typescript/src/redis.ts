@@ -13,12 +13,12 @@ type Entry = Record<string, string>;
 export interface RedisClient {
   xAdd(key: string, id: string, message: Entry): Promise<unknown>;
   hGet(key: string, field: string): Promise<unknown>;
-  multi(): RedisPipeline;
+  multi(): RedisTransaction;
 }
 
-export interface RedisPipeline {
+export interface RedisTransaction {
   xAdd(key: string, id: string, message: Entry): unknown;
-  execAsPipeline(): Promise<unknown>;
+  exec(): Promise<unknown>;
 }
 
 export interface RedisOptions {
@@ -41,12 +41,23 @@ export function overRedis(
     if (entries.length === 0) {
       return [];
     }
-    const pipeline = redis.multi();
-    for (const entry of entries) {
-      pipeline.xAdd(stream, "*", entry);
-    }
-    const ids = (await answerOf(pipeline.execAsPipeline())) as unknown[];
+    const ids = await add(entries).catch((cause) => {
+      throw addError(cause, entries.length);
+    });
     return entries.map((entry, index) => entry["event_id"] ?? String(ids[index]));
+  }
+
+  async function add(entries: Entry[]): Promise<unknown[]> {
+    const [first] = entries;
+    if (first !== undefined && entries.length === 1) {
+      return [await redis.xAdd(stream, "*", first)];
+    }
+    // If a part of the events were stored, sending them again could change their order.
+    const transaction = redis.multi();
+    for (const entry of entries) {
+      transaction.xAdd(stream, "*", entry);
+    }
+    return (await transaction.exec()) as unknown[];
   }
 
   async function readOutcome(id: string): Promise<Outcome | null> {
@@ -98,6 +109,26 @@ async function answerOf<T>(answer: Promise<T>): Promise<T> {
   } catch (cause) {
     throw new CustomerSyncError("redis_unavailable", "Redis did not carry out the command: see the cause", { cause });
   }
+}
+
+/** Return the error for events that Redis did not add. It says whether events may have been stored. */
+function addError(cause: unknown, count: number): CustomerSyncError {
+  // The MultiErrorReply of node-redis: EXEC executed the commands, and some of them failed.
+  const { errorIndexes } = Object(cause) as { errorIndexes?: unknown };
+  const stored = Array.isArray(errorIndexes) ? count - errorIndexes.length : 0;
+  let what = "Redis did not confirm the events, so they may have been stored";
+  if (stored > 0) {
+    what = `Redis stored only ${stored} of ${count} events`;
+  } else if (Array.isArray(errorIndexes) || isRefusal(cause)) {
+    what = "Redis refused the events, and nothing was stored";
+  }
+  return new CustomerSyncError("redis_unavailable", `${what}: see the cause`, { cause });
+}
+
+/** Return whether an error is an answer of Redis after which nothing is stored. */
+function isRefusal(error: unknown): boolean {
+  // An answer of Redis begins with a code, such as OOM. If it refused MULTI itself, it executed each command by itself.
+  return error instanceof Error && /^[A-Z]+ /.test(error.message) && !/multi/i.test(error.message);
 }
 
 /** A key of the wrong type holds no outcome. Other errors are thrown again. */

@@ -23,7 +23,10 @@ export interface OutcomeOptions {
 export interface EventSender {
   /** Send an event. Return the id for `outcome`: its `event_id`, or the entry's id if it has none. */
   send(event: CustomerUpdate): Promise<string>;
-  /** Send at most 1,000 events in order. Return the id of each for `outcome`. */
+  /**
+   * Send at most 1,000 events in order. Return the id of each for `outcome`. All of them are accepted or none, unless an
+   * error says that Redis stored some of them.
+   */
   sendMany(events: readonly CustomerUpdate[]): Promise<string[]>;
   /**
    * Return the outcome of an event of the last 24 hours, or null if nothing is known of it: it was not sent, or no

@@ -1,7 +1,7 @@
 import { CustomerSyncError, invalidEvents, type FieldError } from "./errors.js";
 import type { CustomerUpdate } from "./event.js";
 import { unfitFields } from "./json.js";
-import { type EventSender, type Outcome, type OutcomeOptions, readUntilDone } from "./sender.js";
+import { checkCount, type EventSender, type Outcome, type OutcomeOptions, readUntilDone } from "./sender.js";
 
 /** The longest time that the server waits for an outcome. */
 const LONGEST_WAIT_SECONDS = 30;
@@ -49,6 +49,7 @@ export class Client implements EventSender {
   }
 
   async sendMany(events: readonly CustomerUpdate[]): Promise<string[]> {
+    checkCount(events);
     return events.length > 0 ? this.#post(events, events) : [];
   }
 

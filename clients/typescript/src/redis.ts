@@ -2,9 +2,8 @@ import { CustomerSyncError, invalidEvents } from "./errors.js";
 import type { CustomerUpdate } from "./event.js";
 import { unfitFields } from "./json.js";
 import { wrongFields } from "./schema.js";
-import { type EventSender, type Outcome, type OutcomeOptions, readUntilDone } from "./sender.js";
+import { checkCount, type EventSender, type Outcome, type OutcomeOptions, readUntilDone } from "./sender.js";
 
-const MOST_EVENTS = 1000;
 const HALF_DAY_MS = 43_200_000;
 
 type Entry = Record<string, string>;
@@ -34,9 +33,7 @@ export function overRedis(
   { stream = "customer-updates", prefix = "customer-sync" }: RedisOptions = {},
 ): EventSender {
   async function sendMany(events: readonly CustomerUpdate[]): Promise<string[]> {
-    if (events.length > MOST_EVENTS) {
-      throw new CustomerSyncError("too_large", `${events.length} events; at most ${MOST_EVENTS} at a time`);
-    }
+    checkCount(events);
     const entries = entriesOf(events);
     if (entries.length === 0) {
       return [];

@@ -1,3 +1,4 @@
+import { CustomerSyncError } from "./errors.js";
 import type { CustomerUpdate } from "./event.js";
 
 /** The outcome of an event. */
@@ -35,8 +36,16 @@ export interface EventSender {
   outcome(id: string, options?: OutcomeOptions): Promise<Outcome | null>;
 }
 
+const MOST_EVENTS = 1000;
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 500;
+
+/** Throw an error if there are more events than one call may send. */
+export function checkCount({ length }: readonly CustomerUpdate[]): void {
+  if (length > MOST_EVENTS) {
+    throw new CustomerSyncError("too_large", `${length} events: send at most ${MOST_EVENTS} at a time`);
+  }
+}
 
 /** Read the outcome until the event is no longer waiting or the time is over. `read` receives the seconds left. */
 export async function readUntilDone(

@@ -5,6 +5,8 @@ import { checkCount, type EventSender, type Outcome, type OutcomeOptions, readUn
 
 /** The longest time that the server waits for an outcome. */
 const LONGEST_WAIT_SECONDS = 30;
+/** The statuses 429 and 503 say to try again later. */
+const TRY_LATER: readonly number[] = [429, 503];
 
 export interface ClientOptions {
   /** The address of the worker, such as `https://sync.example.com`. */
@@ -18,6 +20,8 @@ export interface ClientOptions {
 interface Answer {
   status: number;
   body: unknown;
+  /** The error in the answer, or null if the status is one of success. */
+  error: CustomerSyncError | null;
 }
 
 /** Sends events to the worker over HTTP. It uses only `fetch` and other web APIs. */
@@ -64,6 +68,9 @@ export class Client implements EventSender {
     }
     const init = { method: "POST", body: JSON.stringify(body) };
     const answer = await this.#request(this.#address, init, this.#timeoutSeconds);
+    if (answer.error !== null) {
+      throw answer.error;
+    }
     const ids = answer.status === 202 ? get(answer.body, "ids") : undefined;
     if (!Array.isArray(ids) || ids.length !== events.length || !ids.every((id) => typeof id === "string")) {
       throw unexpected(answer.status);
@@ -71,20 +78,24 @@ export class Client implements EventSender {
     return ids;
   }
 
-  async #readOutcome(id: string, waitSeconds: number): Promise<Outcome | null> {
+  /** Return the outcome, or the error if the server says to try again later. */
+  async #readOutcome(id: string, waitSeconds: number): Promise<Outcome | null | CustomerSyncError> {
     const wait = Math.min(Math.floor(waitSeconds), LONGEST_WAIT_SECONDS);
-    try {
-      const answer = await this.#request(`${this.#address}/${pathPart(id)}?wait=${wait}`, {}, this.#timeoutSeconds + wait);
-      if (answer.status !== 200 || typeof get(answer.body, "status") !== "string") {
-        throw unexpected(answer.status);
-      }
-      return answer.body as Outcome;
-    } catch (error) {
-      if (error instanceof CustomerSyncError && error.code === "unknown_event") {
-        return null;
+    const url = `${this.#address}/${pathPart(id)}?wait=${wait}`;
+    const { status, body, error } = await this.#request(url, {}, this.#timeoutSeconds + wait);
+    if (error?.code === "unknown_event") {
+      return null;
+    }
+    if (error !== null) {
+      if (TRY_LATER.includes(status)) {
+        return error;
       }
       throw error;
     }
+    if (status !== 200 || typeof get(body, "status") !== "string") {
+      throw unexpected(status);
+    }
+    return body as Outcome;
   }
 
   async #request(url: string, init: RequestInit, timeoutSeconds: number): Promise<Answer> {
@@ -104,10 +115,7 @@ export class Client implements EventSender {
         : new CustomerSyncError("unreachable", "the server cannot be reached, or it closed the connection", { cause });
     }
     const body = parsed(text);
-    if (!response.ok) {
-      throw refusal(response, body);
-    }
-    return { status: response.status, body };
+    return { status: response.status, body, error: response.ok ? null : refusal(response, body) };
   }
 }
 

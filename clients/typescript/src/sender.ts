@@ -31,7 +31,8 @@ export interface EventSender {
   sendMany(events: readonly CustomerUpdate[]): Promise<string[]>;
   /**
    * Return the outcome of an event of the last 24 hours, or null if nothing is known of it: it was not sent, or no
-   * worker has moved it yet. After `waitSeconds` the status may still be `waiting`.
+   * worker has moved it yet. After `waitSeconds` the status may still be `waiting`. Until then, `Client` reads again if
+   * the server says to try again later.
    */
   outcome(id: string, options?: OutcomeOptions): Promise<Outcome | null>;
 }
@@ -39,6 +40,8 @@ export interface EventSender {
 const MOST_EVENTS = 1000;
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 500;
+/** A timer with a longer time ends at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Throw an error if there are more events than one call may send. */
 export function checkCount({ length }: readonly CustomerUpdate[]): void {
@@ -47,9 +50,12 @@ export function checkCount({ length }: readonly CustomerUpdate[]): void {
   }
 }
 
-/** Read the outcome until the event is no longer waiting or the time is over. `read` receives the seconds left. */
+/**
+ * Read the outcome until the event is no longer waiting or the time is over. `read` receives the seconds left. If it
+ * returns an error, read again after the error's time to wait. Throw the last error if the time is over.
+ */
 export async function readUntilDone(
-  read: (leftSeconds: number) => Promise<Outcome | null>,
+  read: (leftSeconds: number) => Promise<Outcome | null | CustomerSyncError>,
   waitSeconds: number,
 ): Promise<Outcome | null> {
   if (!(waitSeconds >= 0)) {
@@ -57,11 +63,16 @@ export async function readUntilDone(
   }
   const deadline = Date.now() + waitSeconds * 1000;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
-    const outcome = await read(Math.max(0, deadline - Date.now()) / 1000);
+    const found = await read(Math.max(0, deadline - Date.now()) / 1000);
     const left = deadline - Date.now();
-    if (left <= 0 || (outcome !== null && outcome.status !== "waiting")) {
-      return outcome;
+    const isError = found instanceof CustomerSyncError;
+    if (isError && left <= 0) {
+      throw found;
     }
-    await new Promise((resolve) => setTimeout(resolve, Math.min(pause, left)));
+    if (!isError && (left <= 0 || (found !== null && found.status !== "waiting"))) {
+      return found;
+    }
+    const nextPause = isError ? Math.max(LONGEST_PAUSE_MS, 1000 * (found.retryAfterSeconds ?? 0)) : pause;
+    await new Promise((resolve) => setTimeout(resolve, Math.min(nextPause, left, LONGEST_TIMER_MS)));
   }
 }

@@ -22,7 +22,11 @@ export interface OutcomeOptions {
 
 /** Sends events and reads their outcomes. Every method throws `CustomerSyncError`. */
 export interface EventSender {
-  /** Send an event. Return the id for `outcome`: its `event_id`, or the entry's id if it has none. */
+  /**
+   * Send an event. Return the id for `outcome`: its `event_id`, or the entry's id if it has none.
+   *
+   * Only an event with an `event_id` may be sent again safely: the same `event_id` counts once within 24 hours.
+   */
   send(event: CustomerUpdate): Promise<string>;
   /**
    * Send at most 1,000 events in order. Return the id of each for `outcome`. All of them are accepted or none, unless an

@@ -94,6 +94,32 @@ async def test_event_is_applied_and_its_outcome_read(node_app: NodeApp, services
     assert services.box.autumn.customers["user_42"]["name"] == "Ann"
 
 
+@pytest.mark.parametrize("transport", ["http", "redis"])
+async def test_only_event_with_event_id_may_be_repeated(node_app: NodeApp, services: Intake, transport: str) -> None:
+    for customer in ("with_id", "without_id"):
+        services.box.autumn.seed(customer)
+    script = f"""{opened(node_app, transport)}
+        async function apply(event) {{
+          await client.outcome(await client.send(event), {{ waitSeconds: 30 }});
+        }}
+        for (const [customer_id, event_id] of [["with_id", "first"], ["without_id", undefined]]) {{
+          const first = {{ customer_id, changes: {{ name: "First" }}, event_id }};
+          await apply(first);
+          await apply({{ customer_id, changes: {{ name: "Second" }} }});
+          await client.send(first);
+          await apply({{ customer_id, changes: {{ email: "last@example.com" }} }});
+        }}
+        await close();
+    """
+    async with worker(services.box.environment):
+        await node_app.output_of(script, **services.variables)
+    customers = services.box.autumn.customers
+    assert {each: (customers[each]["name"], customers[each]["email"]) for each in ("with_id", "without_id")} == {
+        "with_id": ("Second", "last@example.com"),
+        "without_id": ("First", "last@example.com"),
+    }
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_many_events_keep_their_order(node_app: NodeApp, services: Intake, transport: str) -> None:
     script = f"""{opened(node_app, transport)}

@@ -12,7 +12,7 @@ from tests.e2e.clients.typescript.conftest import Intake
 from tests.e2e.clients.typescript.test_send import OPENED
 from tests.support.intake import SHOP
 from tests.support.node import NodeApp
-from worker.web.events import WAITS_AT_MOST
+from worker.web.api.events import WAITS_OF_SOURCE
 
 TRY_LATER: Final = {
     "too many requests wait": (429, "rate_limited"),
@@ -88,7 +88,7 @@ async def test_other_error_ends_the_wait(node_app: NodeApp, status: int) -> None
 async def test_more_outcomes_are_read_than_the_server_lets_wait(node_app: NodeApp, services: Intake) -> None:
     script = f"""{OPENED["http"]}
         const id = await client.send({{ customer_id: "user_42", changes: {{ name: "Ann" }} }});
-        const reads = Array.from({{ length: {WAITS_AT_MOST + 8} }}, () => client.outcome(id, {{ waitSeconds: 3 }}));
+        const reads = Array.from({{ length: {WAITS_OF_SOURCE + 8} }}, () => client.outcome(id, {{ waitSeconds: 3 }}));
         const found = await Promise.all(reads.map((read) => read.catch((error) => error)));
         console.log(JSON.stringify([...new Set(found.map(({{ status, code }}) => status ?? code))]));
     """

@@ -36,8 +36,11 @@ async def send(redis: Redis, update: CustomerUpdate, *, stream: str = INBOX_STRE
 
 
 async def send_many(redis: Redis, updates: Iterable[CustomerUpdate], *, stream: str = INBOX_STREAM) -> None:
-    """Add updates to the inbox in order, in one round trip. Send a few hundred at a time at most."""
-    async with redis.pipeline(transaction=False) as pipe:
+    """Add updates to the inbox in order, in one transaction. Send a few hundred at a time at most.
+
+    A repetition after an error keeps their order, because Redis has added all of them or none.
+    """
+    async with redis.pipeline(transaction=True) as pipe:
         for update in updates:
             pipe.execute_command(*add_event(update, stream))
         await pipe.execute()

@@ -4,10 +4,12 @@ import asyncio
 import subprocess
 import sys
 
+import pytest
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from jobs.enqueue import outcome_of, send, send_sync
+from jobs.enqueue import outcome_of, send, send_many, send_sync
 from jobs.events import new_update, read_entry
 from sandbox.redis import EmbeddedRedis
 from tests.conftest import INBOX, World
@@ -46,6 +48,19 @@ async def test_outcome_is_unknown_then_waiting_then_applied(world: World) -> Non
     assert applied is not None
     assert applied.status == "applied"
     assert applied.at is not None
+
+
+async def test_full_redis_adds_none_of_many_events(redis: Redis) -> None:
+    updates = [new_update(customer_id="ann", changes={"name": "x" * 2_000}) for _ in range(1_000)]
+    await redis.config_set("maxmemory", (await redis.info("memory"))["used_memory"] + 500_000)
+    try:
+        with pytest.raises(RedisError):
+            await send_many(redis, updates)
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert await redis.xlen(INBOX) == 0
+    await send_many(redis, updates)
+    assert await redis.xlen(INBOX) == 1_000
 
 
 async def test_wait_that_times_out_returns_the_known_outcome(redis: Redis) -> None:

@@ -104,6 +104,17 @@ def test_url_of_another_scheme_is_refused(url: str) -> None:
         Client.over_http(url, "token")
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://app:a-secret@sync.example.com", "https://a-secret@h", "http://h:a-secret", "http://h:99999", "http://"],
+)
+def test_url_that_cannot_work_is_refused_and_not_shown(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="the URL") as raised:
+            kind.over_http(url, "token")
+        assert "a-secret" not in str(raised.value)
+
+
 def test_no_client_shows_its_secret() -> None:
     with (
         Client.over_http("https://sync.example.com", "a-secret") as http,

@@ -98,6 +98,13 @@ def test_wrong_fields_of_all_events_are_named_before_anything_is_sent() -> None:
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("update", ["abc", 7, None, [("customer_id", "ann")], {1: "x"}])
+def test_value_that_is_no_event_is_named(update: Any) -> None:
+    with pytest.raises(InvalidEvents, match="event 1: ") as raised:
+        next(sending(HttpRequests(), [ANN, update]))
+    assert {each.entry for each in raised.value.fields} == {1}
+
+
 def test_event_made_without_validation_of_its_size_is_validated() -> None:
     huge = CustomerUpdate.model_validate({"customer_id": "ann", "changes": {"name": "x" * 300_000}})
     with pytest.raises(InvalidEvents, match="changes: is 300011 bytes long"):
@@ -151,6 +158,18 @@ def test_waiting_outcome_is_read_again_and_final_one_returned() -> None:
     dead = {**WAITING, "status": "dead", "reason": "customer_not_found", "at": 1700000000000}
     outcome = value_of(steps, HttpAnswer(200, dead))
     assert (outcome.status, outcome.reason, outcome.at) == ("dead", "customer_not_found", 1700000000000)
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(429, 2.0), (503, None)])
+def test_wait_goes_on_after_a_refusal_to_wait(status: int, seconds: float | None) -> None:
+    steps = waiting(HttpRequests(), "e1", 60)
+    for _ in range(5):
+        assert isinstance(next(steps), HttpRequest)
+        pause = steps.send(HttpAnswer(status, {"error": "later"}, seconds))
+        assert isinstance(pause, Pause)
+        assert pause.seconds >= (seconds or 0.5)
+    next(steps)
+    assert isinstance(steps.send(HttpAnswer(200, WAITING)), Pause)
 
 
 def test_outcome_without_a_wait_is_read_once() -> None:

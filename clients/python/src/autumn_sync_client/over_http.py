@@ -26,6 +26,7 @@ TIMEOUT_SECONDS: Final = 10.0
 WAIT_MAX_SECONDS: Final = 30
 """The longest wait of one request."""
 TEXT_MAX: Final = 300
+PORT_MAX: Final = 65_535
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,18 @@ class AsyncConnection:
 
 
 def checked_url(url: str) -> str:
-    """Return the URL. Raises ValueError if it is not one of HTTP."""
+    """Return the URL. Raises ValueError, which does not show it, if it is not that of a worker."""
     if not url.startswith(("https://", "http://")):
         raise ValueError("the URL must begin with https:// or http://")
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        # Its text may contain a part of the URL.
+        parsed = None
+    if parsed is None or not parsed.host or (parsed.port or 0) > PORT_MAX:
+        raise ValueError("the URL has no valid host or port")
+    if parsed.userinfo:
+        raise ValueError("the URL must have no user or password: the token is the access check")
     return url
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 from autumn_sync_client.errors import InvalidEvents, InvalidField, RateLimited, Unavailable
-from autumn_sync_client.events import CustomerUpdate, EventError, new_update
+from autumn_sync_client.events import CustomerUpdate, EventError, Fault, new_update
 from autumn_sync_client.outcomes import Outcome, is_final, polls
 
 EVENTS_MAX: Final = 1_000
@@ -21,6 +21,8 @@ BYTES_MAX: Final = 1024 * 1024
 """The most bytes of a request's body."""
 PAUSES_SECONDS: Final = (0.2, 1.0)
 """The least pause before each repetition of a request."""
+PAUSE_OF_WAIT_SECONDS: Final = 0.5
+"""The pause after an answer that says to try later without a time, while there is time to wait."""
 LONGEST_PAUSE_SECONDS: Final = 3.0
 """A request is not repeated if the service asks for a longer pause."""
 
@@ -73,13 +75,18 @@ def sending(requests: Requests, updates: Iterable[Update]) -> Steps[list[str]]:
 
 def waiting(requests: Requests, event_id: str, wait_seconds: float) -> Steps[Outcome | None]:
     """Read the outcome until it is final or `wait_seconds` are over, and return it. Raises ClientError."""
-    outcome = None
     for left, pause in polls(wait_seconds):
-        outcome = yield from _repeated(requests.to_read(event_id, left), requests.outcome)
-        if left <= 0 or is_final(outcome):
+        if left <= 0:
             break
-        yield Pause(pause)
-    return outcome
+        try:
+            outcome = requests.outcome((yield requests.to_read(event_id, left)))
+        except (RateLimited, Unavailable) as error:
+            yield Pause(min(left, error.retry_after or PAUSE_OF_WAIT_SECONDS))
+        else:
+            if is_final(outcome):
+                return outcome
+            yield Pause(pause)
+    return (yield from _repeated(requests.to_read(event_id, 0.0), requests.outcome))
 
 
 def _repeated(request: Request, read: Callable[[Answer], Value]) -> Steps[Value]:
@@ -103,16 +110,25 @@ def prepared(updates: Iterable[Update]) -> list[CustomerUpdate]:
     ready: list[CustomerUpdate] = []
     wrong: list[InvalidField] = []
     for entry, update in enumerate(updates):
-        fields = update.model_dump(exclude_unset=True) if isinstance(update, CustomerUpdate) else dict(update)
-        if fields.get("event_id") is None:
-            fields["event_id"] = uuid4().hex
         try:
+            fields = _fields_of(update)
+            if fields.get("event_id") is None:
+                fields["event_id"] = uuid4().hex
             ready.append(new_update(**fields))
         except EventError as error:
             wrong += [InvalidField(entry, fault.field, fault.message) for fault in error.faults]
     if wrong:
         raise InvalidEvents(wrong)
     return ready
+
+
+def _fields_of(update: Update) -> dict[str, Any]:
+    """Return the fields of an event. Raises EventError if it is not an event."""
+    if isinstance(update, CustomerUpdate):
+        return update.model_dump(exclude_unset=True)
+    if not isinstance(update, Mapping) or not all(isinstance(name, str) for name in update):
+        raise EventError(Fault("", "must be a CustomerUpdate, or a mapping from the names of its fields"))
+    return dict(update)
 
 
 def batches(updates: Iterable[CustomerUpdate]) -> Iterator[list[CustomerUpdate]]:

@@ -56,7 +56,7 @@ run: $(READY) ## Run the worker against the sandbox until both sides agree
 
 .PHONY: sandbox
 sandbox: $(READY) ## Run Redis and both simulators, and print the environment to use
-	@$(BIN)/python -m sandbox
+	@$(BIN)/python -m sandbox $(SANDBOX_OPTIONS)
 
 # $(call pytest,NAME,SELECTION): run tests, and write the report REPORTS/NAME.xml if REPORTS is a folder. PYTEST_OPTIONS
 # may select none of these tests; then pytest exits with 5.

@@ -6,6 +6,8 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sandbox.autumn.reads import NEWEST_VERSIONS
+from sandbox.autumn.server import AutumnSimulator
 from sandbox.dashboard import PATH as DASHBOARD
 from sandbox.everything import sandbox, simulators
 
@@ -19,6 +21,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--redis-url", metavar="URL", help="Name this Redis in the environment, and start none.")
     for service in ("autumn", "stripe"):
         parser.add_argument(f"--{service}-port", type=_port, default=0, metavar="PORT", help="Default: a free port.")
+    parser.add_argument(
+        "--autumn-newest-version",
+        choices=NEWEST_VERSIONS,
+        metavar="VERSION",
+        help=f"The newest version that Autumn supports, of {', '.join(NEWEST_VERSIONS)}. The environment names it. "
+        f"Default: {NEWEST_VERSIONS[0]}, as the recorded server. billing_details need 2.5.",
+    )
     parser.add_argument(
         "--all-interfaces", action="store_true", help="Let other machines reach the simulators, which have no password."
     )
@@ -41,10 +50,20 @@ async def _services(options: argparse.Namespace) -> AsyncIterator[dict[str, str]
     }
     if options.redis_url is None:
         async with sandbox(**where) as everything:
-            yield everything.environment
+            yield {**everything.environment, **_newest(everything.autumn, options)}
     else:
         async with simulators(**where) as services:
-            yield {"REDIS_URL": options.redis_url, **services.environment}
+            newest = _newest(services.autumn, options)
+            yield {"REDIS_URL": options.redis_url, **services.environment, **newest}
+
+
+def _newest(autumn: AutumnSimulator, options: argparse.Namespace) -> dict[str, str]:
+    """Set the newest version that the options name, and return the environment of a worker that uses it."""
+    version = options.autumn_newest_version
+    if version is None:
+        return {}
+    autumn.newest_version = version
+    return {"AUTUMN_API_VERSION": f"{version}.0"}
 
 
 async def _run(options: argparse.Namespace) -> None:

@@ -6,11 +6,14 @@ Only reads go through here. Code that writes a customer calls `changed`, for the
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sandbox.autumn.rows import Row
 
 CACHE_SECONDS = 60.0
 """The lifetime of a cache entry; the real one is not known."""
+NEWEST_VERSIONS: Final = ("2.3", "2.4", "2.5")
+"""The newest versions that a simulated server may support. The recorded server supports no later one than the first."""
 
 
 @dataclass(eq=False, repr=False)
@@ -26,8 +29,8 @@ class Behaviour:
     """Whether a list with `created_at_range` answers 500 for all pages after the first, as Autumn does."""
     largest_page: int = 1000
     """The largest `limit` that a list accepts from this organisation; a larger one is refused."""
-    newest_version: str = "2.3"
-    """The newest API version that the server supports; "2.4" or "2.5" for a later server."""
+    newest_version: str = NEWEST_VERSIONS[0]
+    """The newest API version that the server supports, one of `NEWEST_VERSIONS`."""
     stripe_retry_pause_seconds: float = 0.01
     """The pause before Autumn's Stripe client retries after a 5xx; it makes three attempts."""
 

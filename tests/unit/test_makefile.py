@@ -73,3 +73,9 @@ def test_failed_test_of_either_run_fails_the_target(venv: Path) -> None:
         pytest_ends(venv, beside=beside, alone=alone)
         for options in ("", "-k redis"):
             assert make("test", f"VENV={venv}", f"PYTEST_OPTIONS={options}").returncode != 0
+
+
+def test_options_go_to_the_sandbox(venv: Path) -> None:
+    (venv / "bin" / "python").write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    ended = make("sandbox", f"VENV={venv}", "SANDBOX_OPTIONS=--autumn-newest-version 2.5")
+    assert ended.stdout == "-m sandbox --autumn-newest-version 2.5\n"

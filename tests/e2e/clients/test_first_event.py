@@ -24,10 +24,15 @@ NODE_INSTALLS: Final = re.compile(r"\(cd \"\$CHECKOUT/(.+)\" && npm ci --silent 
 
 
 def block_of(heading: str) -> str:
-    """Return the commands of a section."""
+    """Return the commands of a section that has one block of them."""
+    (block,) = blocks_of(heading)
+    return block
+
+
+def blocks_of(heading: str) -> list[str]:
+    """Return each block of commands of a section."""
     (section,) = re.findall(rf"^##+ {heading}\n(.*?)^##", PAGE, re.DOTALL | re.MULTILINE)
-    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    return str(block)
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
 
 @pytest.fixture
@@ -93,3 +98,14 @@ async def test_typescript_client_sends_an_event_and_reads_its_outcome(box: Sandb
     commands = NODE_INSTALLS.sub(f"cp {shlex.quote(str(tarball))} .\n", commands)
     output = await run(f"export npm_config_offline=true npm_config_cache={tmp_path}/cache\n{commands}", box, tmp_path)
     assert "status: 'applied'" in output
+
+
+async def test_billing_details_reach_stripe_at_the_version_of_the_section(box: Sandbox, tmp_path: Path) -> None:
+    starts, sends = blocks_of("With billing details")
+    (version,) = re.findall(r"make sandbox SANDBOX_OPTIONS=\"--autumn-newest-version (.+)\"", starts)
+    box.autumn.newest_version = version
+    box.environment["AUTUMN_API_VERSION"] = f"{version}.0"
+    output = await run(sends, box, tmp_path)
+    assert '{"id": "first-address", "status": "applied", "customer_id": "user_42"' in output
+    (customer,) = box.stripe.customers.values()
+    assert customer["address"]["city"] == "Berlin"

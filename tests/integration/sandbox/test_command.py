@@ -1,16 +1,20 @@
 """The options of `python -m sandbox`, with which a container runs it beside a Redis of its own."""
 
+import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 import psutil
 import pytest
 import yaml
 
+from jobs.autumn.versions import OF_THE_SDK, RECORDED
 from sandbox.everything import simulators
 from tests.support.processes import free_port
 
@@ -20,14 +24,14 @@ GIVEN_REDIS = "redis://redis.example:6379/1"
 
 
 @contextmanager
-def running(*options: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Run the command without a Redis server. Yield its process id and the environment that it prints."""
+def running(*options: str, exports: int = 5) -> Iterator[tuple[int, dict[str, str]]]:
+    """Run the command without a Redis server. Yield its process id and the `exports` variables that it prints."""
     environment = {**os.environ, "REDIS_SERVER": os.devnull}
     command = [sys.executable, "-W", "error", "-m", "sandbox", *options]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            lines = [process.stdout.readline() for _ in range(5)]
+            lines = [process.stdout.readline() for _ in range(exports)]
             yield process.pid, dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
         finally:
             process.terminate()
@@ -69,6 +73,35 @@ def test_compose_gives_workers_the_environment_that_its_sandbox_prints() -> None
         environment = {key: value.replace(f":{written}", f":{port}") for key, value in environment.items()}
     with running(*options) as (_, exports):
         assert exports.items() <= environment.items()
+
+
+def update_status(exports: dict[str, str], version: str) -> int:
+    """Create a customer of the running Autumn at a version of its API, and return the status of the answer."""
+    headers = {"Authorization": f"Bearer {exports['AUTUMN_SECRET_KEY']}", "x-api-version": version}
+    body = json.dumps({"customer_id": "ann"}).encode()
+    url = f"{exports['AUTUMN_API_URL']}/v1/customers.get_or_create"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:  # noqa: S310 - our own server
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def test_newest_version_of_autumn_is_an_option() -> None:
+    with running("--redis-url", GIVEN_REDIS) as (_, exports):
+        assert [update_status(exports, version) for version in ("2.3.0", "2.5.0", "9.9")] == [200, 400, 400]
+    with running("--redis-url", GIVEN_REDIS, "--autumn-newest-version", "2.5", exports=6) as (_, exports):
+        assert exports["AUTUMN_API_VERSION"] == "2.5.0"
+        assert [update_status(exports, version) for version in ("2.3.0", "2.5.0", "9.9")] == [200, 200, 400]
+
+
+def test_newest_version_is_one_that_the_simulator_has() -> None:
+    command = [sys.executable, "-m", "sandbox", "--autumn-newest-version", "9.9"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    # The worker knows fields of these.
+    for version in (RECORDED, OF_THE_SDK):
+        assert f"{version.major}.{version.minor}" in ended.stderr
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])

@@ -124,7 +124,7 @@ class Notifier:
         letters = await self._queue.count_dead_letters(state)
         reviews = await self._queue.count_reviews(state)
         run = shared.scan.last
-        has_drift = run is not None and run.run != state.scan and run.state != "failed" and run.findings > 0
+        has_drift = run is not None and run.run != state.scan and run.state != "failed" and run.drift > 0
         notifications = [
             *([dead_letters(letters, state.dead_until)] if letters.count else []),
             *([needs_review(reviews, state.outcomes_until)] if reviews.count else []),

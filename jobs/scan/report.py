@@ -5,12 +5,14 @@ A finding holds the values of both sides, which are personal data: never log it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from jobs.plan.findings import DriftKind
 
 RunState = Literal["running", "done", "refused", "failed"]
 """`refused`: too many customers would change, so no reconcile was requested."""
+INFORMATION: Final[frozenset[DriftKind]] = frozenset({"billed-elsewhere"})
+"""The kinds of findings that are no drift: they need neither a sync nor a person."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class ScanRun:
     def findings(self) -> int:
         """The number of all findings."""
         return sum(self.totals.values())
+
+    @property
+    def drift(self) -> int:
+        """The number of findings that are not only information."""
+        return sum(number for kind, number in self.totals.items() if kind not in INFORMATION)
 
 
 @dataclass(frozen=True)

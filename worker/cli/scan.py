@@ -121,7 +121,7 @@ def scan(
     run = _ended_well(_scan(request, customer, deliver))
     if run.state == "refused":
         fail(FAILED, run.text)
-    raise typer.Exit(DRIFT if run.findings else 0)
+    raise typer.Exit(DRIFT if run.drift else 0)
 
 
 @scan_app.command()

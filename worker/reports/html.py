@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from jobs.scan.report import ScanFinding, ScanReport, ScanRun
+from jobs.scan.report import INFORMATION, ScanFinding, ScanReport, ScanRun
 from worker.formatting import utc
 from worker.reports.files import private_file
 from worker.status.summary import Headline
@@ -46,15 +46,16 @@ def policy() -> str:
 
 
 def headline_of(run: ScanRun, for_people: int) -> Headline:
-    """Return the headline of a scan. A sync cannot repair `for_people` of its findings."""
+    """Return the headline of a scan. Only a person can fix `for_people` of its findings."""
     if run.state in {"refused", "failed"}:
         text = "This scan requested no reconcile." if run.state == "refused" else f"This scan failed: {run.error}."
         return Headline("bad", text, run.text)
     if run.state == "running":
         return Headline("warn", "This scan is still running.")
     seen = f"{run.autumn_customers:,} customers in Autumn and {run.stripe_customers:,} in Stripe"
-    if not run.findings and not run.not_checked:
-        return Headline("good", "Both sides agree.", f"There are no findings among {seen}.")
+    if not run.drift and not run.not_checked:
+        found = f"Findings that need no action: {run.findings:,}. There are no other findings" if run.findings else ""
+        return Headline("good", "Both sides agree.", f"{found or 'There are no findings'} among {seen}.")
     parts = [f"A sync can repair {_so_many(run.repairable, 'customer')}. Reconciles requested: {run.requested:,}."]
     if run.left_out:
         parts.append(f"Left out: {_so_many(run.left_out, 'customer')} with events that wait, or that were just synced.")
@@ -73,7 +74,7 @@ def _so_many(number: int, noun: str) -> str:
 
 def _values(report: ScanReport) -> dict[str, object]:
     run = report.this_run
-    for_people = sum(not finding.is_repairable for finding in report.findings)
+    for_people = sum(not each.is_repairable and each.kind not in INFORMATION for each in report.findings)
     runs = _comparable(report)
     most = max(run.totals.values(), default=0)
     return {

@@ -99,6 +99,13 @@ async def test_unrepairable_finding_counts_as_drift(scans: Scans, field: Field, 
     assert await world.redis.xlen(INBOX) == 0
 
 
+async def test_customer_of_another_processor_is_no_drift(scans: Scans, field: Field, redis: Redis) -> None:
+    PLANTINGS["billed_elsewhere"](field, "ann")
+    code, output, _ = await scans.run("scan", "--apply")
+    assert (code, await redis.xlen(INBOX)) == (CLEAN, 0)
+    assert "findings: 1 (billed-elsewhere 1)" in output
+
+
 async def test_too_many_changes_exit_1_with_both_numbers(scans: Scans, field: Field) -> None:
     for index in range(3):
         PLANTINGS["name"](field, f"wrong_{index}")

@@ -355,6 +355,15 @@ async def test_newest_scan_with_drift_is_sent_once(redis: Redis, receiver: Recei
     assert [each["alert"] for each in receiver.sent()] == ["CustomerSyncScanFailed"]
 
 
+async def test_scan_with_only_information_is_not_sent(redis: Redis, receiver: Receiver) -> None:
+    record, notifier = ScanRecord(redis, PREFIX), notifier_of(redis, receiver)
+    for name, totals, requests in (("one", {}, 0), ("two", {"gone": 1}, 1)):
+        await record.end(run_of(name, totals={"billed-elsewhere": 3, **totals}))
+        await send_due(redis, notifier)
+        assert len(receiver.bodies) == requests
+    assert receiver.sent()[0]["findings"] == {"gone": 1, "billed-elsewhere": 3}
+
+
 async def test_signature_is_that_of_the_scheme_of_stripe(redis: Redis, receiver: Receiver) -> None:
     await add_dead_letter(redis)
     await notifier_of(redis, receiver, NOTIFY_SECRET=SECRET).tick()

@@ -178,6 +178,12 @@ def test_without_findings_there_is_no_table_and_no_script(tmp_path: Path) -> Non
     assert document.all("script") == []
 
 
+def test_customers_of_other_processors_need_no_person(tmp_path: Path) -> None:
+    elsewhere = replace(finding(1), kind="billed-elsewhere", is_repairable=False)
+    text, _ = page_of(report_of([elsewhere, replace(finding(2), kind="gone", is_repairable=False)]), tmp_path)
+    assert "1 finding can only be fixed by a person." in text
+
+
 RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, requested=1)
 
 
@@ -192,6 +198,12 @@ RUN = ScanRun("1", "done", 0, 0, 1000, 1001, {"gone": 2}, repairable=1, requeste
             "A sync can repair 1 customer",
         ),
         (RUN, "warn", "2 findings", "3 findings can only be fixed by a person."),
+        (
+            replace(RUN, totals={"billed-elsewhere": 2}),
+            "good",
+            "Both sides agree.",
+            "Findings that need no action: 2. There are no other",
+        ),
         (replace(RUN, left_out=2), "warn", "2 findings", "Left out: 2 customers with events that wait"),
         (replace(RUN, totals={}, not_checked=1), "warn", "0 findings", "Not checked: 1 customer"),
         (replace(RUN, state="refused", text="Too many."), "bad", "This scan requested no reconcile.", "Too many."),

@@ -13,6 +13,8 @@ from jobs.queue.dead_letters import DeadLetter, NewestLetters
 from jobs.queue.record import NO_RECORD, CustomerRecord
 from jobs.queue.status import Standing
 from jobs.queue.watch.state import SeenInStripe
+from jobs.scan.compare import SCAN_KINDS
+from jobs.scan.report import INFORMATION
 from jobs.sync.report import Action, ActionKind, SyncReport, add_report
 from worker.status.advice import FINDINGS, LINKS
 from worker.status.customer_text import Verdict, action_text, outcome_lines, standing_lines, verdict_of
@@ -42,6 +44,10 @@ def test_every_finding_has_meaning_and_advice() -> None:
     for advice in FINDINGS.values():
         assert advice.means[-1] != "."
         assert advice.to_do[-1] == "."
+
+
+def test_findings_of_a_scan_that_need_no_person_are_information() -> None:
+    assert {kind for kind, advice in FINDINGS.items() if advice.is_right and kind in SCAN_KINDS} == INFORMATION
 
 
 def test_every_link_state_has_text() -> None:

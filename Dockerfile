@@ -7,10 +7,11 @@ FROM ${BASE} AS build
 ARG REQUIREMENTS=requirements.txt
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY requirements-build.txt ${REQUIREMENTS} ./
+COPY requirements-build.txt requirements-image.txt ${REQUIREMENTS} ./
 RUN python -m venv --without-pip /opt/venv \
     && pip install --only-binary :all: --require-hashes -r requirements-build.txt \
-    && pip --python /opt/venv/bin/python install --only-binary :all: --require-hashes -r ${REQUIREMENTS}
+    && pip --python /opt/venv/bin/python install --only-binary :all: --require-hashes -r ${REQUIREMENTS} \
+       -r requirements-image.txt
 COPY LICENSE README.md pyproject.toml ./
 COPY clients/python/src/autumn_sync_client autumn_sync_client
 COPY config config
@@ -36,6 +37,8 @@ EXPOSE 8080
 # /healthz fails if a restart may help. A process waits for Redis for up to 120 s before it opens the port.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=150s --retries=3 \
     CMD ["python", "-I", "-c", "import http.client, os, sys; asked = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=4); asked.request('GET', '/healthz'); sys.exit(asked.getresponse().status != 200)"]
-# The process has no shell above it, so that it receives SIGTERM. The scanner: arq worker.main.ScanWorkerSettings
+# As process 1, Python would ignore SIGTERM until it can handle signals, a second or two after its start. dumb-init passes
+# signals on. A shell would not. The scanner: arq worker.main.ScanWorkerSettings
 STOPSIGNAL SIGTERM
+ENTRYPOINT ["dumb-init", "--"]
 CMD ["arq", "worker.main.WorkerSettings"]

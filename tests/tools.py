@@ -1,7 +1,7 @@
 """The programs that tests need and no Python package provides.
 
-Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd, and the
-packages of clients/typescript for that client.
+Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd, dumb-init
+for the image's process 1, and the packages of clients/typescript for that client.
 
 `make test` runs `python -m tests.tools` first. It installs missing programs if it can do so without a prompt, and
 otherwise says how to install them. A test that misses its program prints the same text.
@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 TYPESCRIPT_CLIENT: Final = Path(__file__).parents[1] / "clients" / "typescript"
+IMAGE_LOCK: Final = Path(__file__).parents[1] / "requirements-image.txt"
 BESIDE_PYTHON: Final = Path(sys.executable).parent
 """The folder of the virtual environment's programs. Programs that only the tests use are installed here."""
 
@@ -71,6 +72,11 @@ def _take_promtool() -> None:
         taken = Path(folder, "usr", "bin", "promtool")
         if taken.exists():
             shutil.copy(taken, BESIDE_PYTHON)
+
+
+def _install_dumb_init() -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", IMAGE_LOCK], check=False, stdin=subprocess.DEVNULL)
 
 
 def _install_node_packages() -> None:
@@ -141,7 +147,19 @@ TYPESCRIPT: Final = Tool(
     needs_root=False,
     installer="npm",
 )
-TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, TYPESCRIPT)
+DUMB_INIT: Final = Tool(
+    names=("dumb-init",),
+    variable="DUMB_INIT",
+    what_to_do=(
+        "dumb-init is missing, and the test of the image's process 1 is skipped without it. Install it (Linux: "
+        "pip install --require-hashes -r requirements-image.txt; macOS has no process namespaces), or name the program "
+        "in DUMB_INIT."
+    ),
+    install=_install_dumb_init,
+    needs_root=False,
+    installer="python3",
+)
+TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, DUMB_INIT, TYPESCRIPT)
 
 
 def missing(tools: Iterable[Tool]) -> dict[Tool, str]:

@@ -29,7 +29,7 @@ LAST = instructions()[-1]
 SPOOL = variables_of(LAST)["SCAN_SPOOL"]
 USER, GROUP = arguments_of("USER", LAST)[0].split(":")
 KEYS = {
-    *("build", "cap_drop", "command", "depends_on", "env_file", "environment", "healthcheck", "image", "init"),
+    *("build", "cap_drop", "command", "depends_on", "env_file", "environment", "healthcheck", "image"),
     *("network_mode", "ports", "profiles", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs"),
     "volumes",
 }
@@ -64,7 +64,8 @@ def test_containers_are_confined_and_get_time_to_stop(service: dict[str, Any]) -
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert seconds(service["stop_grace_period"]) >= STOP_SECONDS
-    assert service["init"] is True
+    # This would replace the image's process 1, which passes signals on.
+    assert "entrypoint" not in service
     assert service["restart"] == "unless-stopped"
 
 

@@ -107,7 +107,9 @@ def test_process_is_the_procfile_worker_and_gets_sigterm() -> None:
     (command,) = arguments_of("CMD", LAST)
     # A list starts no shell.
     assert json.loads(command) == COMMANDS["worker"]
-    assert arguments_of("ENTRYPOINT", LAST) == []
+    (entry,) = arguments_of("ENTRYPOINT", LAST)
+    # tests/integration/test_process_one.py sends a signal through it.
+    assert json.loads(entry) == ["dumb-init", "--"]
     assert arguments_of("STOPSIGNAL", LAST) == ["SIGTERM"]
 
 

@@ -87,7 +87,7 @@ def test_no_table_of_the_documents_lacks_a_number() -> None:
 def test_every_locked_package_has_a_hash() -> None:
     locks = sorted(ROOT.glob("requirements*.txt"))
     least = {"requirements": 20, "requirements-otel": 20, "requirements-dev": 20, "requirements-deploy": 5}
-    assert {lock.stem for lock in locks} == {*least, "requirements-build", "requirements-uv"}
+    assert {lock.stem for lock in locks} == {*least, "requirements-build", "requirements-image", "requirements-uv"}
     for lock in locks:
         packages = re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8").strip())
         assert len(packages) >= least.get(lock.stem, 1)

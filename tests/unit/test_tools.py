@@ -10,7 +10,7 @@ import pytest
 from tests.tools import CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, NoToolError, Tool
 
 ROOT = Path(__file__).parents[2]
-NONE_THERE = dict.fromkeys(("CHROMIUM", "PROMTOOL", "SYSTEMD_ANALYZE", "TSC"), "missing")
+NONE_THERE = dict.fromkeys(("CHROMIUM", "PROMTOOL", "SYSTEMD_ANALYZE", "DUMB_INIT", "TSC"), "missing")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_setup_without_apt_get_names_missing_programs(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0
     named = [line.split(" is missing")[0] for line in ended.stderr.splitlines()]
-    assert named == ["Chromium", "promtool", "systemd-analyze", "The TypeScript compiler"]
+    assert named == ["Chromium", "promtool", "systemd-analyze", "dumb-init", "The TypeScript compiler"]
 
 
 FAKE_APT_GET = """#!/bin/sh

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.deployments import PROCFILE, ROOT, SETTINGS, STOP_SECONDS
+from tests.support.deployments import DOCKERFILE, PROCFILE, PROJECT, ROOT, SETTINGS, STOP_SECONDS
 from tests.tools import SYSTEMD_ANALYZE, NoToolError
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
@@ -58,6 +58,18 @@ def test_render_runs_procfile_commands_on_a_noeviction_redis() -> None:
         assert set(names) - {"PYTHON_VERSION"} <= SETTINGS
         assert names["REDIS_URL"]["fromService"]["name"] == redis["name"]
         assert {"AUTUMN_SECRET_KEY", "STRIPE_API_KEY"} <= set(names)
+
+
+def test_every_platform_has_the_python_of_the_image_and_its_line_is_tested() -> None:
+    (version,) = re.findall(r"^ARG BASE=python:([\d.]+)-", DOCKERFILE, re.MULTILINE)
+    variables = [each for service in render() for each in service.get("envVars", ()) if each["key"] == "PYTHON_VERSION"]
+    assert [each["value"] for each in variables] == [version, version]
+    line = version.rpartition(".")[0]
+    # Heroku's buildpack, which Fly uses too, reads a file that has only the line.
+    documents = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("deploy.md", "development.md")}
+    assert re.findall(r"^echo (\S+) >\.python-version", documents["deploy.md"], re.MULTILINE) == [line, line]
+    assert f"Programming Language :: Python :: {line}" in PROJECT["classifiers"]
+    assert re.search(rf"^\|.*\| {re.escape(line)}\.\d+ \|", documents["development.md"], re.MULTILINE)
 
 
 def test_fly_runs_procfile_commands_and_stops_them_correctly() -> None:

@@ -6,9 +6,11 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.events import CHANGES_MAX_BYTES
 from jobs.schema import event_schema
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +57,20 @@ def test_files_and_functions_are_small_and_modules_documented(path: Path) -> Non
 def test_event_schema_in_the_docs_is_the_model() -> None:
     written = json.loads((ROOT / "docs" / "customer-update.schema.json").read_text(encoding="utf-8"))
     assert written == event_schema(), "run: make schema"
+
+
+def test_fields_in_the_docs_have_the_limits_of_the_model() -> None:
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    limits = dict(re.findall(r"^\| `(\w+)` \|.* ([\d,]+ (?:characters|bytes))\b", page, re.MULTILINE))
+    properties = event_schema()["properties"]
+    longest = {name: longest_text(field) for name, field in properties.items()}
+    in_characters = {name: f"{most:,} characters" for name, most in longest.items() if most is not None}
+    assert limits == {**in_characters, "changes": f"{CHANGES_MAX_BYTES:,} bytes"}
+
+
+def longest_text(field: dict[str, Any]) -> int | None:
+    """Return the limit of a field of the schema in characters, None if it has none."""
+    return next((kind["maxLength"] for kind in (field, *field.get("anyOf", ())) if "maxLength" in kind), None)
 
 
 def test_readme_names_the_tested_pythons_of_the_classifiers() -> None:

@@ -1,7 +1,9 @@
-"""Events over HTTP, compared with the same events in a bare pipeline of redis-py: `python -m tests.benchmarks.intake`.
+"""Events over HTTP, compared with the same events added to Redis directly: `python -m tests.benchmarks.intake`.
 
-The server is one process with only the routes and no limit of the rate. Both ways take turns, a thousand events at a
-time. The last line is JSON: events for each second of the processor and of the clock, and the ratio of the former.
+The server is one process with only the routes and no limit of the rate. Lists are compared with a bare pipeline of
+redis-py, and single events, one in each request, with one XADD for each. All ways take turns. The last line is JSON:
+events for each second of the processor and of the clock, and the ratio of the former; those of single events begin with
+`single_`.
 """
 
 import asyncio
@@ -9,27 +11,31 @@ import json
 import sys
 import time
 from asyncio.subprocess import PIPE
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice, repeat
 from statistics import median
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
 import psutil
+import typer
 import uvloop
 from redis.asyncio import Redis
 
 from jobs.events import new_update
 from sandbox.redis import embedded_redis
 from tests.benchmarks.report import machine
+from tests.benchmarks.stage import Form
 from tests.conftest import INBOX, PREFIX
 from tests.support.intake import SHOP, bearer, intake_port
 from worker.redis_client import open_redis
 from worker.web.api.bodies import EVENTS_AT_MOST
 from worker.web.api.events import PATH
 
-REQUESTS: Final = 40
-AT_A_TIME: Final = 2
-ROUNDS: Final = 3
+LISTS_AT_A_TIME: Final = 2
+SINGLES_AT_A_TIME: Final = 8
+"""The connections that send single events. Each sends the next one after the answer, and stays open."""
 EVENTS: Final[list[dict[str, Any]]] = [
     {
         "customer_id": f"user_{number}",
@@ -41,21 +47,34 @@ EVENTS: Final[list[dict[str, Any]]] = [
 
 
 @dataclass(frozen=True)
-class Took:
-    """The seconds of the processor and of the clock for REQUESTS lists of events."""
+class Size:
+    """The size of a run: lists of EVENTS_AT_MOST events and single events in each round, and the rounds."""
 
+    lists: int
+    singles: int
+    rounds: int
+
+
+SIZES: Final = {Form.FULL: Size(40, 8_000, 3), Form.QUICK: Size(4, 800, 3), Form.CHECK: Size(1, 400, 1)}
+
+
+@dataclass(frozen=True)
+class Took:
+    """The seconds of the processor and of the clock for a number of events."""
+
+    events: int
     processor: float
     clock: float
 
     @property
     def events_per_processor_second(self) -> float:
         """Events for each second that one core works."""
-        return REQUESTS * EVENTS_AT_MOST / self.processor
+        return self.events / self.processor
 
     @property
     def events_per_second(self) -> float:
         """Events for each second of the clock."""
-        return REQUESTS * EVENTS_AT_MOST / self.clock
+        return self.events / self.clock
 
 
 async def serve(redis_url: str) -> None:
@@ -66,58 +85,94 @@ async def serve(redis_url: str) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
-async def over_http(url: str, pid: int) -> Took:
-    """Send the lists, a few at a time, and return what the server took."""
-    body, server = json.dumps(EVENTS).encode(), psutil.Process(pid)
-    numbers = iter(range(REQUESTS))
-    async with aiohttp.ClientSession(headers=bearer(SHOP)) as http:
+async def over_http(url: str, pid: int, bodies: Iterable[bytes], *, events: int, at_a_time: int) -> Took:
+    """Send the bodies on a few connections that stay open, and return what the server took for their events."""
+    server, left, opened = psutil.Process(pid), iter(bodies), list[object]()
+    tracing = aiohttp.TraceConfig()
+
+    async def count(_session: object, _context: object, connection: object) -> None:
+        opened.append(connection)
+
+    tracing.on_connection_create_end.append(count)
+    connector = aiohttp.TCPConnector(limit=at_a_time)
+    async with aiohttp.ClientSession(headers=bearer(SHOP), connector=connector, trace_configs=[tracing]) as http:
 
         async def send() -> None:
-            for _ in numbers:
+            for body in left:
                 async with http.post(url + PATH, data=body) as answer:
                     assert answer.status == 202, await answer.text()
 
         began, cpu_began = time.perf_counter(), sum(server.cpu_times()[:2])
-        await asyncio.gather(*(send() for _ in range(AT_A_TIME)))
-        return Took(sum(server.cpu_times()[:2]) - cpu_began, time.perf_counter() - began)
+        await asyncio.gather(*(send() for _ in range(at_a_time)))
+        took = Took(events, sum(server.cpu_times()[:2]) - cpu_began, time.perf_counter() - began)
+    assert len(opened) <= at_a_time, "the server closed a connection"
+    return took
 
 
-async def by_pipeline(redis: Redis) -> Took:
-    """Add the same entries without checks, and return what this process took."""
-    entries: list[Any] = [new_update(**event).fields() for event in EVENTS]
+async def by_pipeline(redis: Redis, entries: Sequence[Any], lists: int) -> Took:
+    """Add the entries as often, without checks, and return what this process took."""
     began, cpu_began = time.perf_counter(), time.process_time()
-    for _ in range(REQUESTS):
+    for _ in range(lists):
         async with redis.pipeline(transaction=False) as pipe:
             for entry in entries:
                 pipe.xadd(INBOX, entry)
             await pipe.execute()
-    return Took(time.process_time() - cpu_began, time.perf_counter() - began)
+    return Took(lists * len(entries), time.process_time() - cpu_began, time.perf_counter() - began)
 
 
-async def measure() -> None:
-    """Let both take turns, and print the medians."""
+async def by_single_commands(redis: Redis, entries: Iterable[Any], *, events: int) -> Took:
+    """Add the entries on as many connections as single events have, without checks, and return what this took."""
+    left = iter(entries)
+
+    async def add() -> None:
+        for entry in left:
+            await redis.xadd(INBOX, entry)
+
+    began, cpu_began = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(add() for _ in range(SINGLES_AT_A_TIME)))
+    return Took(events, time.process_time() - cpu_began, time.perf_counter() - began)
+
+
+async def measure(size: Size) -> None:
+    """Let all ways take turns, and print the medians."""
     with embedded_redis(aof=False) as server:
-        words = [sys.executable, "-m", "tests.benchmarks.intake", server.url]
+        words = [sys.executable, "-m", "tests.benchmarks.intake", "--serve", server.url]
         process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE)
         assert process.stdout is not None
         lines = [line.decode().strip() async for line in _first(process.stdout)]
-        http, bare = list[Took](), list[Took]()
+        rounds = []
         async with Redis.from_url(server.url) as redis:
-            for _ in range(ROUNDS):
-                http.append(await over_http(lines[-1], process.pid))
-                bare.append(await by_pipeline(redis))
+            for _ in range(size.rounds):
+                rounds.append([took async for took in _one_round(redis, lines[-1], process.pid, size)])
                 await redis.delete(INBOX)
         await process.communicate(b"")
     print(machine())
+    http, bare, single_http, single_bare = zip(*rounds, strict=True)
+    print(json.dumps({**_figures("", http, bare), **_figures("single_", single_http, single_bare)}))
+
+
+async def _one_round(redis: Redis, url: str, pid: int, size: Size) -> Any:
+    """Yield what each way took: lists over HTTP and in a pipeline, then single events over HTTP and by XADD."""
+    entries: list[Any] = [new_update(**event).fields() for event in EVENTS]
+    whole, single = json.dumps(EVENTS).encode(), [json.dumps(event).encode() for event in EVENTS]
+    in_lists, singles = size.lists * EVENTS_AT_MOST, size.singles
+    yield await over_http(url, pid, repeat(whole, size.lists), events=in_lists, at_a_time=LISTS_AT_A_TIME)
+    yield await by_pipeline(redis, entries, size.lists)
+    bodies: Iterator[bytes] = islice(cycle(single), singles)
+    yield await over_http(url, pid, bodies, events=singles, at_a_time=SINGLES_AT_A_TIME)
+    yield await by_single_commands(redis, islice(cycle(entries), singles), events=singles)
+
+
+def _figures(prefix: str, http: Sequence[Took], bare: Sequence[Took]) -> dict[str, float]:
+    """Return the medians of all rounds, by name."""
     ours, theirs = (median(each.events_per_processor_second for each in took) for took in (http, bare))
-    figures = {
-        "http_events_per_processor_second": round(ours),
-        "bare_events_per_processor_second": round(theirs),
-        "http_events_per_second": round(median(each.events_per_second for each in http)),
-        "bare_events_per_second": round(median(each.events_per_second for each in bare)),
-        "ratio": round(ours / theirs, 3),
+    return {
+        f"{prefix}http_events_per_processor_second": round(ours),
+        f"{prefix}bare_events_per_processor_second": round(theirs),
+        f"{prefix}http_events_per_second": round(median(each.events_per_second for each in http)),
+        f"{prefix}bare_events_per_second": round(median(each.events_per_second for each in bare)),
+        f"{prefix}ratio": round(ours / theirs, 3),
     }
-    print(json.dumps(figures))
 
 
 async def _first(output: asyncio.StreamReader) -> Any:
@@ -128,5 +183,15 @@ async def _first(output: asyncio.StreamReader) -> Any:
             return
 
 
+def main(
+    form: Annotated[
+        Form, typer.Option(help="quick: a tenth of the events. check: only whether it runs; its figures mean nothing.")
+    ] = Form.FULL,
+    redis_url: Annotated[str, typer.Option("--serve", hidden=True)] = "",
+) -> None:
+    """Measure events over HTTP beside events that are added to Redis directly."""
+    uvloop.run(serve(redis_url) if redis_url else measure(SIZES[form]))
+
+
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1]) if len(sys.argv) > 1 else measure())
+    typer.run(main)

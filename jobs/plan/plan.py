@@ -323,10 +323,11 @@ def _stripe_first(
     for name in PROFILE:
         now, value = getattr(autumn, name), request.changes.get(name, getattr(autumn, name))
         # If Autumn refuses, a value that only Stripe has could not be restored, so it stays until Autumn accepts. One
-        # that Autumn never accepted is ours, and is cleared then.
+        # that Autumn never accepted is ours, and is cleared now.
         stays = getattr(target, name) and not now and name not in request.unaccepted
         will_be[name] = getattr(target, name) if stays else str(value) if value else None
-    rules = replace(request.rules, cleared=frozenset(name for name in request.cleared if getattr(autumn, name, True)))
+    cleared = frozenset(name for name in request.cleared if getattr(autumn, name, True) or name in request.unaccepted)
+    rules = replace(request.rules, cleared=cleared)
     write, findings = name_and_email_update(replace(autumn, **will_be), target, rules)
     return Plan(link, (update,) if write.writes_nothing else (write,), findings=tuple(findings))
 

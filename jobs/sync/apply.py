@@ -78,7 +78,7 @@ class CustomerSync:
         Raises SyncError, and LeaseLostError before a write if the lease is lost.
         """
         deps, taken = self.writes.deps, list[Step]()
-        requested = request.changes
+        requested, expected = request.changes, set[str]()
         self.writes.record = replace(self.writes.record, verified=None)
         while True:
             request = replace(
@@ -104,12 +104,19 @@ class CustomerSync:
                 break
             if plan.steps and plan.link is LinkState.UNCLAIMED:
                 await self.writes.claim(view.wanted or view.linked)
-            if plan.steps and requested:
-                await self._expect(requested, request, parts, autumn, view)
-                requested = {}
+            target = view.wanted or view.linked or next(iter(view.ours), None)
+            target_id = target.id if target is not None else ""
+            if plan.steps and target_id not in expected:
+                # A later plan may write to another customer, such as one that this sync created.
+                unsent = {name: value for name, value in requested.items() if name in request.changes}
+                await self._expect(replace(request, changes=unsent), parts, autumn, target)
+                expected.add(target_id)
             for step in plan.steps:
                 taken.append(step)
                 request = await self._take_step(step, autumn, view, request, entries)
+        self._note_agreement(plan, autumn, view)
+
+    def _note_agreement(self, plan: Plan, autumn: AutumnCustomer, view: StripeView) -> None:
         awaited = self.edits.awaited(autumn, view.linked, self.memory)
         self.memory.keep_for_longer(awaited)
         self.awaits_edit = bool(awaited)
@@ -161,13 +168,15 @@ class CustomerSync:
         return replace(request, cleared=cleared, unaccepted=never_accepted)
 
     async def _expect(
-        self, requested: Changes, request: Request, parts: Sequence[Changes], autumn: AutumnCustomer, view: StripeView
+        self, request: Request, parts: Sequence[Changes], autumn: AutumnCustomer, target: StripeCustomer | None
     ) -> None:
-        """Remember the values to write and those they replace, before a name or e-mail is written anywhere."""
-        fields = self.tracked(flat(requested))
+        """Remember the values to write and those they replace, before a name or e-mail is written anywhere.
+
+        `target` is the Stripe customer to write to; None before it is created.
+        """
+        fields = self.tracked(flat(request.changes))
         if not fields:
             return
-        target = view.wanted or view.linked or next(iter(view.ours), None)
         shown = {name: getattr(target, name) for name in PROFILE} if target is not None else {}
         ours = {name: value for name, value in shown_by(autumn).items() if name in fields}
         digests = digests_of(self.memory.customer_id, ours), digests_of(self.memory.customer_id, shown)

@@ -43,8 +43,8 @@ class CustomerSync:
     findings: tuple[Finding, ...] = ()
     profile_changed: bool = False
     """Whether a name or e-mail was overwritten. A late webhook may bring the old value back."""
-    linked_before: str = ""
-    """The Stripe customer that was linked before the rest of the change was sent."""
+    linked_first: str = ""
+    """The Stripe customer that was linked before the rest of the part was sent, because the part names it."""
     awaits_edit: bool = False
     """Whether the webhook of an edit that a sync overwrote in Stripe may still come."""
     left_out: bool = False
@@ -364,7 +364,7 @@ class CustomerSync:
             step.changes, after, after_update(autumn, view, step.changes) if after.stripe_id == expected else None
         )
         if step.changes.keys() == {"stripe_id"} and request.changes.keys() > step.changes.keys():
-            self.linked_before = str(step.changes["stripe_id"])
+            self.linked_first = str(step.changes["stripe_id"])
         changed = any(name in step.changes and step.changes[name] != getattr(autumn, name) for name in PROFILE)
         self.profile_changed |= changed and after.stripe_id is not None
         linked = self._view.linked if self._view is not None else None

@@ -213,7 +213,7 @@ async def _apply(progress: _Progress) -> None:
     while progress.left and progress.refusals < REFUSALS_AT_A_TIME and progress.parts < PARTS_AT_A_TIME:
         part = progress.left[: mergeable(_changes_of(progress.left[:size]))]
         changes = _merged(part)
-        progress.sync.named_later = _named_by(progress.left[len(part) :])
+        progress.sync.named_later, progress.sync.linked_first = _named_by(progress.left[len(part) :]), ""
         try:
             await apply_changes(progress.sync, changes, [event.entry for event in part], _changes_of(part))
         except (LeaseLostError, RedisError, TimeoutError):
@@ -227,9 +227,6 @@ async def _apply(progress: _Progress) -> None:
             if is_divisible:
                 size = len(part) // 2
                 continue
-            if progress.sync.linked_before:
-                text = f"{refusal.message} (its stripe_id, {progress.sync.linked_before}, was linked before)"
-                refusal = DeadLettered(refusal.reason, text)
             if dead := _give_up(progress, part, refusal.reason, refusal.message):
                 cause = _cause(refusal.reason, refusal.message)
                 log.error("entries_refused", entries=dead, reason=refusal.reason, **cause)
@@ -350,8 +347,16 @@ def _give_up(progress: _Progress, events: Sequence[ParsedEvent], reason: str, me
         log.warning("watch_requests_dropped", entries=len(dropped), reason=reason)
         writes.totals["watch_requests_dropped"] += len(dropped)
     progress.outcomes += [event.applied(reason) for event in dropped]
-    progress.outcomes += [event.dead(reason, message, progress.batch.record) for event in dead]
+    for event in dead:
+        text = message + _link_note(event, progress.sync.linked_first)
+        progress.outcomes.append(event.dead(reason, text, progress.batch.record))
     return len(dead)
+
+
+def _link_note(event: ParsedEvent, linked: str) -> str:
+    """Return the end of a dead letter's text if the event also named the link and that part of it is applied."""
+    is_named = event.update.changes is not None and event.update.changes.stripe_id == linked
+    return f" (changes.stripe_id is applied: the customer is linked to {linked})" if linked and is_named else ""
 
 
 def _cause(reason: str, message: str) -> dict[str, str]:

@@ -126,3 +126,42 @@ async def test_value_of_event_that_is_given_up_does_not_stay_in_new_customer(
         await time_passes(world)
         await world.run()
     assert in_stripe(world) == profile(world.autumn.customers["ann"]) == held
+
+
+LINKED: Final = " (changes.stripe_id is applied: the customer is linked to "
+"""The end of the text of a dead letter, without the id."""
+
+
+async def texts(world: World) -> list[str]:
+    """Return the texts of the dead letters, oldest first."""
+    return [letter["message"] for letter in reversed(await read_dead(world.redis))]
+
+
+async def test_dead_letter_names_the_link_of_its_own_event(world: World) -> None:
+    world.autumn.seed("ann", **FULL)
+    x, y = (world.stripe.seed_customer()["id"] for _ in range(2))
+    world.autumn.switches = RefusesText("Refused")
+    await change(world, "ann", stripe_id=x, **REFUSED)
+    await change(world, "ann", stripe_id=y, email="foo@com")
+    await world.run()
+    assert [text.partition(LINKED)[2] for text in await texts(world)] == [f"{x})", f"{y})"]
+    assert world.autumn.customers["ann"]["stripe_id"] == y
+
+
+async def test_dead_letter_names_no_link_of_another_event(world: World) -> None:
+    world.autumn.seed("ann", **FULL)
+    x = world.stripe.seed_customer()["id"]
+    events = [await change(world, "ann", stripe_id=x, name="Good"), await change(world, "ann", email="foo@com")]
+    await world.run()
+    assert [await status(world, event) for event in events] == ["applied", "dead"]
+    assert await texts(world) == ["changes.email: Stripe refuses it (email_invalid); send a value that Stripe accepts"]
+
+
+async def test_dead_letter_names_no_link_that_was_refused(world: World) -> None:
+    world.autumn.seed("ann", **FULL)
+    x = world.stripe.seed_customer()["id"]
+    world.autumn.switches = RefusesText("stripe_id")
+    await change(world, "ann", stripe_id=x, name="Good")
+    await change(world, "ann", stripe_id="cus_unknown", name="Good")
+    await world.run()
+    assert [LINKED in text for text in await texts(world)] == [False, False]

@@ -234,15 +234,15 @@ def _unlinked(autumn: AutumnCustomer, view: StripeView, request: Request, policy
             return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)
         if not view.ours and view.searched and policy.when_unlinked == "create":
             return _create(link, autumn, request)
-    found = Finding("unlinked", "unlinked by an event" if on_purpose else _why_not(view, policy.when_unlinked))
+    why = _why_not(view, f"STRIPE_WHEN_UNLINKED is {policy.when_unlinked}")
+    found = Finding("unlinked", "unlinked by an event" if on_purpose else why)
     if is_left_alone:
-        names = " and ".join(autumn.elsewhere)
-        found = Finding(
-            "billed-elsewhere", f"it is a customer of {names}, and STRIPE_WHEN_UNLINKED_ELSEWHERE is report"
-        )
+        text = f"it is a customer of {' and '.join(autumn.elsewhere)}, and STRIPE_WHEN_UNLINKED_ELSEWHERE is report"
+        found = Finding("billed-elsewhere", text)
     findings = (found, *_no_receipts(autumn, "not linked"))
     if needs_link(request.changes):
-        text = f"changes.{BILLING_DETAILS}: needs a linked Stripe customer, and {found.text}"
+        advice = f"{found.text}. {policy.how_to_link(autumn.elsewhere, view)}. Then replay this dead letter"
+        text = f"changes.{BILLING_DETAILS}: needs a linked Stripe customer, and {advice}"
         return Plan(link, refusal=Refusal("not_linked", text), findings=findings)
     steps = (UpdateAutumn(request.changes),) if request.changes else ()
     return Plan(link, steps, findings=findings)
@@ -260,7 +260,8 @@ def _gone(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Po
         return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)
     if may_create:
         return _create(link, autumn, request)
-    text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {_why_not(view, policy.when_gone)}"
+    why = _why_not(view, f"STRIPE_WHEN_GONE is {policy.when_gone}")
+    text = f"the linked Stripe customer {autumn.stripe_id} is deleted or missing: {why}"
     findings = (Finding("gone", text), *_no_receipts(autumn, "the Stripe customer is gone"))
     if not request.changes:
         return Plan(link, findings=findings)
@@ -271,12 +272,12 @@ def _gone(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Po
     return Plan(link, refusal=Refusal(NEEDS_REVIEW, advice), findings=findings)
 
 
-def _why_not(view: StripeView, policy: str) -> str:
+def _why_not(view: StripeView, setting: str) -> str:
     if view.ours:
-        return f"{view.ours[0].id} carries its id and could be linked, but the setting is {policy}"
+        return f"{view.ours[0].id} carries its id and could be linked, but {setting}"
     if not view.searched:
         return "no customer with its e-mail carries its id. This Stripe account has no search, so none is created"
-    return f"no Stripe customer carries its id, and the setting is {policy}"
+    return f"no Stripe customer carries its id, and {setting}"
 
 
 def _create(link: LinkState, autumn: AutumnCustomer, request: Request) -> Plan:

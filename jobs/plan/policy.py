@@ -1,7 +1,10 @@
 """The operator's policy: which repairs a sync may do by itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from jobs.plan.customer import StripeView
 
 WithoutLink = Literal["create", "link-only", "report"]
 ReceiptsMode = Literal["mirror", "open", "recover"]
@@ -43,3 +46,19 @@ class Policy:
         Only the charge shows when a payment succeeded and whether its receipt was mailed.
         """
         return self.receipts == "recover"
+
+    def how_to_link(self, elsewhere: Sequence[str], view: StripeView) -> str:
+        """Return the sentence that says how an unlinked customer can be linked. It names the settings that forbid it.
+
+        `elsewhere` are the other payment processors of a customer that Stripe has no part in.
+        """
+        event = "an event with the stripe_id of its Stripe customer"
+        if not view.ours and not view.searched:
+            return f"Send {event}"
+        wanted = ("link-only", "create") if view.ours else ("create",)
+        settings = []
+        if elsewhere and self.when_unlinked_elsewhere == "report":
+            settings.append("STRIPE_WHEN_UNLINKED_ELSEWHERE to create")
+        if self.when_unlinked not in wanted:
+            settings.append(f"STRIPE_WHEN_UNLINKED to {' or '.join(wanted)}")
+        return f"Set {' and '.join(settings)} and restart the workers, or send {event}" if settings else f"Send {event}"

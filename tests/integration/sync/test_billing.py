@@ -214,8 +214,9 @@ async def test_billing_details_of_an_unlinked_customer_become_a_dead_letter(newe
     ((reason, text),) = await messages(never)
     assert reason == "not_linked"
     assert text == (
-        "changes.billing_details: needs a linked Stripe customer, and no Stripe customer carries its id, and the "
-        f"setting is {when_unlinked}"
+        "changes.billing_details: needs a linked Stripe customer, and no Stripe customer carries its id, and "
+        f"STRIPE_WHEN_UNLINKED is {when_unlinked}. Set STRIPE_WHEN_UNLINKED to create and restart the workers, or send "
+        "an event with the stripe_id of its Stripe customer. Then replay this dead letter"
     )
     assert (never.autumn.customers["ann"]["name"], never.autumn.customers["ann"]["metadata"]) == (
         "Before",
@@ -314,3 +315,4 @@ async def test_billing_details_of_a_customer_elsewhere_become_a_dead_letter(newe
     ((reason, text),) = await messages(newer)
     assert reason == "not_linked"
     assert "it is a customer of revenuecat, and STRIPE_WHEN_UNLINKED_ELSEWHERE is report" in text
+    assert "Set STRIPE_WHEN_UNLINKED_ELSEWHERE to create and restart the workers" in text

@@ -20,7 +20,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
-from config.autumn_versions import DEFAULT_VERSION, is_version, supports_events
+from autumn_sync_client.versions import is_version
+from config.autumn_versions import DEFAULT_VERSION, supports_events
 from config.keys import (
     AUTUMN_KEY_PREFIXES,
     PRINTABLE_ASCII,

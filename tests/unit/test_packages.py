@@ -11,6 +11,7 @@ SHORT_LINES = 60
 EXPORTS = {"autumn_sync_client"}
 """Packages whose `__init__` also exports the names that apps import."""
 SHORT_FOR_A_REASON = {
+    "jobs.autumn.versions": "the table of Autumn's fields, apart from the outcomes of events",
     "jobs.schema": "a program, which apps and make schema run",
     "jobs.scan.links": "a by-product of the lists, apart from the comparison",
     "jobs.sync.log": "the one list of what a sync logs",

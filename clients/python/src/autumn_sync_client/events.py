@@ -330,23 +330,41 @@ PROBLEMS: Final = {
     "bool_type": "must be true or false",
     "dict_type": "must be a JSON object",
     "extra_forbidden": "unknown field",
+    "invalid-json-value": "is not a value of JSON",
+    "invalid_key": "the name of a field must be a string",
     "list_type": "must be a JSON array",
+    "literal_error": "must be {expected}",
     "missing": "is missing",
     "model_type": "must be a JSON object",
     "recursion_depth_exceeded": "is nested too deeply",
+    "recursion_loop": "contains itself",
     "string_pattern_mismatch": "may contain only letters, digits, _, : and -",
+    "string_too_long": "has more than {max_length} characters: send a shorter one",
     "string_too_short": "is empty",
     "string_type": "must be a string",
+    "string_unicode": "contains half a surrogate pair",
+    "too_long": "has more than {max_length} characters: send a shorter one",
+    "too_many": "has more than {max_length} items: send fewer",
+    "too_short": "is empty",
 }
-"""Our texts for those of pydantic's error types whose own text helps little."""
+"""Our texts for pydantic's error types. `too_many` is `too_long` for a list."""
 
 
 def _faults_in(error: ValidationError) -> Iterator[Fault]:
     for problem in islice(error.errors(include_url=False, include_input=False), FAULTS_MAX):
-        text = PROBLEMS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-        if problem["type"] == "extra_forbidden":
-            text += _nearest(problem["loc"])
-        yield Fault(_path_of(problem), text)
+        yield Fault(_path_of(problem), _text_of(problem))
+
+
+def _text_of(problem: ErrorDetails) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "extra_forbidden":
+        return PROBLEMS[kind] + _nearest(problem["loc"])
+    if kind == "too_long" and context["field_type"] == "List":
+        kind = "too_many"
+    expected = str(context.get("expected")).replace("'", "")
+    return PROBLEMS.get(kind, "is not a valid value").format(**{**context, "expected": expected})
 
 
 def _nearest(path: Sequence[int | str]) -> str:
@@ -369,8 +387,13 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def _path_of(problem: ErrorDetails) -> str:
     cause = problem.get("ctx", {}).get("error")
     below = cause.path if isinstance(cause, WrongPartError) else ()
-    # A value that is nested too deeply has an equally long path.
-    loc = problem["loc"][:3] if problem["type"] == "recursion_depth_exceeded" else problem["loc"]
+    loc = problem["loc"]
+    if problem["type"] in {"invalid-json-value", "recursion_loop"}:
+        # Below a key of `metadata`, pydantic also names the type of each value, list or dict.
+        loc = (*loc[:3], *loc[4::2])
+    elif problem["type"] == "recursion_depth_exceeded":
+        # A value that is nested too deeply has an equally long path.
+        loc = loc[:3]
     path = ".".join(str(part)[:64] for part in (*loc, *below))[:PATH_MAX]
     # The path may contain half a surrogate pair, which cannot be encoded.
     return path.encode("utf-8", "replace").decode()

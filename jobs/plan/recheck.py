@@ -208,14 +208,13 @@ class Memory:
             known = self.fields.get(name, Known(self.now))
             sent = [known.unaccepted] if known.unaccepted else []
             certain = [*([autumn[name]] if name in autumn else []), *sent, *known.newest, *known.older]
-            older = [*certain, *self._digests(name, reversed(parts))]
             written = self._digest(name, value)
+            older = _others([*certain, *self._digests(name, reversed(parts))], [written])
             is_there = stripe.get(name) == written != known.unaccepted
             is_open = name in PROFILE and name in stripe and is_new and not is_there
             unaccepted = written if is_open else "" if is_new else known.unaccepted
             blind_at = self.now if is_blind else known.blind_at
-            older_ones = _others(older, [written])
-            self._keep(name, replace(known, at=self.now, older=older_ones, unaccepted=unaccepted, blind_at=blind_at))
+            self._keep(name, replace(known, at=self.now, older=older, unaccepted=unaccepted, blind_at=blind_at))
 
     def expect_echo(self, autumn: AutumnCustomer, stripe: StripeCustomer, *, besides: Set[str]) -> bool:
         """Note that an echo may bring the name and e-mail that Stripe shows now, at any time.
@@ -351,21 +350,19 @@ class Memory:
 
     def _reverted(self, autumn: Fields) -> dict[str, JsonValue]:
         """Return the fields that an update of unknown fate reverted, with the values that were requested last."""
-        found = {}
-        for name, known in self.fields.items():
-            shown = self._digest(name, autumn.get(name))
-            if known.kept and shown in known.older and shown not in known.newest:
-                found[name] = known.kept[0]
-        return found
+        return {
+            name: known.kept[0]
+            for name, known in self.fields.items()
+            if known.kept and self._digest(name, autumn.get(name)) in {*known.older} - {*known.newest}
+        }
 
     def is_stale(self, autumn: Fields) -> bool:
         """Whether a read is older than the answer of a recent update, because a replica lags."""
-        for name, known in self.fields.items():
-            is_recent = name in autumn and known.newest and self.now - known.at < STALE_SECONDS
-            shown = self._digest(name, autumn.get(name))
-            if name not in PROFILE and is_recent and shown in known.older and shown not in known.newest:
-                return True
-        return False
+        return any(
+            self._digest(name, autumn[name]) in {*known.older} - {*known.newest}
+            for name, known in self.fields.items()
+            if name in autumn and name not in PROFILE and known.newest and self.now - known.at < STALE_SECONDS
+        )
 
     def never_accepted(self, autumn: AutumnCustomer, stripe: StripeCustomer) -> frozenset[str]:
         """Return the fields that are empty in Autumn and have an unaccepted value in Stripe."""

@@ -64,6 +64,8 @@ async def test_refused_value_does_not_stay_in_new_link(world: World, how: str, h
     await world.run()
     assert await status(world, event) == "dead"
     assert in_stripe(world) == profile(world.autumn.customers["ann"]) == held
+    linked = world.stripe.customers[world.autumn.customers["ann"]["stripe_id"]]
+    assert (linked.get("deleted"), linked["metadata"]["autumn_id"]) == (None, "ann")
 
 
 @pytest.mark.parametrize("held", [FULL, EMPTY], ids=["full", "empty"])
@@ -86,6 +88,15 @@ async def test_refused_value_does_not_stay_in_customer_that_the_event_links(worl
     await world.run()
     assert await status(world, event) == "dead"
     assert in_stripe(world) == FULL
+
+
+async def test_customer_created_for_value_that_stripe_refuses_is_linked(world: World) -> None:
+    plant(world, "created", FULL)
+    event = await change(world, "ann", email="foo@com")
+    await world.run()
+    assert await status(world, event) == "dead"
+    assert world.stripe.customers.keys() == {world.autumn.customers["ann"]["stripe_id"]}
+    assert in_stripe(world) == profile(world.autumn.customers["ann"]) == FULL
 
 
 async def test_refused_value_is_gone_before_later_event_is_applied(world: World) -> None:

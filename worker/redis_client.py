@@ -118,10 +118,15 @@ class _Patient:
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send a command. If it takes longer than `read_seconds`, close the connection, so that the send fails.
 
-        If Redis vanished without closing the connection, sending blocks as soon as the buffers are full.
+        If Redis vanished without closing the connection, sending blocks as soon as the buffers are full. Raises
+        ConnectionError for a connection that was closed since its last answer.
         """
         if not self.is_connected:  # type: ignore[attr-defined]
             await self.connect()
+        elif self._writer.transport.is_closing():  # type: ignore[attr-defined]
+            # After a pause of the process, `read_response` closed it too late. uvloop would raise RuntimeError, which
+            # nobody retries.
+            raise ConnectionError("the connection is closed")
         timer = asyncio.get_running_loop().call_later(self._read_seconds, self._hang_up)
         try:
             await super().send_packed_command(command, check_health)  # type: ignore[misc]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 
 import pytest
+import uvloop
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError, ResponseError
 
@@ -18,6 +19,7 @@ from worker.redis_client import open_redis
 
 COMMANDS = 8
 PATIENCE_SECONDS = 0.6
+PAUSE_SECONDS = 1.0
 SHORT_READ_SECONDS = 2.0
 """The time-out instead of ten seconds. It is longer than any answered command here, also on a busy machine."""
 
@@ -135,6 +137,27 @@ async def test_unanswered_command_is_resent_on_a_new_connection(server: Embedded
         assert time.monotonic() - begin >= SHORT_READ_SECONDS
         await redis.aclose(close_connection_pool=True)
     assert opened >= 2
+
+
+def test_connection_that_was_closed_during_a_pause_is_opened_again(server: EmbeddedRedis) -> None:
+    """The time-out closes the connection although the answer is there, if the process was paused for longer."""
+
+    async def pause_while_a_command_waits() -> None:
+        redis = open_redis(server.url, PREFIX, read_seconds=0.8 * PAUSE_SECONDS)
+        one = redis.client()
+        try:
+            for _ in range(3):
+                waiting = asyncio.ensure_future(one.xread({INBOX: "$"}, block=int(500 * PAUSE_SECONDS)))
+                while not waiting.done() and not (await redis.info("clients"))["blocked_clients"]:
+                    pass
+                time.sleep(PAUSE_SECONDS)  # noqa: ASYNC251 - the event loop is paused
+                await waiting
+        finally:
+            await one.aclose()
+            await redis.aclose(close_connection_pool=True)
+
+    # Only uvloop, the worker's event loop, raises RuntimeError for a write to a closed connection.
+    uvloop.run(pause_while_a_command_waits())
 
 
 async def test_unread_large_command_is_resent_on_a_new_connection(

@@ -74,7 +74,9 @@ def fetched(autumn: AutumnCustomer, view: StripeView) -> StripeView:
     """Return the part of a view that a sync fetches: the linked customer, or those that carry the id."""
     if autumn.stripe_id and view.linked is not None:
         return StripeView(linked=view.linked)
-    return StripeView(ours=view.ours, is_missing=bool(autumn.stripe_id))
+    # Stripe's search does not find a customer that is missing.
+    ours = tuple(each for each in view.ours if each.id != autumn.stripe_id)
+    return StripeView(ours=ours, is_missing=bool(autumn.stripe_id))
 
 
 def after_step(

@@ -14,7 +14,11 @@ from jobs.queue.record import read_outcome
 from jobs.queue.scripts import Scripts
 
 EVENTS_PER_SECOND: Final = 2_000
-"""Events that each source may add a second, over all processes. They merge, so Autumn gets fewer updates."""
+"""Events that each source may add a second, over all processes. They merge, so Autumn gets fewer updates.
+
+Events of more than EVENT_BYTES on average count as more.
+"""
+EVENT_BYTES: Final = 1024
 BURST: Final = 2_000
 """Events of a source that may come at once."""
 READS_PER_SECOND: Final = 1_000
@@ -75,7 +79,7 @@ class Inbox:
         `events` are the fields of the entries, a burst at most. Raises RateExceededError, and RedisError: after a lost
         connection, Redis may have all of them.
         """
-        arguments: list[str | int] = [*self._rate, len(events)]
+        arguments: list[str | int] = [*self._rate, self._units_of(events), len(events)]
         for fields in events:
             arguments.append(2 * len(fields))
             for field in fields.items():
@@ -85,6 +89,11 @@ class Inbox:
         if wait_us > 0:
             raise RateExceededError(wait_us / 1_000_000)
         return [entry.decode() for entry in ids]
+
+    def _units_of(self, events: Sequence[Mapping[str, str]]) -> int:
+        """Return the events as the rate counts them. A request may need a whole burst, and not more."""
+        characters = sum(len(text) for fields in events for text in fields.values())
+        return min(self._rate[1], max(len(events), characters // EVENT_BYTES))
 
     async def find(self, source: str, event_id: str) -> Found:
         """Return what is known of an event of the last 24 hours, by its `event_id` or entry id.

@@ -209,6 +209,16 @@ async def test_rate_holds_for_each_name_over_all_workers(redis: Redis) -> None:
         await wait_until(is_accepted, what="a share: a refused request takes none")
 
 
+async def test_large_events_count_as_more(redis: Redis) -> None:
+    large = {**ANN, "changes": {"name": "x" * 5_000}}
+    async with intake_port(redis, events_per_second=1, burst=10) as port:
+        assert (await port.post(large)).status == 202
+        assert (await port.post([ANN] * 5)).status == 202
+        assert (await port.post([ANN] * 2)).status == 429
+        huge = {**ANN, "changes": {"name": "x" * 100_000}}
+        assert (await port.post(huge, token=CRM)).status == 202, "it needs a whole burst, and not more"
+
+
 @pytest.mark.parametrize("value", ["9" * 18, "x", b"\xff"])
 async def test_rate_forgets_a_time_that_no_request_set(redis: Redis, value: str | bytes) -> None:
     await redis.set(f"{PREFIX}:intake-rate:shop", value)

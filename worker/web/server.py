@@ -8,10 +8,12 @@ are added to them: the operator's page (worker.web.pages) and Stripe's webhooks 
 import asyncio
 import json
 import logging
+import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -41,8 +43,12 @@ RECEIVE_BYTES: Final = 4 * 1024
 and a chunk of one byte costs as much as a large one."""
 BODY_SECONDS: Final = 10.0
 """The longest time for a body to arrive."""
-CONNECTIONS_AT_MOST: Final = 64
-"""Probes and people need a few. More would use up the file descriptors that calls to the services need."""
+CONNECTIONS_AT_MOST: Final = 256
+"""Probes and people need a few, and apps may open one for each event."""
+FILES_OF_CONNECTIONS: Final = 4
+"""One of so many file descriptors is for a connection to the port, because calls to the services need others."""
+IN_USE: Final = web.AppKey("IN_USE", set[asyncio.BaseTransport | None])
+"""The connections that are not closed to make room."""
 CLOSE_SECONDS: Final = 1.0
 """The longest time for a running response when the process ends."""
 
@@ -88,6 +94,7 @@ def make_app(
 
     app = web.Application(middlewares=[_read_small_body], client_max_size=FORM_BYTES)
     app[BODY_LIMITS] = {}
+    app[IN_USE] = set()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", scrape)])
     for add in add_more:
         add(app)
@@ -158,7 +165,7 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
         lingering_time=0.0,  # do not read the rest of a refused request
     )
     await runner.setup()
-    listening = asyncio.create_task(_listen(runner.server, port))  # type: ignore[arg-type]  # None only before its setup
+    listening = asyncio.create_task(_listen(runner.server, port, app[IN_USE]))  # type: ignore[arg-type]  # None only before its setup
     try:
         yield
     finally:
@@ -168,12 +175,12 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _listen(server: web.Server, port: int) -> None:
+async def _listen(server: web.Server, port: int, in_use: set[asyncio.BaseTransport | None]) -> None:
     """Open the port, and accept connections until cancelled."""
     logged = False
     while True:
         try:
-            listener = await asyncio.get_running_loop().create_server(_room_in(server), sock=_bind(port))
+            listener = await asyncio.get_running_loop().create_server(_room_in(server, in_use), sock=_bind(port))
         except OSError as error:
             if not logged:
                 fix = "give each worker on a machine its own PORT; the worker goes on, and tries the port again"
@@ -189,13 +196,42 @@ async def _listen(server: web.Server, port: int) -> None:
         listener.close()
 
 
-def _room_in(server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
-    """Return a factory of connections that closes the oldest one if there are too many."""
+@contextmanager
+def kept_open(request: web.Request) -> Iterator[None]:
+    """Do not close the connection of a request to make room, unless half of all are kept open already.
+
+    Only for requests that have passed an access check.
+    """
+    in_use, transport = request.app[IN_USE], request.transport
+    if len(in_use) < connections_at_most() // 2:
+        in_use.add(transport)
+    try:
+        yield
+    finally:
+        in_use.discard(transport)
+
+
+def connections_at_most() -> int:
+    """Return the most connections to the port."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return CONNECTIONS_AT_MOST
+    return max(1, min(CONNECTIONS_AT_MOST, files // FILES_OF_CONNECTIONS))
+
+
+def _room_in(
+    server: web.Server, in_use: set[asyncio.BaseTransport | None]
+) -> Callable[[], asyncio.BaseProtocol]:
+    """Return a factory of connections. If there are too many, it closes the oldest ones that are not in use."""
+
+    at_most = connections_at_most()
 
     def connection() -> asyncio.BaseProtocol:
-        for first in server.connections[: 1 - CONNECTIONS_AT_MOST]:
-            if first.transport is not None:
-                first.transport.abort()
+        too_many = len(server.connections) + 1 - at_most
+        idle = (each.transport for each in server.connections if each.transport not in in_use)
+        for first in islice(idle, max(0, too_many)):
+            if first is not None:
+                first.abort()
         return server()
 
     return connection

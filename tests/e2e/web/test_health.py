@@ -19,8 +19,10 @@ from tests.support.processes import command_of, its_disk_fails, its_disk_works, 
 from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import Watched, watched
 from worker.status.health import OUTAGE_SECONDS
-from worker.web.server import CONNECTIONS_AT_MOST
+from worker.web.server import FILES_OF_CONNECTIONS
 
+FILES = 256
+"""A limit of file descriptors, the default of macOS."""
 FORM_WITHOUT_ITS_END = (
     b"POST /sign-in HTTP/1.1\r\nHost: x\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ntoken"
@@ -210,7 +212,7 @@ async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: 
 async def test_silent_connections_stop_no_work(box: Sandbox, redis: Redis) -> None:
     environment = box.environment | {"OPERATOR_PASSWORD": "a long password"}
     # The shell sets the limit, because psutil can do it only on Linux.
-    few_files = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *command_of("worker")]
+    few_files = ["sh", "-c", f'ulimit -n {FILES} && exec "$@"', "sh", *command_of("worker")]
     async with watched(environment, command=few_files) as one, AsyncExitStack() as stack:
         process = psutil.Process(one.running.pid)
         port = int(one.url.rpartition(":")[2])
@@ -222,7 +224,7 @@ async def test_silent_connections_stop_no_work(box: Sandbox, redis: Redis) -> No
 
         async def holds_few() -> bool:
             held = [each for each in process.net_connections() if each.laddr.port == port and each.raddr]
-            return len(held) <= CONNECTIONS_AT_MOST
+            return len(held) <= FILES // FILES_OF_CONNECTIONS
 
         await wait_until(holds_few)
         assert await is_applied(redis, await send_change(redis))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from functools import partial
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from jobs.queue.dead_letters import DeadLetters
 from jobs.queue.record import as_text
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.intake import CRM, SHOP, SHOP_NEXT, Port, bearer, intake_port
-from tests.support.processes import free_port, its_disk_fails, its_disk_works, wait_until
+from tests.support.processes import free_port, its_disk_fails, its_disk_works
 from tests.support.raw import exchange, port_of, status_of
 from worker.web.api.bodies import EVENTS_AT_MOST, FAULTS_AT_MOST
 from worker.web.api.events import BODIES_AT_MOST, BODY_BYTES, DISCARDED_AT_MOST, PATH
@@ -188,52 +187,6 @@ async def test_too_many_events_or_bytes_are_refused(redis: Redis) -> None:
         async with httpx.AsyncClient(headers=bearer(SHOP)) as client:
             assert (await client.post(port.url + PATH, content=full)).status_code == 202
     assert await redis.xlen(INBOX) == EVENTS_AT_MOST
-
-
-async def test_rate_holds_for_each_name_over_all_workers(redis: Redis) -> None:
-    worker = partial(intake_port, redis, events_per_second=1, burst=10)
-    async with worker() as one, worker() as other:
-        assert (await one.post([ANN] * 6)).status == 202
-        assert (await other.post([ANN] * 4, token=SHOP_NEXT)).status == 202
-        refused = await other.post([ANN] * 9)
-        assert (refused.status, refused.body["error"]) == (429, "rate_limited")
-        assert 1 <= int(refused.headers["Retry-After"]) <= 9
-        assert await redis.xlen(INBOX) == 10
-        assert (await one.post([ANN] * 10, token=CRM)).status == 202
-        for _ in range(20):
-            await one.post([ANN] * 10)
-
-        async def is_accepted() -> bool:
-            return (await one.post(ANN)).status == 202
-
-        await wait_until(is_accepted, what="a share: a refused request takes none")
-
-
-async def test_large_events_count_as_more(redis: Redis) -> None:
-    large = {**ANN, "changes": {"name": "x" * 5_000}}
-    async with intake_port(redis, events_per_second=1, burst=10) as port:
-        assert (await port.post(large)).status == 202
-        assert (await port.post([ANN] * 5)).status == 202
-        assert (await port.post([ANN] * 2)).status == 429
-        huge = {**ANN, "changes": {"name": "x" * 100_000}}
-        assert (await port.post(huge, token=CRM)).status == 202, "it needs a whole burst, and not more"
-
-
-@pytest.mark.parametrize("value", ["9" * 18, "x", b"\xff"])
-async def test_rate_forgets_a_time_that_no_request_set(redis: Redis, value: str | bytes) -> None:
-    await redis.set(f"{PREFIX}:intake-rate:shop", value)
-    async with intake_port(redis, events_per_second=1000) as port:
-
-        async def is_accepted() -> bool:
-            return (await port.post(ANN)).status == 202
-
-        await wait_until(is_accepted, what="a share")
-
-
-async def test_rate_of_the_wrong_type_is_replaced(redis: Redis) -> None:
-    await redis.xadd(f"{PREFIX}:intake-rate:shop", {"x": "x"})
-    async with intake_port(redis) as port:
-        assert (await port.post(ANN)).status == 202
 
 
 async def test_every_key_of_the_intake_expires(redis: Redis) -> None:

@@ -32,7 +32,7 @@ from worker.web.api.bodies import read_events
 from worker.web.api.openapi import openapi_document
 from worker.web.api.refusals import RefusalError, json_answer, rate_limited, unavailable
 from worker.web.credentials import digest_of
-from worker.web.server import BODY_LIMITS, BODY_SECONDS, FORM_BYTES
+from worker.web.server import BODY_LIMITS, BODY_SECONDS, FORM_BYTES, kept_open
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ IN_LOOP_BYTES: Final = 16 * 1024
 BODIES_AT_MOST: Final = 4
 """Bodies over FORM_BYTES of a source that a process receives at the same time. Others of the source wait."""
 WAITS_AT_MOST: Final = 32
-"""Requests that wait for an outcome at the same time: half of the port's connections."""
+"""Requests that wait for an outcome at the same time, because each keeps a connection."""
 WAITS_OF_SOURCE: Final = 16
 """Requests of a source that wait for an outcome at the same time."""
 RETRY_SECONDS: Final = 2
@@ -155,10 +155,12 @@ class Intake:
         """Check the token, and answer every error as JSON. Requests to other paths pass."""
         if not _is_ours(request):
             return await handler(request)
+        source = self._tokens.name_of(request)
+        is_large = FORM_BYTES < (request.content_length or 0) <= self.body_limit(request)
         try:
-            is_large = FORM_BYTES < (request.content_length or 0) <= self.body_limit(request)
-            async with self._bodies[self._tokens.name_of(request)] if is_large else nullcontext():
-                return await handler(request)
+            with nullcontext() if source is None else kept_open(request):
+                async with self._bodies[source] if is_large else nullcontext():
+                    return await handler(request)
         except RefusalError as refusal:
             return refusal.response()
         except web.HTTPException as refusal:

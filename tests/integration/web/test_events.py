@@ -17,7 +17,7 @@ from tests.support.intake import CRM, SHOP, SHOP_NEXT, Port, bearer, intake_port
 from tests.support.processes import free_port, its_disk_fails, its_disk_works
 from tests.support.raw import exchange, port_of, status_of
 from worker.web.api.bodies import EVENTS_AT_MOST, FAULTS_AT_MOST
-from worker.web.api.events import BODIES_AT_MOST, BODY_BYTES, DISCARDED_AT_MOST, PATH
+from worker.web.api.events import BODIES_AT_MOST, BODY_BYTES, DISCARDED_AT_MOST, DOCUMENT_PATH, PATH
 from worker.web.server import FORM_BYTES
 
 ANN = {"customer_id": "ann", "changes": {"email": "ann@hidden.example"}}
@@ -305,12 +305,12 @@ async def test_answers_end_with_a_line_break(redis: Redis) -> None:
                 assert (await answer.text()).endswith("}\n")
 
 
-async def test_health_answers_while_bodies_do_not_arrive(redis: Redis) -> None:
+async def test_port_answers_while_bodies_do_not_arrive(redis: Redis) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SHOP}\r\nContent-Length: 1000000\r\n\r\n"
     async with intake_port(redis) as port, asyncio.TaskGroup() as tasks:
         slow = [tasks.create_task(exchange(port_of(port.url), head.encode(), b"[")) for _ in range(40)]
         for _ in range(5):
-            assert (await port.get("/healthz", token=None)).status == 200
+            assert (await port.get(DOCUMENT_PATH, token=None)).status == 200
         assert (await port.post(ANN)).status == 202, "a small body does not wait for large ones"
         assert not any(each.done() for each in slow)
         for each in slow:
@@ -328,12 +328,12 @@ async def test_slow_bodies_delay_only_their_own_source(redis: Redis) -> None:
             each.cancel()
 
 
-async def test_health_answers_while_lists_are_checked(redis: Redis) -> None:
+async def test_port_answers_while_lists_are_checked(redis: Redis) -> None:
     events = [{**ANN, "changes": {"metadata": {"numbers": list(range(180))}}}] * EVENTS_AT_MOST
     async with intake_port(redis, burst=5 * EVENTS_AT_MOST) as port, asyncio.TaskGroup() as tasks:
         sent = [tasks.create_task(port.post(events)) for _ in range(5)]
         while not all(each.done() for each in sent):
-            assert (await port.get("/healthz", token=None)).status == 200
+            assert (await port.get(DOCUMENT_PATH, token=None)).status == 200
     assert {each.result().status for each in sent} == {202}
     assert await redis.xlen(INBOX) == 5 * EVENTS_AT_MOST
 

@@ -19,7 +19,8 @@ from worker.web.api.events import RETRY_SECONDS
 HTTP: Final = """
     import { Client } from "autumn-stripe-sync-client";
     import { inspect } from "node:util";
-    const client = new Client({ url: process.env.SYNC_URL, token: process.env.SYNC_TOKEN, timeoutSeconds: 0.5 });
+    const { SYNC_URL: url, SYNC_TOKEN: token, TIMEOUT_SECONDS: seconds = "60" } = process.env;
+    const client = new Client({ url, token, timeoutSeconds: Number(seconds) });
     const error = await client.send({ customer_id: "user_42", changes: { name: "Ann" } }).catch((found) => found);
     const { code, fields, retryAfterSeconds = null, message } = error;
     console.log(JSON.stringify({ code, fields, retryAfterSeconds, message, all: inspect([client, error]) }));
@@ -88,7 +89,7 @@ async def test_server_that_does_not_answer_times_out(node_app: NodeApp) -> None:
     app = web.Application()
     app.add_routes([web.post("/v1/events", hang)])
     async with serving(app) as url:
-        error = await node_app.result_of(HTTP, SYNC_URL=url, SYNC_TOKEN=SHOP)
+        error = await node_app.result_of(HTTP, SYNC_URL=url, SYNC_TOKEN=SHOP, TIMEOUT_SECONDS="0.5")
         ended.set()
     assert (error["code"], error["message"]) == ("timeout", "no answer within 0.5 seconds")
 

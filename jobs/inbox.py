@@ -16,7 +16,7 @@ from jobs.queue.scripts import Scripts
 EVENTS_PER_SECOND: Final = 2_000
 """Events that each source may add a second, over all processes. They merge, so Autumn gets fewer updates.
 
-Events of more than EVENT_BYTES on average count as more.
+An event of more than EVENT_BYTES counts as more than one.
 """
 EVENT_BYTES: Final = 1024
 BURST: Final = 2_000
@@ -92,8 +92,8 @@ class Inbox:
 
     def _units_of(self, events: Sequence[Mapping[str, str]]) -> int:
         """Return the events as the rate counts them. A request may need a whole burst, and not more."""
-        characters = sum(len(text) for fields in events for text in fields.values())
-        return min(self._rate[1], max(len(events), characters // EVENT_BYTES))
+        sizes = (sum(len(text.encode()) for text in fields.values()) for fields in events)
+        return min(self._rate[1], sum(max(1, size // EVENT_BYTES) for size in sizes))
 
     async def find(self, source: str, event_id: str) -> Found:
         """Return what is known of an event of the last 24 hours, by its `event_id` or entry id.
@@ -109,11 +109,11 @@ class Inbox:
             return Found(Outcome("waiting", customer.decode(errors="replace"), entry.decode()))
         return Found(parse_outcome(note or None), is_searched=not is_cut)
 
-    async def follow(self, event_id: str, found: Outcome) -> Outcome:
-        """Return the outcome of an event that `find` found, without a search of the inbox. Raises RedisError."""
+    async def follow(self, event_id: str, found: Outcome | None) -> Outcome | None:
+        """Return the outcome of an event after `find`, without a search of the inbox. Raises RedisError."""
         outcome = await read_outcome(self._redis, self._prefix, event_id)
-        if outcome is None:
-            return found
+        if outcome is None or found is None:
+            return outcome or found
         # An event that was sent again is in the inbox, and its outcome is still that of the dead entry.
         is_of_dead_entry = outcome.status == "dead" and outcome.entry_id != found.entry_id
         return found if is_of_dead_entry else outcome

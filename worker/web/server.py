@@ -219,9 +219,7 @@ def connections_at_most() -> int:
     return max(1, min(CONNECTIONS_AT_MOST, files // FILES_OF_CONNECTIONS))
 
 
-def _room_in(
-    server: web.Server, in_use: set[asyncio.BaseTransport | None]
-) -> Callable[[], asyncio.BaseProtocol]:
+def _room_in(server: web.Server, in_use: set[asyncio.BaseTransport | None]) -> Callable[[], asyncio.BaseProtocol]:
     """Return a factory of connections. If there are too many, it closes the oldest ones that are not in use."""
 
     at_most = connections_at_most()

@@ -13,7 +13,7 @@ from tests.conftest import INBOX, World
 from tests.support.intake import CRM, SHOP, Port, intake_port
 from tests.support.raw import exchange, port_of
 from tests.support.raw import status_of as http_status
-from worker.web.api.events import PATH, WAITS_OF_SOURCE
+from worker.web.api.events import DOCUMENT_PATH, PATH, WAITS_OF_SOURCE
 
 ANN = {"customer_id": "ann", "changes": {"name": "Ann"}}
 SIGNUP = {**ANN, "event_id": "signup-42"}
@@ -132,7 +132,7 @@ async def test_waits_leave_connections_for_others(redis: Redis) -> None:
         assert await status_of(port, "signup-42") == "waiting"
         of_other = await port.get(f"{PATH}/signup-42", token=CRM, wait="0.01")
         assert of_other.body["status"] == "waiting", "another source may still wait"
-        assert (await port.get("/healthz", token=None)).status == 200
+        assert (await port.get(DOCUMENT_PATH, token=None)).status == 200
         for each in waiting:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -194,3 +194,18 @@ async def test_outcome_is_read_from_a_redis_that_takes_no_writes(redis: Redis) -
             assert await status_of(port, "signup-42") == "waiting"
         finally:
             await redis.config_set("maxmemory", 0)
+
+
+async def test_wait_for_an_event_deep_in_the_inbox_ends_with_its_outcome(world: World) -> None:
+    world.autumn.seed("ann")
+    async with intake_port(world.redis) as port:
+        await port.post(SIGNUP)
+        await world.redis.xadd(INBOX, {"customer_id": "bob"})
+        for _ in range(SEARCHED_AT_MOST // 500 + 1):
+            await port.post([{"customer_id": "bob", "type": "customer.reconcile"}] * 500)
+        pending = asyncio.create_task(port.outcome("signup-42", wait="30"))
+        await asyncio.sleep(0.1)
+        assert not pending.done()
+        await world.mailbox.move()
+        await world.run()
+        assert (await pending).body["status"] == "applied"

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -233,16 +234,24 @@ class Intake:
         """GET /v1/events/ID: answer what is known of an event. With `wait`, as soon as it no longer waits."""
         source = self._source_of(request)
         event_id, wait_seconds = request.match_info["id"], _wait_of(request)
-        known: Outcome | None = None
+        found: Found | None = None
 
-        async def read() -> Outcome:
-            nonlocal known
+        async def read() -> Outcome | None:
+            nonlocal found
             async with _redis_answers(source):
-                known = await (self._find(source, event_id) if known is None else self._inbox.follow(event_id, known))
-            return known
+                if found is None:
+                    found = await self._inbox.find(source, event_id)
+                    if found.outcome is None and found.is_searched:
+                        raise _unknown(found)
+                else:
+                    # Without a search, which costs Redis milliseconds.
+                    found = replace(found, outcome=await self._inbox.follow(event_id, found.outcome))
+            return found.outcome
 
         async with self._waiting(source, wait_seconds):
             outcome = await poll_outcome(read, wait_seconds=wait_seconds)
+        if outcome is None:
+            raise _unknown(Found(None, is_searched=False))
         return json_answer(
             {
                 "id": event_id,
@@ -253,12 +262,6 @@ class Intake:
                 "at": outcome.at,
             }
         )
-
-    async def _find(self, source: str, event_id: str) -> Outcome:
-        found = await self._inbox.find(source, event_id)
-        if found.outcome is None:
-            raise _unknown(found)
-        return found.outcome
 
     @asynccontextmanager
     async def _waiting(self, source: str, seconds: float) -> AsyncIterator[None]:

@@ -17,7 +17,7 @@ export interface ErrorDetails {
  * The events were not accepted, or the outcome could not be read.
  *
  * `code` is the server's (`invalid_events`, `unauthorized`, `too_large`, `rate_limited`, `redis_unavailable`, …) or the
- * client's own: `timeout`, `unreachable` and `unexpected_answer`. After these three the events may have been accepted:
+ * client's own: `invalid_id`, `timeout`, `unreachable` and `unexpected_answer`. After the last three the events may have been accepted:
  * send them again with the same `event_id`. After `redis_unavailable` they may have been, too. Over Redis, the message
  * says whether events are stored.
  */

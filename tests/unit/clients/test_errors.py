@@ -115,6 +115,23 @@ def test_url_that_cannot_work_is_refused_and_not_shown(url: str) -> None:
         assert "a-secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:a-se/cret@h:6379", "redis://:a-se#cret@h:6379/0", "a-secret", "redis://h:99999"]
+)
+def test_url_of_redis_that_cannot_work_is_refused_and_not_shown(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="the URL of Redis is not valid") as raised:
+            kind.over_redis(url)
+        assert "a-se" not in str(raised.value)
+        assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("event_id", ["x" * 70_000, "\ud800", "", 7])
+def test_id_that_no_event_can_have_is_refused(event_id: Any) -> None:
+    with pytest.raises(UnexpectedAnswer, match="the id of an event"):
+        HttpRequests().to_read(event_id, 0)
+
+
 def test_no_client_shows_its_secret() -> None:
     with (
         Client.over_http("https://sync.example.com", "a-secret") as http,

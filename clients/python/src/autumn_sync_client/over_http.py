@@ -17,9 +17,10 @@ from autumn_sync_client.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
-from autumn_sync_client.events import CustomerUpdate
+from autumn_sync_client.events import EVENT_ID_MAX, CustomerUpdate
 from autumn_sync_client.outcomes import Outcome, Status
 from autumn_sync_client.steps import event_json
+from autumn_sync_client.values import UNFIT_TEXT
 
 TIMEOUT_SECONDS: Final = 10.0
 """For connecting and for each answer. The wait for an outcome is added to it."""
@@ -84,6 +85,9 @@ class HttpRequests:
 
 
 def _path_part(event_id: str) -> str:
+    """Return the id as a part of a path. Raises UnexpectedAnswer if no event can have it, so no answer is expected."""
+    if not isinstance(event_id, str) or not 0 < len(event_id) <= EVENT_ID_MAX or UNFIT_TEXT.search(event_id):
+        raise UnexpectedAnswer(f"the id of an event has 1 to {EVENT_ID_MAX} characters")
     # httpx resolves the parts "." and "..".
     return event_id.replace(".", "%2E") if event_id in {".", ".."} else quote(event_id, safe="")
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis import Redis as SyncRedis
 from redis import exceptions
@@ -14,6 +14,7 @@ from autumn_sync_client.events import CustomerUpdate
 from autumn_sync_client.outcomes import Outcome
 from autumn_sync_client.redis_commands import Command, add_event, get_outcome, id_of, outcome_in
 
+Opened = TypeVar("Opened", SyncRedis, AsyncRedis)
 TIMEOUT_SECONDS: Final = 10.0
 """For connecting and for each answer."""
 _CODE: Final = re.compile(r"(?:^|caused error: |because of: )([A-Z]+) ")
@@ -74,17 +75,28 @@ class RedisRequests:
         raise failed
 
 
+def _opened(kind: type[Opened], url: str) -> Opened:
+    """Return a client for a URL. Raises ValueError, which shows no part of it, if it cannot be one."""
+    try:
+        opened: Opened = kind.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+    except ValueError:
+        # Its text may contain a part of the password.
+        pass
+    else:
+        return opened
+    raise ValueError(
+        "the URL of Redis is not valid: write redis://USER:PASSWORD@HOST:PORT/0, with / ? # @ in the password as "
+        "%2F %3F %23 %40"
+    )
+
+
 class SyncConnection:
     """A connection of the sync client. `close` closes it only if it was opened here."""
 
     def __init__(self, url_or_client: "str | SyncRedis") -> None:
         """Open a client for a URL, or use the given one."""
         self._is_own = isinstance(url_or_client, str)
-        self._redis = (
-            SyncRedis.from_url(url_or_client, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
-            if isinstance(url_or_client, str)
-            else url_or_client
-        )
+        self._redis = _opened(SyncRedis, url_or_client) if isinstance(url_or_client, str) else url_or_client
 
     def call(self, request: Commands) -> Sequence[Any]:
         """Return the answer of each command, which may be an error. Raises ClientError."""
@@ -110,11 +122,7 @@ class AsyncConnection:
     def __init__(self, url_or_client: "str | AsyncRedis") -> None:
         """Open a client for a URL, or use the given one."""
         self._is_own = isinstance(url_or_client, str)
-        self._redis = (
-            AsyncRedis.from_url(url_or_client, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
-            if isinstance(url_or_client, str)
-            else url_or_client
-        )
+        self._redis = _opened(AsyncRedis, url_or_client) if isinstance(url_or_client, str) else url_or_client
 
     async def call(self, request: Commands) -> Sequence[Any]:
         """Return the answer of each command, which may be an error. Raises ClientError."""

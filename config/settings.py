@@ -247,7 +247,7 @@ class Settings(Measures):
     scan_spool: str = _setting("SCAN_SPOOL", "")
     """The folder where a scan keeps both lists while it runs. Unset: a folder below the system's temporary one."""
     port: Annotated[int, Field(ge=1, le=65_535)] | None = _setting("PORT", None)
-    """The port of `/healthz`, `/readyz`, `/metrics` and the operator's page. Unset: no port is opened."""
+    """The port of health, `/metrics`, the operator's page, webhooks and events over HTTP. Unset: none is opened."""
     intake_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("INTAKE_TOKENS", ())
     """Tokens of apps that send events over HTTP, as `name:token`, separated by commas. Unset: no `/v1/events`."""
     operator_password: Annotated[SecretStr, Field(min_length=12)] | None = _setting("OPERATOR_PASSWORD", None)

@@ -15,7 +15,7 @@ Answer = tuple[int, Mapping[str, Any] | str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Scripted:
-    """A server that gives the answers of a list, whatever the requests are."""
+    """A server that gives the answers of a list in turn. It does not read the requests."""
 
     url: str
     bodies: list[bytes] = field(default_factory=list)

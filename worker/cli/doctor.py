@@ -1,4 +1,4 @@
-"""The command `customer-sync doctor`: check everything before the first event. It writes nothing.
+"""The command `customer-sync doctor`: check everything before the first event. It changes nothing.
 
 The checks are in `worker.checks`. This file runs them in order and prints what they find.
 """
@@ -30,7 +30,7 @@ def doctor(
         bool, typer.Option("--test-notification", help="Also send a test notification to NOTIFY_URL.")
     ] = False,
 ) -> None:
-    """Check the settings, Redis, both keys and the limits. It writes nothing. Exits with 1 if a check fails."""
+    """Check the settings, Redis, both keys and the limits. It changes nothing. Exits with 1 if a check fails."""
     checkup = Checkup()
 
     async def run() -> None:

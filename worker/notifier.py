@@ -127,7 +127,7 @@ class Notifier:
         has_drift = run is not None and run.run != state.scan and run.state != "failed" and run.drift > 0
         notifications = [
             *([dead_letters(letters, state.dead_until)] if letters.count else []),
-            *([needs_review(reviews, state.outcomes_until)] if reviews.count else []),
+            *([needs_review(reviews, state.reviews_until)] if reviews.count else []),
             *(alert_began(name, mark, alerts[name]) for name, mark in marks.items() if not mark.is_sent),
             *(alert_ended(name, mark) for name, mark in state.alerts.items() if name not in marks),
             *([scan(run)] if run is not None and has_drift else []),
@@ -139,8 +139,8 @@ class Notifier:
             after={
                 "dead_after": state.dead_until,
                 "dead_until": "",
-                "outcomes_after": state.outcomes_until,
-                "outcomes_until": "",
+                "reviews_after": state.reviews_until,
+                "reviews_until": "",
                 "alerts": alerts_text({name: AlertMark(mark.since_ms, is_sent=True) for name, mark in marks.items()}),
                 "scan": run.run if run is not None else "",
                 "failures": "",

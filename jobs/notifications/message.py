@@ -58,7 +58,7 @@ def dead_letters(count: ReasonCount, until: str) -> Notification:
 
 
 def needs_review(count: ReasonCount, until: str) -> Notification:
-    """Return the notification about reconciles of the watch that found what needs review, up to the outcome `until`."""
+    """Return the notification about reconciles of the watch that found what needs review, up to the id `until`."""
     text = f"Links that need review after edits in Stripe: {_number(count)}. See `customer-sync status CUSTOMER`."
     details: dict[str, JsonValue] = {
         "count": count.count,

@@ -10,13 +10,14 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
 from jobs.events import CUSTOMER_ID_MAX
 from jobs.plan.plan import NEEDS_REVIEW
+from jobs.queue.batch import REVIEWS_KEPT
 from jobs.queue.dead_letters import LARGEST_PART, LETTER_ID, NO_LETTER
 from jobs.queue.key_types import answer_or_none
 from jobs.queue.record import RecordKeys
@@ -74,7 +75,7 @@ class NotificationState:
     """The state of the notifications. Times are in milliseconds since the epoch, on the clock of Redis.
 
     - `dead_after`, `dead_until`: the next request is about the dead letters after the first id, up to the second.
-    - `outcomes_after`, `outcomes_until`: the same for the outcomes of reconciles that found what needs review.
+    - `reviews_after`, `reviews_until`: the same for the reconciles of the watch that found what needs review.
     - `scan`: the last scan that was considered.
     - `alerts`: the alerts that were sent or are being sent, by name.
     - `failures`: failed tries in a row. `unsent_since_ms` is when the first of them began, None if there is none.
@@ -83,8 +84,8 @@ class NotificationState:
     now_ms: int = 0
     dead_after: str = NO_LETTER
     dead_until: str = NO_LETTER
-    outcomes_after: str = NO_LETTER
-    outcomes_until: str = NO_LETTER
+    reviews_after: str = NO_LETTER
+    reviews_until: str = NO_LETTER
     scan: str = ""
     alerts: Mapping[str, AlertMark] = field(default_factory=dict)
     failures: int = 0
@@ -93,7 +94,7 @@ class NotificationState:
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """New dead letters or outcomes by reason, and some of their customers, first those that need review.
+    """New dead letters or reviews by reason, and some of their customers, first those that need review.
 
     `is_complete` is False if there may be more than were counted.
     """
@@ -113,6 +114,7 @@ class NotificationQueue:
 
     def __init__(self, redis: Redis, prefix: str, *, entries_counted: int = ENTRIES_COUNTED) -> None:
         """Open no connection. `redis` answers in bytes."""
+        self._redis = redis
         self._keys = NotificationKeys(prefix)
         self._records = RecordKeys(prefix)
         self._entries_counted = entries_counted
@@ -121,7 +123,7 @@ class NotificationQueue:
 
     async def begin(self) -> NotificationState | None:
         """Take the lease if a request is due. Return None if none is due, or another process sends it."""
-        keys = [self._keys.state, self._keys.lease, self._records.dead, self._records.outcomes, self._records.totals]
+        keys = [self._keys.state, self._keys.lease, self._records.dead, self._records.reviews, self._records.totals]
         arguments = [self._token, int(LEASE_SECONDS * 1000), int(LONGEST_PAUSE_SECONDS * 1000)]
         answer = await self._scripts.run("notifications_begin", keys, arguments)
         if not answer:
@@ -141,19 +143,25 @@ class NotificationQueue:
 
     async def count_dead_letters(self, state: NotificationState) -> ReasonCount:
         """Count the dead letters that the request is about and that were neither replayed nor dropped since."""
-        return await self._count(self._records.dead, state.dead_after, state.dead_until, "")
+        return await self._count(self._records.dead, state.dead_after, state.dead_until)
 
     async def count_reviews(self, state: NotificationState) -> ReasonCount:
         """Count the reconciles of the watch that the request is about and that found what needs review.
 
         They become no dead letters, because no app waits for them.
         """
-        return await self._count(self._records.outcomes, state.outcomes_after, state.outcomes_until, NEEDS_REVIEW)
+        stream, after = self._records.reviews, state.reviews_after
+        count = await self._count(stream, after, state.reviews_until)
+        # While a receiver fails, newer ones may trim those that it has not accepted.
+        length = await answer_or_none(self._redis.xlen(stream)) or 0
+        older = await answer_or_none(self._redis.xrange(stream, max=after, count=1))
+        may_be_trimmed = length >= REVIEWS_KEPT and not older
+        return replace(count, is_complete=count.is_complete and not may_be_trimmed)
 
-    async def _count(self, stream: str, after: str, until: str, wanted: str) -> ReasonCount:
+    async def _count(self, stream: str, after: str, until: str) -> ReasonCount:
         reasons, review, others = Counter[str](), dict[str, None](), dict[str, None]()
         while reasons.total() < self._entries_counted:
-            arguments = [after, until, ENTRIES_AT_A_TIME, wanted]
+            arguments = [after, until, ENTRIES_AT_A_TIME]
             last, entries, found = await self._scripts.run("entry_reasons", [stream], arguments)
             for reason, customer in zip(map(_text, found[::2]), map(_text, found[1::2]), strict=True):
                 is_named = reason in reasons or (len(reasons) < REASONS_NAMED and _REASON.fullmatch(reason))
@@ -181,7 +189,7 @@ def parse_state(raw: Mapping[bytes, bytes], now_ms: int) -> NotificationState:
     return NotificationState(
         now_ms=now_ms,
         **_positions(stored, "dead"),
-        **_positions(stored, "outcomes"),
+        **_positions(stored, "reviews"),
         scan=stored.get("scan", ""),
         alerts=_read_alerts(stored.get("alerts", "")),
         failures=int(failures) if _COUNT.fullmatch(failures) else 0,

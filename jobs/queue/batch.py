@@ -16,6 +16,7 @@ from jobs.queue.watch.links import LINKS_KEPT, Link
 from jobs.queue.watch.request_ids import is_from_watch
 
 OUTCOMES_KEPT = 10_000
+REVIEWS_KEPT = 1_000
 RECORD_SECONDS = 30 * 86_400
 
 
@@ -168,6 +169,7 @@ class Settlement:
                 **({} if self.link is None else {"link": vars(self.link)}),
                 "links_kept": self.links_kept,
                 "outcomes_kept": OUTCOMES_KEPT,
+                "reviews_kept": REVIEWS_KEPT,
                 "record_seconds": RECORD_SECONDS,
                 "failures_to_open": FAILURES_TO_OPEN,
                 "longest_probe_wait_ms": LONGEST_PROBE_WAIT_MS,

@@ -70,6 +70,7 @@ async def forget(redis: Redis, *, inbox: str, prefix: str, customer_id: str) -> 
     entries = await _forget_letters(DeadLetters(redis, inbox=inbox, prefix=prefix), customer_id)
     entries |= await _forget_aside(redis, record.aside, customer_id)
     outcomes = await _forget_outcomes(redis, record.outcomes, customer_id, entries)
+    await _forget_outcomes(redis, record.reviews, customer_id, set())
     event_ids = await _forget_event_ids(redis, record, customer_id, entries)
     return Forgotten(len(entries), outcomes, event_ids)
 

@@ -242,6 +242,7 @@ class Mailbox:
             self.record_keys.dead,
             self.record_keys.last_success,
             WatchKeys(self._prefix).links,
+            self.record_keys.reviews,
         ]
         done = await self._scripts.run("settle", keys, [self._prefix, customer_id, lease.token, settlement.as_json()])
         self.forget(lease)

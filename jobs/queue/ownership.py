@@ -135,7 +135,7 @@ async def _own_key_read_by_another(redis: Redis, prefix: str) -> str:
         return ""
     waits, records = MailboxKeys(prefix), RecordKeys(prefix)
     keys = [waits.waiting, waits.dispatched, waits.oldest, waits.rechecks, waits.queue, records.dead, records.aside]
-    keys += [records.totals, records.last_success, records.outcomes]
+    keys += [records.totals, records.last_success, records.outcomes, records.reviews]
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.get(reader_key(key))

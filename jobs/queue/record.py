@@ -251,6 +251,14 @@ class RecordKeys:
         """The stream of outcomes. Trimmed to a length."""
         return f"{self.prefix}-outcomes"
 
+    @property
+    def reviews(self) -> str:
+        """The stream of reconciles of the watch that found what needs review. Expires 30 days after the last one.
+
+        It is for notifications. Other outcomes do not trim it.
+        """
+        return f"{self.prefix}:reviews"
+
     def customer(self, customer_id: str) -> str:
         """The hash of a customer's record (`CustomerRecord`)."""
         return f"{self.prefix}:customer:{customer_id}"

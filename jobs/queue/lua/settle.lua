@@ -7,17 +7,17 @@
 -- Uses: rechecks
 -- Uses: links
 -- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success,
---       links
+--       links, reviews
 -- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,
 --       recheck_after_ms, remembered,
 --       link: {stripe_id, receipts_on} (none if the sync does not know it; stripe_id is empty if there is no link),
---       breaker: {verdict, service, reason, message}, and limits: outcomes_kept, links_kept, record_seconds, remembered_seconds,
---       failures_to_open, longest_probe_wait_ms, halt_wait_ms}
+--       breaker: {verdict, service, reason, message}, and limits: outcomes_kept, reviews_kept, links_kept, record_seconds,
+--       remembered_seconds, failures_to_open, longest_probe_wait_ms, halt_wait_ms}
 -- An outcome: {entry, event, status, for a dropped reconcile reason, and for a dead letter reason, message, attempts, since}
 -- Returns 1, or 0 if the lease is lost: then nothing was settled. A second run with the same lease, after a lost answer,
 -- changes nothing and returns 1.
 local lease, dispatched, waiting, rechecks, oldest, mailbox = unpack(KEYS, 1, 6)
-local record, remembered, breaker, totals, outcomes, dead, last_success, links = unpack(KEYS, 7)
+local record, remembered, breaker, totals, outcomes, dead, last_success, links, reviews = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local settlement = cjson.decode(ARGV[4])
 local HALF_DAY = 43200
@@ -40,6 +40,18 @@ local function dead_letter(one)
   end
   add_letter(dead, letter)
   count(totals, 'dead:' .. one.reason, 1)
+end
+
+-- Adds a reconcile of the watch that found what needs review to a stream that other outcomes do not trim.
+local function add_review(one)
+  local add = {'XADD', reviews, 'MAXLEN', '~', settlement.reviews_kept, '*', 'customer', customer, 'reason', one.reason}
+  if is_error(redis.pcall(unpack(add))) then
+    -- The key has the wrong type, or no id is left.
+    redis.call('DEL', reviews)
+    replaced[#replaced + 1] = reviews
+    redis.call(unpack(add))
+  end
+  redis.call('EXPIRE', reviews, settlement.record_seconds)
 end
 
 local opened, probe, wait_ms = unpack(renewing('HMGET', breaker, 'opened', 'probe', 'wait_ms'))
@@ -91,6 +103,7 @@ for _, one in ipairs(settlement.outcomes) do
               'event', one.event, 'status', one.status, 'reason', one.reason or '')
   count(totals, one.status, 1)
   if one.status == 'applied' then redis.call('SET', last_success, now_ms) end
+  if one.status == 'applied' and one.reason == 'needs-review' then add_review(one) end
 end
 if #settlement.outcomes > 0 then redis.call('EXPIRE', events, 3 * HALF_DAY) end
 for name, value in pairs(settlement.totals) do count(totals, name, value) end

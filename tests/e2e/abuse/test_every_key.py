@@ -45,6 +45,7 @@ SHARED: Mapping[str, str] = {
     for name, kind in {
         "dead": "stream",
         "dead-aside": "stream",
+        "reviews": "stream",
         "rechecks": "zset",
         "breaker": "hash",
         "totals": "hash",
@@ -157,6 +158,7 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
     state = await notifications.begin()
     assert state is not None
     await notifications.count_dead_letters(state)
+    await notifications.count_reviews(state)
     assert await notifications.note({"scan": "one"})
     return (await scan(scan_deps_of(world, folder), apply=True)).run
 

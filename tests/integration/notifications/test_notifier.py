@@ -3,8 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -12,8 +11,6 @@ import stripe
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from config.loading import load_settings
-from config.settings import Settings
 from jobs.notifications.state import CUSTOMERS_NAMED, NotificationKeys, NotificationQueue, read_notifications
 from jobs.queue.breaker import breaker_key
 from jobs.queue.dead_letters import DeadLetters
@@ -21,36 +18,13 @@ from jobs.queue.record import read_totals
 from jobs.scan.record import ScanRecord
 from jobs.scan.report import Changed, RunState, ScanRun
 from tests.conftest import INBOX, PREFIX
-from tests.support.receiver import HANGS, Receiver, answering, receiving
-from worker.notifier import Notifier
+from tests.support.notifying import notifier_of, send_due
+from tests.support.receiver import HANGS, Receiver, answering
 
 KEYS: Final = NotificationKeys(PREFIX)
 DEAD: Final = f"{PREFIX}:dead"
 SECRET: Final = "a-secret-of-notifications"
 NOW_MS: Final = int(time.time() * 1000)
-
-
-@pytest.fixture(autouse=True)
-def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-async def receiver(redis: Redis) -> AsyncIterator[Receiver]:
-    # A watermark, so that no scan is overdue.
-    await redis.set(f"{PREFIX}:scan:watermark", NOW_MS)
-    async with receiving() as one:
-        yield one
-
-
-def settings_of(receiver: Receiver, **more: str) -> Settings:
-    keys = {"AUTUMN_SECRET_KEY": "am_sk_test_x", "STRIPE_API_KEY": "sk_test_x", "REDIS_URL": "redis://localhost"}
-    return load_settings(**keys, NOTIFY_URL=receiver.url, **more)
-
-
-def notifier_of(redis: Redis, receiver: Receiver, **more: str) -> Notifier:
-    """Return the notifier of a new process."""
-    return Notifier(settings_of(receiver, **more), redis)
 
 
 async def add_dead_letter(redis: Redis, customer: str = "ann", reason: str = "invalid_event") -> str:
@@ -70,13 +44,6 @@ async def halt(redis: Redis, since_ms: int = NOW_MS) -> None:
 
 def run_of(name: str, state: RunState = "done", totals: Mapping[str, int] | None = None) -> ScanRun:
     return ScanRun(name, state, NOW_MS, NOW_MS, 10, 10, totals or {}, requested=2, changed=Changed(1, 0, 2))
-
-
-async def send_due(redis: Redis, notifier: Notifier) -> None:
-    """Let the next request be due, and send it."""
-    if await redis.exists(KEYS.state):
-        await redis.hset(KEYS.state, "next_ms", "0")  # type: ignore[misc]  # one type for both clients
-    await notifier.tick()
 
 
 async def test_dead_letters_are_counted_by_reason_and_sent_once(redis: Redis, receiver: Receiver) -> None:
@@ -117,24 +84,6 @@ async def test_customers_are_few_and_those_that_need_review_come_first(redis: Re
     await notifier_of(redis, receiver).tick()
     (sent,) = receiver.sent()
     assert sent["customers"] == ["ann", *(f"customer-{number}" for number in range(CUSTOMERS_NAMED - 1))]
-
-
-async def test_reconciles_that_need_review_are_sent_once(redis: Redis, receiver: Receiver) -> None:
-    for customer, status, reason in (
-        ("ann", "applied", "needs-review"),
-        ("ben", "applied", ""),
-        ("cy", "applied", "customer_not_found"),
-        ("dan", "dead", "needs-review"),
-    ):
-        fields = {"customer": customer, "entry": "5-0", "event": "5-0", "status": status, "reason": reason}
-        newest = await redis.xadd(f"{PREFIX}-outcomes", dict(fields.items()))
-    notifier = notifier_of(redis, receiver)
-    await notifier.tick()
-    (sent,) = receiver.sent()
-    assert (sent["id"], sent["type"]) == (f"{PREFIX}:needs-review:{newest.decode()}", "needs_review")
-    assert (sent["count"], sent["customers"]) == (1, ["ann"])
-    await send_due(redis, notifier)
-    assert len(receiver.bodies) == 1
 
 
 async def test_two_processes_send_one_request(redis: Redis, receiver: Receiver) -> None:

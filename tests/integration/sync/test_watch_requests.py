@@ -80,8 +80,9 @@ async def test_request_that_needs_a_person_leaves_a_finding_only(world: World) -
     outcome = await outcome_of(world.redis, event)
     assert outcome is not None
     assert (outcome.status, outcome.reason) == ("applied", "needs-review")
-    ((_, fields),) = await world.redis.xrange(f"{PREFIX}-outcomes")
-    assert (fields[b"customer"], fields[b"reason"]) == (b"ann", b"needs-review")
+    for stream in (f"{PREFIX}-outcomes", f"{PREFIX}:reviews"):
+        ((_, fields),) = await world.redis.xrange(stream)
+        assert (fields[b"customer"], fields[b"reason"]) == (b"ann", b"needs-review")
     report = read_reports((await read_customer(world.redis, PREFIX, "ann")).reports)[0]
     assert [finding.kind for finding in report.findings] == ["foreign"]
     assert (await read_totals(world.redis, PREFIX))["watch_requests_dropped"] == 1

@@ -114,6 +114,15 @@ def test_fault_is_named_by_its_path(changes: dict[str, Any], text: str) -> None:
     assert fault(**changes).startswith(text)
 
 
+@pytest.mark.parametrize("number", [2**53, float("inf"), float("nan")])
+def test_property_that_autumn_would_change_is_refused_as_a_number(number: float) -> None:
+    limits = [{**COUNTER, "filter": {"properties": {"a": number}}}]
+    assert fault(billing_controls={"usage_limits": limits}) == (
+        "changes.billing_controls.usage_limits.0.filter.properties.a: "
+        "must be a number that JavaScript keeps exactly, at most 9007199254740991"
+    )
+
+
 @pytest.mark.parametrize("number", [2**53, float("inf"), float("nan"), None, "1"])
 def test_number_that_autumn_would_change_is_refused(number: Any) -> None:
     limits = [{"feature_id": "m", "overage_limit": number}]

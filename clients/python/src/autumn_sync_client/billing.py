@@ -60,10 +60,9 @@ def _property(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return storable(value)
-    try:
+    if isinstance(value, int | float):
         return _number(value)
-    except ValueError:
-        raise ValueError("must be a string, a number, true or false") from None
+    raise ValueError("must be a string, a number, true or false")
 
 
 Currency = Annotated[Text, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z]{3}$"})]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from autumn_sync_client.faults import FAULTS_MAX
 from jobs.events import CHANGES_MAX_BYTES
-from worker.web.api.bodies import EVENTS_AT_MOST, read_events
+from worker.web.api.bodies import EVENTS_AT_MOST, FAULTS_AT_MOST, read_events
 from worker.web.api.events import BODY_BYTES
 from worker.web.api.refusals import RefusalError
 
@@ -62,3 +63,17 @@ def test_half_a_surrogate_pair_in_a_large_body_is_a_fault() -> None:
     body = json.dumps([event] * EVENTS_AT_MOST).encode().ljust(CHANGES_MAX_BYTES + 1)
     (first, *_) = refusal_of(body)["fields"]
     assert first["field"] == "changes.name"
+
+
+@pytest.mark.parametrize(("unknown", "is_cut"), [(99, False), (150, True)])
+def test_answer_says_if_more_may_be_wrong_than_it_lists(unknown: int, is_cut: bool) -> None:
+    wrong = {"customer_id": "ann", "changes": {f"field_{number}": 1 for number in range(unknown)}}
+    answer = refusal_of(json.dumps([wrong, {"customer_id": "a b", "changes": {"name": "Ann"}}]).encode())
+    assert len(answer["fields"]) == min(unknown, FAULTS_MAX) + 1
+    assert ("More may be wrong than is listed." in answer["message"]) == is_cut
+
+
+def test_answer_that_lists_as_many_faults_as_it_can_says_so() -> None:
+    answer = refusal_of(json.dumps([{"customer_id": "ann", "changes": {"emial": 1}}] * EVENTS_AT_MOST).encode())
+    assert len(answer["fields"]) == FAULTS_AT_MOST
+    assert "More may be wrong than is listed." in answer["message"]

@@ -7,9 +7,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from autumn_sync_client.events import FAULTS_MAX
-from jobs.events import CHANGES_MAX_BYTES, EventError, Fault, new_update, read_entry, unknown_fields
+from autumn_sync_client.billing import BillingDetails
+from autumn_sync_client.faults import FAULTS_MAX
+from jobs.events import (
+    CHANGES_MAX_BYTES,
+    Changes,
+    CustomerUpdate,
+    EventError,
+    Fault,
+    new_update,
+    read_entry,
+    unknown_fields,
+)
 from jobs.queue.batch import Entry
 from tests.support.billing import FULLEST
 
@@ -303,9 +314,74 @@ def test_refusal_lists_each_fault_with_its_field(fields: dict[str, Any], faults:
     assert str(refusal.value) == "; ".join(map(str, faults))
 
 
+@pytest.mark.parametrize(
+    ("event", "names"),
+    [
+        (
+            {"customer_id": "ann", "changes": {"new_customer_id": "x", "emial": 1, "email": ""}},
+            {"changes.new_customer_id", "changes.emial", "changes.email"},
+        ),
+        ({"type": "customer.updated", "foo": 1}, {"customer_id", "foo", "changes"}),
+        ({"changes": {}, "foo": 1}, {"customer_id", "foo", "changes"}),
+        ({"changes": None, "type": "customer.deleted"}, {"customer_id", "type"}),
+        (
+            {"customer_id": "a b", "type": "customer.reconcile", "changes": {"emial": 1}},
+            {"customer_id", "changes", "changes.emial"},
+        ),
+        (
+            {"changes": {"billing_details": {"adress": 1}, "stripe_id": None, "name": 5}},
+            {"customer_id", "changes.billing_details", "changes.billing_details.adress", "changes.name"},
+        ),
+        (
+            {"customer_id": "ann", "changes": {"billing_controls": {"usage_limits": [{"usage": 1, "enabled": 2}]}}},
+            {
+                f"changes.billing_controls.usage_limits.0.{each}"
+                for each in ("feature_id", "enabled", "limit", "interval")
+            },
+        ),
+        (
+            {"customer_id": "ann", "changes": {"metadata": {"a": EXACT + 1, "b": ["a\0", 1, math.inf]}, "name": "a\0"}},
+            {"changes.metadata.a", "changes.metadata.b.0", "changes.metadata.b.2", "changes.name"},
+        ),
+    ],
+)
+def test_refusal_names_every_wrong_field(event: dict[str, Any], names: set[str]) -> None:
+    with pytest.raises(EventError) as refusal:
+        new_update(**event)
+    assert {fault.field for fault in refusal.value.faults} == names
+    assert len(refusal.value.faults) == len(names)
+
+
+def test_rules_hold_for_events_that_are_made_from_the_model() -> None:
+    new_update(customer_id="ann", changes=Changes(name="Ann"))
+    for event in (
+        {"changes": Changes()},
+        {"changes": Changes(name="Ann"), "type": "customer.reconcile"},
+    ):
+        with pytest.raises(ValidationError):
+            CustomerUpdate(customer_id="ann", **event)
+    with pytest.raises(ValidationError):
+        Changes(billing_details=BillingDetails(), stripe_id=None)
+
+
 def test_refusal_lists_a_bounded_number_of_faults() -> None:
     with pytest.raises(EventError) as refusal:
         new_update(customer_id="ann", changes={f"field_{number}": 1 for number in range(5000)})
+    assert len(refusal.value.faults) == FAULTS_MAX
+    assert refusal.value.may_have_more
+    assert str(refusal.value).endswith("; more may be wrong than is listed")
+
+
+def test_refusal_of_a_few_faults_has_them_all() -> None:
+    with pytest.raises(EventError) as refusal:
+        new_update(customer_id="ann", changes={f"field_{number}": 1 for number in range(FAULTS_MAX - 1)})
+    assert not refusal.value.may_have_more
+    assert "more may be wrong" not in str(refusal.value)
+
+
+def test_refusal_lists_a_bounded_number_of_wrong_values() -> None:
+    with pytest.raises(EventError) as refusal:
+        new_update(customer_id="ann", changes={"metadata": {"list": [EXACT + 1] * 5000}})
     assert len(refusal.value.faults) == FAULTS_MAX
 
 

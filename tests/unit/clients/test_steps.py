@@ -77,6 +77,14 @@ def test_refusal_is_not_repeated() -> None:
         steps.throw(Unauthorized("unknown token"))
 
 
+@pytest.mark.parametrize(("unknown", "is_cut"), [(99, False), (150, True)])
+def test_error_says_if_more_may_be_wrong_than_it_names(unknown: int, is_cut: bool) -> None:
+    wrong = {"customer_id": "ann", "changes": {f"field_{number}": 1 for number in range(unknown)}}
+    with pytest.raises(InvalidEvents) as raised:
+        next(sending(HttpRequests(), [wrong, {"customer_id": "ann"}]))
+    assert str(raised.value).endswith("; more may be wrong than is listed") == is_cut
+
+
 def test_wrong_fields_of_all_events_are_named_before_anything_is_sent() -> None:
     updates: list[dict[str, Any]] = [
         ANN,

@@ -17,7 +17,7 @@ FAULTS_AT_MOST: Final = 1_000
 def read_events(body: bytes, source: str) -> list[dict[str, str]]:
     """Return the fields of each event's entry, with this source.
 
-    Raises RefusalError that lists every fault of every event.
+    Raises RefusalError that lists the faults of all events, or says that there may be more.
     """
     try:
         found = parse_json(body.decode())
@@ -28,9 +28,9 @@ def read_events(body: bytes, source: str) -> list[dict[str, str]]:
     events = found if isinstance(found, list) else [found]
     if len(events) > EVENTS_AT_MOST:
         raise RefusalError(413, "too_large", f"Send at most {EVENTS_AT_MOST:,} events in a request.")
-    entries, faults = _check(events, source, may_be_too_large=len(body) > CHANGES_MAX_BYTES)
+    entries, faults, may_have_more = _check(events, source, may_be_too_large=len(body) > CHANGES_MAX_BYTES)
     if faults or not events:
-        listed = "" if len(faults) < FAULTS_AT_MOST else " More may be wrong than is listed."
+        listed = " More may be wrong than is listed." if may_have_more else ""
         text = f"Nothing was accepted, because {'events are invalid' if events else 'the list is empty'}.{listed}"
         raise RefusalError(400, "invalid_events", text, fields=faults)
     return entries
@@ -38,18 +38,20 @@ def read_events(body: bytes, source: str) -> list[dict[str, str]]:
 
 def _check(
     events: Sequence[JsonValue], source: str, *, may_be_too_large: bool
-) -> tuple[list[dict[str, str]], list[JsonValue]]:
-    """Return the entries of the valid events, and the faults of the others."""
+) -> tuple[list[dict[str, str]], list[JsonValue], bool]:
+    """Return the entries of the valid events, the faults of the others, and whether there may be more faults."""
     entries: list[dict[str, str]] = []
     faults: list[JsonValue] = []
+    may_have_more = False
     for index, event in enumerate(events):
         try:
             entries.append({**_entry_of(event, may_be_too_large=may_be_too_large), "source": source})
         except EventError as error:
             faults += [{"entry": index, "field": each.field, "message": each.message} for each in error.faults]
+            may_have_more = may_have_more or error.may_have_more or len(faults) >= FAULTS_AT_MOST
             if len(faults) >= FAULTS_AT_MOST:
                 break
-    return entries, faults[:FAULTS_AT_MOST]
+    return entries, faults[:FAULTS_AT_MOST], may_have_more
 
 
 def _entry_of(event: JsonValue, *, may_be_too_large: bool) -> dict[str, str]:

@@ -7,6 +7,7 @@ pydantic.
 
 import math
 import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -16,10 +17,10 @@ from pydantic import (
     Field,
     StrictBool,
     WithJsonSchema,
-    model_validator,
 )
 
-from autumn_sync_client.values import WHOLE_NUMBER_MAX, Text, WrongPartError, storable
+from autumn_sync_client.faults import Problem, Ruled
+from autumn_sync_client.values import WHOLE_NUMBER_MAX, Text, storable
 
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}", re.ASCII)
@@ -141,7 +142,7 @@ class Filter(Part):
     properties: dict[Text, Property]
 
 
-class UsageLimit(Part):
+class UsageLimit(Ruled, Part):
     """A limit of the usage of one feature. With `feature_id` and `usage` alone, it sets the counter of a limit."""
 
     feature_id: Name
@@ -153,14 +154,13 @@ class UsageLimit(Part):
     usage: Number = ABSENT
     source: Literal["customer", "plan"] = Field(ABSENT, description="As Autumn returns it; it changes nothing.")
 
-    @model_validator(mode="after")
-    def _is_a_limit_or_a_counter(self) -> "UsageLimit":
-        given = self.model_fields_set
-        if not given.isdisjoint({"limit", "interval", "enabled", "anchor"}) or "usage" not in given:
-            missing = [name for name in ("limit", "interval") if name not in given]
-            if missing:
-                raise WrongPartError((missing[0],), "is missing: send limit and interval, or only usage and its filter")
-        return self
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """See Ruled."""
+        if not given.keys().isdisjoint({"limit", "interval", "enabled", "anchor"}) or "usage" not in given:
+            for name in ("limit", "interval"):
+                if name not in given:
+                    yield (name,), "is missing: send limit and interval, or only usage and its filter"
 
 
 class UsageAlert(Part):

@@ -10,8 +10,11 @@ ClientError
 No text contains a value of an event, a token or a password.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from autumn_sync_client.faults import FAULTS_MAX, MORE
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class ClientError(Exception):
 
 
 class InvalidEvents(ClientError):  # noqa: N818 - the name says what is wrong
-    """Fields of events are invalid, and none of the events was sent. `fields` has all of them."""
+    """Fields of events are invalid, and none of the events was sent. `fields` has at most 100 of each event."""
 
     def __init__(self, fields: Sequence[InvalidField]) -> None:
         """Keep the fields."""
-        super().__init__("; ".join(map(str, fields)))
+        is_cut = any(number >= FAULTS_MAX for number in Counter(each.entry for each in fields).values())
+        super().__init__("; ".join([*map(str, fields), *([MORE] if is_cut else [])]))
         self.fields = tuple(fields)
 
 

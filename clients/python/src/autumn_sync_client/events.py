@@ -5,29 +5,43 @@ This package alone defines a valid customer update. Apps and the worker use it, 
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from itertools import islice
-from typing import Annotated, Any, Final, Literal, NoReturn, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     StrictBool,
     StrictStr,
     ValidationError,
     WithJsonSchema,
-    model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from autumn_sync_client.billing import ABSENT, BillingControls, BillingDetails, Config, Currency
-from autumn_sync_client.values import WHOLE_NUMBER_MAX, Text, WrongPartError, storable
+from autumn_sync_client.faults import PROBLEMS, EventError, Fault, Problem, Ruled, faults_in
+from autumn_sync_client.values import WHOLE_NUMBER_MAX, Text, storable
+
+__all__ = [
+    "CHANGES_MAX_BYTES",
+    "CUSTOMER_ID_MAX",
+    "EVENT_ID_MAX",
+    "EVENT_ID_MAX_BYTES",
+    "PROBLEMS",
+    "STRIPE_ID",
+    "Changes",
+    "CustomerUpdate",
+    "EventError",
+    "Fault",
+    "check_size",
+    "new_update",
+    "parse_changes",
+    "parse_json",
+    "read_entry",
+    "unknown_fields",
+    "valid_traceparent",
+]
 
 CUSTOMER_ID_MAX = 500
 """Autumn sets no limit. The id is also the Stripe metadata value `autumn_id`, which holds 500 characters."""
@@ -39,10 +53,6 @@ FIELD_NAME = re.compile(rb"[a-z][a-z0-9_]{0,63}")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, version 00. Later versions keep this form."""
 EMAIL = re.compile(r'[^\s@"]{1,64}@[^\s@]{1,255}')
-PATH_MAX: Final = 200
-"""The longest field path in an error, in characters. A key may be as long as the whole event."""
-FAULTS_MAX: Final = 100
-"""The most faults that an error names. An event may have thousands of unknown fields."""
 
 STRIPE_ID = r"[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,254}"
 """The pattern of a Stripe customer's id.
@@ -80,27 +90,6 @@ OTHER_STRIPE_OBJECTS: Final = {
     "whsec": "webhook secret",
 }
 """Prefixes of other Stripe ids that an app may send by mistake, and the object that each one names."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault of an event. `field` is the path of the field, "" for the whole event."""
-
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        """Return both as one text."""
-        return f"{self.field}: {self.message}" if self.field else self.message
-
-
-class EventError(ValueError):
-    """An invalid event. The text and the faults name the fields and never repeat their values."""
-
-    def __init__(self, *faults: Fault) -> None:
-        """Make the text of the faults."""
-        super().__init__("; ".join(map(str, faults)))
-        self.faults = faults
 
 
 def _not_null(value: Any) -> Any:
@@ -154,13 +143,11 @@ StripeId = Annotated[
 Switch = Annotated[StrictBool, BeforeValidator(_true_or_false)]
 
 
-class Changes(BaseModel):
+class Changes(Ruled):
     """The requested changes. A field that is left out stays as it is.
 
     The names and their meaning are those of Autumn's `POST /v1/customers.update`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Text | None = Field(None, description="null clears it.")
     email: Email | None = Field(None, description='null clears it; "" is refused.')
@@ -177,38 +164,25 @@ class Changes(BaseModel):
     billing_controls: BillingControls = ABSENT
     billing_details: BillingDetails = ABSENT
 
-    @model_validator(mode="before")
     @classmethod
-    def _no_rename(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "new_customer_id" in values:
-            raise WrongPartError(
-                ("new_customer_id",),
-                "this worker cannot rename a customer, because events that wait for the old id would be lost: "
-                "rename the customer in Autumn, then send its changes with the new id",
-            )
-        return values
-
-    @model_validator(mode="after")
-    def _details_need_a_link(self) -> "Changes":
-        if {"billing_details", "stripe_id"} <= self.model_fields_set and not self.stripe_id:
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """See Ruled."""
+        if "billing_details" in given and "stripe_id" in given and given["stripe_id"] in (None, ""):
             text = "needs a linked Stripe customer, so it cannot be sent with a stripe_id that unlinks"
-            raise WrongPartError(("billing_details",), text)
-        return self
+            yield ("billing_details",), text
 
     def requested(self) -> dict[str, Any]:
         """Return only the fields that the event sets, including nulls."""
         return self.model_dump(exclude_unset=True)
 
 
-class CustomerUpdate(BaseModel):
+class CustomerUpdate(Ruled):
     """An event: a customer changed (`customer.updated`), or both sides should be compared (`customer.reconcile`).
 
     `event_id` is the app's own id for the event: the same id twice is one event. `traceparent` is the app's W3C trace
     context, for the worker's traces; an invalid one is ignored. `source` names the app that sent the event. Over HTTP,
     the name of its token replaces it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     customer_id: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_:-]+$", min_length=1, max_length=CUSTOMER_ID_MAX)]
     type: Literal["customer.updated", "customer.reconcile"] = "customer.updated"
@@ -217,14 +191,17 @@ class CustomerUpdate(BaseModel):
     traceparent: Annotated[str | None, BeforeValidator(valid_traceparent)] = None
     source: Source | None = None
 
-    @model_validator(mode="after")
-    def _changes_go_with_updated(self) -> "CustomerUpdate":
-        requested = self.changes.requested() if self.changes is not None else {}
-        if self.type == "customer.updated" and not requested:
-            raise WrongPartError(("changes",), "must contain at least one field for customer.updated")
-        if self.type == "customer.reconcile" and requested:
-            raise WrongPartError(("changes",), "must be left out for customer.reconcile")
-        return self
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """See Ruled."""
+        kind, changes = given.get("type", "customer.updated"), given.get("changes")
+        requested = changes.model_fields_set if isinstance(changes, Changes) else {} if changes is None else changes
+        if not isinstance(requested, dict | set):
+            return
+        if kind == "customer.updated" and not requested:
+            yield ("changes",), "must contain at least one field for customer.updated"
+        if kind == "customer.reconcile" and requested:
+            yield ("changes",), "must be left out for customer.reconcile"
 
     def fields(self) -> dict[str, str]:
         """Return the fields of the stream entry, as strings."""
@@ -245,7 +222,7 @@ def new_update(**fields: Any) -> CustomerUpdate:
     try:
         update = CustomerUpdate.model_validate(fields)
     except ValidationError as error:
-        raise EventError(*_faults_in(error)) from None
+        raise EventError(*faults_in(error, CustomerUpdate)) from None
     check_size(len(update.fields().get("changes", "").encode()))
     return update
 
@@ -324,76 +301,3 @@ def check_size(size: int) -> None:
     """Raise EventError if `changes` has more than CHANGES_MAX_BYTES. `size` is that of its JSON in UTF-8."""
     if size > CHANGES_MAX_BYTES:
         raise EventError(Fault("changes", f"is {size} bytes long; at most {CHANGES_MAX_BYTES} are allowed"))
-
-
-PROBLEMS: Final = {
-    "bool_type": "must be true or false",
-    "dict_type": "must be a JSON object",
-    "extra_forbidden": "unknown field",
-    "invalid-json-value": "is not a value of JSON",
-    "invalid_key": "the name of a field must be a string",
-    "list_type": "must be a JSON array",
-    "literal_error": "must be {expected}",
-    "missing": "is missing",
-    "model_type": "must be a JSON object",
-    "recursion_depth_exceeded": "is nested too deeply",
-    "recursion_loop": "contains itself",
-    "string_pattern_mismatch": "may contain only letters, digits, _, : and -",
-    "string_too_long": "has more than {max_length} characters: send a shorter one",
-    "string_too_short": "is empty",
-    "string_type": "must be a string",
-    "string_unicode": "contains half a surrogate pair",
-    "too_long": "has more than {max_length} characters: send a shorter one",
-    "too_many": "has more than {max_length} items: send fewer",
-    "too_short": "is empty",
-}
-"""Our texts for pydantic's error types. `too_many` is `too_long` for a list."""
-
-
-def _faults_in(error: ValidationError) -> Iterator[Fault]:
-    for problem in islice(error.errors(include_url=False, include_input=False), FAULTS_MAX):
-        yield Fault(_path_of(problem), _text_of(problem))
-
-
-def _text_of(problem: ErrorDetails) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "extra_forbidden":
-        return PROBLEMS[kind] + _nearest(problem["loc"])
-    if kind == "too_long" and context["field_type"] == "List":
-        kind = "too_many"
-    expected = str(context.get("expected")).replace("'", "")
-    return PROBLEMS.get(kind, "is not a valid value").format(**{**context, "expected": expected})
-
-
-def _nearest(path: Sequence[int | str]) -> str:
-    """Return the field that an unknown one may stand for, as the end of a sentence; "" if none is similar."""
-    model: Any = CustomerUpdate
-    for part in path[:-1]:
-        if isinstance(part, str):
-            model = _model_in(model.model_fields[part].annotation)
-    similar = get_close_matches(str(path[-1])[:64], model.model_fields, n=1)
-    return f" (did you mean {similar[0]}?)" if similar else ""
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model of a field's type, such as that of the items of a list; None if it has none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for each in get_args(annotation) if (found := _model_in(each)) is not None), None)
-
-
-def _path_of(problem: ErrorDetails) -> str:
-    cause = problem.get("ctx", {}).get("error")
-    below = cause.path if isinstance(cause, WrongPartError) else ()
-    loc = problem["loc"]
-    if problem["type"] in {"invalid-json-value", "recursion_loop"}:
-        # Below a key of `metadata`, pydantic also names the type of each value, list or dict.
-        loc = (*loc[:3], *loc[4::2])
-    elif problem["type"] == "recursion_depth_exceeded":
-        # A value that is nested too deeply has an equally long path.
-        loc = loc[:3]
-    path = ".".join(str(part)[:64] for part in (*loc, *below))[:PATH_MAX]
-    # The path may contain half a surrogate pair, which cannot be encoded.
-    return path.encode("utf-8", "replace").decode()

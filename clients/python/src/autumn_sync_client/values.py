@@ -3,33 +3,28 @@
 import math
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, JsonValue, StrictStr
+
+from autumn_sync_client.faults import FAULTS_MAX, Problem, refuse
 
 UNFIT_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 WHOLE_NUMBER_MAX: Final = 2**53 - 1
 """Autumn stores numbers as JavaScript doubles, so it would round a larger whole number."""
 
 
-class WrongPartError(ValueError):
-    """A wrong part of a value. `path` leads to it from the value that is checked."""
-
-    def __init__(self, path: tuple[str, ...], problem: str) -> None:
-        super().__init__(problem)
-        self.path = path
-
-
-def _unfit(value: JsonValue, path: tuple[str, ...] = ()) -> Iterator[WrongPartError]:
-    """Yield an error for each part of `value` that Autumn cannot store or JSON cannot express."""
+def _unfit(value: JsonValue, path: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Yield a problem for each part of `value` that Autumn cannot store or JSON cannot express."""
     if isinstance(value, str):
         if UNFIT_TEXT.search(value):
-            yield WrongPartError(path, "contains a NUL byte or half a surrogate pair")
+            yield path, "contains a NUL byte or half a surrogate pair"
     elif isinstance(value, float) and math.isnan(value):
-        yield WrongPartError(path, "is not a number")
+        yield path, "is not a number"
     elif isinstance(value, int | float):
         if _is_changed_by_autumn(value):
-            yield WrongPartError(path, "Autumn cannot store this number exactly: send it as a string")
+            yield path, "Autumn cannot store this number exactly: send it as a string"
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unfit(item, (*path, str(index)))
@@ -44,9 +39,10 @@ def _is_changed_by_autumn(number: float) -> bool:
 
 
 def storable(value: Any) -> Any:
-    """Return the value. Raises WrongPartError if Autumn cannot store it."""
-    for problem in _unfit(value):
-        raise problem
+    """Return the value. Raises ValidationError with each part that Autumn cannot store, at most FAULTS_MAX."""
+    problems = list(islice(_unfit(value), FAULTS_MAX))
+    if problems:
+        refuse(problems)
     return value
 
 

@@ -198,11 +198,11 @@ async def test_every_wrong_field_is_named_and_nothing_is_sent(
 
 
 def wrong_paths(event: dict[str, object]) -> list[str]:
-    """Return the paths that the worker's own model names."""
+    """Return the paths that the worker's own model names, without those of a rule that the schema cannot express."""
     try:
         new_update(**event)
     except EventError as error:
-        return [fault.field for fault in error.faults]
+        return [fault.field for fault in error.faults if "send limit and interval" not in fault.message]
     return []
 
 

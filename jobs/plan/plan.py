@@ -228,7 +228,7 @@ def _ambiguous(autumn: AutumnCustomer, view: StripeView) -> Plan:
 def _unlinked(autumn: AutumnCustomer, view: StripeView, request: Request, policy: Policy) -> Plan:
     link = LinkState.UNLINKED
     on_purpose = "stripe_id" in request.cleared
-    is_left_alone = bool(autumn.elsewhere) and policy.when_unlinked_elsewhere == "report"
+    is_left_alone = policy.leaves_alone(autumn)
     if not on_purpose and not is_left_alone:
         if view.ours and policy.when_unlinked != "report":
             return _linked_elsewhere(link, autumn, view) or _send(link, autumn, view.ours[0], request)

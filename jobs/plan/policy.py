@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.plan.customer import StripeView
+from jobs.plan.customer import AutumnCustomer, StripeView
 
 WithoutLink = Literal["create", "link-only", "report"]
 ReceiptsMode = Literal["mirror", "open", "recover"]
@@ -46,6 +46,10 @@ class Policy:
         Only the charge shows when a payment succeeded and whether its receipt was mailed.
         """
         return self.receipts == "recover"
+
+    def leaves_alone(self, autumn: AutumnCustomer) -> bool:
+        """Return whether the customer stays unlinked because it is one of other payment processors alone."""
+        return autumn.stripe_id is None and bool(autumn.elsewhere) and self.when_unlinked_elsewhere == "report"
 
     def how_to_link(self, elsewhere: Sequence[str], view: StripeView) -> str:
         """Return the sentence that says how an unlinked customer can be linked. It names the settings that forbid it.

@@ -16,7 +16,7 @@ from jobs.plan.customer import AUTUMN_ID, AutumnCustomer, Payments, StripeCustom
 from jobs.plan.edits import Edits
 from jobs.plan.findings import Finding
 from jobs.plan.merge import Changes, Fields, cleared, flat, merge, nested
-from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan
+from jobs.plan.plan import LinkState, Plan, Request, after_update, make_plan, needs_link
 from jobs.plan.profile import PROFILE, Refused, digest_of, digests_of, divided, form_digest, refused_field
 from jobs.plan.recheck import Memory
 from jobs.plan.steps import CreateInStripe, SetReceiptEmail, Step, TakeBackReceiptEmail, UpdateAutumn, UpdateStripe
@@ -202,8 +202,10 @@ class CustomerSync:
             if self._wanted is None or self._wanted[0] != wanted:
                 self._wanted = (wanted, await fetch_wanted(self.writes.deps, self._autumn, wanted))
             return self._autumn, self._wanted[1]
-        if "stripe_id" in request.cleared and self._autumn.stripe_id is None:
-            # The link was removed on purpose, so search for none. `_view` stays unset for a later change of this sync.
+        is_alone = self.writes.deps.policy.leaves_alone(self._autumn) and not needs_link(request.changes)
+        is_cleared = "stripe_id" in request.cleared and self._autumn.stripe_id is None
+        if is_cleared or (is_alone and not self.writes.batch.is_probe):
+            # It stays unlinked, so search for none. `_view` stays unset for a later change of this sync.
             return self._autumn, StripeView()
         if self._view is None:
             self._view = await fetch_view(self.writes.deps, self._autumn)
@@ -359,10 +361,9 @@ class CustomerSync:
         if step.expects_gone and after.stripe_id == autumn.stripe_id:
             # Autumn still finds the Stripe customer that our key does not find.
             raise Halt("stripe", "other_account", OTHER_ACCOUNT)
-        # If something else changed the link in the meantime, fetch it again.
-        self.accept(
-            step.changes, after, after_update(autumn, view, step.changes) if after.stripe_id == expected else None
-        )
+        # Fetch Stripe again if something else changed the link in the meantime, or if nothing was searched.
+        is_known = after.stripe_id == expected and not self.writes.deps.policy.leaves_alone(autumn)
+        self.accept(step.changes, after, after_update(autumn, view, step.changes) if is_known else None)
         if step.changes.keys() == {"stripe_id"} and request.changes.keys() > step.changes.keys():
             self.linked_first = str(step.changes["stripe_id"])
         changed = any(name in step.changes and step.changes[name] != getattr(autumn, name) for name in PROFILE)

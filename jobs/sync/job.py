@@ -149,10 +149,13 @@ async def _run(sync: CustomerSync) -> Settlement:
 
 
 def _learned(sync: CustomerSync) -> ServiceReport:
-    """Return what a sync that ended shows about the services. One that fetched nothing may have called only Autumn."""
+    """Return what a sync that ended shows about the services. Some syncs call only Autumn."""
     if not sync.has_agreed:
         return NOTHING_LEARNED
     has_fetched = sync.fetched_at == sync.writes.batch.taken_at
+    if not sync.writes.batch.is_probe:
+        # A customer that is left alone needs no fetch of Stripe, except as a probe.
+        has_fetched = has_fetched and all(each.kind != "billed-elsewhere" for each in sync.findings)
     return ServiceReport("works", "" if has_fetched else "autumn")
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from jobs.autumn.client import open_autumn
 from jobs.enqueue import outcome_of
+from jobs.queue.breaker import FAILURES_TO_OPEN, read_breaker
 from jobs.queue.record import read_customer
 from sandbox.faults import Fault, Switches
 from tests.conftest import PREFIX, World, read_dead
@@ -316,3 +317,83 @@ async def test_billing_details_of_a_customer_elsewhere_become_a_dead_letter(newe
     assert reason == "not_linked"
     assert "it is a customer of revenuecat, and STRIPE_WHEN_UNLINKED_ELSEWHERE is report" in text
     assert "Set STRIPE_WHEN_UNLINKED_ELSEWHERE to create and restart the workers" in text
+
+
+class LeavesTheOthers(Switches):
+    """A customer loses its other processors as soon as Autumn takes the first update."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def pick(self, request: web.Request) -> Fault | None:
+        """See Switches."""
+        if "customers.update" in request.path:
+            self.world.autumn.customers["ann"]["processors"] = {}
+        return None
+
+
+async def test_customer_that_is_left_alone_needs_no_request_of_stripe(world: World) -> None:
+    world.autumn.seed("ann", processors={"revenuecat": {"id": "ann"}})
+    await change(world, "ann", name="Ann")
+    await world.run()
+    await reconcile(world, "ann")
+    await world.run()
+    assert world.autumn.customers["ann"]["name"] == "Ann"
+    assert world.stripe.calls == []
+
+
+async def test_customer_that_leaves_other_processors_is_searched_before_it_is_linked(world: World) -> None:
+    mine = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
+    world.autumn.seed("ann", processors={"revenuecat": {"id": "ann"}})
+    world.autumn.switches = LeavesTheOthers(world)
+    await change(world, "ann", name="Ann")
+    await world.run()
+    assert world.autumn.customers["ann"]["stripe_id"] == mine["id"]
+    assert len(world.stripe.customers) == 1
+
+
+async def test_change_of_billing_details_elsewhere_is_refused_after_a_search(newer: World) -> None:
+    newer.autumn.seed("ann", processors={"revenuecat": {"id": "ann"}})
+    newer.stripe.search_available = False
+    await change(newer, "ann", name="Ann")
+    await change(newer, "ann", billing_details=DETAILS)
+    await newer.run()
+    assert newer.autumn.customers["ann"]["name"] == "Ann"
+    ((_, text),) = await messages(newer)
+    assert "Send an event with the stripe_id of its Stripe customer" in text
+
+
+async def test_customer_that_is_left_alone_says_nothing_about_stripe(world: World) -> None:
+    world.autumn.seed("elsewhere", processors={"revenuecat": {"id": "ann"}})
+    seed(world, "ann")
+    world.stripe.switches.add(Fault("503"))
+    for number in range(FAILURES_TO_OPEN):
+        await change(world, "elsewhere", name=f"Name {number}")
+        await world.run()
+        await reconcile(world, "ann")
+        await time_passes(world)
+        await world.run()
+    breaker = await read_breaker(world.redis, PREFIX)
+    assert breaker is not None
+    assert breaker.service == "stripe"
+
+
+async def test_customer_that_is_left_alone_probes_stripe(world: World) -> None:
+    world.autumn.seed("elsewhere", processors={"revenuecat": {"id": "ann"}})
+    seed(world, "ann")
+    world.stripe.switches.add(Fault("503"))
+    for _ in range(FAILURES_TO_OPEN):
+        await reconcile(world, "ann")
+        await time_passes(world)
+        await world.run()
+    await world.redis.delete(f"{PREFIX}:waiting")
+    await change(world, "elsewhere", name="Name")
+    await time_passes(world)
+    await world.run()
+    assert await read_breaker(world.redis, PREFIX) is not None
+    world.stripe.switches.clear()
+    await time_passes(world)
+    await world.run()
+    assert await read_breaker(world.redis, PREFIX) is None
+    assert world.autumn.customers["elsewhere"]["name"] == "Name"

@@ -350,6 +350,20 @@ async def test_log_names_no_token_and_no_event(redis: Redis) -> None:
     assert not any(part in str(logs) for part in ("hidden", "token-", "ann"))
 
 
+async def test_app_that_hangs_up_is_no_fault(redis: Redis) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SHOP}\r\nContent-Length: 9000\r\n\r\n["
+    with capture_logs() as logs:
+        async with intake_port(redis) as port:
+            for _ in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", port_of(port.url))
+                writer.write(head.encode())
+                await writer.drain()
+                assert (await port.post(ANN)).status == 202
+                writer.transport.abort()
+            assert (await port.post(ANN)).status == 202
+    assert {line["event"] for line in logs} <= {"port_opened"}
+
+
 async def test_httpx_reuses_its_connection(redis: Redis) -> None:
     async with intake_port(redis) as port, httpx.AsyncClient(headers=bearer(SHOP)) as client:
         for _ in range(3):

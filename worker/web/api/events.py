@@ -42,7 +42,7 @@ PATH: Final = "/v1/events"
 DOCUMENT_PATH: Final = "/v1/openapi.json"
 BODY_BYTES: Final = 1024 * 1024
 """The largest body. As parsed JSON, it takes up to forty times as much memory."""
-DISCARDED_AT_MOST: Final = 4 * BODY_BYTES
+DISCARDED_AT_MOST: Final = 16 * BODY_BYTES
 """The largest body that is received and thrown away, so that the client reads why it was refused."""
 WAIT_AT_MOST: Final = 30.0
 """The longest `wait` for an outcome, in seconds."""
@@ -118,7 +118,7 @@ def add_intake(app: web.Application, intake: "Intake | None") -> None:
     app.middlewares.insert(0, _is_off if intake is None else intake.check)
     if intake is not None:
         app[BODY_LIMITS][PATH] = intake.body_limit
-        app.add_routes([web.post(PATH, intake.receive), web.get(PATH + "/{id:.+}", intake.status)])
+        app.add_routes([web.post(PATH, intake.receive), web.get(PATH + "/{id:(?s:.+)}", intake.status)])
 
 
 @web.middleware

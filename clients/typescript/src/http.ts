@@ -5,6 +5,7 @@ import { checkCount, type EventSender, type Outcome, type OutcomeOptions, readUn
 
 /** The longest time that the server waits for an outcome. */
 const LONGEST_WAIT_SECONDS = 30;
+const MOST_BYTES = 1_048_576;
 /** The statuses 429 and 503 say to try again later. */
 const TRY_LATER: readonly number[] = [429, 503];
 
@@ -66,7 +67,7 @@ export class Client implements EventSender {
     if (unfit.length > 0) {
       throw invalidEvents(unfit);
     }
-    const init = { method: "POST", body: JSON.stringify(body) };
+    const init = { method: "POST", body: textOf(body) };
     const answer = await this.#request(this.#address, init, this.#timeoutSeconds);
     if (answer.error !== null) {
       throw answer.error;
@@ -137,6 +138,16 @@ function refusal(response: Response, body: unknown): CustomerSyncError {
 function unexpected(status: number, retryAfterSeconds?: number): CustomerSyncError {
   const message = `the answer is not one of the worker's (status ${status}): check the url`;
   return new CustomerSyncError("unexpected_answer", message, { retryAfterSeconds });
+}
+
+/** Return the body of a request. A larger one would be refused, and some runtimes only see a broken connection. */
+function textOf(body: unknown): string {
+  const text = JSON.stringify(body);
+  const bytes = new TextEncoder().encode(text).length;
+  if (bytes > MOST_BYTES) {
+    throw new CustomerSyncError("too_large", `${bytes} bytes: send at most ${MOST_BYTES} at a time`);
+  }
+  return text;
 }
 
 /** Return the id as one part of a path. */

@@ -90,23 +90,31 @@ def test_error_of_redis_means_this_error(error: exceptions.RedisError, kind: typ
     assert "SECRET" not in str(found)
 
 
-@pytest.mark.parametrize("token", ["", "a b", "line\n", "tokén", "\x7f"])
-def test_token_that_no_header_can_hold_is_refused_without_repeating_it(token: str) -> None:
+@pytest.mark.parametrize("token", ["", "a b", "line\n", "tokén", "\x7f", None])
+def test_token_that_no_header_can_hold_is_refused_without_repeating_it(token: Any) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(ValueError, match="the token is empty, or has") as raised:
             kind.over_http("https://sync.example.com", token)
         assert not token or token not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["", "sync.example.com", "redis://localhost:6379/0"])
-def test_url_of_another_scheme_is_refused(url: str) -> None:
+@pytest.mark.parametrize("url", ["", "sync.example.com", "redis://localhost:6379/0", None])
+def test_url_of_another_scheme_is_refused(url: Any) -> None:
     with pytest.raises(ValueError, match="must begin with https"):
         Client.over_http(url, "token")
 
 
 @pytest.mark.parametrize(
     "url",
-    ["https://app:a-secret@sync.example.com", "https://a-secret@h", "http://h:a-secret", "http://h:99999", "http://"],
+    [
+        "https://app:a-secret@sync.example.com",
+        "https://a-secret@h",
+        "http://h:a-secret",
+        "http://h:99999",
+        "http://",
+        "http://h/?x=1",
+        "http://h#x",
+    ],
 )
 def test_url_that_cannot_work_is_refused_and_not_shown(url: str) -> None:
     for kind in (Client, AsyncClient):

@@ -28,5 +28,9 @@ def test_typescript_client_adds_as_many_events_to_redis_as_the_worker_takes() ->
     assert TYPESCRIPT["MOST_EVENTS"] == EVENTS_AT_MOST
 
 
+def test_typescript_client_sends_no_body_that_the_worker_refuses() -> None:
+    assert TYPESCRIPT["MOST_BYTES"] == BODY_BYTES
+
+
 def test_client_waits_longer_than_the_worker_waits_for_redis() -> None:
     assert TIMEOUT_SECONDS > REDIS_SECONDS

@@ -158,7 +158,7 @@ class AsyncConnection:
 
 def checked_url(url: str) -> str:
     """Return the URL. Raises ValueError, which does not show it, if it is not that of a worker."""
-    if not url.startswith(("https://", "http://")):
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
         raise ValueError("the URL must begin with https:// or http://")
     try:
         parsed = httpx.URL(url)
@@ -167,6 +167,8 @@ def checked_url(url: str) -> str:
         parsed = None
     if parsed is None or not parsed.host or (parsed.port or 0) > PORT_MAX:
         raise ValueError("the URL has no valid host or port")
+    if parsed.query or parsed.fragment:
+        raise ValueError("the URL must end with the host or a path, without ? and #")
     if parsed.userinfo:
         raise ValueError("the URL must have no user or password: the token is the access check")
     return url
@@ -174,7 +176,7 @@ def checked_url(url: str) -> str:
 
 def _headers(token: str) -> dict[str, str]:
     # An error of httpx about the header would contain the token.
-    if not (token.isascii() and token.isprintable()) or " " in token or not token:
+    if not isinstance(token, str) or not (token.isascii() and token.isprintable()) or " " in token or not token:
         raise ValueError("the token is empty, or has a space, a line break or a character that is not ASCII")
     return {"Authorization": f"Bearer {token}"}
 

@@ -155,6 +155,17 @@ async def test_more_than_1000_events_are_the_same_error_everywhere(node_app: Nod
         assert await redis.xlen(INBOX) == 0
 
 
+async def test_body_that_the_worker_refuses_is_not_sent(node_app: NodeApp) -> None:
+    script = """
+        const event = { customer_id: "user_42", changes: { name: "ü".repeat(100_000) } };
+        const { code, message } = await client.sendMany([event, event, event, event, event, event]).catch((e) => e);
+        console.log(JSON.stringify([code, message.split(": ")[1]]));
+    """
+    variables = {"SYNC_URL": f"http://127.0.0.1:{free_port()}", "SYNC_TOKEN": SHOP}
+    found = await node_app.result_of(opened(node_app, "http") + script, **variables)
+    assert found == ["too_large", "send at most 1048576 at a time"]
+
+
 async def test_outcome_is_read_until_the_event_is_done(node_app: NodeApp) -> None:
     note = {"id": "a", "customer_id": "user_42", "entry_id": "1-0", "reason": None, "at": None}
     answers = [(404, {"error": "unknown_event", "message": "unknown"}), (200, {**note, "status": "waiting"})]

@@ -140,8 +140,7 @@ async def has_a_late_watch(scene: Scene) -> None:
 
 
 async def has_a_watch_without_permission(scene: Scene) -> None:
-    fields: dict[Any, Any] = {"off": "no_permission", "off_since_ms": int(time.time() * 1000)}
-    await scene.redis.hset(WatchKeys(PREFIX).watch, mapping=fields)  # type: ignore[misc]  # one type for both clients
+    scene.box.stripe.missing_permissions.add("rak_event_read")
 
 
 STATES: dict[str, Callable[[Scene], Awaitable[None]]] = {
@@ -177,7 +176,9 @@ TOLD_BY_READYZ = {
 @pytest.mark.parametrize("alert", ALERTS)
 async def test_alert_fires_in_its_state(box: Sandbox, redis: Redis, alert: str) -> None:
     await scanned(redis, days_ago=0)
-    async with watched(box.environment) as one:
+    # Only a restricted key can lack a permission. The next poll notices it.
+    more = {"STRIPE_API_KEY": box.stripe.restricted_key, "STRIPE_EVENTS_POLL_SECONDS": "1"}
+    async with watched(box.environment | (more if alert == "CustomerSyncWatchOff" else {})) as one:
         await send_changes(redis, "user_5")
         quiet = await one.scrape()
         shown = set(quiet.samples)

@@ -80,7 +80,7 @@ import { readFile } from "node:fs/promises";
 import vm from "node:vm";
 
 const dist = new URL("node_modules/autumn-stripe-sync-client/dist/", `file://${process.cwd()}/`);
-const context = vm.createContext({ fetch, URL, AbortSignal, setTimeout });
+const context = vm.createContext({ fetch, URL, AbortSignal, setTimeout, TextEncoder });
 const modules = new Map();
 async function load(name) {
   if (!modules.has(name)) {

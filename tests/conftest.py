@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from random import SystemRandom
 from types import ModuleType
 
 import pytest
@@ -30,7 +31,6 @@ from sandbox.autumn.server import AutumnSimulator
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
-from tests.support.processes import free_port
 
 DEFAULT_POLICY = Policy()
 INBOX = "customer-updates"
@@ -135,10 +135,8 @@ class _ClusterNode(EmbeddedRedis):
 @contextmanager
 def cluster_node(directory: Path) -> Iterator[EmbeddedRedis]:
     """Run a redis-server in cluster mode during the block. It owns no slot."""
-    # Cluster nodes talk to each other on a port that is 10,000 higher.
-    while (port := free_port()) > 55_000:
-        pass
-    node = _ClusterNode(directory=directory, port=port)
+    # Cluster nodes talk to each other on a port that is 10,000 higher. Systems give connections ports from 32,768 on.
+    node = _ClusterNode(directory=directory, port=SystemRandom().randrange(11_000, 22_000))
     node.start()
     try:
         yield node

@@ -26,8 +26,10 @@ PARALLEL = ("--numprocesses", "7", "--dist", "worksteal")
 """As in the Makefile."""
 CHECKER = "--deselect=tests/chaos/test_broken_workers.py"
 """These tests check the checker of chaos runs, which does not depend on the server, and they take minutes."""
+PACKAGES = "--deselect=tests/e2e/clients"
+"""These tests build and install the clients' packages. `tests/integration/clients` runs their commands."""
 PASSES = (
-    (("-m", "redis and not alone", CHECKER, *PARALLEL), ()),
+    (("-m", "redis and not alone", CHECKER, PACKAGES, *PARALLEL), ()),
     (("-m", "redis and alone"), ("--numprocesses", "0")),
 )
 """Options of pytest before and after the given ones: first for the parallel run, then for tests that run alone."""

@@ -157,7 +157,7 @@ async def test_waiting_searches_the_inbox_once(redis: Redis) -> None:
         assert (await port.outcome("signup-42", wait="0.5")).body["status"] == "waiting"
         calls = await redis.info("commandstats")
     assert calls["cmdstat_xrevrange"]["calls"] == 1
-    assert calls["cmdstat_hget"]["calls"] > 8, "it read the outcome again"
+    assert calls["cmdstat_hget"]["calls"] > 3, "it read the outcome again"
 
 
 async def test_waiting_for_an_event_that_is_sent_again_ignores_its_dead_entry(world: World) -> None:
@@ -177,11 +177,13 @@ async def test_waiting_for_an_event_that_is_sent_again_ignores_its_dead_entry(wo
 async def test_reads_have_a_rate_and_a_search_costs_more(redis: Redis) -> None:
     async with intake_port(redis, reads_per_second=2 * SEARCHED_FOR_A_READ) as port:
         await port.post([ANN] * SEARCHED_AT_MOST)
-        answers = [await port.outcome("unknown") for _ in range(12)]
-        assert (answers[0].status, answers[-1].status) == (404, 429)
-        assert answers[-1].body["error"] == "rate_limited"
-        assert "shop" in answers[-1].body["message"]
-        assert int(answers[-1].headers["Retry-After"]) >= 1
+        # As searches they need 20 seconds, as reads they are within the burst.
+        answers = await asyncio.gather(*(port.outcome("unknown") for _ in range(100)))
+        assert {answer.status for answer in answers} == {404, 429}
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert refused.body["error"] == "rate_limited"
+        assert "shop" in refused.body["message"]
+        assert int(refused.headers["Retry-After"]) >= 1
         assert (await port.get(f"{PATH}/unknown", token=CRM)).status == 404
         assert (await port.post(ANN)).status == 202, "reads and events have rates of their own"
 

@@ -58,8 +58,8 @@ class Batch:
     `record` is the customer record. `remembered` is what earlier syncs remember of the values they wrote
     (`jobs.plan.recheck`). `is_probe`: the breaker is open, and this sync finds out whether it can close. `edits` holds
     the names and e-mails that somebody edited in Stripe, by field. `taken_at` is the time on the clock of Redis, in
-    seconds since the epoch. `watch_is_current`: the position of the watch (`watch_position`, in
-    seconds since the epoch) is at most three polls old.
+    seconds since the epoch, as `watch_position` is. `watch_is_current`: the watch's position is at most three polls
+    old.
     """
 
     lease: Lease

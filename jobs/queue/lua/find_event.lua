@@ -3,6 +3,7 @@
 --
 -- Uses: wrong_types
 -- Uses: source_rate
+-- Uses: event_outcomes
 -- KEYS: inbox, rate of the reads of the source
 -- ARGV: microseconds between two reads, size of a burst, key prefix, id of the event, entries of the inbox to search at most,
 --       entries whose search costs as much as a read
@@ -10,14 +11,13 @@
 -- searched}. If it has to wait, nothing was read. The outcome is '' if none is known, or if the event is dead and was sent
 -- again. The next two are '' if the event is not in the inbox.
 local inbox, prefix, id, at_most, for_a_read = KEYS[1], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-local HALF_DAY = 43200
 local AT_A_TIME, BYTES_AT_MOST, BYTES_OF_ENTRY = 16, 4 * 1024 * 1024, 4096
 
 local wait, take = source_rate(KEYS[2], 1, tonumber(ARGV[1]), tonumber(ARGV[2]))
 if wait > 0 then return {wait, '', '', '', 0} end
 
-local bucket = math.floor(redis.call('TIME')[1] / HALF_DAY)
-local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
+local now = redis.call('TIME')[1]
+local function events_key(back) return outcomes_key(prefix, now, back) end
 
 local function outcome()
   for back = 0, 2 do

@@ -4,6 +4,7 @@
 -- Uses: wrong_types
 -- Uses: dead_letters
 -- Uses: entry_times
+-- Uses: event_outcomes
 -- KEYS: inbox, waiting, dispatched, oldest, totals, dead, outcomes
 -- ARGV: key prefix, entries to move at most, customers that may wait, bytes a customer id and an event id may have,
 --       outcomes kept, milliseconds an entry's id may be ahead of the clock
@@ -16,7 +17,6 @@ local prefix, count_at_most, max_waiting = ARGV[1], tonumber(ARGV[2]), tonumber(
 local max_customer_id, max_event_id = tonumber(ARGV[4]), tonumber(ARGV[5])
 local max_ahead_ms = tonumber(ARGV[7])
 local FIELDS_KEPT = 64 -- of an invalid entry: unpack() of thousands of fields would fail
-local HALF_DAY = 43200
 local FUTURE_ID = 'this id, or that of an entry before it, was chosen ahead of the clock of Redis: ' ..
                   'let every app add entries with * as their id, then replay'
 local ENTRY_BYTES = 512 * 1024 -- twice the limit of the changes of an event
@@ -24,8 +24,7 @@ local AT_A_TIME, MOVED_BYTES = 16, 4 * 1024 * 1024
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local bucket = math.floor(time[1] / HALF_DAY)
-local function events_key(back) return prefix .. ':events:' .. (bucket - back) end
+local function events_key(back) return outcomes_key(prefix, time[1], back) end
 
 local function note(event_id, outcome)
   renewing('HSET', events_key(0), event_id, cjson.encode(outcome))

@@ -6,6 +6,7 @@
 -- Uses: entry_times
 -- Uses: rechecks
 -- Uses: links
+-- Uses: event_outcomes
 -- KEYS: lease, dispatched, waiting, rechecks, oldest, mailbox, record, remembered, breaker, totals, outcomes, dead, last success,
 --       links, reviews
 -- ARGV: key prefix, customer, token, the settlement as JSON: {outcomes, record, totals, again_after_ms, at_least_ms,
@@ -20,7 +21,6 @@ local lease, dispatched, waiting, rechecks, oldest, mailbox = unpack(KEYS, 1, 6)
 local record, remembered, breaker, totals, outcomes, dead, last_success, links, reviews = unpack(KEYS, 7)
 local prefix, customer, token = ARGV[1], ARGV[2], ARGV[3]
 local settlement = cjson.decode(ARGV[4])
-local HALF_DAY = 43200
 
 if renewing('HGET', record, 'settled_lease') == token then return 1 end
 if renewing('GET', lease) ~= token then return 0 end
@@ -29,7 +29,7 @@ for _, key in ipairs({dispatched, waiting, oldest}) do redis.call('ZCARD', key) 
 local has_mailbox = not is_error(redis.pcall('XLEN', mailbox))
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local events = prefix .. ':events:' .. math.floor(time[1] / HALF_DAY)
+local events = outcomes_key(prefix, time[1], 0)
 
 local function dead_letter(one)
   local sent = has_mailbox and redis.call('XRANGE', mailbox, one.entry, one.entry)[1]

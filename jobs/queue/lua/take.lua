@@ -7,7 +7,8 @@
 -- ARGV: customer, token, lease in milliseconds, entries to read at most, polls that the watch may be late
 -- Returns nil if there is nothing to take (not dispatched, another worker has it, not the probe), else {entries, the record,
 -- the remembered values as JSON, 1 if the breaker is open, keys of the wrong type that were deleted, the edits in Stripe,
--- the time in milliseconds, 1 if the watch is up to date, its position in seconds}. Returns 'unusable' if the mailbox has the wrong type: then the customer no longer waits
+-- the time in milliseconds, 1 if the watch is up to date, its position in seconds}. Returns 'unusable' if the mailbox has the
+-- wrong type: then the customer no longer waits
 local lease, dispatched, waiting, oldest, mailbox, record, remembered, breaker, totals, edits, request, watch = unpack(KEYS)
 local TAKEN_BYTES = 4 * 1024 * 1024
 local customer, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
+from autumn_sync_client.redis_commands import URL_FORM
 from autumn_sync_client.versions import is_version
 from config.autumn_versions import DEFAULT_VERSION, supports_events
 from config.keys import (
@@ -92,10 +93,7 @@ class RedisPlace(BaseSettings):
             parse_url(address)  # type: ignore[no-untyped-call]  # of redis-py
         except ValueError:
             # The reason is left out, because it may quote a part of the password.
-            raise ValueError(
-                "is not a valid address: write redis://USER:PASSWORD@HOST:PORT/0, with / ? # @ in the password as "
-                "%2F %3F %23 %40"
-            ) from None
+            raise ValueError(f"is not a valid address: write {URL_FORM}") from None
         check_redis_options(value.get_secret_value())
         return value
 

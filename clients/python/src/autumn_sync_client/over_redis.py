@@ -12,7 +12,7 @@ from redis.asyncio import Redis as AsyncRedis
 from autumn_sync_client.errors import ClientError, Unauthorized, Unavailable, UnexpectedAnswer
 from autumn_sync_client.events import CustomerUpdate
 from autumn_sync_client.outcomes import Outcome
-from autumn_sync_client.redis_commands import Command, add_event, get_outcome, id_of, outcome_in
+from autumn_sync_client.redis_commands import URL_FORM, Command, add_event, get_outcome, id_of, outcome_in
 
 Opened = TypeVar("Opened", SyncRedis, AsyncRedis)
 TIMEOUT_SECONDS: Final = 10.0
@@ -84,10 +84,7 @@ def _opened(kind: type[Opened], url: str) -> Opened:
         pass
     else:
         return opened
-    raise ValueError(
-        "the URL of Redis is not valid: write redis://USER:PASSWORD@HOST:PORT/0, with / ? # @ in the password as "
-        "%2F %3F %23 %40"
-    )
+    raise ValueError(f"the URL of Redis is not valid: write {URL_FORM}")
 
 
 class SyncConnection:

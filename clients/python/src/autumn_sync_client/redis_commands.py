@@ -12,6 +12,8 @@ from autumn_sync_client.outcomes import Outcome, event_buckets, events_key, pars
 
 INBOX_STREAM: Final = "customer-updates"
 KEY_PREFIX: Final = "customer-sync"
+URL_FORM: Final = "redis://USER:PASSWORD@HOST:PORT/0, with / ? # @ in the password as %2F %3F %23 %40"
+"""The form of an address of Redis, for errors."""
 Command = tuple[str, ...]
 
 

@@ -147,7 +147,7 @@ class Intake:
         self._inbox = inbox
         self._may_add = may_add
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="intake")
-        self._bodies: dict[str | None, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, BODIES_AT_MOST))
+        self._bodies: dict[str, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, BODIES_AT_MOST))
         self._waits: Counter[str] = Counter()
         self._logged_at = -math.inf
 
@@ -159,7 +159,9 @@ class Intake:
         source = self._tokens.name_of(request)
         is_large = FORM_BYTES < (request.content_length or 0) <= self.body_limit(request)
         try:
-            with nullcontext() if source is None else kept_open(request):
+            if source is None:
+                return await handler(request)
+            with kept_open(request):
                 async with self._bodies[source] if is_large else nullcontext():
                     return await handler(request)
         except RefusalError as refusal:
@@ -242,7 +244,7 @@ class Intake:
                 if found is None:
                     found = await self._inbox.find(source, event_id)
                     if found.outcome is None and found.is_searched:
-                        raise _unknown(found)
+                        raise _unknown(is_searched=True)
                 else:
                     # Without a search, which costs Redis milliseconds.
                     found = replace(found, outcome=await self._inbox.follow(event_id, found.outcome))
@@ -251,7 +253,7 @@ class Intake:
         async with self._waiting(source, wait_seconds):
             outcome = await poll_outcome(read, wait_seconds=wait_seconds)
         if outcome is None:
-            raise _unknown(Found(None, is_searched=False))
+            raise _unknown(is_searched=False)
         return json_answer(
             {
                 "id": event_id,
@@ -277,9 +279,9 @@ class Intake:
             self._waits[source] -= counts
 
 
-def _unknown(found: Found) -> RefusalError:
+def _unknown(*, is_searched: bool) -> RefusalError:
     text = "Nothing is known of this event. Events are known for 24 hours."
-    if not found.is_searched:
+    if not is_searched:
         text = "This event may be in the inbox, which has more events than were searched. Ask again later."
     return RefusalError(404, "unknown_event", text)
 

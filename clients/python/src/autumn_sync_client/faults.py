@@ -4,6 +4,7 @@ pydantic checks the fields of a model one by one and names each wrong one. `Rule
 fields.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -85,9 +86,9 @@ class Ruled(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @classmethod
+    @abstractmethod
     def broken_rules(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield a problem for each rule that these values break. Each value may be of any type."""
-        raise NotImplementedError
 
     @model_validator(mode="wrap")
     @classmethod

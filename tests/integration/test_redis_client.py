@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
@@ -14,6 +14,7 @@ from jobs.queue.batch import EntryOutcome, Settlement
 from jobs.queue.mailbox import Mailbox
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.conftest import INBOX, PREFIX
+from tests.support.forwarding import forwarding
 from tests.support.processes import hanging_up, its_disk_fails, its_disk_works
 from worker.redis_client import open_redis
 
@@ -163,35 +164,20 @@ def test_connection_that_was_closed_during_a_pause_is_opened_again(server: Embed
 async def test_unread_large_command_is_resent_on_a_new_connection(
     server: EmbeddedRedis,
 ) -> None:
-    opened = 0
+    is_over, opened = asyncio.Event(), set[int]()
 
-    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
-        """Forward to Redis and back. The first connection stops reading when a large command begins."""
-        nonlocal opened
-        opened += 1
-        is_first = opened == 1
+    async def may_pass(connection: int, piece: bytes) -> bool:
+        """Stop reading from the first connection when a large command begins."""
+        opened.add(connection)
+        if connection == 1 and b"large" in piece:
+            await is_over.wait()
+        return True
 
-        async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-            # The end of one direction ends the other, because the proxy waits for both before it closes.
-            with closing(writing):
-                while piece := await reading.read(65536):
-                    if is_first and b"large" in piece:
-                        await is_over.wait()
-                    writing.write(piece)
-                    await writing.drain()
-
-        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", server.port)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(pump(asking, to_redis))
-            both.create_task(pump(from_redis, answering))
-
-    is_over = asyncio.Event()
-    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
-        url = f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    async with forwarding(server.port, may_pass) as url:
         redis = open_redis(url, PREFIX, read_seconds=SHORT_READ_SECONDS)
         await redis.ping()
         assert await redis.set("large", "x" * 20_000_000)
-        assert opened >= 2
+        assert len(opened) >= 2
         is_over.set()
         await redis.aclose(close_connection_pool=True)
 

@@ -3,11 +3,11 @@
 import asyncio
 import os
 import signal
-from contextlib import closing
 
 import aiohttp
 
 from sandbox.everything import sandbox
+from tests.support.forwarding import forwarding
 from tests.support.intake import SHOP, TOKENS, Port
 from tests.support.watching import watched
 
@@ -50,34 +50,17 @@ async def test_command_of_a_broken_connection_is_never_repeated() -> None:
     """A repetition may come late, and overtake the events that the app has sent since then."""
     is_lost = False
 
-    async def pass_on(asking: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
-        """Forward to Redis and back. Instead of forwarding the event for the first time, break the connection."""
-
-        async def pump(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-            nonlocal is_lost
-            with closing(writing):
-                while piece := await reading.read(65536):
-                    if b"lost-event" in piece and not is_lost:
-                        is_lost = True
-                        break
-                    writing.write(piece)
-                    await writing.drain()
-
-        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", box.redis.port)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(pump(asking, to_redis))
-            both.create_task(pump(from_redis, answering))
+    async def may_pass(_: int, piece: bytes) -> bool:
+        """Break the connection instead of forwarding the event for the first time."""
+        nonlocal is_lost
+        is_first = b"lost-event" in piece and not is_lost
+        is_lost |= is_first
+        return not is_first
 
     async with (
         sandbox() as box,
-        await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy,
-        watched(
-            {
-                **box.environment,
-                "REDIS_URL": f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/0",
-                "INTAKE_TOKENS": ",".join(TOKENS),
-            }
-        ) as one,
+        forwarding(box.redis.port, may_pass) as redis_url,
+        watched({**box.environment, "REDIS_URL": redis_url, "INTAKE_TOKENS": ",".join(TOKENS)}) as one,
     ):
         box.autumn.seed("ann")
         port = Port(one.url, one.http)

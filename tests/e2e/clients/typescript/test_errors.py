@@ -14,6 +14,7 @@ from tests.e2e.clients.typescript.test_send import OPENED, opened
 from tests.support.intake import SHOP
 from tests.support.node import NodeApp
 from tests.support.processes import free_port
+from tests.support.scripted import Answer, scripted
 from worker.web.api.events import RETRY_SECONDS
 
 HTTP: Final = """
@@ -64,19 +65,11 @@ ANSWERS: Final = {
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_refusal_has_its_code_and_time_to_wait(node_app: NodeApp, answer: str) -> None:
     status, body, headers, code, retry_after_seconds = ANSWERS[answer]
-    requests = []
-
-    async def refuse(request: web.Request) -> web.Response:
-        requests.append(f"{request.method} {request.path}")
-        return web.Response(status=status, text=body, headers=headers)
-
-    app = web.Application()
-    app.add_routes([web.route("*", "/{path:.*}", refuse)])
-    async with serving(app) as url:
-        error = await node_app.result_of(HTTP, SYNC_URL=f"{url}/below/", SYNC_TOKEN=SHOP)
+    async with scripted((status, body, headers), repeats_last=True) as server:
+        error = await node_app.result_of(HTTP, SYNC_URL=f"{server.url}/below/", SYNC_TOKEN=SHOP)
     assert (error["code"], error["retryAfterSeconds"], error["fields"]) == (code, retry_after_seconds, [])
     assert SHOP not in error["all"]
-    assert requests == ["POST /below/v1/events"]
+    assert server.requests == ["POST /below/v1/events"]
 
 
 async def test_server_that_does_not_answer_times_out(node_app: NodeApp) -> None:
@@ -168,22 +161,14 @@ async def test_body_that_the_worker_refuses_is_not_sent(node_app: NodeApp) -> No
 
 async def test_outcome_is_read_until_the_event_is_done(node_app: NodeApp) -> None:
     note = {"id": "a", "customer_id": "user_42", "entry_id": "1-0", "reason": None, "at": None}
-    answers = [(404, {"error": "unknown_event", "message": "unknown"}), (200, {**note, "status": "waiting"})]
-    answers += [(200, {**note, "status": "waiting"}), (200, {**note, "status": "applied", "at": 5})]
-    waits: list[str] = []
-
-    async def answer_next(request: web.Request) -> web.Response:
-        status, body = answers[len(waits)]
-        waits.append(request.query["wait"])
-        return web.json_response(body, status=status)
-
-    app = web.Application()
-    app.add_routes([web.get("/v1/events/a", answer_next)])
+    unknown: Answer = (404, {"error": "unknown_event", "message": "unknown"}, {})
+    waiting: Answer = (200, {**note, "status": "waiting"}, {})
+    applied: Answer = (200, {**note, "status": "applied", "at": 5}, {})
     script = OPENED["http"] + 'console.log(JSON.stringify(await client.outcome("a", { waitSeconds: 3600 })));'
-    async with serving(app) as url:
-        outcome = await node_app.result_of(script, SYNC_URL=url, SYNC_TOKEN=SHOP)
+    async with scripted(unknown, waiting, waiting, applied) as server:
+        outcome = await node_app.result_of(script, SYNC_URL=server.url, SYNC_TOKEN=SHOP)
     assert outcome == {**note, "status": "applied", "at": 5}
-    assert waits == ["30", "30", "30", "30"]
+    assert server.requests == ["GET /v1/events/a?wait=30"] * 4
 
 
 @pytest.mark.parametrize("seconds", ["-1", "NaN"])

@@ -21,6 +21,7 @@ from worker.web.api.events import PATH, intake_of
 from worker.web.server import make_app, serving
 
 SHOP, SHOP_NEXT, CRM = "shop-token-0123456789", "shop-token-next-012345", "crm-token-0123456789"
+HGETS_OF_A_SEARCH = 3
 TOKENS = (f"shop:{SHOP}", f"shop:{SHOP_NEXT}", f"crm:{CRM}")
 
 
@@ -54,6 +55,13 @@ class Port:
     async def outcome(self, event_id: str, **query: str) -> Answer:
         """Read what became of an event."""
         return await self.get(f"{PATH}/{event_id}", **query)
+
+
+async def is_read_again(redis: Redis) -> bool:
+    """Return whether a waiting request has read the outcome after its first search, since the last CONFIG RESETSTAT."""
+    calls = await redis.info("commandstats")
+    # Outside of a script, one read asks for four half days. The search of a script asks for up to three.
+    return int(calls.get("cmdstat_hget", {}).get("calls", 0)) > HGETS_OF_A_SEARCH
 
 
 def bearer(token: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import INBOX, PREFIX
-from tests.support.intake import CRM, SHOP, SHOP_NEXT, bearer, intake_port
+from tests.support.intake import CRM, SHOP, SHOP_NEXT, bearer, intake_port, is_read_again
 from tests.support.processes import wait_until
 from tests.support.raw import port_of
 from worker.web.api.events import PATH
@@ -80,11 +80,7 @@ async def test_silent_connections_end_no_request_with_a_token(redis: Redis) -> N
         await port.post({**ANN, "event_id": "signup-42"})
         await redis.config_resetstat()
         waiting = asyncio.create_task(client.get(f"{port.url}{PATH}/signup-42?wait=5"))
-
-        async def is_read() -> bool:
-            return "cmdstat_hget" in await redis.info("commandstats")
-
-        await wait_until(is_read)
+        await wait_until(partial(is_read_again, redis))
         writers = []
         for _ in range(connections_at_most() + 8):
             _, writer = await asyncio.open_connection("127.0.0.1", port_of(port.url))

@@ -1,6 +1,7 @@
 """GET /v1/events/ID: what is known of an event at each place where it may be, and waiting for its outcome."""
 
 import asyncio
+from functools import partial
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,8 @@ from jobs.enqueue import send
 from jobs.events import new_update
 from jobs.inbox import SEARCHED_AT_MOST, SEARCHED_FOR_A_READ
 from tests.conftest import INBOX, World
-from tests.support.intake import CRM, SHOP, Port, intake_port
+from tests.support.intake import CRM, SHOP, Port, intake_port, is_read_again
+from tests.support.processes import wait_until
 from tests.support.raw import exchange, port_of
 from tests.support.raw import status_of as http_status
 from worker.web.api.events import DOCUMENT_PATH, PATH, WAITS_OF_SOURCE
@@ -166,8 +168,9 @@ async def test_waiting_for_an_event_that_is_sent_again_ignores_its_dead_entry(wo
         await world.run()
         assert await status_of(port, "signup-42") == "dead"
         await port.post(SIGNUP)
+        await world.redis.config_resetstat()
         pending = asyncio.create_task(port.outcome("signup-42", wait="30"))
-        await asyncio.sleep(0.1)
+        await wait_until(partial(is_read_again, world.redis))
         assert not pending.done()
         world.autumn.seed("ann")
         await world.run()
@@ -205,8 +208,9 @@ async def test_wait_for_an_event_deep_in_the_inbox_ends_with_its_outcome(world: 
         await world.redis.xadd(INBOX, {"customer_id": "bob"})
         for _ in range(SEARCHED_AT_MOST // 500 + 1):
             await port.post([{"customer_id": "bob", "type": "customer.reconcile"}] * 500)
+        await world.redis.config_resetstat()
         pending = asyncio.create_task(port.outcome("signup-42", wait="30"))
-        await asyncio.sleep(0.1)
+        await wait_until(partial(is_read_again, world.redis))
         assert not pending.done()
         await world.mailbox.move()
         await world.run()

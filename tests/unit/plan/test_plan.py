@@ -1,5 +1,6 @@
 """The plan: its steps in each state, its end, and the writes that it never makes."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -111,6 +112,16 @@ def plan_of(autumn: AutumnCustomer, view: StripeView, mode: Mode = "test", reque
     return make_plan(autumn, view, request, mode=mode, policy=Policy(), now=0.0)
 
 
+def steps_in_turn(
+    autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
+) -> Iterator[tuple[Step, AutumnCustomer, StripeView, Request]]:
+    """Yield the steps of all plans, each with both sides and the request before it."""
+    for _ in range(8):
+        for step in plan_of(autumn, view, mode, request).steps:
+            yield step, autumn, view, request
+            autumn, view, request = after_step(step, autumn, view, mode, request)
+
+
 def after_all_plans(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> tuple[AutumnCustomer, StripeView, Plan, list[Step]]:
@@ -162,36 +173,29 @@ def test_wrong_mode_or_foreign_customer_is_never_written(
 def test_stripe_has_new_profile_before_autumn_writes_it(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    seen = fetched(autumn, view)
-    for _ in range(8):
-        plan = plan_of(autumn, seen, mode, request)
-        for step in plan.steps:
-            if isinstance(step, UpdateAutumn) and not step.expects_gone and request.autumn_accepts:
-                stripe_id = step.changes.get("stripe_id", autumn.stripe_id)
-                target = next((each for each in seen.all_customers if each.id == stripe_id), None)
-                # Billing details come after the link, which is sent alone then and changes nothing in Stripe.
-                is_alone = bool(request.changes) and step.changes.keys() == {"stripe_id"}
-                for name in ("name", "email") if target is not None and not is_alone else ():
-                    value = request.changes.get(name, getattr(autumn, name))
-                    if not getattr(autumn, name) and getattr(target, name):
-                        continue  # Only Stripe has a value: it stays until Autumn has accepted another.
-                    assert not value or getattr(target, name) == value
-                    assert name not in request.changes or value or not getattr(target, name)
-            autumn, seen, request = after_step(step, autumn, seen, mode, request)
+    for step, before, seen, asked_for in steps_in_turn(autumn, fetched(autumn, view), mode, request):
+        if isinstance(step, UpdateAutumn) and not step.expects_gone and asked_for.autumn_accepts:
+            stripe_id = step.changes.get("stripe_id", before.stripe_id)
+            target = next((each for each in seen.all_customers if each.id == stripe_id), None)
+            # Billing details come after the link, which is sent alone then and changes nothing in Stripe.
+            is_alone = bool(asked_for.changes) and step.changes.keys() == {"stripe_id"}
+            for name in ("name", "email") if target is not None and not is_alone else ():
+                value = asked_for.changes.get(name, getattr(before, name))
+                if not getattr(before, name) and getattr(target, name):
+                    continue  # Only Stripe has a value: it stays until Autumn has accepted another.
+                assert not value or getattr(target, name) == value
+                assert name not in asked_for.changes or value or not getattr(target, name)
 
 
 @given(AUTUMN, VIEWS, MODES, asked)
 def test_billing_details_are_sent_only_to_a_linked_customer(
     autumn: AutumnCustomer, view: StripeView, mode: Mode, request: Request
 ) -> None:
-    seen = fetched(autumn, view)
-    for _ in range(8):
-        for step in plan_of(autumn, seen, mode, request).steps:
-            if isinstance(step, UpdateAutumn) and "billing_details" in step.changes:
-                assert autumn.stripe_id is not None
-                assert seen.linked is not None
-                assert "stripe_id" not in step.changes
-            autumn, seen, request = after_step(step, autumn, seen, mode, request)
+    for step, before, seen, _ in steps_in_turn(autumn, fetched(autumn, view), mode, request):
+        if isinstance(step, UpdateAutumn) and "billing_details" in step.changes:
+            assert before.stripe_id is not None
+            assert seen.linked is not None
+            assert "stripe_id" not in step.changes
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,16 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Use python3 if it is 3.11 or later, or else the first Python that is.
+# Use python3 if it is 3.11 or later, or else the first Python that is. They are tried once, and only if it is needed.
 FITS := -c 'import sys, venv, ensurepip; print("fits" * (sys.version_info >= (3, 11)))' 2>/dev/null
-PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
-  $(if $(filter fits,$(shell $(name) $(FITS))),$(name))))
+fitting = $(if $(filter fits,$(shell $(1) $(FITS))),$(1))
+PYTHON ?= $(eval PYTHON := $(or $(call fitting,python3),$(call fitting,python3.13),$(call fitting,python3.12),\
+  $(call fitting,python3.11),$(call fitting,python3.14)))$(PYTHON)
 # Keep compiled modules, or each test process and each worker compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
 SOURCES := clients config jobs worker sandbox tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-NO_PYTHON := $(if $(PYTHON),PYTHON=$(PYTHON) cannot be used. )Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
+NO_PYTHON = $(if $(PYTHON),PYTHON=$(PYTHON) cannot be used. )Python 3.11 or later with its module venv is missing. Install it (Debian and Ubuntu: apt-get install \
   python3 python3-venv; macOS: brew install python@3.12), or pass its path: make PYTHON=/its/path
 NO_PACKAGES := The packages could not be installed; the lines above name the package and the error. If no index answers: \
   set-up needs a network, or a mirror in pip's configuration. If a compiler is missing: there is no wheel for this \

@@ -29,6 +29,18 @@ def test_unsuitable_python_is_reported_before_anything_is_created(python: str, t
     assert "Set-up, 1 of 3" not in ended.stdout
 
 
+def test_python_is_searched_only_by_setup_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python, tries = tmp_path / "python3", tmp_path / "tries"
+    python.write_text(f'#!/bin/sh\necho "$1" >> "{tries}"\ntest "$1" = -c && echo fits\n', encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert make("help").returncode == 0
+    assert not tries.exists()
+    assert make("setup", f"VENV={tmp_path / 'venv'}").returncode != 0
+    # The set-up checks the found one again, as it checks a given one.
+    assert tries.read_text(encoding="utf-8").split() == ["-c", "-c", "-m"]
+
+
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
     """Create a virtual environment whose programs do nothing."""

@@ -29,7 +29,7 @@ def body_of(value: str) -> bytes:
     return f"{head}{','.join([value] * number)}{tail}".encode()
 
 
-@pytest.mark.parametrize("value", ["[]", "{}", "[0]", '{"a":0}', "0", '""', "1.5"])
+@pytest.mark.parametrize("value", ["[]", '{"a":0}', "0", '""'])
 def test_expensive_event_is_refused_in_little_memory(value: str) -> None:
     body = body_of(value)
     tracemalloc.start()

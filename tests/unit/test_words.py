@@ -11,6 +11,7 @@ import re
 import subprocess
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,11 @@ def files(folder: str, suffix: str) -> list[Path]:
 def sources(*folders: str) -> Iterator[Path]:
     for folder in folders:
         yield from files(folder, "py")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def names_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -96,7 +102,7 @@ def test_names_use_the_glossary(folder: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in sources(folder)
-        for line, name in [(1, path.stem), *names_of(ast.parse(path.read_text(encoding="utf-8")))]
+        for line, name in [(1, path.stem), *names_of(tree_of(path))]
         if (replaced(name) if folder in PRODUCT else NAMES.search(name))
     ]
     assert found == []
@@ -112,7 +118,7 @@ def test_keys_and_log_events_are_of_the_glossary() -> None:
     strings = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", node.value)
         for path in sources(*PRODUCT)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and IDENTIFIER.fullmatch(node.value)
     ]
     assert [(place, text) for place, text in strings if replaced(text)] == []
@@ -147,7 +153,7 @@ def test_docstring_does_not_start_with_a_question_word(folder: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
         for path in sources(folder)
-        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        for line, text in docstrings(tree_of(path))
         if OPENING.match(text)
     ]
     assert found == []

@@ -13,7 +13,6 @@ from tests.e2e.cli.test_app import Terminal
 from tests.support.processes import command_of, ended, environment_with
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = ["status", "status nobody", "status --json", "doctor", "--help"]
 EX_IOERR = 74
 NEEDS_DEV_FULL = pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="this system has no /dev/full, a device that is always full (Linux has it)"
@@ -35,13 +34,21 @@ async def run_in_shell(line: str, redis_url: str, folder: Path) -> tuple[int, st
     return process.returncode, errors.decode()
 
 
-@pytest.mark.parametrize("output", [">&-", pytest.param(">/dev/full", marks=NEEDS_DEV_FULL)])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "status >&-",
+        "doctor >&-",
+        "--help >&-",
+        pytest.param("status nobody >/dev/full", marks=NEEDS_DEV_FULL),
+        pytest.param("status --json >/dev/full", marks=NEEDS_DEV_FULL),
+    ],
+)
 async def test_closed_output_ends_with_an_error_message(
-    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, command: str, output: str
+    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, line: str
 ) -> None:
     assert await redis.dbsize() == 0
-    code, errors = await run_in_shell(f"customer-sync {command} {output}", redis_server.url, tmp_path)
+    code, errors = await run_in_shell(f"customer-sync {line}", redis_server.url, tmp_path)
     (sentence,) = [line for line in errors.splitlines() if line.startswith("standard output ")]
     assert code == EX_IOERR
     assert "Traceback" not in errors
@@ -71,9 +78,6 @@ async def test_closed_errors_change_no_exit_code(redis: Redis, redis_server: Emb
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("foo=bar", "foo: unknown option"),
-        ("connection_class=x", "connection_class: unknown option"),
-        ("decode_responses=true", "decode_responses: remove it; the worker reads bytes"),
         ("ssl_ca_certs=/x", "ssl_ca_certs: needs an address that begins with rediss://"),
         ("socket_timeuot=5&foo=secret", "socket_timeuot: unknown option (did you mean socket_timeout?)"),
     ],

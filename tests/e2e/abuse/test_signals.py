@@ -14,7 +14,6 @@ from tests.support.busy import assert_untroubled, attacked_box
 from tests.support.processes import command_of, wait_until, worker
 
 STOP_SECONDS = 25
-SIGNALS = [signal.SIGHUP, signal.SIGQUIT]
 WITH_DEFAULTS = (
     "import os, signal, sys\n"
     "for number in (signal.SIGHUP, signal.SIGQUIT): signal.signal(number, signal.SIG_DFL)\n"
@@ -27,7 +26,7 @@ def as_a_platform(process_type: str) -> list[str]:
     return [sys.executable, "-Sc", WITH_DEFAULTS, *command_of(process_type)]
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
 async def test_worker_finishes_its_sync_before_it_stops(number: signal.Signals) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with worker(box.environment, command=as_a_platform("worker")) as running:
@@ -48,22 +47,20 @@ async def test_worker_finishes_its_sync_before_it_stops(number: signal.Signals) 
         assert_untroubled(running.log)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-async def test_scanner_stops_in_order(number: signal.Signals) -> None:
+async def test_scanner_stops_in_order() -> None:
     async with attacked_box() as box:
         async with worker(box.environment, command=as_a_platform("scanner")) as running:
-            running.process.send_signal(number)
+            running.process.send_signal(signal.SIGHUP)
             assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
         assert any('"process_stopped"' in line for line in running.log)
         assert_untroubled(running.log)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-async def test_worker_waiting_for_redis_stops_in_order(number: signal.Signals) -> None:
+async def test_worker_waiting_for_redis_stops_in_order() -> None:
     async with attacked_box() as box:
         box.redis.stop()
         async with worker(box.environment, command=as_a_platform("worker"), ready="redis_awaited") as running:
-            running.process.send_signal(number)
+            running.process.send_signal(signal.SIGQUIT)
             assert await asyncio.wait_for(running.process.wait(), STOP_SECONDS) == 0
         assert_untroubled(running.log)
 

@@ -1,7 +1,8 @@
 """The programs that tests need and no Python package provides.
 
 Chromium is for the pages, promtool for alerts and dashboard, systemd-analyze for the units of deploy/systemd, dumb-init
-for the image's process 1, and the packages of clients/typescript for that client.
+for the image's process 1, redis-cli for a sample of the documents, and the packages of clients/typescript for that
+client.
 
 `make test` runs `python -m tests.tools` first. It installs missing programs if it can do so without a prompt, and
 otherwise says how to install them. A test that misses its program prints the same text.
@@ -60,6 +61,10 @@ def _install_chromium() -> None:
 def _install_systemd() -> None:
     # Without the package systemd-sysv, systemd does not become the machine's init.
     _apt_get("install", "--yes", "--no-install-recommends", "systemd")
+
+
+def _install_redis_cli() -> None:
+    _apt_get("install", "--yes", "--no-install-recommends", "redis-tools")
 
 
 def _take_promtool() -> None:
@@ -147,6 +152,16 @@ TYPESCRIPT: Final = Tool(
     needs_root=False,
     installer="npm",
 )
+REDIS_CLI: Final = Tool(
+    names=("redis-cli",),
+    variable="REDIS_CLI",
+    what_to_do=(
+        "redis-cli is missing, and the test of the documents' sample for it is skipped without it. Install it (Debian "
+        "and Ubuntu: apt-get install redis-tools; macOS: brew install redis), or name the program in REDIS_CLI."
+    ),
+    install=_install_redis_cli,
+    needs_root=True,
+)
 DUMB_INIT: Final = Tool(
     names=("dumb-init",),
     variable="DUMB_INIT",
@@ -159,7 +174,7 @@ DUMB_INIT: Final = Tool(
     needs_root=False,
     installer="python3",
 )
-TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, DUMB_INIT, TYPESCRIPT)
+TOOLS: Final = (CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, REDIS_CLI, DUMB_INIT, TYPESCRIPT)
 
 
 def missing(tools: Iterable[Tool]) -> dict[Tool, str]:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import CHROMIUM, PROMTOOL, SYSTEMD_ANALYZE, NoToolError, Tool
+from tests.tools import CHROMIUM, PROMTOOL, REDIS_CLI, SYSTEMD_ANALYZE, NoToolError, Tool
 
 ROOT = Path(__file__).parents[2]
-NONE_THERE = dict.fromkeys(("CHROMIUM", "PROMTOOL", "SYSTEMD_ANALYZE", "DUMB_INIT", "TSC"), "missing")
+NONE_THERE = dict.fromkeys(("CHROMIUM", "PROMTOOL", "SYSTEMD_ANALYZE", "REDIS_CLI", "DUMB_INIT", "TSC"), "missing")
 
 
 @pytest.mark.parametrize(
-    ("tool", "package"), [(CHROMIUM, "chromium"), (PROMTOOL, "prometheus"), (SYSTEMD_ANALYZE, "systemd")]
+    ("tool", "package"),
+    [(CHROMIUM, "chromium"), (PROMTOOL, "prometheus"), (SYSTEMD_ANALYZE, "systemd"), (REDIS_CLI, "redis-tools")],
 )
 def test_missing_program_is_named_with_how_to_install_it(
     tool: Tool, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -42,7 +43,7 @@ def test_setup_without_apt_get_names_missing_programs(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0
     named = [line.split(" is missing")[0] for line in ended.stderr.splitlines()]
-    assert named == ["Chromium", "promtool", "systemd-analyze", "dumb-init", "The TypeScript compiler"]
+    assert named == ["Chromium", "promtool", "systemd-analyze", "redis-cli", "dumb-init", "The TypeScript compiler"]
 
 
 FAKE_APT_GET = """#!/bin/sh

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import shlex
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from sandbox.everything import Sandbox, sandbox
 from tests.support.distributions import built, installed
 from tests.support.node import missing_for_node, pack
 from tests.support.processes import ROOT, environment_with, free_port
+from tests.tools import REDIS_CLI, NoToolError
 
 PAGE: Final = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 PORT: Final = "8080"
@@ -68,9 +68,11 @@ async def test_curl_sends_an_event_and_reads_its_outcome(box: Sandbox, tmp_path:
 
 
 async def test_redis_cli_sends_an_event_and_reads_its_outcome(box: Sandbox, tmp_path: Path) -> None:
-    if shutil.which("redis-cli") is None:
-        pytest.skip("redis-cli is missing: install the package redis-tools")
-    sends, waits, reads = block_of("With redis-cli").splitlines()
+    try:
+        redis_cli = shlex.quote(REDIS_CLI.find())
+    except NoToolError as error:
+        pytest.skip(str(error))
+    sends, waits, reads = block_of("With redis-cli").replace("redis-cli ", f"{redis_cli} ").splitlines()
     assert waits == "sleep 1"
     # The machine may be busy.
     output = await run(f"{sends}\nuntil {reads} | grep applied; do {waits}; done", box, tmp_path)

@@ -178,7 +178,7 @@ async def test_outcome_is_read_until_the_event_is_done(node_app: NodeApp) -> Non
     assert server.requests == ["GET /v1/events/a?wait=30"] * 4
 
 
-async def test_wait_that_is_no_time_and_id_that_a_url_cannot_express_are_refused(node_app: NodeApp) -> None:
+async def test_invalid_wait_and_invalid_id_are_refused(node_app: NodeApp) -> None:
     script = (
         OPENED["http"]
         + """

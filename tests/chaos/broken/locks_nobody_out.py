@@ -1,7 +1,7 @@
 """A worker without a lock: each attempt has its own lease, so two wake-ups of a customer are two syncs at once."""
 
-import itertools
 import secrets
+from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -40,15 +40,17 @@ class LocksNobodyOut(Mailbox):
         return await super().take(customer_id)
 
 
-DOUBLED: Final = 20
-"""The first wake-ups of each process that are doubled. A sync that overlaps another one leads to a recheck, so if each
-was doubled, there would always be another recheck to come."""
-left = itertools.chain(itertools.repeat(2, DOUBLED), itertools.repeat(1))
+DOUBLED: Final = 2
+"""The first wake-ups of each customer in each process that are doubled. A sync that overlaps another one leads to a
+recheck, so if each was doubled, there would always be another recheck to come."""
+wake_ups: Counter[str] = Counter()
 
 
 async def sync_twice(ctx: dict[str, Any], *customer_ids: str) -> None:
-    """Sync the customers of the first wake-ups twice at the same time: they overlap however slow the machine is."""
-    await sync_customer(ctx, *(customer_ids * next(left)))
+    """Sync each customer twice at the same time at its first wake-ups: they overlap however slow the machine is."""
+    wake_ups.update(customer_ids)
+    twice = [customer_id for customer_id in customer_ids if wake_ups[customer_id] <= DOUBLED]
+    await sync_customer(ctx, *customer_ids, *twice)
 
 
 def __getattr__(name: str) -> type:

@@ -16,7 +16,7 @@ SMALL = (
 CALM = ("--events", "60", "--calm-customers", "60", "--calm-acts", "30", "--withheld", "0")
 LATE = ("--calm-customers", "100", "--calm-acts", "60", "--webhook-seconds", "5")
 """Autumn's webhooks are later than the watch."""
-LATER = (*LATE, "--webhook-seconds", "10")
+LATER = (*LATE, "--webhook-seconds", "20")
 """Most of them are later than the watch even if a busy machine delays its polls by seconds."""
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 

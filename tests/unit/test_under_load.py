@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parents[2]
 LONG = """
@@ -37,15 +38,16 @@ def under_load(burners: int, *options: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_terminated_run_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_terminated_run_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "test_long.py").write_text(LONG, encoding="utf-8")
     with under_load(1, str(tmp_path)) as process:
         while not (tmp_path / "began").exists():
             assert process.poll() is None
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) >= 2
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == 128 + signal.SIGTERM
+        process.send_signal(number)
+        assert process.wait(WAIT_SECONDS) == 128 + number
         assert not [each for each in started if each.is_running()]
     assert (tmp_path / "ended").exists()
 

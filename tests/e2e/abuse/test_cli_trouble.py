@@ -78,6 +78,7 @@ async def test_closed_errors_change_no_exit_code(redis: Redis, redis_server: Emb
 @pytest.mark.parametrize(
     ("option", "says"),
     [
+        ("decode_responses=true", "decode_responses: remove it; the worker reads bytes"),
         ("ssl_ca_certs=/x", "ssl_ca_certs: needs an address that begins with rediss://"),
         ("socket_timeuot=5&foo=secret", "socket_timeuot: unknown option (did you mean socket_timeout?)"),
     ],

@@ -67,8 +67,8 @@ async def open_page(
 ) -> AsyncIterator[Page]:
     """Open a page without cookies and without animations, of the given size in CSS pixels.
 
-    Script errors, blocked loads and policy violations are appended to `problems`. `options` go to Playwright's
-    `new_context`.
+    Script errors, blocked loads and policy violations are appended to `problems`, but not answers with status 503: a
+    page gives them on a busy machine, and reloads. `options` go to Playwright's `new_context`.
     """
     context = await browser.new_context(
         viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme="light", **options
@@ -78,7 +78,7 @@ async def open_page(
         page = await context.new_page()
 
         def note(message: ConsoleMessage) -> None:
-            if message.type in {"error", "warning"}:
+            if message.type in {"error", "warning"} and "status of 503" not in message.text:
                 problems.append(f"{message.text} {message.location.get('url', '')}")
 
         page.on("console", note)

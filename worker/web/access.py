@@ -25,6 +25,8 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 """The content type of our forms. No other type is read."""
 ANSWER_SECONDS: Final = 20.0
 """The longest time for a page, even if Redis or a service does not answer."""
+RELOAD_SECONDS: Final = 5
+"""The time until a browser asks again for a page that Redis did not answer for."""
 HOW_TO_OPEN: Final = (
     "Open the address with the token. The worker logs it at its start (page_token_issued). "
     "Or set OPERATOR_PASSWORD to at least 12 characters and restart the worker."
@@ -124,7 +126,7 @@ class AccessControl:
             return await show(Visit(request, sessions, session))
 
         async def handle(request: web.Request) -> web.Response:
-            return await _in_time(visit(request))
+            return await _in_time(visit(request), is_get=request.method == "GET")
 
         return handle
 
@@ -174,7 +176,7 @@ def answer(template: str, values: Mapping[str, Any], /, *, status: int = 200, **
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
 
 
-async def _in_time(page: Awaitable[web.Response]) -> web.Response:
+async def _in_time(page: Awaitable[web.Response], *, is_get: bool) -> web.Response:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await page
@@ -182,7 +184,12 @@ async def _in_time(page: Awaitable[web.Response]) -> web.Response:
         trouble = trouble_of(error)
         return _message(503, trouble.text, f"{trouble.fix}. Then reload the page.")
     except (RedisError, TimeoutError, OSError):
-        return _message(503, "Redis does not answer", "The page needs Redis. Reload it when Redis is back.")
+        if not is_get:
+            # A reload would send the form again.
+            return _message(503, "Redis does not answer", "The action may have been done. Check it on the overview.")
+        waiting = _message(503, "Redis does not answer", "This page needs Redis. It reloads until Redis answers.")
+        waiting.headers["Refresh"] = str(RELOAD_SECONDS)
+        return waiting
 
 
 def _message(status: int, title: str, text: str) -> web.Response:

@@ -33,6 +33,14 @@ async def test_replay_confirms_first_and_shows_the_result(world: World, operator
     assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_replayed", [letter["id"]])]
 
 
+async def test_form_without_an_answer_is_not_sent_again(world: World, operator: Browser) -> None:
+    form = {"token": await operator.token(), "letter": "1-0"}
+    await world.redis.client_pause(6000)
+    async with operator.http.post(f"{operator.url}/dead-letters/replay", data=form) as answer:
+        assert (answer.status, answer.headers.get("Refresh")) == (503, None)
+        assert "The action may have been done" in await answer.text()
+
+
 async def test_replay_warns_if_it_overwrites_a_newer_change(world: World, operator: Browser) -> None:
     await bury(world, "user_7")
     world.autumn.seed("user_7")

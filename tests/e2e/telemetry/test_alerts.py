@@ -133,10 +133,12 @@ async def stands_still(scene: Scene) -> None:
 
 
 async def has_a_late_watch(scene: Scene) -> None:
-    """Leave the position behind, with the next poll an hour away."""
-    now = int(time.time())
-    fields: dict[Any, Any] = {"position": now - int(OLD_SECONDS), "next_poll_ms": (now + 3600) * 1000}
-    await scene.redis.hset(WatchKeys(PREFIX).watch, mapping=fields)  # type: ignore[misc]  # one type for both clients
+    """Leave the position behind, with the lease of another process, which does not poll."""
+    keys = WatchKeys(PREFIX)
+    # The lease comes first, because a poll without it changes nothing.
+    await scene.redis.set(keys.lease, "another process")
+    position = int(time.time() - OLD_SECONDS)
+    await scene.redis.hset(keys.watch, "position", str(position))  # type: ignore[misc]  # one type for both clients
 
 
 async def has_a_watch_without_permission(scene: Scene) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright
 
 from tests.tools import CHROMIUM
 
@@ -67,8 +67,8 @@ async def open_page(
 ) -> AsyncIterator[Page]:
     """Open a page without cookies and without animations, of the given size in CSS pixels.
 
-    Script errors, blocked loads and policy violations are appended to `problems`, but not answers with status 503: a
-    page gives them on a busy machine, and reloads. `options` go to Playwright's `new_context`.
+    Script errors, blocked loads and policy violations are appended to `problems`, but not a 503 that the browser loads
+    again by itself: a page answers so on a busy machine. `options` go to Playwright's `new_context`.
     """
     context = await browser.new_context(
         viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme="light", **options
@@ -77,10 +77,19 @@ async def open_page(
         context.set_default_timeout(WAIT_MS)
         page = await context.new_page()
 
-        def note(message: ConsoleMessage) -> None:
-            if message.type in {"error", "warning"} and "status of 503" not in message.text:
-                problems.append(f"{message.text} {message.location.get('url', '')}")
+        reloading: set[str] = set()
 
+        def note_reload(response: Response) -> None:
+            if response.status == 503 and "refresh" in response.headers:
+                reloading.add(response.url)
+
+        def note(message: ConsoleMessage) -> None:
+            url = message.location.get("url", "")
+            is_of_a_reload = "status of 503" in message.text and url in reloading
+            if message.type in {"error", "warning"} and not is_of_a_reload:
+                problems.append(f"{message.text} {url}")
+
+        page.on("response", note_reload)
         page.on("console", note)
         page.on("pageerror", lambda error: problems.append(str(error)))
         yield page

@@ -103,7 +103,8 @@ class Schedule:
 
     async def _pay(self, planned: OtherWrite) -> None:
         await self._until(planned.at_seconds)
-        await self.others.people.pay(planned)
+        events = [entry.event_id for entry in self.plan.entries if entry.customer == planned.customer]
+        await self.others.pay(planned, events)
 
     async def _end_webhooks(self) -> None:
         """Let the workers follow Stripe by polls alone from now on."""

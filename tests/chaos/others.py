@@ -90,6 +90,13 @@ class Others:
             self.done["writes of others made again"] += 1
             attempt += 1
 
+    async def pay(self, planned: OtherWrite, events: Iterable[str]) -> None:
+        """Let a customer pay once all these events have an outcome, so their syncs cannot notice the payment."""
+        waits_for = set(events)
+        while not await self._have_ended(waits_for):  # noqa: ASYNC110 - it happens in Redis
+            await asyncio.sleep(PAUSE_SECONDS)
+        await self.people.pay(planned)
+
     async def _act(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> tuple[bool, bool]:
         """Act. Return whether no sync of the customer ran during the act, and whether Stripe withheld its event.
 

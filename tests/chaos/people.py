@@ -8,13 +8,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sandbox.audit.expected import RECEIPTS_FLAG, flat
+from sandbox.audit.expected import flat
 from sandbox.everything import Sandbox
 from tests.chaos.drifts import PROFILE, Drifts
 from tests.chaos.evidence import Drift
 from tests.chaos.others_plan import OtherWrite
 
-PAUSE_SECONDS: Final = 0.1
 BEGIN: Final = ("requires_payment_method", "requires_action", "processing")
 
 
@@ -27,12 +26,10 @@ class People:
     calm: frozenset[str] = frozenset()
     done: Counter[str] = field(default_factory=Counter)
     _withheld: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    _synced: set[str] = field(default_factory=set)
 
     def act(self, planned: OtherWrite, changes: Mapping[str, Any]) -> bool:
         """Edit or delete the linked Stripe customer. Return whether Stripe never makes the event of it."""
         customer, stripe = planned.customer, self.box.stripe
-        self._synced.add(customer)
         fields = flat(changes)
         shown = {name: value for name, value in fields.items() if name in PROFILE or planned.act != "write"}
         drift = self._drift(planned, shown)
@@ -62,8 +59,6 @@ class People:
     async def pay(self, planned: OtherWrite) -> None:
         """Begin a payment of the customer, and let it succeed some time later."""
         stripe = self.box.stripe
-        while not self._is_synced(planned.customer):  # noqa: ASYNC110 - it happens in the simulators
-            await asyncio.sleep(PAUSE_SECONDS)
         drift = self._drift(planned, {})
         if stripe.customers[drift.stripe_id].get("deleted"):
             self.done["payments left out"] += 1
@@ -86,13 +81,6 @@ class People:
             yield
         finally:
             events.withheld = before
-
-    def _is_synced(self, customer: str) -> bool:
-        """Whether a sync has made the link known. The mark that shows it may be removed later."""
-        stripe_id = str(self.box.autumn.customers[customer]["stripe_id"])
-        if RECEIPTS_FLAG in flat(self.box.stripe.customers[stripe_id]):
-            self._synced.add(customer)
-        return customer in self._synced
 
     def _drift(self, planned: OtherWrite, shown: Mapping[str, Any]) -> Drift:
         stripe_id = str(self.box.autumn.customers[planned.customer]["stripe_id"])

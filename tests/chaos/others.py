@@ -1,4 +1,4 @@
-"""Execute the acts of other apps and people, each while its customer is at rest.
+"""Execute the acts of other apps and people, each while its customer is at rest. Later payments do not wait for that.
 
 `others_plan` gives the reason. If a sync of the customer ran during a write, the write is repeated.
 """
@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,7 +23,7 @@ from sandbox.everything import Sandbox
 from tests.chaos.drifts import PROFILE
 from tests.chaos.evidence import Written
 from tests.chaos.others_plan import OtherWrite
-from tests.chaos.outside import PREFIX
+from tests.chaos.outside import PREFIX, RECHECK_AFTER_WEBHOOKS_SECONDS
 from tests.chaos.people import People
 
 PAUSE_SECONDS: Final = 0.1
@@ -31,6 +31,8 @@ NO_RECHECK_MS: Final = 1_500
 """A write begins only if no recheck is due within this time."""
 LEFT_OUT_SECONDS: Final = 60.0
 """A customer that does not come to rest within this time is left out."""
+LEFT_OUT_PAYMENT_SECONDS: Final = 300.0
+"""The same for a first payment. It is long, because a slow machine must not make the run easier."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 API_VERSION: Final = "2.3"
 UPDATE: Final = "/v1/customers.update"
@@ -58,6 +60,7 @@ class Others:
     done: Counter[str] = field(default_factory=Counter)
     windows: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     _free_at: dict[str, float] = field(default_factory=dict)
+    _payers: set[str] = field(default_factory=set)
     _one_app_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def write(self, planned: OtherWrite, events: Iterable[str]) -> Written | None:
@@ -90,11 +93,25 @@ class Others:
             self.done["writes of others made again"] += 1
             attempt += 1
 
-    async def pay(self, planned: OtherWrite, events: Iterable[str]) -> None:
-        """Let a customer pay once all these events have an outcome, so their syncs cannot notice the payment."""
-        waits_for = set(events)
-        while not await self._have_ended(waits_for):  # noqa: ASYNC110 - it happens in Redis
-            await asyncio.sleep(PAUSE_SECONDS)
+    async def pay(self, planned: OtherWrite, events: Sequence[str]) -> None:
+        """Let a customer pay. The first payment waits until these events have an outcome and no recheck is due soon.
+
+        Their syncs and rechecks would notice the payment without the watch. If they do not end, it is left out. Raises
+        ValueError without events.
+        """
+        customer, waits_for = planned.customer, set(events)
+        if not waits_for:
+            raise ValueError(f"{customer} has no event, so no sync makes its link known")
+        recheck_ms = int((self.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS) * 1000)
+        give_up_at = time.monotonic() + LEFT_OUT_PAYMENT_SECONDS
+        while customer not in self._payers:
+            if await self._have_ended(waits_for) and (await self._state(customer, recheck_ms))[1]:
+                self._payers.add(customer)
+            elif time.monotonic() >= give_up_at:
+                self.done["payments left out"] += 1
+                return
+            else:
+                await asyncio.sleep(PAUSE_SECONDS)
         await self.people.pay(planned)
 
     async def _act(self, planned: OtherWrite, changes: dict[str, Any], takes: int) -> tuple[bool, bool]:

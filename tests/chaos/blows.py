@@ -27,6 +27,7 @@ from worker.loops.dispatch import SYNC_JOB
 from worker.redis_client import open_redis
 
 SEND_AGAIN_SECONDS: Final = 0.1
+PAUSE_SECONDS: Final = 0.1
 PRODUCERS: Final = 4
 
 
@@ -44,6 +45,7 @@ class Schedule:
     begin: float = field(default_factory=time.monotonic)
     history: list[Sent | Written] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    _acts_ended: int = 0
     _redis_is_ours: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -84,6 +86,7 @@ class Schedule:
             await self._until(item.at_seconds)
             if isinstance(item, OtherWrite):
                 written = await self.others.write(item, events)
+                self._acts_ended += 1
                 if written is not None:
                     self.history.append(written)
                     events.clear()
@@ -105,10 +108,17 @@ class Schedule:
         await self._until(planned.at_seconds)
         events = [entry.event_id for entry in self.plan.entries if entry.customer == planned.customer]
         await self.others.pay(planned, events)
+        self._acts_ended += 1
 
     async def _end_webhooks(self) -> None:
-        """Let the workers follow Stripe by polls alone from now on."""
+        """Let the workers follow Stripe by polls alone from now on.
+
+        On a busy machine acts are late. The webhooks end when as many acts have ended as were planned before their end.
+        """
         await self._until(self.webhooks_until_seconds)
+        planned = sum(act.at_seconds < self.webhooks_until_seconds for act in self.plan.others)
+        while self._acts_ended < planned:  # noqa: ASYNC110 - others count them
+            await asyncio.sleep(PAUSE_SECONDS)
         self.webhooks.end()
 
     async def _strike(self, blow: Disturbance) -> None:

@@ -1,7 +1,8 @@
-"""The payments of a chaos run begin when only the watch can notice them."""
+"""The acts of others in a chaos run come at the right time, also if the workers are slow."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from random import Random
 
 import aiohttp
 import pytest
@@ -13,10 +14,14 @@ from sandbox.audit.expected import RECEIPTS_FLAG, flat
 from sandbox.everything import Sandbox
 from sandbox.faults import Fault
 from sandbox.redis import EmbeddedRedis
+from tests.chaos.blows import Schedule
 from tests.chaos.drifts import Drifts
+from tests.chaos.fleet import Fleet
 from tests.chaos.others import Others
 from tests.chaos.others_plan import OtherWrite
 from tests.chaos.people import People
+from tests.chaos.plan import Entry, Plan
+from tests.chaos.webhooks import WorkerWebhooks
 from tests.conftest import PREFIX, World
 from tests.support.scans import until
 from tests.support.steps import reconcile, under
@@ -87,6 +92,22 @@ async def test_first_payment_begins_after_the_recheck_of_the_sync(world: World, 
     await world.redis.zadd(rechecks, {"ann": 1})
     await others.pay(PAYMENT, [event])
     assert len(world.stripe.payment_intents) == 2
+
+
+async def test_webhooks_end_after_the_acts_planned_before(world: World, others: Watched) -> None:
+    entry = Entry(0.0, "ann", "first", {"customer_id": "ann", "type": "customer.reconcile", "event_id": "first"})
+    plan = Plan((), (entry,), (), (), (PAYMENT,))
+    endpoint = world.stripe.webhooks.add_endpoint("http://127.0.0.1:9", secret="whsec", types=[])
+    webhooks = WorkerWebhooks((), world.redis, others.session, Random(0), endpoint)
+    schedule = Schedule(plan, others.box, world.redis, Fleet(()), others, webhooks, webhooks_until_seconds=0.001)
+    running = asyncio.create_task(schedule.run())
+    # The workers are slow, so the payment has not begun at its time.
+    await until(lambda: others.looks > 1)
+    assert endpoint.url is not None
+    await world.run()
+    await running
+    assert world.stripe.payment_intents
+    assert endpoint.url is None
 
 
 async def test_payment_without_an_outcome_is_left_out(

@@ -1,6 +1,7 @@
 """Execute the plan, each action at its time: send events, strike workers, switch faults, and write as others.
 
-No action is skipped because it is late. A busy machine makes a run longer, not gentler.
+No action is skipped because it is late, and the time of the plan stands still while no worker is ready. So on a busy
+machine, where workers need long to start, a run is longer and not gentler.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from redis.exceptions import RedisError
 from sandbox.everything import Sandbox
 from sandbox.faults import Fault
 from tests.chaos.evidence import Sent, Written
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import READY_SECONDS, Fleet
 from tests.chaos.others import Others
 from tests.chaos.others_plan import OtherWrite
 from tests.chaos.outside import INBOX, PREFIX
@@ -33,7 +34,10 @@ PRODUCERS: Final = 4
 
 @dataclass
 class Schedule:
-    """The execution of a plan. `history` is in the order of the stream for each customer; times are since `begin`."""
+    """The execution of a plan. `history` is in the order of the stream for each customer.
+
+    `begin` is when it began. The times of the plan count only the seconds in which a worker was ready.
+    """
 
     plan: Plan
     box: Sandbox
@@ -45,11 +49,13 @@ class Schedule:
     begin: float = field(default_factory=time.monotonic)
     history: list[Sent | Written] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    _began_at: float = 0.0
     _acts_ended: int = 0
     _redis_is_ours: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Execute everything. At the end, faults are off and stopped processes continue."""
+        self._began_at = self.fleet.working_seconds
         try:
             async with asyncio.TaskGroup() as group:
                 for line in self._lines():
@@ -67,7 +73,11 @@ class Schedule:
             self.box.stripe.switches.clear()
 
     async def _until(self, at_seconds: float) -> None:
-        await asyncio.sleep(max(0.0, self.begin + at_seconds - time.monotonic()))
+        """Wait for a time of the plan. Raises TimeoutError if no worker starts for a long time."""
+        while (left := self._began_at + at_seconds - self.fleet.working_seconds) > 0:
+            if self.fleet.idle_seconds > READY_SECONDS:
+                raise TimeoutError(f"no worker has started in {READY_SECONDS:.0f} s: read their logs")
+            await asyncio.sleep(left if self.fleet.is_working else max(left, PAUSE_SECONDS))
 
     def _lines(self) -> Sequence[Sequence[Entry | OtherWrite]]:
         """The planned actions in order: one line for each customer with other writers, a few for the rest."""
@@ -160,7 +170,7 @@ class Schedule:
         switches = (self.box.autumn if phase.service == "autumn" else self.box.stripe).switches
         fault = Fault(phase.kind, phase.route, phase.times, phase.probability, phase.hang_seconds)
         switches.add(fault)
-        await asyncio.sleep(phase.seconds)
+        await self._until(phase.at_seconds + phase.seconds)
         switches.faults = [other for other in switches.faults if other is not fault]
 
 

@@ -12,7 +12,7 @@ import signal
 import time
 from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,36 @@ class Fleet:
     killed_at: list[float] = field(default_factory=list)
     stopping: bool = False
     deaf: list[str] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+    _worked: float = 0.0
+    _since: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin to measure."""
+        self._since = self.clock()
+
+    @property
+    def is_working(self) -> bool:
+        """Whether at least one worker has started."""
+        return any(slot.ready.is_set() for slot in self.slots)
+
+    @property
+    def working_seconds(self) -> float:
+        """The time in which at least one worker had started."""
+        return self._worked + (self.clock() - self._since if self.is_working else 0.0)
+
+    @property
+    def idle_seconds(self) -> float:
+        """The time since the last worker ended; 0 if one has started."""
+        return 0.0 if self.is_working else self.clock() - self._since
+
+    def note(self, slot: Slot, *, is_ready: bool) -> None:
+        """Note that the worker in a slot has started or ended."""
+        self._worked, self._since = self.working_seconds, self.clock()
+        if is_ready:
+            slot.ready.set()
+        else:
+            slot.ready.clear()
 
     async def strike(self, which: signal.Signals, number: int | None) -> None:
         """Send a signal to the worker in a slot, or to all of them."""
@@ -150,7 +180,6 @@ async def _keep(
     least, most = RESTART_SECONDS
     environment = {**environment, "PORT": str(slot.port)}
     while not running.stopping:
-        slot.ready.clear()
         # A separate folder, so no .env of this checkout applies.
         slot.process = await Forked.start(*command, folder=slot.log.parent, environment=environment, group=group)
         running.starts += 1
@@ -159,6 +188,7 @@ async def _keep(
             running.exits[_stopping(await slot.process.wait())] += 1
             if not slot.ready.is_set():
                 slot.ended_early.set()
+            running.note(slot, is_ready=False)
         finally:
             slot.send(signal.SIGKILL)
         await asyncio.sleep(least + chance * (most - least))
@@ -175,7 +205,7 @@ async def _read(running: Fleet, slot: Slot, process: Forked) -> None:
             event = _event(line)
             running.logged[event] += 1
             if event == "process_started":
-                slot.ready.set()
+                running.note(slot, is_ready=True)
 
 
 def _event(line: bytes) -> str:

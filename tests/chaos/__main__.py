@@ -51,7 +51,10 @@ def main(
     poll_seconds: Annotated[int | None, typer.Option(help="The time between two polls of Stripe's events.")] = None,
     webhook_share: Annotated[float | None, typer.Option(help="The part of the run with webhooks to workers.")] = None,
     event_webhook_seconds: Annotated[float | None, typer.Option(help="The longest delay of these webhooks.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="The time for sending events and striking workers.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="The time for sending events and striking workers; it counts while a worker is ready."),
+    ] = None,
     settle_seconds: Annotated[float | None, typer.Option(help="The longest wait for a run to settle.")] = None,
     worker: Annotated[str | None, typer.Option(help="Other arq settings than the Procfile's.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="A file for the report as JSON.")] = None,

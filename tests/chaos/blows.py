@@ -1,7 +1,7 @@
 """Execute the plan, each action at its time: send events, strike workers, switch faults, and write as others.
 
-No action is skipped because it is late, and the time of the plan stands still while no worker is ready. So on a busy
-machine, where workers need long to start, a run is longer and not gentler.
+No action is skipped because it is late, and the time of the plan stands still while no worker is ready. So if workers
+start slowly on a busy machine, the run is longer, not gentler.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ PRODUCERS: Final = 4
 class Schedule:
     """The execution of a plan. `history` is in the order of the stream for each customer.
 
-    `begin` is when it began. The times of the plan count only the seconds in which a worker was ready.
+    `begin` is in seconds of the monotonic clock. The times of the plan count only the seconds in which a worker was
+    ready; a stopped one counts as ready.
     """
 
     plan: Plan
@@ -72,9 +73,13 @@ class Schedule:
             self.box.autumn.switches.clear()
             self.box.stripe.switches.clear()
 
+    def _seconds(self) -> float:
+        """Return the time of the plan."""
+        return self.fleet.working_seconds - self._began_at
+
     async def _until(self, at_seconds: float) -> None:
         """Wait for a time of the plan. Raises TimeoutError if no worker starts for a long time."""
-        while (left := self._began_at + at_seconds - self.fleet.working_seconds) > 0:
+        while (left := at_seconds - self._seconds()) > 0:
             if self.fleet.idle_seconds > READY_SECONDS:
                 raise TimeoutError(f"no worker has started in {READY_SECONDS:.0f} s: read their logs")
             await asyncio.sleep(left if self.fleet.is_working else max(left, PAUSE_SECONDS))
@@ -123,12 +128,14 @@ class Schedule:
     async def _end_webhooks(self) -> None:
         """Let the workers follow Stripe by polls alone from now on.
 
-        On a busy machine acts are late. The webhooks end when as many acts have ended as were planned before their end.
+        On a busy machine acts are late. The webhooks end when as many acts have ended as were planned before their end,
+        and the webhooks about these have come.
         """
         await self._until(self.webhooks_until_seconds)
         planned = sum(act.at_seconds < self.webhooks_until_seconds for act in self.plan.others)
         while self._acts_ended < planned:  # noqa: ASYNC110 - others count them
             await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(self.webhooks.longest_delay_seconds)
         self.webhooks.end()
 
     async def _strike(self, blow: Disturbance) -> None:
@@ -167,10 +174,11 @@ class Schedule:
 
     async def _go_wrong(self, phase: FaultPhase) -> None:
         await self._until(phase.at_seconds)
+        began = self._seconds()
         switches = (self.box.autumn if phase.service == "autumn" else self.box.stripe).switches
         fault = Fault(phase.kind, phase.route, phase.times, phase.probability, phase.hang_seconds)
         switches.add(fault)
-        await self._until(phase.at_seconds + phase.seconds)
+        await self._until(began + phase.seconds)
         switches.faults = [other for other in switches.faults if other is not fault]
 
 

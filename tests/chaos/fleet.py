@@ -102,21 +102,24 @@ class Fleet:
 
     @property
     def is_working(self) -> bool:
-        """Whether at least one worker has started."""
+        """Whether at least one worker is ready."""
         return any(slot.ready.is_set() for slot in self.slots)
 
     @property
     def working_seconds(self) -> float:
-        """The time in which at least one worker had started."""
+        """The time in which at least one worker was ready."""
         return self._worked + (self.clock() - self._since if self.is_working else 0.0)
 
     @property
     def idle_seconds(self) -> float:
-        """The time since the last worker ended; 0 if one has started."""
+        """The time since a worker was ready, or since the begin if none was; 0 if one is."""
         return 0.0 if self.is_working else self.clock() - self._since
 
     def note(self, slot: Slot, *, is_ready: bool) -> None:
-        """Note that the worker in a slot has started or ended."""
+        """Note that the worker in a slot is ready, or is not ready any more."""
+        if slot.ready.is_set() == is_ready:
+            # A worker that ends before it is ready does not end the idle time.
+            return
         self._worked, self._since = self.working_seconds, self.clock()
         if is_ready:
             slot.ready.set()
@@ -188,8 +191,8 @@ async def _keep(
             running.exits[_stopping(await slot.process.wait())] += 1
             if not slot.ready.is_set():
                 slot.ended_early.set()
-            running.note(slot, is_ready=False)
         finally:
+            running.note(slot, is_ready=False)
             slot.send(signal.SIGKILL)
         await asyncio.sleep(least + chance * (most - least))
 

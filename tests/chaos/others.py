@@ -96,13 +96,13 @@ class Others:
     async def pay(self, planned: OtherWrite, events: Sequence[str]) -> None:
         """Let a customer pay. The first payment waits until these events have an outcome and no recheck is due soon.
 
-        Their syncs and rechecks would notice the payment without the watch. If they do not end, it is left out. Raises
-        ValueError without events.
+        Their syncs and rechecks would notice the payment without the watch. If they do not end in
+        LEFT_OUT_PAYMENT_SECONDS, the payment is left out. Raises ValueError without events.
         """
         customer, waits_for = planned.customer, set(events)
         if not waits_for:
             raise ValueError(f"{customer} has no event, so no sync makes its link known")
-        recheck_ms = int((self.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS) * 1000)
+        recheck_ms = int((self.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS + MARGIN_SECONDS) * 1000)
         give_up_at = time.monotonic() + LEFT_OUT_PAYMENT_SECONDS
         while customer not in self._payers:
             if await self._have_ended(waits_for) and (await self._state(customer, recheck_ms))[1]:

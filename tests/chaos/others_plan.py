@@ -26,8 +26,8 @@ the other begins, so these rules hold:
    The event of a write of another app always comes, because a sync that trusts the watch cannot know of the write
    otherwise.
 9. Calm customers get no events of apps, so only the watch can notice the acts of people on them. Their receipts flag
-   never changes, so each of their payments needs its receipt. The first payment of a customer begins only when
-   its first sync and a recheck of it have ended. Otherwise one of them would give the payment its address.
+   never changes, so each of their payments needs its receipt. A customer's first payment begins only after its first
+   sync and a due recheck have ended. Otherwise one of them would give the payment its address.
 
 A recheck may begin while another writer writes. Then the worker may read half of a write. Such a write is repeated with
 another value, see `others`.

@@ -36,6 +36,12 @@ class WorkerWebhooks:
     accepted: int = 0
     first: set[str] = field(default_factory=set)
 
+    @property
+    def longest_delay_seconds(self) -> float:
+        """The longest time from an event to its webhook."""
+        delays = None if self.endpoint is None else self.endpoint.delay_seconds
+        return max(delays or (0.0,))
+
     def end(self) -> None:
         """Send no more webhooks to the workers."""
         if self.endpoint is not None:

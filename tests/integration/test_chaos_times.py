@@ -1,6 +1,7 @@
 """A chaos run acts at the right times, also if its workers are slow."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -33,18 +34,18 @@ PAYMENT = OtherWrite(0.0, "ann", "person", 0, (), "pay")
 
 
 class Watched(Others):
-    """The other writers, with the number of looks at a customer and at outcomes."""
+    """The other writers, with the number of checks of a customer and of outcomes."""
 
-    looks = 0
+    checks = 0
 
     async def _have_ended(self, waits_for: set[str]) -> bool:
         have_ended = await super()._have_ended(waits_for)
-        self.looks += 1
+        self.checks += 1
         return have_ended
 
     async def _state(self, customer: str, no_recheck_ms: int = 0) -> tuple[int, bool]:
         state = await super()._state(customer, no_recheck_ms)
-        self.looks += 1
+        self.checks += 1
         return state
 
 
@@ -67,7 +68,7 @@ async def test_payment_begins_after_the_first_sync(world: World, others: Watched
     (customer,) = world.stripe.customers.values()
     assert RECEIPTS_FLAG in flat(customer)
     paying = asyncio.create_task(others.pay(PAYMENT, [event]))
-    await until(lambda: others.looks > 0 or paying.done())
+    await until(lambda: others.checks > 0 or paying.done())
     world.stripe.switches.clear()
     world.stripe.switches.release()
     await syncing
@@ -83,16 +84,17 @@ async def test_payment_begins_after_the_first_sync(world: World, others: Watched
 async def test_first_payment_begins_after_the_recheck_of_the_sync(world: World, others: Watched) -> None:
     event = await reconcile(world, "ann")
     await under(world, receipts="recover").run()
-    rechecks = MailboxKeys(PREFIX).rechecks
-    await world.redis.zadd(rechecks, {"ann": 1})
+    rechecks, others.webhook_seconds = MailboxKeys(PREFIX).rechecks, 60.0
+    soon = {"ann": (time.time() + 30) * 1000}
+    await world.redis.zadd(rechecks, soon)
     first = asyncio.create_task(others.pay(PAYMENT, [event]))
-    await until(lambda: others.looks > 1 or first.done())
+    await until(lambda: others.checks > 1 or first.done())
     assert not world.stripe.payment_intents
     await world.redis.zrem(rechecks, "ann")
     await first
     assert len(world.stripe.payment_intents) == 1
-    # Later payments also begin during a sync.
-    await world.redis.zadd(rechecks, {"ann": 1})
+    # Later payments do not wait for rechecks.
+    await world.redis.zadd(rechecks, soon)
     await others.pay(PAYMENT, [event])
     assert len(world.stripe.payment_intents) == 2
 
@@ -112,14 +114,14 @@ async def test_payment_needs_the_first_event_of_its_customer(others: Watched) ->
 
 
 class WatchedFleet(Fleet):
-    """A fleet of workers that are not ready, with the number of looks while none is."""
+    """A fleet of workers that are not ready, with the number of checks while none is."""
 
-    looks = 0
+    checks = 0
 
     @property
     def idle_seconds(self) -> float:
         if not self.is_working:
-            self.looks += 1
+            self.checks += 1
         return super().idle_seconds
 
 
@@ -157,11 +159,11 @@ async def test_webhooks_end_after_the_acts_planned_before(
     endpoint = world.stripe.webhooks.add_endpoint("http://127.0.0.1:9", secret="whsec", types=[])
     schedule = schedule_of(plan, fleet, others, endpoint, until_seconds=0.1)
     running = asyncio.create_task(schedule.run())
-    await until(lambda: others.looks > 0)
+    await until(lambda: others.checks > 0 and bool(schedule.history))
     clock.now += 0.2
     # Nobody syncs, so the payment does not begin at its time.
-    looks = others.looks
-    await until(lambda: others.looks > looks + 4)
+    checks = others.checks
+    await until(lambda: others.checks > checks + 4)
     assert endpoint.url is not None
     await world.run()
     await running
@@ -176,12 +178,13 @@ async def test_plan_stands_still_while_no_worker_is_ready(
     plan = Plan((), (entry_at(0.0), entry_at(0.1)), (), (phase,), ())
     one, two = fleet.slots
     fleet.note(one, is_ready=True)
-    running = asyncio.create_task(schedule_of(plan, fleet, others).run())
-    await until(lambda: bool(world.stripe.switches.faults))
+    schedule = schedule_of(plan, fleet, others)
+    running = asyncio.create_task(schedule.run())
+    await until(lambda: bool(world.stripe.switches.faults and schedule.history))
     fleet.note(one, is_ready=False)
     clock.now += 0.2
     # The next entry and the end of the faults wait.
-    await until(lambda: fleet.looks > 3)
+    await until(lambda: fleet.checks > 3)
     assert await world.redis.xlen(INBOX) == 1
     assert world.stripe.switches.faults
     fleet.note(two, is_ready=True)
@@ -201,6 +204,8 @@ async def test_run_without_a_ready_worker_breaks_off(others: Watched, fleet: Wat
 def test_working_time_counts_while_one_worker_is_ready(fleet: WatchedFleet, clock: Clock) -> None:
     one, two = fleet.slots
     clock.now += 1
+    # It ended before it was ready.
+    fleet.note(one, is_ready=False)
     assert (fleet.working_seconds, fleet.idle_seconds) == (0.0, 1.0)
     fleet.note(one, is_ready=True)
     clock.now += 2

@@ -194,6 +194,7 @@ async def _keep(
         finally:
             running.note(slot, is_ready=False)
             slot.send(signal.SIGKILL)
+            await slot.process.drain()
         await asyncio.sleep(least + chance * (most - least))
 
 

@@ -1,4 +1,4 @@
-"""A fleet notices when its workers are ready and when they end."""
+"""A fleet notices when its workers are ready and when they end, and leaves no pipe open."""
 
 import random
 import signal
@@ -11,15 +11,18 @@ from tests.support.scans import until
 
 
 async def test_fleet_works_while_its_worker_is_ready(tmp_path: Path) -> None:
-    async with (
-        sandbox(aof=False) as box,
-        fleet(command_of(""), box.environment, ports=[free_port()], folder=tmp_path, rng=random.Random(0)) as running,
-    ):
-        assert not running.is_working
-        await running.all_ready()
-        assert running.is_working
-        await running.strike(signal.SIGKILL, 0)
-        await until(lambda: not running.is_working)
-        await running.all_ready()
-        assert running.is_working
-        assert running.starts == 2
+    ports, rng = [free_port()], random.Random(0)
+    async with sandbox(aof=False) as box:
+        async with fleet(command_of(""), box.environment, ports=ports, folder=tmp_path, rng=rng) as running:
+            assert not running.is_working
+            await running.all_ready()
+            assert running.is_working
+            await running.strike(signal.SIGKILL, 0)
+            await until(lambda: not running.is_working)
+            await running.all_ready()
+            assert running.is_working
+            assert running.starts == 2
+        process = running.slots[0].process
+        assert process is not None
+        assert process.stdout is not None
+        assert process.stdout.at_eof()

@@ -75,6 +75,12 @@ class Forked:
         """Kill it without a warning, as the system does."""
         self.send_signal(signal.SIGKILL)
 
+    async def drain(self) -> None:
+        """Read its output to the end, which also closes the pipe, and wait for its end."""
+        while self.stdout is not None and await self.stdout.read(_LONGEST_LINE):
+            pass
+        await self.wait()
+
     async def wait(self) -> int:
         """Wait for its end, and return its exit code."""
         return await asyncio.shield(self._ended)

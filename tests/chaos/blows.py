@@ -36,8 +36,7 @@ PRODUCERS: Final = 4
 class Schedule:
     """The execution of a plan. `history` is in the order of the stream for each customer.
 
-    `begin` is in seconds of the monotonic clock. The times of the plan count only the seconds in which a worker was
-    ready; a stopped one counts as ready.
+    The times of the plan count only the seconds in which a worker was ready; a stopped one counts as ready.
     """
 
     plan: Plan
@@ -47,7 +46,6 @@ class Schedule:
     others: Others
     webhooks: WorkerWebhooks
     webhooks_until_seconds: float
-    begin: float = field(default_factory=time.monotonic)
     history: list[Sent | Written] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     _began_at: float = 0.0

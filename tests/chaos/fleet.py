@@ -171,8 +171,9 @@ async def fleet(
             slot.send(signal.SIGKILL)
         for keeper in keepers:
             keeper.cancel()
-        endings = await asyncio.gather(*keepers, return_exceptions=True)
+        # It kills the group, so a keeper does not wait in vain for the end of an output.
         await guard.communicate(b"")
+        endings = await asyncio.gather(*keepers, return_exceptions=True)
     for failure in (stopping for stopping in endings if isinstance(stopping, Exception)):
         raise failure
 

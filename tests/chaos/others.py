@@ -31,8 +31,6 @@ NO_RECHECK_MS: Final = 1_500
 """A write begins only if no recheck is due within this time."""
 LEFT_OUT_SECONDS: Final = 60.0
 """A customer that does not come to rest within this time is left out."""
-LEFT_OUT_PAYMENT_SECONDS: Final = 300.0
-"""The same for a first payment. It is long, because a slow machine must not make the run easier."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 API_VERSION: Final = "2.3"
 UPDATE: Final = "/v1/customers.update"
@@ -57,6 +55,8 @@ class Others:
     people: People
     webhook_seconds: float
     announces_all: bool = False
+    payment_left_out_seconds: float = 300.0
+    """A first payment that cannot begin within this time is left out. A slow machine must not make the run easier."""
     done: Counter[str] = field(default_factory=Counter)
     windows: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     _free_at: dict[str, float] = field(default_factory=dict)
@@ -97,13 +97,13 @@ class Others:
         """Let a customer pay. The first payment waits until these events have an outcome and no recheck is due soon.
 
         Their syncs and rechecks would notice the payment without the watch. If they do not end in
-        LEFT_OUT_PAYMENT_SECONDS, the payment is left out. Raises ValueError without events.
+        `payment_left_out_seconds`, the payment is left out. Raises ValueError without events.
         """
         customer, waits_for = planned.customer, set(events)
         if not waits_for:
             raise ValueError(f"{customer} has no event, so no sync makes its link known")
         recheck_ms = int((self.webhook_seconds + RECHECK_AFTER_WEBHOOKS_SECONDS + MARGIN_SECONDS) * 1000)
-        give_up_at = time.monotonic() + LEFT_OUT_PAYMENT_SECONDS
+        give_up_at = time.monotonic() + self.payment_left_out_seconds
         while customer not in self._payers:
             if await self._have_ended(waits_for) and (await self._state(customer, recheck_ms))[1]:
                 self._payers.add(customer)

@@ -149,11 +149,12 @@ async def _reconcile_all(schedule: Schedule) -> None:
 
 
 async def _tell_progress(schedule: Schedule) -> None:
+    begin = time.monotonic()
     while True:
         await asyncio.sleep(PROGRESS_SECONDS)
         struck = sum(schedule.fleet.signals.values())
         print(
-            f"{time.monotonic() - schedule.begin:6.0f} s: {len(schedule.history)} sent, {struck} signals, "
+            f"{time.monotonic() - begin:6.0f} s: {len(schedule.history)} sent, {struck} signals, "
             f"{len(schedule.box.autumn.calls)} calls to Autumn, {len(schedule.box.stripe.calls)} to Stripe",
             flush=True,
         )

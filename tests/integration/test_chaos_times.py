@@ -99,10 +99,8 @@ async def test_first_payment_begins_after_the_recheck_of_the_sync(world: World, 
     assert len(world.stripe.payment_intents) == 2
 
 
-async def test_payment_without_an_outcome_is_left_out(
-    world: World, others: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.chaos.others.LEFT_OUT_PAYMENT_SECONDS", 0.0)
+async def test_payment_without_an_outcome_is_left_out(world: World, others: Watched) -> None:
+    others.payment_left_out_seconds = 0.0
     await others.pay(PAYMENT, ["never-sent"])
     assert others.done["payments left out"] == 1
     assert not world.stripe.payment_intents

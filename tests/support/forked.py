@@ -77,8 +77,8 @@ class Forked:
 
     async def drain(self) -> None:
         """Read its output to the end, which also closes the pipe, and wait for its end."""
-        while self.stdout is not None and await self.stdout.read(_LONGEST_LINE):
-            pass
+        if self.stdout is not None:
+            await self.stdout.read()
         await self.wait()
 
     async def wait(self) -> int:

@@ -14,9 +14,9 @@ class Options:
 
     `calm_acts` are acts of people in Stripe, and payments that begin, on `calm_customers`. These get no events of apps,
     so only the watch can notice the acts. Stripe lists its events up to `list_seconds` late, and never makes the share
-    `withheld` of those of people. The workers poll each `poll_seconds`. Until as many acts have ended as
-    the plan has in its first part, `webhook_share`, Stripe also sends the events to the workers, up to
-    `event_webhook_seconds` late. The time of the plan, `seconds`, stands still while no worker is ready.
+    `withheld` of those of people. The workers poll each `poll_seconds`. Until as many acts have ended as the plan has
+    in its first part, `webhook_share`, Stripe also sends the events to the workers, up to `event_webhook_seconds` late.
+    The time of the plan, `seconds`, stands still while no worker is ready.
     """
 
     seed: int = 42

@@ -167,11 +167,9 @@ async def fleet(
         yield running
     finally:
         running.stopping = True
-        for slot in running.slots:
-            slot.send(signal.SIGKILL)
         for keeper in keepers:
             keeper.cancel()
-        # It kills the group, so a keeper does not wait in vain for the end of an output.
+        # The guard kills the group, so a keeper does not wait in vain for the end of an output.
         await guard.communicate(b"")
         endings = await asyncio.gather(*keepers, return_exceptions=True)
     for failure in (stopping for stopping in endings if isinstance(stopping, Exception)):

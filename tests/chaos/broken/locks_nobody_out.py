@@ -101,15 +101,8 @@ def __getattr__(name: str) -> type:
     """Make `WorkerSettings` when arq imports it."""
     if name != "WorkerSettings":
         raise AttributeError(name)
-    settings = settings_with(mailbox_type=LocksNobodyOut)
+    settings = settings_with(mailbox_type=LocksNobodyOut, autumn=UntilTwoOverlap)
     whole = dict(vars(settings))
-    start_worker = whole["on_startup"]
-
-    async def start(ctx: dict[str, Any]) -> None:
-        await start_worker(ctx)
-        ctx["deps"] = replace(ctx["deps"], autumn=UntilTwoOverlap(ctx["deps"].autumn, ctx["redis"]))
-
-    whole["on_startup"] = start
     whole["functions"] = [
         replace(each, coroutine=sync_twice) if each.name == SYNC_JOB else each for each in whole["functions"]
     ]

@@ -69,11 +69,11 @@ async def wait_for_redis(settings: Settings, patience_seconds: float = PATIENCE_
                     return trouble
                 if trouble.is_setting:
                     raise RedisUnfitError(str(trouble))
-                if time.monotonic() >= give_up_at:
-                    raise RedisAwayError(str(trouble))
                 if not is_logged:
                     log.warning("redis_awaited", seconds=patience_seconds, error=trouble.text, fix=trouble.fix)
                     is_logged = True
+                if time.monotonic() >= give_up_at:
+                    raise RedisAwayError(str(trouble))
                 await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -14,12 +14,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Literal
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
+_PORTS = (26_000, 32_000)
 _PORTS_TO_TRY = 5
 _PORT_TAKEN = "Address already in use"
 # A shell that waits for the end of its input. The input ends when the parent process is gone, even after a SIGKILL.
@@ -224,10 +226,12 @@ def embedded_redis(
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of a range that systems give to nobody, so that it stays free while the server restarts."""
+    while True:
+        port = SystemRandom().randrange(*_PORTS)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:

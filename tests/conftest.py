@@ -135,8 +135,8 @@ class _ClusterNode(EmbeddedRedis):
 @contextmanager
 def cluster_node(directory: Path) -> Iterator[EmbeddedRedis]:
     """Run a redis-server in cluster mode during the block. It owns no slot."""
-    # Cluster nodes talk to each other on a port that is 10,000 higher. Systems give connections ports from 32,768 on.
-    node = _ClusterNode(directory=directory, port=SystemRandom().randrange(11_000, 22_000))
+    # Cluster nodes talk to each other on a port that is 10,000 higher. From 26,000 on are the ports of other servers.
+    node = _ClusterNode(directory=directory, port=SystemRandom().randrange(11_000, 16_000))
     node.start()
     try:
         yield node
@@ -179,6 +179,14 @@ class World:
         raise AssertionError(f"still customers due after {rounds} rounds")
 
 
+class AnHour(random.Random):
+    """A random source that makes each wait an hour."""
+
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the signature of the base class
+        """Return an hour, in seconds."""
+        return 3600.0
+
+
 @asynccontextmanager
 async def opened_deps(
     redis: Redis,
@@ -189,8 +197,12 @@ async def opened_deps(
     *,
     rate: float = 1000,
     policy: Policy = DEFAULT_POLICY,
+    timeout_seconds: float = 60,
 ) -> AsyncIterator[Deps]:
-    """Open the dependencies of a job, with rates that do not slow a test down."""
+    """Open the dependencies of a job, with rates that do not slow a test down.
+
+    A failed sync waits for an hour, so it is only due again when a test makes it due.
+    """
     rates = Rates(
         autumn_updates=rate,
         autumn_max_in_flight=6,
@@ -200,8 +212,10 @@ async def opened_deps(
     )
     limits = Limits(redis, rates, prefix=PREFIX)
     async with (
-        open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=5) as autumn,
-        open_stripe(api_key=stripe_key, base_url=stripe_url, throttle=limits.stripe, timeout_seconds=5) as stripe,
+        open_autumn(base_url=autumn_url, secret_key=autumn_key, timeout_seconds=timeout_seconds) as autumn,
+        open_stripe(
+            api_key=stripe_key, base_url=stripe_url, throttle=limits.stripe, timeout_seconds=timeout_seconds
+        ) as stripe,
     ):
         yield Deps(
             mailbox=Mailbox(redis, inbox=INBOX, prefix=PREFIX),
@@ -213,7 +227,7 @@ async def opened_deps(
             retry_for_seconds=3600,
             recheck_after_seconds=60,
             link_trust_seconds=900,
-            random=random.Random(0),
+            random=AnHour(),
             now=time.time,
         )
 
@@ -225,11 +239,20 @@ async def world(redis: Redis) -> AsyncIterator[World]:
         yield opened
 
 
+@pytest.fixture
+async def impatient_world(redis: Redis) -> AsyncIterator[World]:
+    """A world whose worker waits only 5 s for an answer."""
+    async with opened_world(redis, timeout_seconds=5) as opened:
+        yield opened
+
+
 @asynccontextmanager
-async def opened_world(redis: Redis, clock: Callable[[], float] = time.time) -> AsyncIterator[World]:
+async def opened_world(
+    redis: Redis, clock: Callable[[], float] = time.time, *, timeout_seconds: float = 60
+) -> AsyncIterator[World]:
     """Open a world for tests that need several. Stripe's webhooks are held until a test delivers them.
 
-    `clock` is that of Stripe.
+    `clock` is that of Stripe. `timeout_seconds` is the longest wait for an answer.
     """
     stripe = StripeSimulator(
         requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None, clock=clock
@@ -238,7 +261,7 @@ async def opened_world(redis: Redis, clock: Callable[[], float] = time.time) -> 
         autumn = partial(AutumnSimulator, updates_per_second=None)(stripe_url=stripe_url, stripe_key=stripe.key)
         async with (
             serving(autumn.app()) as autumn_url,
-            opened_deps(redis, autumn_url, autumn.key, stripe_url, stripe.key) as deps,
+            opened_deps(redis, autumn_url, autumn.key, stripe_url, stripe.key, timeout_seconds=timeout_seconds) as deps,
         ):
             stripe.webhooks.url, stripe.webhooks.delay_seconds = autumn_url + autumn.webhook_path, None
             yield World(redis, stripe, autumn, deps, autumn_url)

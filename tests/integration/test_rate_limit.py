@@ -96,7 +96,7 @@ async def test_updates_in_flight_stay_bounded_over_all_workers(redis: Redis) -> 
         async with worker.autumn_update(stripe_endpoints=[]):
             running += 1
             most = max(most, running)
-            await asyncio.wait_for(redis.ping(), 5)
+            await asyncio.wait_for(redis.ping(), 60)
             running -= 1
 
     await asyncio.gather(*(update(workers[index % 2]) for index in range(40)))
@@ -122,7 +122,10 @@ async def test_every_key_of_an_unused_rate_expires(redis: Redis) -> None:
     await request(one, "GET /a")
     async with one.autumn_update(stripe_endpoints=["GET /a"]):
         for key in await redis.keys("*"):
-            assert 0 < await redis.pttl(key) <= 10_000
+            left_ms = await redis.pttl(key)
+            # -1 would be a key that never expires, and -2 is one that has expired since.
+            assert left_ms != -1
+            assert left_ms <= 10_000
 
 
 async def test_slot_is_held_a_minute_after_a_lost_answer(redis: Redis) -> None:
@@ -175,7 +178,7 @@ async def test_lost_answers_never_take_the_last_slot(redis: Redis) -> None:
         with pytest.raises(TryAgain):
             await update(workers[index % 2], lost=True)
     assert await redis.zcard(f"{PREFIX}:limit:autumn-slots") == 2
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(update(worker, lost=False) for worker in workers))
 
 
@@ -289,6 +292,7 @@ async def test_list_has_its_own_rate_slowed_by_its_429(redis: Redis) -> None:
     assert [key.decode() for key in await redis.keys("*:slow")] == [f"{PREFIX}:limit:autumn-lists:slow"]
 
 
+@pytest.mark.alone
 async def test_process_that_was_late_does_not_call_all_at_once(redis: Redis) -> None:
     one, sent = limits(redis, stripe=20), list[float]()
 

@@ -21,7 +21,7 @@ from worker.redis_client import open_redis
 COMMANDS = 8
 PATIENCE_SECONDS = 0.6
 PAUSE_SECONDS = 1.0
-SHORT_READ_SECONDS = 2.0
+SHORT_READ_SECONDS = 5.0
 """The time-out instead of ten seconds. It is longer than any answered command here, also on a busy machine."""
 
 

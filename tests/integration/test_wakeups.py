@@ -66,7 +66,10 @@ async def test_job_is_found_after_a_ring(redis_server: EmbeddedRedis) -> None:
         await wait_until(partial(has_job, worker))
 
 
-async def test_silent_bell_needs_no_read_of_the_queue(redis: Redis, redis_server: EmbeddedRedis) -> None:
+async def test_silent_bell_needs_no_read_of_the_queue(
+    redis: Redis, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.wakeups.READ_SECONDS", 60.0)
     async with waking(redis_server.url) as worker:
         assert not await has_job(worker)
         before = await reads(redis)

@@ -62,7 +62,7 @@ def answering(row: Mapping[str, Any]) -> Handler:
 
 @asynccontextmanager
 async def autumn_of(
-    handler: Handler, *, timeout_seconds: float = 10, max_connections: int = 20
+    handler: Handler, *, timeout_seconds: float = 60, max_connections: int = 20
 ) -> AsyncIterator[tuple[Autumn, AutumnClient]]:
     server = Autumn(handler)
     app = web.Application()

@@ -18,7 +18,7 @@ from jobs.scan.run import ScanRequest, scanning
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import called, scan, scan_deps_of
+from tests.support.scans import Renewed, called, scan, scan_deps_of
 
 OPEN = Policy(receipts="open")
 
@@ -56,6 +56,7 @@ async def test_interrupted_run_resumes_only_if_recent_and_unchanged(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    world.stripe.switches.clear()
     unfinished = await deps.record.unfinished()
     with contextlib.closing(sqlite3.connect(deps.spool)) as spool, spool:
         spool.execute("UPDATE about SET started_ms = started_ms - ?", (hours_later * 3_600_000,))
@@ -76,8 +77,8 @@ async def phase_of_running_scan(world: World) -> str | None:
 
 
 async def test_run_with_a_slow_report_is_stored_once(world: World, tmp_path: Path) -> None:
-    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=1.0))
-    async with scanning(deps, ScanRequest(), ScanProgress()), asyncio.timeout(10):
+    deps = scan_deps_of(world, tmp_path, record=Renewed(world.redis, PREFIX, lease_seconds=1.0))
+    async with scanning(deps, ScanRequest(), ScanProgress()), asyncio.timeout(60):
         while await phase_of_running_scan(world) != "reporting":  # noqa: ASYNC110 - it is in Redis
             await asyncio.sleep(0.01)
         assert await deps.record.unfinished() is None

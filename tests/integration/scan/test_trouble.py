@@ -15,7 +15,16 @@ from jobs.scan.run import ScanRequest, scanning
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import between_the_lists, called, scan, scan_deps_of, scan_under_way, time_passed, until
+from tests.support.scans import (
+    Renewed,
+    between_the_lists,
+    called,
+    scan,
+    scan_deps_of,
+    scan_under_way,
+    time_passed,
+    until,
+)
 from tests.support.steps import change
 
 
@@ -147,7 +156,7 @@ async def test_unreadable_answer_fails_the_run_after_few_tries(world: World, tmp
 
 async def test_second_scan_is_refused_with_progress_of_the_first(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    record = ScanRecord(world.redis, PREFIX, lease_seconds=3.0)
+    record = Renewed(world.redis, PREFIX, lease_seconds=3.0)
     async with between_the_lists(world, scan_deps_of(world, tmp_path, record=record)) as running:
         async with asyncio.timeout(60):
             while (seen := await record.unfinished()) is None or not seen.stripe:  # noqa: ASYNC110 - it is in Redis

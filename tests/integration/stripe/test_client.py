@@ -33,7 +33,7 @@ def simulator() -> StripeSimulator:
 
 @asynccontextmanager
 async def gateway_to(
-    simulator: StripeSimulator, *, timeout_seconds: float = 5.0, admitted: list[str] | None = None
+    simulator: StripeSimulator, *, timeout_seconds: float = 60.0, admitted: list[str] | None = None
 ) -> AsyncIterator[StripeGateway]:
     @asynccontextmanager
     async def throttle(endpoint: str) -> AsyncIterator[None]:

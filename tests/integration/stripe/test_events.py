@@ -44,7 +44,7 @@ class Server:
         app.router.add_route("*", "/{path:.*}", self._answer)
         async with (
             serving(app) as url,
-            open_stripe(api_key="sk_test_1", base_url=url, throttle=self._throttle, timeout_seconds=5.0) as gateway,
+            open_stripe(api_key="sk_test_1", base_url=url, throttle=self._throttle, timeout_seconds=60.0) as gateway,
         ):
             return await gateway.event_page(TYPES, created_gte=FIRST, created_lte=LAST, after=after)
 

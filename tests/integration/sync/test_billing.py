@@ -43,7 +43,7 @@ async def newer(world: World) -> AsyncIterator[World]:
     """The world of an Autumn that knows version 2.5, with a worker that speaks it."""
     world.autumn.newest_version = "2.5"
     async with open_autumn(
-        base_url=world.autumn_url, secret_key=world.autumn.key, api_version="2.5.0", timeout_seconds=5
+        base_url=world.autumn_url, secret_key=world.autumn.key, api_version="2.5.0", timeout_seconds=60
     ) as autumn:
         yield replace(world, deps=replace(world.deps, autumn=autumn))
 

@@ -89,7 +89,7 @@ def test_events_have_the_effect_of_updates_one_by_one(
             async with opened_world(redis) as world:
                 world.autumn.newest_version = "2.5"
                 async with open_autumn(
-                    base_url=world.autumn_url, secret_key=world.autumn.key, api_version="2.5.0", timeout_seconds=5
+                    base_url=world.autumn_url, secret_key=world.autumn.key, api_version="2.5.0", timeout_seconds=60
                 ) as autumn:
                     newer = replace(world, deps=replace(world.deps, autumn=autumn))
                     await apply(newer, events, faults)

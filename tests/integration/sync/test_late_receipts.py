@@ -43,13 +43,14 @@ async def test_late_receipt_write_of_killed_worker_is_removed(world: World) -> N
     world = under(world, receipts="open")
     customer = plant(world)
     intent = payment(world, customer)
-    world.stripe.switches.add(Fault("hang", route="POST /v1/payment_intents", times=1, seconds=0.8))
+    world.stripe.switches.add(Fault("hang", route="POST /v1/payment_intents", times=1, seconds=3600))
     killed = asyncio.create_task(flag(world, on=True))
     while not world.stripe.switches.fired:
         await world.redis.ping()
     await kill(world, killed)
     await flag(world, on=False)
     assert world.stripe.customers[customer]["metadata"]["autumn_send_email_receipts"] == "false"
+    world.stripe.switches.release()
     while address(world, intent) is None:
         await world.redis.ping()
     await time_passes(world)

@@ -52,12 +52,13 @@ async def test_malformed_stripe_id_in_autumn_is_repaired(world: World, stripe_id
 async def test_customer_deleted_after_fetch_is_repaired_at_once(world: World) -> None:
     seed(world, "ann")
     before = world.autumn.customers["ann"]["stripe_id"]
-    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.3))
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=3600))
     await change(world, "ann", name="Ann")
     running = asyncio.create_task(world.run())
     while not world.autumn.switches.fired:
         await world.redis.ping()
     delete(world, before)
+    world.autumn.switches.release()
     await running
     linked = world.autumn.customers["ann"]["stripe_id"]
     assert linked != before
@@ -69,12 +70,13 @@ async def test_link_by_another_writer_during_update_does_not_halt(
 ) -> None:
     world.autumn.seed("ann", stripe_id="cus_gone")
     right = world.stripe.seed_customer(metadata={"autumn_id": "ann"})
-    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=0.3))
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=3600))
     event = await change(world, "ann", name="Ann")
     running = asyncio.create_task(world.run())
     while not world.autumn.switches.fired:
         await world.redis.ping()
     world.autumn.customers["ann"]["stripe_id"] = right["id"]
+    world.autumn.switches.release()
     await running
     assert await read_breaker(world.redis, PREFIX) is None
     assert await ends(world, event) == ("applied", None)

@@ -158,11 +158,12 @@ async def test_customer_is_claimed_before_receipt_addresses_are_removed(world: W
 async def test_address_set_by_app_after_fetch_is_not_changed(world: World) -> None:
     world = under(world, receipts="recover")
     intent = paid(world, plant(world))
-    world.stripe.switches.add(Fault("hang", route="GET /v1/payment_intents/", times=1, seconds=0.3))
+    world.stripe.switches.add(Fault("hang", route="GET /v1/payment_intents/", times=1, seconds=3600))
     running = asyncio.create_task(flag(world, on=True))
     while not world.stripe.switches.fired:
         await world.redis.ping()
     world.stripe.payment_intents[intent]["receipt_email"] = "app@example.com"
+    world.stripe.switches.release()
     await running
     assert (address(world, intent), world.stripe.mails) == ("app@example.com", [])
 

@@ -144,7 +144,7 @@ async def test_failure_from_before_opening_does_not_affect_probe(world: World) -
         await change(world, customer, name="x")
     await world.mailbox.move()
     await world.mailbox.dispatch(100)
-    world.autumn.switches.add(Fault("hang", times=1, seconds=0.3))
+    world.autumn.switches.add(Fault("hang", times=1, seconds=3600))
     world.autumn.switches.add(Fault("503"))
     late = asyncio.create_task(sync_customer(world.deps, customers[0]))
     while world.mailbox.held == {}:
@@ -155,6 +155,7 @@ async def test_failure_from_before_opening_does_not_affect_probe(world: World) -
     await time_passes(world)
     (probe,) = (await world.mailbox.dispatch(100))[1]
     assert await world.mailbox.take(probe) is not None
+    world.autumn.switches.release()
     await late
     await time_passes(world)
     assert (await world.mailbox.dispatch(100))[1] == [], "one probe at a time"
@@ -167,7 +168,7 @@ def test_text_cut_within_character_can_be_stored() -> None:
 
 
 async def test_cancelled_waiter_leaves_no_place_behind(world: World) -> None:
-    rates = Rates(autumn_updates=1, autumn_max_in_flight=3, stripe_requests=1, stripe_endpoint_requests=1)
+    rates = Rates(autumn_updates=0.01, autumn_max_in_flight=3, stripe_requests=1, stripe_endpoint_requests=1)
     limits = Limits(world.redis, rates, prefix=PREFIX)
 
     async def update() -> None:

@@ -183,9 +183,10 @@ async def test_redis_error_is_raised_and_not_counted(world: World) -> None:
     assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
 
 
-async def test_timed_out_update_keeps_its_place_and_customer_waits(world: World) -> None:
+async def test_timed_out_update_keeps_its_place_and_customer_waits(impatient_world: World) -> None:
+    world = impatient_world
     linked(world, "ann")
-    world.autumn.switches.add(Fault("hang", route="customers.update", times=1, seconds=8))
+    world.autumn.switches.add(Fault("hang", route="customers.update", times=1))
     await change(world, "ann", name="Old")
     await world.mailbox.move()
     await world.mailbox.dispatch(100)

@@ -310,11 +310,12 @@ async def test_unanswered_write_of_autumn_keeps_its_slot(world: World, route: st
 
 async def test_create_in_autumn_holds_place_until_answer(world: World) -> None:
     here = under(world, when_missing="create")
-    here.autumn.switches.add(Fault("hang", route="customers.get_or_create", times=1, seconds=0.3))
+    here.autumn.switches.add(Fault("hang", route="customers.get_or_create", times=1, seconds=3600))
     await change(here, "ann", name="Ann")
     running = asyncio.create_task(here.run())
     await wait_until(lambda: _is_creating(here))
     assert await here.redis.zcard(SLOTS) == 1
+    here.autumn.switches.release()
     await running
     assert await here.redis.zcard(SLOTS) == 0
 

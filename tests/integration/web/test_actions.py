@@ -33,8 +33,11 @@ async def test_replay_confirms_first_and_shows_the_result(world: World, operator
     assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_replayed", [letter["id"]])]
 
 
-async def test_form_without_an_answer_is_not_sent_again(world: World, operator: Browser) -> None:
+async def test_form_without_an_answer_is_not_sent_again(
+    world: World, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     form = {"token": await operator.token(), "letter": "1-0"}
+    monkeypatch.setattr("worker.web.credentials.READ_SECONDS", 2.0)
     await world.redis.client_pause(6000)
     async with operator.http.post(f"{operator.url}/dead-letters/replay", data=form) as answer:
         assert (answer.status, answer.headers.get("Refresh")) == (503, None)

@@ -26,7 +26,8 @@ async def test_workers_that_start_together_agree_on_one_key(redis: Redis) -> Non
     assert await redis.ttl(f"{PREFIX}:sign-in:key") == -1
 
 
-async def test_hanging_redis_is_not_waited_for(redis: Redis) -> None:
+async def test_hanging_redis_is_not_waited_for(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.web.credentials.READ_SECONDS", 2.0)
     one = credentials(redis)
     await one.sessions()
     await redis.client_pause(6000)

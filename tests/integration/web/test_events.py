@@ -176,7 +176,7 @@ async def test_too_many_events_or_bytes_are_refused(redis: Redis) -> None:
         answer = await port.post([ANN] * (EVENTS_AT_MOST + 1))
         assert (answer.status, answer.body["error"]) == (413, "too_large")
         for size in (BODY_BYTES + 1, DISCARDED_AT_MOST):
-            async with httpx.AsyncClient(headers=bearer(SHOP)) as client:
+            async with httpx.AsyncClient(headers=bearer(SHOP), timeout=60) as client:
                 refused = await client.post(port.url + PATH, content=b" " * size)
             assert (refused.status_code, refused.json()["error"]) == (413, "too_large")
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SHOP}\r\n"
@@ -184,13 +184,14 @@ async def test_too_many_events_or_bytes_are_refused(redis: Redis) -> None:
         assert (status_of(raw), b"too_large" in raw) == (413, True)
         assert await redis.exists(INBOX) == 0
         full = json.dumps([{**ANN, "changes": {"name": "x" * 900}}] * EVENTS_AT_MOST).encode().ljust(BODY_BYTES)
-        async with httpx.AsyncClient(headers=bearer(SHOP)) as client:
+        async with httpx.AsyncClient(headers=bearer(SHOP), timeout=60) as client:
             assert (await client.post(port.url + PATH, content=full)).status_code == 202
     assert await redis.xlen(INBOX) == EVENTS_AT_MOST
 
 
 async def test_every_key_of_the_intake_expires(redis: Redis) -> None:
-    async with intake_port(redis) as port:
+    # The rates are so low that no key expires during the test.
+    async with intake_port(redis, events_per_second=200, reads_per_second=5) as port:
         await port.post([ANN] * EVENTS_AT_MOST)
         await port.outcome("signup-42")
     keys = [key for key in await redis.keys("*") if key.decode() != INBOX]
@@ -328,7 +329,8 @@ async def test_slow_bodies_delay_only_their_own_source(redis: Redis) -> None:
             each.cancel()
 
 
-async def test_port_answers_while_lists_are_checked(redis: Redis) -> None:
+async def test_port_answers_while_lists_are_checked(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.web.api.events.BODY_SECONDS", 60.0)
     events = [{**ANN, "changes": {"metadata": {"numbers": list(range(180))}}}] * EVENTS_AT_MOST
     async with intake_port(redis, burst=5 * EVENTS_AT_MOST) as port, asyncio.TaskGroup() as tasks:
         sent = [tasks.create_task(port.post(events)) for _ in range(5)]
@@ -365,7 +367,7 @@ async def test_app_that_hangs_up_is_no_fault(redis: Redis) -> None:
 
 
 async def test_httpx_reuses_its_connection(redis: Redis) -> None:
-    async with intake_port(redis) as port, httpx.AsyncClient(headers=bearer(SHOP)) as client:
+    async with intake_port(redis) as port, httpx.AsyncClient(headers=bearer(SHOP), timeout=60) as client:
         for _ in range(3):
             answer = await client.post(port.url + PATH, json=[ANN] * 100)
             assert answer.status_code == 202

@@ -55,7 +55,7 @@ async def test_same_key_with_other_parameters_or_path_is_refused(client: Client,
 
 
 async def test_key_of_a_running_request_is_in_use(client: Client, simulator: StripeSimulator) -> None:
-    simulator.switches.latency_seconds = 0.2
+    simulator.switches.latency_seconds = 1.0
     answers = await asyncio.gather(*(client.post("/v1/customers", "autumn:1") for _ in range(2)))
     assert sorted(answer.status for answer in answers) == [200, 409]
     refused = max(answers, key=lambda answer: answer.status)
@@ -131,7 +131,7 @@ async def test_search_has_its_own_limit(client: Client, simulator: StripeSimulat
 
 async def test_simultaneous_writes_to_one_object_meet_its_lock(client: Client, simulator: StripeSimulator) -> None:
     path = f"/v1/customers/{simulator.seed_customer()['id']}"
-    simulator.switches.latency_seconds = 0.2
+    simulator.switches.latency_seconds = 1.0
     answers = await asyncio.gather(client.post(path, name="A"), client.post(path, name="B"), client.get(path))
     assert answers[2].status == 200
     refused = [answer for answer in answers if answer.status != 200]

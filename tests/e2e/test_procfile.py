@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +13,9 @@ from jobs.enqueue import outcome_of, send
 from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
 from tests.support.processes import ROOT, environment_with, free_port
+
+PATIENT_HONCHO = "import honcho.manager, honcho.command; honcho.manager.KILL_WAIT = 60; honcho.command.main()"
+"""Honcho with a minute instead of five seconds until it kills the processes that do not stop."""
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ async def test_honcho_runs_the_procfile_and_stops_all_processes(box: Sandbox) ->
     box.autumn.seed("ann")
     # Without .env, because that of this machine may be for a real worker. The first port is the worker's PORT.
     process = await asyncio.create_subprocess_exec(
-        *["honcho", "--env", os.devnull, "start", "--port", str(free_port())],
+        *[sys.executable, "-c", PATIENT_HONCHO, "--env", os.devnull, "start", "--port", str(free_port())],
         cwd=ROOT,
         env=environment_with(box.environment),
         stdout=asyncio.subprocess.PIPE,
@@ -34,11 +38,11 @@ async def test_honcho_runs_the_procfile_and_stops_all_processes(box: Sandbox) ->
     try:
         async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
             event = await send(redis, new_update(customer_id="ann", changes={"name": "Ann"}))
-            outcome = await outcome_of(redis, event, wait_seconds=30)
+            outcome = await outcome_of(redis, event, wait_seconds=150)
         assert outcome is not None
         assert outcome.status == "applied"
         process.send_signal(signal.SIGTERM)
-        output, _ = await asyncio.wait_for(process.communicate(), 30)
+        output, _ = await asyncio.wait_for(process.communicate(), 90)
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)

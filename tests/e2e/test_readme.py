@@ -68,7 +68,7 @@ async def test_python_sample_sends_the_event_and_prints_its_outcome(box: Sandbox
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            sample,
+            sample.replace("wait_seconds=10", "wait_seconds=100"),
             cwd=ROOT,
             env=environment_with({**box.environment, "PYTHONPATH": str(ROOT)}),
             stdout=asyncio.subprocess.PIPE,
@@ -80,6 +80,7 @@ async def test_python_sample_sends_the_event_and_prints_its_outcome(box: Sandbox
 
 async def test_sandbox_runs_worker_and_scanner_as_in_readme(box: Sandbox, tmp_path: Path) -> None:
     (block,) = [block for block in samples("sh") if "scanner.log" in block]
+    block = re.sub(r"--wait \d+", "--wait 100", block)
     ports = {"8080": free_port(), "8081": free_port()}
     for written, free in ports.items():
         block = block.replace(f"PORT={written}", f"PORT={free}")
@@ -110,7 +111,7 @@ async def test_operating_commands_run(box: Sandbox) -> None:
     lines = [words for words in commands("") if words not in [*commands("dead"), *commands("scan")]]
     assert len(lines) == 9
     async with worker(box.environment):
-        _, sent = await run(["customer-sync", "send", "user_42", '{"name": "Ann"}', "--wait", "20"], box)
+        _, sent = await run(["customer-sync", "send", "user_42", '{"name": "Ann"}', "--wait", "100"], box)
         event = sent.split()[1]
         for words in lines:
             if "--watch" in words:  # It needs a terminal: tests/e2e/cli/test_watch.py.

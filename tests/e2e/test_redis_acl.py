@@ -107,16 +107,16 @@ async def everything_that_is_done(box: Sandbox) -> None:
 
 async def operate(box: Sandbox, as_user: dict[str, str]) -> None:
     """Send events and act on dead letters with the commands of an operator."""
-    ann = ["send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", "e1", "--wait", "20"]
+    ann = ["send", "ann", '{"name": "Ann", "email": "ann@example.com"}', "--event-id", "e1", "--wait", "100"]
     expected = {
         "doctor": ["doctor"],
         "applied": ann,
         "applied again": ann,
-        "applied, too": ["send", "bob", '{"email": "bob@example.com"}', "--wait", "20"],
-        "dead": ["send", "nobody", '{"name": "x"}', "--event-id", "e2", "--wait", "20"],
+        "applied, too": ["send", "bob", '{"email": "bob@example.com"}', "--wait", "100"],
+        "dead": ["send", "nobody", '{"name": "x"}', "--event-id", "e2", "--wait", "100"],
         "dead letters: 1": ["dead", "list"],
         "replayed: 1": ["dead", "replay", "--reason", "customer_not_found", "--yes"],
-        "dead, too": ["send", "nobody", '{"name": "y"}', "--wait", "20"],
+        "dead, too": ["send", "nobody", '{"name": "y"}', "--wait", "100"],
         "status": ["status", "nobody"],
         "dropped: ": ["dead", "drop", "--all", "--yes"],
         "erased its customer record": ["forget", "nobody", "--yes"],
@@ -139,14 +139,14 @@ async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
         return await read_breaker(redis, PREFIX) is not None
 
     await wait_until(is_closed)
-    outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=30) for event in events))
+    outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=100) for event in events))
     assert [outcome and outcome.status for outcome in outcomes] == ["applied"] * len(events)
 
 
 async def request_all_paths(shown: Watched) -> None:
     """Request each path of a worker's port, and the page with its password."""
-    assert (await shown.get("/metrics"))[0] == 200
-    assert (await shown.readiness())[1]["dead_letters"] == 0
+    assert (await shown.answer("/metrics"))[0] == 200
+    assert (await shown.numbers())[1]["dead_letters"] == 0
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
         browser = Browser(http, shown.url)
         await browser.sign_in()

@@ -37,7 +37,7 @@ async def command(box: Sandbox, *words: str, **environment: str) -> tuple[int, s
 async def sync_through(box: Sandbox, **environment: str) -> None:
     """Send a change and wait until it is applied, over the Redis of this environment."""
     async with worker({**box.environment, **environment}):
-        code, output = await command(box, "send", "ann", '{"name": "Ann"}', "--wait", "30", **environment)
+        code, output = await command(box, "send", "ann", '{"name": "Ann"}', "--wait", "100", **environment)
     assert code == 0
     assert "status: applied" in output
 

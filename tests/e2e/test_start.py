@@ -33,7 +33,7 @@ async def test_settings_from_files_that_end_in_a_newline_work_everywhere(box: Sa
     from_files = {name: f"{value}\n" for name, value in box.environment.items()}
     from_files |= {"OPERATOR_PASSWORD": "correct horse battery\n", "PORT": "", "RECEIPTS": ""}
     async with worker(from_files):
-        code, output = await ended(from_files, *CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20")
+        code, output = await ended(from_files, *CLI, "send", "ann", '{"name": "Ann"}', "--wait", "100")
         assert (code, "status: applied" in output) == (0, True)
     for words in (["doctor"], ["scan"], ["status", "ann", "--live"]):
         assert (await ended(from_files, *CLI, *words))[0] == 0, words
@@ -100,7 +100,7 @@ async def test_worker_without_info_permission_works_and_names_unknowns(box: Sand
     url = await redis_user(box, "~*", "+@all", "-info", "-dbsize")
     async with worker(box.environment | {"REDIS_URL": url}) as running:
         code, output = await ended(
-            box.environment | {"REDIS_URL": url}, *CLI, "send", "ann", '{"name": "Ann"}', "--wait", "20"
+            box.environment | {"REDIS_URL": url}, *CLI, "send", "ann", '{"name": "Ann"}', "--wait", "100"
         )
         assert (code, "status: applied" in output) == (0, True)
         running.process.send_signal(signal.SIGTERM)
@@ -113,7 +113,7 @@ async def test_worker_waiting_for_redis_at_start_can_be_stopped(box: Sandbox) ->
     box.redis.stop()
     async with worker(box.environment, ready="redis_awaited") as running:
         running.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(running.process.wait(), 10) == 0
+        assert await asyncio.wait_for(running.process.wait(), 40) == 0
     async with worker(box.environment, ready="redis_awaited") as running:
         box.redis.start()
         await running.says('"process_started"')

@@ -6,6 +6,7 @@ from functools import partial
 
 from sandbox.autumn.server import AutumnSimulator
 from sandbox.everything import Sandbox, sandbox
+from sandbox.redis import Fsync
 from sandbox.stripe.server import StripeSimulator
 
 FAST = {
@@ -17,10 +18,11 @@ FAST = {
 
 
 @asynccontextmanager
-async def unlimited_sandbox(*, aof: bool = True) -> AsyncIterator[Sandbox]:
-    """Run Redis and both simulators without rate limits. `aof`: Redis writes each command to its disk."""
+async def unlimited_sandbox(*, aof: bool = True, appendfsync: Fsync = "everysec") -> AsyncIterator[Sandbox]:
+    """Run Redis and both simulators without rate limits. `aof` and `appendfsync` are as in `sandbox`."""
     stripe = StripeSimulator(requests_per_second=None, endpoint_requests_per_second=None, search_per_second=None)
-    async with sandbox(stripe=stripe, autumn=partial(AutumnSimulator, updates_per_second=None), aof=aof) as everything:
+    autumn = partial(AutumnSimulator, updates_per_second=None)
+    async with sandbox(stripe=stripe, autumn=autumn, aof=aof, appendfsync=appendfsync) as everything:
         yield everything
 
 

@@ -54,9 +54,21 @@ class Watched:
         status, text = await self.answer("/readyz")
         return status, json.loads(text)
 
+    async def numbers(self) -> tuple[int, dict[str, Any]]:
+        """Return the status of /readyz and its document, as soon as that has the numbers that Redis holds.
+
+        Raises: TimeoutError.
+        """
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while "inbox_events" not in (answer := await self.readiness())[1]:
+                pass
+        return answer
+
     async def scrape(self) -> Scrape:
-        """Return Prometheus' view: nothing if the port does not answer."""
-        _, text = await self.get("/metrics")
+        """Return Prometheus' view: nothing if the process has ended."""
+        text = ""
+        while not text and self.running.process.returncode is None:
+            _, text = await self.get("/metrics")
         return scrape(text, time.time())
 
 

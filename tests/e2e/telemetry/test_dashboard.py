@@ -37,7 +37,7 @@ async def scrapes_of_work_and_trouble(box: Sandbox) -> list[Scrape]:
         box.autumn.switches.add(Fault("503", times=1))
         for name in ("One", "Two", "Three"):
             event = await send(redis, new_update(customer_id="ann", changes={"name": name}))
-            outcome = await outcome_of(redis, event, wait_seconds=30)
+            outcome = await outcome_of(redis, event, wait_seconds=100)
             assert outcome is not None
             assert outcome.status == "applied"
             scrapes.append(await one.scrape())

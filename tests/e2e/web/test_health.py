@@ -47,7 +47,7 @@ async def send_change(redis: Redis) -> str:
 
 
 async def is_applied(redis: Redis, event: str) -> bool:
-    outcome = await outcome_of(redis, event, wait_seconds=30)
+    outcome = await outcome_of(redis, event, wait_seconds=100)
     return outcome is not None and outcome.status == "applied"
 
 
@@ -58,7 +58,7 @@ async def is_ready(one: Watched) -> bool:
 
 async def alerts_of(one: Watched) -> list[str]:
     """Return the alerts that /readyz names."""
-    _, body = await one.readiness()
+    _, body = await one.numbers()
     return [reason["alert"] for reason in body["reasons"]]
 
 
@@ -67,10 +67,10 @@ async def test_busy_worker_is_alive_ready_and_exposes_metrics(box: Sandbox, redi
         assert await is_applied(redis, await send_change(redis))
 
         async def is_shown() -> bool:
-            return (await one.readiness())[1]["last_success_age_seconds"] is not None
+            return (await one.numbers())[1]["last_success_age_seconds"] is not None
 
         await wait_until(is_shown)
-        status, body = await one.readiness()
+        status, body = await one.numbers()
         assert (status, body["ready"], body["reasons"]) == (200, True, [])
         assert (body["inbox_events"], body["mailbox_events"], body["oldest_event_age_seconds"]) == (0, 0, None)
         assert (body["breaker"], body["dead_letters"]) == (None, 0)
@@ -94,7 +94,7 @@ async def test_every_endpoint_answers_while_redis_hangs(box: Sandbox) -> None:
         os.kill(box.redis.pid, signal.SIGSTOP)
         try:
             await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
-            assert await one.is_alive()
+            assert (await one.answer("/healthz"))[0] == 200
             assert (await one.readiness())[0] == 503
             shown = (await one.scrape()).samples
             assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
@@ -108,7 +108,7 @@ async def test_process_survives_lost_redis_and_becomes_ready_again(box: Sandbox)
     async with watched(box.environment) as one:
         box.redis.stop()
         await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
-        assert await one.is_alive()
+        assert (await one.answer("/healthz"))[0] == 200
         box.redis.start()
         await wait_until(lambda: is_ready(one))
 
@@ -118,9 +118,13 @@ async def test_redis_refusing_writes_is_reported_while_idle(box: Sandbox, redis:
         assert await alerts_of(one) == []
         await its_disk_fails(redis)
         await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
-        shown = (await one.scrape()).samples
-        assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
-        assert "customer_sync_inbox_events" in shown
+
+        async def is_read_but_down() -> bool:
+            shown = (await one.scrape()).samples
+            is_down = list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
+            return is_down and "customer_sync_inbox_events" in shown
+
+        await wait_until(is_read_but_down)
         await its_disk_works(redis)
         await wait_until(lambda: is_ready(one))
 
@@ -158,6 +162,8 @@ async def test_two_workers_agree_on_common_metrics(box: Sandbox, redis: Redis) -
 
         async def agree() -> bool:
             first, second = (await one.scrape()).samples, (await other.scrape()).samples
+            if not all("customer_sync_events_total" in each for each in (first, second)):
+                return False
             common = [
                 name
                 for name in first
@@ -167,7 +173,7 @@ async def test_two_workers_agree_on_common_metrics(box: Sandbox, redis: Redis) -
             assert len(common) > 10
             applied = {1.0, 0.0}
             return applied == set(first["customer_sync_events_total"].values()) and all(
-                first[name] == second[name] for name in common
+                first[name] == second.get(name) for name in common
             )
 
         await wait_until(agree)
@@ -187,7 +193,7 @@ async def test_outage_is_reported_after_it_has_lasted(box: Sandbox, redis: Redis
             await send(redis, new_update(customer_id=f"user_{index}", changes={"name": "Name"}))
 
         async def is_shown() -> bool:
-            return (await one.readiness())[1]["breaker"] is not None
+            return (await one.numbers())[1]["breaker"] is not None
 
         await wait_until(is_shown)
         assert await alerts_of(one) == [], "it may be over in a moment"
@@ -203,7 +209,7 @@ async def test_no_answer_holds_a_customer_a_value_or_a_key(box: Sandbox, redis: 
         await redis.xadd(INBOX, {"customer_id": "bob secret", "changes": '{"email": "ann#example.com"}'})
         await wait_until(lambda: _names_alert(one, "CustomerSyncHalted"))
         await wait_until(lambda: _names_alert(one, "CustomerSyncDeadLetters"))
-        answers = "".join([(await one.get(path))[1] for path in ("/healthz", "/readyz", "/metrics")])
+        answers = "".join([(await one.answer(path))[1] for path in ("/healthz", "/readyz", "/metrics")])
     assert len(answers) > 1000
     for private in ("secret", "Secretname", "example.com", "am_sk", box.autumn.key, box.stripe.key):
         assert private not in answers.replace("invalid_secret_key", "")
@@ -228,7 +234,7 @@ async def test_silent_connections_stop_no_work(box: Sandbox, redis: Redis) -> No
 
         await wait_until(holds_few)
         assert await is_applied(redis, await send_change(redis))
-        assert await one.is_alive()
+        assert (await one.answer("/healthz"))[0] == 200
     assert [line for line in one.running.log if "Traceback" in line] == []
 
 
@@ -239,7 +245,7 @@ async def test_stopping_worker_does_not_wait_for_open_connections(box: Sandbox) 
         async def has_ended() -> bool:
             return one.running.process.returncode is not None
 
-        await wait_until(has_ended, seconds=10)
+        await wait_until(has_ended, seconds=40)
         assert one.running.process.returncode == 0
 
 
@@ -247,12 +253,14 @@ async def test_scanner_exposes_its_state_and_scan_results(box: Sandbox) -> None:
     async with watched(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as one:
 
         async def is_shown() -> bool:
-            return (await one.readiness())[1]["last_scan"] is not None
+            return (await one.numbers())[1]["last_scan"] is not None
 
         await wait_until(is_shown)
-        _, body = await one.readiness()
+        _, body = await one.numbers()
         assert (body["ready"], body["last_scan"]["state"], body["last_scan"]["findings"]) == (True, "done", 1)
         shown = (await one.scrape()).samples
+        while "customer_sync_scan_findings" not in shown:
+            shown = (await one.scrape()).samples
         (labels,) = shown["customer_sync_worker_info"]
         assert ("type", "scanner") in labels
         found = {dict(labels)["kind"]: value for labels, value in shown["customer_sync_scan_findings"].items()}

@@ -1,6 +1,9 @@
 """The operator's page in a real browser: keyboard use, automatic refresh, small screens, dark mode and contrast."""
 
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -8,8 +11,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, StorageState, expect
 from redis.asyncio import Redis
 
-from sandbox.redis import embedded_redis
+from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.browser.chromium import accessible, open_page, overflowing
+from tests.browser.conftest import waiting_for_redis
 from tests.browser.contrast import faint_texts
 from tests.conftest import World, opened_world, read_dead
 from tests.support.operator import bury, busy_day, operator_page, sign_in
@@ -73,6 +77,22 @@ async def has_heading(page: Page, text: str) -> None:
     await expect(page.locator("h1")).to_have_text(text)
 
 
+@contextmanager
+def hanging(server: EmbeddedRedis) -> Iterator[None]:
+    """Let Redis hang during the block, while the pages wait for it for 2 s, as in production."""
+    with waiting_for_redis(2.0):
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+
+
+async def leave(page: Page) -> None:
+    """Leave the page, because a refresh without its server would be a problem."""
+    await page.goto("about:blank")
+
+
 async def test_first_tab_stop_skips_to_content(day: Page) -> None:
     assert await walk(day, "Skip to the content") == ["Skip to the content"]
     await day.keyboard.press("Enter")
@@ -124,23 +144,25 @@ async def test_numbers_refresh_by_themselves(page: Page, world: World) -> None:
         await change(world, "ann", name="Ann")
         await world.run()
         await expect(page.locator(".flow .many").nth(3)).to_have_text("1")
+        await leave(page)
 
 
-async def test_page_says_it_is_stale_until_refresh_works(page: Page, world: World) -> None:
+async def test_page_says_it_is_stale_until_refresh_works(page: Page, world: World, redis_server: EmbeddedRedis) -> None:
     async with operator_page(world) as url:
         await sign_in(page, url)
         warning = page.locator("main").get_by_text("The page below is old")
-        assert not await warning.is_visible()
-        await world.redis.client_pause(8000)
-        await warning.wait_for()
         await warning.wait_for(state="hidden")
+        with hanging(redis_server):
+            await warning.wait_for()
+        await warning.wait_for(state="hidden")
+        await leave(page)
 
 
-async def test_page_reloads_until_redis_answers(page: Page, world: World) -> None:
+async def test_page_reloads_until_redis_answers(page: Page, world: World, redis_server: EmbeddedRedis) -> None:
     async with operator_page(world) as url:
-        await world.redis.client_pause(8000)
-        await page.goto(url)
-        await has_heading(page, "Redis does not answer")
+        with hanging(redis_server):
+            await page.goto(url)
+            await has_heading(page, "Redis does not answer")
         await has_heading(page, "Sign in")
 
 

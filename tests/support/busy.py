@@ -50,7 +50,7 @@ async def busy_worker(
             await wait_until(holds_leases, what="a lease of each customer")
             yield one
             box.autumn.switches.latency_seconds = 0.0
-            outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=40) for event in events))
+            outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=100) for event in events))
             assert [outcome.status for outcome in outcomes if outcome is not None] == ["applied"] * CUSTOMERS
             assert await one.is_alive()
             assert one.running.process.returncode is None

@@ -14,5 +14,5 @@ async def watched_worker() -> AsyncIterator[Watched]:
     async with attacked_box() as box:
         async with watched({**box.environment, "OPERATOR_PASSWORD": "correct horse battery"}) as one:
             yield one
-            assert await one.is_alive()
+            assert (await one.answer("/healthz"))[0] == 200
         assert_untroubled(one.running.log)

@@ -199,7 +199,7 @@ async def test_pages_and_commands_show_times_of_chosen_ids(box: Sandbox) -> None
         await redis.xadd(f"{PREFIX}:dead", {"entry": LAST, "customer": "ann", "reason": "future_id"}, id=LAST)
         await redis.set(f"{PREFIX}:last-success", str(2**70))
         for path in ("/readyz", "/metrics"):
-            status, text = await shown.get(path)
+            status, text = await shown.answer(path)
             assert status in {200, 503}, text
         status, text, _ = await browser.get()
         assert (status, "Dead letters" in text) == (200, True), text

@@ -132,15 +132,16 @@ async def test_set_aside_dead_letters_show_cause_and_remedy(how: str) -> None:
         await redis.xadd(INBOX, {"no": "event"})
 
         async def is_reported() -> bool:
-            return "kept in `:dead-aside`" in (await one.get("/readyz"))[1]
+            status, answer = await one.readiness()
+            texts = " ".join(reason["text"] for reason in answer["reasons"])
+            is_explained = "1 of them kept in `:dead-aside`, because `:dead` takes none" in texts
+            return status == 503 and cause in texts and is_explained
 
-        await wait_until(is_reported)
-        status, answer = await one.readiness()
-        texts = " ".join(reason["text"] for reason in answer["reasons"])
-        assert status == 503
-        assert cause in texts
-        assert "1 of them kept in `:dead-aside`, because `:dead` takes none" in texts
-        assert 'customer_sync_blocked{kind="key"} 1.0' in (await one.get("/metrics"))[1]
+        async def is_measured() -> bool:
+            return 'customer_sync_blocked{kind="key"} 1.0' in (await one.get("/metrics"))[1]
+
+        await wait_until(is_reported, what="cause and remedy on /readyz")
+        await wait_until(is_measured, what="the key on /metrics")
         outputs = await commands(box)
         assert cause in " ".join(outputs["status"][1].split())
         assert outputs["doctor"][0] == 1

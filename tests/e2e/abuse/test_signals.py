@@ -71,7 +71,7 @@ async def test_hangup_is_ignored_under_nohup() -> None:
         running.process.send_signal(signal.SIGHUP)
         async with Redis.from_url(box.environment["REDIS_URL"]) as redis:
             event = await send(redis, new_update(customer_id="user_1", changes={"name": "Ann"}))
-            outcome = await outcome_of(redis, event, wait_seconds=20)
+            outcome = await outcome_of(redis, event, wait_seconds=100)
         assert outcome is not None
         assert outcome.status == "applied"
         assert running.process.returncode is None

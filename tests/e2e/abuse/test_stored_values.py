@@ -1,6 +1,7 @@
 """Readable values in Redis are still shown beside values that the worker did not write."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from tests.conftest import PREFIX
 from tests.e2e.cli.test_app import Terminal
 from tests.support.busy import assert_untroubled, attacked_box
 from tests.support.processes import wait_until
-from tests.support.watching import watched
+from tests.support.scrapes import Vector
+from tests.support.watching import Watched, watched
 from worker.status.history import MINUTE_MS
 
 HUGE = "9" * 5000
@@ -33,18 +35,34 @@ async def spoil(redis: Redis) -> None:
     await redis.hset(f"{PREFIX}:history:{minute // 60}", mapping=odd)  # type: ignore[misc]  # one type for both clients
 
 
+async def samples_of(one: Watched) -> Mapping[str, Vector]:
+    """Return the samples of a scrape that has those read from Redis. They are missing once if Redis is late."""
+    shown: Mapping[str, Vector] = {}
+
+    async def are_complete() -> bool:
+        nonlocal shown
+        shown = (await one.scrape()).samples
+        return "customer_sync_unreadable_totals_kept" in shown
+
+    await wait_until(are_complete, what="the samples read from Redis")
+    return shown
+
+
 async def test_unreadable_values_are_omitted_counted_and_logged_once(tmp_path: Path) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched(box.environment) as one:
             await spoil(redis)
 
             async def are_counted() -> bool:
-                shown = (await one.scrape()).samples
-                return list(shown.get("customer_sync_unreadable_totals_kept", {}).values()) == [4.0]
+                shown = await samples_of(one)
+                return list(shown["customer_sync_unreadable_totals_kept"].values()) == [4.0]
+
+            async def is_ready_without_a_scan() -> bool:
+                status, body = await one.readiness()
+                return (status, body["ready"], body["last_scan"]) == (200, True, None)
 
             await wait_until(are_counted)
-            shown = (await one.scrape()).samples
-            status, body = await one.readiness()
+            shown = await samples_of(one)
             assert list(shown["customer_sync_unreadable_totals_kept"].values()) == [4.0]
             assert {
                 dict(labels)["outcome"]: value for labels, value in shown["customer_sync_events_total"].items()
@@ -53,7 +71,7 @@ async def test_unreadable_values_are_omitted_counted_and_logged_once(tmp_path: P
                 "dead": 0.0,
                 "duplicate": 0.0,
             }
-            assert (status, body["ready"], body["last_scan"]) == (200, True, None)
+            await wait_until(is_ready_without_a_scan, what="ready without a scan")
             terminal = Terminal(box.redis.url, tmp_path)
             code, output, errors = await terminal.run("status")
             assert (code, output.splitlines()[0]) == (0, "Everything is all right."), errors
@@ -71,6 +89,6 @@ async def test_numbers_are_accepted_and_bounded(number: str, shown_as: int) -> N
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.hset(f"{PREFIX}:totals", "dead:refused", number)
         async with watched(box.environment) as one:
-            shown = (await one.scrape()).samples
+            shown = await samples_of(one)
             assert list(shown["customer_sync_unreadable_totals_kept"].values()) == [0.0]
             assert list(shown["customer_sync_dead_letters_total"].values()) == [float(shown_as)]

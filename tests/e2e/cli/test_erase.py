@@ -24,7 +24,7 @@ async def test_erase_beside_a_worker_removes_everything_and_lists_remains(
 ) -> None:
     async with worker(box.environment), Redis.from_url(box.environment["REDIS_URL"]) as redis:
         for number in range(3):
-            await command(box, "send", ANN, f'{{"name": "Ann {number}"}}', "--wait", "20")
+            await command(box, "send", ANN, f'{{"name": "Ann {number}"}}', "--wait", "100")
         code, output = await command(box, "forget", ANN, "--yes")
         assert code == 0
         assert output.startswith(
@@ -34,7 +34,7 @@ async def test_erase_beside_a_worker_removes_everything_and_lists_remains(
             assert elsewhere in output
         await wait_until(lambda: _nothing(redis))
         # The recheck is gone too, and a later change is applied normally.
-        await command(box, "send", ANN, '{"name": "Ann later"}', "--wait", "20")
+        await command(box, "send", ANN, '{"name": "Ann later"}', "--wait", "100")
         assert box.autumn.customers[ANN]["name"] == "Ann later"
 
 

@@ -103,11 +103,12 @@ async def test_sample_of_the_readme_sends_an_event_that_is_applied(
     sample: str, environments: Mapping[str, Environment], box: Sandbox, app: Path
 ) -> None:
     extra = "http" if "over_http" in sample else "redis"
+    patient = re.sub(r"wait_seconds=\d+", "wait_seconds=120", sample)
     async with worker(box.environment), intake(box.environment["REDIS_URL"]) as url:
         address = {"SYNC_URL": url, "SYNC_TOKEN": SHOP}
         variables = address if extra == "http" else {"REDIS_URL": box.environment["REDIS_URL"]}
         code, output = await environments[extra].run(
-            "-W", "error", "-c", sample + USES_ITS_OWN, folder=app, environment=variables
+            "-W", "error", "-c", patient + USES_ITS_OWN, folder=app, environment=variables
         )
     assert code == 0, output
     assert "Outcome(status='applied', customer_id='user_42'" in output

@@ -50,18 +50,18 @@ async def test_last_error_is_thrown_when_the_wait_is_over(node_app: NodeApp, cas
     status, code = TRY_LATER[case]
     later: Answer = (status, {"error": code}, {"Retry-After": "3600"})
     async with scripted(later, repeats_last=True) as server:
-        error = await node_app.result_of(waiting(1.9), SYNC_URL=server.url, SYNC_TOKEN=SHOP)
+        error = await node_app.result_of(waiting(7.9), SYNC_URL=server.url, SYNC_TOKEN=SHOP)
     assert error[:3] == [None, code or "unexpected_answer", 3600]
     # The server counts only requests that wait, so the last one does not.
-    assert (server.requests[0], set(server.requests[1:])) == (read("1"), {read("0")})
-    assert 1.9 <= error[3] < 30
+    assert (server.requests[0], set(server.requests[1:])) == (read("7"), {read("0")})
+    assert 7.9 <= error[3] < 120
 
 
 async def test_error_without_time_to_wait_is_not_repeated_at_once(node_app: NodeApp) -> None:
     async with scripted((503, None, {}), repeats_last=True) as server:
-        error = await node_app.result_of(waiting(1.9), SYNC_URL=server.url, SYNC_TOKEN=SHOP)
+        error = await node_app.result_of(waiting(7.9), SYNC_URL=server.url, SYNC_TOKEN=SHOP)
     assert error[:2] == [None, "unexpected_answer"]
-    assert 2 <= len(server.requests) <= 6
+    assert 2 <= len(server.requests) <= 20
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])
@@ -76,7 +76,7 @@ async def test_other_error_ends_the_wait(node_app: NodeApp, status: int) -> None
 async def test_more_outcomes_are_read_than_the_server_lets_wait(node_app: NodeApp, services: Intake) -> None:
     script = f"""{OPENED["http"]}
         const id = await client.send({{ customer_id: "user_42", changes: {{ name: "Ann" }} }});
-        const reads = Array.from({{ length: {WAITS_OF_SOURCE + 8} }}, () => client.outcome(id, {{ waitSeconds: 3 }}));
+        const reads = Array.from({{ length: {WAITS_OF_SOURCE + 8} }}, () => client.outcome(id, {{ waitSeconds: 10 }}));
         const found = await Promise.all(reads.map((read) => read.catch((error) => error)));
         console.log(JSON.stringify([...new Set(found.map(({{ status, code }}) => status ?? code))]));
     """

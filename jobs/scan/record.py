@@ -85,6 +85,7 @@ def _read(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
 
 LEASE_SECONDS: Final = 15.0
 """The time after which a scan that renews nothing loses its lease."""
+RENEW_SECONDS: Final = LEASE_SECONDS / 5
 RUNS_KEPT: Final = 30
 FINGERPRINT_BYTES_KEPT: Final = 4_000_000
 """Half a million findings. A run with more stores none, so the next run cannot be compared with it."""
@@ -152,9 +153,17 @@ class ScanKeys:
 class ScanRecord:
     """The client of these keys, for one process."""
 
-    def __init__(self, redis: Redis, prefix: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        """Open no connection. `redis` returns bytes."""
-        self.lease_seconds = lease_seconds
+    def __init__(
+        self,
+        redis: Redis,
+        prefix: str,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        renew_seconds: float = RENEW_SECONDS,
+    ) -> None:
+        """Open no connection. `redis` returns bytes. A scan has to call `renew` every `renew_seconds`."""
+        self.renew_seconds = renew_seconds
+        self._lease_seconds = lease_seconds
         self._redis = redis
         self._prefix = prefix
         self._keys = ScanKeys(prefix)
@@ -249,7 +258,7 @@ class ScanRecord:
 
     @property
     def _lease_ms(self) -> int:
-        return int(self.lease_seconds * 1000)
+        return int(self._lease_seconds * 1000)
 
     async def _run(self, lease_ms: int, progress: str) -> bool:
         keys = [self._keys.lease, self._keys.run]

@@ -45,7 +45,6 @@ RESUME_MS: Final = 6 * 3_600_000
 """The age up to which an interrupted run is resumed. Later, its first pages are too old to compare with its last."""
 ROWS_AT_A_TIME: Final = 5_000
 CUSTOMERS_AT_A_TIME: Final = 500
-RENEWALS_PER_LEASE: Final = 5
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ async def _renewing_lease(deps: ScanDeps, progress: ScanProgress) -> AsyncIterat
 
     async def renewal() -> None:
         while True:
-            await asyncio.sleep(deps.record.lease_seconds / RENEWALS_PER_LEASE)
+            await asyncio.sleep(deps.record.renew_seconds)
             await deps.record.renew(progress)
 
     task = asyncio.create_task(renewal())

@@ -36,14 +36,6 @@ class AtOnce(random.Random):
         return min(a, b)
 
 
-class Renewed(ScanRecord):
-    """A record that is written often, although its lease lasts for ten minutes."""
-
-    @property
-    def _lease_ms(self) -> int:
-        return 600_000
-
-
 async def time_passed(world: World) -> None:
     """Make all past syncs much older than the next scan."""
     await world.redis.delete(f"{PREFIX}-outcomes")

@@ -18,7 +18,7 @@ from jobs.scan.run import ScanRequest, scanning
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World
 from tests.support.planting import PLANTINGS, Field
-from tests.support.scans import Renewed, called, scan, scan_deps_of
+from tests.support.scans import called, scan, scan_deps_of
 
 OPEN = Policy(receipts="open")
 
@@ -77,7 +77,7 @@ async def phase_of_running_scan(world: World) -> str | None:
 
 
 async def test_run_with_a_slow_report_is_stored_once(world: World, tmp_path: Path) -> None:
-    deps = scan_deps_of(world, tmp_path, record=Renewed(world.redis, PREFIX, lease_seconds=1.0))
+    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=600, renew_seconds=0.2))
     async with scanning(deps, ScanRequest(), ScanProgress()), asyncio.timeout(60):
         while await phase_of_running_scan(world) != "reporting":  # noqa: ASYNC110 - it is in Redis
             await asyncio.sleep(0.01)

@@ -16,7 +16,6 @@ from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX, World
 from tests.support.planting import PLANTINGS, Field
 from tests.support.scans import (
-    Renewed,
     between_the_lists,
     called,
     scan,
@@ -156,7 +155,7 @@ async def test_unreadable_answer_fails_the_run_after_few_tries(world: World, tmp
 
 async def test_second_scan_is_refused_with_progress_of_the_first(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    record = Renewed(world.redis, PREFIX, lease_seconds=3.0)
+    record = ScanRecord(world.redis, PREFIX, lease_seconds=600, renew_seconds=0.5)
     async with between_the_lists(world, scan_deps_of(world, tmp_path, record=record)) as running:
         async with asyncio.timeout(60):
             while (seen := await record.unfinished()) is None or not seen.stripe:  # noqa: ASYNC110 - it is in Redis
@@ -190,7 +189,7 @@ async def test_broken_spool_is_replaced(world: World, tmp_path: Path) -> None:
 
 async def test_scan_without_its_lease_ends_and_stores_nothing(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
+    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2, renew_seconds=0.04))
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", seconds=3))
     async with scan_under_way(deps) as running:
         await called(world, "/v1/customers.list")

@@ -4,7 +4,6 @@ Playwright is bound to the event loop that started it, so these tests and their 
 """
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 
 import pytest
 import pytest_asyncio
@@ -16,25 +15,6 @@ from tests.browser.chromium import WAIT_MS, open_page, running_chromium
 from tests.conftest import World, opened_world
 
 expect.set_options(timeout=WAIT_MS)
-
-
-@contextmanager
-def waiting_for_redis(seconds: float) -> Iterator[None]:
-    """Let the pages wait for Redis for so long during the block."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("worker.web.credentials", "worker.status.shared_state"):
-            patch.setattr(f"{module}.READ_SECONDS", seconds)
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patience() -> Iterator[None]:
-    """Let the pages wait for Redis for a minute, because a busy machine delays it.
-
-    Fixtures of a module serve pages too, so this one has their scope.
-    """
-    with waiting_for_redis(60.0):
-        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,9 +1,6 @@
 """The operator's page in a real browser: keyboard use, automatic refresh, small screens, dark mode and contrast."""
 
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -13,11 +10,12 @@ from redis.asyncio import Redis
 
 from sandbox.redis import EmbeddedRedis, embedded_redis
 from tests.browser.chromium import accessible, open_page, overflowing
-from tests.browser.conftest import waiting_for_redis
 from tests.browser.contrast import faint_texts
 from tests.conftest import World, opened_world, read_dead
 from tests.support.operator import bury, busy_day, operator_page, sign_in
+from tests.support.processes import hanging
 from tests.support.steps import change, seed
+from worker.status.shared_state import READ_SECONDS
 
 FOCUSED = (
     "(() => { const e = document.activeElement, s = getComputedStyle(e);"
@@ -77,19 +75,8 @@ async def has_heading(page: Page, text: str) -> None:
     await expect(page.locator("h1")).to_have_text(text)
 
 
-@contextmanager
-def hanging(server: EmbeddedRedis) -> Iterator[None]:
-    """Let Redis hang during the block, while the pages wait for it for 2 s, as in production."""
-    with waiting_for_redis(2.0):
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
-
-
 async def leave(page: Page) -> None:
-    """Leave the page, because a refresh without its server would be a problem."""
+    """Leave the page, because a refresh without its server would add an error to `problems`."""
     await page.goto("about:blank")
 
 
@@ -148,7 +135,7 @@ async def test_numbers_refresh_by_themselves(page: Page, world: World) -> None:
 
 
 async def test_page_says_it_is_stale_until_refresh_works(page: Page, world: World, redis_server: EmbeddedRedis) -> None:
-    async with operator_page(world) as url:
+    async with operator_page(world, read_seconds=READ_SECONDS) as url:
         await sign_in(page, url)
         warning = page.locator("main").get_by_text("The page below is old")
         await warning.wait_for(state="hidden")

@@ -1,5 +1,6 @@
 """A client of the operator's page over HTTP: it keeps cookies and sends forms, as a browser does."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +14,7 @@ from tests.conftest import World
 from tests.support.operator import PASSWORD, page_with_token
 
 PATIENCE_SECONDS: Final = 60.0
+PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass
@@ -24,12 +26,12 @@ class Browser:
     access_token: str = ""
 
     async def get(self, headers: Mapping[str, str] | None = None) -> tuple[int, str, Mapping[str, str]]:
-        answer = await self._answer("GET", self.url, headers=headers)
+        answer = await self._read(self.url, headers)
         return answer.status, await answer.text(), answer.headers
 
     async def open_with_token(self) -> int:
         """Open the address that the worker logs if there is no password."""
-        answer = await self._answer("GET", f"{self.url}/?token={self.access_token}")
+        answer = await self._read(f"{self.url}/?token={self.access_token}")
         assert ("token=" in str(answer.url)) is (answer.status == 403)
         return answer.status
 
@@ -40,27 +42,34 @@ class Browser:
         return found.group(1)
 
     async def post(self, path: str, fields: Any, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-        answer = await self._answer("POST", self.url + path, data=fields, headers=headers)
-        return answer.status, await answer.text()
+        async with self.http.post(self.url + path, data=fields, headers=headers) as answer:
+            status, text = answer.status, await answer.text()
+        if status == 503 and answer.history:
+            # The form was answered with a redirect, and only the page behind it was late.
+            status, text, _ = await self.get(headers)
+        return status, text
 
     async def send(self, path: str, **fields: Any) -> tuple[int, str]:
         """Send one of the page's own forms."""
         return await self.post(path, {"token": await self.token(), **fields})
 
     async def sign_in(self, password: str = PASSWORD) -> tuple[int, str]:
-        return await self.send("/sign-in", password=password)
-
-    async def _answer(self, method: str, url: str, **options: Any) -> ClientResponse:
-        """Return the answer. Repeat the request if it is a 503, because a busy machine delays Redis."""
+        """Sign in. Repeat it while Redis is late, but not a wrong password, because each one counts."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            async with self.http.request(method, url, **options) as answer:
+            status, text = await self.send("/sign-in", password=password)
+            if status != 503 or password != PASSWORD or time.monotonic() > deadline:
+                return status, text
+
+    async def _read(self, url: str, headers: Mapping[str, str] | None = None) -> ClientResponse:
+        """Return the answer. Repeat the request while its answer is a 503, because a busy machine delays Redis."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            async with self.http.get(url, headers=headers) as answer:
                 await answer.read()
             if answer.status != 503 or time.monotonic() > deadline:
                 return answer
-            if answer.history:
-                # The request itself was answered with a redirect, and only the page behind it was late.
-                method, url, options = "GET", str(answer.url), {"headers": options.get("headers")}
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 @asynccontextmanager

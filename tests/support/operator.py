@@ -18,6 +18,7 @@ from tests.conftest import INBOX, PREFIX, World
 from tests.support.steps import autumn_goes_down, change, seed
 from worker.status.history import MINUTE_MS, History
 from worker.status.shared_state import SharedStateReader
+from worker.web.access import ANSWER_SECONDS
 from worker.web.pages import pages_of
 
 PASSWORD = "correct horse battery"
@@ -25,25 +26,32 @@ HOSTILE = "<img src=x onerror=\"document.title='gone'\">\u202e\x00'&"
 
 
 @asynccontextmanager
-async def operator_page(world: World) -> AsyncIterator[str]:
+async def operator_page(world: World, *, read_seconds: float = ANSWER_SECONDS) -> AsyncIterator[str]:
     """Yield the address of the page. PASSWORD opens it."""
-    async with page_with_token(world, PASSWORD) as (url, _):
+    async with page_with_token(world, PASSWORD, read_seconds=read_seconds) as (url, _):
         yield url
 
 
 @asynccontextmanager
-async def page_with_token(world: World, password: str | None) -> AsyncIterator[tuple[str, str]]:
-    """Yield the address of the page and the token that opens it. Without a password the page is read-only."""
+async def page_with_token(
+    world: World, password: str | None, *, read_seconds: float = ANSWER_SECONDS
+) -> AsyncIterator[tuple[str, str]]:
+    """Yield the address of the page and the token that opens it. Without a password the page is read-only.
+
+    The page waits for Redis up to `read_seconds`: longer than a worker's, because a busy machine delays Redis.
+    """
     settings = load_settings(
         REDIS_URL="redis://127.0.0.1",
         AUTUMN_SECRET_KEY=world.autumn.key,
         STRIPE_API_KEY=world.stripe.key,
         OPERATOR_PASSWORD=password,
     )
-    shared = SharedStateReader(world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule)
+    shared = SharedStateReader(
+        world.redis, prefix=PREFIX, inbox=INBOX, scan_schedule=settings.scan_schedule, read_seconds=read_seconds
+    )
     app = web.Application()
     with capture_logs() as logs:
-        pages_of(settings, world.redis, world.deps, shared.read_cached)(app)
+        pages_of(settings, world.redis, world.deps, shared.read_cached, read_seconds=read_seconds)(app)
     (token,) = [each["url"].partition("?token=")[2] for each in logs] or [""]
     async with serving(app) as url:
         yield url, token

@@ -7,13 +7,14 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis.asyncio import Redis
 
+from sandbox.redis import EmbeddedRedis
 from tests.support.forked import Forked
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,7 @@ async def ended(environment: Mapping[str, str], *command: str) -> tuple[int, str
     running = Running(await Forked.start(*command, folder=ROOT, environment=environment_with(environment)))
     reading = asyncio.create_task(running.read())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             code = await running.process.wait()
     finally:
         running.process.send_signal(signal.SIGKILL)
@@ -160,6 +161,16 @@ async def hanging_up(port: int) -> AsyncIterator[HungUp]:
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", port):
         yield so_far
+
+
+@contextmanager
+def hanging(server: EmbeddedRedis) -> Iterator[None]:
+    """Let Redis answer nothing during the block."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 async def its_disk_fails(redis: Redis) -> None:

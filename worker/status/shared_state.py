@@ -93,11 +93,14 @@ class SharedStateReader:
         inbox: str,
         scan_schedule: str,
         failing: Callable[[], Sequence[FailingLoop]] = tuple,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
         """Do no I/O. `scan_schedule` is a cron expression in UTC.
 
-        `failing` returns the loops of this process that keep failing.
+        `failing` returns the loops of this process that keep failing. `read_cached` waits for Redis up to
+        `read_seconds`.
         """
+        self._read_seconds = read_seconds
         self._failing = failing
         self._redis = redis
         self._prefix = prefix
@@ -118,7 +121,7 @@ class SharedStateReader:
 
     async def _read_soon(self) -> SharedState | None:
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(self._read_seconds):
                 return await self.read()
         except (RedisError, TimeoutError, OSError):
             return None

@@ -27,8 +27,11 @@ SCRYPT_MEMORY: Final = 64 * 1024 * 1024
 class Credentials:
     """The credentials of browsers, shared by all workers on the same Redis."""
 
-    def __init__(self, redis: Redis, prefix: str, *, password: str | None, token: str) -> None:
+    def __init__(
+        self, redis: Redis, prefix: str, *, password: str | None, token: str, read_seconds: float = READ_SECONDS
+    ) -> None:
         """Keep the values; nothing is opened. `token` opens the page of this process if there is no `password`."""
+        self._read_seconds = read_seconds
         self._redis = redis
         self._prefix = prefix
         self._key_name = signing_key(prefix)
@@ -51,11 +54,11 @@ class Credentials:
         return _is_same(given, self._token) and not self.has_password
 
     async def sessions(self) -> Sessions:
-        """Return the sessions of the current key. Raises RedisError, and TimeoutError after READ_SECONDS.
+        """Return the sessions of the current key. Raises RedisError, and TimeoutError after `read_seconds`.
 
         The key is read each time, so deleting it ends all sessions. All workers then share a new key.
         """
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(self._read_seconds):
             kept = await self._signing_key()
         async with self._deriving:
             if self._sessions is None or self._sessions[0] != kept:

@@ -27,7 +27,7 @@ from jobs.sync.preview import Preview, preview
 from worker.status import summary
 from worker.status.customer_text import verdict_of
 from worker.status.live_text import preview_failure_text
-from worker.status.shared_state import ReadState
+from worker.status.shared_state import READ_SECONDS, ReadState
 from worker.status.snapshot import WAITING_AT_MOST, SnapshotReader
 from worker.status.trends import HOURS, trends_of
 from worker.web import views as page_views
@@ -191,7 +191,9 @@ def _outdated(replayed: Sequence[Any]) -> int:
 SET_PASSWORD: Final = "set OPERATOR_PASSWORD to sign in with a password and use the actions"  # noqa: S105 - not one
 
 
-def pages_of(settings: Settings, redis: Redis, deps: Deps, read_state: ReadState) -> Callable[[web.Application], None]:
+def pages_of(
+    settings: Settings, redis: Redis, deps: Deps, read_state: ReadState, *, read_seconds: float = READ_SECONDS
+) -> Callable[[web.Application], None]:
     """Return a function that adds the operator's page, with these deps, to an application.
 
     Without a password, the address that opens the page is logged. Its token works only for this process, because logs
@@ -204,7 +206,8 @@ def pages_of(settings: Settings, redis: Redis, deps: Deps, read_state: ReadState
         # Logged even at LOG_LEVEL=ERROR, because nobody can open the page without this line.
         logging.getLogger(__name__).setLevel(logging.WARNING)
         log.warning("page_token_issued", url=f"http://localhost:{settings.port}/?token={token}", fix=SET_PASSWORD)
-    access = AccessControl(Credentials(redis, prefix, password=password, token=token), Tries(redis, prefix))
+    credentials = Credentials(redis, prefix, password=password, token=token, read_seconds=read_seconds)
+    access = AccessControl(credentials, Tries(redis, prefix))
     backstage = Backstage(
         snapshots=SnapshotReader(redis, settings, read_state),
         letters=DeadLetters(redis, inbox=settings.inbox_stream, prefix=prefix),

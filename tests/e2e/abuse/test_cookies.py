@@ -57,12 +57,6 @@ async def is_let_in(browser: Browser, cookie: str) -> bool:
     return FORM not in text
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the sessions that a test reads itself wait for Redis for a minute, because a busy machine delays it."""
-    monkeypatch.setattr("worker.web.credentials.READ_SECONDS", 60.0)
-
-
 @pytest.fixture
 async def box() -> AsyncIterator[Sandbox]:
     async with attacked_box() as everything:
@@ -80,7 +74,7 @@ async def test_stolen_cookie_does_not_confirm_a_password_guess(box: Sandbox, der
         assert signature not in {plain.hexdigest(), base64_encode(plain.digest()).decode()}
         assert Sessions(key).read(cookie) is None
         # With the random key from Redis the same guess verifies, so only that key was missing.
-        with_redis = await Credentials(redis, PREFIX, password=PASSWORD, token="").sessions()
+        with_redis = await Credentials(redis, PREFIX, password=PASSWORD, token="", read_seconds=60).sessions()
         assert with_redis.read(cookie) is not None
 
 
@@ -106,7 +100,7 @@ async def test_deleting_the_key_ends_every_session_at_once(box: Sandbox) -> None
 async def test_expired_session_does_not_open_the_page(box: Sandbox) -> None:
     async with opened(box.environment) as browser, Redis.from_url(box.redis.url) as redis:
         await browser.get()
-        sessions = await Credentials(redis, PREFIX, password=PASSWORD, token="").sessions()
+        sessions = await Credentials(redis, PREFIX, password=PASSWORD, token="", read_seconds=60).sessions()
         now = int(time.time())
         over, valid = (Session(OPERATOR, now + seconds, "id") for seconds in (-1, 600))
         assert await is_let_in(browser, sessions.cookie(valid))

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
+from sandbox.redis import EmbeddedRedis
 from tests.conftest import World, read_dead
 from tests.support.browser import Browser, browsing
 from tests.support.operator import bury
+from tests.support.processes import hanging
 from tests.support.steps import change, seed
 
 
@@ -33,15 +35,12 @@ async def test_replay_confirms_first_and_shows_the_result(world: World, operator
     assert [(each["event"], each["letters"]) for each in logs] == [("dead_letters_replayed", [letter["id"]])]
 
 
-async def test_form_without_an_answer_is_not_sent_again(
-    world: World, operator: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_form_without_an_answer_is_not_sent_again(operator: Browser, redis_server: EmbeddedRedis) -> None:
     form = {"token": await operator.token(), "letter": "1-0"}
-    monkeypatch.setattr("worker.web.credentials.READ_SECONDS", 2.0)
-    await world.redis.client_pause(6000)
-    async with operator.http.post(f"{operator.url}/dead-letters/replay", data=form) as answer:
-        assert (answer.status, answer.headers.get("Refresh")) == (503, None)
-        assert "The action may have been done" in await answer.text()
+    with hanging(redis_server):
+        async with operator.http.post(f"{operator.url}/dead-letters/replay", data=form) as answer:
+            assert (answer.status, answer.headers.get("Refresh")) == (503, None)
+            assert "The action may have been done" in await answer.text()
 
 
 async def test_replay_warns_if_it_overwrites_a_newer_change(world: World, operator: Browser) -> None:

@@ -4,6 +4,7 @@ The server is a child process on the loopback interface. It keeps its data in an
 worker in production must. No fake server and no client belongs here.
 """
 
+import errno
 import importlib.util
 import os
 import re
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import Literal
@@ -226,12 +227,19 @@ def embedded_redis(
 
 
 def _free_port() -> int:
-    """Return a free port of a range that systems give to nobody, so that it stays free while the server restarts."""
+    """Return a free port below the usual ephemeral ports, so that no connection takes it while the server restarts."""
+    # Tests seed `random` alike in all their processes.
+    source = SystemRandom()
     while True:
-        port = SystemRandom().randrange(*_PORTS)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        port = source.randrange(*_PORTS)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> str:

@@ -135,7 +135,7 @@ class _ClusterNode(EmbeddedRedis):
 @contextmanager
 def cluster_node(directory: Path) -> Iterator[EmbeddedRedis]:
     """Run a redis-server in cluster mode during the block. It owns no slot."""
-    # Cluster nodes talk to each other on a port that is 10,000 higher. From 26,000 on are the ports of other servers.
+    # Cluster nodes talk to each other on a port that is 10,000 higher. Other servers have ports from 26,000 on.
     node = _ClusterNode(directory=directory, port=SystemRandom().randrange(11_000, 16_000))
     node.start()
     try:
@@ -180,11 +180,11 @@ class World:
 
 
 class AnHour(random.Random):
-    """A random source that makes each wait an hour."""
+    """A random source that makes each wait between two tries longer by an hour."""
 
     def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the signature of the base class
-        """Return an hour, in seconds."""
-        return 3600.0
+        """Return the longest wait and an hour, in seconds."""
+        return b + 3600.0
 
 
 @asynccontextmanager
@@ -201,7 +201,7 @@ async def opened_deps(
 ) -> AsyncIterator[Deps]:
     """Open the dependencies of a job, with rates that do not slow a test down.
 
-    A failed sync waits for an hour, so it is only due again when a test makes it due.
+    A failed sync that is tried again waits for an hour, so it is only due when a test makes it due.
     """
     rates = Rates(
         autumn_updates=rate,
@@ -240,7 +240,7 @@ async def world(redis: Redis) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def impatient_world(redis: Redis) -> AsyncIterator[World]:
+async def world_with_timeouts(redis: Redis) -> AsyncIterator[World]:
     """A world whose worker waits only 5 s for an answer."""
     async with opened_world(redis, timeout_seconds=5) as opened:
         yield opened

@@ -19,7 +19,7 @@ LATE = ("--calm-customers", "100", "--calm-acts", "60", "--webhook-seconds", "5"
 LATER = (*LATE, "--webhook-seconds", "20")
 """Most of them are later than the watch even if a busy machine delays its polls by seconds."""
 TOLD_AT_ONCE = ("--webhook-share", "1", "--event-webhook-seconds", "0.2")
-"""The watch needs no poll."""
+"""Stripe's webhooks reach the watch at once, so it needs no poll."""
 BROKEN = "tests.chaos.broken.{}.WorkerSettings"
 
 
@@ -52,7 +52,7 @@ def test_worker_that_writes_to_autumn_first_loses_values_to_echoes(tmp_path: Pat
     assert code == 1
     assert report["counts"]["reverted by an echo"] > 0
     assert list(tmp_path.glob("chaos-*/trace-c*.txt")), "each finding needs a trace beside the workers' logs"
-    # A change that three echoes meet in one sync may be dead-lettered.
+    # "lost" may be above 0: a sync may dead-letter a change after three echoes.
     assert report["counts"]["overlapping updates"] == 0
     assert report["counts"]["not settled"] == 0
 

@@ -53,7 +53,7 @@ async def test_garbage_is_dead_lettered_and_delays_no_good_event(
         await fill(redis)
         event = await send(redis, new_update(customer_id="ann", changes={"name": "Ann"}))
         await wait_until(lambda: _moved(redis), seconds=90)
-        outcome = await outcome_of(redis, event, wait_seconds=20)
+        outcome = await outcome_of(redis, event, wait_seconds=100)
         assert outcome is not None
         assert outcome.status == "applied"
         assert await redis.xlen(f"{PREFIX}:dead") == ENTRIES + 10

@@ -106,10 +106,10 @@ async def test_hanging_receiver_delays_no_event_no_probe_and_no_stop(
         assert outcome.status == "applied"
         assert (await shown.answer("/healthz"))[0] == 200
 
-        async def is_late() -> bool:
+        async def is_shown() -> bool:
             return "customer_sync_unsent_notification_age_seconds" in (await shown.scrape()).samples
 
-        await wait_until(is_late)
+        await wait_until(is_shown)
         shown.running.process.send_signal(signal.SIGTERM)
         await shown.running.says("process_stopped")
         assert await shown.running.process.wait() == 0

@@ -14,8 +14,8 @@ from jobs.events import new_update
 from sandbox.everything import Sandbox, sandbox
 from tests.support.processes import ROOT, environment_with, free_port
 
-PATIENT_HONCHO = "import honcho.manager, honcho.command; honcho.manager.KILL_WAIT = 60; honcho.command.main()"
-"""Honcho with a minute instead of five seconds until it kills the processes that do not stop."""
+HONCHO = "import honcho.manager, honcho.command; honcho.manager.KILL_WAIT = 60; honcho.command.main()"
+"""Honcho that waits 60 s, not 5 s, before it kills a process, because a busy machine stops it late."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def test_honcho_runs_the_procfile_and_stops_all_processes(box: Sandbox) ->
     box.autumn.seed("ann")
     # Without .env, because that of this machine may be for a real worker. The first port is the worker's PORT.
     process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-c", PATIENT_HONCHO, "--env", os.devnull, "start", "--port", str(free_port())],
+        *[sys.executable, "-c", HONCHO, "--env", os.devnull, "start", "--port", str(free_port())],
         cwd=ROOT,
         env=environment_with(box.environment),
         stdout=asyncio.subprocess.PIPE,

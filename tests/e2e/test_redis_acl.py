@@ -146,7 +146,7 @@ async def live_through_an_outage(box: Sandbox, redis: Redis) -> None:
 async def request_all_paths(shown: Watched) -> None:
     """Request each path of a worker's port, and the page with its password."""
     assert (await shown.answer("/metrics"))[0] == 200
-    assert (await shown.numbers())[1]["dead_letters"] == 0
+    assert (await shown.full_readiness())[1]["dead_letters"] == 0
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
         browser = Browser(http, shown.url)
         await browser.sign_in()
@@ -248,7 +248,7 @@ async def test_acl_rule_of_an_app_allows_only_send_and_status(box: Sandbox) -> N
         Redis.from_url(address(box, reading)) as reader,
     ):
         *_, event = await AsyncClient.over_redis(app).send_many([ANN, ANN])
-        outcome = await AsyncClient.over_redis(reader).outcome(event, wait_seconds=20)
+        outcome = await AsyncClient.over_redis(reader).outcome(event, wait_seconds=100)
         assert outcome is not None
         assert outcome.status == "applied"
         for key in own_keys(int(seconds // 43_200)):

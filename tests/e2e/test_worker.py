@@ -91,7 +91,7 @@ async def test_event_of_each_entry_path_reaches_both_services(box: Sandbox, redi
         with SyncRedis.from_url(box.environment["REDIS_URL"]) as client:
             synced = send_sync(client, new_update(customer_id=customers[3], changes={"name": "Name"}))
         for event in (sent, entry, "by arq", synced):
-            outcome = await outcome_of(redis, event, wait_seconds=20)
+            outcome = await outcome_of(redis, event, wait_seconds=100)
             assert outcome is not None
             assert outcome.status == "applied"
     assert names(box) == {("Name", "Name")}
@@ -103,7 +103,7 @@ async def test_invalid_event_by_arq_is_dead_lettered(box: Sandbox, redis: Redis)
         await queue.enqueue_job("customer_updated", customer_id="ann", changes={"emial": "x"}, _job_id="j1")
         await queue.enqueue_job("customer_updated", "ann", {"name": "Ann"}, _job_id="j2")
         for event in ("arq-j1", "arq-j2"):
-            outcome = await outcome_of(redis, event, wait_seconds=20)
+            outcome = await outcome_of(redis, event, wait_seconds=100)
             assert outcome is not None
             assert (outcome.status, outcome.reason) == ("dead", "invalid_event")
 
@@ -129,7 +129,7 @@ async def test_jobs_of_other_apps_are_left_alone(box: Sandbox, redis: Redis) -> 
     await ArqRedis(redis.connection_pool).enqueue_job("send_mail", "ann")
     async with worker(box.environment):
         event = await send(redis, new_update(customer_id=customer, changes={"name": "Name"}))
-        await outcome_of(redis, event, wait_seconds=20)
+        await outcome_of(redis, event, wait_seconds=100)
     assert await redis.zcard("arq:queue") == 1
 
 
@@ -229,7 +229,7 @@ async def test_log_holds_no_address_and_no_key(box: Sandbox, redis: Redis) -> No
     async with worker(box.environment | {"LOG_LEVEL": "DEBUG"}) as running:
         for update in (changes, changes | {"name": "Ann Other"}, {"stripe_id": "cus_doesnotexist"}):
             event = await send(redis, new_update(customer_id=customer, changes=update))
-            await outcome_of(redis, event, wait_seconds=20)
+            await outcome_of(redis, event, wait_seconds=100)
         await redis.xadd(INBOX, {"customer_id": customer, "changes": '{"email": "ann#example.com"}'})
         await wait_until(lambda: all_settled(redis))
         await running.says('"dead": 1')

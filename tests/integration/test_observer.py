@@ -239,10 +239,9 @@ async def test_sync_with_wrong_key_is_observed_as_halted(world: World) -> None:
     assert await synced(world) == Sync("ann", (), 1, "halted", "invalid_key")
 
 
-async def test_sync_that_loses_its_lease_is_observed_as_lost(impatient_world: World) -> None:
-    world = impatient_world
+async def test_sync_that_loses_its_lease_is_observed_as_lost(world: World) -> None:
     seed(world, "ann")
-    world.autumn.switches.add(Fault("hang"))
+    world.autumn.switches.add(Fault("hang", times=1, seconds=3600))
     await change(world, "ann", name="Ann")
     syncing = asyncio.create_task(synced(world))
 
@@ -251,4 +250,5 @@ async def test_sync_that_loses_its_lease_is_observed_as_lost(impatient_world: Wo
 
     await wait_until(has_fired)
     await world.redis.set(f"{PREFIX}:lease:ann", "another worker's")
+    world.autumn.switches.release()
     assert await syncing == Sync("ann", (), 1, "lost", "lease_lost")

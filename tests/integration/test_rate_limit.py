@@ -172,7 +172,7 @@ async def test_lost_answers_never_take_the_last_slot(redis: Redis) -> None:
     async def update(worker: Limits, *, lost: bool) -> None:
         async with worker.autumn_update(stripe_endpoints=[]):
             if lost:
-                raise TryAgain("autumn", "connection_lost", may_land_for_seconds=60)
+                raise TryAgain("autumn", "connection_lost", may_land_for_seconds=3600)
 
     for index in range(6):
         with pytest.raises(TryAgain):

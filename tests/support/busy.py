@@ -52,7 +52,7 @@ async def busy_worker(
             box.autumn.switches.latency_seconds = 0.0
             outcomes = await asyncio.gather(*(outcome_of(redis, event, wait_seconds=100) for event in events))
             assert [outcome.status for outcome in outcomes if outcome is not None] == ["applied"] * CUSTOMERS
-            assert await one.is_alive()
+            assert (await one.answer("/healthz"))[0] == 200
             assert one.running.process.returncode is None
         assert_untroubled(one.running.log)
 

@@ -46,7 +46,7 @@ async def change(redis: Redis, customer: str = "ann", traceparent: str | None = 
 async def ends(redis: Redis, *events: str, status: str = "applied") -> None:
     """Wait until each of the events has this outcome."""
     for event in events:
-        outcome = await outcome_of(redis, event, wait_seconds=20)
+        outcome = await outcome_of(redis, event, wait_seconds=100)
         assert outcome is not None
         assert outcome.status == status
 

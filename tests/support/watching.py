@@ -54,21 +54,28 @@ class Watched:
         status, text = await self.answer("/readyz")
         return status, json.loads(text)
 
-    async def numbers(self) -> tuple[int, dict[str, Any]]:
-        """Return the status of /readyz and its document, as soon as that has the numbers that Redis holds.
+    async def full_readiness(self) -> tuple[int, dict[str, Any]]:
+        """Return the status of /readyz and its document. Repeat the request until it has the values from Redis."""
+        status, document = 0, dict[str, Any]()
 
-        Raises: TimeoutError.
-        """
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while "inbox_events" not in (answer := await self.readiness())[1]:
-                pass
-        return answer
+        async def is_full() -> bool:
+            nonlocal status, document
+            status, document = await self.readiness()
+            return "inbox_events" in document
+
+        await wait_until(is_full, what="the values from Redis on /readyz")
+        return status, document
 
     async def scrape(self) -> Scrape:
-        """Return Prometheus' view: nothing if the process has ended."""
+        """Return Prometheus' view: nothing if the process has ended. Repeat the request until there is an answer."""
         text = ""
-        while not text and self.running.process.returncode is None:
+
+        async def is_scraped() -> bool:
+            nonlocal text
             _, text = await self.get("/metrics")
+            return bool(text) or self.running.process.returncode is not None
+
+        await wait_until(is_scraped, what="/metrics")
         return scrape(text, time.time())
 
 

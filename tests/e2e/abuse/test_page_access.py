@@ -5,9 +5,9 @@ import json
 
 from aiohttp import ClientSession, CookieJar
 
-from tests.support.browser import PATIENCE_SECONDS, Browser
+from tests.support.browser import Browser
 from tests.support.busy import attacked_box
-from tests.support.processes import free_port, worker
+from tests.support.processes import free_port, wait_until, worker
 from tests.support.raw import exchange, port_of, status_of
 from tests.support.watching import Watched, watched
 
@@ -33,9 +33,14 @@ async def address_of(one: Watched) -> str:
 
 async def answer_to(one: Watched, request: str) -> bytes:
     """Return the answer to a request. Repeat it if there is none or a 503, because the machine may be busy."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while status_of(answer := await exchange(port_of(one.url), request.encode())) in {0, 503}:
-            pass
+    answer = b""
+
+    async def is_answered() -> bool:
+        nonlocal answer
+        answer = await exchange(port_of(one.url), request.encode())
+        return status_of(answer) not in {0, 503}
+
+    await wait_until(is_answered, what="an answer")
     return answer
 
 

@@ -36,7 +36,7 @@ async def spoil(redis: Redis) -> None:
 
 
 async def samples_of(one: Watched) -> Mapping[str, Vector]:
-    """Return the samples of a scrape that has those read from Redis. They are missing once if Redis is late."""
+    """Return the samples of a scrape that has those read from Redis. A scrape omits them if Redis is late."""
     shown: Mapping[str, Vector] = {}
 
     async def are_complete() -> bool:
@@ -58,7 +58,7 @@ async def test_unreadable_values_are_omitted_counted_and_logged_once(tmp_path: P
                 return list(shown["customer_sync_unreadable_totals_kept"].values()) == [4.0]
 
             async def is_ready_without_a_scan() -> bool:
-                status, body = await one.readiness()
+                status, body = await one.full_readiness()
                 return (status, body["ready"], body["last_scan"]) == (200, True, None)
 
             await wait_until(are_counted)

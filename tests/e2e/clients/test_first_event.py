@@ -1,8 +1,10 @@
 """The section "The first event" of docs/events.md: its commands, from an empty folder to the outcome."""
 
 import asyncio
+import os
 import re
 import shlex
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -58,15 +60,25 @@ async def run(commands: str, box: Sandbox, folder: Path) -> str:
         env=environment_with({**box.environment, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        # A time-out of the test must leave no worker and no endless loop.
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     assert process.returncode == 0, output.decode()
     assert box.autumn.customers["user_42"]["email"] == "ann@example.com"
     return output.decode()
 
 
 def repeated(commands: str) -> str:
-    """Return commands whose last one is repeated until the event is settled. The server waits for 30 s at most."""
+    """Return commands whose last one is repeated until the event is settled.
+
+    One request waits for 30 s at most, and a busy machine may need longer.
+    """
     sends, reads = commands.rstrip().rsplit("\n", 1)
     return f"{sends}\nuntil {reads} | grep -E 'applied|dead'; do sleep 1; done"
 

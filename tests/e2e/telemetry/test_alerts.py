@@ -183,7 +183,9 @@ async def test_alert_fires_in_its_state(box: Sandbox, redis: Redis, alert: str) 
     more = {"STRIPE_API_KEY": box.stripe.restricted_key, "STRIPE_EVENTS_POLL_SECONDS": "1"}
     async with watched(box.environment | (more if alert == "CustomerSyncWatchOff" else {})) as one:
         event = await send(redis, new_update(customer_id="user_5", changes={"name": "Name"}))
-        assert await outcome_of(redis, event, wait_seconds=100)
+        outcome = await outcome_of(redis, event, wait_seconds=100)
+        assert outcome is not None
+        assert outcome.status == "applied"
         quiet = await one.scrape()
 
         async def nothing_fires() -> bool:

@@ -15,8 +15,14 @@ from tests.support.watching import watched
 
 async def end_of(port: Port, event: str) -> str:
     """Wait for the event's outcome, and return its status."""
-    while (status := str((await port.outcome(event, wait="3")).body["status"])) == "waiting":
-        pass
+    status = "waiting"
+
+    async def has_ended() -> bool:
+        nonlocal status
+        status = str((await port.outcome(event, wait="3")).body.get("status", "waiting"))
+        return status != "waiting"
+
+    await wait_until(has_ended, what=f"an outcome of {event}")
     return status
 
 

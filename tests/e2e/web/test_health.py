@@ -17,8 +17,9 @@ from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX
 from tests.support.processes import command_of, its_disk_fails, its_disk_works, wait_until, worker
 from tests.support.unlimited import unlimited_sandbox
-from tests.support.watching import Watched, watched
+from tests.support.watching import PROBE_SECONDS, Watched, watched
 from worker.status.health import OUTAGE_SECONDS
+from worker.status.shared_state import READ_SECONDS
 from worker.web.server import FILES_OF_CONNECTIONS
 
 FILES = 256
@@ -58,7 +59,7 @@ async def is_ready(one: Watched) -> bool:
 
 async def alerts_of(one: Watched) -> list[str]:
     """Return the alerts that /readyz names."""
-    _, body = await one.numbers()
+    _, body = await one.full_readiness()
     return [reason["alert"] for reason in body["reasons"]]
 
 
@@ -67,10 +68,10 @@ async def test_busy_worker_is_alive_ready_and_exposes_metrics(box: Sandbox, redi
         assert await is_applied(redis, await send_change(redis))
 
         async def is_shown() -> bool:
-            return (await one.numbers())[1]["last_success_age_seconds"] is not None
+            return (await one.full_readiness())[1]["last_success_age_seconds"] is not None
 
         await wait_until(is_shown)
-        status, body = await one.numbers()
+        status, body = await one.full_readiness()
         assert (status, body["ready"], body["reasons"]) == (200, True, [])
         assert (body["inbox_events"], body["mailbox_events"], body["oldest_event_age_seconds"]) == (0, 0, None)
         assert (body["breaker"], body["dead_letters"]) == (None, 0)
@@ -93,6 +94,7 @@ async def test_every_endpoint_answers_while_redis_hangs(box: Sandbox) -> None:
     async with watched(box.environment) as one:
         os.kill(box.redis.pid, signal.SIGSTOP)
         try:
+            assert READ_SECONDS < PROBE_SECONDS
             await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
             assert (await one.answer("/healthz"))[0] == 200
             assert (await one.readiness())[0] == 503
@@ -193,7 +195,7 @@ async def test_outage_is_reported_after_it_has_lasted(box: Sandbox, redis: Redis
             await send(redis, new_update(customer_id=f"user_{index}", changes={"name": "Name"}))
 
         async def is_shown() -> bool:
-            return (await one.numbers())[1]["breaker"] is not None
+            return (await one.full_readiness())[1]["breaker"] is not None
 
         await wait_until(is_shown)
         assert await alerts_of(one) == [], "it may be over in a moment"
@@ -253,14 +255,19 @@ async def test_scanner_exposes_its_state_and_scan_results(box: Sandbox) -> None:
     async with watched(box.environment | {"SCAN_MAX_CHANGED": "1"}, "scanner") as one:
 
         async def is_shown() -> bool:
-            return (await one.numbers())[1]["last_scan"] is not None
+            return (await one.full_readiness())[1]["last_scan"] is not None
 
         await wait_until(is_shown)
-        _, body = await one.numbers()
+        _, body = await one.full_readiness()
         assert (body["ready"], body["last_scan"]["state"], body["last_scan"]["findings"]) == (True, "done", 1)
         shown = (await one.scrape()).samples
-        while "customer_sync_scan_findings" not in shown:
+
+        async def has_findings() -> bool:
+            nonlocal shown
             shown = (await one.scrape()).samples
+            return "customer_sync_scan_findings" in shown
+
+        await wait_until(has_findings)
         (labels,) = shown["customer_sync_worker_info"]
         assert ("type", "scanner") in labels
         found = {dict(labels)["kind"]: value for labels, value in shown["customer_sync_scan_findings"].items()}

@@ -147,7 +147,7 @@ async def test_failure_from_before_opening_does_not_affect_probe(world: World) -
     world.autumn.switches.add(Fault("hang", times=1, seconds=3600))
     world.autumn.switches.add(Fault("503"))
     late = asyncio.create_task(sync_customer(world.deps, customers[0]))
-    while world.mailbox.held == {}:
+    while not world.autumn.switches.fired.get("hang"):
         await world.redis.ping()
     for customer in customers[1:6]:
         await sync_customer(world.deps, customer)

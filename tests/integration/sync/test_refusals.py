@@ -22,6 +22,7 @@ from sandbox.faults import Fault
 from sandbox.serve import serving
 from sandbox.stripe.server import StripeSimulator
 from tests.conftest import INBOX, PREFIX, World, opened_deps, read_dead
+from tests.support.scans import AtOnce
 from tests.support.steps import change, reconcile, time_passes
 
 FAULT: Final = "fault@example.com"
@@ -183,8 +184,9 @@ async def test_redis_error_is_raised_and_not_counted(world: World) -> None:
     assert await world.redis.xlen(f"{PREFIX}:mailbox:ann") == 1
 
 
-async def test_timed_out_update_keeps_its_place_and_customer_waits(impatient_world: World) -> None:
-    world = impatient_world
+async def test_timed_out_update_keeps_its_place_and_customer_waits(world_with_timeouts: World) -> None:
+    # Without jitter only the shortest wait is left.
+    world = replace(world_with_timeouts, deps=replace(world_with_timeouts.deps, random=AtOnce()))
     linked(world, "ann")
     world.autumn.switches.add(Fault("hang", route="customers.update", times=1))
     await change(world, "ann", name="Old")

@@ -156,8 +156,8 @@ async def test_index_finds_the_customer_without_its_mark(world: World) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault("503"), Fault("hang"), Fault("garbage"), Fault("cut")])
-async def test_reconcile_is_requested_if_autumn_does_not_answer(impatient_world: World, fault: Fault) -> None:
-    world = impatient_world
+async def test_reconcile_is_requested_if_autumn_does_not_answer(world_with_timeouts: World, fault: Fault) -> None:
+    world = world_with_timeouts
     await poll(world)
     world.stripe.edit(linked(world), email="")
     world.autumn.switches.add(fault)

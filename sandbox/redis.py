@@ -237,7 +237,7 @@ def _free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise
+                    raise RedisUnavailableError(f"No port of 127.0.0.1 can be used: {error}") from error
             else:
                 return port
 

@@ -180,10 +180,10 @@ class World:
 
 
 class AnHour(random.Random):
-    """A random source that makes each wait between two tries longer by an hour."""
+    """A random source that makes each wait the longest one plus an hour."""
 
     def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the signature of the base class
-        """Return the longest wait and an hour, in seconds."""
+        """Return the upper bound plus an hour, in seconds."""
         return b + 3600.0
 
 
@@ -201,7 +201,7 @@ async def opened_deps(
 ) -> AsyncIterator[Deps]:
     """Open the dependencies of a job, with rates that do not slow a test down.
 
-    A failed sync that is tried again waits for an hour, so it is only due when a test makes it due.
+    After a failure other than a halt, a sync is only due again when a test makes it due.
     """
     rates = Rates(
         autumn_updates=rate,

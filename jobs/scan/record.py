@@ -85,7 +85,7 @@ def _read(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
 
 LEASE_SECONDS: Final = 15.0
 """The time after which a scan that renews nothing loses its lease."""
-RENEW_SECONDS: Final = LEASE_SECONDS / 5
+RENEWALS_PER_LEASE: Final = 5
 RUNS_KEPT: Final = 30
 FINGERPRINT_BYTES_KEPT: Final = 4_000_000
 """Half a million findings. A run with more stores none, so the next run cannot be compared with it."""
@@ -159,10 +159,14 @@ class ScanRecord:
         prefix: str,
         *,
         lease_seconds: float = LEASE_SECONDS,
-        renew_seconds: float = RENEW_SECONDS,
+        renew_seconds: float | None = None,
     ) -> None:
-        """Open no connection. `redis` returns bytes. A scan has to call `renew` every `renew_seconds`."""
-        self.renew_seconds = renew_seconds
+        """Open no connection. `redis` returns bytes.
+
+        A scan has to call `renew` every `renew_seconds`, by default several times in `lease_seconds`, or it loses its
+        lease.
+        """
+        self.renew_seconds = lease_seconds / RENEWALS_PER_LEASE if renew_seconds is None else renew_seconds
         self._lease_seconds = lease_seconds
         self._redis = redis
         self._prefix = prefix

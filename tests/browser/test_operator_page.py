@@ -15,7 +15,6 @@ from tests.conftest import World, opened_world, read_dead
 from tests.support.operator import bury, busy_day, operator_page, sign_in
 from tests.support.processes import hanging
 from tests.support.steps import change, seed
-from worker.status.shared_state import READ_SECONDS
 
 FOCUSED = (
     "(() => { const e = document.activeElement, s = getComputedStyle(e);"
@@ -135,7 +134,7 @@ async def test_numbers_refresh_by_themselves(page: Page, world: World) -> None:
 
 
 async def test_page_says_it_is_stale_until_refresh_works(page: Page, world: World, redis_server: EmbeddedRedis) -> None:
-    async with operator_page(world, read_seconds=READ_SECONDS) as url:
+    async with operator_page(world) as url:
         await sign_in(page, url)
         warning = page.locator("main").get_by_text("The page below is old")
         await warning.wait_for(state="hidden")
@@ -146,7 +145,7 @@ async def test_page_says_it_is_stale_until_refresh_works(page: Page, world: Worl
 
 
 async def test_page_reloads_until_redis_answers(page: Page, world: World, redis_server: EmbeddedRedis) -> None:
-    async with operator_page(world) as url:
+    async with operator_page(world, read_seconds=1) as url:
         with hanging(redis_server):
             await page.goto(url)
             await has_heading(page, "Redis does not answer")

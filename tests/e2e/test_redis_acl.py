@@ -151,7 +151,11 @@ async def request_all_paths(shown: Watched) -> None:
         browser = Browser(http, shown.url)
         await browser.sign_in()
         assert "Dead letters" in (await browser.get())[1]
-        assert "both sides" in (await browser.send("/customer", customer="ann", live="1"))[1].lower()
+
+        async def shows_both_sides() -> bool:
+            return "both sides" in (await browser.send("/customer", customer="ann", live="1"))[1].lower()
+
+        await wait_until(shows_both_sides)
         port = Port(shown.url, http)
         (event_id,) = (await port.post({"customer_id": "bob", "type": "customer.reconcile"})).body["ids"]
         assert (await port.outcome(event_id)).status == 200

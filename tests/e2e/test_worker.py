@@ -129,7 +129,9 @@ async def test_jobs_of_other_apps_are_left_alone(box: Sandbox, redis: Redis) -> 
     await ArqRedis(redis.connection_pool).enqueue_job("send_mail", "ann")
     async with worker(box.environment):
         event = await send(redis, new_update(customer_id=customer, changes={"name": "Name"}))
-        await outcome_of(redis, event, wait_seconds=100)
+        outcome = await outcome_of(redis, event, wait_seconds=100)
+    assert outcome is not None
+    assert outcome.status == "applied"
     assert await redis.zcard("arq:queue") == 1
 
 

@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, ClientSession, CookieJar
 
 from tests.conftest import World
 from tests.support.operator import PASSWORD, page_with_token
+from worker.web.access import ANSWER_SECONDS
 
 PATIENCE_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.1
@@ -54,7 +55,7 @@ class Browser:
         return await self.post(path, {"token": await self.token(), **fields})
 
     async def sign_in(self, password: str = PASSWORD) -> tuple[int, str]:
-        """Sign in. Repeat it while Redis is late, but not a wrong password, because each one counts."""
+        """Sign in. Repeat it while Redis is late, but not a wrong password, because the test counts those."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             status, text = await self.send("/sign-in", password=password)
@@ -73,9 +74,11 @@ class Browser:
 
 
 @asynccontextmanager
-async def browsing(world: World, password: str | None = PASSWORD) -> AsyncIterator[Browser]:
+async def browsing(
+    world: World, password: str | None = PASSWORD, *, read_seconds: float = ANSWER_SECONDS
+) -> AsyncIterator[Browser]:
     async with (
-        page_with_token(world, password) as (url, token),
+        page_with_token(world, password, read_seconds=read_seconds) as (url, token),
         ClientSession(cookie_jar=CookieJar(unsafe=True)) as http,
     ):
         yield Browser(http, url, token)

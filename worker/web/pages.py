@@ -197,7 +197,8 @@ def pages_of(
     """Return a function that adds the operator's page, with these deps, to an application.
 
     Without a password, the address that opens the page is logged. Its token works only for this process, because logs
-    are kept longer than a process runs. The session that it begins works on all workers.
+    are kept longer than a process runs. The session that it begins works on all workers. `read_seconds` is the longest
+    wait for the key of the sessions.
     """
     prefix = settings.key_prefix
     password = None if settings.operator_password is None else settings.operator_password.get_secret_value()

@@ -143,7 +143,7 @@ async def use_everything(world: World, folder: Path) -> ScanRun:
     overview = await read_overview(redis, PREFIX, INBOX)
     await History(redis, PREFIX).note(overview, {"stripe": 1})
     await note_failing(redis, PREFIX, FailingLoop("intake", 1, "x"))
-    credentials = Credentials(redis, PREFIX, password="correct horse battery", token="x")
+    credentials = Credentials(redis, PREFIX, password="correct horse battery", token="x", read_seconds=60)
     first, second = await credentials.sessions(), await credentials.sessions()
     assert first is second
     tries = Tries(redis, PREFIX)

@@ -189,7 +189,7 @@ async def test_broken_spool_is_replaced(world: World, tmp_path: Path) -> None:
 
 async def test_scan_without_its_lease_ends_and_stores_nothing(world: World, tmp_path: Path) -> None:
     Field(world.autumn, world.stripe).agreeing("ann")
-    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2, renew_seconds=0.04))
+    deps = scan_deps_of(world, tmp_path, record=ScanRecord(world.redis, PREFIX, lease_seconds=0.2))
     world.stripe.switches.add(Fault("hang", route="GET /v1/customers", seconds=3))
     async with scan_under_way(deps) as running:
         await called(world, "/v1/customers.list")

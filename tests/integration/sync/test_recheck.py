@@ -10,6 +10,7 @@ from jobs.rate_limit import Limits, Rates
 from jobs.sync.job import sync_customer
 from sandbox.faults import Fault
 from tests.conftest import PREFIX, World, read_dead
+from tests.support.processes import wait_until
 from tests.support.steps import autumn_goes_down, change, lose_an_answer, seed, time_passes
 
 
@@ -147,8 +148,11 @@ async def test_failure_from_before_opening_does_not_affect_probe(world: World) -
     world.autumn.switches.add(Fault("hang", times=1, seconds=3600))
     world.autumn.switches.add(Fault("503"))
     late = asyncio.create_task(sync_customer(world.deps, customers[0]))
-    while not world.autumn.switches.fired.get("hang"):
-        await world.redis.ping()
+
+    async def hangs() -> bool:
+        return world.autumn.switches.fired.get("hang") == 1
+
+    await wait_until(hangs)
     for customer in customers[1:6]:
         await sync_customer(world.deps, customer)
     world.stripe.switches.add(Fault("503"))

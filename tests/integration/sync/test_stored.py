@@ -25,7 +25,7 @@ async def test_every_key_is_in_table_of_runbook(world: World) -> None:
     await autumn_goes_down(world)
     await History(world.redis, PREFIX).note(await read_overview(world.redis, PREFIX, INBOX), {"stripe": 1})
     await Tries(world.redis, PREFIX).begin()
-    await Credentials(world.redis, PREFIX, password=None, token="").sessions()
+    await Credentials(world.redis, PREFIX, password=None, token="", read_seconds=60).sessions()
     keys = [key.decode() async for key in world.redis.scan_iter()]
     assert len(keys) > 10
     assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns())] == []

@@ -277,7 +277,7 @@ async def test_session_ends_after_twelve_hours_despite_use(world: World) -> None
         await browser.sign_in()
         _, _, headers = await browser.get()
         assert "Set-Cookie" not in headers, "the end is not put off"
-        sessions = await Credentials(world.redis, PREFIX, password=PASSWORD, token="").sessions()
+        sessions = await Credentials(world.redis, PREFIX, password=PASSWORD, token="", read_seconds=60).sessions()
         over = sessions.cookie(Session(OPERATOR, int(time.time()), "id"))
         lasting = sessions.cookie(sessions.begin(OPERATOR))
         for cookie, is_in in ((over, False), (lasting, True)):

@@ -304,6 +304,7 @@ async def test_scan_stopped_by_ctrl_c_resumes_on_next_start(
     await called(world, "/v1/customers.list")
     process.send_signal(signal.SIGINT)
     _, errors = await process.communicate()
+    world.stripe.switches.clear()
     assert process.returncode == INTERRUPTED
     assert errors.startswith(b"Stopped. If the scan was still listing, the same command resumes it")
     assert (await scans.run("scan"))[0] == CLEAN

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.support.processes import Running, free_port, wait_until, worker
-from tests.support.scrapes import Scrape, scrape
+from tests.support.scrapes import Scrape, Vector, scrape
 
 PROBE_SECONDS = 5.0
 """The time-out of a probe, about the default of platforms."""
@@ -77,6 +77,18 @@ class Watched:
 
         await wait_until(is_scraped, what="/metrics")
         return scrape(text, time.time())
+
+    async def full_samples(self) -> Mapping[str, Vector]:
+        """Return the samples of a scrape that has those read from Redis. A scrape omits them if Redis is late."""
+        shown: Mapping[str, Vector] = {}
+
+        async def are_complete() -> bool:
+            nonlocal shown
+            shown = (await self.scrape()).samples
+            return "customer_sync_unreadable_totals_kept" in shown
+
+        await wait_until(are_complete, what="the samples read from Redis")
+        return shown
 
 
 @asynccontextmanager

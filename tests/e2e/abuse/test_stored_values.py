@@ -1,7 +1,6 @@
 """Readable values in Redis are still shown beside values that the worker did not write."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from tests.conftest import PREFIX
 from tests.e2e.cli.test_app import Terminal
 from tests.support.busy import assert_untroubled, attacked_box
 from tests.support.processes import wait_until
-from tests.support.scrapes import Vector
-from tests.support.watching import Watched, watched
+from tests.support.watching import watched
 from worker.status.history import MINUTE_MS
 
 HUGE = "9" * 5000
@@ -35,26 +33,13 @@ async def spoil(redis: Redis) -> None:
     await redis.hset(f"{PREFIX}:history:{minute // 60}", mapping=odd)  # type: ignore[misc]  # one type for both clients
 
 
-async def samples_of(one: Watched) -> Mapping[str, Vector]:
-    """Return the samples of a scrape that has those read from Redis. A scrape omits them if Redis is late."""
-    shown: Mapping[str, Vector] = {}
-
-    async def are_complete() -> bool:
-        nonlocal shown
-        shown = (await one.scrape()).samples
-        return "customer_sync_unreadable_totals_kept" in shown
-
-    await wait_until(are_complete, what="the samples read from Redis")
-    return shown
-
-
 async def test_unreadable_values_are_omitted_counted_and_logged_once(tmp_path: Path) -> None:
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         async with watched(box.environment) as one:
             await spoil(redis)
 
             async def are_counted() -> bool:
-                shown = await samples_of(one)
+                shown = await one.full_samples()
                 return list(shown["customer_sync_unreadable_totals_kept"].values()) == [4.0]
 
             async def is_ready_without_a_scan() -> bool:
@@ -62,7 +47,7 @@ async def test_unreadable_values_are_omitted_counted_and_logged_once(tmp_path: P
                 return (status, body["ready"], body["last_scan"]) == (200, True, None)
 
             await wait_until(are_counted)
-            shown = await samples_of(one)
+            shown = await one.full_samples()
             assert list(shown["customer_sync_unreadable_totals_kept"].values()) == [4.0]
             assert {
                 dict(labels)["outcome"]: value for labels, value in shown["customer_sync_events_total"].items()
@@ -89,6 +74,6 @@ async def test_numbers_are_accepted_and_bounded(number: str, shown_as: int) -> N
     async with attacked_box() as box, Redis.from_url(box.environment["REDIS_URL"]) as redis:
         await redis.hset(f"{PREFIX}:totals", "dead:refused", number)
         async with watched(box.environment) as one:
-            shown = await samples_of(one)
+            shown = await one.full_samples()
             assert list(shown["customer_sync_unreadable_totals_kept"].values()) == [0.0]
             assert list(shown["customer_sync_dead_letters_total"].values()) == [float(shown_as)]

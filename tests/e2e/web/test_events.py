@@ -1,15 +1,13 @@
 """Events over HTTP to a worker process: from the request to Autumn, without a token in the log."""
 
 import asyncio
-import os
-import signal
 
 import aiohttp
 
 from sandbox.everything import sandbox
 from tests.support.forwarding import forwarding
 from tests.support.intake import SHOP, TOKENS, Port
-from tests.support.processes import wait_until
+from tests.support.processes import hanging, wait_until
 from tests.support.watching import watched
 
 
@@ -47,13 +45,10 @@ async def test_worker_answers_while_its_redis_hangs() -> None:
     ):
         port = Port(one.url, http)
         event = {"customer_id": "ann", "type": "customer.reconcile", "event_id": "signup-42"}
-        os.kill(box.redis.pid, signal.SIGSTOP)
-        try:
+        with hanging(box.redis):
             answer, status = await asyncio.gather(port.post(event), port.outcome("signup-42"))
             assert (answer.status, answer.body["error"], status.status) == (503, "redis_unavailable", 503)
             assert (await one.answer("/healthz"))[0] == 200
-        finally:
-            os.kill(box.redis.pid, signal.SIGCONT)
 
         async def is_accepted() -> bool:
             return (await port.post(event)).status == 202

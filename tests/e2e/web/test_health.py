@@ -15,7 +15,7 @@ from jobs.events import new_update
 from sandbox.everything import Sandbox
 from sandbox.faults import Fault
 from tests.conftest import INBOX, PREFIX
-from tests.support.processes import command_of, its_disk_fails, its_disk_works, wait_until, worker
+from tests.support.processes import command_of, hanging, its_disk_fails, its_disk_works, wait_until, worker
 from tests.support.unlimited import unlimited_sandbox
 from tests.support.watching import PROBE_SECONDS, Watched, watched
 from worker.status.health import OUTAGE_SECONDS
@@ -93,16 +93,13 @@ async def test_platforms_reach_the_port_from_outside_the_machine(box: Sandbox) -
 async def test_every_endpoint_answers_while_redis_hangs(box: Sandbox) -> None:
     async with watched(box.environment) as one:
         assert READ_SECONDS < PROBE_SECONDS, "a probe would time out first"
-        os.kill(box.redis.pid, signal.SIGSTOP)
-        try:
+        with hanging(box.redis):
             await wait_until(lambda: _names_alert(one, "CustomerSyncRedisDown"))
             assert (await one.answer("/healthz"))[0] == 200
             assert (await one.readiness())[0] == 503
             shown = (await one.scrape()).samples
             assert list(shown["customer_sync_worker_redis_up"].values()) == [0.0]
             assert "customer_sync_inbox_events" not in shown
-        finally:
-            os.kill(box.redis.pid, signal.SIGCONT)
         await wait_until(lambda: is_ready(one))
 
 
@@ -260,14 +257,7 @@ async def test_scanner_exposes_its_state_and_scan_results(box: Sandbox) -> None:
         await wait_until(is_shown)
         _, body = await one.full_readiness()
         assert (body["ready"], body["last_scan"]["state"], body["last_scan"]["findings"]) == (True, "done", 1)
-        shown = (await one.scrape()).samples
-
-        async def has_findings() -> bool:
-            nonlocal shown
-            shown = (await one.scrape()).samples
-            return "customer_sync_scan_findings" in shown
-
-        await wait_until(has_findings)
+        shown = await one.full_samples()
         (labels,) = shown["customer_sync_worker_info"]
         assert ("type", "scanner") in labels
         found = {dict(labels)["kind"]: value for labels, value in shown["customer_sync_scan_findings"].items()}
